@@ -1,0 +1,71 @@
+"""The command line. A workflow step is one of these commands, so a person can type what CI runs."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from loop.core.errors import LoopError
+
+# name: "module:function" — imported only when called, so that `./loop --help` needs no training stack.
+COMMANDS = {
+    "stage": "pipeline:stage",
+    "repro": "pipeline:repro",
+    "train": "pipeline:train",
+    "pin": "pipeline:pin",
+    "retrain": "pipeline:retrain",
+    "changed": "candidate:changed",
+    "status": "candidate:status",
+    "gate": "candidate:gate",
+    "register": "candidate:register",
+    "score": "candidate:score",
+    "bento": "serving:bento",
+    "rehearse": "serving:rehearse",
+    "image": "serving:image",
+    "serve": "serving:serve",
+    "release": "delivery:release",
+    "promote": "delivery:promote",
+    "rollback": "delivery:rollback",
+    "render": "delivery:render",
+    "guard": "delivery:guard",
+    "history": "delivery:history",
+    "monitor": "monitoring:monitor",
+    "judge": "monitoring:judge",
+    "comment": "candidate:comment",
+    "init": "fork:init",
+    "doctor": "fork:doctor",
+    "demo": "demo:demo",
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, function = COMMANDS[name].split(":")
+        command: click.Command = getattr(import_module(f"loop.cli.{module}"), function)
+        return command
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A pull request is how a model changes."""
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend are one message and an exit code, no traceback."""
+    try:
+        sys.exit(cli.main(prog_name="loop", standalone_mode=False))
+    except LoopError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)

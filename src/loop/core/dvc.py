@@ -1,0 +1,86 @@
+"""The facts of DVC: what dvc.lock says, and the programs dvc and `./loop` run in a clone."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from loop.core.errors import LoopError
+from loop.core.names import package
+from loop.core.paths import cache
+
+
+class DvcError(LoopError):
+    """dvc itself failed; its words are above, on the console."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """dvc.lock's text, asked for what it recorded."""
+
+    stages: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> "Lock":
+        return cls((YAML(typ="safe").load(text) or {}).get("stages", {}))
+
+    @classmethod
+    def of(cls, root: Path) -> "Lock":
+        path = root / "dvc.lock"
+        return cls.parse(path.read_text(encoding="utf-8")) if path.is_file() else cls({})
+
+    def md5(self, model: str, stage: str, out: str) -> str:
+        """The md5 that a stage's output had, by its path below data/<package>/."""
+        name = package(model)
+        entry = self.stages.get(f"{stage}@{name}")
+        path = f"data/{name}/{out}"
+        for recorded in (entry or {}).get("outs", []):
+            if recorded["path"] == path:
+                return str(recorded["md5"])
+        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+
+    def model_md5(self, model: str) -> str:
+        """The trained model's md5: what a release, a registered model and a cache entry are keyed by."""
+        return self.md5(model, "train", "model")
+
+    def data_md5(self, model: str) -> str:
+        """The md5 of the raw rows that it all began with."""
+        return self.md5(model, "ingest", "raw.parquet")
+
+
+def dvc(root: Path, *args: str, quiet: bool = False) -> str:
+    """Run dvc in `root`; returns its output when quiet, else lets it print. DvcError when it fails."""
+    share_cache(root)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *args],
+        cwd=root,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DvcError(f"dvc {' '.join(args)} failed in {root}: {(done.stderr or '').strip()}".strip(": "))
+    return done.stdout or ""
+
+
+def share_cache(root: Path) -> None:
+    """Let all clones on a machine share one DVC cache and run cache, unless config.local says otherwise."""
+    local = root / ".dvc" / "config.local"
+    if not local.exists():
+        local.write_text(f"[cache]\n    dir = {cache() / 'dvc'}\n    type = reflink,hardlink,copy\n")
+
+
+def repro(root: Path, model: str, *, pull: bool = True) -> None:
+    """Bring every stage of one model up to date; `pull` takes what a remote or the run cache already has."""
+    args = ["repro", "--pull", "--allow-missing"] if pull and _has_remote(root) else ["repro"]
+    dvc(root, *args, f"evaluate@{package(model)}", f"validate@{package(model)}")
+
+
+def _has_remote(root: Path) -> bool:
+    return bool(dvc(root, "remote", "list", quiet=True).strip())

@@ -1,0 +1,133 @@
+"""The facts of git, and the one way in which a machine commits: on top of the remote, by compare-and-swap."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from loop.core.errors import LoopError
+
+BOT = {
+    "GIT_AUTHOR_NAME": "loop-bot",
+    "GIT_AUTHOR_EMAIL": "loop-bot@users.noreply.github.com",
+    "GIT_COMMITTER_NAME": "loop-bot",
+    "GIT_COMMITTER_EMAIL": "loop-bot@users.noreply.github.com",
+}
+
+
+class GitError(LoopError):
+    """git itself failed; the message is its own."""
+
+
+class PushRaced(GitError):
+    """The remote moved between fetch and push."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit does: files to write (path: content, None removes) and its message."""
+
+    files: Mapping[str, str | None]
+    message: str
+
+
+@dataclass(frozen=True)
+class Git:
+    """A clone. Every method is one git command or a few; none touches files people are editing."""
+
+    root: Path
+
+    def run(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        """Run git here and return its output without the last newline; GitError with git's words."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=self.root,
+            input=stdin,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise GitError(f"git {' '.join(args)}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout.removesuffix("\n")
+
+    def head(self) -> str:
+        """The commit that is checked out."""
+        return self.run("rev-parse", "HEAD")
+
+    def fetch(self, branch: str = "main") -> str:
+        """Fetch `branch` from origin and return its commit there."""
+        self.run("fetch", "--quiet", "origin", f"+refs/heads/{branch}:refs/remotes/origin/{branch}")
+        return self.run("rev-parse", f"refs/remotes/origin/{branch}")
+
+    def read(self, commit: str, path: str) -> str | None:
+        """A file's text at a commit; None where it is not there."""
+        if not self.run("ls-tree", commit, "--", path):
+            return None
+        return self.run("show", f"{commit}:{path}") + "\n"
+
+    def commit_on(self, parent: str, change: Change) -> str:
+        """Write a commit on top of `parent` by plumbing, in an index of its own; the tree stays as it is."""
+        with tempfile.TemporaryDirectory() as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+            self.run("read-tree", parent, env=env)
+            for path, content in change.files.items():
+                if content is None:
+                    self.run("update-index", "--force-remove", path, env=env)
+                    continue
+                blob = self.run("hash-object", "-w", "--stdin", stdin=content)
+                self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+            tree = self.run("write-tree", env=env)
+        return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=change.message, env=BOT)
+
+    def push(self, commit: str, branch: str) -> None:
+        """Push `commit` as the next one of `branch`; PushRaced when the remote has moved on."""
+        try:
+            self.run("push", "--quiet", "origin", f"{commit}:refs/heads/{branch}")
+        except GitError as error:
+            raced = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "stale info")
+            if any(word in str(error) for word in raced):
+                raise PushRaced(str(error)) from error
+            raise
+
+    def land(self, branch: str, decide: Callable[[str], Change | None], attempts: int = 30) -> str | None:
+        """Compare and swap: read the remote, decide on what it says now, push; raced, decide again.
+
+        `decide` gets the remote's commit and returns the change, or None when there is nothing to do
+        (it may raise Superseded). Returns the new commit, or None.
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception_type(PushRaced),
+            wait=wait_random_exponential(multiplier=0.1, max=3),
+            stop=stop_after_attempt(attempts),
+            reraise=True,
+        ):
+            with attempt:
+                parent = self.fetch(branch)
+                change = decide(parent)
+                if change is None:
+                    return None
+                commit = self.commit_on(parent, change)
+                if self.run("rev-parse", f"{commit}^{{tree}}") == self.run("rev-parse", f"{parent}^{{tree}}"):
+                    return None
+                self.push(commit, branch)
+                return commit
+        raise AssertionError("unreachable: the last attempt reraises")
+
+    @contextmanager
+    def worktree(self, commit: str) -> Iterator[Path]:
+        """A scratch checkout of `commit`, removed afterwards."""
+        with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
+            path = Path(scratch) / "tree"
+            self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
+            try:
+                yield path
+            finally:
+                self.run("worktree", "remove", "--force", str(path))
+                self.run("worktree", "prune")

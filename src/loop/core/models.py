@@ -1,0 +1,94 @@
+"""A model is a folder: `src/models/<package>/`. This loads it and says what it must hold."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.names import package
+
+Task = Literal["binary", "multiclass"]
+
+CONTRACT = {
+    "schema": ("COLUMNS", "ROLES", "TASK"),
+    "source": ("Params", "simulate"),
+    "expectations": ("Params", "suite"),
+    "features": ("Params", "FEATURES", "compute"),
+    "estimator": ("Params", "fit", "save", "load", "log_to_mlflow"),
+}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which part. A model without time or entities leaves them None."""
+
+    id: str
+    label: str
+    time: str | None = None
+    entity: str | None = None  # the card or customer that ranking metrics group by
+    never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The five modules of a model's folder, imported and checked.
+
+    schema:       COLUMNS {name: arrow type name}, ROLES: Roles, TASK: Task
+    source:       Params(Section), simulate(params) -> pyarrow.Table
+    expectations: Params(Section), suite(params) -> list of loop.pipeline.validate.Check
+    features:     Params(Section), FEATURES: tuple of names,
+                  compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
+    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
+                  load(folder) -> scorer(x) -> scores, log_to_mlflow(folder, **kwargs) -> ModelInfo
+    """
+
+    name: str
+    schema: ModuleType
+    source: ModuleType
+    expectations: ModuleType
+    features: ModuleType
+    estimator: ModuleType
+
+    @property
+    def roles(self) -> Roles:
+        return self.schema.ROLES  # type: ignore[no-any-return]
+
+    @property
+    def task(self) -> Task:
+        return self.schema.TASK  # type: ignore[no-any-return]
+
+    def section(self, module: str, values: dict[str, Any]) -> Any:
+        """Type a params section by the Params of one of the folder's modules."""
+        keys = {
+            "source": "ingest.simulator",
+            "expectations": "validate.suite",
+            "features": "features",
+            "estimator": "train",
+        }
+        where = f"params.yaml: models.{self.name}.{keys[module]}"
+        return params.parse(getattr(self, module).Params, values, where)
+
+
+def load(root: Path, model: str) -> ModelFolder:
+    """Import a model's folder from `root`/src; a missing file or name is an error that names it."""
+    name = package(model)
+    folder = root / "src" / "models" / name
+    if not folder.is_dir():
+        raise LoopError(f"{folder} does not exist", fix=f"copy another model's folder there, or drop {name} from params.yaml")
+    if (src := str(root / "src")) not in sys.path:
+        sys.path.insert(0, src)
+    modules = {}
+    for module, names in CONTRACT.items():
+        try:
+            modules[module] = importlib.import_module(f"models.{name}.{module}")
+        except ModuleNotFoundError as error:
+            if error.name != f"models.{name}.{module}":
+                raise
+            raise LoopError(f"{folder}/{module}.py is missing", fix=f"it must define {', '.join(names)}") from error
+        if missing := [n for n in names if not hasattr(modules[module], n)]:
+            raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
+    return ModelFolder(name=name, **modules)

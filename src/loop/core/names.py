@@ -1,0 +1,21 @@
+"""The two spellings of a model's name."""
+
+import re
+
+from loop.core.errors import LoopError
+
+
+def package(name: str) -> str:
+    """How Python, DVC and params.yaml spell a model: `fraud_detector`."""
+    spelled = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", spelled):
+        raise LoopError(
+            f"model name {name!r} is not usable",
+            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most",
+        )
+    return spelled
+
+
+def public(name: str) -> str:
+    """How MLflow, Kubernetes, images and people spell a model: `fraud-detector`."""
+    return package(name).replace("_", "-")

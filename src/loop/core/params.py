@@ -1,0 +1,199 @@
+"""params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from loop.core.errors import LoopError
+from loop.core.files import whole
+from loop.core.names import package
+
+Share = Annotated[float, Field(ge=0, le=1)]
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Logged(Section):
+    """What production logged: an append-only store, read up to an instant, is a value."""
+
+    store: str  # folder or s3:// prefix with transactions/*.parquet and labels/*.parquet
+    until: datetime  # rows before it, and labels reported by then
+
+
+class Ingest(Section):
+    source: str = "simulator"  # `simulator` (the model's own), or a path, https:// or s3:// URL
+    sha256: str | None = None  # pins a file source's bytes: `loop pin MODEL` writes it
+    simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
+    logged: Logged | None = None  # written by `loop retrain`
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Ingest":
+        if self.source != "simulator" and not self.sha256:
+            raise ValueError("a file source needs `sha256`; `./loop pin MODEL` writes it")
+        return self
+
+
+class Validate(Section):
+    quality: Share = 0.985  # least data_quality_score
+    suite: dict[str, Any] = Field(default_factory=dict)  # typed by the model's expectations.Params
+
+
+class TimeSplit(Section):
+    """The handbook's protocol: train, then a delay in which labels arrive, then test."""
+
+    kind: Literal["time"] = "time"
+    until: datetime  # end of the test window, exclusive
+    train_days: int = Field(gt=0)
+    delay_days: int = Field(ge=0)
+    test_days: int = Field(gt=0)
+
+
+class RandomSplit(Section):
+    """For rows without time: a seeded share is held out."""
+
+    kind: Literal["random"]
+    test: Share = 0.2
+    seed: int = 0
+
+
+class Evaluate(Section):
+    threshold: Share = 0.5  # a score from here up is the positive class
+    top_k: int = 100  # cards (entities) checked per day
+    slices: list[str] = Field(default_factory=list)  # features to report metrics by
+
+
+class Gate(Section):
+    metric: str = "average_precision"
+    floors: dict[str, float] = Field(default_factory=dict)  # metric: least value
+    samples: int = Field(1000, ge=100)  # bootstrap resamples
+    confidence: Share = 0.95
+    tolerance: float = Field(0.0, ge=0)  # how far the interval's lower end may fall under 0
+
+
+class Register(Section):
+    experiment: str  # the MLflow experiment
+
+
+class Rehearse(Section):
+    requests: int = Field(500, gt=0)
+    max_failed: Share = 0.0
+    max_p99_ratio: float = 3.0  # candidate's p99 over the champion's
+    max_p99_ms: float = 1000.0
+    max_score_shift: float = 1e-6  # served score against the pipeline's own, absolute
+
+
+class Canary(Section):
+    weights: list[int] = Field(default_factory=lambda: [10, 50, 100])  # % of traffic, in order
+    min_requests: int = Field(200, gt=0)  # the canary's, before a verdict
+    max_failed: Share = 0.01
+    max_p99_ratio: float = 3.0
+    max_score_psi: float = 0.3  # score distribution against stable's
+
+    @model_validator(mode="after")
+    def _rises(self) -> "Canary":
+        if sorted(set(self.weights)) != self.weights or self.weights[-1:] != [100]:
+            raise ValueError(f"`weights` must rise and end at 100, is {self.weights}")
+        return self
+
+
+class Monitor(Section):
+    store: str | None = None  # where production's transactions and labels are logged
+    window_days: int = Field(7, gt=0)
+    drift: float = 0.3  # feature_drift_score from here up retrains
+    accuracy: Share = 0.93  # the SLA
+    min_rows: int = 500  # fewer logged predictions: no verdict on drift
+    min_labels: int = 200  # fewer labelled predictions: no verdict on accuracy
+    cooldown_hours: float = 24.0  # between two dispatches for one model
+
+
+class Model(Section):
+    """One model's section of params.yaml. `features` and `train` are typed by the model's folder."""
+
+    ingest: Ingest
+    validation: Validate = Field(alias="validate")
+    split: TimeSplit | RandomSplit = Field(discriminator="kind")
+    features: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+    evaluate: Evaluate = Evaluate()
+    gate: Gate
+    register_: Register = Field(alias="register")
+    rehearse: Rehearse = Rehearse()
+    canary: Canary = Canary()
+    monitor: Monitor = Monitor()
+
+
+def read(root: Path) -> dict[str, Any]:
+    """params.yaml as plain data: `{model: section}`."""
+    path = root / "params.yaml"
+    try:
+        models = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["models"]
+    except (MarkedYAMLError, TypeError, KeyError) as error:
+        raise LoopError(f"{path}: {error}", fix="it must be YAML with a top-level `models:`") from error
+    return {str(name): section for name, section in models.items()}
+
+
+def load(root: Path, model: str) -> Model:
+    """One model's params, typed.
+
+    Raises LoopError with the file, the key, what it is and what it should be.
+    """
+    models = read(root)
+    name = package(model)
+    if name not in models:
+        raise LoopError(
+            f"params.yaml has no model {name!r}; it has {', '.join(sorted(models))}",
+            fix="add a section under `models:`, or name one of these",
+        )
+    return parse(Model, models[name], f"params.yaml: models.{name}")
+
+
+def parse(kind: type[S], values: Any, where: str) -> S:
+    """Validate `values` as a section; errors name the key below `where`, what it is, what it should be."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{where}.{'.'.join(map(str, e['loc']))}: is {e['input']!r}; {e['msg']}" for e in error.errors()
+        ]
+        raise LoopError("\n".join(lines)) from error
+
+
+def edit(root: Path, changes: dict[str, Any]) -> None:
+    """Set dotted keys (`models.m.train.seed`) in params.yaml; comments and order stay.
+
+    A null on the way is replaced by a mapping. The result is checked before the file is replaced.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    path = root / "params.yaml"
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        node = document
+        for key in parents:
+            if node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+        node[last] = value
+    for name, section in document["models"].items():
+        parse(Model, YAML(typ="safe").load(_dumped(yaml, section)), f"params.yaml: models.{name}")
+    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def _dumped(yaml: YAML, node: Any) -> str:
+    from io import StringIO
+
+    text = StringIO()
+    yaml.dump(node, text)
+    return text.getvalue()

@@ -1,0 +1,97 @@
+"""Where things are, relative to the repository's root. Nothing here creates a folder."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from loop.core.errors import LoopError
+from loop.core.names import package, public
+
+
+def root(start: Path | None = None) -> Path:
+    """The repository's root: the nearest folder upward that holds params.yaml and dvc.yaml."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise LoopError(f"{here} is not inside a clone: no params.yaml beside a dvc.yaml upward of it")
+
+
+def cache() -> Path:
+    """What outlives a clone: environments, programs, the DVC cache, images where no registry is."""
+    base = os.environ.get("LOOP_CACHE")
+    xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    return Path(base) if base else Path(xdg) / "loop"
+
+
+@dataclass(frozen=True)
+class ModelPaths:
+    """Every path that belongs to one model."""
+
+    root: Path
+    model: str
+
+    @cached_property
+    def package(self) -> str:
+        return package(self.model)
+
+    @cached_property
+    def data(self) -> Path:
+        """Outputs of the DVC stages."""
+        return self.root / "data" / self.package
+
+    @property
+    def raw(self) -> Path:
+        return self.data / "raw.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """Folder: quality.json and Data Docs."""
+        return self.data / "validation"
+
+    @property
+    def features(self) -> Path:
+        return self.data / "features.parquet"
+
+    @property
+    def trained(self) -> Path:
+        """Folder: meta.json and the estimator's own files."""
+        return self.data / "model"
+
+    @property
+    def reference(self) -> Path:
+        """The training sample that drift is measured against."""
+        return self.data / "reference.parquet"
+
+    @property
+    def scores(self) -> Path:
+        return self.data / "scores.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        return self.data / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        return self.data / "plots"
+
+    @property
+    def build(self) -> Path:
+        """What the candidate's commands leave for each other; ignored by git."""
+        return self.root / "build" / self.package
+
+    @property
+    def source(self) -> Path:
+        return self.root / "src" / "models" / self.package
+
+    @property
+    def bento(self) -> Path:
+        return self.root / "bentos" / self.package
+
+    def overlay(self, environment: str) -> Path:
+        return self.root / "kustomize" / "overlays" / environment / public(self.model)
+
+    def release(self, environment: str) -> Path:
+        """The machine-owned state of one environment."""
+        return self.overlay(environment) / "release" / "release.yaml"

@@ -1,0 +1,1 @@
+"""Every change of production as a commit: release, promote, rollback."""

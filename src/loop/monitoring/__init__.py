@@ -1,0 +1,1 @@
+"""What production says: drift, accuracy, the canary's judge, and the dispatch that retrains."""
