@@ -1,4 +1,4 @@
-"""The template's rooms; each imports only from those before it (held by import-linter):
+"""The template's rooms; each imports only from those before it (held by import-linter).
 
-core, stats, pipeline, candidate, serving, delivery, monitoring, demo, cli.
+In order: core, stats, pipeline, candidate, serving, delivery, monitoring, demo, cli.
 """

@@ -1,1 +1,1 @@
-"""What every other room leans on: errors, files, names, params, paths, and the facts of git, DVC and GitHub."""
+"""What every other room leans on: errors, files, names, params, paths; the facts of git, DVC, GitHub."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,8 +23,8 @@ def whole(path: Path) -> Iterator[Path]:
         aside = scratch / path.name
         yield aside
         if path.is_dir() and not path.is_symlink():
-            os.rename(path, scratch / "replaced")
-        os.replace(aside, path)
+            path.rename(scratch / "replaced")
+        aside.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

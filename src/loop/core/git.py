@@ -18,6 +18,7 @@ BOT = {
     "GIT_COMMITTER_NAME": "loop-bot",
     "GIT_COMMITTER_EMAIL": "loop-bot@users.noreply.github.com",
 }
+RACED = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "stale info")
 
 
 class GitError(LoopError):
@@ -91,8 +92,7 @@ class Git:
         try:
             self.run("push", "--quiet", "origin", f"{commit}:refs/heads/{branch}")
         except GitError as error:
-            raced = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "stale info")
-            if any(word in str(error) for word in raced):
+            if any(word in str(error) for word in RACED):
                 raise PushRaced(str(error)) from error
             raise
 

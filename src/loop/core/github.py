@@ -20,12 +20,13 @@ class GitHub:
 
     @classmethod
     def of_environment(cls) -> "GitHub":
-        """From GITHUB_API_URL, GITHUB_REPOSITORY and GITHUB_TOKEN; LOOP_GITHUB_API_URL goes first, as
-        act sets the former itself."""
+        """From GITHUB_REPOSITORY, GITHUB_TOKEN and GITHUB_API_URL (which act sets itself, so LOOP_ goes first)."""
         names = ("GITHUB_REPOSITORY", "GITHUB_TOKEN")
         if missing := [name for name in names if not os.environ.get(name)]:
             raise LoopError(f"{', '.join(missing)} not set", fix="export them, or run this in a workflow")
-        url = os.environ.get("LOOP_GITHUB_API_URL") or os.environ.get("GITHUB_API_URL", "https://api.github.com")
+        url = os.environ.get("LOOP_GITHUB_API_URL") or os.environ.get(
+            "GITHUB_API_URL", "https://api.github.com"
+        )
         return cls(url.rstrip("/"), os.environ["GITHUB_REPOSITORY"], os.environ["GITHUB_TOKEN"])
 
     @retry(

@@ -78,7 +78,10 @@ def load(root: Path, model: str) -> ModelFolder:
     name = package(model)
     folder = root / "src" / "models" / name
     if not folder.is_dir():
-        raise LoopError(f"{folder} does not exist", fix=f"copy another model's folder there, or drop {name} from params.yaml")
+        raise LoopError(
+            f"{folder} does not exist",
+            fix=f"copy another model's folder there, or drop {name} from params.yaml",
+        )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
     modules = {}
@@ -88,7 +91,8 @@ def load(root: Path, model: str) -> ModelFolder:
         except ModuleNotFoundError as error:
             if error.name != f"models.{name}.{module}":
                 raise
-            raise LoopError(f"{folder}/{module}.py is missing", fix=f"it must define {', '.join(names)}") from error
+            fix = f"it must define {', '.join(names)}"
+            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
         if missing := [n for n in names if not hasattr(modules[module], n)]:
             raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
     return ModelFolder(name=name, **modules)

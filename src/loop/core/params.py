@@ -1,6 +1,7 @@
 """params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
 
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -74,9 +75,9 @@ class Evaluate(Section):
 class Gate(Section):
     metric: str = "average_precision"
     floors: dict[str, float] = Field(default_factory=dict)  # metric: least value
-    samples: int = Field(1000, ge=100)  # bootstrap resamples
+    samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95
-    tolerance: float = Field(0.0, ge=0)  # how far the interval's lower end may fall under 0
+    tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
 
 
 class Register(Section):
@@ -84,7 +85,7 @@ class Register(Section):
 
 
 class Rehearse(Section):
-    requests: int = Field(500, gt=0)
+    requests: int = Field(default=500, gt=0)
     max_failed: Share = 0.0
     max_p99_ratio: float = 3.0  # candidate's p99 over the champion's
     max_p99_ms: float = 1000.0
@@ -93,7 +94,7 @@ class Rehearse(Section):
 
 class Canary(Section):
     weights: list[int] = Field(default_factory=lambda: [10, 50, 100])  # % of traffic, in order
-    min_requests: int = Field(200, gt=0)  # the canary's, before a verdict
+    min_requests: int = Field(default=200, gt=0)  # the canary's, before a verdict
     max_failed: Share = 0.01
     max_p99_ratio: float = 3.0
     max_score_psi: float = 0.3  # score distribution against stable's
@@ -107,7 +108,7 @@ class Canary(Section):
 
 class Monitor(Section):
     store: str | None = None  # where production's transactions and labels are logged
-    window_days: int = Field(7, gt=0)
+    window_days: int = Field(default=7, gt=0)
     drift: float = 0.3  # feature_drift_score from here up retrains
     accuracy: Share = 0.93  # the SLA
     min_rows: int = 500  # fewer logged predictions: no verdict on drift
@@ -192,8 +193,6 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
 
 
 def _dumped(yaml: YAML, node: Any) -> str:
-    from io import StringIO
-
     text = StringIO()
     yaml.dump(node, text)
     return text.getvalue()

