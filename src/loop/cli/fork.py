@@ -1,0 +1,46 @@
+"""`init` and `doctor`: making a fork one's own, and knowing what this machine and this clone can do."""
+
+import click
+
+
+@click.command()
+@click.option("--name", help="the repository's name; lower case, digits and dashes")
+@click.option("--url", help="where Argo CD and people clone it from")
+@click.option("--registry", help="images are pushed to REGISTRY/<model>")
+def init(name: str | None, url: str | None, registry: str | None) -> None:
+    """Set a fork's name, URL and registry. Safe to run again; what is not given stays."""
+    from loop.core import paths, repository
+    from loop.core.git import Git
+    from loop.core.params import parse
+
+    root = paths.root()
+    given = {key: value for key, value in {"name": name, "url": url, "registry": registry}.items() if value}
+    wanted = parse(repository.Repository, repository.read(root).model_dump() | given, repository.PATH)
+    changed = repository.write(root, wanted)
+    # A merge from the template keeps the team's side of the files that .gitattributes marks.
+    Git(root).run("config", "merge.ours.driver", "true")
+    click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
+    for key, value in wanted.model_dump().items():
+        click.echo(f"  {key}: {value}")
+    if changed:
+        click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")
+
+
+@click.command()
+def doctor() -> None:
+    """Say what this machine and this clone can do, and how to mend what they can't."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from loop.core import paths
+    from loop.core.errors import Exit
+    from loop.diagnosis import examine
+
+    table = Table("", "what", "found", "to mend or to move up", box=None)
+    findings = examine(paths.root())
+    for finding in findings:
+        sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
+        table.add_row(sign, finding.what, finding.found, finding.fix)
+    Console().print(table)
+    if any(finding.state == "bad" for finding in findings):
+        raise SystemExit(Exit.BAD_INPUT)

@@ -1,0 +1,117 @@
+"""The demo's gateway: a real Envoy that takes endpoints and weights from files, as xDS."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from loop.core.files import write_json
+
+TYPES = "type.googleapis.com/envoy"
+
+
+class Envoy:
+    """One Envoy on 127.0.0.1:`port`; `route` moves the traffic while requests are in flight."""
+
+    def __init__(self, folder: Path, port: int, admin: int) -> None:
+        self.folder, self.port, self.admin = folder, port, admin
+        self.url = f"http://127.0.0.1:{port}"
+
+    def __enter__(self) -> Self:
+        """Start with no track: every request is answered 503 until `route` names one."""
+        self.route({}, {})
+        write_json(self.folder / "lds.json", _listener(self.folder, self.port))
+        write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.admin))
+        command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"]
+        with (self.folder / "envoy.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "-l", "warning"], cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._wait_ready()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def route(self, endpoints: Mapping[str, int], weights: Mapping[str, int]) -> None:
+        """Send `weights` (percent by track) of the traffic to `endpoints` (local port by track).
+
+        The clusters are written before the routes that name them, each file whole: Envoy never sees
+        a route to nowhere.
+        """
+        write_json(self.folder / "cds.json", _clusters(endpoints))
+        write_json(self.folder / "rds.json", _routes({t: w for t, w in weights.items() if t in endpoints}))
+
+    @retry(
+        retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20), reraise=True
+    )
+    def _wait_ready(self) -> None:
+        httpx.get(f"http://127.0.0.1:{self.admin}/ready").raise_for_status()
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _file(folder: Path, name: str) -> dict[str, Any]:
+    return {"path_config_source": {"path": str(folder / name)}}
+
+
+def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
+    return {
+        "node": {"id": "demo", "cluster": "demo"},
+        "admin": {"address": _address(admin)},
+        "dynamic_resources": {"lds_config": _file(folder, "lds.json"), "cds_config": _file(folder, "cds.json")},
+    }
+
+
+def _listener(folder: Path, port: int) -> dict[str, Any]:
+    filters = f"{TYPES}.extensions.filters"
+    manager = {
+        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")},
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
+    }
+    listener = {
+        "@type": f"{TYPES}.config.listener.v3.Listener",
+        "name": "http",
+        "address": _address(port),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    return {"resources": [listener]}
+
+
+def _clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
+    def cluster(track: str, port: int) -> dict[str, Any]:
+        endpoint = {"endpoint": {"address": _address(port)}}
+        return {
+            "@type": f"{TYPES}.config.cluster.v3.Cluster",
+            "name": track,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": {"cluster_name": track, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        }
+
+    return {"resources": [cluster(*item) for item in sorted(endpoints.items())]}
+
+
+def _routes(weights: Mapping[str, int]) -> dict[str, Any]:
+    def weighted(track: str, weight: int) -> dict[str, Any]:
+        header = {"header": {"key": "x-track", "value": track}}
+        return {"name": track, "weight": weight, "response_headers_to_add": [header]}
+
+    action: dict[str, Any] = {"direct_response": {"status": 503, "body": {"inline_string": "no track is ready"}}}
+    if sum(weights.values()):
+        action = {"route": {"weighted_clusters": {"clusters": [weighted(*item) for item in sorted(weights.items())]}}}
+    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
+    kind = f"{TYPES}.config.route.v3.RouteConfiguration"
+    return {"resources": [{"@type": kind, "name": "routes", "virtual_hosts": [host]}]}

@@ -1,0 +1,102 @@
+"""What `loop doctor` looks at: one function a question, each answered with what to do about it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from loop.core import models, params, repository
+from loop.core.dvc import dvc
+from loop.core.errors import LoopError
+from loop.core.git import Git
+from loop.core.names import public
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's table; `default` is fine here and has something bigger to move to."""
+
+    state: Literal["ok", "default", "bad"]
+    what: str
+    found: str
+    fix: str = ""
+
+
+def examine(root: Path) -> list[Finding]:
+    """Ask every question of this machine and this clone."""
+    return [*_asked(root, _programs, _engine, _name, _origin, _remote, _tracking), *_models(root)]
+
+
+def _asked(root: Path, *questions: Callable[[Path], Finding]) -> Iterator[Finding]:
+    for question in questions:
+        try:
+            yield question(root)
+        except LoopError as error:
+            yield Finding("bad", question.__name__.strip("_"), str(error.args[0]), error.fix)
+
+
+def _programs(root: Path) -> Finding:
+    done = subprocess.run([root / "tools" / "programs"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return Finding("bad", "Go programs", done.stderr.strip()[-300:], "tools/programs")
+    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint are built")
+
+
+def _engine(root: Path) -> Finding:
+    for engine in ("docker", "podman", "buildah"):
+        command = [engine, "info"]
+        if shutil.which(engine) and not subprocess.run(command, capture_output=True, check=False).returncode:
+            return Finding("ok", "container engine", f"{engine} runs")
+    advice = "start docker, podman or buildah to build container images"
+    return Finding("default", "container engine", "none runs: bentos are pinned as OCI artifacts on disk", advice)
+
+
+def _name(root: Path) -> Finding:
+    here = repository.read(root)
+    if "your-team" in here.url:
+        return Finding("default", "repository", f"{here.name}, {here.url}", "./loop init --name … --url … --registry …")
+    return Finding("ok", "repository", f"{here.name}, {here.url}, images at {here.registry}")
+
+
+def _origin(root: Path) -> Finding:
+    remotes = Git(root).run("remote", "-v").split()
+    if not remotes:
+        return Finding("default", "git remote", "none", "git remote add origin URL; releases are pushed there")
+    return Finding("ok", "git remote", Git(root).run("remote", "get-url", "origin"))
+
+
+def _remote(root: Path) -> Finding:
+    found = dvc(root, "remote", "list", quiet=True).strip()
+    if not found:
+        advice = "dvc remote add --default storage s3://bucket/prefix"
+        return Finding("default", "DVC remote", "none: clones on this machine share one cache", advice)
+    return Finding("ok", "DVC remote", found)
+
+
+def _tracking(_root: Path) -> Finding:
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return Finding("ok", "MLflow", uri)
+    return Finding("default", "MLflow", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…")
+
+
+def _models(root: Path) -> Iterator[Finding]:
+    for name in params.read(root):
+        try:
+            yield _model(root, name)
+        except LoopError as error:
+            yield Finding("bad", f"model {public(name)}", str(error.args[0]), error.fix)
+
+
+def _model(root: Path, name: str) -> Finding:
+    params.load(root, name)
+    models.load(root, name)
+    places = [root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)]
+    overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
+    if missing := [str(place.relative_to(root)) for place in places if not place.exists()]:
+        return Finding("bad", f"model {public(name)}", f"{', '.join(missing)} missing", "see docs/fork.md")
+    if not overlays:
+        return Finding("bad", f"model {public(name)}", "no overlay names it", f"kustomize/overlays/*/{public(name)}")
+    return Finding("ok", f"model {public(name)}", f"complete; overlays: {', '.join(o.parent.name for o in overlays)}")
