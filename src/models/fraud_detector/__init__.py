@@ -1,0 +1,1 @@
+"""fraud-detector: scores card transactions, on the Fraud Detection Handbook's simulated world."""
