@@ -37,9 +37,11 @@ class Roles:
 class ModelFolder:
     """The five modules of a model's folder, imported and checked.
 
-    schema:       COLUMNS {name: arrow type name}, ROLES: Roles, TASK: Task
+    schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
+                  written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
+                  TASK: Task
     source:       Params(Section), simulate(params) -> pyarrow.Table
-    expectations: Params(Section), suite(params) -> list of loop.pipeline.validate.Check
+    expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
