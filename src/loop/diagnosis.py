@@ -45,26 +45,30 @@ def _programs(root: Path) -> Finding:
     return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint are built")
 
 
-def _engine(root: Path) -> Finding:
+def _engine(_root: Path) -> Finding:
     for engine in ("docker", "podman", "buildah"):
         command = [engine, "info"]
         if shutil.which(engine) and not subprocess.run(command, capture_output=True, check=False).returncode:
             return Finding("ok", "container engine", f"{engine} runs")
-    advice = "start docker, podman or buildah to build container images"
-    return Finding("default", "container engine", "none runs: bentos are pinned as OCI artifacts on disk", advice)
+    advice = "start docker, podman or buildah for container images"
+    return Finding("default", "container engine", "none: bentos become OCI artifacts on disk", advice)
 
 
 def _name(root: Path) -> Finding:
     here = repository.read(root)
     if "your-team" in here.url:
-        return Finding("default", "repository", f"{here.name}, {here.url}", "./loop init --name … --url … --registry …")
+        return Finding(
+            "default", "repository", f"{here.name}, {here.url}", "./loop init --name --url --registry"
+        )
     return Finding("ok", "repository", f"{here.name}, {here.url}, images at {here.registry}")
 
 
 def _origin(root: Path) -> Finding:
     remotes = Git(root).run("remote", "-v").split()
     if not remotes:
-        return Finding("default", "git remote", "none", "git remote add origin URL; releases are pushed there")
+        return Finding(
+            "default", "git remote", "none", "git remote add origin URL; releases are pushed there"
+        )
     return Finding("ok", "git remote", Git(root).run("remote", "get-url", "origin"))
 
 
@@ -72,14 +76,16 @@ def _remote(root: Path) -> Finding:
     found = dvc(root, "remote", "list", quiet=True).strip()
     if not found:
         advice = "dvc remote add --default storage s3://bucket/prefix"
-        return Finding("default", "DVC remote", "none: clones on this machine share one cache", advice)
+        return Finding("default", "DVC remote", "none: one cache for this machine", advice)
     return Finding("ok", "DVC remote", found)
 
 
 def _tracking(_root: Path) -> Finding:
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return Finding("ok", "MLflow", uri)
-    return Finding("default", "MLflow", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…")
+    return Finding(
+        "default", "MLflow", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…"
+    )
 
 
 def _models(root: Path) -> Iterator[Finding]:
@@ -98,5 +104,6 @@ def _model(root: Path, name: str) -> Finding:
     if missing := [str(place.relative_to(root)) for place in places if not place.exists()]:
         return Finding("bad", f"model {public(name)}", f"{', '.join(missing)} missing", "see docs/fork.md")
     if not overlays:
-        return Finding("bad", f"model {public(name)}", "no overlay names it", f"kustomize/overlays/*/{public(name)}")
-    return Finding("ok", f"model {public(name)}", f"complete; overlays: {', '.join(o.parent.name for o in overlays)}")
+        return Finding("bad", f"model {public(name)}", "no overlay names it", "see docs/fork.md")
+    found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
+    return Finding("ok", f"model {public(name)}", found)

@@ -63,9 +63,13 @@ class Git:
         return self.run("rev-parse", "HEAD")
 
     def fetch(self, branch: str = "main") -> str:
-        """Fetch `branch` from origin and return its commit there."""
-        self.run("fetch", "--quiet", "origin", f"+refs/heads/{branch}:refs/remotes/origin/{branch}")
-        return self.run("rev-parse", f"refs/remotes/origin/{branch}")
+        """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""
+        ref = f"refs/heads/{branch}"
+        listed = self.run("ls-remote", "origin", ref)
+        if not listed:
+            raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")
+        self.run("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", ref)
+        return listed.split()[0]
 
     def read(self, commit: str, path: str) -> str | None:
         """A file's text at a commit; None where it is not there."""

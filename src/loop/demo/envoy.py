@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -12,6 +11,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from loop.core.files import write_json
 
 TYPES = "type.googleapis.com/envoy"
+ROUTES = f"{TYPES}.config.route.v3.RouteConfiguration"
 
 
 class Envoy:
@@ -34,7 +34,7 @@ class Envoy:
         self._wait_ready()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
@@ -50,9 +50,7 @@ class Envoy:
         write_json(self.folder / "cds.json", _clusters(endpoints))
         write_json(self.folder / "rds.json", _routes({t: w for t, w in weights.items() if t in endpoints}))
 
-    @retry(
-        retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20), reraise=True
-    )
+    @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
         httpx.get(f"http://127.0.0.1:{self.admin}/ready").raise_for_status()
 
@@ -69,7 +67,10 @@ def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
     return {
         "node": {"id": "demo", "cluster": "demo"},
         "admin": {"address": _address(admin)},
-        "dynamic_resources": {"lds_config": _file(folder, "lds.json"), "cds_config": _file(folder, "cds.json")},
+        "dynamic_resources": {
+            "lds_config": _file(folder, "lds.json"),
+            "cds_config": _file(folder, "cds.json"),
+        },
     }
 
 
@@ -109,9 +110,10 @@ def _routes(weights: Mapping[str, int]) -> dict[str, Any]:
         header = {"header": {"key": "x-track", "value": track}}
         return {"name": track, "weight": weight, "response_headers_to_add": [header]}
 
-    action: dict[str, Any] = {"direct_response": {"status": 503, "body": {"inline_string": "no track is ready"}}}
+    nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
+    action: dict[str, Any] = {"direct_response": nothing}
     if sum(weights.values()):
-        action = {"route": {"weighted_clusters": {"clusters": [weighted(*item) for item in sorted(weights.items())]}}}
+        clusters = [weighted(*item) for item in sorted(weights.items())]
+        action = {"route": {"weighted_clusters": {"clusters": clusters}}}
     host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
-    kind = f"{TYPES}.config.route.v3.RouteConfiguration"
-    return {"resources": [{"@type": kind, "name": "routes", "virtual_hosts": [host]}]}
+    return {"resources": [{"@type": ROUTES, "name": "routes", "virtual_hosts": [host]}]}

@@ -1,0 +1,56 @@
+"""Files are whole or not there."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from loop.core.files import read_json, whole, write_json
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from loop.core.files import whole
+with whole(Path(sys.argv[1])) as aside:
+    aside.write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_equal_values_are_equal_bytes(tmp_path):
+    """JSON is written with sorted keys, so that equal values have one md5."""
+    write_json(tmp_path / "a", {"b": 1, "a": 2})
+    write_json(tmp_path / "b", {"a": 2, "b": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_failing_block_leaves_what_stood_there(tmp_path, folder):
+    """An error inside the block keeps the old file or folder, and leaves nothing else."""
+    path = tmp_path / "out"
+    with whole(path) as aside:
+        (aside.mkdir() or (aside / "x").write_text("old")) if folder else aside.write_text("old")
+    with pytest.raises(FileExistsError), whole(path) as aside:
+        aside.mkdir() if folder else aside.write_text("new")
+        tmp_path.mkdir()
+    assert (path / "x" if folder else path).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_writer_leaves_no_half_file(tmp_path, repository):
+    """SIGKILL while writing leaves the old content under the name; the next writer succeeds."""
+    path = tmp_path / "out.json"
+    write_json(path, "old")
+    environment = {**os.environ, "PYTHONPATH": str(repository / "src")}
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    assert writer.stdout.readline() == "writing\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert read_json(path) == "old"
+    write_json(path, "new")
+    assert read_json(path) == "new"

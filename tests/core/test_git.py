@@ -1,0 +1,95 @@
+"""A machine commits by compare-and-swap, on top of what the remote says now."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from loop.core.errors import Superseded
+from loop.core.git import Change, Git, GitError
+
+
+@pytest.fixture
+def clones(origin, tmp_path):
+    """Two clones of one remote."""
+    second = tmp_path / "second"
+    subprocess.run(["git", "clone", "-q", origin, second], check=True)
+    return Git(tmp_path / "clone"), Git(second)
+
+
+def count(git):
+    return int(git.run("rev-list", "--count", git.fetch()))
+
+
+def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
+    """The commit is on origin's main; nothing that a person edits has moved."""
+    git, other = clones
+    commit = git.land("main", lambda _: Change({"a/b.txt": "new\n"}, "Add b"))
+    assert other.read(other.fetch(), "a/b.txt") == "new\n"
+    assert other.run("log", "-1", "--format=%H %an", commit) == f"{commit} loop-bot"
+    assert git.run("status", "--porcelain") == ""
+    assert not (git.root / "a").exists()
+
+
+def test_the_same_change_makes_no_second_commit(clones):
+    """A tree that is already so is not committed again."""
+    git, other = clones
+    change = Change({"x": "1\n"}, "Set x")
+    assert git.land("main", lambda _: change)
+    before = count(git)
+    assert other.land("main", lambda _: change) is None
+    assert count(git) == before
+
+
+def test_everyones_change_lands_when_many_push_at_once(clones):
+    """Racing writers rebase on each other: every file arrives, in one line of history."""
+    git, _ = clones
+    before = count(git)
+    with ThreadPoolExecutor(8) as pool:
+        for clone in range(8):
+            pool.submit(
+                clones[clone % 2].land, "main", lambda _, n=clone: Change({f"f{n}": f"{n}\n"}, f"Add {n}")
+            )
+    assert count(git) == before + 8
+    assert git.run("rev-list", "--merges", git.fetch()) == ""
+
+
+def test_a_decision_sees_what_came_first(clones):
+    """Between two that want the same thing once, one wins and the other is superseded."""
+    git, other = clones
+
+    def once(clone):
+        def decide(parent):
+            if clone.read(parent, "done"):
+                raise Superseded("somebody did it")
+            return Change({"done": "by one\n"}, "Do it once")
+
+        return decide
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(clone.land, "main", once(clone)) for clone in (git, other)]
+    assert sum(result.exception() is None for result in results) == 1
+    assert sum(isinstance(result.exception(), Superseded) for result in results) == 1
+
+
+def test_a_file_can_be_removed(clones):
+    """None removes a path."""
+    git, _ = clones
+    git.land("main", lambda _: Change({"x": "1\n"}, "Add"))
+    git.land("main", lambda _: Change({"x": None}, "Remove"))
+    assert git.read(git.fetch(), "x") is None
+
+
+def test_gits_own_words_are_in_the_error(clones):
+    """A failing command raises with what git said."""
+    with pytest.raises(GitError, match="unknown revision"):
+        clones[0].run("rev-parse", "no-such-thing")
+
+
+def test_a_worktree_goes_when_its_block_ends(clones):
+    """A scratch checkout is at the commit, and is gone afterwards."""
+    git, _ = clones
+    with git.worktree(git.head()) as path:
+        assert (path / ".git").exists()
+    assert not path.exists()
+    assert len(git.run("worktree", "list").splitlines()) == 1

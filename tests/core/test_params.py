@@ -1,0 +1,78 @@
+"""params.yaml is typed, and says what is wrong with it."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from loop.core import params
+from loop.core.errors import LoopError
+
+SECTION = """
+models:
+  tiny: # a comment that stays
+    ingest: {source: simulator}
+    validate: {quality: 0.9}
+    split: {kind: time, until: '2018-08-15T00:00:00', train_days: 7, delay_days: 7, test_days: 7}
+    gate: {floors: {average_precision: 0.5}}
+    register: {experiment: tiny}
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "params.yaml").write_text(SECTION)
+    return tmp_path
+
+
+def test_the_repositorys_own_params_are_valid(repository):
+    """Every model of params.yaml loads."""
+    for name in params.read(repository):
+        assert params.load(repository, name).register_.experiment
+
+
+def test_both_spellings_name_one_model(root):
+    """`tiny-model` and `tiny_model` are the same section."""
+    text = (root / "params.yaml").read_text().replace("tiny:", "tiny_model:")
+    (root / "params.yaml").write_text(text)
+    assert params.load(root, "tiny-model") == params.load(root, "tiny_model")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("quality: 0.9", "qualty: 0.9", "models.tiny.validate.qualty"),
+        ("quality: 0.9", "quality: 90", "models.tiny.validate.quality: is 90"),
+        ("train_days: 7", "train_days: 0", "models.tiny.split.time.train_days: is 0"),
+        ("source: simulator", "source: s3://b/x.parquet", "a file source needs `sha256`"),
+        ("models:", "model:", "top-level `models:`"),
+        ("register: {experiment: tiny}", "", "models.tiny.register"),
+    ],
+    ids=["unknown key", "out of range", "not positive", "unpinned file", "no models", "missing section"],
+)
+def test_an_error_names_file_key_and_value(root, old, new, told):
+    """What is wrong is told by its place in params.yaml, its value and what it should be."""
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(LoopError) as caught:
+        params.load(root, "tiny")
+    assert "params.yaml" in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_an_edit_keeps_comments_and_can_make_sections(root):
+    """`edit` sets dotted keys, makes missing sections on the way, and keeps people's comments."""
+    changes = {
+        "models.tiny.ingest.logged.store": "/store",
+        "models.tiny.ingest.logged.until": "2018-09-01T00:00:00",
+    }
+    params.edit(root, changes)
+    assert "# a comment that stays" in (root / "params.yaml").read_text()
+    assert params.load(root, "tiny").ingest.logged.store == "/store"
+
+
+def test_an_edit_that_would_be_invalid_changes_nothing(root):
+    """A bad value is refused before the file is replaced."""
+    before = (root / "params.yaml").read_text()
+    with pytest.raises(LoopError, match=r"split.*train_days"):
+        params.edit(root, {"models.tiny.split.train_days": -1})
+    assert (root / "params.yaml").read_text() == before
+    assert YAML(typ="safe").load(before)
