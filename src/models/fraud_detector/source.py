@@ -67,13 +67,14 @@ class World:
         near = terminals.query_ball_point(homes, params.radius, return_sorted=True)
         self.count = np.array([len(some) for some in near])
         self.start = np.concatenate([[0], np.cumsum(self.count)[:-1]])
-        self.near = np.concatenate([np.asarray(some, dtype=np.int32) for some in near])
+        self.near: np.ndarray = np.concatenate([np.asarray(some, dtype=np.int32) for some in near])
         self.rate[self.count == 0] = 0  # nowhere to pay
 
     def terminals(self, customers: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """One reachable terminal for each of `customers`."""
         chosen = (random.random(len(customers)) * self.count[customers]).astype(np.int64)
-        return np.take(self.near, self.start[customers] + chosen)
+        terminals: np.ndarray = self.near[self.start[customers] + chosen]
+        return terminals
 
 
 class Compromised:
