@@ -18,7 +18,15 @@ BOT = {
     "GIT_COMMITTER_NAME": "loop-bot",
     "GIT_COMMITTER_EMAIL": "loop-bot@users.noreply.github.com",
 }
-RACED = ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "stale info")
+RACED = (
+    "non-fast-forward",
+    "fetch first",
+    "cannot lock ref",
+    "failed to update ref",
+    "incorrect old value",
+    "reference already exists",
+    "stale info",
+)
 
 
 class GitError(LoopError):
@@ -49,13 +57,13 @@ class Git:
             ["git", *args],
             cwd=self.root,
             input=stdin,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})},
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})},
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise GitError(f"git {' '.join(args)}: {(done.stderr or done.stdout).strip()}")
+            raise GitError(f"git {' '.join(args)}: {(done.stderr + done.stdout).strip()}")
         return done.stdout.removesuffix("\n")
 
     def head(self) -> str:
@@ -91,14 +99,22 @@ class Git:
             tree = self.run("write-tree", env=env)
         return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=change.message, env=BOT)
 
-    def push(self, commit: str, branch: str) -> None:
-        """Push `commit` as the next one of `branch`; PushRaced when the remote has moved on."""
+    def push(self, commit: str, branch: str, *, replaces: str | None = None) -> None:
+        """Push `commit` as the next one of `branch`; PushRaced when the remote has moved on.
+
+        `replaces` allows a branch that is no ancestor: it must still be at that commit ("": not be there).
+        An equal commit by somebody else counts as raced: of two at once, one has won.
+        """
+        ref = f"refs/heads/{branch}"
+        lease = [] if replaces is None else [f"--force-with-lease={ref}:{replaces}"]
         try:
-            self.run("push", "--quiet", "origin", f"{commit}:refs/heads/{branch}")
+            said = self.run("push", "--porcelain", *lease, "origin", f"{commit}:{ref}")
         except GitError as error:
             if any(word in str(error) for word in RACED):
                 raise PushRaced(str(error)) from error
             raise
+        if any(line.startswith("=") for line in said.splitlines()):
+            raise PushRaced(f"{branch} is at {commit} already")
 
     def land(self, branch: str, decide: Callable[[str], Change | None], attempts: int = 30) -> str | None:
         """Compare and swap: read the remote, decide on what it says now, push; raced, decide again.
