@@ -1,0 +1,62 @@
+"""A model as it lies in the bento: `release.json` and `model/` with its meta.json."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+# (n, f) float32 -> scores: (n,) for a binary model, (n, classes) for a multiclass one. Thread-safe.
+Scorer = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+class Release(msgspec.Struct, frozen=True):
+    """release.json: which model this is, and the release key that names it everywhere."""
+
+    model: str  # `fraud-detector`
+    key: str
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
+
+    task: Literal["binary", "multiclass"]
+    features: tuple[str, ...]
+    classes: tuple[int, ...]
+    threshold: float
+    example: tuple[float, ...]  # one row
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is loaded and has scored its own example."""
+
+    release: Release
+    meta: Meta
+    scorer: Scorer
+
+    @classmethod
+    def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
+        """Load from a bento's source folder; ValueError when the model can't score its own example."""
+        release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
+        meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
+        model = cls(release, meta, load(folder / "model"))
+        model.score(np.asarray([meta.example], dtype=np.float32))
+        return model
+
+    def score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Scores of (n, f) rows: (n,) or (n, classes); ValueError when they are not that, or not finite."""
+        scores = np.asarray(self.scorer(rows), dtype=np.float64)
+        shape = (len(rows),) if self.meta.task == "binary" else (len(rows), len(self.meta.classes))
+        if scores.shape != shape or not np.isfinite(scores).all():
+            raise ValueError(f"the scorer gave {scores.shape} for {rows.shape} rows; finite {shape} wanted")
+        return scores
+
+    def classes(self, scores: NDArray[np.float64]) -> list[int]:
+        """The class of each row: by threshold where there are two, the likeliest where there are more."""
+        binary = self.meta.task == "binary"
+        best = (scores >= self.meta.threshold).astype(int) if binary else scores.argmax(axis=1)
+        return [self.meta.classes[i] for i in best]
