@@ -1,0 +1,116 @@
+"""A stand-in for GitHub, so that the repository's own workflows run on one machine with no account.
+
+It holds bare repositories over HTTP, keeps pull requests, comments and statuses, serves the few REST
+calls that the project uses at GitHub's own paths, and starts workflows by GitHub's rules, each under
+act on this host in a fresh clone. It is for the demo and the tests: it listens on 127.0.0.1 only.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import uvicorn
+from app import build
+from hosting import Hosting
+from runs import Runner
+from state import State, write
+
+WORDS = """\
+When it is ready it prints one line of JSON: url, repositories {name: clone URL}, token (a person's, or
+an App's: its pushes start workflows) and bot_token (what a workflow gets as GITHUB_TOKEN: its pushes
+start none, but it may dispatch). Clone with the token as password and any user name. State, tokens and
+logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
+"""
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("tools/github", description=__doc__, epilog=WORDS)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--root", type=Path, required=True, help="folder for repositories, state and logs")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument(
+        "--repository",
+        action="append",
+        metavar="OWNER/NAME",
+        help="made when missing; repeat for more (acme/loop)",
+    )
+    parser.add_argument("--act", default="act", help="the act program (default: from PATH)")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 0 only queues them (2)")
+    parser.add_argument(
+        "--var", action="append", default=[], metavar="NAME=VALUE", help="a repository variable"
+    )
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="NAME=VALUE", help="a repository secret"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep each run's clone, to look into it")
+    parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
+    return parser.parse_args()
+
+
+def tokens(path: Path) -> dict[str, str]:
+    """The two tokens, made once: {token: who}."""
+    if not path.exists():
+        write(path, {f"ghp_{secrets.token_hex(18)}": "person", f"ghs_{secrets.token_hex(18)}": "bot"})
+        path.chmod(0o600)
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept
+
+
+def stop_with_stdin() -> None:
+    """Stop when whoever started this is gone, however it went."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Put the parts together and serve until told to stop."""
+    options = arguments()
+    root = options.root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    listener = socket.create_server(("127.0.0.1", options.port))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    known = tokens(root / "tokens.json")
+    by_name = {who: token for token, who in known.items()}
+    names = options.repository or ["acme/loop"]
+
+    hosting = Hosting(root / "repositories")
+    for name in names:
+        hosting.create(name)
+    runner = Runner(
+        state=State(root / "state.json"),
+        hosting=hosting,
+        root=root / "runs",
+        url=url,
+        act=options.act,
+        at_once=options.at_once,
+        secrets=[*options.secret, f"GITHUB_TOKEN={by_name['bot']}"],
+        variables=options.var,
+        keep=options.keep,
+    )
+    ready = {
+        "url": url,
+        "repositories": {name: f"{url}/{name}.git" for name in names},
+        "token": by_name["person"],
+        "bot_token": by_name["bot"],
+    }
+    if options.with_stdin:
+        stop_with_stdin()
+    app = build(runner, known, on_ready=lambda: print(json.dumps(ready), flush=True))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

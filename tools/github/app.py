@@ -1,0 +1,341 @@
+"""The web side: Git over HTTP, and the REST calls that the project uses, at GitHub's own paths."""
+
+import base64
+import binascii
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import triggers
+from events import Unprocessable
+from hosting import GitFailed, Repository, backend
+from runs import Runner
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+HIDDEN = ("commit", "repository")  # what only the stand-in itself needs of a run
+
+
+def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) -> Starlette:
+    """The application; `on_ready` is called when it answers."""
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        runner.start()
+        on_ready()
+        yield
+        runner.stop()
+
+    api, server = "/repos/{owner}/{name}", Server(runner, tokens)
+    calls: list[tuple[str, str, Callable[..., Response]]] = [
+        ("POST", "/actions/workflows/{file}/dispatches", server.dispatch),
+        ("GET", "/actions/workflows/{file}/runs", server.runs),
+        ("GET", "/actions/runs", server.runs),
+        ("GET", "/actions/runs/{id:int}", server.run),
+        ("GET", "/actions/runs/{id:int}/logs", server.log),
+        ("GET", "/pulls", server.pulls),
+        ("POST", "/pulls", server.open_pull),
+        ("GET", "/pulls/{number:int}", server.pull),
+        ("PATCH", "/pulls/{number:int}", server.edit_pull),
+        ("PUT", "/pulls/{number:int}/merge", server.merge),
+        ("GET", "/issues/{number:int}/comments", server.comments),
+        ("POST", "/issues/{number:int}/comments", server.add_comment),
+        ("PATCH", "/issues/comments/{id:int}", server.edit_comment),
+        ("POST", "/statuses/{sha}", server.add_status),
+        ("GET", "/commits/{ref}/statuses", server.statuses),
+    ]
+    routes = [Route(api + path, server.endpoint(call), methods=[method]) for method, path, call in calls]
+    own = Route("/_schedule/{owner}/{name}/{file}", server.endpoint(server.schedule), methods=["POST"])
+    git = Route("/{owner}/{name}/{path:path}", server.git, methods=["GET", "POST"])
+    return Starlette(routes=[*routes, own, git], lifespan=life, exception_handlers={HTTPException: _message})
+
+
+async def _message(_: Request, error: Exception) -> Response:
+    known = error if isinstance(error, HTTPException) else HTTPException(500)
+    return JSONResponse({"message": known.detail}, known.status_code, headers=known.headers)
+
+
+class Call:
+    """One authorised REST call: which repository, who, and what was sent."""
+
+    def __init__(self, repo: Repository, who: str, request: Request, body: dict[str, Any]) -> None:
+        self.repo, self.who, self.body = repo, who, body
+        self.path, self.query = request.path_params, request.query_params
+
+    def text(self, key: str) -> str:
+        """A field of the body that must be there."""
+        if not isinstance(self.body.get(key), str) or not self.body[key]:
+            raise HTTPException(422, f"Validation Failed: {key} is missing")
+        return str(self.body[key])
+
+    def page(self, found: list[Any]) -> list[Any]:
+        """The page that was asked for: 30 a page unless told."""
+        size, page = int(self.query.get("per_page", 30)), int(self.query.get("page", 1))
+        return found[(page - 1) * size : page * size]
+
+
+class Server:
+    """The answers. Each takes a Call and returns a Response."""
+
+    def __init__(self, runner: Runner, tokens: dict[str, str]) -> None:
+        self.runner, self.state, self.tokens = runner, runner.state, tokens
+        self.refs_lock = threading.Lock()  # held while refs move, so that each move is seen once
+
+    # Who asks, for what
+
+    def who(self, request: Request) -> str:
+        """`person` or `bot`, by token: Bearer, token, or the password of Basic."""
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                value = base64.b64decode(value).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                value = ""
+        if value not in self.tokens:
+            raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
+        return self.tokens[value]
+
+    def repository(self, request: Request) -> Repository:
+        """The repository that the path names."""
+        name = request.path_params["name"].removesuffix(".git")
+        repo = self.runner.hosting.find(f"{request.path_params['owner']}/{name}")
+        if repo is None:
+            raise HTTPException(404, "Not Found")
+        return repo
+
+    def endpoint(self, call: Callable[[Call], Response]) -> Callable[[Request], Any]:
+        """Wrap a call: authorise, read the body, and answer off the event loop."""
+
+        async def answer(request: Request) -> Response:
+            who, repo = self.who(request), self.repository(request)
+            try:
+                body = await request.json() if await request.body() else {}
+            except ValueError:
+                raise HTTPException(400, "Problems parsing JSON") from None
+            return await run_in_threadpool(call, Call(repo, who, request, body))
+
+        return answer
+
+    # Git
+
+    async def git(self, request: Request) -> Response:
+        """Clone, fetch and push, by `git http-backend`."""
+        who, repo = self.who(request), self.repository(request)
+        header = {"content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
+        environment = {
+            "REQUEST_METHOD": request.method,
+            "QUERY_STRING": request.url.query,
+            "CONTENT_TYPE": request.headers.get("content-type", ""),
+            "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
+            "REMOTE_USER": triggers.LOGINS[who],
+            **{name: request.headers[key] for key, name in header.items() if key in request.headers},
+        }
+        body = await request.body()
+        serve = self._receive if request.url.path.endswith("/git-receive-pack") else self._serve
+        status, headers, content = await run_in_threadpool(serve, repo, environment, body, who)
+        return Response(content, status, headers)
+
+    def _serve(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        return backend(self.runner.hosting.root, environment, body)
+
+    def _receive(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        with self.refs_lock:
+            before = repo.refs()
+            answer = backend(self.runner.hosting.root, environment, body)
+            triggers.pushed(self.runner, repo, before, repo.refs(), who)
+        return answer
+
+    # Actions
+
+    def dispatch(self, call: Call) -> Response:
+        try:
+            inputs = call.body.get("inputs") or {}
+            who, ref = call.who, call.text("ref")
+            triggers.dispatched(self.runner, call.repo, call.path["file"], ref=ref, given=inputs, who=who)
+        except LookupError:
+            raise HTTPException(404, "Not Found") from None
+        except Unprocessable as error:
+            raise HTTPException(422, str(error)) from None
+        return Response(status_code=204)
+
+    def schedule(self, call: Call) -> Response:
+        """The stand-in's own: what the timer would do."""
+        try:
+            run = triggers.scheduled(self.runner, call.repo, call.path["file"])
+        except LookupError:
+            raise HTTPException(404, "Not Found") from None
+        return JSONResponse(self._run(call.repo, run), 201)
+
+    def runs(self, call: Call) -> Response:
+        with self.state.look() as data:
+            found = [run for run in reversed(data["runs"]) if self._asked_for(call, run)]
+            shown = [self._run(call.repo, run) for run in call.page(found)]
+        return JSONResponse({"total_count": len(found), "workflow_runs": shown})
+
+    def _asked_for(self, call: Call, run: dict[str, Any]) -> bool:
+        file, query = call.path.get("file"), call.query
+        fits = {
+            "status": query.get("status") in (run["status"], run["conclusion"]),
+            "event": query.get("event") == run["event"],
+            "branch": query.get("branch") == run["head_branch"],
+            "head_sha": query.get("head_sha") == run["head_sha"],
+            "created": run["created_at"] >= query.get("created", "").removeprefix(">="),
+        }
+        mine = run["repository"] == call.repo.name and (not file or run["path"].endswith(f"/{file}"))
+        return mine and all(fits[key] for key in fits if key in query)
+
+    def _run(self, repo: Repository, run: dict[str, Any]) -> dict[str, Any]:
+        shown = {key: value for key, value in run.items() if key not in HIDDEN}
+        place = f"{repo.name}/actions/runs/{run['id']}"
+        url = {"html_url": f"{self.runner.url}/{place}", "url": f"{self.runner.url}/repos/{place}"}
+        return {**shown, **url, "logs_url": f"{url['url']}/logs", "run_attempt": 1}
+
+    def run(self, call: Call) -> Response:
+        return JSONResponse(self._run(call.repo, self._find(call, "runs", "id")))
+
+    def log(self, call: Call) -> Response:
+        path = self.runner.log(self._find(call, "runs", "id"))
+        return PlainTextResponse(path.read_text(errors="replace") if path.exists() else "")
+
+    # Pull requests
+
+    def pulls(self, call: Call) -> Response:
+        state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
+        owner = call.repo.name.split("/")[0]
+        with self.state.look() as data:
+            found = [
+                pull
+                for pull in reversed(data["pulls"])
+                if pull["repository"] == call.repo.name
+                and state in (pull["state"], "all")
+                and head in (None, f"{owner}:{pull['head_ref']}")
+                and base in (None, pull["base_ref"])
+            ]
+        return JSONResponse([triggers.shape(self.runner, call.repo, pull) for pull in call.page(found)])
+
+    def open_pull(self, call: Call) -> Response:
+        head, base = call.text("head").rpartition(":")[2], call.text("base")
+        sha, base_sha = call.repo.resolve(f"refs/heads/{head}"), call.repo.resolve(f"refs/heads/{base}")
+        if sha is None or base_sha is None:
+            raise HTTPException(422, f"Validation Failed: {'head' if sha is None else 'base'} is invalid")
+        if not call.repo.git("rev-list", "-1", f"{base_sha}..{sha}"):
+            raise HTTPException(422, f"Validation Failed: No commits between {base} and {head}")
+        with self.refs_lock:
+            pull = self._new_pull(call, head, base, sha)
+            triggers.pull_changed(self.runner, call.repo, pull, "opened", call.who)
+        return JSONResponse(triggers.shape(self.runner, call.repo, pull), 201)
+
+    def _new_pull(self, call: Call, head: str, base: str, sha: str) -> dict[str, Any]:
+        with self.state.change() as data:
+            mine = [pull for pull in data["pulls"] if pull["repository"] == call.repo.name]
+            if any(p["state"] == "open" and (p["head_ref"], p["base_ref"]) == (head, base) for p in mine):
+                raise HTTPException(422, f"Validation Failed: A pull request already exists for {head}.")
+            return self.state.add(
+                "pulls",
+                repository=call.repo.name,
+                number=len(mine) + 1,
+                title=call.text("title"),
+                body=call.body.get("body"),
+                user={"login": triggers.LOGINS[call.who]},
+                state="open",
+                merged=False,
+                merged_at=None,
+                merge_commit_sha=None,
+                head_ref=head,
+                head_sha=sha,
+                base_ref=base,
+            )
+
+    def pull(self, call: Call) -> Response:
+        return JSONResponse(triggers.shape(self.runner, call.repo, self._find(call, "pulls", "number")))
+
+    def edit_pull(self, call: Call) -> Response:
+        pull = self._find(call, "pulls", "number")
+        changes = {key: call.body[key] for key in ("title", "body", "state") if key in call.body}
+        if changes.get("state", "open") not in ("open", "closed"):
+            raise HTTPException(422, "Validation Failed: state")
+        self.state.update(pull, **changes)
+        return JSONResponse(triggers.shape(self.runner, call.repo, pull))
+
+    def merge(self, call: Call) -> Response:
+        pull = self._find(call, "pulls", "number")
+        method = call.body.get("merge_method", "merge")
+        if method not in ("merge", "squash"):
+            raise HTTPException(422, f"Validation Failed: merge_method {method}")
+        with self.refs_lock:
+            if call.body.get("sha", pull["head_sha"]) != pull["head_sha"]:
+                raise HTTPException(409, "Head branch was modified. Review and try the merge again.")
+            before = call.repo.refs()
+            sha = self._merged(call, pull, method, before[f"refs/heads/{pull['base_ref']}"])
+            merged = {"state": "closed", "merged": True, "merge_commit_sha": sha}
+            self.state.update(pull, **merged, merged_at=pull["updated_at"])
+            triggers.pushed(self.runner, call.repo, before, call.repo.refs(), call.who)
+        return JSONResponse({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
+
+    def _merged(self, call: Call, pull: dict[str, Any], method: str, base: str) -> str:
+        """Write the merge and move the base branch to it; 405 when that cannot be."""
+        tree = call.repo.merged_tree(base, pull["head_sha"]) if pull["state"] == "open" else None
+        if tree is None:
+            raise HTTPException(405, "Pull Request is not mergeable")
+        number, title = pull["number"], pull["title"]
+        from_ = f"{call.repo.name.split('/')[0]}/{pull['head_ref']}"
+        subject = (
+            f"{title} (#{number})" if method == "squash" else f"Merge pull request #{number} from {from_}"
+        )
+        text = pull["body"] if method == "squash" else title
+        message = f"{call.body.get('commit_title', subject)}\n\n{call.body.get('commit_message', text) or ''}"
+        parents = [base] if method == "squash" else [base, pull["head_sha"]]
+        sha = call.repo.commit(tree, parents, message.strip() + "\n", triggers.LOGINS[call.who])
+        try:
+            call.repo.move(f"refs/heads/{pull['base_ref']}", sha, base)
+        except GitFailed:
+            raise HTTPException(405, "Base branch was modified. Review and try the merge again.") from None
+        return sha
+
+    # Comments and statuses
+
+    def comments(self, call: Call) -> Response:
+        self._find(call, "pulls", "number")
+        return JSONResponse(call.page(self._of(call, "comments", issue=call.path["number"])))
+
+    def add_comment(self, call: Call) -> Response:
+        number = self._find(call, "pulls", "number")["number"]
+        user = {"login": triggers.LOGINS[call.who]}
+        fields = {"repository": call.repo.name, "issue": number, "user": user, "body": call.text("body")}
+        return JSONResponse(self.state.add("comments", **fields), 201)
+
+    def edit_comment(self, call: Call) -> Response:
+        comment = self._find(call, "comments", "id")
+        self.state.update(comment, body=call.text("body"))
+        return JSONResponse(comment)
+
+    def add_status(self, call: Call) -> Response:
+        sha, state = call.repo.resolve(call.path["sha"]), call.text("state")
+        if sha is None or state not in ("error", "failure", "pending", "success"):
+            raise HTTPException(422, f"Validation Failed: {'sha' if sha is None else 'state'}")
+        kept = {key: call.body.get(key) for key in ("description", "target_url")}
+        context = call.body.get("context", "default")
+        fields = {"repository": call.repo.name, "sha": sha, "state": state, "context": context, **kept}
+        return JSONResponse(self.state.add("statuses", **fields), 201)
+
+    def statuses(self, call: Call) -> Response:
+        found = self._of(call, "statuses", sha=call.repo.resolve(call.path["ref"]))
+        return JSONResponse(call.page(found[::-1]))
+
+    # Records
+
+    def _of(self, call: Call, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        wanted = {"repository": call.repo.name, **fields}
+        with self.state.look() as data:
+            return [r for r in data[kind] if all(r[key] == value for key, value in wanted.items())]
+
+    def _find(self, call: Call, kind: str, key: str) -> dict[str, Any]:
+        found = self._of(call, kind, **{key: call.path[key]})
+        if not found:
+            raise HTTPException(404, "Not Found")
+        return found[0]

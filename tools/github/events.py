@@ -1,0 +1,113 @@
+"""Which workflows an event starts, by GitHub's rules. Pure functions from a workflow's text."""
+
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+PULL_TYPES = ("opened", "synchronize", "reopened")
+SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
+
+
+class Unprocessable(Exception):
+    """What was asked for does not fit the workflow: 422."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """A workflow as data; {} when it is no YAML mapping."""
+    try:
+        workflow = YAML(typ="safe").load(text)
+    except YAMLError:
+        return {}
+    return workflow if isinstance(workflow, dict) else {}
+
+
+def trigger(workflow: dict[str, Any], event: str) -> dict[str, Any] | None:
+    """What a workflow says below `on:` for an event; None when it does not listen to it."""
+    on = workflow.get("on") or {}
+    if isinstance(on, str):
+        on = [on]
+    if isinstance(on, list):
+        on = dict.fromkeys(on)
+    if event not in on:
+        return None
+    return {"cron": on[event]} if event == "schedule" else on[event] or {}
+
+
+def starts_on_push(rule: dict[str, Any], ref: str, paths: list[str]) -> bool:
+    """Does a push to `ref` that changes `paths` start it?"""
+    kind, other = ("branches", "tags") if ref.startswith("refs/heads/") else ("tags", "branches")
+    name = ref.split("/", 2)[2]
+    has = {key: key in rule or f"{key}-ignore" in rule for key in (kind, other)}
+    if has[other] and not has[kind]:
+        return False
+    return _name_fits(rule, kind, name) and (kind == "tags" or _paths_fit(rule, paths))
+
+
+def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str]) -> bool:
+    """Does a pull request's event into `base` start it?"""
+    types = rule.get("types") or PULL_TYPES
+    return action in types and _name_fits(rule, "branches", base) and _paths_fit(rule, paths)
+
+
+def _name_fits(rule: dict[str, Any], kind: str, name: str) -> bool:
+    if kind in rule:
+        return selects(rule[kind], name)
+    return not selects(rule.get(f"{kind}-ignore") or [], name)
+
+
+def _paths_fit(rule: dict[str, Any], paths: list[str]) -> bool:
+    if "paths" in rule:
+        return any(selects(rule["paths"], path) for path in paths)
+    ignored = rule.get("paths-ignore") or []
+    return not ignored or not paths or any(not selects(ignored, path) for path in paths)
+
+
+def selects(patterns: list[str] | str, name: str) -> bool:
+    """Do GitHub's filter patterns, read in order, end up selecting a name? `!` takes out again."""
+    chosen = False
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if _regex(pattern.removeprefix("!")).fullmatch(name):
+            chosen = not pattern.startswith("!")
+    return chosen
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    """`*` any but /, `**` any, `?` and `+` and [] as in a regular expression."""
+    words = re.split(r"(\*\*/|\*\*|\*|[?+]|\[[^]]*\])", pattern)
+    spelled = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "?", "+": "+"}
+    return re.compile("".join(spelled.get(w, w if w.startswith("[") else re.escape(w)) for w in words))
+
+
+def dispatch_inputs(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """What a workflow_dispatch hands on: the given inputs checked, defaults filled in. Values are text."""
+    declared: dict[str, dict[str, Any]] = {k: v or {} for k, v in (rule.get("inputs") or {}).items()}
+    if unexpected := sorted(set(given) - set(declared)):
+        raise Unprocessable(f"Unexpected inputs provided: {unexpected}")
+    return {name: _input(name, spec, given.get(name)) for name, spec in declared.items()}
+
+
+def _input(name: str, spec: dict[str, Any], given: Any) -> str:
+    if given is None or given == "":
+        if spec.get("required") and "default" not in spec:
+            raise Unprocessable(f"Required input '{name}' not provided")
+        given = spec.get("default", False if spec.get("type") == "boolean" else "")
+    value = str(given).lower() if isinstance(given, bool) else str(given)
+    kind = spec.get("type", "string")
+    allowed = {"choice": [str(o) for o in spec.get("options", [])], "boolean": ["true", "false"]}.get(kind)
+    if allowed and value not in allowed:
+        raise Unprocessable(f"Provided value '{value}' for input '{name}' not in the list of allowed values")
+    if kind == "number" and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+        raise Unprocessable(f"Provided value '{value}' for input '{name}' is not a number")
+    return value
+
+
+def title(workflow: dict[str, Any], payload: dict[str, Any], otherwise: str) -> str:
+    """A run's title: `run-name` with its inputs filled in, else what GitHub takes instead."""
+    named = workflow.get("run-name")
+    inputs = payload.get("inputs") or {}
+    if not named:
+        return otherwise
+    expression = re.compile(r"\$\{\{\s*(?:github\.event\.)?inputs\.([\w-]+)\s*(?:\|\|\s*'([^']*)'\s*)?\}\}")
+    return expression.sub(lambda m: inputs.get(m[1]) or m[2] or "", str(named)).strip()

@@ -1,0 +1,153 @@
+"""Bare repositories, and what is asked of them."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ZERO = "0" * 40
+
+
+class GitFailed(Exception):
+    """git said no; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One bare repository; `name` is owner/name."""
+
+    path: Path
+    name: str
+
+    def git(self, *args: str, env: dict[str, str] | None = None) -> str:
+        """Run git here; its output without the last newline."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=self.path,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise GitFailed(f"git {' '.join(args)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout.removesuffix("\n")
+
+    def refs(self) -> dict[str, str]:
+        """Branches and tags: {ref: commit}."""
+        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
+        return dict(line.split() for line in lines.splitlines())
+
+    def resolve(self, ref: str) -> str | None:
+        """The commit of a branch, tag, full ref or SHA."""
+        for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
+            try:
+                return self.git("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
+            except GitFailed:
+                continue
+        return None
+
+    def workflows(self, commit: str) -> dict[str, str]:
+        """The workflow files at a commit: {file name: text}."""
+        folder = ".github/workflows/"
+        paths = self.git("ls-tree", "--name-only", commit, folder).splitlines()
+        return {
+            path.removeprefix(folder): self.git("show", f"{commit}:{path}")
+            for path in paths
+            if path.endswith((".yml", ".yaml"))
+        }
+
+    def changed(self, before: str, after: str) -> list[str]:
+        """Paths that differ between two commits; `before` may be ZERO, for a branch that is new."""
+        if before == ZERO:
+            before = self._fork_point(after)
+        return self.git("diff", "--name-only", "--no-renames", before, after).splitlines()
+
+    def changed_since_fork(self, base: str, head: str) -> list[str]:
+        """Paths that a pull request changes: from where it left its base."""
+        return self.git("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
+
+    def _fork_point(self, commit: str) -> str:
+        main = self.resolve("main")
+        if main is None or main == commit:
+            return self.git("hash-object", "-t", "tree", "/dev/null")
+        return self.git("merge-base", main, commit)
+
+    def commit_facts(self, commit: str) -> dict[str, object]:
+        """A commit in the shape that GitHub's push event has it."""
+        fields = self.git("show", "-s", "--format=%H%x00%T%x00%cI%x00%an%x00%ae%x00%B", commit).split("\0")
+        sha, tree, time, author, email, message = fields
+        return {
+            "id": sha,
+            "tree_id": tree,
+            "message": message.strip(),
+            "timestamp": time,
+            "author": {"name": author, "email": email},
+        }
+
+    def merged_tree(self, base: str, head: str) -> str | None:
+        """The tree of `head` merged into `base`; None when they conflict."""
+        try:
+            return self.git("merge-tree", "--write-tree", base, head).splitlines()[0]
+        except GitFailed:
+            return None
+
+    def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
+        """Write a commit as GitHub's web interface does."""
+        who = {"NAME": author, "EMAIL": f"{author}@users.noreply.github.com"}
+        env = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
+        options = [word for parent in parents for word in ("-p", parent)]
+        return self.git("commit-tree", tree, *options, "-m", message, env=env)
+
+    def move(self, ref: str, new: str, old: str | None = None) -> None:
+        """Point a ref at a commit; with `old`, only when it still is there."""
+        self.git("update-ref", ref, new, *([old] if old else []))
+
+
+class Hosting:
+    """All repositories of this server, as folders below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self, name: str) -> None:
+        """Make a repository when it is not there yet."""
+        path = self.root / f"{name}.git"
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", path], check=True)
+        for key, value in {
+            "http.receivepack": "true",
+            "receive.hideRefs": "refs/pull",  # GitHub's own refs: nobody pushes them
+            "uploadpack.allowAnySHA1InWant": "true",
+            "gc.auto": "0",  # runs' clones borrow these objects
+        }.items():
+            subprocess.run(["git", "-C", path, "config", key, value], check=True)
+
+    def find(self, name: str) -> Repository | None:
+        """A repository by owner/name."""
+        path = self.root / f"{name}.git"
+        return Repository(path, name) if path.is_dir() and path.parent.parent == self.root else None
+
+
+def backend(root: Path, environment: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Git's own HTTP server, called as the CGI program that it is: status, headers, body."""
+    done = subprocess.run(
+        ["git", "http-backend"],
+        input=body,
+        capture_output=True,
+        check=False,
+        env={
+            **os.environ,
+            "GIT_PROJECT_ROOT": str(root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "CONTENT_LENGTH": str(len(body)),
+            "REMOTE_ADDR": "127.0.0.1",
+            **environment,
+        },
+    )
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+    status = int(headers.pop("Status", "200 OK" if headers else "500").split()[0])
+    return status, headers, content

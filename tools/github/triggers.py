@@ -1,0 +1,174 @@
+"""What happens when something happens: pushes and pull requests start workflows, dispatches start one."""
+
+from typing import Any
+
+import events
+from hosting import ZERO, Repository
+from runs import Runner
+
+LOGINS = {"person": "person", "bot": "github-actions[bot]"}
+
+
+def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
+    """What every event carries."""
+    owner, name = repo.name.split("/")
+    repository = {
+        "name": name,
+        "full_name": repo.name,
+        "private": False,
+        "owner": {"login": owner},
+        "default_branch": "main",
+        "html_url": f"{runner.url}/{repo.name}",
+        "clone_url": f"{runner.url}/{repo.name}.git",
+    }
+    kind = "Bot" if who == "bot" else "User"
+    return {"repository": repository, "sender": {"login": LOGINS[who], "type": kind}}
+
+
+def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
+    """Refs have moved: start what listens to pushes, and bring pull requests up to date."""
+    for ref in sorted(set(before) | set(after)):
+        old, new = before.get(ref, ZERO), after.get(ref, ZERO)
+        if old == new:
+            continue
+        if who == "person" and new != ZERO:  # what the workflows' own token pushes starts no workflow
+            _start_on_push(runner, repo, ref, old, new)
+        _follow(runner, repo, ref, new, who)
+
+
+def _start_on_push(runner: Runner, repo: Repository, ref: str, old: str, new: str) -> None:
+    commit = repo.resolve(new)
+    if commit is None:
+        return
+    head = repo.commit_facts(commit)
+    if events.SKIP.search(str(head["message"])):
+        return
+    paths = repo.changed(old, commit)
+    payload = {
+        "ref": ref,
+        "before": old,
+        "after": commit,
+        "created": old == ZERO,
+        "deleted": False,
+        "head_commit": head,
+        "commits": [head],
+        "pusher": {"name": LOGINS["person"]},
+        **facts(runner, repo, "person"),
+    }
+    for file, text in repo.workflows(commit).items():
+        rule = events.trigger(events.parse(text), "push")
+        if rule is not None and events.starts_on_push(rule, ref, paths):
+            first_line = str(head["message"]).partition("\n")[0]
+            runner.enqueue(repo, file, "push", payload, commit=commit, head=commit, ref=ref, title=first_line)
+
+
+def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
+    """A pushed branch moves the open pull requests that it is the head of."""
+    with runner.state.look() as data:
+        mine = [p for p in data["pulls"] if p["repository"] == repo.name and p["state"] == "open"]
+    for pull in mine:
+        if ref == f"refs/heads/{pull['head_ref']}":
+            if new == ZERO:
+                runner.state.update(pull, state="closed")
+                continue
+            runner.state.update(pull, head_sha=new)
+            pull_changed(runner, repo, pull, "synchronize", who)
+
+
+def pull_changed(runner: Runner, repo: Repository, pull: dict[str, Any], action: str, who: str) -> None:
+    """Keep refs/pull/N, and start what listens: at the merge of head into base, as GitHub does."""
+    number, head = pull["number"], pull["head_sha"]
+    base = repo.resolve(pull["base_ref"])
+    if base is None:
+        return
+    repo.move(f"refs/pull/{number}/head", head)
+    tree = repo.merged_tree(base, head)
+    if tree is None:  # in conflict: GitHub starts nothing
+        return
+    merge = repo.commit(tree, [base, head], f"Merge {head} into {base}", "GitHub")
+    repo.move(f"refs/pull/{number}/merge", merge)
+    if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
+        return
+    payload = {
+        "action": action,
+        "number": number,
+        "pull_request": shape(runner, repo, pull),
+        **facts(runner, repo, who),
+    }
+    paths = repo.changed_since_fork(base, head)
+    for file, text in repo.workflows(merge).items():
+        rule = events.trigger(events.parse(text), "pull_request")
+        if rule is not None and events.starts_on_pull(rule, action, pull["base_ref"], paths):
+            runner.enqueue(
+                *(repo, file, "pull_request", payload),
+                commit=merge,
+                head=head,
+                ref=pull["head_ref"],
+                title=pull["title"],
+            )
+
+
+def shape(runner: Runner, repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
+    """A pull request as GitHub shows it."""
+    repository = facts(runner, repo, "person")["repository"]
+    base = repo.resolve(pull["base_ref"]) or ""
+    open_ = pull["state"] == "open"
+    sides = {
+        "head": {"ref": pull["head_ref"], "sha": pull["head_sha"], "repo": repository},
+        "base": {"ref": pull["base_ref"], "sha": base, "repo": repository},
+    }
+    for side in sides.values():
+        side["label"] = f"{repository['owner']['login']}:{side['ref']}"
+    return {
+        **{
+            key: value
+            for key, value in pull.items()
+            if key not in ("head_ref", "head_sha", "base_ref", "repository")
+        },
+        **sides,
+        "html_url": f"{runner.url}/{repo.name}/pull/{pull['number']}",
+        "url": f"{runner.url}/repos/{repo.name}/pulls/{pull['number']}",
+        "draft": False,
+        "mergeable": open_ and repo.merged_tree(base, pull["head_sha"]) is not None,
+    }
+
+
+def dispatched(
+    runner: Runner, repo: Repository, file: str, *, ref: str, given: dict[str, Any], who: str
+) -> dict[str, Any]:
+    """Start one workflow by hand; it must listen to workflow_dispatch. LookupError, Unprocessable."""
+    if file not in repo.workflows(repo.resolve("main") or ZERO):
+        raise LookupError(file)
+    commit = repo.resolve(ref)
+    text = repo.workflows(commit).get(file) if commit else None
+    if commit is None or text is None:
+        raise events.Unprocessable(f"No ref found for: {ref}")
+    workflow = events.parse(text)
+    rule = events.trigger(workflow, "workflow_dispatch")
+    if rule is None:
+        raise events.Unprocessable("Workflow does not have 'workflow_dispatch' trigger")
+    full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+    payload = {
+        "inputs": events.dispatch_inputs(rule, given),
+        "ref": full,
+        "workflow": f".github/workflows/{file}",
+        **facts(runner, repo, who),
+    }
+    title = str(workflow.get("name", file))
+    return runner.enqueue(
+        repo, file, "workflow_dispatch", payload, commit=commit, head=commit, ref=full, title=title
+    )
+
+
+def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
+    """Start one workflow as its timer would; it must have a schedule. LookupError."""
+    commit = repo.resolve("main") or ZERO
+    workflow = events.parse(repo.workflows(commit).get(file, ""))
+    rule = events.trigger(workflow, "schedule")
+    if rule is None:
+        raise LookupError(file)
+    payload = {"schedule": rule["cron"][0]["cron"], **facts(runner, repo, "person")}
+    title = str(workflow.get("name", file))
+    return runner.enqueue(
+        repo, file, "schedule", payload, commit=commit, head=commit, ref="refs/heads/main", title=title
+    )
