@@ -1,0 +1,50 @@
+"""Raw transactions to one row of features each: the same function for training and for whatever scores."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loop.core import models, params
+from loop.core.errors import LoopError
+from loop.core.files import whole
+from loop.core.models import ModelFolder
+from loop.core.paths import ModelPaths
+
+
+def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
+    """The model's features of `table`, on DuckDB in memory.
+
+    Args:
+        folder: the model.
+        table: transactions with the columns of its schema.
+        section: its features.Params.
+
+    Returns:
+        The columns that play a role, then the features as float64; by time, then id.
+    """
+    roles = folder.roles
+    engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
+    rows = folder.features.compute(ibis.memtable(table), section)
+    kept = [name for name in (roles.id, roles.time, roles.entity, roles.label) if name]
+    features = [name for name in rows.columns if name not in kept]
+    if leaks := [name for name in features if name in roles.never]:
+        where = f"src/models/{folder.name}/features.py"
+        raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
+    typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
+    ordered = typed.select(*kept, *features).order_by([name for name in (roles.time, roles.id) if name])
+    return engine.to_pyarrow(ordered)
+
+
+def main(root: Path, model: str) -> None:
+    """The stage: data/<package>/raw.parquet to features.parquet."""
+    folder = models.load(root, model)
+    section = folder.section("features", params.load(root, model).features)
+    paths = ModelPaths(root, model)
+    features = compute(folder, pq.read_table(paths.raw), section)
+    with whole(paths.features) as aside:
+        pq.write_table(features, aside)
+    print(f"{features.num_rows:,} rows, {features.num_columns} columns")

@@ -1,0 +1,101 @@
+"""Which rows train, which test; features, labels and scores between tables and arrays."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from loop.core.errors import LoopError
+from loop.core.models import Roles, Task
+from loop.core.params import RandomSplit, TimeSplit
+
+Mask = NDArray[np.bool_]
+
+
+def masks(table: pa.Table, roles: Roles, split: TimeSplit | RandomSplit) -> tuple[Mask, Mask]:
+    """The rows to train on and the rows to test on; a row whose label is not known is in neither."""
+    labelled = table[roles.label].is_valid().to_numpy()
+    if isinstance(split, RandomSplit):
+        train, test = _by_chance(labelled, split)
+    else:
+        train, test = _by_time(table, roles, split)
+    return train & labelled, test & labelled
+
+
+def _by_chance(labelled: Mask, split: RandomSplit) -> tuple[Mask, Mask]:
+    """A seeded share of the labelled rows is held out."""
+    rows = np.random.default_rng(split.seed).permutation(np.flatnonzero(labelled))
+    test = np.zeros(len(labelled), dtype=np.bool_)
+    test[rows[: round(split.test * len(rows))]] = True
+    return ~test, test
+
+
+def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:
+    """Train, a delay in which labels arrive, test: the Fraud Detection Handbook's `get_train_test_set`."""
+    if roles.time is None:
+        raise LoopError("params.yaml: split.kind is `time`, but ROLES has no time", fix="kind: random")
+    time = table[roles.time].to_numpy()
+    end = np.datetime64(_naive(split.until))
+    begin = end - _days(split.test_days)
+    trained = begin - _days(split.delay_days)
+    train = (trained - _days(split.train_days) <= time) & (time < trained)
+    test = (begin <= time) & (time < end)
+    return train, test & ~_compromised(table, roles, split, begin)
+
+
+def _compromised(table: pa.Table, roles: Roles, split: TimeSplit, begin: np.datetime64) -> Mask:
+    """Rows of cards known to be compromised before the row's test day: the bank has blocked them.
+
+    A day's known cards are those with a fraud from `known_days` before the delay up to `delay_days`
+    before that day. The handbook trains on 7 days and calls the frauds in them known: 7 keeps its test.
+    """
+    if roles.entity is None:
+        return np.zeros(table.num_rows, dtype=np.bool_)
+    time, entity = table[roles.time].to_numpy(), table[roles.entity].to_numpy()
+    fraud = pc.equal(table[roles.label], 1).fill_null(False).to_numpy()
+    oldest = begin - _days(split.delay_days + split.known_days)
+    out = np.zeros(table.num_rows, dtype=np.bool_)
+    for day in range(split.test_days):
+        first = begin + _days(day)
+        reported = fraud & (oldest <= time) & (time < first - _days(split.delay_days))
+        today = np.flatnonzero((first <= time) & (time < first + _days(1)))
+        out[today] = np.isin(entity[today], entity[reported])
+    return out
+
+
+def features(table: pa.Table, roles: Roles) -> list[str]:
+    """The columns of features.parquet that are features: all but those with a role."""
+    kept = (roles.id, roles.time, roles.entity, roles.label)
+    return [name for name in table.column_names if name not in kept]
+
+
+def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
+    """(rows, names) of float64; a null is nan."""
+    return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
+
+
+def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64]:
+    """Labels as their positions in `classes`; LoopError for one that is not there."""
+    positions = pc.index_in(labels, pa.array(classes, labels.type))
+    if positions.null_count:
+        strange = pc.unique(labels.filter(positions.is_null())).to_pylist()
+        raise LoopError(f"labels {strange} are none of those trained on: {classes}", fix="train on them too")
+    return np.asarray(positions, dtype=np.int64)
+
+
+def scores(task: Task, scored: NDArray[np.float64], classes: list[Any]) -> dict[str, NDArray[np.float64]]:
+    """Scores as columns: `score`, or `score_<class>` for each of several."""
+    if task == "binary":
+        return {"score": scored}
+    return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
+
+
+def _days(days: int) -> np.timedelta64:
+    return np.timedelta64(days, "D")
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant

@@ -1,0 +1,80 @@
+"""XGBoost: fits, keeps and loads the trees that tell fraud."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+from pydantic import Field
+
+from loop.core.errors import LoopError
+from loop.core.params import Section
+
+FILE = "model.ubj"
+
+
+class Params(Section):
+    """XGBoost's own names and meanings."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(2, gt=0)  # fixed, as sums in another number of threads round otherwise
+    seed: int = 0
+    n_estimators: int = Field(100, gt=0)
+    max_depth: int = Field(10, gt=0)
+    learning_rate: float = Field(0.3, gt=0, le=1)
+    subsample: float = Field(1.0, gt=0, le=1)
+    colsample_bytree: float = Field(1.0, gt=0, le=1)
+    min_child_weight: float = Field(1.0, ge=0)
+    reg_lambda: float = Field(1.0, ge=0)
+    scale_pos_weight: float = Field(1.0, gt=0)
+
+
+def fit(x: NDArray[np.float64], y: NDArray[np.int64], params: Params) -> xgb.Booster:
+    """Train on (n, f) features and (n,) labels of 0 and 1; LoopError when not on the device asked for."""
+    settings = params.model_dump(exclude={"threads", "n_estimators"})
+    settings |= {"nthread": params.threads, "objective": "binary:logistic", "tree_method": "hist"}
+    rows = xgb.QuantileDMatrix(x, label=y, nthread=params.threads)
+    booster = xgb.train(settings, rows, num_boost_round=params.n_estimators)
+    check_device(booster, params.device)
+    return booster
+
+
+def check_device(booster: xgb.Booster, asked: str) -> None:
+    """XGBoost trains on the CPU when it finds no GPU, and hardly says so: ask what it did."""
+    found = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if not found.startswith(asked):
+        raise LoopError(
+            f"params.yaml: train.device: is {asked!r}, but XGBoost trained on {found!r}",
+            fix="install requirements-gpu.lock on a machine with an NVIDIA GPU, or set `device: cpu`",
+        )
+
+
+def save(booster: xgb.Booster, folder: Path) -> None:
+    """Write the trees to `folder`/model.ubj."""
+    booster.save_model(folder / FILE)
+
+
+def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """The scorer: (n, f) features to (n,) probabilities of fraud."""
+    booster = _booster(folder)
+
+    def score(x: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(booster.inplace_predict(x), dtype=np.float64)
+
+    return score
+
+
+def log_to_mlflow(folder: Path, **kwargs: Any) -> Any:
+    """Log the trees in MLflow's XGBoost flavour, to the active run."""
+    import mlflow.xgboost
+
+    return mlflow.xgboost.log_model(_booster(folder), **kwargs)
+
+
+def _booster(folder: Path) -> xgb.Booster:
+    booster = xgb.Booster()
+    booster.load_model(folder / FILE)
+    return booster

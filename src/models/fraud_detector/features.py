@@ -1,0 +1,81 @@
+"""The Fraud Detection Handbook's features, in Ibis: when, how this card pays, how risky this terminal was."""
+
+import ibis
+import ibis.expr.types as ir
+from pydantic import Field
+
+from loop.core.params import Section
+
+DAY = 24 * 60 * 60
+SATURDAY = 5
+LAST_HOUR_OF_NIGHT = 6
+KEPT = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD")  # what stands before the features
+
+
+class Params(Section):
+    windows_days: tuple[int, ...] = Field(default=(1, 7, 30), min_length=1)
+    delay_days: int = Field(default=7, gt=0)  # until a fraud is reported; a terminal's risk looks no nearer
+
+
+def names(params: Params) -> tuple[str, ...]:
+    """The features' names and order for these windows."""
+    customer, terminal = ("NB_TX", "AVG_AMOUNT"), ("NB_TX", "RISK")
+    return (
+        "TX_AMOUNT",
+        "TX_DURING_WEEKEND",
+        "TX_DURING_NIGHT",
+        *(f"CUSTOMER_ID_{what}_{days}DAY_WINDOW" for days in params.windows_days for what in customer),
+        *(f"TERMINAL_ID_{what}_{days}DAY_WINDOW" for days in params.windows_days for what in terminal),
+    )
+
+
+FEATURES = names(Params())
+
+
+def compute(transactions: ir.Table, params: Params) -> ir.Table:
+    """One row of features a transaction, each known at that transaction's second.
+
+    A card's windows end with the transaction itself; a terminal's end `delay_days` before it. A label
+    not known (null) counts as no fraud, and its transaction still counts. Transactions of one second
+    count together.
+    """
+    t = transactions.mutate(
+        second=transactions.TX_DATETIME.epoch_seconds(),
+        # Whole cents and counts: sums that do not depend on the order in which an engine adds.
+        cents=(transactions.TX_AMOUNT * 100).round().cast("int64"),
+        fraud=transactions.TX_FRAUD.fill_null(0).cast("int64"),
+    )
+    columns = {
+        "TX_DURING_WEEKEND": (t.TX_DATETIME.day_of_week.index() >= SATURDAY).cast("float64"),
+        "TX_DURING_NIGHT": (t.TX_DATETIME.hour() <= LAST_HOUR_OF_NIGHT).cast("float64"),
+    }
+    for days in params.windows_days:
+        columns |= _customer(t, days) | _terminal(t, days, params.delay_days)
+    return t.mutate(**columns).select(*KEPT, *names(params))
+
+
+def _customer(t: ir.Table, days: int) -> dict[str, ir.Value]:
+    """How often, and how much on average, this card paid in the `days` up to now."""
+    window = _past(t, "CUSTOMER_ID", days * DAY - 1, 0)
+    return {
+        f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW": t.count().over(window).cast("float64"),
+        f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW": t.cents.sum().over(window).cast("float64")
+        / t.count().over(window)
+        / 100,
+    }
+
+
+def _terminal(t: ir.Table, days: int, delay: int) -> dict[str, ir.Value]:
+    """How often this terminal was used in `days` that ended `delay` days ago, and the share of fraud."""
+    window = _past(t, "TERMINAL_ID", (delay + days) * DAY - 1, delay * DAY)
+    count = t.count().over(window).cast("float64")
+    fraud = t.fraud.sum().over(window).cast("float64")
+    return {
+        f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW": count,
+        f"TERMINAL_ID_RISK_{days}DAY_WINDOW": (fraud / count.nullif(0)).fill_null(0.0),
+    }
+
+
+def _past(t: ir.Table, entity: str, oldest: int, newest: int) -> ibis.expr.builders.WindowBuilder:
+    """One entity's transactions between `oldest` and `newest` seconds ago, both inclusive."""
+    return ibis.range_window(preceding=(oldest, newest), group_by=t[entity], order_by=t.second)
