@@ -10,6 +10,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from loop.core.errors import LoopError
 
 
+class GitHubError(LoopError):
+    """GitHub answered with an error; the message is its own."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class GitHub:
     """One repository at one server; `url` is the API's, as GITHUB_API_URL names it."""
@@ -36,7 +44,7 @@ class GitHub:
         reraise=True,
     )
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One call below /repos/{owner}/{name}; JSON or None. LoopError with GitHub's own message."""
+        """One call below /repos/{owner}/{name}; JSON or None. GitHubError with GitHub's own message."""
         answer = httpx.request(
             method,
             f"{self.url}/repos/{self.repository}{path}",
@@ -45,7 +53,8 @@ class GitHub:
             **kwargs,
         )
         if answer.is_error:
-            raise LoopError(f"{method} {answer.request.url}: {answer.status_code} {answer.text[:500]}")
+            said = f"{method} {answer.request.url}: {answer.status_code} {answer.text[:500]}"
+            raise GitHubError(said, answer.status_code)
         return answer.json() if answer.content else None
 
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
