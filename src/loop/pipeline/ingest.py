@@ -51,9 +51,9 @@ def read(ingest: Ingest, folder: ModelFolder, root: Path) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in (roles.time, roles.id) if name]).combine_chunks()
 
 
-def source_sha256(ingest: Ingest, root: Path) -> str:
+def source_sha256(source: str, root: Path) -> str:
     """SHA-256 of a file source's bytes as they are now."""
-    with _local(ingest.source, root) as path:
+    with _local(source, root) as path:
         return sha256(path)
 
 

@@ -1,0 +1,156 @@
+"""Commands of the pipeline: run a stage, all of them, and change the data that they begin with."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.names import package
+from loop.core.paths import ModelPaths, root
+
+# stage: the ModelPaths attribute of the table whose rows say how much work it was
+STAGES = {
+    "ingest": "raw",
+    "validate": "raw",
+    "features": "features",
+    "train": "features",
+    "evaluate": "scores",
+}
+
+
+@click.command()
+@click.argument("name", metavar="STAGE", type=click.Choice(list(STAGES)))
+@click.argument("model")
+def stage(name: str, model: str) -> None:
+    """Run one STAGE of MODEL, whether it is up to date or not; `dvc.yaml` calls this."""
+    here, began = root(), time.monotonic()
+    click.secho(f"{name} {package(model)} …", err=True, dim=True)
+    import_module(f"loop.pipeline.{name}").main(here, model)
+    rows, seconds = _rows(getattr(ModelPaths(here, model), STAGES[name])), time.monotonic() - began
+    click.secho(f"{name} {package(model)}: {rows:,} rows in {seconds:.1f} s", err=True, dim=True)
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+def repro(models: tuple[str, ...]) -> None:
+    """Bring every stage of each MODEL (default: all) up to date: `dvc repro`."""
+    from loop.core import dvc
+
+    here = root()
+    for model in models or sorted(params.read(here)):
+        params.load(here, model)
+        dvc.repro(here, model)
+
+
+@click.command()
+@click.argument("model")
+def train(model: str) -> None:
+    """Bring MODEL up to date and record the training in MLflow: `repro`, then `register`."""
+    from loop.candidate.register import register
+    from loop.core import dvc
+
+    here = root()
+    params.load(here, model)
+    dvc.repro(here, model)
+    registered = register(here, model)
+    click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--source", help="First set the source to this path or URL.")
+def pin(model: str, source: str | None) -> None:
+    """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes."""
+    from loop.pipeline.ingest import source_sha256
+
+    here, key = root(), f"models.{package(model)}.ingest"
+    section = _section(here, model).get("ingest") or {}
+    source = source or section.get("source", "simulator")
+    if source == "simulator":
+        raise LoopError(
+            f"params.yaml: {key}.source is `simulator`: it is pinned by its params",
+            fix=f"./loop pin {package(model)} --source PATH-OR-URL, to ingest a file",
+        )
+    _change(here, {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)})
+
+
+@click.command()
+@click.argument("model")
+@click.option("--until", required=True, metavar="ISO", help="Take what was known then (UTC).")
+@click.option("--reason", required=True, help="Why; it goes into the commit.")
+@click.option("--store", help="Where production logs, if not monitor.store: a folder or an s3:// prefix.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What trains.")
+def retrain(model: str, until: str, reason: str, store: str | None, device: str | None) -> None:
+    """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.
+
+    Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
+    test window ends there, at UNTIL less the delay, and the training window moves with it.
+    """
+    here, name = root(), package(model)
+    wanted = params.load(here, model)
+    if not isinstance(wanted.split, params.TimeSplit):
+        raise LoopError(
+            f"params.yaml: models.{name}.split.kind is `{wanted.split.kind}`: it has no window to move",
+            fix=f"change models.{name}.ingest by hand",
+        )
+    store = store or wanted.monitor.store
+    if not store:
+        raise LoopError(
+            f"params.yaml: models.{name}.monitor.store is null: nothing says where production logs",
+            fix="set it, or pass --store",
+        )
+    known = until - timedelta(days=wanted.split.delay_days)
+    changes = {
+        "ingest.logged": {"store": store, "until": until.isoformat()},
+        "split.until": known.isoformat(),
+    }
+    if device:
+        changes["train.device"] = device
+    click.echo(f"retrain {name}: {reason}")
+    _change(here, {f"models.{name}.{key}": value for key, value in changes.items()})
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _instant(text: str) -> datetime:
+    """An ISO instant in UTC, naive as everything in params.yaml is."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise LoopError(f"--until is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
+
+
+def _section(here: Path, model: str) -> dict[str, Any]:
+    """A model's section as it is written, unchecked: `pin` mends one that lacks its hash."""
+    models, name = params.read(here), package(model)
+    if name not in models:
+        raise LoopError(f"params.yaml has no model {name!r}; it has {', '.join(sorted(models))}")
+    return models[name] or {}
+
+
+def _change(here: Path, changes: dict[str, Any]) -> None:
+    """Set keys of params.yaml and print each that was something else."""
+    before = {"models": params.read(here)}
+    new = {key: value for key, value in changes.items() if _get(before, key) != value}
+    if not new:
+        click.echo("params.yaml already says so")
+        return
+    params.edit(here, new)
+    for key, value in new.items():
+        click.echo(f"params.yaml: {key}: {_get(before, key)} → {value}")
+
+
+def _get(node: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node

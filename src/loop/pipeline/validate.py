@@ -1,0 +1,236 @@
+"""Validate: stop bad data, score the rest.
+
+A failed critical check rejects. `data_quality_score` is the mean, over the checks that are not critical, of
+the share of rows that pass; a check of a whole table counts as all of its rows or none. A score under
+`validate.quality` rejects too.
+"""
+
+import itertools
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from loop.core import models, params
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import whole, write_json, write_text
+from loop.core.models import ModelFolder
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+
+EXAMPLES = 5  # rows shown of each failed check
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation: of the rows, or of the whole days between the first and the last.
+
+    `days` has a row a day: `day`, `rows`, and `share`, its rows over those of the median day.
+    """
+
+    expectation: Any  # of great_expectations.expectations
+    critical: bool = True
+    of: Literal["rows", "days"] = "rows"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, ready for JSON."""
+
+    check: str
+    column: str
+    critical: bool
+    passed: bool
+    share: float  # of the rows, that pass
+    unexpected: int  # rows that do not
+    found: str = ""  # what a check of a whole table saw, or why it could not be made
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, what they come to, and Data Docs of them as one HTML page."""
+
+    score: float
+    findings: list[Finding]
+    docs: str
+
+    @property
+    def failed(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.passed]
+
+    @property
+    def critical(self) -> list[Finding]:
+        return [finding for finding in self.failed if finding.critical]
+
+
+def main(root: Path, model: str) -> None:
+    """Write data/<package>/validation; rejected, leave the report in build/<package>/validation instead."""
+    folder, wanted, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
+    rows = pq.read_table(paths.raw)
+    checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
+    report = examine(rows, checks, folder)
+    least, rejected = wanted.validation.quality, paths.build / "validation"
+    Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
+    if report.critical or report.score < least:
+        _write(report, rejected, least, rows.num_rows)
+        raise Rejected(
+            f"{paths.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
+            f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
+            f"  report: {rejected / 'data_docs' / 'index.html'}",
+            fix="mend the source; where the data is right, the bounds in models."
+            f"{folder.name}.validate.suite",
+        )
+    _write(report, paths.validation, least, rows.num_rows)
+    shutil.rmtree(rejected, ignore_errors=True)  # what an earlier rejection left no longer holds
+
+
+def examine(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> Report:
+    """Make every check of `rows`."""
+    results = _run(rows, checks, folder)
+    findings = [_finding(check, result) for check, result in zip(checks, results, strict=True)]
+    scored = [finding.share for finding in findings if not finding.critical]
+    score = sum(scored) / len(scored) if scored else 1.0
+    return Report(score, findings, _docs(public(folder.name), results))
+
+
+def days(rows: pa.Table, time: str) -> Any:
+    """A pandas table of the whole days between the first and the last row: `day`, `rows`, `share`."""
+    counts = rows[time].to_pandas().dt.floor("D").value_counts().sort_index()
+    counts = counts.asfreq("D", fill_value=0).iloc[1:-1]  # the first and last day may be begun and not ended
+    table = counts.rename_axis("day").reset_index(name="rows")
+    return table.assign(share=table["rows"] / table["rows"].median())
+
+
+def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[Any]:
+    """Great Expectations' own results, in the order of the checks."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(enable=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    source = context.data_sources.add_pandas("raw")
+    batches, keys = {}, {"rows": folder.roles.id, "days": "day"}
+    for of in sorted({check.of for check in checks}):
+        frame = rows.to_pandas() if of == "rows" else days(rows, _time(folder))
+        asset = source.add_dataframe_asset(of).add_batch_definition_whole_dataframe("all")
+        batches[of] = asset.get_batch({"dataframe": frame})
+    return [
+        batches[check.of].validate(check.expectation, result_format=_format(keys[check.of]))
+        for check in checks
+    ]
+
+
+def _time(folder: ModelFolder) -> str:
+    if folder.roles.time is None:
+        raise LoopError(
+            f"{folder.expectations.__file__}: a check of days, but ROLES.time in schema.py is None",
+            fix='name the time column, or take away of="days"',
+        )
+    return folder.roles.time
+
+
+def _format(key: str) -> dict[str, Any]:
+    return {
+        "result_format": "SUMMARY",
+        "unexpected_index_column_names": [key],
+        "partial_unexpected_count": EXAMPLES,
+    }
+
+
+def _finding(check: Check, result: Any) -> Finding:
+    outcome = result.to_json_dict()["result"]
+    count, unexpected = outcome.get("element_count"), outcome.get("unexpected_count")
+    by_row = unexpected is not None and count
+    share = 1 - unexpected / count if by_row else float(bool(result.success))
+    kwargs = result.expectation_config.kwargs
+    return Finding(
+        check=type(check.expectation).__name__,
+        column=kwargs.get("column") or ", ".join(kwargs.get("column_list", [])) or "(table)",
+        critical=check.critical,
+        passed=bool(result.success),
+        share=share,
+        unexpected=unexpected or 0,
+        found="" if result.success else _found(result, outcome),
+        examples=[_row(row) for row in outcome.get("partial_unexpected_index_list") or []],
+    )
+
+
+def _found(result: Any, outcome: dict[str, Any]) -> str:
+    """What a whole table showed, or the last line of why a check could not be made."""
+    errors = [info for info in result.exception_info.values() if isinstance(info, dict)]
+    if errors:
+        return str(errors[0]["exception_message"]).strip().splitlines()[-1]
+    mismatched = outcome.get("details", {}).get("mismatched")
+    return str(mismatched or outcome.get("observed_value") or "")
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+
+
+def _docs(suite: str, results: list[Any]) -> str:
+    """Data Docs' page of the results; without times and random ids, so that equal results are equal bytes."""
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    class Page(DefaultJinjaPageView):  # type: ignore[misc]
+        def generate_html_element_uuid(self, prefix: str = "") -> str:
+            return f"{prefix}{next(numbers)}"
+
+        def add_data_context_id_to_url(self, url: str, add_datetime: bool = True) -> str:
+            return url
+
+    numbers = itertools.count()
+    passed = sum(bool(result.success) for result in results)
+    whole_suite = ExpectationSuiteValidationResult(
+        suite_name=suite,
+        success=passed == len(results),
+        results=results,
+        statistics={
+            "evaluated_expectations": len(results),
+            "successful_expectations": passed,
+            "unsuccessful_expectations": len(results) - passed,
+            "success_percent": 100 * passed / len(results) if results else None,
+        },
+        meta={"run_id": {}},
+    )
+    return str(Page().render(ValidationResultsPageRenderer().render(whole_suite)))
+
+
+def _write(report: Report, place: Path, least: float, rows: int) -> None:
+    with whole(place) as aside:
+        write_text(aside / "data_docs" / "index.html", report.docs)
+        write_json(
+            aside / "quality.json",
+            {
+                "data_quality_score": report.score,
+                "least": least,
+                "rows": rows,
+                "checks": len(report.findings),
+                "failed": [asdict(finding) for finding in report.failed],
+            },
+        )
+
+
+def _shown(report: Report) -> list[str | Table]:
+    """For the console: the score, and what failed on which rows."""
+    count = f"{len(report.failed)} of {len(report.findings)} checks failed"
+    title = f"{count}, data_quality_score {report.score:.4f}"
+    if not report.failed:
+        return [title]
+    table = Table("check", "column", "stops", "rows", "found")
+    for one in report.failed:
+        rows = "\n".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples)
+        stops = "yes" if one.critical else "no"
+        table.add_row(one.check, one.column, stops, str(one.unexpected), rows or one.found)
+    return [title, table]

@@ -1,0 +1,86 @@
+"""What good transactions look like: a Great Expectations suite, and which of it stops the pipeline."""
+
+from datetime import datetime, timedelta
+from itertools import chain
+
+from pydantic import Field
+
+from loop.core.params import Section, Share, TimeSplit
+from loop.pipeline.validate import Check
+from models.fraud_detector.schema import COLUMNS, ROLES
+
+KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")  # never null
+
+
+class Params(Section):
+    """What a person may have to move: units are those of the schema."""
+
+    fraud_rate: tuple[Share, Share] = (0.0005, 0.2)  # of labelled rows; a small world has much fraud
+    mean_amount: tuple[float, float] = (5.0, 500.0)  # catches another unit, such as cents
+    max_amount: float = Field(default=5_000.0, gt=0)  # a row above it lowers the score
+    day_share: tuple[float, float] = (0.5, 2.0)  # rows of a day, over those of the median day
+    fresh_hours: float = Field(default=24.0, gt=0)  # how long before the test window's end rows may stop
+
+
+def suite(params: Params, split: TimeSplit) -> list[Check]:
+    """Every check of the raw rows. Freshness is measured from the test window's end, never the wall clock."""
+    return list(chain(_schema(), _values(params), _labels(params, split), _time(params, split)))
+
+
+def _schema() -> list[Check]:
+    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+
+    numbers = [name for name in KNOWN if name != ROLES.time]
+    return [
+        Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
+        *(Check(gxe.ExpectColumnValuesToBeOfType(column=name, type_=COLUMNS[name])) for name in numbers),
+        *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in KNOWN),
+        Check(gxe.ExpectColumnValuesToBeUnique(column=ROLES.id)),
+    ]
+
+
+def _values(params: Params) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    low, high = params.mean_amount
+    payment = ["TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT"]
+    return [
+        Check(gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", min_value=0)),
+        Check(gxe.ExpectColumnMeanToBeBetween(column="TX_AMOUNT", min_value=low, max_value=high)),
+        Check(
+            gxe.ExpectColumnValuesToBeBetween(column="TX_AMOUNT", max_value=params.max_amount), critical=False
+        ),
+        Check(gxe.ExpectColumnValuesToBeBetween(column="CUSTOMER_ID", min_value=0), critical=False),
+        Check(gxe.ExpectColumnValuesToBeBetween(column="TERMINAL_ID", min_value=0), critical=False),
+        Check(gxe.ExpectCompoundColumnsToBeUnique(column_list=payment), critical=False),
+    ]
+
+
+def _labels(params: Params, split: TimeSplit) -> list[Check]:
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    low, high = params.fraud_rate
+    simulated = Column("TX_FRAUD_SCENARIO") > 0
+    due = Column("TX_DATETIME") < split.until  # reported by then, or the test window is not what it says
+    return [
+        Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1])),
+        Check(gxe.ExpectColumnMeanToBeBetween(column="TX_FRAUD", min_value=low, max_value=high)),
+        Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[1], row_condition=simulated)),
+        Check(gxe.ExpectColumnValuesToNotBeNull(column="TX_FRAUD", row_condition=due), critical=False),
+    ]
+
+
+def _time(params: Params, split: TimeSplit) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    least, most = params.day_share
+    fresh: datetime = split.until - timedelta(hours=params.fresh_hours)
+    begins = split.until - timedelta(days=split.test_days + split.delay_days + split.train_days)
+    begun = begins + timedelta(days=1)  # the first row comes some time into the first day
+    return [
+        Check(gxe.ExpectColumnValuesToBeIncreasing(column=ROLES.time)),
+        Check(gxe.ExpectColumnMaxToBeBetween(column=ROLES.time, min_value=fresh)),
+        Check(gxe.ExpectColumnMinToBeBetween(column=ROLES.time, max_value=begun)),
+        Check(gxe.ExpectColumnValuesToBeBetween(column="share", min_value=least, max_value=most), of="days"),
+    ]
