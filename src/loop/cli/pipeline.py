@@ -104,11 +104,10 @@ def retrain(model: str, until: str, reason: str, store: str | None, device: str 
             f"params.yaml: models.{name}.monitor.store is null: nothing says where production logs",
             fix="set it, or pass --store",
         )
-    known = until - timedelta(days=wanted.split.delay_days)
-    changes = {
-        "ingest.logged": {"store": store, "until": until.isoformat()},
-        "split.until": known.isoformat(),
-    }
+    instant = _instant(until)
+    known = instant - timedelta(days=wanted.split.delay_days)
+    logged = {"store": store, "until": instant.isoformat()}
+    changes: dict[str, Any] = {"ingest.logged": logged, "split.until": known.isoformat()}
     if device:
         changes["train.device"] = device
     click.echo(f"retrain {name}: {reason}")
