@@ -1,0 +1,163 @@
+"""The champion is what production's overlay names: found in Git, had from DVC, owed to no registry."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from loop.core.dvc import DvcError, Lock, dvc
+from loop.core.errors import LoopError, Rejected
+from loop.core.git import Git, GitError
+from loop.core.names import package, public
+from loop.core.paths import ModelPaths
+
+# What tells a command that a workflow runs it: a command inside a command must not answer in its place.
+WORKFLOW = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "PYTHONPATH")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The stable release of production, by the facts that find its model again."""
+
+    key: str
+    model_md5: str
+    data_md5: str
+    commit: str  # the training commit: dvc.lock there records model_md5
+
+
+def state(root: Path, model: str, environment: str) -> dict[str, Any]:
+    """An environment's release state: `spec` of release.yaml on origin's main, {} where there is none.
+
+    A clone without an origin is asked for its work tree. An origin that does not answer is an error:
+    an old clone must not pass for "no champion".
+    """
+    path = ModelPaths(root, model).release(environment)
+    git = Git(root)
+    if "origin" in git.run("remote").split():
+        text = git.read(git.fetch(), path.relative_to(root).as_posix())
+    else:
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    document = YAML(typ="safe").load(text) if text else None
+    return dict((document or {}).get("spec") or {})
+
+
+def find(root: Path, model: str, environment: str = "production") -> Champion | None:
+    """The champion, or None when the overlay names no stable release. A canary in flight is none yet."""
+    stable = state(root, model, environment).get("stable")
+    if not stable:
+        return None
+    return Champion(*(str(stable[name]) for name in ("key", "modelMd5", "dataMd5", "commit")))
+
+
+@contextmanager
+def checkout(root: Path, model: str, champion: Champion) -> Iterator[Path]:
+    """A scratch clone at the champion's training commit, with its model in it, checked by md5.
+
+    The model comes from DVC's cache or remote, else `./loop repro` rebuilds it there by that commit's
+    own code and environment. Rejected, naming what was tried, when neither gives the recorded md5.
+    """
+    git = Git(root)
+    _need_commit(git, champion)
+    with git.worktree(champion.commit) as tree:
+        _need_record(tree, model, champion)
+        _share_settings(root, tree)
+        _obtain(tree, model, champion)
+        yield tree
+
+
+def md5(path: Path) -> str:
+    """A file's or folder's md5 as dvc.lock records it."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs import LocalFileSystem
+    from dvc_objects.fs.memory import MemoryFileSystem
+
+    nowhere = HashFileDB(MemoryFileSystem(), "/")
+    _, _, hashed = build(nowhere, str(path.absolute()), LocalFileSystem(), "md5", dry_run=True)
+    return str(hashed.hash_info.value)
+
+
+def _need_commit(git: Git, champion: Champion) -> None:
+    """A shallow clone lacks the training commit: ask origin for it."""
+    try:
+        git.run("cat-file", "-e", f"{champion.commit}^{{commit}}")
+    except GitError:
+        try:
+            git.run("fetch", "--quiet", "--depth=1", "origin", champion.commit)
+        except GitError as error:
+            raise Rejected(
+                f"the champion {champion.key} cannot be had: its training commit {champion.commit} is "
+                f"neither in this clone nor at origin ({error})",
+                fix="push that commit, or roll production back to a release whose commit exists",
+            ) from error
+
+
+def _need_record(tree: Path, model: str, champion: Champion) -> None:
+    try:
+        recorded = Lock.of(tree).model_md5(model)
+    except LoopError as error:
+        recorded = str(error)
+    if recorded != champion.model_md5:
+        raise Rejected(
+            f"the champion {champion.key} cannot be had: production names model {champion.model_md5} "
+            f"of commit {champion.commit}, whose dvc.lock says {recorded}",
+            fix="roll production back to a release whose commit records its model",
+        )
+
+
+def _share_settings(root: Path, tree: Path) -> None:
+    """The scratch clone uses this clone's cache and remotes."""
+    local = root / ".dvc" / "config.local"
+    if local.is_file():
+        shutil.copy2(local, tree / ".dvc" / "config.local")
+
+
+def _obtain(tree: Path, model: str, champion: Champion) -> None:
+    target = f"data/{package(model)}/model"
+    tried = []
+    for attempt in ("checkout", "pull", "repro"):
+        try:
+            if attempt == "repro":
+                own_loop(tree, "repro", public(model))
+            else:
+                dvc(tree, attempt, "--force", target, quiet=True)
+        except (DvcError, Rejected) as error:
+            tried.append(f"{attempt}: {_last_line(error)}")
+            continue
+        if (found := md5(tree / target)) == champion.model_md5:
+            return
+        tried.append(f"{attempt}: gave model {found}")
+    raise Rejected(
+        f"the champion {champion.key} cannot be had: model {champion.model_md5}, commit {champion.commit}\n  "
+        + "\n  ".join(tried),
+        fix="`dvc push` from where its outputs are, or roll production back to a release that can be had",
+    )
+
+
+def own_loop(tree: Path, *args: str, **env: str) -> None:
+    """Run `./loop` of another commit in its own environment, with `env` set; Rejected when it fails."""
+    outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
+    done = subprocess.run(
+        [str(tree / "loop"), *args],
+        cwd=tree,
+        env={**outer, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise Rejected(
+            f"`./loop {' '.join(args)}` at the champion's commit failed ({done.returncode}):\n{said}"
+        )
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"

@@ -1,0 +1,54 @@
+"""What commits change: the code, so that tests must run, or models, so that they must be judged again."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from loop.core.dvc import Lock
+from loop.core.git import Git
+
+# Changed by a person's params, by the pipeline or by a release, and read by no test.
+NOT_CODE = re.compile(
+    r"params\.yaml|dvc\.lock|docs/.*\.md|data/[^/]+/metrics\.json|kustomize/overlays/[^/]+/[^/]+/release/.*"
+)
+# What every model runs through on its way to a release.
+SHARED = re.compile(r"src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.yaml|requirements\.lock")
+OF_MODEL = re.compile(r"(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
+
+
+@dataclass(frozen=True)
+class Changed:
+    code: bool
+    models: list[str]  # packages, sorted
+
+
+def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
+    """Compare `head` with the commit where it left `base`; a base of zeros (a new branch) has nothing."""
+    git = Git(root)
+    after = _facts(git, head)
+    everything = sorted(after)
+    if not base.strip("0"):
+        return Changed(code=True, models=everything)
+    begin = git.run("merge-base", base, head)
+    paths = git.run("diff", "--name-only", "--no-renames", begin, head).splitlines()
+    if any(SHARED.fullmatch(path) for path in paths):
+        return Changed(code=True, models=everything)
+    before = _facts(git, begin)
+    named = {found["model"] for path in paths if (found := OF_MODEL.fullmatch(path))}
+    named |= {model for model in everything if before.get(model) != after[model]}
+    code = any(not NOT_CODE.fullmatch(path) for path in paths)
+    return Changed(code=code, models=[model for model in everything if model in named])
+
+
+def _facts(git: Git, commit: str) -> dict[str, Any]:
+    """Per model, what params.yaml asks for and what dvc.lock recorded at a commit."""
+    text = git.read(commit, "params.yaml")
+    sections = (YAML(typ="safe").load(text) or {}).get("models", {}) if text else {}
+    stages = Lock.parse(git.read(commit, "dvc.lock") or "").stages
+    return {
+        model: (section, {name: entry for name, entry in stages.items() if name.endswith(f"@{model}")})
+        for model, section in sections.items()
+    }

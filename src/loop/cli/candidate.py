@@ -1,0 +1,113 @@
+"""What CI asks about a candidate: `loop changed, status, gate, register, score, comment`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+PARQUET = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command
+@click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
+@click.option("--head", default="HEAD", show_default=True)
+def changed(base: str, head: str) -> None:
+    """Say whether commits changed code, and which models they changed."""
+    from loop.candidate import change
+    from loop.core import actions, paths
+
+    found = change.changed(paths.root(), base, head)
+    actions.output(code=_yes(found.code), models=json.dumps(found.models))
+    click.echo(f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}")
+
+
+@click.command
+@click.argument("model")
+@click.option("--environment", default="production", show_default=True)
+def status(model: str, environment: str) -> None:
+    """Say whether an environment has, or bars, the release that this work tree would make."""
+    from loop.candidate.champion import state
+    from loop.core import actions, paths
+    from loop.serving.key import release_key
+
+    root = paths.root()
+    key = release_key(root, model)
+    spec = state(root, model, environment)
+    tracks = [spec.get(track) or {} for track in ("stable", "canary")]
+    released = any(track.get("key") == key for track in tracks)
+    barred = any(entry["key"] == key for entry in spec.get("barred") or [])
+    actions.output(key=key, released=_yes(released), barred=_yes(barred))
+    click.echo(f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}")
+
+
+@click.command
+@click.argument("model")
+@click.option("--ci", is_flag=True, help="`keep` ends in 0; a workflow reads the output `verdict`.")
+def gate(model: str, ci: bool) -> int:
+    """Judge the candidate against floors and champion: promote (0), keep (3) or block (4)."""
+    from loop.candidate.gate import gate as judge
+    from loop.core import actions, paths
+    from loop.core.errors import Exit
+
+    answer = judge(paths.root(), model)
+    actions.output(verdict=answer["verdict"])
+    _show(answer)
+    keep = Exit.OK if ci else Exit.KEEP
+    return int({"promote": Exit.OK, "keep": keep, "block": Exit.BLOCK}[answer["verdict"]])
+
+
+@click.command
+@click.argument("model")
+def register(model: str) -> None:
+    """Enter the candidate, and the champion where it is missing, in MLflow."""
+    from loop.candidate.register import register as enter
+    from loop.core import actions, paths
+
+    entered = enter(paths.root(), model)
+    actions.output(version=entered.version, run_id=entered.run_id)
+    click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
+
+
+@click.command
+@click.argument("model")
+@click.option("--raw", type=PARQUET, required=True, help="Transactions with the columns of the schema.")
+@click.option("--ids", type=PARQUET, required=True, help="The rows to score: a file with the id column.")
+@click.option("--out", type=PARQUET, required=True)
+def score(model: str, raw: Path, ids: Path, out: Path) -> None:
+    """Score rows by this work tree's code and model, features included."""
+    from loop.candidate.score import score as score_rows
+    from loop.core import paths
+
+    score_rows(paths.root(), model, raw, ids, out)
+
+
+@click.command
+@click.argument("model")
+def comment(model: str) -> None:
+    """Report on the candidate: in the job's summary and, for a pull request, in a comment kept up to date."""
+    from loop.candidate.comment import comment as report
+    from loop.core import paths
+
+    click.echo(report(paths.root(), model))
+
+
+def _yes(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _show(answer: dict[str, Any]) -> None:
+    """The verdict as a table: every number both have, then why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    champion = answer["champion"] or {"key": "none", "metrics": {}}
+    table = Table("metric", "challenger", f"champion {champion['key']}")
+    for name, value in answer["challenger"]["metrics"].items():
+        if isinstance(value, int | float):
+            table.add_row(name, f"{value:.4g}", f"{champion['metrics'].get(name, float('nan')):.4g}")
+    console = Console()
+    console.print(table)
+    console.print(f"[bold]{answer['verdict']}[/bold]")
+    for reason in answer["reasons"]:
+        console.print(f"- {reason}", markup=False, highlight=False)
