@@ -6,6 +6,7 @@ the share of rows that pass; a check of a whole table counts as all of its rows 
 """
 
 import itertools
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ EXAMPLES = 5  # rows shown of each failed check
 class Check:
     """One expectation: of the rows, or of the whole days between the first and the last.
 
-    `days` has a row a day: `day`, `rows`, and `share`, its rows over those of the median day.
+    `days` has a row a day: `day`, `rows`, and `rows_over_median`, its rows over those of the median day.
     """
 
     expectation: Any  # of great_expectations.expectations
@@ -102,11 +103,11 @@ def examine(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> Rep
 
 
 def days(rows: pa.Table, time: str) -> Any:
-    """A pandas table of the whole days between the first and the last row: `day`, `rows`, `share`."""
+    """A pandas table of the whole days between the first and the last row: `day`, `rows`, `rows_over_median`."""
     counts = rows[time].to_pandas().dt.floor("D").value_counts().sort_index()
     counts = counts.asfreq("D", fill_value=0).iloc[1:-1]  # the first and last day may be begun and not ended
     table = counts.rename_axis("day").reset_index(name="rows")
-    return table.assign(share=table["rows"] / table["rows"].median())
+    return table.assign(rows_over_median=table["rows"] / table["rows"].median())
 
 
 def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[Any]:
@@ -123,10 +124,14 @@ def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[A
         frame = rows.to_pandas() if of == "rows" else days(rows, _time(folder))
         asset = source.add_dataframe_asset(of).add_batch_definition_whole_dataframe("all")
         batches[of] = asset.get_batch({"dataframe": frame})
-    return [
+    results = [
         batches[check.of].validate(check.expectation, result_format=_format(keys[check.of]))
         for check in checks
     ]
+    for result in results:
+        plain = json.dumps(result.to_json_dict()["result"])
+        result.result = json.loads(plain)  # Data Docs cannot print numpy's numbers
+    return results
 
 
 def _time(folder: ModelFolder) -> str:
@@ -147,7 +152,7 @@ def _format(key: str) -> dict[str, Any]:
 
 
 def _finding(check: Check, result: Any) -> Finding:
-    outcome = result.to_json_dict()["result"]
+    outcome = result.result
     count, unexpected = outcome.get("element_count"), outcome.get("unexpected_count")
     by_row = unexpected is not None and count
     share = 1 - unexpected / count if by_row else float(bool(result.success))

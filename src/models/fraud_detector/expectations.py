@@ -82,5 +82,8 @@ def _time(params: Params, split: TimeSplit) -> list[Check]:
         Check(gxe.ExpectColumnValuesToBeIncreasing(column=ROLES.time)),
         Check(gxe.ExpectColumnMaxToBeBetween(column=ROLES.time, min_value=fresh)),
         Check(gxe.ExpectColumnMinToBeBetween(column=ROLES.time, max_value=begun)),
-        Check(gxe.ExpectColumnValuesToBeBetween(column="share", min_value=least, max_value=most), of="days"),
+        Check(
+            gxe.ExpectColumnValuesToBeBetween(column="rows_over_median", min_value=least, max_value=most),
+            of="days",
+        ),
     ]
