@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
         metavar="OWNER/NAME",
         help="made when missing; repeat for more (acme/loop)",
     )
-    parser.add_argument("--act", default="act", help="the act program (default: from PATH)")
+    parser.add_argument("--act", help="the act program (default: the one that tools/programs builds)")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 0 only queues them (2)")
     parser.add_argument(
         "--var", action="append", default=[], metavar="NAME=VALUE", help="a repository variable"
@@ -61,6 +62,12 @@ def tokens(path: Path) -> dict[str, str]:
         path.chmod(0o600)
     kept: dict[str, str] = json.loads(path.read_text())
     return kept
+
+
+def pinned_act() -> str:
+    """The act that this repository pins, built when it is not there yet."""
+    programs = Path(__file__).resolve().parent.parent / "programs"
+    return f"{subprocess.check_output([programs], text=True).strip()}/act"
 
 
 def stop_with_stdin() -> None:
@@ -93,7 +100,7 @@ def main() -> None:
         hosting=hosting,
         root=root / "runs",
         url=url,
-        act=options.act,
+        act=options.act or pinned_act(),
         at_once=options.at_once,
         secrets=[*options.secret, f"GITHUB_TOKEN={by_name['bot']}"],
         variables=options.var,

@@ -14,6 +14,8 @@ COMMANDS = {
     "train": "pipeline:train",
     "pin": "pipeline:pin",
     "retrain": "pipeline:retrain",
+    "land": "land:land",
+    "models": "models:models",
     "changed": "candidate:changed",
     "status": "candidate:status",
     "gate": "candidate:gate",
