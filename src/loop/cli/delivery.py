@@ -1,0 +1,147 @@
+"""`release`, `promote`, `rollback`: every change of what is served is a commit. And what checks and tells it."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from loop.delivery.commit import Done, Place
+
+environment_option = click.option("--environment", required=True, help="dev, staging or production")
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--environment", "environments", required=True, multiple=True, help="dev, staging or production"
+)
+@click.option("--pull-request", is_flag=True, help="propose it as a canary at weight 0, with the evidence")
+def release(model: str, environments: tuple[str, ...], pull_request: bool) -> None:
+    """Bring the built candidate into environments. The same key again changes nothing."""
+    from loop.core import paths
+    from loop.core.git import Git
+    from loop.core.github import GitHub
+    from loop.delivery import candidate
+    from loop.delivery.commit import Place
+    from loop.delivery.release import propose
+    from loop.delivery.release import release as release_to
+
+    root = paths.root()
+    found, git = candidate.read(root, model), Git(root)
+    for environment in environments:
+        place = Place(model, environment)
+        if pull_request:
+            done, number = propose(git, GitHub.of_environment(), found, environment)
+            _tell(place, done, pull_request=number or "")
+        else:
+            _tell(place, release_to(git, found, environment))
+
+
+@click.command()
+@click.argument("model")
+@environment_option
+@click.option("--key", required=True, help="the release key that the canary is expected to have")
+@click.option(
+    "--from", "step", required=True, help="the step that it is expected to be at: canary-10, handover …"
+)
+@click.option("--why", default="", help="goes into the commit")
+def promote(model: str, environment: str, key: str, step: str, why: str) -> None:
+    """Take a canary one step on. Exit code 5 where it is not (any more) at that step."""
+    from loop.core import paths
+    from loop.core.git import Git
+    from loop.delivery.commit import Place
+    from loop.delivery.promote import promote as promote_at
+
+    place = Place(model, environment)
+    _tell(place, promote_at(Git(paths.root()), place, key, step, why))
+
+
+@click.command()
+@click.argument("model")
+@environment_option
+@click.option("--why", required=True, help="goes into the commit, and bars the release")
+@click.option("--key", help="only this canary, not one that came since")
+def rollback(model: str, environment: str, why: str, key: str | None) -> None:
+    """Take the canary out, give stable all traffic and bar the release, in one commit."""
+    from loop.core import paths
+    from loop.core.git import Git
+    from loop.delivery.commit import Place
+    from loop.delivery.rollback import rollback as rollback_at
+
+    place = Place(model, environment)
+    _tell(place, rollback_at(Git(paths.root()), place, why, key))
+
+
+@click.command()
+@click.argument("model")
+@environment_option
+@click.option("--check", is_flag=True, help="reject what breaks a policy or a schema; print nothing else")
+def render(model: str, environment: str, check: bool) -> None:
+    """Print an environment's manifests as Argo CD will apply them."""
+    from loop.core import paths
+    from loop.delivery import render as rendering
+
+    root = paths.root()
+    folder = rendering.overlay(root, model, environment)
+    manifests = rendering.build(root, folder)
+    if not check:
+        click.echo(manifests, nl=False)
+        return
+    rendering.check(root, manifests, str(folder.relative_to(root)))
+    click.echo(
+        f"{folder.relative_to(root)}: {len(rendering.documents(manifests))} objects keep to schema and policy"
+    )
+
+
+@click.command()
+@click.argument("base")
+@click.argument("head")
+def guard(base: str, head: str) -> None:
+    """Reject a machine's commit in BASE..HEAD that touches what people own.
+
+    As a server's pre-receive hook: `while read old new ref; do loop guard $old $new || exit 1; done`.
+    """
+    from pathlib import Path
+
+    from loop.core.git import Git
+    from loop.delivery.guard import check_range
+
+    checked = check_range(Git(Path.cwd()), base, head)
+    click.echo(f"{checked} commits by the bot, all of machine-owned files only")
+
+
+@click.command()
+@click.argument("model")
+@environment_option
+def history(model: str, environment: str) -> None:
+    """Show what an environment served, when and why, from Git's log."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from loop.core import paths
+    from loop.core.git import Git
+    from loop.delivery.commit import Place
+    from loop.delivery.history import history as read
+
+    place = Place(model, environment)
+    table = Table("date", "action", "step", "release key", "digest", "why", "commit", title=str(place))
+    for entry in read(Git(paths.root()), place):
+        when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:12]
+        action = entry.action or f"{entry.subject} ({entry.author})"
+        table.add_row(when, action, entry.step, entry.key, digest, entry.why, entry.commit[:12])
+    Console().print(table)
+
+
+def _tell(place: "Place", done: "Done", **outputs: object) -> None:
+    """Say what was done, to the person and to the workflow."""
+    from loop.core import actions
+    from loop.delivery.steps import described
+
+    what = f"commit {done.commit[:12]}" if done.commit else "nothing to do"
+    said = f"{place}: {what}; {described(done.after)}"
+    click.echo(
+        said + "".join(f"; {name.replace('_', ' ')} {value}" for name, value in outputs.items() if value)
+    )
+    canary = done.after.canary or done.after.stable
+    actions.output(commit=done.commit or "", step=done.step, key=canary.key if canary else "", **outputs)
+    actions.summary(f"- {said}")

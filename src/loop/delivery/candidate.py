@@ -1,0 +1,142 @@
+"""What is to be released: read from what the candidate's commands left, and refused where one said no."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json
+from loop.core.git import Git
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+from loop.delivery.state import Track
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class Judged(BaseModel):
+    metrics: dict[str, Any] = {}
+    model_md5: str
+
+
+class Champion(BaseModel):
+    key: str
+    metrics: dict[str, Any] = {}
+
+
+class Gate(BaseModel):
+    """gate.json: whether the model may be released."""
+
+    verdict: str
+    reasons: list[str]
+    challenger: Judged
+    champion: Champion | None
+    difference: dict[str, Any] | None
+
+
+class Register(BaseModel):
+    """register.json: which registered model it is."""
+
+    name: str
+    version: int | str
+    model_md5: str
+
+
+class Bento(BaseModel):
+    """bento.json: the release key, and the bento's tag."""
+
+    key: str
+    tag: str
+
+
+class Rehearse(BaseModel):
+    """rehearse.json: how it served held-out rows; each further mapping is a side and its figures."""
+
+    passed: bool
+    reasons: list[str]
+    model_config = {"extra": "allow"}
+
+    @property
+    def sides(self) -> dict[str, dict[str, Any]]:
+        return {name: side for name, side in (self.model_extra or {}).items() if isinstance(side, dict)}
+
+
+class Image(BaseModel):
+    """image.json: what Git pins by its digest."""
+
+    image: str
+    digest: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release to be, with the evidence for it."""
+
+    model: str
+    track: Track
+    gate: Gate
+    rehearse: Rehearse
+    image: Image
+
+
+def read(root: Path, model: str) -> Candidate:
+    """Read a candidate; LoopError where a command has to run first, Rejected where one said no."""
+    build = ModelPaths(root, model).build
+    gate, rehearse = _record(build, Gate, model), _record(build, Rehearse, model)
+    _accepted(gate, rehearse, model)
+    registered, bento = _record(build, Register, model), _record(build, Bento, model)
+    image = _record(build, Image, model)
+    commit, lock = _trained(root, model)
+    for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
+        _same_model(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
+    track = Track(
+        key=bento.key,
+        image=image.image,
+        weight=0,
+        model_md5=lock.model_md5(model),
+        data_md5=lock.data_md5(model),
+        commit=commit,
+        mlflow=f"{registered.name}/{registered.version}",
+        bento=bento.tag,
+    )
+    return Candidate(model, track, gate, rehearse, image)
+
+
+def _record(build: Path, kind: type[R], model: str) -> R:
+    path = build / f"{kind.__name__.lower()}.json"
+    fix = f"./loop {path.stem} {public(model)}"
+    if not path.is_file():
+        raise LoopError(f"{path} does not exist", fix=fix)
+    try:
+        return kind.model_validate(read_json(path))
+    except (ValidationError, ValueError) as error:
+        raise LoopError(f"{path}: {error}", fix=fix) from error
+
+
+def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
+    if gate.verdict != "promote":
+        raise Rejected(f"{public(model)}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
+    if not rehearse.passed:
+        raise Rejected(f"{public(model)}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
+
+
+def _trained(root: Path, model: str) -> tuple[str, Lock]:
+    """HEAD as the training commit: its dvc.lock records what is released, and everybody can fetch it."""
+    git = Git(root)
+    commit, lock = git.head(), Lock.of(root)
+    committed = Lock.parse(git.read(commit, "dvc.lock") or "")
+    if committed.stages == {} or committed.model_md5(model) != lock.model_md5(model):
+        fix = "git commit dvc.lock params.yaml, push, and release again"
+        raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
+    if git.run("merge-base", commit, git.fetch()) != commit:
+        raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
+    return commit, lock
+
+
+def _same_model(path: Path, found: str, expected: str, fix: str) -> None:
+    if found != expected:
+        raise LoopError(f"{path} is about model {found}, dvc.lock records {expected}", fix=fix)

@@ -1,0 +1,78 @@
+"""One change of an environment as one commit of the bot, landed by compare-and-swap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loop.core.errors import LoopError
+from loop.core.git import Change, Git
+from loop.core.names import public
+from loop.delivery import guard, steps
+from loop.delivery.message import message
+from loop.delivery.state import State, files, folder, parse
+
+Step = Callable[[State], State | None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One model in one environment."""
+
+    model: str
+    environment: str
+
+    def __str__(self) -> str:
+        return f"{public(self.model)}/{self.environment}"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is done to a place: how the state changes, and how the commit tells it."""
+
+    name: str  # release, promote or rollback
+    place: Place
+    change: Step
+    why: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of an action; `commit` is None where nothing was to be done."""
+
+    commit: str | None
+    before: State
+    after: State
+
+    @property
+    def step(self) -> str:
+        return steps.step_of(self.after)
+
+
+def read(git: Git, commit: str, place: Place) -> State:
+    """The state of a place as a commit has it."""
+    path = f"{folder(place.environment, place.model)}/release.yaml"
+    if (text := git.read(commit, path)) is None:
+        fix = f"push kustomize/overlays/{place.environment}/{public(place.model)}, made like another model's"
+        raise LoopError(f"{path} is not in {commit[:12]} of origin", fix=fix)
+    return parse(text, path)
+
+
+def land(git: Git, action: Action, branch: str = "main") -> Done:
+    """Do an action to what the remote says now, and again whenever somebody else was faster."""
+    seen: list[tuple[State, State]] = []
+
+    def decide(parent: str) -> Change | None:
+        before = read(git, parent, action.place)
+        after = action.change(before)
+        seen.append((before, after or before))
+        return change(action, before, after) if after else None
+
+    commit = git.land(branch, decide)
+    return Done(commit, *seen[-1])
+
+
+def change(action: Action, before: State, after: State) -> Change:
+    """The files and the message of an action; Rejected were it to touch what people own."""
+    place = action.place
+    written = files(after, place.environment, place.model)
+    guard.check(written, f"{action.name} of {place}")
+    return Change(written, message(action.name, (place.model, place.environment), action.why, before, after))

@@ -1,0 +1,69 @@
+"""What a reviewer of a release reads: the body of its pull request."""
+
+from typing import Any
+
+from loop.core.names import public
+from loop.delivery.candidate import Candidate
+from loop.delivery.state import State
+from loop.delivery.steps import described, step_of
+
+WEIGHTLESS = "The merge gives it no traffic: later commits do, each after a verdict on live requests."
+
+
+def markdown(candidate: Candidate, before: State, after: State) -> str:
+    """What changes and why it may: gate, metrics, rehearsal, image."""
+    track = candidate.track
+    facts = {
+        "now": described(before),
+        "after the merge": f"{track.key} at step {step_of(after)}",
+        "image": f"`{track.image}` ({candidate.image.kind})",
+        "bento": f"`{track.bento}`",
+        "registered model": track.mlflow,
+        "trained at": track.commit,
+        "model md5, data md5": f"`{track.model_md5}`, `{track.data_md5}`",
+    }
+    parts = [
+        f"Release **{track.key}** of {public(candidate.model)}.",
+        _table(("what", "is"), [[name, value] for name, value in facts.items()]),
+        "### Gate: promote\n\n" + "\n".join(f"- {reason}" for reason in candidate.gate.reasons),
+        _metrics(candidate),
+        "### Rehearsal: passed\n\n" + _sides(candidate.rehearse.sides),
+        WEIGHTLESS if after.canary else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _metrics(candidate: Candidate) -> str:
+    gate = candidate.gate
+    theirs = gate.champion.metrics if gate.champion else {}
+    rows = [
+        [name, _figure(value), _figure(theirs.get(name))]
+        for name, value in gate.challenger.metrics.items()
+        if isinstance(value, int | float)
+    ]
+    champion = f"champion {gate.champion.key}" if gate.champion else "no champion"
+    return _table(("metric", "candidate", champion), rows) + _difference(gate.difference)
+
+
+def _difference(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    low, mean, high = (_figure(difference.get(name)) for name in ("low", "mean", "high"))
+    return f"\n\nDifference of {difference.get('metric')}: {mean} [{low}, {high}]"
+
+
+def _sides(sides: dict[str, dict[str, Any]]) -> str:
+    """One column a side, one row a figure."""
+    names = dict.fromkeys(name for side in sides.values() for name in side)
+    return _table(
+        ("", *sides), [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,34 @@
+"""What an environment served, when and why: the log of its release state, by the commits' trailers."""
+
+from dataclasses import dataclass
+
+from loop.core.git import Git
+from loop.delivery.commit import Place
+from loop.delivery.state import folder
+
+TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
+FIELD, RECORD = "\x1f", "\x1e"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One commit of an environment's history."""
+
+    commit: str
+    when: str  # ISO 8601
+    author: str
+    subject: str
+    action: str
+    step: str
+    key: str
+    digest: str
+    why: str
+
+
+def history(git: Git, place: Place, branch: str = "main") -> list[Entry]:
+    """Every change of a place on origin's branch, newest first. A person's change has no trailers."""
+    trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
+    form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
+    path = f"{folder(place.environment, place.model)}/release.yaml"
+    log = git.run("log", f"--format={form}", git.fetch(branch), "--", path)
+    return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]

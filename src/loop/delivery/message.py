@@ -1,0 +1,48 @@
+"""How a commit tells what it changed: a subject to read, and trailers that are an overlay's history."""
+
+from loop.core.names import public
+from loop.delivery.state import State, Track
+from loop.delivery.steps import one_line, step_of
+
+
+def message(action: str, place: tuple[str, str], why: str, before: State, after: State) -> str:
+    """Subject and trailers of an action at a place (model, environment)."""
+    model, environment = public(place[0]), place[1]
+    track = about(before, after)
+    trailers = {
+        "Action": action,
+        "Environment": environment,
+        "Model": model,
+        "Release-Key": track.key,
+        "Model-MD5": track.model_md5,
+        "Data-MD5": track.data_md5,
+        "Training-Commit": track.commit,
+        "Bento": track.bento,
+        "Digest": track.image.split("@")[1],
+        "Step": step_of(after),
+        "Why": one_line(why),
+    }
+    lines = "\n".join(f"{name}: {value}" for name, value in trailers.items() if value)
+    return f"{model}/{environment}: {told(before, after)}\n\n{lines}\n"
+
+
+def about(before: State, after: State) -> Track:
+    """The release that a change is about: the canary if there is one or it goes, else what stable takes."""
+    rolled_back = len(after.barred) > len(before.barred)
+    track = after.canary or (before.canary if rolled_back else after.stable)
+    if track is None:
+        raise ValueError("a change without any release")
+    return track
+
+
+def told(before: State, after: State) -> str:
+    """What changed, in a few words."""
+    key = about(before, after).key
+    if len(after.barred) > len(before.barred):
+        return f"roll back {key}"
+    if after.canary is None:
+        return f"{key} is stable, canary removed" if before.previous else f"release {key}"
+    if before.canary is None or before.canary.key != key:
+        return f"canary {key} at 0 %"
+    turns = {"handover": f"stable takes {key}", "return": f"traffic returns to stable, now {key}"}
+    return turns.get(step_of(after)) or f"canary {before.canary.weight} % → {after.canary.weight} %"

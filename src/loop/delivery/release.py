@@ -1,0 +1,66 @@
+"""Bring a candidate into environments: by the bot's commit, or into production by a pull request."""
+
+from functools import partial
+
+from loop.core.errors import LoopError
+from loop.core.git import Change, Git
+from loop.core.github import GitHub
+from loop.core.names import public
+from loop.delivery import commit, evidence, steps
+from loop.delivery.candidate import Candidate
+from loop.delivery.commit import Action, Done, Place
+from loop.delivery.message import told
+
+REVIEWED = ("production",)  # a release enters only by a pull request, as a canary
+
+
+def release(git: Git, candidate: Candidate, environment: str) -> Done:
+    """Put a candidate on stable, by one commit on main; none where it is there already."""
+    if environment in REVIEWED:
+        fix = f"./loop release {public(candidate.model)} --environment {environment} --pull-request"
+        raise LoopError(f"{environment} takes a release only by a pull request", fix=fix)
+    return commit.land(git, _action(candidate, environment, canary=False))
+
+
+def propose(git: Git, github: GitHub, candidate: Candidate, environment: str) -> tuple[Done, int | None]:
+    """Open or bring up to date the pull request that sets a candidate as canary at weight 0.
+
+    The branch is main with one commit on it. Returns the commit pushed (None where the branch already says
+    it) and the pull request's number (None where main already has this release).
+    """
+    action = _action(candidate, environment, canary=True)
+    main = git.fetch()
+    before = commit.read(git, main, action.place)
+    after = action.change(before)
+    if after is None:
+        return Done(None, before, before), None
+    branch = f"release/{public(candidate.model)}/{candidate.track.key}"
+    pushed = _push(git, main, branch, commit.change(action, before, after))
+    title = f"{action.place}: {told(before, after)}"
+    pull = github.pull_request(branch, title, evidence.markdown(candidate, before, after))
+    return Done(pushed, before, after), int(pull["number"])
+
+
+def _action(candidate: Candidate, environment: str, *, canary: bool) -> Action:
+    why = "; ".join(candidate.gate.reasons)
+    change = partial(steps.released, track=candidate.track, canary=canary)
+    return Action("release", Place(candidate.model, environment), change, why)
+
+
+def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
+    """Make `branch` main plus the change, unless it is just that; returns the new commit."""
+    listed = git.run("ls-remote", "origin", f"refs/heads/{branch}").split()
+    if listed and _proposes(git, git.fetch(branch), main, change):
+        return None
+    new = git.commit_on(main, change)
+    git.push(new, branch, replaces=listed[0] if listed else "")
+    return new
+
+
+def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:
+    """Whether a branch has the change, and left main where these files were as they are now."""
+    base = git.run("merge-base", tip, main)
+    return all(
+        git.read(tip, path) == text and git.read(base, path) == git.read(main, path)
+        for path, text in change.files.items()
+    )

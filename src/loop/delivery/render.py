@@ -1,0 +1,71 @@
+"""What Argo CD will apply: an overlay rendered by kustomize, and checked by schema and policy."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from loop.core.errors import LoopError, Rejected
+from loop.core.names import public
+from loop.delivery import policy
+
+SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
+
+
+def overlay(root: Path, model: str, environment: str) -> Path:
+    """An environment's folder of a model; LoopError where there is none."""
+    path = root / "kustomize" / "overlays" / environment / public(model)
+    if not (path / "kustomization.yaml").is_file():
+        raise LoopError(
+            f"{path}/kustomization.yaml does not exist", fix="name a model and an environment that have one"
+        )
+    return path
+
+
+def build(root: Path, folder: Path) -> str:
+    """A folder's manifests as YAML; LoopError with kustomize's own words."""
+    return _run([program(root, "kustomize"), "build", str(folder)], None)
+
+
+def documents(manifests: str) -> list[dict[str, Any]]:
+    """Rendered YAML as plain data."""
+    return [document for document in YAML(typ="safe").load_all(manifests) if document]
+
+
+def check(root: Path, manifests: str, where: str) -> None:
+    """Rejected where a manifest breaks a policy or its schema; every breach is named."""
+    breaches = [*policy.breaches(documents(manifests)), *_schemas(root, manifests)]
+    if breaches:
+        raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
+
+
+def program(root: Path, name: str) -> str:
+    """A pinned Go program: from tools/programs, which builds it once; in a tree without, from PATH."""
+    tools = root / "tools" / "programs"
+    found = f"{_run([str(tools)], None).strip()}/{name}" if tools.is_file() else shutil.which(name)
+    if not found:
+        raise LoopError(f"{name} is neither in tools/programs nor on PATH", fix="run this inside a clone")
+    return found
+
+
+def _schemas(root: Path, manifests: str) -> list[str]:
+    """What kubeconform finds against the schemas kept in the repository; a kind without one is a finding."""
+    command = [
+        program(root, "kubeconform"),
+        "-strict",
+        "-output",
+        "text",
+        "-schema-location",
+        str(root / SCHEMAS),
+    ]
+    done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+    return [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
+
+
+def _run(command: list[str], stdin: str | None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

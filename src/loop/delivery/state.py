@@ -1,0 +1,128 @@
+"""What an environment serves, as its machine-owned release.yaml says; read strictly, written always alike."""
+
+from io import StringIO
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from loop.core.errors import LoopError
+from loop.core.names import public
+from loop.core.params import Section
+
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+HEADER = (
+    "# Machine-owned: `loop release`, `promote` and `rollback` write it. People change what is beside it.\n"
+)
+RESTORE = "take the file back from Git's history; change it only by `loop release`, `promote` or `rollback`"
+
+
+class Track(Section):
+    """One release on one track: all that is needed to serve it, and to find where it came from."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+    key: Key
+    image: str = Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")
+    weight: int = Field(ge=0, le=100)  # % of the traffic
+    model_md5: Md5
+    data_md5: Md5
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")  # dvc.lock there records model_md5
+    mlflow: str  # registered model/version
+    bento: str  # name:version
+
+
+class Barred(Section):
+    """A release that was rolled back: it never comes again."""
+
+    key: Key
+    why: str = Field(pattern=r"^[^\r\n]*$")
+
+
+class State(Section):
+    """Both tracks and what is barred; `previous` is what stable served before a hand-over not yet ended."""
+
+    stable: Track | None = None
+    canary: Track | None = None
+    previous: Track | None = None
+    barred: tuple[Barred, ...] = ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> "State":
+        tracks = [track for track in (self.stable, self.canary) if track]
+        if tracks and sum(track.weight for track in tracks) != 100:  # noqa: PLR2004
+            raise ValueError(f"weights must sum to 100, are {[track.weight for track in tracks]}")
+        if self.canary and not self.stable:
+            raise ValueError("a canary needs a stable release beside it")
+        if (self.previous is not None) != (len(tracks) > len({track.key for track in tracks})):
+            raise ValueError("`previous` stands exactly while stable and canary serve the same release")
+        return self
+
+    def why_barred(self, key: str) -> str | None:
+        """Why a release may not come again; None where it may."""
+        return next((barred.why for barred in self.barred if barred.key == key), None)
+
+
+def folder(environment: str, model: str) -> str:
+    """Where a model's release lies in an environment, below the repository's root."""
+    return f"kustomize/overlays/{environment}/{public(model)}/release"
+
+
+def parse(text: str, where: str) -> State:
+    """Read a release.yaml; errors name file and key."""
+    try:
+        document = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise LoopError(f"{where}: {error}", fix=RESTORE) from error
+    if not isinstance(document, dict) or document.get("kind") != "Release" or "spec" not in document:
+        raise LoopError(f"{where}: is not a Release with a `spec`", fix=RESTORE)
+    try:
+        return State.model_validate(document["spec"])
+    except ValidationError as error:
+        lines = (f"{where}: spec.{_dotted(e['loc'])}: is {e['input']!r}; {e['msg']}" for e in error.errors())
+        raise LoopError("\n".join(lines), fix=RESTORE) from error
+
+
+def files(state: State, environment: str, model: str) -> dict[str, str]:
+    """The two files of a state, by path: the Release, and the Component that brings in its tracks."""
+    at = folder(environment, model)
+    return {f"{at}/release.yaml": release(state), f"{at}/kustomization.yaml": component(state)}
+
+
+def release(state: State) -> str:
+    """The text of release.yaml: equal states are equal bytes."""
+    spec = state.model_dump(by_alias=True, mode="json")
+    if state.previous is None:
+        del spec["previous"]
+    annotations = {"config.kubernetes.io/local-config": "true"}
+    metadata = {"name": "release", "annotations": annotations}
+    return _yaml({"apiVersion": "loop/v1", "kind": "Release", "metadata": metadata, "spec": spec})
+
+
+def component(state: State) -> str:
+    """The text of kustomization.yaml: only tracks that exist, so that no route names a missing Service."""
+    tracks = [track for track in ("stable", "canary") if getattr(state, track)]
+    document: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "resources": ["release.yaml"],
+    }
+    if tracks:
+        document["components"] = [f"../../../../components/{track}" for track in tracks]
+    return _yaml(document)
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 1000
+    yaml.dump(document, text)
+    return HEADER + text.getvalue()
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))

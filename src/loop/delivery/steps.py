@@ -1,0 +1,87 @@
+"""The steps of a canary, as functions from one state to the next. They know neither Git nor cluster.
+
+canary-0 → canary-10 → canary-50 → canary-100 → handover → return → stable; the weights are params.yaml's.
+"""
+
+import re
+from collections.abc import Sequence
+
+from loop.core.errors import LoopError, Rejected, Superseded
+from loop.delivery.state import Barred, State, Track
+
+CANARY = re.compile(r"canary-(\d{1,3})")
+
+
+def step_of(state: State) -> str:
+    """Which step a state is at: none, stable, canary-<weight>, handover or return."""
+    if state.canary is None:
+        return "stable" if state.stable else "none"
+    if state.previous is None:
+        return f"canary-{state.canary.weight}"
+    return "handover" if state.canary.weight else "return"
+
+
+def released(state: State, track: Track, *, canary: bool) -> State | None:
+    """The state with a new release: as a canary at weight 0, or on stable; None where it is there already.
+
+    The first release goes to stable. Rejected where its key is barred, Superseded while a canary has traffic.
+    """
+    if why := state.why_barred(track.key):
+        raise Rejected(f"release {track.key} is barred: {why}", fix="release a model or service that differs")
+    if track.key in {present.key for present in (state.stable, state.canary) if present}:
+        return None
+    if step_of(state) not in {"none", "stable", "canary-0"}:
+        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+    if state.stable and canary:
+        return state.model_copy(update={"canary": _at(track, 0)})
+    return state.model_copy(update={"stable": _at(track, 100), "canary": None})
+
+
+def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
+    """The state one step on, if it still is at `step` with canary `key`; Superseded if not."""
+    if not (CANARY.fullmatch(step) or step in {"handover", "return"}):
+        raise LoopError(f"{step!r} is no step of a canary", fix="canary-<weight>, handover or return")
+    if state.canary is None or state.stable is None or (key, step) != (state.canary.key, step_of(state)):
+        raise Superseded(f"expected canary {key} at step {step}, found {described(state)}")
+    update: dict[str, Track | None]
+    match step:
+        case "handover":
+            update = {"stable": _at(state.stable, 100), "canary": _at(state.canary, 0)}
+        case "return":
+            update = {"canary": None, "previous": None}
+        case _ if heavier := [weight for weight in weights if weight > state.canary.weight]:
+            update = {"stable": _at(state.stable, 100 - heavier[0]), "canary": _at(state.canary, heavier[0])}
+        case _:
+            update = {"stable": _at(state.canary, 0), "previous": _at(state.stable, 100)}
+    return state.model_copy(update=update)
+
+
+def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
+    """The state without its canary, whose key is barred; None where there is nothing to roll back.
+
+    After the hand-over stable takes back what it had before. With `key`, Superseded where it is another.
+    """
+    if key and state.why_barred(key):
+        return None
+    if key and key != (state.canary and state.canary.key):
+        raise Superseded(f"expected canary {key}, found {described(state)}")
+    if state.canary is None or state.stable is None:
+        return None
+    barred = Barred(key=state.canary.key, why=one_line(why))
+    return State(stable=_at(state.previous or state.stable, 100), barred=(*state.barred, barred))
+
+
+def described(state: State) -> str:
+    """A state in a few words."""
+    if state.canary:
+        return f"canary {state.canary.key} at step {step_of(state)}"
+    return f"no canary; stable serves {state.stable.key}" if state.stable else "no release"
+
+
+def one_line(text: str) -> str:
+    """Text as one line, so that it can be a trailer."""
+    return " ".join(text.split())[:500]
+
+
+def _at(track: Track, weight: int) -> Track:
+    return track.model_copy(update={"weight": weight})
