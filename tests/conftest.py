@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,18 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """This repository's root. Tests read it and never write to it."""
     return REPOSITORY
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A LOOP_CACHE of the test's own, with the machine's environments and programs linked in."""
+    real = Path(os.environ.get("LOOP_CACHE") or f"{os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')}/loop")
+    own = tmp_path / "cache"
+    own.mkdir()
+    for built in (real / "envs", real / "programs", *real.glob("uv-*")):
+        (own / built.name).symlink_to(built)
+    monkeypatch.setenv("LOOP_CACHE", str(own))
+    return own
 
 
 @pytest.fixture
