@@ -103,7 +103,7 @@ def examine(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> Rep
 
 
 def days(rows: pa.Table, time: str) -> Any:
-    """A pandas table of the whole days between the first and the last row: `day`, `rows`, `rows_over_median`."""
+    """The whole days between the first and the last row, in pandas: `day`, `rows`, `rows_over_median`."""
     counts = rows[time].to_pandas().dt.floor("D").value_counts().sort_index()
     counts = counts.asfreq("D", fill_value=0).iloc[1:-1]  # the first and last day may be begun and not ended
     table = counts.rename_axis("day").reset_index(name="rows")
