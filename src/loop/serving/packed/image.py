@@ -19,4 +19,4 @@ def pinned(lock: Path, base: str, python: str = "3.11") -> Image:
         python_version=python,
         lock_python_packages=False,
     )
-    return image.run(f"pip install --no-cache-dir uv=={UV}").requirements_file(str(lock))
+    return image.run(f"pip install --no-cache-dir uv=={UV}").python_packages(lock.read_text("utf-8").strip())

@@ -1,0 +1,79 @@
+"""From a trained model to a served one: `loop bento, rehearse, image, serve`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command
+@click.argument("model")
+def bento(model: str) -> None:
+    """Build the model's bento, unless this very one was built before."""
+    from loop.core import actions, paths
+    from loop.serving import bento as bentos
+
+    built = bentos.build(paths.root(), model)
+    actions.output(key=built.key, bento=built.tag)
+    click.echo(f"{built.tag}: {built.path}")
+
+
+@click.command
+@click.argument("model")
+def rehearse(model: str) -> None:
+    """Serve the bento beside production's, replay held-out rows, compare; rejects (4) a bad one."""
+    from loop.core import actions, paths
+    from loop.serving.rehearse import rehearse as play
+    from loop.serving.rehearse import table
+
+    result = play(paths.root(), model)
+    actions.summary(table(result))
+    click.echo(table(result))
+
+
+@click.command
+@click.argument("model")
+def image(model: str) -> None:
+    """Make what Git pins by digest: a container, or where no engine runs the bento as an OCI artifact."""
+    from loop.core import actions, paths
+    from loop.serving import bento as bentos
+    from loop.serving import image as images
+
+    engine = images.engine()
+    if not engine:
+        click.secho(
+            "no docker, podman or buildah runs here: the bento itself is pinned, as an OCI artifact on disk",
+            fg="yellow",
+            err=True,
+        )
+    made = images.make(paths.root(), model, bentos.built(paths.root(), model), engine)
+    actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
+    click.echo(f"{made['kind']}: {made['image']}")
+
+
+@click.command
+@click.argument("model")
+@click.option("--image", "digest", help="Digest of an artifact on this machine (sha256:…).")
+@click.option("--key", help="Release key of a bento in the store.")
+@click.option("--port", default=3000, show_default=True)
+@click.option(
+    "--log-dir",
+    type=click.Path(path_type=Path),
+    envvar="PREDICTION_LOG_DIR",
+    help="Folder of the prediction log; off unless given.",
+)
+def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: Path | None) -> None:
+    """Serve a bento as production does, until Ctrl-C: the one built here, or one by digest or key."""
+    from loop.core import paths
+    from loop.serving import bento as bentos
+    from loop.serving.image import fetch
+    from loop.serving.process import Server
+
+    root = paths.root()
+    if digest:
+        path = fetch(model, digest)
+    else:
+        path = bentos.path_of(model, key) if key else bentos.built(root, model).path
+    with Server(path, root=root, port=port, log_dir=log_dir) as server:
+        click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
+        server.wait()
+        click.echo(server.output())

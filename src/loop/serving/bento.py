@@ -1,0 +1,136 @@
+"""Builds a model's bento by BentoML, once a release key, into a store in the cache."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.candidate.champion import md5
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError
+from loop.core.files import read_json, whole, write_json
+from loop.core.names import package, public
+from loop.core.paths import ModelPaths, cache
+from loop.serving.key import release_key, sources
+
+
+@dataclass(frozen=True)
+class Bento:
+    """A built bento: build/<package>/bento.json."""
+
+    key: str
+    tag: str  # `fraud_detector:<key>`
+    path: Path
+
+
+def store() -> Path:
+    """BentoML's home, of the loop's own: bentos at `bentos/<package>/<key>`."""
+    return cache() / "bentoml"
+
+
+def path_of(model: str, key: str, home: Path | None = None) -> Path:
+    """Where the bento of a release key is, if it was built."""
+    return (home or store()) / "bentos" / package(model) / key
+
+
+def settings(home: Path) -> dict[str, str]:
+    """The environment of BentoML's own commands: this home, no analytics, no module of this process."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "PROMETHEUS_MULTIPROC_DIR")
+    }
+    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def build(root: Path, model: str, home: Path | None = None) -> Bento:
+    """The bento of the work tree's release key, built unless the store has it; says so in bento.json.
+
+    LoopError when data/<package>/model is not what dvc.lock records, or BentoML fails.
+    """
+    key = release_key(root, model)
+    path = path_of(model, key, home)
+    if not (path / "bento.yaml").is_file():
+        _check_model(root, model)
+        with whole(path) as aside:
+            _build(root, model, key, aside)
+    bento = Bento(key, f"{package(model)}:{key}", path)
+    record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
+    write_json(ModelPaths(root, model).build / "bento.json", record)
+    return bento
+
+
+def built(root: Path, model: str) -> Bento:
+    """The bento that `loop bento` built last here; LoopError when there is none."""
+    record = ModelPaths(root, model).build / "bento.json"
+    if not record.is_file():
+        raise LoopError(
+            f"{record} does not exist: no bento was built here", fix=f"./loop bento {public(model)}"
+        )
+    values = read_json(record)
+    if not Path(values["path"], "bento.yaml").is_file():
+        raise LoopError(f"{record}: {values['path']} is gone", fix=f"./loop bento {public(model)}")
+    return Bento(values["key"], values["tag"], Path(values["path"]))
+
+
+def _check_model(root: Path, model: str) -> None:
+    trained, recorded = ModelPaths(root, model).trained, Lock.of(root).model_md5(model)
+    found = md5(trained) if trained.is_dir() else "missing"
+    if found != recorded:
+        raise LoopError(
+            f"{trained} is {found}; dvc.lock records {recorded}",
+            fix=f"./loop repro {public(model)}, or `dvc checkout` for the recorded one",
+        )
+
+
+def _build(root: Path, model: str, key: str, into: Path) -> None:
+    """Build in a home of its own, so that a half-built bento never stands in the store."""
+    with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
+        context, home = Path(scratch) / "context", Path(scratch) / "home"
+        stage(root, model, key, context)
+        _bentoml("build", "--version", key, str(context), home=home)
+        made = path_of(model, key, home)
+        if not made.is_dir():
+            names = [path.name for path in (home / "bentos").iterdir()]
+            raise LoopError(
+                f"bentos/{package(model)}/service.py: BentoML built {names}",
+                fix=f"name its service {package(model)!r}",
+            )
+        _same_bytes(made)
+        shutil.copytree(made, into)
+
+
+def stage(root: Path, model: str, key: str, context: Path) -> None:
+    """Lay out the build context: service, lock, `loop.serving.packed`, model/ and release.json."""
+    for name, source in sources(root, model):
+        target = context / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    shutil.copytree(ModelPaths(root, model).trained, context / "model", copy_function=shutil.copyfile)
+    write_json(context / "release.json", {"model": public(model), "key": key})
+
+
+def _same_bytes(bento: Path) -> None:
+    """Make equal keys equal bytes: no build time; and the lock as it is, which BentoML loosens by a line."""
+    manifest = bento / "bento.yaml"
+    text = manifest.read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^creation_time: .*$", "creation_time: '1970-01-01T00:00:00+00:00'", text)
+    manifest.write_text(text, encoding="utf-8")
+    shutil.copyfile(bento / "src" / "requirements.lock", bento / "env" / "python" / "requirements.txt")
+
+
+def _bentoml(*args: str, home: Path) -> None:
+    """Run BentoML's command line. It asks that uv be on PATH, even where nothing is left to lock."""
+    env = settings(home)
+    uv = sorted(str(path) for path in cache().glob("uv-*/bin"))
+    env["PATH"] = os.pathsep.join([env.get("PATH", ""), *uv])
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", *args], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-3000:]
+        raise LoopError(f"bentoml {' '.join(args)} failed:\n{said}", fix="mend bentos/<model>/service.py")

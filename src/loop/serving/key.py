@@ -1,0 +1,39 @@
+"""The release key: the same model, service, lock and base image are the same release."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from loop.core.dvc import Lock
+from loop.core.paths import ModelPaths
+
+PACKED = "loop/serving/packed"
+PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED importable
+
+
+def release_key(root: Path, model: str) -> str:
+    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, every file packed, and the base image.
+
+    The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
+    names another base. LoopError where dvc.lock records no model.
+    """
+    digest = hashlib.sha256(Lock.of(root).model_md5(model).encode())
+    digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
+    for name, path in sources(root, model):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}\0{content}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:
+    """Every file that is packed beside the model: its place in the bento, and where it lies; sorted."""
+    bento, src = ModelPaths(root, model).bento, root / "src"
+    for path in _files(bento):
+        yield path.relative_to(bento).as_posix(), path
+    for path in (*(src / name for name in PACKAGES), *_files(src / PACKED)):
+        yield path.relative_to(src).as_posix(), path
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)

@@ -1,0 +1,155 @@
+"""A bento served on this machine, in an environment made from its own lock."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from loop.core.errors import LoopError
+from loop.serving.bento import settings
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+FAILED = "Application startup failed"  # what the server says when the model can't be loaded
+
+
+def environment(root: Path, lock: Path) -> Path:
+    """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
+    done = subprocess.run(
+        [root / "tools" / "environment", lock], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise LoopError(f"tools/environment {lock} failed: its words are above")
+    return Path(done.stdout.strip())
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nothing listens on right now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class Server:
+    """`bentoml serve` of one bento as a context: ready inside it, gone after it.
+
+    Each has a BENTOML_HOME of its own, so that two side by side don't mix their metrics. It dies with
+    the thread that entered it, even one that is killed: enter it from a thread that lasts.
+    """
+
+    def __init__(
+        self,
+        bento: Path,
+        *,
+        root: Path,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        log_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        ready_seconds: float = 60,
+    ) -> None:
+        self.bento, self.root, self.log_dir = bento, root, log_dir
+        self.host, self.port = host, port or free_port()
+        self.env = dict(env or {})
+        self.ready_seconds = ready_seconds
+        self.ready_after = 0.0  # seconds from start to ready
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        python = environment(self.root, self.bento / "src" / "requirements.lock")
+        self._scratch = tempfile.TemporaryDirectory(prefix="loop-serve-", ignore_cleanup_errors=True)
+        self._output = Path(self._scratch.name) / "output"
+        start = time.monotonic()
+        address = ["--host", self.host, "--port", str(self.port)]
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [python / "bin" / "bentoml", "serve", self.bento, *address],
+                env=self._environment(python),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to pass on
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl: nothing that a thread could hold
+            )
+        try:
+            self._wait_until_ready(start)
+        except BaseException:
+            self.stop()
+            raise
+        self.ready_after = time.monotonic() - start
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; its exit code."""
+        return self._process.wait()
+
+    def output(self) -> str:
+        """What the server has printed so far."""
+        return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
+
+    def stop(self, seconds: float = 15) -> None:
+        """Ask it to end, so that it flushes its log; end it when it doesn't within `seconds`."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._scratch.cleanup()
+
+    def _environment(self, python: Path) -> dict[str, str]:
+        env = settings(Path(self._scratch.name))
+        env["PATH"] = f"{python / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+        env.pop("PREDICTION_LOG_DIR", None)  # a rehearsal is no production
+        if self.log_dir:
+            env["PREDICTION_LOG_DIR"] = str(self.log_dir.absolute())
+        return {**env, **self.env}
+
+    def _wait_until_ready(self, start: float) -> None:
+        with httpx.Client(trust_env=False, timeout=2) as client:
+            while time.monotonic() - start < self.ready_seconds:
+                if self._process.poll() is not None or FAILED in self.output():
+                    raise LoopError(f"{self.bento} does not start:\n{self._last_words()}")
+                if self._answers(client):
+                    return
+                threading.Event().wait(0.05)
+        raise LoopError(f"{self.bento} is not ready after {self.ready_seconds:.0f} s:\n{self._last_words()}")
+
+    def _answers(self, client: httpx.Client) -> bool:
+        try:
+            return client.get(f"{self.url}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def _last_words(self) -> str:
+        return "\n".join(self.output().splitlines()[-25:])
+
+
+def _die_with_parent() -> None:
+    """Linux: SIGTERM when the thread that started us is gone. Elsewhere this does nothing."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,248 @@
+"""A rehearsal: before it may go out, the candidate's bento answers held-out rows beside the champion's."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+
+from loop.candidate import champion as production
+from loop.core import models, params
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json, write_json
+from loop.core.paths import ModelPaths
+from loop.serving import bento as bentos
+from loop.serving import image
+from loop.serving.bento import Bento
+from loop.serving.process import Server
+
+WARM_UP = 20  # requests that aren't counted
+BATCH = 50  # rows in a request of many
+BY_NAME = 10  # each tenth single row is sent by name
+ROUNDS = 3  # a slow minute of the machine is not a slow model: the best of so many counts
+
+
+@dataclass(frozen=True)
+class Row:
+    """A held-out row: what is sent, and the pipeline's own score of it."""
+
+    id: int | str
+    features: dict[str, float]
+    score: list[float]
+
+
+@dataclass
+class Side:
+    """What one of the two bentos did."""
+
+    key: str
+    requests: int = 0
+    failed: int = 0
+    seconds: list[float] = field(default_factory=list)  # of single rows, this round
+    p50_ms: float = float("inf")
+    p99_ms: float = float("inf")
+    score_shift: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    def close_round(self) -> None:
+        """Keep the round's latency if it is the best so far."""
+        if self.seconds:
+            p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
+            if p99 < self.p99_ms:
+                self.p50_ms, self.p99_ms = p50, p99
+        self.seconds = []
+
+    def report(self) -> dict[str, Any]:
+        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "score_shift", "errors")
+        return {name: getattr(self, name) for name in shown}
+
+
+def rehearse(root: Path, model: str) -> dict[str, Any]:
+    """Serve, replay, compare; writes rehearse.json and returns it. Rejected when it must not go out."""
+    limits = params.load(root, model).rehearse
+    candidate = bentos.built(root, model)
+    rows = held_out(root, model, limits.requests)
+    other, note = champion(root, model)
+    try:
+        sides = play(root, [candidate, *([other] if other else [])], rows, limits)
+        reasons = judge(sides, limits)
+    except LoopError as error:
+        sides, reasons = [], [str(error)]
+    result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
+    result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
+    write_json(ModelPaths(root, model).build / "rehearse.json", result)
+    if reasons:
+        raise Rejected(f"{model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
+    return result
+
+
+def held_out(root: Path, model: str, count: int) -> list[Row]:
+    """Up to `count` rows of scores.parquet, evenly spread, with their features and the pipeline's scores."""
+    paths, key = ModelPaths(root, model), models.load(root, model).roles.id
+    names = read_json(paths.trained / "meta.json")["features"]
+    scored = pq.read_table(paths.scores)
+    columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
+    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count))
+    joined = (
+        pq.read_table(paths.features, columns=[key, *names]).join(every, key, join_type="inner").sort_by(key)
+    )
+    if joined.num_rows != every.num_rows:
+        raise LoopError(
+            f"{paths.scores} has ids that {paths.features} has not, or has more than once",
+            fix=f"./loop repro {model}",
+        )
+    return [
+        Row(row[key], {name: row[name] for name in names}, [row[name] for name in columns])
+        for row in joined.to_pylist()
+    ]
+
+
+def _spread(available: int, count: int) -> list[int]:
+    if not available:
+        raise LoopError("scores.parquet has no rows: nothing to rehearse with")
+    chosen = np.linspace(0, available - 1, min(available, count)).astype(int)
+    return [int(i) for i in np.unique(chosen)]
+
+
+def champion(root: Path, model: str) -> tuple[Bento | None, str]:
+    """Production's stable bento: from the store, the artifact on disk, or built again at its commit.
+
+    None, with the reason, when there is no champion or it can't be had: the rehearsal is the
+    candidate's, and the gate has compared the models already.
+    """
+    stable = production.state(root, model, "production").get("stable")
+    if not stable:
+        return None, "production has no release yet"
+    key, tag = stable["key"], stable["bento"]
+    if (path := bentos.path_of(model, key)).is_dir():
+        return Bento(key, tag, path), "champion from the store"
+    try:
+        path = image.fetch(model, stable["image"].rpartition("@")[2])
+        return Bento(key, tag, path), "champion from its artifact"
+    except LoopError as missing:
+        return _built_again(root, model, key, str(missing))
+
+
+def _built_again(root: Path, model: str, key: str, missing: str) -> tuple[Bento | None, str]:
+    try:
+        found = production.find(root, model)
+        assert found is not None  # noqa: S101 - the caller has read its release
+        with production.checkout(root, model, found) as tree:
+            bento = bentos.build(tree, model)
+    except LoopError as error:
+        return None, f"champion {key} is not to be had: {missing}; {error}"
+    if bento.key != key:
+        return None, f"champion {key} is not to be had: {missing}; its commit builds {bento.key}"
+    return bento, "champion built again at its commit"
+
+
+def play(root: Path, sides: list[Bento], rows: list[Row], limits: params.Rehearse) -> list[Side]:
+    """Serve every side at once and send each the same requests in turn. LoopError when one doesn't start."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(bento.path, root=root)) for bento in sides]
+        clients = [
+            stack.enter_context(httpx.Client(base_url=s.url, trust_env=False, timeout=10)) for s in servers
+        ]
+        played = [Side(bento.key) for bento in sides]
+        for client in clients:
+            for body, _ in list(_requests(rows))[:WARM_UP]:
+                _send(client, body)
+        for _ in range(ROUNDS):
+            _round(list(zip(clients, played, strict=True)), rows)
+            if not judge(played, limits):
+                break
+    return played
+
+
+def _round(pairs: list[tuple[httpx.Client, Side]], rows: list[Row]) -> None:
+    """Requests go to both in turn, so that both meet the same machine."""
+    for body, expected in _requests(rows):
+        for client, side in pairs:
+            _ask(client, side, body, expected)
+    for _, side in pairs:
+        side.close_round()
+
+
+def _requests(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
+    """Each row alone, some by name; then all of them again in batches."""
+    for position, row in enumerate(rows):
+        features = row.features if position % BY_NAME == 0 else list(row.features.values())
+        yield {"features": features, "id": row.id}, [row]
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        ids = [row.id for row in batch]
+        yield {"features": [list(row.features.values()) for row in batch], "id": ids}, batch
+
+
+def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> None:
+    start = perf_counter()
+    answer, error = _send(client, body)
+    taken = perf_counter() - start
+    side.requests += 1
+    if not isinstance(body["id"], list):
+        side.seconds.append(taken)
+    if not error and (answer.get("id") != body["id"] or answer.get("model_version") != side.key):
+        error = f"answered id {answer.get('id')} of {answer.get('model_version')} to id {body['id']}"
+    if error:
+        side.failed += 1
+        side.errors = [*side.errors, error][:5]
+        return
+    side.score_shift = max(side.score_shift, shift(answer["score"], expected))
+
+
+def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The answer, and what was wrong with it."""
+    try:
+        response = client.post("/predict", json=body)
+    except httpx.HTTPError as error:
+        return {}, f"{type(error).__name__}: {error}"
+    if response.status_code != httpx.codes.OK:
+        return {}, f"{response.status_code} {response.text[:200]}"
+    return dict(response.json()), ""
+
+
+def shift(served: Any, expected: list[Row]) -> float:
+    """The largest absolute difference between served scores and the pipeline's own."""
+    wanted = np.array([row.score for row in expected])
+    return float(np.max(np.abs(np.reshape(served, wanted.shape) - wanted)))
+
+
+def judge(sides: list[Side], limits: params.Rehearse) -> list[str]:
+    """Why the candidate, the first side, must not go out; empty when it may."""
+    candidate, reasons = sides[0], []
+    if candidate.failed > limits.max_failed * candidate.requests:
+        reasons.append(
+            f"{candidate.failed} of {candidate.requests} requests failed; "
+            f"rehearse.max_failed is {limits.max_failed}. First: {candidate.errors[0]}"
+        )
+    if candidate.p99_ms > limits.max_p99_ms:
+        reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
+    comparable = [side for side in sides[1:] if not side.failed]  # a refusal is quick
+    if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
+        reasons.append(
+            f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}; "
+            f"rehearse.max_p99_ratio is {limits.max_p99_ratio}"
+        )
+    if candidate.score_shift > limits.max_score_shift:
+        reasons.append(
+            f"a served score is {candidate.score_shift:.3g} off the pipeline's; "
+            f"rehearse.max_score_shift is {limits.max_score_shift}"
+        )
+    return reasons
+
+
+def table(result: dict[str, Any]) -> str:
+    """rehearse.json as Markdown."""
+    lines = ["| | key | requests | failed | p50 ms | p99 ms | score shift |", "|---|---|---|---|---|---|---|"]
+    for name in ("candidate", "champion"):
+        if side := result[name]:
+            cells = [side["requests"], side["failed"], *(f"{side[k]:.2f}" for k in ("p50_ms", "p99_ms"))]
+            lines.append(
+                f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
+            )
+    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {result['note']}"])
