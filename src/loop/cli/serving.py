@@ -73,7 +73,7 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
         path = fetch(model, digest)
     else:
         path = bentos.path_of(model, key) if key else bentos.built(root, model).path
-    with Server(path, root=root, port=port, log_dir=log_dir) as server:
+    with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.wait()
         click.echo(server.output())

@@ -62,8 +62,8 @@ def verify(layout: Path, digest: str) -> Path:
     return _checked(layout, str(layer["digest"]))
 
 
-def unpack(layout: Path, digest: str, into: Path) -> None:
-    """Write the bento of `digest` to the folder `into`, whole, after every digest was verified."""
+def unpack(layout: Path, digest: str, into: Path) -> Path:
+    """Write the bento of `digest` to the folder `into`, whole, after every digest was verified; returns it."""
     layer = verify(layout, digest)
     with whole(into) as aside, tarfile.open(layer, "r:gz") as tar:
         aside.mkdir()
@@ -77,6 +77,7 @@ def unpack(layout: Path, digest: str, into: Path) -> None:
             with target.open("wb") as file:
                 shutil.copyfileobj(content, file)
             target.chmod(member.mode)
+    return into
 
 
 def _add_layer(folder: Path, blobs: Path) -> dict[str, Any]:

@@ -53,12 +53,9 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """The bento of an artifact, verified and unpacked once into the cache."""
+    """The bento of an artifact, verified and unpacked into the cache, once."""
     into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
-    artifact.verify(layout_of(model), digest)
-    if not into.is_dir():
-        artifact.unpack(layout_of(model), digest, into)
-    return into
+    return into if into.is_dir() else artifact.unpack(layout_of(model), digest, into)
 
 
 def _runs(program: str) -> bool:

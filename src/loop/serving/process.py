@@ -19,14 +19,13 @@ from loop.core.errors import LoopError
 from loop.serving.bento import settings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+ENVIRONMENT = Path(__file__).parents[3] / "tools" / "environment"  # of the clone this code is in
 FAILED = "Application startup failed"  # what the server says when the model can't be loaded
 
 
-def environment(root: Path, lock: Path) -> Path:
+def environment(lock: Path) -> Path:
     """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
-    done = subprocess.run(
-        [root / "tools" / "environment", lock], stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run([ENVIRONMENT, lock], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LoopError(f"tools/environment {lock} failed: its words are above")
     return Path(done.stdout.strip())
@@ -50,15 +49,14 @@ class Server:
     def __init__(
         self,
         bento: Path,
-        *,
-        root: Path,
         port: int = 0,
+        *,
         host: str = "127.0.0.1",
         log_dir: Path | None = None,
         env: Mapping[str, str] | None = None,
         ready_seconds: float = 60,
     ) -> None:
-        self.bento, self.root, self.log_dir = bento, root, log_dir
+        self.bento, self.log_dir = bento, log_dir
         self.host, self.port = host, port or free_port()
         self.env = dict(env or {})
         self.ready_seconds = ready_seconds
@@ -73,7 +71,7 @@ class Server:
         return self._process.pid
 
     def __enter__(self) -> Self:
-        python = environment(self.root, self.bento / "src" / "requirements.lock")
+        python = environment(self.bento / "src" / "requirements.lock")
         self._scratch = tempfile.TemporaryDirectory(prefix="loop-serve-", ignore_cleanup_errors=True)
         self._output = Path(self._scratch.name) / "output"
         start = time.monotonic()

@@ -69,7 +69,7 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
     rows = held_out(root, model, limits.requests)
     other, note = champion(root, model)
     try:
-        sides = play(root, [candidate, *([other] if other else [])], rows, limits)
+        sides = play([candidate, *([other] if other else [])], rows, limits)
         reasons = judge(sides, limits)
     except LoopError as error:
         sides, reasons = [], [str(error)]
@@ -141,10 +141,10 @@ def _built_again(root: Path, model: str, key: str, missing: str) -> tuple[Bento 
     return bento, "champion built again at its commit"
 
 
-def play(root: Path, sides: list[Bento], rows: list[Row], limits: params.Rehearse) -> list[Side]:
+def play(sides: list[Bento], rows: list[Row], limits: params.Rehearse) -> list[Side]:
     """Serve every side at once and send each the same requests in turn. LoopError when one doesn't start."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(Server(bento.path, root=root)) for bento in sides]
+        servers = [stack.enter_context(Server(bento.path)) for bento in sides]
         clients = [
             stack.enter_context(httpx.Client(base_url=s.url, trust_env=False, timeout=10)) for s in servers
         ]
