@@ -1,0 +1,36 @@
+"""How often production was right, told by the labels that came."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loop.core.models import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Over `labelled` predictions; None where there is nothing to say it of."""
+
+    labelled: int
+    accuracy: float | None
+    average_precision: float | None
+
+
+def accuracy(labelled: "pd.DataFrame", task: Task, threshold: float) -> Accuracy:
+    """Judge predictions (columns `score class label`): binary by score at `threshold`, else by class."""
+    from sklearn.metrics import average_precision_score
+
+    if labelled.empty:
+        return Accuracy(0, None, None)
+    binary = task == "binary"
+    said = (labelled["score"] >= threshold).astype(int) if binary else labelled["class"]
+    ranked = binary and labelled["label"].nunique() == 2  # noqa: PLR2004 — it wants both classes
+    return Accuracy(
+        labelled=len(labelled),
+        accuracy=float((said == labelled["label"]).mean()),
+        average_precision=float(average_precision_score(labelled["label"], labelled["score"]))
+        if ranked
+        else None,
+    )

@@ -1,0 +1,100 @@
+"""One look at production: log, reference and labels in; findings out."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.core import models, params
+from loop.core.errors import LoopError
+from loop.core.files import read_json
+from loop.core.models import Roles
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+from loop.delivery import state
+from loop.monitoring import log as production
+from loop.monitoring.accuracy import accuracy
+from loop.monitoring.dispatch import retrainings
+from loop.monitoring.drift import drift
+from loop.monitoring.report import PREDICTION, Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def look(
+    root: Path,
+    model: str,
+    log: str,
+    *,
+    store: str | None,
+    reference: "pd.DataFrame",
+    until: datetime | None,
+    version: str | None,
+) -> Findings:
+    """Measure the window: drift where there are enough rows, accuracy of `version` (None: of all)."""
+    spec, folder = params.load(root, model), models.load(root, model)
+    rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
+    window = production.read(
+        log,
+        public(model),
+        names,
+        folder.roles,
+        store=store or rules.store,
+        until=until,
+        days=rules.window_days,
+    )
+    distances = drift(reference, window.rows) if len(window.rows) >= rules.min_rows else {}
+    prediction = distances.pop(PREDICTION, None)
+    of_version = (
+        window.labelled if version is None else window.labelled[window.labelled["version"] == version]
+    )
+    return Findings(
+        model=public(model),
+        rules=rules,
+        window=window,
+        features=distances,
+        prediction=prediction,
+        accuracy=accuracy(of_version, folder.task, spec.evaluate.threshold),
+        version=version,
+        whole_weeks=folder.roles.time is not None,
+        retrainings=retrainings(root, model),
+    )
+
+
+def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
+    """The training sample: the model's features in its order, and `score` where the model has one.
+
+    Raises LoopError where it is missing, or lists other features than the model's meta.json.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise LoopError(
+            f"{path} does not exist", fix=f"./loop repro {paths.package}, dvc pull, or --reference PATH"
+        )
+    frame = pd.read_parquet(path)
+    columns = [
+        name
+        for name in frame
+        if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
+    ]
+    meta = paths.trained / "meta.json"
+    if meta.is_file() and (expected := read_json(meta)["features"]) != columns:
+        raise LoopError(
+            f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
+        )
+    return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
+
+
+def released(paths: ModelPaths, environment: str) -> str | None:
+    """The key of the stable release in the checkout; None where nothing is released there."""
+    path = paths.release(environment)
+    stable = state.parse(path.read_text(encoding="utf-8"), str(path)).stable if path.is_file() else None
+    return stable.key if stable else None
+
+
+def _first_difference(found: list[str], expected: list[str]) -> str:
+    for place, (have, want) in enumerate(zip(found, expected, strict=False)):
+        if have != want:
+            return f"feature {place} is {have}, should be {want}"
+    return f"has {len(found)} features, should have {len(expected)}"

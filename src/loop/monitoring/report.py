@@ -1,0 +1,184 @@
+"""What the monitor found: the verdict, and its three forms (JSON, HTML, Prometheus' text)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loop.core import params
+from loop.core.files import write_json, write_text
+from loop.monitoring.accuracy import Accuracy
+from loop.monitoring.drift import Drift
+from loop.monitoring.log import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = Literal["retrain", "healthy", "undecided"]
+PREDICTION = "score"  # the column of the model's own answers
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One look at production. The verdict is a function of the rest."""
+
+    model: str
+    rules: params.Monitor
+    window: Window
+    features: dict[str, Drift]  # measured only where there are `min_rows`
+    prediction: Drift | None  # of the scores; told, not judged: the reference's are those of training rows
+    accuracy: Accuracy
+    version: str | None  # whose accuracy it is; None: every version's
+    whole_weeks: bool = True  # rows have a calendar, so that part of a window is no fair sample
+    dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
+    retrainings: int = 0  # automatic ones, in Git's log
+
+    @property
+    def drift(self) -> float | None:
+        """The furthest feature's: one that has moved is enough to make a model wrong."""
+        return max((found.score for found in self.features.values()), default=None)
+
+    @property
+    def over(self) -> list[str]:
+        """Thresholds that are crossed, one line each with its numbers."""
+        lines = []
+        if self._drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
+            name = max(self.features, key=lambda feature: self.features[feature].score)
+            lines.append(f"drift {self.drift:.2f} >= {self.rules.drift:g} ({name})")
+        if self._accuracy_unknown is None and self.accuracy.accuracy is not None:
+            known, least = self.accuracy.accuracy, self.rules.accuracy
+            if known < least:
+                lines.append(f"accuracy {known:.2%} < {least:.0%} ({self.accuracy.labelled} labels)")
+        return lines
+
+    @property
+    def unknown(self) -> list[str]:
+        """Why there is no verdict on drift, or on accuracy."""
+        return [line for line in (self._drift_unknown, self._accuracy_unknown) if line]
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.over:
+            return "retrain"
+        return "undecided" if len(self.unknown) == 2 else "healthy"  # noqa: PLR2004 — drift and accuracy
+
+    @property
+    def reason(self) -> str:
+        """The verdict's numbers on one line, at most 200 characters."""
+        return ("; ".join(self.over) or "; ".join(self.unknown) or "within all thresholds")[:200]
+
+    @property
+    def _drift_unknown(self) -> str | None:
+        if (rows := len(self.window.rows)) < self.rules.min_rows:
+            return f"no verdict on drift: {rows} rows < {self.rules.min_rows}"
+        if self.whole_weeks and self.window.covered_days < self.rules.window_days - 1:
+            covered = f"{self.window.covered_days:.1f} of {self.rules.window_days} days"
+            return f"no verdict on drift: the log covers {covered}, and a weekend is no drift"
+        return None
+
+    @property
+    def _accuracy_unknown(self) -> str | None:
+        if (labels := self.accuracy.labelled) < self.rules.min_labels:
+            return f"no verdict on accuracy: {labels} labels < {self.rules.min_labels}"
+        return None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        w = self.window
+        return {
+            "model": self.model,
+            "window": {
+                "from": w.start.isoformat(),
+                "until": w.end.isoformat(),
+                "covered_days": round(w.covered_days, 2),
+            },
+            "rows": {
+                "window": len(w.rows),
+                "versions": w.versions,
+                "logged": w.logged,
+                "broken": w.broken,
+                "unmatched": w.unmatched,
+            },
+            "drift": {
+                "score": self.drift,
+                "threshold": self.rules.drift,
+                "features": {name: {"test": d.test, "score": d.score} for name, d in self.features.items()},
+                "prediction": self.prediction
+                and {"test": self.prediction.test, "score": self.prediction.score},
+            },
+            "accuracy": {
+                "accuracy": self.accuracy.accuracy,
+                "threshold": self.rules.accuracy,
+                "average_precision": self.accuracy.average_precision,
+                "labelled": self.accuracy.labelled,
+                "unlabelled": w.unlabelled,
+                "version": self.version,
+            },
+            "verdict": self.verdict,
+            "reasons": [*self.over, *self.unknown],
+            "dispatch": self.dispatch,
+        }
+
+
+def write(folder: Path, findings: Findings, reference: "pd.DataFrame") -> None:
+    """Write report.json, report.html and metrics.prom below `folder`, each whole."""
+    write_json(folder / "report.json", findings.plain())
+    write_text(folder / "report.html", page(findings, reference))
+    _prometheus(folder / "metrics.prom", findings)
+
+
+def page(findings: Findings, reference: "pd.DataFrame") -> str:
+    """One HTML page that needs nothing else: the verdict, and each feature then and now."""
+    from jinja2 import Environment, PackageLoader
+
+    template = Environment(loader=PackageLoader("loop.monitoring", "."), autoescape=True).get_template(
+        "report.html.j2"
+    )
+    measured = dict(findings.features)
+    if findings.prediction:
+        measured[PREDICTION] = findings.prediction
+    rows = sorted(measured.items(), key=lambda item: -item[1].score)
+    charts = {name: _bars(reference[name], findings.window.rows[name]) for name in measured}
+    return template.render(
+        found=findings.plain(), over=findings.over, unknown=findings.unknown, rows=rows, charts=charts
+    )
+
+
+def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, float]]:
+    """Shares of both in 24 bins from the 1st to the 99th percentile, over the highest share: 0..1."""
+    import numpy as np
+
+    both = np.concatenate([reference.dropna(), current.dropna()])
+    low, high = np.quantile(both, [0.01, 0.99])
+    edges = np.linspace(low, high if high > low else low + 1, 25)
+    shares = [
+        np.histogram(side.clip(edges[0], edges[-1]), edges)[0] / max(len(side), 1)
+        for side in (reference, current)
+    ]
+    top = max(shares[0].max(), shares[1].max()) or 1
+    return [(float(then / top), float(now / top)) for then, now in zip(*shares, strict=True)]
+
+
+def _prometheus(path: Path, findings: Findings) -> None:
+    """Write the numbers for a node exporter's textfile collector; what is unknown has no sample."""
+    from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
+
+    registry = CollectorRegistry()
+    right = Gauge(
+        "model_accuracy_score",
+        "Share of right answers among the labels of the window.",
+        ["model"],
+        registry=registry,
+    )
+    moved = Gauge(
+        "feature_drift_score",
+        "Distance from the training reference.",
+        ["model", "feature"],
+        registry=registry,
+    )
+    retrained = Counter("auto_retrain", "Retrainings that Git's log holds.", ["model"], registry=registry)
+    if findings.accuracy.accuracy is not None:
+        right.labels(findings.model).set(findings.accuracy.accuracy)
+    for name, found in findings.features.items():
+        moved.labels(findings.model, name).set(found.score)
+    retrained.labels(findings.model).inc(findings.retrainings)
+    write_to_textfile(str(path), registry)

@@ -1,0 +1,126 @@
+"""A shop in production, on disk: its model's folder, rows, log and store; and a GitHub that counts."""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+BEGIN = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
+FEATURES = ["amount", "often", "weekend", "risk"]
+PARAMS = """\
+models:
+  shop:
+    ingest: {}
+    validate: {}
+    split: {kind: random}
+    gate: {}
+    register: {experiment: shop}
+    monitor: {min_rows: 300, min_labels: 100}
+"""
+SCHEMA = """\
+from loop.core.models import Roles
+COLUMNS = {"id": "int64", "at": "timestamp[us]", "amount": "float64", "fraud": "int8"}
+ROLES = Roles(id="id", label="fraud", time="at")
+TASK = "binary"
+"""
+REST = {
+    "source": "def simulate(params): ...\nParams = dict\n",
+    "expectations": "def suite(params): ...\nParams = dict\n",
+    "features": "FEATURES = ()\ndef compute(transactions, params): ...\nParams = dict\n",
+    "estimator": "Params = dict\nfit = save = load = log_to_mlflow = None\n",
+}
+
+
+def rows(count: int, seed: int = 0, scale: float = 1.0) -> pd.DataFrame:
+    """Rows as a training and a production draw them: spread evenly over a week."""
+    rng = np.random.default_rng(seed)
+    at = pd.to_datetime(BEGIN) + pd.to_timedelta(
+        np.linspace(0, 7 * 86_400, count, endpoint=False).round(), unit="s"
+    )
+    risk = np.where(rng.random(count) < 0.03, rng.random(count), 0.0)
+    return pd.DataFrame(
+        {
+            "id": np.arange(count) + seed * 1_000_000,
+            "at": at.astype("datetime64[us]"),
+            "amount": rng.gamma(2, 25, count) * scale,
+            "often": rng.poisson(3, count).astype(float),
+            "weekend": (at.dayofweek >= 5).astype(float),
+            "risk": risk,
+            "score": np.clip(risk + rng.normal(0.05, 0.02, count), 0, 1),
+            "fraud": (risk > 0.5).astype(int),
+        }
+    )
+
+
+@dataclass
+class Production:
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        return self.root / "production" / "log"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "production" / "store"
+
+    def answer(self, frame: pd.DataFrame, name: str = "host-1.jsonl", version: str = "0123456789ab") -> None:
+        """Log predictions, and their transactions in the store."""
+        self.log.mkdir(parents=True, exist_ok=True)
+        (self.store / "transactions").mkdir(parents=True, exist_ok=True)
+        with (self.log / name).open("a") as file:
+            for row in frame.to_dict("records"):
+                line = {
+                    "time": datetime.now(UTC).isoformat(),
+                    "id": row["id"],
+                    "model": "shop",
+                    "version": version,
+                    "features": [row[name] for name in FEATURES],
+                    "score": row["score"],
+                    "class": int(row["score"] >= 0.5),
+                }
+                file.write(json.dumps(line) + "\n")
+        frame[["id", "at", "amount"]].to_parquet(self.store / "transactions" / f"{name}.parquet")
+
+    def report(self, frame: pd.DataFrame, after: timedelta, name: str = "labels") -> None:
+        """Report each row's label so long after it happened."""
+        (self.store / "labels").mkdir(parents=True, exist_ok=True)
+        labels = frame[["id", "fraud"]].assign(reported_at=(frame["at"] + after).astype("datetime64[us]"))
+        labels.to_parquet(self.store / "labels" / f"{name}.parquet")
+
+
+def commit(root: Path, message: str) -> None:
+    git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.test"]
+    subprocess.run([*git, "add", "params.yaml", "dvc.yaml", "src"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
+
+
+TITLES = {
+    "train.yml": "Train {model}: {reason}",
+    "promote.yml": "Promote {model}: {environment} {key} from {from}",
+    "rollback.yml": "Roll back {model}: {environment} {key}",
+}
+
+
+@dataclass
+class FakeGitHub:
+    """Keeps what was dispatched, and serves it as runs, as GitHub does."""
+
+    url: str = ""
+    dispatched: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    runs: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+
+    def dispatch(self, workflow: str, inputs: dict[str, str]) -> None:
+        self.dispatched.append((workflow, inputs))
+        run = {
+            "id": len(self.dispatched),
+            "status": "queued",
+            "created_at": datetime.now(UTC).isoformat(),
+            "display_title": TITLES[workflow].format(**inputs),
+        }
+        self.runs.setdefault(workflow, []).insert(0, run)

@@ -1,0 +1,169 @@
+"""The monitor, whole: a log and a store in, a verdict, three files and at most one dispatch out."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
+from shop import FEATURES, FakeGitHub, Production, commit, rows
+
+from loop.cli.monitoring import monitor
+from loop.core.errors import Exit, LoopError
+
+WEEK = timedelta(days=7)
+
+
+def run(production: Production, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
+    monkeypatch.chdir(production.root)
+    where = ["--log", str(production.log), "--store", str(production.store)]
+    return CliRunner().invoke(monitor, ["shop", *where, *options], catch_exceptions=False)
+
+
+def report(production: Production) -> dict[str, object]:
+    return json.loads((production.root / "build" / "shop" / "monitor" / "report.json").read_text())
+
+
+def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A week like the training's is healthy: exit 0, nothing dispatched, its numbers in all three files."""
+    week = rows(1_500)
+    production.answer(week)
+    production.report(week, after=timedelta(minutes=1))
+    result = run(production, monkeypatch, "--dispatch")
+    assert result.exit_code == Exit.OK, result.output
+    found = report(production)
+    assert found["verdict"] == "healthy"
+    assert found["drift"]["score"] < 0.15
+    assert set(found["drift"]["features"]) == set(FEATURES)
+    assert found["accuracy"]["accuracy"] > 0.95
+    assert found["accuracy"]["labelled"] + found["accuracy"]["unlabelled"] == 1_500
+    assert github.dispatched == []
+    folder = production.root / "build" / "shop" / "monitor"
+    page = (folder / "report.html").read_text()
+    assert "healthy" in page
+    assert "http" not in page
+    families = {f.name: f for f in text_string_to_metric_families((folder / "metrics.prom").read_text())}
+    assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
+    assert families["model_accuracy_score"].samples[0].value == found["accuracy"]["accuracy"]
+
+
+def test_drift_dispatches_once(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Amounts half as large again: exit 6, one dispatch with model, window's end, numbers; again, none."""
+    production.answer(rows(1_500, scale=1.5))
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    first, second = (run(production, monkeypatch, "--dispatch") for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (Exit.DRIFT, Exit.DRIFT), first.output + second.output
+    [(workflow, inputs)] = github.dispatched
+    assert workflow == "train.yml"
+    assert inputs["model"] == "shop"
+    assert inputs["until"] == "2026-03-08T23:53:18"
+    assert inputs["reason"].startswith("drift 0.")
+    assert "(amount)" in inputs["reason"]
+    assert "run 1 is queued" in second.output
+    assert (tmp_path / "output").read_text().count("dispatched=true") == 1
+
+
+def test_without_dispatch_nothing_is_asked(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who only looks dispatches nothing."""
+    production.answer(rows(1_500, scale=1.5))
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+    assert github.dispatched == []
+
+
+def test_retrained_already(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where main trains on the window's rows already, nothing is dispatched."""
+    production.answer(rows(1_500, scale=1.5))
+    params = production.root / "params.yaml"
+    logged = "ingest: {logged: {store: s, until: '2026-03-09T00:00:00'}}"
+    params.write_text(params.read_text().replace("ingest: {}", logged))
+    commit(production.root, "Retrain\n\nAction: retrain\nModel: shop")
+    result = run(production, monkeypatch, "--dispatch")
+    assert result.exit_code == Exit.DRIFT
+    assert "main already trains on rows until 2026-03-09" in result.output
+    assert github.dispatched == []
+    text = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
+    assert 'auto_retrain_total{model="shop"} 1.0' in text
+
+
+def test_late_labels(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels count in the window in which they came, and accuracy under the SLA asks for a retraining."""
+    week = rows(1_500)
+    production.answer(week)
+    production.report(week.assign(fraud=1 - week["fraud"]), after=WEEK)
+    early = run(production, monkeypatch)
+    assert early.exit_code == Exit.OK, early.output
+    assert report(production)["accuracy"]["labelled"] == 0
+    late = run(production, monkeypatch, "--until", "2026-03-16T00:00:00")
+    assert late.exit_code == Exit.DRIFT
+    assert report(production)["accuracy"]["labelled"] == 1_500
+    assert "accuracy" in report(production)["reasons"][0]
+
+
+def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two weekdays hold no weekend: too little of a window for a verdict, not a drift."""
+    production.answer(rows(1_500).iloc[:400])
+    result = run(production, monkeypatch)
+    assert result.exit_code == Exit.OK
+    assert report(production)["verdict"] == "undecided"
+    assert "covers 1.9 of 7 days" in result.output
+
+
+def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed writer's lines are skipped and counted; rotated files are read, other models' rows not."""
+    week = rows(1_500)
+    production.answer(week.iloc[:700], "host-1.jsonl.1")
+    production.answer(week.iloc[700:], "host-1.jsonl")
+    with (production.log / "host-1.jsonl").open("ab") as file:
+        file.write(b'{"time": "2026-03-08T00:00:00Z", "id": 1, "features": [1.0, \xff\n')
+        file.write(b'{"time": "2026-03-08T00:00:00Z", "model": "other", "version": "1", "features": [1]}\n')
+        file.write(b'{"time": "2026-03-08T00:')
+    run(production, monkeypatch)
+    found = report(production)["rows"]
+    assert (found["logged"], found["window"], found["broken"]) == (1_500, 1_500, 2)
+
+
+def test_unmatched(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prediction that the store knows no transaction of is told, and lies in no window."""
+    week = rows(1_500)
+    production.answer(week)
+    week.iloc[:1_400][["id", "at", "amount"]].to_parquet(
+        production.store / "transactions" / "host-1.jsonl.parquet"
+    )
+    run(production, monkeypatch)
+    found = report(production)["rows"]
+    assert (found["window"], found["unmatched"]) == (1_400, 100)
+
+
+@pytest.mark.parametrize("fault", ["no-log", "empty-log", "width", "order", "no-reference"])
+def test_bad_input(production: Production, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """Each fault is one error that names the file, the version or the feature."""
+    reference = production.root / "data" / "shop" / "reference.parquet"
+    frame = pd.read_parquet(reference)
+    production.answer(rows(10))
+    match fault:
+        case "no-log":
+            (production.log / "host-1.jsonl").unlink()
+            says = r"has no \*.jsonl file"
+        case "empty-log":
+            (production.log / "host-1.jsonl").write_text("")
+            says = "holds no prediction"
+        case "width":
+            frame[["amount", "often", "score", "fraud"]].to_parquet(reference)
+            (reference.parent / "model" / "meta.json").unlink()
+            says = "version 0123456789ab have 4 features; the reference has 2: amount, often"
+        case "order":
+            frame[["often", "amount", "weekend", "risk", "score", "fraud"]].to_parquet(reference)
+            says = "feature 0 is often, should be amount"
+        case _:
+            reference.unlink()
+            says = "reference.parquet does not exist"
+    with pytest.raises(LoopError, match=says):
+        run(production, monkeypatch)
