@@ -12,7 +12,7 @@ from trained import _copy_work_tree, commit, loop, run
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.serving import artifact
-from loop.serving.process import Server, free_port
+from loop.serving.process import Server
 
 DIGITS = Path(__file__).parent / "digits"
 ADDED = ("src/models/digits/", "bentos/digits/", "kustomize/models/digits/", "kustomize/overlays/dev/digits/")
@@ -51,7 +51,7 @@ def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path):
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image["image"]
 
     bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
-    with Server(bento, free_port()) as server:
+    with Server(bento) as server:
         row = [0.0] * 64
         answer = httpx.post(f"{server.url}/predict", json={"features": row}).json()
     assert len(answer["score"]) == 10

@@ -15,17 +15,24 @@ ROUTES = f"{TYPES}.config.route.v3.RouteConfiguration"
 
 
 class Envoy:
-    """One Envoy on 127.0.0.1:`port`; `route` moves the traffic while requests are in flight."""
+    """One Envoy on 127.0.0.1; `route` moves the traffic of its gateway while requests are in flight.
 
-    def __init__(self, folder: Path, port: int, admin: int) -> None:
-        self.folder, self.port, self.admin = folder, port, admin
-        self.url = f"http://127.0.0.1:{port}"
+    Beside the gateway it gives every track an address of its own, as a Service does: the judge looks there.
+    """
+
+    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
+        """`ports`: of `admin`, of `gateway`, and of each track."""
+        self.folder, self.ports = folder, ports
+
+    def url(self, name: str) -> str:
+        """Where the gateway, or one track, answers."""
+        return f"http://127.0.0.1:{self.ports[name]}"
 
     def __enter__(self) -> Self:
         """Start with no track: every request is answered 503 until `route` names one."""
         self.route({}, {})
-        write_json(self.folder / "lds.json", _listener(self.folder, self.port))
-        write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.admin))
+        write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
+        write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
         command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"]
         with (self.folder / "envoy.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -52,7 +59,7 @@ class Envoy:
 
     @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
-        httpx.get(f"http://127.0.0.1:{self.admin}/ready").raise_for_status()
+        httpx.get(f"{self.url('admin')}/ready").raise_for_status()
 
 
 def _address(port: int) -> dict[str, Any]:
@@ -74,21 +81,29 @@ def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
     }
 
 
-def _listener(folder: Path, port: int) -> dict[str, Any]:
+def _listeners(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
+    """The gateway takes its routes from a file; a track's own address leads to that track alone."""
+    gateway = {"rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")}}
+    routes = {"gateway": gateway}
+    for track in ports.keys() - {"gateway", "admin"}:
+        routes[track] = {"route_config": _table({"route": {"cluster": track}})}
+    return {"resources": [_listener(name, ports[name], route) for name, route in sorted(routes.items())]}
+
+
+def _listener(name: str, port: int, routes: Mapping[str, Any]) -> dict[str, Any]:
     filters = f"{TYPES}.extensions.filters"
     manager = {
         "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "http",
-        "rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")},
+        "stat_prefix": name,
+        **routes,
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
     }
-    listener = {
+    return {
         "@type": f"{TYPES}.config.listener.v3.Listener",
-        "name": "http",
+        "name": name,
         "address": _address(port),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
-    return {"resources": [listener]}
 
 
 def _clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
@@ -115,5 +130,9 @@ def _routes(weights: Mapping[str, int]) -> dict[str, Any]:
     if sum(weights.values()):
         clusters = [weighted(*item) for item in sorted(weights.items())]
         action = {"route": {"weighted_clusters": {"clusters": clusters}}}
+    return {"resources": [{"@type": ROUTES, **_table(action)}]}
+
+
+def _table(action: Mapping[str, Any]) -> dict[str, Any]:
     host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
-    return {"resources": [{"@type": ROUTES, "name": "routes", "virtual_hosts": [host]}]}
+    return {"name": "routes", "virtual_hosts": [host]}

@@ -1,0 +1,19 @@
+"""`demo`: the whole circle, on this machine."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="turn on a file of published transactions instead of the simulator's",
+)
+def demo(source: Path | None) -> None:
+    """Turn the whole circle in a scratch clone (build/demo); your branch stays as it is."""
+    from loop.core import paths
+    from loop.demo.play import play
+
+    play(paths.root(), source)

@@ -1,0 +1,83 @@
+"""The demo's hold on the stand-in for GitHub: what people do there, and waiting for the runs they start."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from loop.core.errors import LoopError
+from loop.core.github import GitHub
+
+REPOSITORY = "your-team/loop"
+
+
+class Hub:
+    """The stand-in, running; `person` opens and merges pull requests, `bot` is what workflows are."""
+
+    def __init__(
+        self, tools: Path, folder: Path, environment: Mapping[str, str], variables: Mapping[str, str]
+    ) -> None:
+        self.tools, self.folder, self.environment, self.variables = tools, folder, environment, variables
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, str(self.tools / "github"), "--root", str(self.folder), "--with-stdin"]
+        for name, value in self.variables.items():
+            command.append(f"--var={name}={value}")
+        with (self.folder.parent / "github.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "--repository", REPOSITORY],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        ready = json.loads(self._process.stdout.readline() or "null")  # type: ignore[union-attr]
+        if ready is None:
+            raise LoopError(
+                f"the stand-in for GitHub did not start: {self.folder.parent}/github.log says why"
+            )
+        self.clone_url = ready["repositories"][REPOSITORY].replace("//", f"//person:{ready['token']}@")
+        self.person = GitHub(ready["url"], REPOSITORY, ready["token"])
+        self.bot = GitHub(ready["url"], REPOSITORY, ready["bot_token"])
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def runs(self, workflow: str) -> set[int]:
+        """The ids of a workflow's runs so far."""
+        return {run["id"] for run in self.person.runs(workflow)}
+
+    def finished(self, workflow: str, before: set[int], *, seconds: float = 600) -> dict[str, Any]:
+        """Wait for the one run that began since `before`, and return it completed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for run in self.person.runs(workflow):
+                if run["id"] not in before and run["status"] == "completed":
+                    return run
+            time.sleep(0.3)
+        raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=f"see {self.folder}/runs")
+
+    def log(self, run: Mapping[str, Any]) -> str:
+        """What a run printed."""
+        url = f"{self.person.url}/repos/{REPOSITORY}/actions/runs/{run['id']}/logs"
+        headers = {"Authorization": f"Bearer {self.person.token}"}
+        return httpx.get(url, headers=headers, timeout=30, follow_redirects=True).text
+
+    def merge(self, number: int) -> None:
+        """Merge a pull request, as a reviewer does."""
+        self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
+
+    def comments(self, number: int) -> list[str]:
+        """The comments on a pull request."""
+        return [comment["body"] for comment in self.person.call("GET", f"/issues/{number}/comments")]

@@ -1,0 +1,165 @@
+"""Sets the stage in a scratch clone, plays the chapters, and says where everything lies."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from loop.core import params, repository
+from loop.core.dvc import share_cache
+from loop.core.files import sha256
+from loop.core.git import Git
+from loop.core.names import public
+from loop.demo import story
+from loop.demo.console import Console
+from loop.demo.envoy import Envoy
+from loop.demo.hub import Hub
+from loop.demo.node import Node
+from loop.demo.story import Stage, loop
+from loop.demo.world import World
+from loop.serving.image import fetch
+from loop.serving.process import Server, free_port
+
+DAYS = {"calm_days": 14, "drift_days": 35, "after_days": 14}
+OURS = repository.Repository(
+    name="demo", url="https://github.com/acme/demo.git", registry="registry.test/demo"
+)
+CHAPTERS = {
+    "1 A pull request changes a parameter": story.change_a_param,
+    "2 Its release goes through a canary": story.canary,
+    "3 Bad data and a bad candidate are stopped": story.stopped,
+    "4 Production drifts, and retrains": story.drift,
+    "5 The second release goes through a canary": story.canary,
+    "6 A candidate that errs in its canary": story.bad_canary,
+}
+
+
+def play(root: Path, source: Path | None) -> None:
+    """Play the whole demo in `root`/build/demo, from a clean start."""
+    folder = root / "build" / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tell = Console()
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "PATH": f"{programs(root)}:{os.environ['PATH']}",
+    }
+    with ExitStack() as stack:
+        with tell.chapter("0 A team forks the template, and releases its first model"):
+            stage = stack.enter_context(staged(root, folder, environment, source, tell))
+            story.first_release(stage)
+        for title, chapter in CHAPTERS.items():
+            with tell.chapter(title):
+                chapter(stage)
+        closing(stage, folder, tell)
+
+
+def programs(root: Path) -> str:
+    """The folder of act, kustomize, kubeconform and actionlint; built when missing."""
+    done = subprocess.run([root / "tools" / "programs"], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def staged(
+    root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console
+) -> Iterator[Stage]:
+    """A remote with the stand-in for GitHub, a person's clone with a trained model, a gateway and a node."""
+    model = next(iter(params.read(root)))
+    with ExitStack() as stack:
+        hub = stack.enter_context(
+            Hub(root / "tools", folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
+        )
+        os.environ.update(environment)
+        clone = folder / "clone"
+        fork(root, clone, hub)
+        configure(clone, model, folder / "store", source)
+        tell.step("training the first model, as a person does: ./loop repro")
+        told = {**environment, **credentials(hub)}
+        loop(clone, told, "repro", model)
+        Git(clone).run("add", "--all")
+        Git(clone).run("commit", "--quiet", "-m", "Train the first model")
+        world = World(clone, model, folder / "store", **DAYS)
+        ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
+        envoy = stack.enter_context(Envoy(folder / "envoy", ports))
+        node = Node(
+            Git(scratch(hub, folder)),
+            model,
+            story.ENVIRONMENT,
+            envoy,
+            starter(model, folder),
+            tell.step,
+        )
+        stage = Stage(tell, hub, clone, model, envoy, told, world)
+        stack.enter_context(node)
+        yield stage
+
+
+def fork(root: Path, clone: Path, hub: Hub) -> None:
+    """Clone the working tree's commit, and point origin at the fork's own remote."""
+    Git(root).run("clone", "--quiet", "--no-hardlinks", str(root), str(clone))
+    git = Git(clone)
+    git.run("checkout", "--quiet", "-B", "main")
+    git.run("remote", "set-url", "origin", hub.clone_url)
+    git.run("config", "user.name", "Ada")
+    git.run("config", "user.email", "ada@example.test")
+    share_cache(clone)
+
+
+def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
+    """What a team sets first: the fork's name, where production logs, and its own data if it has any."""
+    repository.write(clone, OURS)
+    changes: dict[str, Any] = {f"models.{model}.monitor.store": str(store)}
+    if source:
+        where = f"models.{model}.ingest"
+        changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
+    params.edit(clone, changes)
+    Git(clone).run("commit", "--quiet", "--all", "-m", "Make the template ours")
+
+
+def credentials(hub: Hub) -> dict[str, str]:
+    """What a person's or the judge's commands need to reach the stand-in."""
+    return {
+        "LOOP_GITHUB_API_URL": hub.bot.url,
+        "GITHUB_REPOSITORY": hub.bot.repository,
+        "GITHUB_TOKEN": hub.bot.token,
+    }
+
+
+def scratch(hub: Hub, folder: Path) -> Path:
+    """The node's own bare clone."""
+    path = folder / "node.git"
+    Git(folder).run("init", "--quiet", "--bare", str(path))
+    Git(path).run("remote", "add", "origin", hub.clone_url)
+    return path
+
+
+def starter(model: str, folder: Path) -> Callable[[str, str, int], Server]:
+    """How the node starts a track: the artifact of that digest, verified, in its own locked environment."""
+
+    def start(track: str, image: str, port: int) -> Server:
+        bento = fetch(model, image.partition("@")[2])
+        # The judge compares the tracks as they are served, so both write the same log.
+        server = Server(bento, port, log_dir=folder / "predictions" / track)
+        return server.__enter__()
+
+    return start
+
+
+def closing(stage: Stage, folder: Path, tell: Console) -> None:
+    """What was in production, when and why, as Git tells it; and where to look further."""
+    stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
+    tell.print(stage.loop("history", public(stage.model), "--environment", story.ENVIRONMENT))
+    places = {
+        "this clone": stage.clone,
+        "what CI, drift and the releases printed": folder / "github" / "runs",
+        "drift report": folder / "drift" / "report.html",
+        "data docs": stage.clone / "data" / stage.model / "validation" / "data_docs" / "index.html",
+        "MLflow": f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
+    }
+    for name, place in places.items():
+        tell.step(f"{name}: {place}")
+    tell.times()

@@ -1,0 +1,271 @@
+"""What the demo shows: five chapters, each ending in something that Git, GitHub or production says."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.git import Git
+from loop.core.names import public
+from loop.delivery import state
+from loop.demo.console import Console
+from loop.demo.envoy import Envoy
+from loop.demo.hub import Hub
+from loop.demo.traffic import Traffic, replay
+from loop.demo.world import World
+
+ENVIRONMENT = "production"
+RATE = 200.0  # requests/s while a canary is judged
+SCORED = 20  # one in so many transactions is scored while weeks pass
+
+
+@dataclass
+class Stage:
+    """What every chapter plays on."""
+
+    tell: Console
+    hub: Hub
+    clone: Path  # the clone of a person on the team
+    model: str
+    envoy: Envoy
+    environment: dict[str, str]
+    world: World
+
+    @property
+    def git(self) -> Git:
+        return Git(self.clone)
+
+    def loop(self, *args: str) -> str:
+        """Run a command of the repository as a person does, in their clone."""
+        return loop(self.clone, self.environment, *args)
+
+    def state(self) -> state.State:
+        """What production's overlay says on main now."""
+        path = f"{state.folder(ENVIRONMENT, self.model)}/release.yaml"
+        return state.parse(self.git.read(self.git.fetch("main"), path) or "", path)
+
+    def branch(self, name: str, message: str, edit: Any) -> None:
+        """Push a branch off main with what `edit` changes in the clone."""
+        self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
+        edit()
+        self.git.run("add", "--all")
+        self.git.run("commit", "--quiet", "-m", message)
+        self.git.run("push", "--quiet", "--force", "origin", name)
+
+    def propose(self, name: str, title: str, edit: Any) -> tuple[int, dict[str, Any]]:
+        """Open a pull request and wait for its CI: (number, run)."""
+        before = self.hub.runs("ci.yml")
+        self.branch(name, title, edit)
+        number = self.hub.person.pull_request(name, title, "")["number"]
+        self.tell.step(f"pull request #{number}: {title}")
+        run = self.hub.finished("ci.yml", before)
+        self.tell.step(f"CI of #{number}: {run['conclusion']}")
+        return number, run
+
+    def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
+        """Stop the demo unless a run ended as it should, and says why."""
+        log = self.hub.log(run)
+        if run["conclusion"] != conclusion or told not in log:
+            raise LoopError(
+                f"{run['name']} ended in {run['conclusion']}, not {conclusion} {told!r}\n{log[-3000:]}"
+            )
+
+
+def loop(root: Path, environment: dict[str, str], *args: str) -> str:
+    """Run ./loop in a clone; its output, or LoopError with it."""
+    done = subprocess.run(
+        ["./loop", *args],
+        cwd=root,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise LoopError(f"./loop {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def first_release(stage: Stage) -> None:
+    """Chapter 0: main is pushed; the first model is released straight to stable, as nothing is there yet."""
+    before = stage.hub.runs("release.yml")
+    stage.git.run("push", "--quiet", "origin", "HEAD:main")
+    run = stage.hub.finished("release.yml", before)
+    stage.expect(run, "success")
+    merge_release(stage)
+    served = stage.state().stable
+    stage.tell.step(f"production serves {served.key if served else 'nothing'}")
+
+
+def merge_release(stage: Stage) -> int:
+    """Merge the pull request that a release opened for production, as a reviewer does."""
+    pulls = stage.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
+    release = next(pull for pull in pulls if pull["head"]["ref"].startswith("release/"))
+    stage.tell.step(f"pull request #{release['number']} by the bot: {release['title']}")
+    stage.hub.merge(release["number"])
+    return int(release["number"])
+
+
+def change_a_param(stage: Stage) -> None:
+    """Chapter 1: a pull request changes a parameter; CI evaluates it and comments the difference."""
+
+    def edit() -> None:
+        name = f"models.{stage.model}.train.n_estimators"
+        params.edit(stage.clone, {name: params.read(stage.clone)[stage.model]["train"]["n_estimators"] * 2})
+        stage.loop("repro", stage.model)
+
+    number, run = stage.propose("more-trees", "Train twice the trees", edit)
+    stage.expect(run, "success")
+    stage.tell.markdown(stage.hub.comments(number)[-1])
+    before = stage.hub.runs("release.yml")
+    stage.hub.merge(number)
+    stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
+    stage.expect(stage.hub.finished("release.yml", before), "success")
+
+
+def canary(stage: Stage) -> None:
+    """Chapter 2: the canary, each step of it by a judge's verdict on live requests, ends promoted."""
+    key = judged(stage)
+    now = stage.state()
+    if not now.stable or now.stable.key != key or now.canary:
+        raise LoopError(f"{key} was not promoted: production is {now}")
+    stage.tell.step(f"promoted: production serves {key}")
+
+
+def judged(stage: Stage) -> str:
+    """Merge the release into production and let the judge watch its canary to the end; its key."""
+    merge_release(stage)
+    track = stage.state().canary
+    if track is None:
+        raise LoopError("the merged release set no canary")
+    with Traffic(stage.world, stage.envoy.url("gateway"), rate=RATE, before=stage.world.phase_end) as traffic:
+        watch(stage)
+    stage.tell.step(f"{sum(traffic.answers.values()):,} live requests, {traffic.failed} failed")
+    return track.key
+
+
+def watch(stage: Stage) -> None:
+    """Run the judge beside the canary until there is no canary; its lines are told as they come."""
+    command = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
+    tracks = [f"--{track}={stage.envoy.url(track)}" for track in ("stable", "canary")]
+    environment = {**os.environ, **stage.environment}
+    with subprocess.Popen(
+        [*command, *tracks, "--every", "1", "--deadline", "400"],
+        cwd=stage.clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as judge:
+        lines = [line.rstrip() for line in told(judge, stage.tell)]
+    if judge.returncode:
+        raise LoopError(f"the judge ended with {judge.returncode}: {lines[-5:]}")
+
+
+def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
+    """A process's lines, told as they come."""
+    for line in process.stdout or ():
+        tell.line(f"judge: {line.rstrip()}")
+        yield line
+
+
+def bad_data(stage: Stage) -> None:
+    """Chapter 3a: transactions with negative amounts are stopped by validation."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from loop.core.files import sha256
+    from loop.core.paths import ModelPaths
+
+    path = stage.clone.parent / "bad.parquet"
+    table = pq.read_table(ModelPaths(stage.clone, stage.model).raw)
+    amounts = table.schema.get_field_index("TX_AMOUNT")
+    pq.write_table(table.set_column(amounts, "TX_AMOUNT", pc.negate(table["TX_AMOUNT"])), path)
+    where = f"models.{stage.model}.ingest"
+    changes = {f"{where}.source": str(path), f"{where}.sha256": sha256(path)}
+    number, run = stage.propose(
+        "bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes)
+    )
+    stage.expect(run, "failure", "expect_column_values_to_be_between")
+    stage.tell.step(f"#{number} is stopped by validation")
+
+
+def bad_candidate(stage: Stage) -> None:
+    """Chapter 3b: a model that has learnt next to nothing is blocked by the gate."""
+
+    def edit() -> None:
+        where = f"models.{stage.model}.train"
+        params.edit(stage.clone, {f"{where}.n_estimators": 1, f"{where}.max_depth": 1})
+        stage.loop("repro", stage.model)
+
+    number, run = stage.propose("one-stump", "Train a single stump", edit)
+    stage.expect(run, "failure", "block")
+    stage.tell.step(f"#{number} is blocked by the gate")
+
+
+def stopped(stage: Stage) -> None:
+    """Chapter 3: neither bad data nor a bad model gets as far as main."""
+    bad_data(stage)
+    bad_candidate(stage)
+
+
+def drift(stage: Stage) -> None:
+    """Chapter 4: production drifts; the drift workflow finds it and dispatches train, which releases."""
+    calm = replay(stage.world, stage.envoy.url("gateway"), stage.world.drift_from, SCORED)
+    scored = replay(stage.world, stage.envoy.url("gateway"), stage.world.retrain_at, SCORED)
+    stage.tell.step(f"five weeks of drifted traffic passed ({calm + scored:,} transactions scored)")
+    trains = stage.hub.runs("train.yml")
+    before = stage.hub.runs("drift.yml")
+    stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
+    run = stage.hub.finished("drift.yml", before)
+    stage.expect(run, "success")
+    run = stage.hub.finished("train.yml", trains)
+    stage.expect(run, "success")
+    commit = stage.git.fetch("main")
+    stage.tell.step(f"retrained by dispatch: {stage.git.run('log', '-1', '--format=%s', commit)}")
+
+
+def bad_canary(stage: Stage) -> None:
+    """Chapter 5: a service that begins to fail in live traffic is rolled back by a commit, and barred."""
+
+    def edit() -> None:
+        service = stage.clone / "bentos" / stage.model / "service.py"
+        service.write_text(service.read_text() + LEAK)
+
+    number, run = stage.propose("leak", "Keep what was asked, to look at later", edit)
+    stage.expect(run, "success")
+    before = stage.hub.runs("release.yml")
+    stage.hub.merge(number)
+    stage.expect(stage.hub.finished("release.yml", before), "success")
+    served = stage.state().stable
+    key = judged(stage)
+    now = stage.state()
+    if now.canary or now.stable != served or key not in {barred.key for barred in now.barred}:
+        raise LoopError(f"{key} was not rolled back: production is {now}")
+    stage.tell.step(
+        f"rolled back by commit: production still serves {served.key if served else None}, {key} is barred"
+    )
+
+
+LEAK = '''
+
+class Kept:
+    """Every body that was asked, kept until there is no room: fine in a rehearsal, not in production."""
+
+    def __init__(self, app, most=2500):
+        self.app, self.room = app, most
+
+    async def __call__(self, scope, receive, send):
+        if scope.get("path") == "/predict":
+            self.room -= 1
+            if self.room < 0:
+                raise MemoryError("no room left to keep what was asked")
+        await self.app(scope, receive, send)
+
+
+app.add_middleware(Kept)
+'''

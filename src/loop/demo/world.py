@@ -1,0 +1,131 @@
+"""The demo's production: transactions that happen after the training data ends, and what becomes of them.
+
+Everything here stands in for a team's own systems: the one that asks for a prediction, and the append-only
+store where transactions are logged at once and labels a week later. The model's features come from the
+pipeline's own function, which sees neither the future nor a label before its delay.
+"""
+
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loop.core import models, params
+from loop.core.files import whole
+from loop.core.paths import ModelPaths
+from loop.pipeline import features
+
+HISTORY = timedelta(days=45)  # enough for 30-day windows with labels a week late
+DRIFT = {"amounts": 1.8, "new_pattern": 6}  # dearer payments, and bursts of small ones at night
+
+
+class World:
+    """Production's rows from the end of the training data on, taken in order and logged as they are taken."""
+
+    def __init__(
+        self, root: Path, model: str, store: Path, *, calm_days: int, drift_days: int, after_days: int
+    ) -> None:
+        self.folder, self.model_params = models.load(root, model), params.load(root, model)
+        self.roles, self.store = self.folder.roles, store
+        self.begin = self.model_params.split.until.replace(tzinfo=None)  # type: ignore[union-attr]
+        self.drift_from = self.begin + timedelta(days=calm_days)
+        self.retrain_at = self.drift_from + timedelta(days=drift_days)
+        self.end = self.retrain_at + timedelta(days=after_days)
+        past = pq.read_table(ModelPaths(root, model).raw)
+        self._load(past)
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def _load(self, past: pa.Table) -> None:
+        time = self.roles.time or ""
+        recent = past.filter(pc.greater_equal(past[time], self.begin - HISTORY))
+        recent = recent.filter(pc.less(recent[time], self.begin))
+        self.rows = self._future(past)
+        section = self.folder.section("features", self.model_params.features)
+        table = features.compute(self.folder, pa.concat_tables([recent, self.rows]), section)
+        table = table.filter(pc.greater_equal(table[time], self.begin))
+        self.rows = self.rows.sort_by([(time, "ascending"), (self.roles.id, "ascending")])
+        self.ids = self.rows[self.roles.id].to_pylist()
+        self.times = self.rows[time].to_numpy()
+        kept = {self.roles.id, time, self.roles.entity, self.roles.label}
+        columns = [table[name].to_numpy() for name in table.column_names if name not in kept]
+        self.features = np.column_stack(columns)
+
+    def _future(self, past: pa.Table) -> pa.Table:
+        """What happens next: the simulator goes on with its drift, or the last weeks come again, dearer."""
+        if self.model_params.ingest.source == "simulator":
+            return self._simulated()
+        return self._repeated(past)
+
+    def _simulated(self) -> pa.Table:
+        section = self.folder.section("source", self.model_params.ingest.simulator)
+        start = datetime.combine(section.start, datetime.min.time())
+        drift = type(section).model_validate(
+            section.model_dump()
+            | {
+                "days": (self.end - start).days,
+                "drift": {"from_day": (self.drift_from - start).days, **DRIFT},
+            }
+        )
+        table = self.folder.source.simulate(drift)
+        return table.filter(pc.greater_equal(table[self.roles.time], self.begin))
+
+    def _repeated(self, past: pa.Table) -> pa.Table:
+        """The last weeks of a published file, moved on in whole weeks; amounts rise from the drift on."""
+        time, span = self.roles.time or "", self.end - self.begin
+        span = timedelta(days=-(-span.days // 7) * 7)
+        table = past.filter(pc.greater_equal(past[time], self.begin - span))
+        table = table.filter(pc.less(table[time], self.begin))
+        moved = pc.cast(
+            pc.add(table[time], pa.scalar(span, pa.duration("us"))), table.schema.field(time).type
+        )
+        table = _replaced(table, time, moved)
+        ids = np.arange(table.num_rows) + pc.max(past[self.roles.id]).as_py() + 1
+        table = _replaced(table, self.roles.id, pa.array(ids))
+        dearer = pc.if_else(pc.greater_equal(moved, self.drift_from), DRIFT["amounts"], 1.0)
+        return _replaced(table, "TX_AMOUNT", pc.multiply(table["TX_AMOUNT"], dearer))
+
+    @property
+    def now(self) -> datetime:
+        """The time of the next transaction."""
+        return self.times[min(self._next, len(self.times) - 1)].astype("datetime64[us]").item()  # type: ignore[no-any-return]
+
+    @property
+    def phase_end(self) -> datetime:
+        """Where live traffic must wait for the story: before the drift begins, then before the end."""
+        return self.drift_from if self.now < self.drift_from else self.end
+
+    def take(self, count: int, before: datetime | None = None) -> list[dict[str, Any]]:
+        """The next `count` transactions (none from `before` on), logged; as bodies of POST /predict."""
+        with self._lock:
+            first = self._next
+            last = min(first + count, self._index(before or self.end))
+            self._next = max(first, last)
+        self._log(first, last)
+        return [{"id": self.ids[i], "features": self.features[i].tolist()} for i in range(first, last)]
+
+    def _index(self, before: datetime) -> int:
+        return int(np.searchsorted(self.times, np.datetime64(before, "us")))
+
+    def _log(self, first: int, last: int) -> None:
+        """Append rows to the store: transactions as they are known at once, labels with their day."""
+        if first >= last:
+            return
+        rows, roles = self.rows.slice(first, last - first), self.roles
+        late = timedelta(days=self.model_params.split.delay_days)  # type: ignore[union-attr]
+        reported = pc.add(rows[roles.time], pa.scalar(late, pa.duration("us")))
+        labels = rows.select([roles.id, roles.label]).append_column("reported_at", reported)
+        unknown = [name for name in (roles.label, *roles.never) if name in rows.column_names]
+        for kind, table in (("transactions", rows.drop_columns(unknown)), ("labels", labels)):
+            with whole(self.store / kind / f"{first:09d}.parquet") as aside:
+                pq.write_table(table, aside)
+
+
+def _replaced(table: pa.Table, name: str, values: Any) -> pa.Table:
+    index = table.schema.get_field_index(name)
+    return table.set_column(index, name, pc.cast(values, table.schema.field(name).type))
