@@ -1,0 +1,238 @@
+"""The stand-in answers as GitHub does, and starts what GitHub would start."""
+
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from standin import Clone, Server, StandIn
+
+from loop.core.git import Git, PushRaced
+
+ON_PUSH = "on: {push: {branches: [main], paths-ignore: [dvc.lock, 'release/**']}}\n"
+ON_PULL = "on: {pull_request: {branches: [main]}}\n"
+BY_HAND = """\
+name: By hand
+run-name: "Train ${{ inputs.model }}: ${{ inputs.reason || 'weekly' }}"
+on:
+  schedule: [{cron: '0 3 * * 1'}]
+  workflow_dispatch:
+    inputs:
+      model: {required: true}
+      reason: {default: ''}
+      device: {type: choice, options: [cpu, cuda], default: cpu}
+"""
+JOBS = "jobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"
+FILES = {
+    ".github/workflows/push.yml": f"name: Push\n{ON_PUSH}{JOBS}",
+    ".github/workflows/pull.yml": f"name: Pull\n{ON_PULL}{JOBS}",
+    ".github/workflows/hand.yml": BY_HAND + JOBS,
+    "a": "1\n",
+}
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    """A person's clone of a repository with three workflows, none of which has run."""
+    return standin.seed(folder, FILES)
+
+
+def started(standin: StandIn) -> list[tuple[str, str]]:
+    return [(run["name"], run["event"]) for run in reversed(standin.runs())]
+
+
+def open_pull(standin: StandIn, clone: Clone, text: str = "2\n", branch: str = "topic") -> int:
+    clone.push("change a", {"a": text}, branch)
+    answer = standin.ask(
+        "POST", "/pulls", body={"head": branch, "base": "main", "title": "Change a", "body": "why"}
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()["number"]
+
+
+def test_push(standin: StandIn, clone: Clone) -> None:
+    """A person's push to main starts what listens there, at that commit."""
+    sha = clone.push("change", {"a": "2\n"})
+    (run,) = standin.runs()
+    assert (run["name"], run["event"], run["status"], run["head_sha"]) == ("Push", "push", "queued", sha)
+    assert (run["display_title"], run["head_branch"], run["conclusion"]) == ("change", "main", None)
+
+
+@pytest.mark.parametrize(
+    ("message", "files", "branch"),
+    [
+        ("lock", {"dvc.lock": "x", "release/a/b": "x"}, "main"),
+        ("other", {"a": "2\n"}, "other"),
+        ("quiet [skip ci]", {"a": "2\n"}, "main"),
+    ],
+    ids=["ignored paths", "another branch", "skip ci"],
+)
+def test_push_that_starts_nothing(
+    standin: StandIn, clone: Clone, message: str, files: dict[str, str], branch: str
+) -> None:
+    """Only ignored paths, another branch, or a message that says so: nothing starts."""
+    clone.push(message, files, branch)
+    assert started(standin) == []
+
+
+def test_bot(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """What the workflows' own token pushes or opens starts nothing; what it dispatches does."""
+    bot = standin.clone(tmp_path / "bot", "bot")
+    bot.push("change", {"a": "2\n"})
+    bot.push("more", {"a": "3\n"}, "proposal")
+    standin.as_("bot").pull_request("proposal", "Proposal", "why")
+    assert started(standin) == []
+    standin.as_("bot").dispatch("hand.yml", {"model": "fraud-detector"})
+    assert started(standin) == [("By hand", "workflow_dispatch")]
+
+
+def test_dispatch_titles_the_run(standin: StandIn, clone: Clone) -> None:
+    """A dispatch answers 204, and `run-name` shows its inputs."""
+    body = {"ref": "main", "inputs": {"model": "m", "reason": "drift of a > 0.3"}}
+    assert standin.ask("POST", "/actions/workflows/hand.yml/dispatches", body=body).status_code == 204
+    standin.as_("person").dispatch("hand.yml", {"model": "m"})
+    titles = [run["display_title"] for run in standin.as_("person").runs("hand.yml")]
+    assert titles == ["Train m: weekly", "Train m: drift of a > 0.3"]
+
+
+@pytest.mark.parametrize(
+    ("file", "body", "status"),
+    [
+        ("none.yml", {"ref": "main"}, 404),
+        ("push.yml", {"ref": "main"}, 422),
+        ("hand.yml", {"inputs": {"model": "m"}}, 422),
+        ("hand.yml", {"ref": "nowhere", "inputs": {"model": "m"}}, 422),
+        ("hand.yml", {"ref": "main"}, 422),
+        ("hand.yml", {"ref": "main", "inputs": {"model": "m", "colour": "red"}}, 422),
+        ("hand.yml", {"ref": "main", "inputs": {"model": "m", "device": "abacus"}}, 422),
+    ],
+    ids=[
+        "no such file",
+        "no such trigger",
+        "no ref",
+        "no such ref",
+        "required",
+        "undeclared",
+        "no such choice",
+    ],
+)
+@pytest.mark.usefixtures("clone")
+def test_dispatch_refused(standin: StandIn, file: str, body: object, status: int) -> None:
+    """A dispatch that does not fit its workflow is refused with GitHub's status."""
+    assert standin.ask("POST", f"/actions/workflows/{file}/dispatches", body=body).status_code == status
+    assert started(standin) == []
+
+
+def test_schedule(standin: StandIn, clone: Clone) -> None:
+    """The stand-in's own hook starts a workflow as its timer would, and only one that has a timer."""
+    headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
+    hook = f"{standin.server.url}/_schedule/{standin.name}"
+    assert httpx.post(f"{hook}/hand.yml", headers=headers).status_code == 201
+    assert httpx.post(f"{hook}/push.yml", headers=headers).status_code == 404
+    assert started(standin) == [("By hand", "schedule")]
+
+
+def test_pull_request(standin: StandIn, clone: Clone) -> None:
+    """Opening a pull request, and each push to it, starts what listens."""
+    number = open_pull(standin, clone)
+    sha = clone.push("more", {"a": "3\n"}, "topic")
+    assert started(standin) == [("Pull", "pull_request")] * 2
+    pull = standin.ask("GET", f"/pulls/{number}").json()
+    assert (pull["head"]["sha"], pull["base"]["ref"], pull["mergeable"]) == (sha, "main", True)
+
+
+@pytest.mark.parametrize("method", ["merge", "squash"])
+def test_merge(standin: StandIn, clone: Clone, method: str) -> None:
+    """Merging moves main and starts what listens to pushes there."""
+    number = open_pull(standin, clone)
+    answer = standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": method})
+    clone.git("fetch", "-q")
+    main = clone.git("rev-parse", "origin/main").stdout.strip()
+    assert (answer.status_code, answer.json()["sha"]) == (200, main)
+    parents = clone.git("log", "-1", "--format=%P", main).stdout.split()
+    assert len(parents) == {"merge": 2, "squash": 1}[method]
+    assert clone.git("show", f"{main}:a").stdout == "2\n"
+    assert standin.ask("GET", f"/pulls/{number}").json()["merged"]
+    assert started(standin)[-1] == ("Push", "push")
+
+
+def test_merge_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """A head that moved is 409; a conflict, or a second merge, 405; main stays."""
+    number = open_pull(standin, clone)
+    merge = f"/pulls/{number}/merge"
+    assert standin.ask("PUT", merge, body={"sha": "0" * 40}).status_code == 409
+    other = standin.clone(tmp_path / "other")
+    sha = other.push("theirs", {"a": "9\n"})
+    assert standin.ask("PUT", merge).status_code == 405
+    assert standin.ask("GET", f"/pulls/{number}").json()["mergeable"] is False
+    assert other.git("ls-remote", "origin", "main").stdout.split()[0] == sha
+
+
+def test_pull_request_refused(standin: StandIn, clone: Clone) -> None:
+    """A second one for the same branch, one of nothing, one of no branch: 422."""
+    open_pull(standin, clone)
+    clone.git("push", "-q", "origin", "origin/main:refs/heads/same")
+    for head in ("topic", "same", "nowhere"):
+        body = {"head": head, "base": "main", "title": "again"}
+        assert standin.ask("POST", "/pulls", body=body).status_code == 422
+
+
+def test_client(standin: StandIn, clone: Clone) -> None:
+    """The project's own client: asking twice leaves one pull request and one comment, brought up to date."""
+    clone.push("change a", {"a": "2\n"}, "topic")
+    bot = standin.as_("bot")
+    first, second = (bot.pull_request("topic", title, "why") for title in ("One", "Two"))
+    assert (first["number"], second["title"]) == (second["number"], "Two")
+    for body in ("draft", "final"):
+        bot.comment(first["number"], "report", body)
+    (comment,) = bot.call("GET", f"/issues/{first['number']}/comments")
+    assert comment["body"] == "<!-- report -->\nfinal"
+    assert comment["user"]["login"] == "github-actions[bot]"
+
+
+def test_status(standin: StandIn, clone: Clone) -> None:
+    """A commit's statuses come back newest first; an unknown state is 422."""
+    sha = clone.git("rev-parse", "HEAD").stdout.strip()
+    for state, status in (("pending", 201), ("success", 201), ("fine", 422)):
+        assert standin.ask("POST", f"/statuses/{sha}", body={"state": state}).status_code == status
+    found = standin.ask("GET", f"/commits/{sha}/statuses").json()
+    assert [status["state"] for status in found] == ["success", "pending"]
+
+
+def test_no_token(standin: StandIn, tmp_path: Path) -> None:
+    """Without a known token nothing is served, by REST or by Git."""
+    assert httpx.get(f"{standin.server.url}/repos/{standin.name}/pulls").status_code == 401
+    url = standin.clone_url("person").replace(standin.server.tokens["person"], "wrong")
+    git = ["git", "-c", "credential.helper=", "clone", url, tmp_path / "x"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert not (tmp_path / "x").exists()
+
+
+def test_not_found(standin: StandIn, clone: Clone) -> None:
+    """What is not there is 404, a path out of the repositories' folder too."""
+    assert standin.ask("GET", "/pulls/99").status_code == 404
+    assert StandIn(standin.server, "acme/none").ask("GET", "/pulls").status_code == 404
+    assert StandIn(standin.server, "..%2F../etc").ask("GET", "/pulls").status_code in (401, 404)
+
+
+def test_race(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """The second of two pushes from one parent is refused, in words that the project knows as a race."""
+    other = standin.clone(tmp_path / "other")
+    clone.push("mine", {"a": "2\n"})
+    late = other.commit("theirs", {"a": "3\n"})
+    with pytest.raises(PushRaced):
+        Git(other.folder).push(late, "main")
+
+
+def test_restart(tmp_path: Path) -> None:
+    """Tokens, pull requests and queued runs survive a kill."""
+    server = Server(tmp_path / "root", "--at-once", "0")
+    standin = StandIn(server, "acme/loop")
+    number = open_pull(standin, standin.seed(tmp_path / "clone", FILES))
+    server.kill()
+    again = StandIn(Server(tmp_path / "root", "--at-once", "0"), "acme/loop")
+    assert again.server.tokens == server.tokens
+    assert again.ask("GET", f"/pulls/{number}").json()["title"] == "Change a"
+    assert [run["status"] for run in again.runs()] == ["queued"]
+    again.server.stop()

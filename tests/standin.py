@@ -1,0 +1,113 @@
+"""Tests' hold on the stand-in for GitHub: start it, be a person or the bot there, wait for runs."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loop.core.github import GitHub
+
+ROOT = Path(__file__).resolve().parent.parent
+WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
+
+
+class Server:
+    """The program, running; `stop` ends it, and starting again at the same root goes on."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self.root = root
+        self._process = subprocess.Popen(
+            [sys.executable, ROOT / "tools/github", "--root", root, "--with-stdin", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        ready = json.loads(self._process.stdout.readline())
+        self.url, self.tokens = ready["url"], {"person": ready["token"], "bot": ready["bot_token"]}
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=30)
+
+
+class StandIn:
+    """One repository at the stand-in."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server, self.name = server, name
+
+    def as_(self, who: str) -> GitHub:
+        """The project's own client, as `person` or `bot`."""
+        return GitHub(self.server.url, self.name, self.server.tokens[who])
+
+    def ask(self, method: str, path: str, who: str = "person", body: Any = None) -> httpx.Response:
+        """One REST call below /repos/{owner}/{name}, whatever its status."""
+        headers = {"Authorization": f"Bearer {self.server.tokens[who]}"}
+        return httpx.request(
+            method, f"{self.server.url}/repos/{self.name}{path}", headers=headers, json=body, timeout=30
+        )
+
+    def clone_url(self, who: str) -> str:
+        return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
+
+    def clone(self, folder: Path, who: str = "person") -> "Clone":
+        subprocess.run(["git", "clone", "-q", self.clone_url(who), folder], check=True, capture_output=True)
+        return Clone(folder)
+
+    def seed(self, folder: Path, files: dict[str, str]) -> "Clone":
+        """The first commit of main, by the bot, so that it starts nothing; returns a person's clone."""
+        first = self.clone(folder.with_name(f"{folder.name}-seed"), "bot")
+        first.commit("begin", files)
+        first.git("push", "-q", "origin", "HEAD:main")
+        return self.clone(folder)
+
+    def runs(self, **query: str) -> list[dict[str, Any]]:
+        """All runs so far, newest first."""
+        found = self.as_("person").call("GET", "/actions/runs", params={"per_page": "100", **query})
+        return list(found["workflow_runs"])
+
+    def wait(self, number: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
+        """Wait until there are `number` runs and all are completed; newest first."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            runs = self.runs()
+            if len(runs) >= number and all(run["status"] == "completed" for run in runs):
+                return runs
+            time.sleep(0.05)
+        raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
+
+    def log(self, run: dict[str, Any]) -> str:
+        return self.ask("GET", f"/actions/runs/{run['id']}/logs").text
+
+
+class Clone:
+    """A person's clone, or the bot's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def git(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *WHO, *args], cwd=self.folder, capture_output=True, text=True, check=check
+        )
+
+    def commit(self, message: str, files: dict[str, str]) -> str:
+        for path, text in files.items():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD").stdout.strip()
+
+    def push(self, message: str, files: dict[str, str], branch: str = "main") -> str:
+        sha = self.commit(message, files)
+        self.git("push", "-q", "origin", f"HEAD:{branch}")
+        return sha

@@ -1,0 +1,51 @@
+"""CI's last job, which branch protection requires: nothing skips it into green."""
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from standin import ROOT
+
+
+@pytest.fixture(scope="module")
+def done() -> dict[str, Any]:
+    return YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]["done"]
+
+
+def verdict(job: dict[str, Any], **facts: str) -> bool:
+    (step,) = job["steps"]
+    assert set(step["env"]) == set(facts)
+    script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    return subprocess.run(script, env={**os.environ, **facts}, check=False).returncode == 0
+
+
+def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
+    """It needs every other job and runs whatever became of them."""
+    jobs = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]
+    assert done["if"] == "always()"
+    assert {*done["needs"], "done"} == set(jobs)
+
+
+@pytest.mark.parametrize(
+    ("facts", "green"),
+    [
+        ("success true success ['m'] success pull_request", True),
+        ("success false skipped ['m'] success pull_request", True),
+        ("success true success [] skipped pull_request", True),
+        ("success true success ['m'] skipped push", True),
+        ("failure  skipped  skipped pull_request", False),
+        ("success true failure [] skipped pull_request", False),
+        ("success true skipped [] skipped pull_request", False),
+        ("success true cancelled [] skipped pull_request", False),
+        ("success false skipped ['m'] failure pull_request", False),
+        ("success false skipped ['m'] skipped pull_request", False),
+        ("success false skipped ['m'] cancelled push", False),
+        ("success  skipped  skipped pull_request", False),
+    ],
+)
+def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
+    """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
+    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "EVENT")
+    assert verdict(done, **dict(zip(names, facts.split(" "), strict=True))) is green

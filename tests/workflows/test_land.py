@@ -1,0 +1,75 @@
+"""A retraining's commit: onto main as it is now, once, and not when main has changed under it."""
+
+from pathlib import Path
+
+import pytest
+from standin import Clone
+
+from loop.core.errors import LoopError, Superseded
+from loop.delivery.land import land
+
+LOCK = """\
+stages:
+  ingest@m:
+    outs: [{{path: data/m/raw.parquet, md5: d{0}}}]
+  train@m:
+    outs: [{{path: data/m/model, md5: m{0}}}]
+"""
+METRICS = "data/m/metrics.json"
+
+
+def trained(number: int) -> dict[str, str]:
+    return {"params.yaml": f"models: {number}\n", "dvc.lock": LOCK.format(number), METRICS: f"{number}\n"}
+
+
+@pytest.fixture
+def clone(origin: Path) -> Clone:
+    clone = Clone(origin.parent / "clone")
+    clone.push("first", trained(1))
+    return clone
+
+
+def retrain(clone: Clone) -> None:
+    for path, text in trained(2).items():
+        (clone.folder / path).write_text(text)
+
+
+def test_land(clone: Clone) -> None:
+    """The three files go onto main as the bot's commit, over what else came meanwhile, with its trailers."""
+    retrain(clone)
+    begin = clone.git("rev-parse", "HEAD").stdout.strip()
+    other = Clone(clone.folder.parent / "other")
+    clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
+    other.push("a release", {"kustomize/x": "1\n"})
+    commit = land(clone.folder, "m", "drift of\namount")
+    assert clone.git("show", f"{commit}:dvc.lock").stdout == LOCK.format(2)
+    assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
+    told = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
+    assert told.splitlines()[0] == "loop-bot"
+    for trailer in ("Action: retrain", "Model: m", "Model-MD5: m2", "Data-MD5: d2", "Why: drift of amount"):
+        assert trailer in told
+    assert clone.git("rev-parse", "HEAD").stdout.strip() == begin
+
+
+def test_again(clone: Clone) -> None:
+    """The same again makes no second commit."""
+    retrain(clone)
+    assert land(clone.folder, "m", "weekly")
+    assert land(clone.folder, "m", "weekly") is None
+
+
+def test_superseded(clone: Clone) -> None:
+    """Where main has changed what the pipeline reads, nothing is committed."""
+    other = Clone(clone.folder.parent / "other")
+    clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
+    sha = other.push("theirs", {"src/models/m/features.py": "x = 1\n"})
+    retrain(clone)
+    with pytest.raises(Superseded, match=r"features\.py"):
+        land(clone.folder, "m", "weekly")
+    assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == sha
+
+
+def test_untrained(clone: Clone) -> None:
+    """Without a trained model's files there is nothing to commit, and the error names them."""
+    with pytest.raises(LoopError, match=r"data/other/metrics\.json"):
+        land(clone.folder, "other", "weekly")

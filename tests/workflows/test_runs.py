@@ -1,0 +1,113 @@
+"""Workflows run under act as they would on GitHub: what starts them, what they see, what they may do."""
+
+from pathlib import Path
+
+import pytest
+from standin import Server, StandIn
+
+CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
+
+
+def workflow(on: str, *steps: str) -> dict[str, str]:
+    """One workflow file with one job of these steps."""
+    listed = "".join(f"      - {step}\n" for step in (f"uses: {CHECKOUT}", *steps))
+    jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    steps:\n{listed}"
+    return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\n{jobs}"}
+
+
+@pytest.mark.parametrize(("command", "conclusion"), [("cat a", "success"), ("cat a nowhere", "failure")])
+def test_push(standin: StandIn, folder: Path, command: str, conclusion: str) -> None:
+    """A run's conclusion is its commands', and its log has what they printed, at the commit pushed."""
+    clone = standin.seed(folder, workflow("{push: {branches: [main]}}", f"run: {command}"))
+    clone.push("change", {"a": "apples and pears\n"})
+    (run,) = standin.wait()
+    assert run["conclusion"] == conclusion, standin.log(run)
+    assert "apples and pears" in standin.log(run)
+
+
+def test_inputs_are_data(standin: StandIn, folder: Path) -> None:
+    """A dispatch's inputs reach a step as they were sent, whatever a shell would make of them."""
+    on = "{workflow_dispatch: {inputs: {why: {required: true}, device: {default: cpu}}}}"
+    env = '{WHY: "${{ inputs.why }}", DEVICE: "${{ inputs.device }}"}'
+    steps = [f'{{run: \'printf "got <%s> <%s>" "$WHY" "$DEVICE"\', env: {env}}}']
+    standin.seed(folder, workflow(on, *steps))
+    why = "$(touch /tmp/x); `id` \"quoted\" 'too' ${{ github.token }}"
+    standin.as_("bot").dispatch("tiny.yml", {"why": why})
+    (run,) = standin.wait()
+    assert f"got <{why}> <cpu>" in standin.log(run)
+
+
+def test_pull_request(standin: StandIn, folder: Path) -> None:
+    """A pull request's run sees the merge with main, knows its number, and may comment."""
+    comment = (
+        'run: \'curl -sS --fail -H "Authorization: Bearer $TOKEN" -d "{\\"body\\": \\"$(cat a b | xargs)\\"}"'
+        ' "$LOOP_GITHUB_API_URL/repos/$GITHUB_REPOSITORY/issues/$NUMBER/comments"\'\n'
+        "        env: {TOKEN: '${{ github.token }}', NUMBER: '${{ github.event.number }}'}"
+    )
+    clone = standin.seed(folder, workflow("{pull_request: {}}", comment))
+    clone.push("theirs", {"a": "left\n"}, "topic")
+    clone.git("reset", "-q", "--hard", "origin/main")
+    clone.push("ours", {"b": "right\n"})
+    number = standin.as_("person").pull_request("topic", "Title", "why")["number"]
+    (run,) = standin.wait()
+    assert run["conclusion"] == "success", standin.log(run)
+    (posted,) = standin.ask("GET", f"/issues/{number}/comments").json()
+    assert (posted["body"], posted["user"]["login"]) == ("left right", "github-actions[bot]")
+
+
+def test_bot_pushes(standin: StandIn, folder: Path) -> None:
+    """A workflow may push with its own token, and that push starts no workflow."""
+    git = "git -c user.name=b -c user.email=b@example.test"
+    steps = [f"run: echo from CI > c && git add c && {git} commit -qm CI && git push -q origin HEAD:main"]
+    clone = standin.seed(folder, workflow("{push: {branches: [main]}}", *steps))
+    clone.push("change", {"a": "1\n"})
+    (run,) = standin.wait()
+    assert run["conclusion"] == "success", standin.log(run)
+    clone.git("fetch", "-q")
+    assert clone.git("show", "origin/main:c").stdout == "from CI\n"
+    assert len(standin.runs()) == 1
+
+
+def test_context(standin: StandIn, folder: Path) -> None:
+    """A step sees the repository, the commit, the actor and the variables; its log hides the token."""
+    shown = "$GITHUB_REPOSITORY $GITHUB_SHA $GITHUB_ACTOR ${{ vars.COLOUR }} ${{ github.token }}"
+    clone = standin.seed(folder, workflow("push", f'run: echo "saw {shown}"'))
+    sha = clone.push("change", {"a": "1\n"})
+    (run,) = standin.wait()
+    assert f"saw {standin.name} {sha} person blue ***" in standin.log(run)
+    assert standin.server.tokens["bot"] not in standin.log(run)
+
+
+def test_at_most_two_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> None:
+    """A third run waits until one of two has ended."""
+    gate, seen = tmp_path / "gate", tmp_path / "seen"
+    seen.mkdir()
+    wait = f"run: touch {seen}/$GITHUB_RUN_ID; until [ -e {gate} ]; do sleep 0.05; done"
+    standin.seed(folder, workflow("workflow_dispatch", wait))
+    for _ in range(3):
+        standin.as_("person").dispatch("tiny.yml", {})
+    while len(list(seen.iterdir())) < 2:
+        pass
+    assert sorted(run["status"] for run in standin.runs()) == ["in_progress", "in_progress", "queued"]
+    gate.touch()
+    assert [run["conclusion"] for run in standin.wait(3)] == ["success"] * 3
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_interrupted(tmp_path: Path, end: str) -> None:
+    """Stopped or killed in the middle of a run: after a restart its processes are gone, and it has failed."""
+    pid = tmp_path / "pid"
+    server = Server(tmp_path / "root")
+    standin = StandIn(server, "acme/loop")
+    steps = [f"run: echo $$ > {pid}.new && mv {pid}.new {pid} && sleep 600"]
+    standin.seed(tmp_path / "clone", workflow("workflow_dispatch", *steps))
+    standin.as_("person").dispatch("tiny.yml", {})
+    while not pid.exists():
+        pass
+    getattr(server, end)()
+    again = StandIn(Server(tmp_path / "root"), "acme/loop")
+    (run,) = again.wait()
+    again.server.stop()
+    assert run["conclusion"] == "failure"
+    command = Path(f"/proc/{pid.read_text().strip()}/cmdline")
+    assert not command.exists() or not command.read_bytes()
