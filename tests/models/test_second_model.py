@@ -24,7 +24,8 @@ def fork(tmp_path, origin, cache):
     root = tmp_path / "clone"
     _copy_work_tree(root)
     commit(root, "Begin")
-    shutil.copytree(DIGITS, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("params.yaml", "__pycache__"))
+    section = shutil.ignore_patterns("params.yaml", "__pycache__")
+    shutil.copytree(DIGITS, root, dirs_exist_ok=True, ignore=section)
     shutil.copy(root / "bentos/fraud_detector/requirements.lock", root / "bentos/digits")
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())

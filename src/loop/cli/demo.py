@@ -9,7 +9,7 @@ import click
 @click.option(
     "--source",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="turn on a file of published transactions instead of the simulator's",
+    help="turn on a Parquet file of published transactions, not on the simulator",
 )
 def demo(source: Path | None) -> None:
     """Turn the whole circle in a scratch clone (build/demo); your branch stays as it is."""

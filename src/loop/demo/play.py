@@ -6,9 +6,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from datetime import date, datetime
 from typing import Any
 
-from loop.core import params, repository
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loop.core import models, params, repository
 from loop.core.dvc import share_cache
 from loop.core.files import sha256
 from loop.core.git import Git
@@ -116,11 +120,19 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
     if source:
         where = f"models.{model}.ingest"
         changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
+        changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)
     Git(clone).run("commit", "--quiet", "--all", "-m", "Make the template ours")
 
 
-def credentials(hub: Hub) -> dict[str, str]:
+def last_day(root: Path, model: str, source: Path) -> date:
+    """The last day in a Parquet file, which may not be whole: the test window ends before it."""
+    time = models.load(root, model).roles.time
+    latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
+    return latest.date()
+
+
+def credentials(
     """What a person's or the judge's commands need to reach the stand-in."""
     return {
         "LOOP_GITHUB_API_URL": hub.bot.url,
