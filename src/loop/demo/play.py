@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -132,7 +132,7 @@ def last_day(root: Path, model: str, source: Path) -> date:
     return latest.date()
 
 
-def credentials(
+def credentials(hub: Hub) -> dict[str, str]:
     """What a person's or the judge's commands need to reach the stand-in."""
     return {
         "LOOP_GITHUB_API_URL": hub.bot.url,
