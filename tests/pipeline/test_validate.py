@@ -155,7 +155,7 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     frame = setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas())
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), raw)
     params.edit(clone, {"models.fraud_detector.validate.quality": 0.999})
-    with pytest.raises(Rejected, match="data_quality_score is 0.99") as error:
+    with pytest.raises(Rejected, match=r"data_quality_score is 0\.99") as error:
         validate.main(clone, "fraud-detector")
     assert error.value.exit == Exit.BLOCK
     assert "TRANSACTION_ID 4" in capsys.readouterr().err

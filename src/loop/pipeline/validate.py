@@ -233,9 +233,11 @@ def _shown(report: Report) -> list[str | Table]:
     title = f"{count}, data_quality_score {report.score:.4f}"
     if not report.failed:
         return [title]
-    table = Table("check", "column", "stops", "rows", "found")
+    table = Table()
+    for name in ("check", "column", "stops", "rows", "found"):
+        table.add_column(name, overflow="fold")
     for one in report.failed:
-        rows = "\n".join(", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples)
+        rows = "\n".join(dict.fromkeys(", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples))
         stops = "yes" if one.critical else "no"
         table.add_row(one.check, one.column, stops, str(one.unexpected), rows or one.found)
     return [title, table]

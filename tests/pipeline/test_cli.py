@@ -1,0 +1,96 @@
+"""The pipeline's commands, as a person and a workflow type them."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from loop.cli import cli
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.files import sha256
+from models.fraud_detector.source import Params, simulate
+
+
+def loop(*args: str) -> Result:
+    """Run a command; what it raises is raised here."""
+    return CliRunner().invoke(cli, args, catch_exceptions=False)
+
+
+def section(clone: Path) -> dict[str, Any]:
+    return params.read(clone)["fraud_detector"]
+
+
+def test_stage_says_what_it_does_and_did(clone: Path) -> None:
+    """`stage` prints a line when it begins, and rows and seconds when it has ended, on stderr."""
+    done = loop("stage", "ingest", "fraud-detector")
+    rows = pq.read_metadata(clone / "data/fraud_detector/raw.parquet").num_rows
+    began, ended = done.stderr.splitlines()
+    assert (done.exit_code, done.stdout, began) == (0, "", "ingest fraud_detector …")
+    assert ended.startswith(f"ingest fraud_detector: {rows:,} rows in ")
+
+
+def test_pin_makes_a_file_the_source(clone: Path) -> None:
+    """`pin --source` writes source and hash; ingest then takes these bytes, and no others."""
+    path = clone / "transactions.parquet"
+    pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), path)
+    loop("pin", "fraud-detector", "--source", "transactions.parquet")
+    assert section(clone)["ingest"]["sha256"] == sha256(path)
+    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
+    pq.write_table(simulate(Params(customers=40, terminals=400, days=11)), path)
+    with pytest.raises(LoopError, match=r"\./loop pin fraud_detector"):
+        loop("stage", "ingest", "fraud-detector")
+    assert "sha256: " in loop("pin", "fraud-detector").stdout
+    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
+
+
+def test_pin_refuses_the_simulator(clone: Path) -> None:
+    """A simulator has no bytes to pin: the error says how a file is named."""
+    with pytest.raises(LoopError, match=r"`simulator`[\s\S]*--source"):
+        loop("pin", "fraud-detector")
+
+
+def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
+    """At `until`, labels are known of rows older than the delay: the test window ends there."""
+    args = ["--until", "2018-06-01T12:00:00Z", "--reason", "drift", "--store", "logs", "--device", "cuda"]
+    loop("retrain", "fraud-detector", *args)
+    now = section(clone)
+    assert now["ingest"]["logged"] == {"store": "logs", "until": "2018-06-01T12:00:00"}
+    assert now["split"]["until"] == "2018-05-25T12:00:00"
+    assert now["train"]["device"] == "cuda"
+
+
+def test_retrain_again_changes_nothing(clone: Path) -> None:
+    """The same retraining asked for twice leaves params.yaml as the first left it, and says so."""
+    args = ("retrain", "fraud-detector", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
+    loop(*args)
+    first = (clone / "params.yaml").read_bytes()
+    assert "already" in loop(*args).stdout
+    assert (clone / "params.yaml").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "named"),
+    [
+        ({"monitor": {"store": None}}, ["--until", "2018-06-01"], "monitor.store"),
+        ({"split": {"kind": "random"}}, ["--until", "2018-06-01", "--store", "logs"], "split.kind"),
+        ({}, ["--until", "yesterday", "--store", "logs"], "--until is 'yesterday'"),
+    ],
+)
+def test_retrain_refuses_what_it_cannot_do(
+    changes: dict[str, Any], options: list[str], named: str, clone: Path
+) -> None:
+    """No store, no time window, no instant: the error names the key or option, and nothing changes."""
+    params.edit(clone, {f"models.fraud_detector.{key}": value for key, value in changes.items()})
+    before = (clone / "params.yaml").read_bytes()
+    with pytest.raises(LoopError, match=named):
+        loop("retrain", "fraud-detector", *options, "--reason", "drift")
+    assert (clone / "params.yaml").read_bytes() == before
+
+
+def test_repro_names_an_unknown_model(clone: Path) -> None:
+    """A model that params.yaml lacks is an error that lists those it has."""
+    with pytest.raises(LoopError, match="it has fraud_detector"):
+        loop("repro", "no-such-model")
