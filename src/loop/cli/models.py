@@ -10,13 +10,12 @@ from loop.core.names import public
 
 @click.command
 @click.argument("model", required=False)
-def models(model: str | None) -> None:
-    """List the models of params.yaml, or check that MODEL is one of them."""
+@click.option("--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store).")
+def models(model: str | None, logged: bool) -> None:
+    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them."""
     root = paths.root()
-    names = sorted(params.read(root))
-    if model:
-        params.load(root, model)
-        names = [model]
-    listed = [public(name) for name in names]
+    names = [model] if model else sorted(params.read(root))
+    sections = {public(name): params.load(root, name) for name in names}
+    listed = [name for name, section in sections.items() if model or section.monitor.store or not logged]
     click.echo("\n".join(listed))
     actions.output(models=json.dumps(listed))
