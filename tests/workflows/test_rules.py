@@ -34,7 +34,9 @@ def scripts() -> list[str]:
 
 
 def loop_commands() -> list[list[str]]:
-    found = [shlex.split(part) for script in scripts() for part in re.findall(r"\./loop ([^|\n]*)", script)]
+    found = [
+        shlex.split(part) for script in scripts() for part in re.findall(r"(?m)^\./loop ([^|\n]*)", script)
+    ]
     assert len(found) > 10
     return found
 

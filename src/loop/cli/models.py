@@ -10,7 +10,9 @@ from loop.core.names import public
 
 @click.command
 @click.argument("model", required=False)
-@click.option("--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store).")
+@click.option(
+    "--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store)."
+)
 def models(model: str | None, logged: bool) -> None:
     """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them."""
     root = paths.root()
