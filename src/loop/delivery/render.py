@@ -61,7 +61,8 @@ def _schemas(root: Path, manifests: str) -> list[str]:
         str(root / SCHEMAS),
     ]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
-    return [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
+    found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
+    return found or (["kubeconform failed without a word"] if done.returncode else [])
 
 
 def _run(command: list[str], stdin: str | None) -> str:

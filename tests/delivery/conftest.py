@@ -1,0 +1,43 @@
+"""A clone whose origin has what delivery reads: params, a lock, and an overlay an environment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from releases import LOCK, MODEL, git, save
+
+from loop.core.git import Git
+from loop.delivery.commit import Place
+from loop.delivery.state import State, files
+
+
+@pytest.fixture
+def clone(origin: Path, repository: Path) -> Path:
+    at = origin.parent / "clone"
+    written = {name: (repository / name).read_text() for name in ("params.yaml", "dvc.yaml", ".gitignore")}
+    for environment in ("dev", "staging", "production"):
+        written |= files(State(), environment, MODEL)
+    save(at, {**written, "dvc.lock": LOCK})
+    return at
+
+
+@pytest.fixture
+def another(origin: Path) -> Callable[[], Path]:
+    """More clones of the same origin: other machines."""
+
+    def made() -> Path:
+        at = origin.parent / f"clone-{len(list(origin.parent.iterdir()))}"
+        git(origin.parent, "clone", "-q", str(origin), str(at))
+        return at
+
+    return made
+
+
+@pytest.fixture
+def here(clone: Path) -> Git:
+    return Git(clone)
+
+
+@pytest.fixture
+def production() -> Place:
+    return Place(MODEL, "production")

@@ -1,0 +1,98 @@
+"""Releases to test with: tracks, a clone with everything that `release` reads, and a GitHub in memory."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from loop.delivery.state import State, Track, files
+
+A, B, C = "a" * 12, "b" * 12, "c" * 12
+MODEL = "fraud_detector"
+MODEL_MD5, DATA_MD5 = "1" * 32 + ".dir", "2" * 32
+LOCK = f"""schema: '2.0'
+stages:
+  ingest@{MODEL}:
+    outs:
+    - {{path: data/{MODEL}/raw.parquet, md5: {DATA_MD5}}}
+  train@{MODEL}:
+    outs:
+    - {{path: data/{MODEL}/model, md5: {MODEL_MD5}}}
+"""
+
+
+def track(key: str, weight: int = 0) -> Track:
+    """A release by its key."""
+    return Track(
+        key=key,
+        image=f"registry.example.com:5000/fraud-detector@sha256:{key[0] * 64}",
+        weight=weight,
+        model_md5=MODEL_MD5,
+        data_md5=DATA_MD5,
+        commit="c" * 40,
+        mlflow="fraud-detector/1",
+        bento=f"{MODEL}:{key}",
+    )
+
+
+def canary(weight: int, stable: str = A, new: str = B) -> State:
+    """A canary on its way up."""
+    return State(stable=track(stable, 100 - weight), canary=track(new, weight))
+
+
+def git(at: Path, *args: str) -> str:
+    """Run git as a person."""
+    person = ("-c", "user.name=person", "-c", "user.email=person@example.test")
+    done = subprocess.run(["git", *person, *args], cwd=at, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def save(clone: Path, written: dict[str, str], message: str = "save") -> None:
+    """Write files and push them as a person's commit."""
+    for path, text in written.items():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
+        (clone / path).write_text(text)
+    git(clone, "add", "-A")
+    git(clone, "commit", "-q", "-m", message)
+    git(clone, "push", "-q", "origin", "HEAD:main")
+
+
+def serve(clone: Path, state: State, environment: str = "production") -> None:
+    """Bring an environment to a state."""
+    save(clone, files(state, environment, MODEL), f"set {environment}")
+
+
+def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
+    """Leave what the candidate's commands leave, with changes by the record's name."""
+    digest = f"sha256:{key[0] * 64}"
+    records: dict[str, dict[str, object]] = {
+        "gate": {
+            "verdict": "promote",
+            "reasons": ["holds against the champion"],
+            "challenger": {"metrics": {"average_precision": 0.7}, "model_md5": MODEL_MD5},
+            "champion": {"key": A, "metrics": {"average_precision": 0.6}},
+            "difference": {"metric": "average_precision", "low": 0.05, "mean": 0.1, "high": 0.15},
+        },
+        "register": {"name": "fraud-detector", "version": 3, "model_md5": MODEL_MD5},
+        "bento": {"key": key, "tag": f"{MODEL}:{key}"},
+        "rehearse": {"passed": True, "reasons": [], "challenger": {"requests": 500, "p99_ms": 12.5}},
+        "image": {
+            "image": f"registry.example.com/fraud-detector@{digest}",
+            "digest": digest,
+            "kind": "container",
+        },
+    }
+    folder = clone / "build" / MODEL
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, record in records.items():
+        (folder / f"{name}.json").write_text(json.dumps(record | changes.get(name, {})))
+
+
+class Pulls:
+    """GitHub's open pull requests, in memory: one for each branch."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, dict[str, str]] = {}
+
+    def pull_request(self, head: str, title: str, body: str, base: str = "main") -> dict[str, object]:
+        self.open[head] = {"title": title, "body": body, "base": base}
+        return {"number": list(self.open).index(head) + 1}

@@ -1,0 +1,184 @@
+"""Steps as commits: compare-and-swap, whoever else is at it."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from shutil import which
+
+import pytest
+from releases import A, B, C, canary, git, serve, track
+
+from loop.core.errors import Exit, Rejected, Superseded
+from loop.core.git import Git
+from loop.delivery import commit
+from loop.delivery.commit import Action, Place
+from loop.delivery.history import history
+from loop.delivery.promote import promote
+from loop.delivery.rollback import rollback
+from loop.delivery.steps import released
+
+
+def attempt(do):
+    """What came of it: a commit, or the reason against it."""
+    try:
+        return do().commit
+    except (Superseded, Rejected) as refused:
+        return refused
+
+
+def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
+    """Its subject says from where to where; the weights come from params.yaml."""
+    serve(clone, canary(10))
+    done = promote(here, production, B, "canary-10", "verdict: sound")
+    assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
+        "loop-bot|fraud-detector/production: canary 10 % → 50 %"
+    )
+    assert "Why: verdict: sound" in here.run("log", "-1", "--format=%B", done.commit)
+    assert commit.read(here, here.fetch(), production) == canary(50)
+
+
+def test_every_step_says_what_it_did(clone, here, production):
+    """The log of an overlay reads as its history."""
+    serve(clone, canary(0))
+    for step in ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"):
+        promote(here, production, B, step)
+    subjects = [
+        entry.subject.removeprefix("fraud-detector/production: ") for entry in history(here, production)
+    ]
+    assert subjects[:6] == [
+        f"{B} is stable, canary removed",
+        f"traffic returns to stable, now {B}",
+        f"stable takes {B}",
+        "canary 50 % → 100 %",
+        "canary 10 % → 50 %",
+        "canary 0 % → 10 %",
+    ]
+
+
+def test_the_same_promotion_again_is_superseded(clone, here, production):
+    """The step it expects is over: no second commit."""
+    serve(clone, canary(10))
+    first = promote(here, production, B, "canary-10").commit
+    with pytest.raises(Superseded, match="expected canary"):
+        promote(here, production, B, "canary-10")
+    assert here.fetch() == first
+
+
+def test_the_work_tree_is_neither_read_nor_written(clone, here, production):
+    """What counts is the remote's commit, however old or edited the clone is."""
+    serve(clone, canary(10))
+    path = clone / "kustomize/overlays/production/fraud-detector/release/release.yaml"
+    path.write_text("edited")
+    promote(here, production, B, "canary-10")
+    assert path.read_text() == "edited"
+
+
+def test_of_two_promotions_at_once_one_wins(clone, another, here, production):
+    """One commit; the other ends as superseded."""
+    serve(clone, canary(10))
+    begin = here.fetch()
+    clones = [Git(another()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda at: attempt(lambda: promote(at, production, B, "canary-10")), clones))
+    assert sorted(type(outcome).__name__ for outcome in done) == ["Superseded", "str"]
+    assert here.run("rev-list", "--count", f"{begin}..{here.fetch()}") == "1"
+
+
+def test_a_rollback_waits_for_nobody(clone, another, here, production):
+    """Whichever order it and a promotion land in, the canary is out and barred."""
+    serve(clone, canary(10))
+    one, two = Git(another()), Git(another())
+    with ThreadPoolExecutor(2) as pool:
+        promoting = pool.submit(attempt, lambda: promote(one, production, B, "canary-10"))
+        rolling_back = pool.submit(attempt, lambda: rollback(two, production, "errors", B))
+    state = commit.read(here, here.fetch(), production)
+    assert state.stable == track(A, 100)
+    assert state.canary is None
+    assert state.why_barred(B) == "errors"
+    assert isinstance(rolling_back.result(), str)
+    assert isinstance(promoting.result(), str | Superseded)
+
+
+@pytest.mark.slow
+def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
+    """Releases, promotions and rollbacks in two environments, from three machines: each commit is whole."""
+    serve(clone, canary(10))
+    serve(clone, canary(50), "staging")
+    begin = here.fetch()
+    machines = [Git(another()) for _ in range(3)]
+    staging = Place("fraud-detector", "staging")
+
+    def release(at: Git, place: Place):
+        return commit.land(at, Action("release", place, lambda s: released(s, track(C), canary=True), "new"))
+
+    doing = [
+        lambda at: promote(at, production, B, "canary-10"),
+        lambda at: promote(at, production, B, "canary-50"),
+        lambda at: promote(at, staging, B, "canary-50"),
+        lambda at: promote(at, staging, B, "canary-50"),
+        lambda at: rollback(at, production, "errors", B),
+        lambda at: rollback(at, staging, "errors", B),
+        lambda at: rollback(at, staging, "errors", B),
+        lambda at: release(at, production),
+        lambda at: release(at, staging),
+        lambda at: release(at, production),
+    ]
+    with ThreadPoolExecutor(10) as pool:
+        tasks = [pool.submit(attempt, lambda do=do, at=machines[n % 3]: do(at)) for n, do in enumerate(doing)]
+    commits = {task.result() for task in tasks if isinstance(task.result(), str)}
+    landed = here.run("rev-list", f"{begin}..{here.fetch()}").split()
+    assert set(landed) == commits
+    assert not here.run("rev-list", "--merges", f"{begin}..{here.fetch()}")
+    for place in (production, staging):
+        assert commit.read(here, here.fetch(), place).why_barred(B) == "errors"
+        for at in landed:
+            commit.read(here, at, place)  # raises where weights or keys don't hold together
+
+
+def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, production):
+    """Nor does rolling back where no canary is."""
+    serve(clone, canary(10))
+    tip = rollback(here, production, "errors").commit
+    assert rollback(here, production, "errors").commit is None
+    assert rollback(here, production, "errors", B).commit is None
+    assert here.fetch() == tip
+
+
+def test_the_history_tells_who_did_what_and_why(clone, here, production):
+    """A rollback's entry has its why; a person's change stands there with the person."""
+    serve(clone, canary(10))
+    rollback(here, production, "error rate 12 %")
+    bot, person, *_ = history(here, production)
+    assert (bot.action, bot.key, bot.step, bot.why) == ("rollback", B, "stable", "error rate 12 %")
+    assert (person.author, person.action) == ("person", "")
+
+
+def test_killed_before_its_push_a_command_has_changed_nothing(clone, tmp_path, repository):
+    """The remote is as it was; the same command again does it."""
+    serve(clone, canary(10))
+    killer = tmp_path / "bin" / "git"
+    killer.parent.mkdir()
+    killer.write_text(f'#!/bin/sh\n[ "$1" = push ] && kill -9 $PPID && exit 1\nexec {which("git")} "$@"\n')
+    killer.chmod(0o755)
+    arguments = [
+        "promote",
+        "fraud-detector",
+        "--environment",
+        "production",
+        "--key",
+        B,
+        "--from",
+        "canary-10",
+    ]
+
+    def code(path: str) -> int:
+        env = {**os.environ, "PYTHONPATH": str(repository / "src"), "PATH": path}
+        return subprocess.run(
+            [sys.executable, "-m", "loop", *arguments], cwd=clone, env=env, check=False
+        ).returncode
+
+    before = git(clone, "ls-remote", "origin")
+    assert code(f"{killer.parent}:{os.environ['PATH']}") == -9
+    assert git(clone, "ls-remote", "origin") == before
+    assert [code(os.environ["PATH"]), code(os.environ["PATH"])] == [Exit.OK, Exit.SUPERSEDED]

@@ -1,0 +1,180 @@
+"""A candidate comes into environments with its evidence, or not at all."""
+
+import pytest
+from releases import LOCK, MODEL_MD5, A, B, C, Pulls, built, canary, git, save, serve, track
+
+from loop.core.errors import LoopError, Rejected, Superseded
+from loop.delivery import candidate, commit
+from loop.delivery.commit import Place
+from loop.delivery.release import propose, release
+from loop.delivery.state import State
+from loop.delivery.steps import step_of
+
+MODEL = "fraud-detector"
+
+
+@pytest.fixture
+def github():
+    return Pulls()
+
+
+@pytest.fixture
+def found(clone):
+    built(clone, B)
+    return candidate.read(clone, MODEL)
+
+
+def test_a_release_is_one_commit_on_main_that_says_all(here, found):
+    """The state names what is needed to serve it; the message carries it as trailers."""
+    done = release(here, found, "dev")
+    state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
+    assert state == State(stable=found.track.model_copy(update={"weight": 100}))
+    message = here.run("log", "-1", "--format=%an%n%B", done.commit).splitlines()
+    assert message[:2] == ["loop-bot", f"fraud-detector/dev: release {B}"]
+    assert message[3:14] == [
+        "Action: release",
+        "Environment: dev",
+        "Model: fraud-detector",
+        f"Release-Key: {B}",
+        f"Model-MD5: {MODEL_MD5}",
+        f"Data-MD5: {'2' * 32}",
+        f"Training-Commit: {found.track.commit}",
+        f"Bento: fraud_detector:{B}",
+        f"Digest: sha256:{'b' * 64}",
+        "Step: stable",
+        "Why: holds against the champion",
+    ]
+
+
+def test_the_same_release_again_makes_no_second_commit(here, found):
+    """A workflow that was killed after its push may run again."""
+    release(here, found, "dev")
+    tip = here.fetch()
+    assert release(here, found, "dev").commit is None
+    assert here.fetch() == tip
+
+
+def test_production_takes_a_release_only_by_a_pull_request(here, found):
+    """Nobody brings it there by a flag that was forgotten."""
+    with pytest.raises(LoopError, match="only by a pull request"):
+        release(here, found, "production")
+
+
+def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, github, production):
+    """Its branch is main and one commit; main stays as it is; its body carries the evidence."""
+    serve(clone, State(stable=track(A, 100)))
+    main = here.fetch()
+    done, number = propose(here, github, found, "production")
+    branch = here.fetch(f"release/{MODEL}/{B}")
+    assert (number, here.fetch(), here.run("rev-parse", f"{branch}^")) == (1, main, main)
+    assert step_of(commit.read(here, branch, production)) == done.step == "canary-0"
+    body = github.open[f"release/{MODEL}/{B}"]["body"]
+    for evidence in (
+        "| average_precision | 0.7 | 0.6 |",
+        "[0.05, 0.15]",
+        "| p99_ms | 12.5 |",
+        f"sha256:{'b' * 64}",
+    ):
+        assert evidence in body
+
+
+def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):
+    """Also when main has moved on elsewhere meanwhile."""
+    propose(here, github, found, "production")
+    tip = here.fetch(f"release/{MODEL}/{B}")
+    release(here, found, "dev")
+    done, _ = propose(here, github, found, "production")
+    assert done.commit is None
+    assert here.fetch(f"release/{MODEL}/{B}") == tip
+    assert len(github.open) == 1
+
+
+def test_a_proposal_follows_what_main_says_now(clone, here, found, github):
+    """When the overlay has changed, the branch is made anew on top of main."""
+    propose(here, github, found, "production")
+    serve(clone, State(stable=track(A, 100)))
+    done, _ = propose(here, github, found, "production")
+    assert here.run("rev-parse", f"{done.commit}^") == here.fetch()
+    assert here.fetch(f"release/{MODEL}/{B}") == done.commit
+
+
+def test_a_merged_release_is_not_proposed_again(clone, here, found, github):
+    """Its key is in the overlay."""
+    serve(clone, canary(0))
+    done, number = propose(here, github, found, "production")
+    assert (done.commit, number, github.open) == (None, None, {})
+
+
+def test_a_barred_release_is_rejected(clone, here, found, github):
+    """And no branch is pushed."""
+    barred = [{"key": B, "why": "errors in the canary"}]
+    serve(clone, State.model_validate({"stable": track(A, 100), "barred": barred}))
+    with pytest.raises(Rejected, match="errors in the canary"):
+        propose(here, github, found, "production")
+    assert not here.run("ls-remote", "origin", "refs/heads/release/*")
+
+
+def test_a_canary_with_traffic_is_waited_for(clone, here, found, github):
+    """Another release is superseded by what is under way."""
+    serve(clone, canary(10, A, C))
+    with pytest.raises(Superseded, match=f"canary {C} at step canary-10"):
+        propose(here, github, found, "production")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gate": {"verdict": "keep", "reasons": ["no better"]}}, "the gate says keep: no better"),
+        ({"gate": {"verdict": "block", "reasons": ["under a floor"]}}, "the gate says block: under a floor"),
+        ({"rehearse": {"passed": False, "reasons": ["3 failed"]}}, "the rehearsal failed: 3 failed"),
+    ],
+)
+def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
+    """Gate and rehearsal have the last word."""
+    built(clone, B, **changes)
+    with pytest.raises(Rejected, match=said):
+        candidate.read(clone, MODEL)
+
+
+@pytest.mark.parametrize("record", ["gate", "register", "bento", "rehearse", "image"])
+def test_a_missing_record_names_the_command_to_run(clone, record):
+    """Nothing is released on an assumption."""
+    built(clone, B)
+    (clone / "build" / "fraud_detector" / f"{record}.json").unlink()
+    with pytest.raises(LoopError, match=f"fix: ./loop {record} fraud-detector"):
+        candidate.read(clone, MODEL)
+
+
+def test_records_about_another_model_are_refused(clone):
+    """What was registered must be what dvc.lock records."""
+    built(clone, B, register={"model_md5": "9" * 32})
+    with pytest.raises(LoopError, match=r"register\.json is about model 9999"):
+        candidate.read(clone, MODEL)
+
+
+def test_a_model_that_git_does_not_have_is_not_released(clone):
+    """The training commit must record it, and be where everybody finds it."""
+    built(clone, B)
+    (clone / "dvc.lock").write_text(LOCK + "  \n# trained again\n")
+    git(clone, "commit", "-q", "-m", "not pushed", "dvc.lock")
+    with pytest.raises(LoopError, match="is not on origin's main"):
+        candidate.read(clone, MODEL)
+    (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 32))
+    with pytest.raises(LoopError, match="does not record the model in the work tree"):
+        candidate.read(clone, MODEL)
+
+
+def test_an_environment_without_an_overlay_is_named(here, found):
+    """It says which folder is wanted."""
+    with pytest.raises(LoopError, match="fix: push kustomize/overlays/moon/fraud-detector"):
+        release(here, found, "moon")
+
+
+def test_a_broken_overlay_stops_a_release(clone, here, found):
+    """A person's edit of the machine's file is found at the remote's commit, not overwritten."""
+    save(
+        clone,
+        {"kustomize/overlays/dev/fraud-detector/release/release.yaml": "kind: Release\nspec: {extra: 1}\n"},
+    )
+    with pytest.raises(LoopError, match=r"dev/fraud-detector/release/release\.yaml: spec\.extra"):
+        release(here, found, "dev")

@@ -1,0 +1,54 @@
+"""release.yaml is read strictly and written always alike."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from releases import A, B, canary, track
+
+from loop.core.errors import LoopError
+from loop.delivery.state import Barred, State, component, parse, release
+
+keys = st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
+
+
+@given(stable=keys, new=keys, barred=keys, why=st.text(alphabet=st.characters(exclude_categories=["C", "Z"])))
+def test_what_is_written_is_read_again(stable, new, barred, why):
+    """Any state comes back equal, also where a key looks like a number to YAML."""
+    state = State(stable=track(stable, 100), barred=(Barred(key=barred, why=why),))
+    if new != stable:
+        state = state.model_copy(update={"stable": track(stable, 90), "canary": track(new, 10)})
+    assert parse(release(state), "release.yaml") == state
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("weight: 10", "weight: 10\n    replicas: 3", "spec.canary.replicas"),
+        ("weight: 10", "weight: 20", "weights must sum to 100"),
+        ("weight: 10", "weight: ten", "spec.canary.weight: is 'ten'"),
+        ("@sha256:" + "b" * 64, ":v2", "spec.canary.image"),
+        ("  canary:", "<<<<<<< HEAD\n  canary:", "release.yaml"),
+        ("kind: Release", "kind: ConfigMap", "is not a Release"),
+    ],
+)
+def test_an_edited_state_is_refused_by_file_and_key(before, after, named):
+    """A key nobody knows, weights that don't sum to 100, a tag, a merge's marks: each is named."""
+    text = release(canary(10))
+    assert before in text
+    with pytest.raises(LoopError, match=r"release\.yaml") as refused:
+        parse(text.replace(before, after), "release.yaml")
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "tracks"),
+    [
+        (State(), []),
+        (State(stable=track(A, 100)), ["stable"]),
+        (canary(10, A, B), ["stable", "canary"]),
+    ],
+)
+def test_only_tracks_that_exist_are_rendered(state, tracks):
+    """The Component names a track exactly when the state has it."""
+    named = [line.rsplit("/", 1)[1] for line in component(state).splitlines() if "components/" in line]
+    assert named == tracks

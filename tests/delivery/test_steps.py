@@ -1,0 +1,147 @@
+"""The steps of a canary, and what holds in any order of them."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from releases import A, B, C, canary, track
+
+from loop.core.errors import LoopError, Rejected, Superseded
+from loop.delivery.state import Barred, State, parse, release
+from loop.delivery.steps import promoted, released, rolled_back, step_of
+
+WEIGHTS = (10, 50, 100)
+
+
+def shares(state):
+    return [present.weight for present in (state.stable, state.canary) if present]
+
+
+def test_a_canary_walks_to_stable():
+    """Six promotions bring a canary from weight 0 to being stable; each says which step it came from."""
+    state = released(State(stable=track(A, 100)), track(B), canary=True)
+    walk = []
+    while state.canary:
+        walk.append((step_of(state), shares(state)))
+        state = promoted(state, B, step_of(state), WEIGHTS)
+    assert walk == [
+        ("canary-0", [100, 0]),
+        ("canary-10", [90, 10]),
+        ("canary-50", [50, 50]),
+        ("canary-100", [0, 100]),
+        ("handover", [0, 100]),
+        ("return", [100, 0]),
+    ]
+    assert state == State(stable=track(B, 100))
+
+
+def test_the_first_release_goes_to_stable():
+    """Without a stable release there is nothing to compare a canary with."""
+    assert released(State(), track(A), canary=True) == State(stable=track(A, 100))
+
+
+def test_a_canary_without_traffic_makes_way_for_a_newer_release():
+    """Nobody has been served by it."""
+    state = released(canary(0), track(C), canary=True)
+    assert state.canary.key == C
+
+
+def test_a_canary_with_traffic_is_not_replaced():
+    """It is promoted or rolled back first."""
+    with pytest.raises(Superseded, match=f"canary {B} at step canary-10"):
+        released(canary(10), track(C), canary=True)
+
+
+@pytest.mark.parametrize("key", [A, B])
+def test_a_release_that_is_there_changes_nothing(key):
+    """Neither where it is stable nor where it is the canary, whatever its weight."""
+    assert released(canary(50), track(key), canary=True) is None
+
+
+@pytest.mark.parametrize(("key", "step"), [(B, "canary-0"), (C, "canary-10"), (B, "handover")])
+def test_a_promotion_that_expects_something_else_is_superseded(key, step):
+    """Another step or another key: nothing changes."""
+    with pytest.raises(Superseded, match=f"found canary {B} at step canary-10"):
+        promoted(canary(10), key, step, WEIGHTS)
+
+
+def test_a_step_that_does_not_exist_is_bad_input():
+    """A typing error is not somebody else's commit."""
+    with pytest.raises(LoopError) as refused:
+        promoted(canary(10), B, "canary10", WEIGHTS)
+    assert not isinstance(refused.value, Superseded)
+
+
+@pytest.mark.parametrize("promotions", range(6))
+def test_rolling_back_gives_stable_all_traffic_and_bars_the_key(promotions):
+    """From every step on the way, after the hand-over too, what was stable before serves everybody."""
+    state = released(State(stable=track(A, 100)), track(B), canary=True)
+    for _ in range(promotions):
+        state = promoted(state, B, step_of(state), WEIGHTS)
+    assert rolled_back(state, "errors") == State(stable=track(A, 100), barred=(Barred(key=B, why="errors"),))
+
+
+def test_rolling_back_again_does_nothing():
+    """A rollback is not rolled back."""
+    state = rolled_back(canary(10), "errors")
+    assert rolled_back(state, "errors") is None
+    assert rolled_back(state, "errors", B) is None
+
+
+def test_rolling_back_spares_a_canary_that_came_since():
+    """With a key only that canary is taken out."""
+    with pytest.raises(Superseded):
+        rolled_back(canary(10), "errors", C)
+
+
+def test_a_barred_release_never_comes_again():
+    """Neither as canary nor on stable; it says why."""
+    state = rolled_back(canary(10), "too many\nerrors")
+    for as_canary in (True, False):
+        with pytest.raises(Rejected, match="too many errors"):
+            released(state, track(B), canary=as_canary)
+
+
+class Life(RuleBasedStateMachine):
+    """Releases, promotions and rollbacks in any order."""
+
+    def __init__(self):
+        super().__init__()
+        self.state = State()
+
+    @rule(key=st.sampled_from("0123456789"), as_canary=st.booleans())
+    def release(self, key, as_canary):
+        self.attempt(lambda: released(self.state, track(key * 12), canary=as_canary))
+
+    @rule(weights=st.sampled_from([WEIGHTS, (100,), (1, 2, 100)]))
+    def promote(self, weights):
+        if self.state.canary:
+            self.state = promoted(self.state, self.state.canary.key, step_of(self.state), weights)
+
+    @rule()
+    def roll_back(self):
+        self.attempt(lambda: rolled_back(self.state, "why"))
+
+    def attempt(self, change):
+        with suppress(Rejected, Superseded):
+            self.state = change() or self.state
+
+    @invariant()
+    def sound(self):
+        """What is written can be read: its validation holds weights, keys and `previous` together."""
+        assert parse(release(self.state), "release.yaml") == self.state
+
+    @invariant()
+    def all_traffic_goes_somewhere(self):
+        assert sum(shares(self.state)) == (100 if self.state.stable else 0)
+
+    @invariant()
+    def nothing_barred_serves(self):
+        present = {track.key for track in (self.state.stable, self.state.canary) if track}
+        assert not present & {barred.key for barred in self.state.barred}
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
