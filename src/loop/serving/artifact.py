@@ -63,7 +63,7 @@ def verify(layout: Path, digest: str) -> Path:
 
 
 def unpack(layout: Path, digest: str, into: Path) -> Path:
-    """Write the bento of `digest` to the folder `into`, whole, after every digest was verified; returns it."""
+    """Write the bento of `digest` to `into`, whole, once every digest is verified; returns `into`."""
     layer = verify(layout, digest)
     with whole(into) as aside, tarfile.open(layer, "r:gz") as tar:
         aside.mkdir()

@@ -1,0 +1,170 @@
+"""POST /predict, GET /health and what they count."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from starlette.testclient import TestClient
+from tiny import KEY, NAMES, write_model
+
+from loop.serving.packed import app, booster
+
+ROW = [1.0, 0.0, -0.5]
+NAMED = dict(zip(NAMES, ROW, strict=True))
+
+
+def ask(client, body):
+    return client.post("/predict", content=body if isinstance(body, bytes) else json.dumps(body))
+
+
+def metric(name, **labels):
+    return REGISTRY.get_sample_value(name, {"model": "fraud-detector", "version": KEY, **labels}) or 0
+
+
+def test_one_row_answers_one_score_and_class(client):
+    """A list of floats answers model_version, score and class, and the score is the booster's own."""
+    answer = ask(client, {"features": ROW})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body.keys() == {"model_version", "score", "class"}
+    assert body["model_version"] == KEY
+    assert body["class"] == (body["score"] >= 0.5)
+
+
+def test_names_and_lists_score_alike(client, source):
+    """By position, by name in any order, alone or in a batch: the same row has the same score."""
+    shuffled = dict(reversed(NAMED.items()))
+    many = ask(client, {"features": [ROW, shuffled], "id": ["a", 2]}).json()
+    one = ask(client, {"features": shuffled, "id": 2}).json()
+    direct = float(booster.load(source / "model")(np.array([ROW], dtype=np.float32))[0])
+    assert many["score"] == [one["score"]] * 2 == [direct] * 2
+    assert many["id"] == ["a", 2]
+    assert one["id"] == 2
+
+
+BAD = {
+    "not JSON": (b'{"features": [1', 400, ""),
+    "not UTF-8": (b'{"features": ["\xff"]}', 400, ""),
+    "NaN is not JSON": (b'{"features": [NaN, 0, 0]}', 400, ""),
+    "nested too deep": (b'{"features":' + b"[" * 1900, 400, ""),
+    "not an object": ([1, 2, 3], 400, ""),
+    "no features": ({"id": 1}, 422, "features"),
+    "unknown key": ({"features": ROW, "rows": 1}, 422, "rows"),
+    "too short": ({"features": ROW[:2]}, 422, "features"),
+    "empty": ({"features": []}, 422, "features"),
+    "a string": ({"features": [1, "0", 0]}, 422, "features[1]"),
+    "a null": ({"features": [1, 0, None]}, 422, "features[2]"),
+    "a boolean": ({"features": [True, 0, 0]}, 422, "features[0]"),
+    "no row at all": ({"features": "1,2,3"}, 422, "features"),
+    "over any float": (b'{"features": [0, 1e999, 0]}', 400, ""),
+    "too large for float32": ({"features": [[0, 0, 0], [0, 0, 1e39]]}, 422, "features[1][2]"),
+    "too large for a float": ({"features": [10**400, 0, 0]}, 422, "features"),
+    "missing name": ({"features": {"amount": 1, "night": 0}}, 422, "features.risk"),
+    "unknown name": ({"features": {**NAMED, "day": 1}}, 422, "features.day"),
+    "a string by name": ({"features": [{**NAMED, "night": "no"}]}, 422, "features[0].night"),
+    "rows that differ": ({"features": [ROW, 3]}, 422, "features[1]"),
+    "too many rows": ({"features": [ROW] * 6}, 413, "features"),
+    "too large a body": (b" " * 2001, 413, ""),
+    "id is a list": ({"features": ROW, "id": [1]}, 422, "id"),
+    "id is a float": ({"features": ROW, "id": 1.5}, 422, "id"),
+    "id has over 64 bits": ({"features": ROW, "id": 2**64}, 422, "id"),
+    "too few ids": ({"features": [ROW, ROW], "id": [1]}, 422, "id"),
+    "one id is wrong": ({"features": [ROW, ROW], "id": [1, True]}, 422, "id[1]"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "field"), BAD.values(), ids=BAD)
+def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
+    """What is wrong with a request is said as JSON, by field and position, and counted as failed."""
+    count = "model_prediction_failed_total"
+    reasons = ("json", "size", "features", "id")
+    before = sum(metric(count, reason=reason) for reason in reasons)
+    answer = ask(client, body)
+    assert (answer.status_code, answer.json()["field"]) == (status, field)
+    assert answer.json()["error"]
+    assert sum(metric(count, reason=reason) for reason in reasons) == before + 1
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+requests = st.fixed_dictionaries(
+    {"features": anything | st.lists(st.floats(), min_size=3, max_size=3), "id": anything}
+)
+
+
+@given(st.binary() | (anything | requests).map(lambda value: json.dumps(value).encode()))
+def test_no_body_makes_the_server_fail(client, body):
+    """Whatever is sent: an answer or a 4xx, in JSON, as the OpenAPI document says."""
+    answer = client.post("/predict", content=body)
+    assert answer.status_code in (200, 400, 413, 422)
+    check(client, "Answer" if answer.status_code == 200 else "Error", answer.json())
+
+
+def check(client, schema, value):
+    """Validate a value against the OpenAPI document's own schema."""
+    document = client.get("/openapi.json").json()
+    jsonschema.validate(value, {**document, "$ref": f"#/components/schemas/{schema}"})
+
+
+def test_the_openapi_document_tells_of_this_model(client):
+    """Its example is a request that is answered, and requests by list, name and batch fit its schema."""
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert ask(client, content["example"]).status_code == 200
+    for body in (
+        {"features": ROW},
+        {"features": NAMED, "id": "x"},
+        {"features": [ROW, NAMED], "id": [1, None]},
+    ):
+        check(client, "Request", body)
+        check(client, "Answer", ask(client, body).json())
+
+
+def test_health_names_the_version(client):
+    """GET /health is status and model_version; another path or method is JSON too."""
+    assert client.get("/health").json() == {"status": "ok", "model_version": KEY}
+    assert client.get("/predict").json() == {"error": "Method Not Allowed", "field": ""}
+
+
+def test_predictions_are_counted_by_class_and_score(client):
+    """Three rows are three predictions and three scores, in one latency."""
+    names = ("model_prediction_score_count", "model_prediction_latency_seconds_count")
+
+    def counts():
+        total = sum(metric("model_prediction_total", **{"class": label}) for label in "01")
+        return np.array([total, *map(metric, names)])
+
+    before = counts()
+    ask(client, {"features": [ROW] * 3})
+    assert (counts() - before).tolist() == [3, 3, 1]
+
+
+def test_a_multiclass_model_answers_a_score_per_class(tmp_path):
+    """Scores are lists in the order of the classes, and the class is the likeliest."""
+    with TestClient(app.create(write_model(tmp_path / "src", task="multiclass"), booster.load)) as client:
+        one, many = (ask(client, {"features": features}).json() for features in (ROW, [ROW]))
+        check(client, "Answer", many)
+    assert len(one["score"]) == 3
+    assert one["class"] == int(np.argmax(one["score"]))
+    assert many["score"] == [one["score"]]
+
+
+def test_a_model_that_fails_is_a_500_of_reason_model(source):
+    """An exception or a NaN of the scorer is ours: 500, counted apart from what callers did wrong."""
+    answers = iter([np.array([0.5]), np.array([np.nan])])  # the example at the start, then one request
+    before = metric("model_prediction_failed_total", reason="model")
+    with TestClient(app.create(source, lambda _: lambda _: next(answers))) as client:
+        assert [ask(client, {"features": ROW}).status_code for _ in range(2)] == [500, 500]
+    assert metric("model_prediction_failed_total", reason="model") == before + 2
+
+
+def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
+    """Such a bento never becomes ready."""
+    with pytest.raises(ValueError, match="the scorer gave"), TestClient(app.create(source, lambda _: np.sum)):
+        pass

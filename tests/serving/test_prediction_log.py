@@ -1,0 +1,102 @@
+"""The prediction log never costs an answer."""
+
+import json
+import os
+import socket
+import threading
+
+import pytest
+from starlette.testclient import TestClient
+from tiny import KEY
+
+from loop.serving.packed import app, booster, log
+from loop.serving.packed.log import Line, PredictionLog
+
+
+def line(number=0):
+    return Line("2018-04-01T00:00:00+00:00", number, "fraud-detector", KEY, [1.0], 0.5, 1)
+
+
+def lines(folder):
+    return [
+        json.loads(text) for path in sorted(folder.glob("*.jsonl")) for text in path.read_text().splitlines()
+    ]
+
+
+def test_every_answered_row_is_a_line(source, tmp_path, monkeypatch):
+    """After shutdown the process's file holds a line a row, with the keys that the monitor reads."""
+    monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
+    with TestClient(app.create(source, booster.load)) as client:
+        one = client.post("/predict", json={"features": [1, 0, 0], "id": "t1"}).json()
+        client.post("/predict", json={"features": [[1, 0, 0], [0.5, 0, 0]]})
+        client.post("/predict", json={"features": "refused"})
+    assert [path.name for path in (tmp_path / "log").iterdir()] == [
+        f"{socket.gethostname()}-{os.getpid()}.jsonl"
+    ]
+    first, _, last = lines(tmp_path / "log")
+    assert first == {
+        "time": first["time"],
+        "id": "t1",
+        "model": "fraud-detector",
+        "version": KEY,
+        "features": [1.0, 0.0, 0.0],
+        "score": one["score"],
+        "class": one["class"],
+    }
+    assert first["time"].endswith("+00:00")
+    assert (last["id"], last["features"]) == (None, [0.5, 0.0, 0.0])
+
+
+def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch):
+    """While the disk hangs, writing neither waits nor grows; what was queued is written once it goes on."""
+    hangs, goes_on, dropped = threading.Event(), threading.Event(), []
+    opened = log._File._open
+
+    def slow(self):
+        hangs.set()
+        goes_on.wait()
+        return opened(self)
+
+    monkeypatch.setattr(log._File, "_open", slow)
+    kept = PredictionLog(tmp_path, lambda: dropped.append(1), lines=10)
+    kept.write(line(0))
+    hangs.wait()
+    for number in range(1, 16):
+        kept.write(line(number))
+    assert len(dropped) == 5
+    goes_on.set()
+    kept.close()
+    assert [entry["id"] for entry in lines(tmp_path)] == list(range(11))
+
+
+def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):
+    """On /dev/full every answer is given, and every line is counted as dropped."""
+    monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path))
+    (tmp_path / f"{socket.gethostname()}-{os.getpid()}.jsonl").symlink_to("/dev/full")
+    with TestClient(app.create(source, booster.load)) as client:
+        before = client.app.state.predictor.metrics.dropped._value.get()
+        answers = [client.post("/predict", json={"features": [0, 0, n]}) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert client.app.state.predictor.metrics.dropped._value.get() == before + 3
+
+
+def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path, monkeypatch):
+    """A file where the folder should be: the server starts and answers."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "file" / "log"))
+    with TestClient(app.create(source, booster.load)) as client:
+        assert client.post("/predict", json={"features": [0, 0, 0]}).status_code == 200
+
+
+@pytest.mark.parametrize("files", [3])
+def test_a_long_log_is_rotated_and_bounded(tmp_path, monkeypatch, files):
+    """The newest lines are kept, in so many files besides the current one, all named *.jsonl."""
+    monkeypatch.setattr(log, "BYTES", 300)
+    monkeypatch.setattr(log, "FILES", files)
+    kept = PredictionLog(tmp_path, lambda: pytest.fail("dropped"))
+    for number in range(100):
+        kept.write(line(number))
+    kept.close()
+    assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob("*.jsonl"))) == files + 1
+    numbers = sorted(entry["id"] for entry in lines(tmp_path))
+    assert numbers == list(range(numbers[0], 100))

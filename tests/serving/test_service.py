@@ -1,0 +1,39 @@
+"""What the team's service may carry into production."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pip_requirements_parser import RequirementsFile
+
+TRAINING = ["ibis", "duckdb", "great_expectations", "mlflow", "dvc", "pandas"]
+BENTOS = sorted(path.parent.name for path in Path(__file__).parents[2].glob("bentos/*/service.py"))
+
+
+@pytest.mark.parametrize("package", BENTOS)
+def test_importing_the_service_loads_nothing_of_the_training_stack(repository, package):
+    """A fresh interpreter that imports it has none of them, though here they are installed."""
+    code = f"import service, sys; print([m for m in {TRAINING} if m in sys.modules])"
+    bento = repository / "bentos" / package
+    env = {"PYTHONPATH": f"{repository / 'src'}:{bento}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=bento, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", BENTOS)
+def test_the_lock_is_a_hashed_subset_of_the_repositorys(repository, package):
+    """Each has hashes and a version that requirements.lock has too; none is of the training stack."""
+    everything = pins(repository / "requirements.lock")
+    packed = pins(repository / "bentos" / package / "requirements.lock")
+    assert packed <= everything
+    assert not {name.replace("_", "-") for name in TRAINING} & {name for name, _ in packed}
+
+
+def pins(lock):
+    """Names and versions; each must have a hash."""
+    requirements = RequirementsFile.from_file(str(lock)).requirements
+    assert all(requirement.is_pinned and requirement.hash_options for requirement in requirements)
+    return {(requirement.name, requirement.get_pinned_version) for requirement in requirements}
