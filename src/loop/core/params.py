@@ -97,7 +97,8 @@ class Canary(Section):
     weights: list[int] = Field(default_factory=lambda: [10, 50, 100])  # % of traffic, in order
     min_requests: int = Field(default=200, gt=0)  # the canary's, before a verdict
     max_failed: Share = 0.01
-    max_p99_ratio: float = 3.0
+    max_p99_ratio: float = 3.0  # the canary's over stable's
+    min_p99_ms: float = 50.0  # faster than this is fast enough, whatever stable's is
     max_score_psi: float = 0.3  # score distribution against stable's
 
     @model_validator(mode="after")
