@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from shop import FEATURES, PARAMS, REST, SCHEMA, FakeGitHub, Production, commit, rows
+from shop import FEATURES, PARAMS, REST, SCHEMA, FakeGitHub, FakeTrack, Production, commit, rows
 
 
 @pytest.fixture
@@ -61,3 +61,32 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
     yield fake
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def tracks() -> Iterator[dict[str, FakeTrack]]:
+    """Two served tracks, which a test tells what to answer."""
+    fakes = {name: FakeTrack() for name in ("stable", "canary")}
+    servers = []
+    for fake in fakes.values():
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        fake.url = f"http://127.0.0.1:{server.server_port}"
+        servers.append(server)
+    yield fakes
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _handler(fake: FakeTrack) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = fake.answer(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args: object) -> None: ...
+
+    return Handler

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 BEGIN = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
 FEATURES = ["amount", "often", "weekend", "risk"]
@@ -124,3 +125,46 @@ class FakeGitHub:
             "display_title": TITLES[workflow].format(**inputs),
         }
         self.runs.setdefault(workflow, []).insert(0, run)
+
+
+@dataclass
+class FakeTrack:
+    """A server of one release, and what its counters say."""
+
+    url: str = ""
+    key: str = ""
+    ready: bool = True
+    answers: int = 0
+    failed: int = 0
+    high: int = 0  # answers with a high score
+
+    def answer(self, path: str) -> tuple[int, str]:
+        match path:
+            case "/readyz":
+                return (200 if self.ready else 503), ""
+            case "/health":
+                return 200, json.dumps({"status": "ok", "model_version": self.key})
+            case _:
+                return 200, exposition(self.key, self.answers, self.failed, self.failed, high=self.high)
+
+
+def exposition(
+    version: str, answers: int, failed: int, server_errors: int, *, caller: int = 0, high: int = 0
+) -> str:
+    """What a server writes after so many answers, failures of the model, 5xx, and a caller's own mistakes."""
+    registry = CollectorRegistry()
+    of = ("model", "version")
+    latency = Histogram("model_prediction_latency_seconds", "", of, buckets=(0.01, 0.1), registry=registry)
+    scores = Histogram("model_prediction_score", "", of, buckets=(0.5, 1), registry=registry)
+    failures = Counter("model_prediction_failed", "", (*of, "reason"), registry=registry)
+    http = Counter("bentoml_service_request", "", ("endpoint", "http_response_code"), registry=registry)
+    for number in range(answers):
+        latency.labels("shop", version).observe(0.05)
+        scores.labels("shop", version).observe(0.7 if number < high else 0.2)
+    failures.labels("shop", version, "model").inc(failed)
+    failures.labels("shop", version, "json").inc(caller)
+    http.labels("/predict", "200").inc(answers)
+    http.labels("/predict", "400").inc(caller)
+    http.labels("/predict", "500").inc(server_errors)
+    http.labels("/readyz", "503").inc(50)
+    return generate_latest(registry).decode()

@@ -94,3 +94,49 @@ def _tell(found: "Findings", folder: Path) -> None:
     lines.append(f"report: {folder / 'report.html'}")
     actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {line}" for line in lines[1:])]))
     click.echo("\n".join(lines))
+
+
+@click.command
+@click.argument("model")
+@click.option("--stable", required=True, help="URL of the stable track.")
+@click.option("--canary", required=True, help="URL of the canary track.")
+@click.option("--environment", default="production", show_default=True)
+@click.option("--dispatch/--no-dispatch", default=False, help="Dispatch promote.yml and rollback.yml.")
+@click.option("--once", is_flag=True, help="One look, at all that was counted since the servers began.")
+@click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between looks.")
+@click.option("--deadline", type=float, help="Seconds after which to give up with exit 4. [default: never]")
+def judge(  # noqa: PLR0917 — click passes by name
+    model: str,
+    stable: str,
+    canary: str,
+    environment: str,
+    dispatch: bool,
+    once: bool,
+    every: float,
+    deadline: float | None,
+) -> None:
+    """Watch a canary until it is promoted or rolled back; one line a look."""
+    import time
+
+    from loop.core import actions, params, paths
+    from loop.core.errors import Rejected
+    from loop.core.git import Git
+    from loop.core.github import GitHub
+    from loop.delivery.commit import Place
+    from loop.monitoring.judge import Judge, Track
+
+    root = paths.root()
+    rules, github = params.load(root, model).canary, GitHub.of_environment() if dispatch else None
+    tracks, place = (Track.scraped(stable), Track.scraped(canary)), Place(model, environment)
+    watch = Judge(Git(root), place, rules, *tracks, github=github, since_start=once)
+    ends = time.monotonic() + deadline if deadline else float("inf")
+    while not (look := watch.look()).over:
+        click.echo(look.line)
+        if once:
+            break
+        if time.monotonic() + every > ends:
+            raise Rejected(f"after {deadline:g} s: {look.line}")
+        time.sleep(every)
+    else:
+        click.echo(look.line)
+    actions.output(verdict=look.what or "over", dispatched=json.dumps(look.dispatched))

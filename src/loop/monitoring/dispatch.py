@@ -14,6 +14,7 @@ from loop.core.github import GitHub
 from loop.core.names import package, public
 
 WORKFLOW = "train.yml"  # its run-name is `Train <model>: <reason>`: how a run tells whose it is
+EVERY = "every model"  # what it says there when it was given none
 OPEN = ("queued", "in_progress", "waiting", "requested", "pending")
 
 
@@ -62,7 +63,7 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
     """A run of this model that is not over, or that began within the cooldown."""
     for run in runs:
         title = str(run.get("display_title") or run.get("name"))
-        if not title.startswith(f"Train {public(wish.model)}:"):
+        if not title.startswith((f"Train {public(wish.model)}:", f"Train {EVERY}:")):
             continue
         began = datetime.fromisoformat(run["created_at"])
         if run["status"] in OPEN:

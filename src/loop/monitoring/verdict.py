@@ -1,0 +1,76 @@
+"""The judge's rules, as a pure function of what both tracks answered."""
+
+from dataclasses import dataclass
+from math import log
+from typing import Literal
+
+from loop.core import params
+from loop.monitoring.sample import Histogram, Sample
+
+CHANCE = 0.01  # a canary no slower than it may be is called slow this seldom
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done with a canary, and why."""
+
+    what: Literal["promote", "rollback", "wait"]
+    reasons: tuple[str, ...]
+
+
+def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
+    """Judge a canary that has traffic; nothing is said of fewer than `min_requests`.
+
+    Where stable has answered too little to compare with, only the canary's own failures count.
+    """
+    if canary.requests < rules.min_requests:
+        return Verdict("wait", (f"{canary.requests:.0f} of {rules.min_requests} requests",))
+    against = [_fails(canary, rules)]
+    if min(stable.latency.total, canary.latency.total) >= rules.min_requests:
+        against += [_slow(stable, canary, rules), _differs(stable, canary, rules)]
+    if reasons := tuple(reason for reason in against if reason):
+        return Verdict("rollback", reasons)
+    return Verdict("promote", (f"{canary.requests:.0f} requests, {canary.failed:.0f} failed",))
+
+
+def psi(reference: Histogram, current: Histogram) -> float:
+    """Population stability index of two histograms of the same buckets, less what chance alone gives.
+
+    Each bucket that either has seen counts half an observation more. Two samples of one distribution have
+    an expected PSI of (buckets - 1)(1/n + 1/m): Yurdakul, "Statistical properties of PSI", 2018.
+    """
+    bounds = [b for b in reference.counts if reference.counts[b] or current.counts.get(b, 0)]
+    if len(bounds) < 2:  # noqa: PLR2004 — one bucket holds all of both
+        return 0.0
+    n, m = (side.total + len(bounds) / 2 for side in (reference, current))
+    shares = [((reference.counts[b] + 0.5) / n, (current.counts.get(b, 0) + 0.5) / m) for b in bounds]
+    found = sum((now - then) * log(now / then) for then, now in shares)
+    return max(0.0, found - (len(bounds) - 1) * (1 / n + 1 / m))
+
+
+def _fails(canary: Sample, rules: params.Canary) -> str | None:
+    share = canary.failed / canary.requests
+    if share <= rules.max_failed:
+        return None
+    return (
+        f"{canary.failed:.0f} of {canary.requests:.0f} requests failed ({share:.1%} > {rules.max_failed:.1%})"
+    )
+
+
+def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
+    """Slow when more answers than 1 % and chance explain take longer than the canary's p99 may be."""
+    from scipy.stats import binomtest
+
+    most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
+    slow, answers = canary.latency.above(most), canary.latency.total
+    if binomtest(round(slow), round(answers), 0.01, alternative="greater").pvalue >= CHANCE:
+        return None
+    p99 = canary.latency.quantile(0.99)
+    return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"
+
+
+def _differs(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
+    found = psi(stable.scores, canary.scores)
+    if found <= rules.max_score_psi:
+        return None
+    return f"scores differ from stable's: PSI {found:.2f} > {rules.max_score_psi:g}"

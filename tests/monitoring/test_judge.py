@@ -1,0 +1,159 @@
+"""The judge through a whole canary: what it asks for at each step, and what it never does."""
+
+import pytest
+from click.testing import CliRunner
+from shop import FakeGitHub, FakeTrack, Production
+
+from loop.cli.monitoring import judge as command
+from loop.core import params
+from loop.core.errors import LoopError, Rejected
+from loop.core.git import Change, Git
+from loop.core.github import GitHub
+from loop.delivery import state
+from loop.delivery.commit import Place
+from loop.delivery.promote import promote
+from loop.delivery.rollback import rollback
+from loop.monitoring.judge import Judge, Track
+
+OLD, NEW = "0" * 12, "1" * 12
+PLACE = Place("shop", "production")
+RULES = params.Canary(min_requests=50)
+
+Tracks = dict[str, FakeTrack]
+
+
+def track(key: str, weight: int) -> state.Track:
+    return state.Track(
+        key=key,
+        image=f"shop@sha256:{key[0] * 64}",
+        weight=weight,
+        model_md5=key[0] * 32,
+        data_md5=key[0] * 32,
+        commit=key[0] * 40,
+        mlflow="shop/1",
+        bento=f"shop:{key}",
+    )
+
+
+@pytest.fixture
+def canary(production: Production, tracks: Tracks) -> Git:
+    """A clone whose main has a canary at weight 0, and both releases served."""
+    git = Git(production.root)
+    begun = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    git.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin a canary"))
+    tracks["stable"].key, tracks["canary"].key = OLD, NEW
+    return git
+
+
+@pytest.fixture
+def watch(canary: Git, tracks: Tracks, github: FakeGitHub) -> Judge:
+    served = [Track.scraped(tracks[name].url) for name in ("stable", "canary")]
+    return Judge(canary, PLACE, RULES, *served, github=GitHub.of_environment())
+
+
+def serve(tracks: Tracks, canary: int, *, failed: int = 0, high: int = 0) -> None:
+    """Let both tracks answer so many requests more."""
+    tracks["stable"].answers += 100
+    tracks["canary"].answers += canary
+    tracks["canary"].failed += failed
+    tracks["canary"].high += high
+
+
+def run_workflow(git: Git, github: FakeGitHub) -> str:
+    """Do what the last dispatch asked for, as its workflow does; the step that was taken from."""
+    workflow, inputs = github.dispatched[-1]
+    if workflow == "promote.yml":
+        promote(git, PLACE, inputs["key"], inputs["from"])
+    else:
+        rollback(git, PLACE, inputs["why"], inputs["key"])
+    github.runs[workflow][0]["status"] = "completed"
+    return inputs.get("from", "rollback")
+
+
+def test_whole_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """A healthy canary is promoted step by step, each asked for once, to its end."""
+    taken = []
+    while not (look := watch.look()).over:
+        if look.dispatched:
+            step = run_workflow(canary, github)
+            taken.append(step)
+            if step == "canary-100":
+                tracks["stable"].key = NEW  # Argo CD has synced the hand-over
+        else:
+            assert look.what == "wait"
+            serve(tracks, 60)
+    assert taken == ["canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"]
+    assert f"stable serves {NEW}" in look.line
+
+
+def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """A canary that errs is rolled back with its numbers as the reason, and the judge ends."""
+    watch.look()
+    run_workflow(canary, github)
+    assert watch.look().what == "wait"
+    serve(tracks, 40, failed=20)
+    assert watch.look().dispatched
+    workflow, inputs = github.dispatched[-1]
+    assert workflow == "rollback.yml"
+    assert inputs["why"] == "20 of 60 requests failed (33.3% > 1.0%)"
+    serve(tracks, 10_000)
+    assert watch.look().what == "rollback"  # its later answers do not save it
+    assert len(github.dispatched) == 2
+    run_workflow(canary, github)
+    last = watch.look()
+    assert last.over
+    assert "was rolled back: 20 of 60" in last.line
+
+
+def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """No weight without a ready endpoint of the named release; with weight, an unready one goes."""
+    tracks["canary"].ready = False
+    assert [watch.look().what for _ in range(5)] == ["wait"] * 5
+    tracks["canary"].ready, tracks["canary"].key = True, OLD
+    assert f"serves {OLD}, not {NEW}" in watch.look().line
+    assert github.dispatched == []
+    tracks["canary"].key = NEW
+    watch.look()
+    run_workflow(canary, github)
+    tracks["canary"].ready = False
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+
+
+def test_asked_once(watch: Judge, github: FakeGitHub) -> None:
+    """While a run is open nothing is dispatched again; a run that failed is, and not for ever."""
+    assert watch.look().dispatched
+    assert "run 1 is queued" in watch.look().line
+    for attempt in (2, 3):
+        github.runs["promote.yml"][0]["status"] = "completed"
+        assert watch.look().dispatched
+        assert len(github.dispatched) == attempt
+    github.runs["promote.yml"][0]["status"] = "completed"
+    with pytest.raises(Rejected, match="ran 3 times, and nothing changed"):
+        watch.look()
+
+
+def test_restarted_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """Counters that a restart set back to nothing are counted from there."""
+    tracks["canary"].answers = 1_000
+    watch.look()
+    run_workflow(canary, github)
+    watch.look()
+    tracks["canary"].answers = 30
+    serve(tracks, 25)
+    look = watch.look()
+    assert "55 requests, 0 failed" in look.line
+    assert look.what == "promote"
+
+
+def test_once(canary: Git, tracks: Tracks, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--once` looks once, dispatches only when told to, and a deadline that passes is an error."""
+    monkeypatch.chdir(canary.root)
+    urls = ["--stable", tracks["stable"].url, "--canary", tracks["canary"].url]
+    only_looked = CliRunner().invoke(command, ["shop", *urls, "--once"])
+    assert only_looked.output == f"shop/production: {NEW} at canary-0; promote: ready\n"
+    assert github.dispatched == []
+    CliRunner().invoke(command, ["shop", *urls, "--once", "--dispatch"])
+    expected = {"model": "shop", "environment": "production", "key": NEW, "from": "canary-0"}
+    assert github.dispatched == [("promote.yml", expected)]
+    with pytest.raises(LoopError, match=r"after 0\.01 s"):
+        CliRunner().invoke(command, ["shop", *urls, "--deadline", "0.01"], catch_exceptions=False)

@@ -1,0 +1,91 @@
+"""The judge's rules: what each rejects, and that more trouble never helps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.core import params
+from loop.monitoring.sample import Histogram, Sample
+from loop.monitoring.verdict import psi, verdict
+
+RULES = params.Canary()
+BOUNDS = (0.01, 0.05, 0.1, 0.5, float("inf"))
+
+
+def sample(
+    latency: tuple[float, ...], scores: tuple[float, ...] = (900, 60, 40), failed: float = 0
+) -> Sample:
+    """Answers by latency bucket and by score bucket."""
+    return Sample(
+        requests=sum(latency) + failed,
+        failed=failed,
+        latency=Histogram(dict(zip(BOUNDS, latency, strict=False))),
+        scores=Histogram(dict(zip((0.1, 0.5, 1.0), scores, strict=True))),
+    )
+
+
+STABLE = sample((980, 15, 5))
+
+
+@pytest.mark.parametrize(
+    ("canary", "what", "why"),
+    [
+        (sample((196, 3, 1), (180, 12, 8)), "promote", "200 requests, 0 failed"),
+        (sample((190, 3, 1), (180, 12, 8)), "wait", "194 of 200 requests"),
+        (sample((196, 3, 1), (180, 12, 8), failed=3), "rollback", "3 of 203 requests failed (1.5% > 1.0%)"),
+        (sample((180, 5, 5, 10), (180, 12, 8)), "rollback", "10 of 200 answers took over 110 ms"),
+        (sample((196, 3, 1), (20, 12, 168)), "rollback", "scores differ from stable's: PSI"),
+        # Two slow answers of 200 put the p99 there, and say nothing.
+        (sample((196, 1, 1, 2), (180, 12, 8)), "promote", "0 failed"),
+    ],
+)
+def test_verdict(canary: Sample, what: str, why: str) -> None:
+    """Each rule rejects, each alone, and says its numbers; too few requests wait."""
+    found = verdict(STABLE, canary, RULES)
+    assert found.what == what
+    assert why in "; ".join(found.reasons)
+
+
+def test_fast_is_fast_enough() -> None:
+    """Ten times stable's p99 is no reason to roll back while it is under `min_p99_ms`."""
+    fast = Sample(1000, 0, Histogram({0.001: 1000, 0.01: 0, 0.05: 0}), STABLE.scores)
+    canary = Sample(1000, 0, Histogram({0.001: 0, 0.01: 1000, 0.05: 0}), STABLE.scores)
+    assert verdict(fast, canary, RULES).what == "promote"
+
+
+def test_idle_stable() -> None:
+    """Without a stable to compare with, failures still count and the rest does not."""
+    assert verdict(Sample(), sample((0, 0, 0, 300)), RULES).what == "promote"
+    assert verdict(Sample(), sample((0, 0, 0, 300), failed=30), RULES).what == "rollback"
+
+
+counts = st.integers(0, 400).map(float)
+samples = st.builds(
+    sample, st.tuples(counts, counts, counts, counts, counts), st.tuples(counts, counts, counts), counts
+)
+
+
+@given(stable=samples, canary=samples, more=st.integers(0, 500))
+def test_more_errors_never_help(stable: Sample, canary: Sample, more: int) -> None:
+    """Errors added to a canary that is not promoted never promote it; to one rolled back, never save it."""
+    worse = Sample(canary.requests + more, canary.failed + more, canary.latency, canary.scores)
+    before, after = verdict(stable, canary, RULES).what, verdict(stable, worse, RULES).what
+    assert (before, after) not in {("rollback", "promote"), ("rollback", "wait"), ("promote", "wait")}
+
+
+@given(stable=samples, canary=samples, slower=st.integers(1, 4))
+def test_slower_never_helps(stable: Sample, canary: Sample, slower: int) -> None:
+    """The same canary with every answer some buckets slower is not promoted where it was rolled back."""
+    shifted = dict.fromkeys(BOUNDS, 0.0)
+    for place, bound in enumerate(BOUNDS):
+        shifted[BOUNDS[min(place + slower, len(BOUNDS) - 1)]] += canary.latency.counts[bound]
+    worse = Sample(canary.requests, canary.failed, Histogram(shifted), canary.scores)
+    before, after = verdict(stable, canary, RULES).what, verdict(stable, worse, RULES).what
+    assert (before, after) != ("rollback", "promote")
+
+
+@given(side=st.lists(st.integers(0, 1000), min_size=2, max_size=20))
+def test_same_scores(side: list[int]) -> None:
+    """A distribution does not differ from itself."""
+    histogram = Histogram({float(bound): float(count) for bound, count in enumerate(side)})
+    assert psi(histogram, histogram) == 0
