@@ -5,7 +5,7 @@ from typing import Any
 SIGNS = {"promote": "✅", "keep": "⏸️", "block": "❌"}
 MEANING = {
     "promote": "may be released",
-    "keep": "sound, but not shown to be better: production keeps its champion",
+    "keep": "is sound, but not shown to be better: production keeps its champion",
     "block": "must not be released",
 }
 
@@ -47,11 +47,15 @@ def _metrics(metrics: dict[str, Any], base: dict[str, Any], champion: dict[str, 
         if not isinstance(value, int | float):
             continue
         before = base.get(name)
-        change = f"{value - before:+.4f}" if isinstance(before, int | float) else "-"
-        rows.append(
-            f"| {name} | {_number(value)} | {_number(before)} | {change} | {_number(theirs.get(name))} |"
-        )
+        cells = (name, _number(value), _number(before), _change(value, before), _number(theirs.get(name)))
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _change(value: float, before: float | None) -> str:
+    if before is None:
+        return "-"
+    return f"{value - before:+,d}" if isinstance(value, int) else f"{value - before:+.4f}"
 
 
 def _quality(quality: dict[str, Any]) -> str:

@@ -105,9 +105,10 @@ def _show(answer: dict[str, Any]) -> None:
     table = Table("metric", "challenger", f"champion {champion['key']}")
     for name, value in answer["challenger"]["metrics"].items():
         if isinstance(value, int | float):
-            table.add_row(name, f"{value:.4g}", f"{champion['metrics'].get(name, float('nan')):.4g}")
+            theirs = champion["metrics"].get(name)
+            table.add_row(name, f"{value:.4g}", "-" if theirs is None else f"{theirs:.4g}")
     console = Console()
     console.print(table)
     console.print(f"[bold]{answer['verdict']}[/bold]")
     for reason in answer["reasons"]:
-        console.print(f"- {reason}", markup=False, highlight=False)
+        console.print(f"- {reason}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,85 @@
+"""loop.candidate.champion and loop.candidate.score."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from trained import MODEL, release
+
+from loop.candidate import champion, score
+from loop.core.dvc import Lock
+from loop.core.git import Change, Git
+from loop.delivery import state
+
+
+def track(weight: int, key: str) -> state.Track:
+    """A release on a track."""
+    return state.Track(
+        key=key,
+        image=f"r.example/m@sha256:{'0' * 64}",
+        weight=weight,
+        model_md5=f"{'1' * 32}.dir",
+        data_md5="2" * 32,
+        commit="3" * 40,
+        mlflow="m/1",
+        bento=f"m:{key}",
+    )
+
+
+def test_the_champion_is_what_origin_says_is_stable(origin: Path):
+    """Neither a canary in flight nor a clone that has not heard of the release changes who it is."""
+    clone = origin.parent / "clone"
+    assert champion.find(clone, MODEL) is None
+    both = state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
+    Git(clone).land("main", lambda _: Change(state.files(both, "production", MODEL), "Release"))
+    expected = champion.Champion("a" * 12, f"{'1' * 32}.dir", "2" * 32, "3" * 40)
+    assert champion.find(clone, MODEL) == expected
+    empty = state.State()
+    Git(clone).land("main", lambda _: Change(state.files(empty, "production", MODEL), "Remove"))
+    assert champion.find(clone, MODEL) is None
+
+
+@pytest.mark.slow
+def test_md5_is_what_dvc_records(trained: Path):
+    """Files and folders hash to the md5 that dvc.lock gives them."""
+    data, lock = trained / "data/fraud_detector", Lock.of(trained)
+    assert champion.md5(data / "model") == lock.model_md5(MODEL)
+    assert champion.md5(data / "raw.parquet") == lock.data_md5(MODEL)
+
+
+@pytest.mark.slow
+def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: Path):
+    """With an empty DVC cache and no remote, `./loop repro` at its commit gives the recorded md5."""
+    release(trained)
+    found = champion.find(trained, MODEL)
+    assert found
+    (trained / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
+    with champion.checkout(trained, MODEL, found) as tree:
+        assert champion.md5(tree / "data/fraud_detector/model") == found.model_md5
+    assert not tree.exists()
+
+
+@pytest.mark.slow
+def test_both_ways_of_scoring_agree(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    """The champion's own code on raw rows scores as it does on the challenger's features, if made alike."""
+    release(trained)
+    found = champion.find(trained, MODEL)
+    assert found
+    with champion.checkout(trained, MODEL, found) as tree:
+        assert score.same_code(trained, tree, MODEL)
+        fast = score.champion_scores(trained, MODEL, tree)
+        monkeypatch.setattr(score, "same_code", lambda *_: False)
+        assert score.champion_scores(trained, MODEL, tree).equals(fast)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["requirements.lock", "dvc.lock"])
+def test_other_packages_or_feature_code_are_other_code(trained: Path, tmp_path: Path, file: str):
+    """A new lock, or another md5 of the features' code, sends the champion to its own commit to be scored."""
+    other = tmp_path / "other"
+    shutil.copytree(trained, other, symlinks=True, ignore=shutil.ignore_patterns("data", ".git"))
+    assert score.same_code(trained, other, MODEL)
+    text = (other / file).read_text()
+    old = Lock.of(trained).stages["features@fraud_detector"]["deps"][-1]["md5"]
+    (other / file).write_text(text.replace(old, "0" * 32) if file == "dvc.lock" else text + "\n# newer\n")
+    assert not score.same_code(trained, other, MODEL)

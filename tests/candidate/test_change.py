@@ -1,0 +1,71 @@
+"""loop.candidate.change."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from loop.candidate.change import Changed, changed
+from loop.core.git import Git
+
+PARAMS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
+LOCK = "schema: '2.0'\nstages:\n  train@a: {cmd: one}\n  train@b: {cmd: one}\n"
+
+
+def write(clone: Path, path: str, text: str) -> str:
+    """Commit one file; returns the commit."""
+    (clone / path).parent.mkdir(parents=True, exist_ok=True)
+    (clone / path).write_text(text)
+    git = ["git", "-C", clone, "-c", "user.name=t", "-c", "user.email=t@example.test"]
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", path], check=True)
+    return Git(clone).head()
+
+
+@pytest.fixture
+def clone(origin: Path) -> Path:
+    """A clone with two models."""
+    clone = origin.parent / "clone"
+    write(clone, "params.yaml", PARAMS)
+    write(clone, "dvc.lock", LOCK)
+    return clone
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "code", "models"),
+    [
+        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), False, ["b"]),
+        ("params.yaml", PARAMS + "  # a comment\n", False, []),
+        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), False, ["a"]),
+        ("data/a/metrics.json", "{}", False, ["a"]),
+        ("docs/architecture.md", "text", False, []),
+        ("kustomize/overlays/production/a/release/release.yaml", "spec: {}", False, []),
+        ("kustomize/overlays/production/a/kustomization.yaml", "", True, []),
+        ("src/models/b/features.py", "", True, ["b"]),
+        ("bentos/b/service.py", "", True, ["b"]),
+        ("src/models/gone/features.py", "", True, []),  # a folder that params.yaml does not name
+        ("src/loop/delivery/state.py", "", True, []),
+        ("src/loop/pipeline/train.py", "", True, ["a", "b"]),
+        ("dvc.yaml", "", True, ["a", "b"]),
+    ],
+)
+def test_a_path_says_what_it_changes(clone: Path, path: str, text: str, code: bool, models: list[str]):
+    """Each kind of file asks for the tests, for some models to be judged, or for neither."""
+    base = Git(clone).head()
+    write(clone, path, text)
+    assert changed(clone, base) == Changed(code=code, models=models)
+
+
+def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
+    """Commits are compared with where they left the base, not with where it is by now."""
+    git = Git(clone)
+    fork = git.head()
+    base = write(clone, "src/loop/core/new.py", "")
+    git.run("checkout", "--quiet", "-b", "topic", fork)
+    write(clone, "docs/new.md", "text")
+    assert changed(clone, base) == Changed(code=False, models=[])
+
+
+def test_a_new_branch_changes_everything(clone: Path):
+    """GitHub names zeros as the commit before the first push of a branch."""
+    assert changed(clone, "0" * 40) == Changed(code=True, models=["a", "b"])

@@ -1,0 +1,165 @@
+"""loop.candidate.gate."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trained import MODEL, change, commit, loop, release, run
+
+from loop.candidate import gate
+from loop.core import params
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError
+from loop.core.files import read_json
+from loop.stats.bootstrap import Interval
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "tolerance", "verdict"),
+    [
+        (0.01, 0.02, 0.03, 0.0, "promote"),
+        (0.00, 0.00, 0.00, 0.0, "promote"),  # equal scores: nothing is lost
+        (-0.01, 0.02, 0.03, 0.0, "keep"),
+        (-0.01, 0.02, 0.03, 0.02, "promote"),
+        (-0.01, -0.001, 0.03, 0.02, "keep"),  # not worse by more than tolerated, but worse on average
+        (-0.03, -0.02, 0.001, 0.0, "keep"),
+        (-0.03, -0.02, -0.01, 0.0, "block"),
+        (-0.03, -0.02, -0.01, 0.02, "keep"),
+        (-0.06, -0.05, -0.03, 0.02, "block"),
+    ],
+)
+def test_the_interval_of_the_difference_decides(low, mean, high, tolerance, verdict):
+    """Promote, keep and block follow from where the interval lies about the tolerance."""
+    settings = params.Gate(tolerance=tolerance)
+    assert gate.judge(Interval(low, mean, high), settings)[0] == verdict
+
+
+def settings(**floors: float) -> params.Model:
+    """Params with these floors."""
+    split = {"kind": "random"}
+    sections: dict[str, Any] = {"ingest": {}, "validate": {}, "split": split, "register": {"experiment": "e"}}
+    return params.Model.model_validate({**sections, "gate": {"floors": floors}})
+
+
+def test_every_floor_that_is_missed_is_named():
+    """A block says which metrics are too low, data quality among them; a metric of NaN is too low."""
+    judged = gate.floors(
+        settings(f1=0.9, accuracy=0.5, roc_auc=0.5),
+        {"f1": 0.8, "accuracy": 0.6, "roc_auc": float("nan")},
+        0.5,
+    )
+    assert judged is not None
+    assert judged.verdict == "block"
+    assert [reason.split()[0] for reason in judged.reasons] == ["f1", "roc_auc", "data_quality_score"]
+    assert gate.floors(settings(f1=0.9), {"f1": 0.9}, 0.985) is None
+
+
+def test_a_floor_for_an_unknown_metric_is_an_error():
+    """A misspelt floor cannot pass for one that holds."""
+    with pytest.raises(LoopError, match="f_one"):
+        gate.floors(settings(f_one=0.9), {"f1": 0.95}, 1.0)
+
+
+@pytest.mark.slow
+def test_without_metrics_there_is_no_verdict(trained: Path):
+    """A missing metrics.json is bad input, and an older verdict does not outlive it."""
+    gate.gate(trained, MODEL)
+    (trained / "data/fraud_detector/metrics.json").unlink()
+    with pytest.raises(LoopError, match="loop repro"):
+        gate.gate(trained, MODEL)
+    assert not (trained / "build/fraud_detector/gate.json").exists()
+
+
+@pytest.mark.slow
+def test_the_first_release_has_no_champion(trained: Path):
+    """Where production names none, the floors alone decide, and the verdict says so."""
+    answer = gate.gate(trained, MODEL)
+    assert answer["verdict"] == "promote"
+    assert answer["champion"] is None
+    assert "no champion" in answer["reasons"][0]
+    assert answer == read_json(trained / "build/fraud_detector/gate.json")
+
+
+@pytest.mark.slow
+def test_the_champions_own_model_is_promoted(trained: Path):
+    """An equal md5 needs no comparison: only the service can be new."""
+    release(trained)
+    answer = gate.gate(trained, MODEL)
+    assert (answer["verdict"], answer["champion"]["key"]) == ("promote", "0123456789ab")
+
+
+@pytest.mark.slow
+def test_a_second_ci_run_meets_the_firsts_champion(trained: Path, tmp_path: Path):
+    """Two runs that share no registry, only Git and DVC's cache: the champion is compared, and restored.
+
+    The second computes its features otherwise, so the champion is scored by its own commit's code.
+    """
+    loop(trained, "register", MODEL)
+    champion = release(trained)
+    second = tmp_path / "second"
+    run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(second), cwd=tmp_path)
+    (second / ".dvc/config.local").write_bytes((trained / ".dvc/config.local").read_bytes())
+    change(second, features__windows_days=[1, 7], gate__tolerance=1.0)  # whatever the weather, no block
+    loop(second, "repro", MODEL)
+    outputs = tmp_path / "outputs"
+    loop(second, "gate", MODEL, "--ci", GITHUB_OUTPUT=str(outputs))
+    answer = read_json(second / "build/fraud_detector/gate.json")
+    assert outputs.read_text() == f"verdict={answer['verdict']}\n"
+    assert answer["champion"]["key"] == champion.key
+    mine = read_json(trained / "data/fraud_detector/metrics.json")
+    assert answer["champion"]["metrics"]["average_precision"] == pytest.approx(mine["average_precision"])
+    assert answer["difference"]["low"] <= answer["difference"]["mean"] <= answer["difference"]["high"]
+    loop(second, "register", MODEL)
+    assert read_json(second / "build/fraud_detector/register.json")["version"] == 2
+
+
+OVERFITTED = {"split__train_days": 2, "train__max_depth": 30, "train__n_estimators": 200}
+
+
+@pytest.mark.slow
+def test_an_overfitted_model_is_blocked_by_the_champion(trained: Path):
+    """Deep trees on two days of rows: no floor stands in the way, the comparison does."""
+    release(trained)
+    change(trained, gate__floors={}, **OVERFITTED)
+    loop(trained, "repro", MODEL)
+    assert "worse than the champion" in loop(trained, "gate", MODEL, "--ci", code=4)
+
+
+@pytest.mark.slow
+def test_a_random_model_is_blocked_by_the_floors(trained: Path):
+    """A model fitted to shuffled labels falls under the floors, without any champion."""
+    estimator = trained / "src/models/fraud_detector/estimator.py"
+    text = estimator.read_text()
+    shuffled = text.replace("label=y,", "label=np.random.default_rng(0).permutation(y),")
+    assert shuffled != text
+    estimator.write_text(shuffled)
+    loop(trained, "repro", MODEL)
+    assert "under its floor" in loop(trained, "gate", MODEL, code=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["md5", "commit", "outputs"])
+def test_a_champion_that_cannot_be_had_fails_the_gate(trained: Path, fault: str):
+    """Not recorded by its commit, not in Git, or neither in DVC nor rebuilt: block, and say why."""
+    other = "f" * 32 + ".dir"
+    if fault == "outputs":
+        lock = (trained / "dvc.lock").read_text()
+        md5 = Lock.of(trained).model_md5(MODEL)
+        (trained / "dvc.lock").write_text(lock.replace(md5, other))
+        script = (trained / "loop").read_text()
+        (trained / "loop").write_text("#!/bin/sh\necho cannot train here >&2; exit 1\n")
+        broken = commit(trained, "Record outputs that nobody has")
+        (trained / "dvc.lock").write_text(lock)
+        (trained / "loop").write_text(script)
+        commit(trained, "Mend")
+        release(trained, model_md5=other, commit=broken)
+    else:
+        release(trained, model_md5=other, **({"commit": "0" * 40} if fault == "commit" else {}))
+    answer = gate.gate(trained, MODEL)
+    said = {
+        "md5": ["dvc.lock says"],
+        "commit": ["nor at origin"],
+        "outputs": ["checkout:", "pull:", "repro:"],
+    }
+    assert answer["verdict"] == "block"
+    assert all(words in answer["reasons"][0] for words in ["cannot be had", *said[fault]])

@@ -1,0 +1,86 @@
+"""loop.candidate.register, against MLflow on SQLite."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trained import MODEL, change, loop, release
+
+from loop.candidate.register import register
+from loop.core import models
+from loop.core.dvc import Lock
+from loop.core.files import read_json
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def client(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of the registry that `register` makes in the clone."""
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield mlflow.MlflowClient(f"sqlite:///{trained}/mlflow.db")
+    mlflow.set_tracking_uri(None)
+
+
+def runs(client: Any) -> list[Any]:
+    """Every run of the experiment that is not deleted."""
+    experiment = client.get_experiment_by_name("fraud-detection")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: Any):
+    """Params, metrics, plots, lineage, and a model that loads by its alias and scores as trained."""
+    import mlflow
+
+    entered = register(trained, MODEL)
+    run = client.get_run(entered.run_id)
+    metrics = read_json(trained / "data/fraud_detector/metrics.json")
+    assert {"n_estimators": "20", "max_depth": "4"}.items() <= run.data.params.items()
+    assert {name: metrics[name] for name in ("accuracy", "f1")}.items() <= run.data.metrics.items()
+    assert {file.path for file in client.list_artifacts(entered.run_id, "plots")}
+    assert run.inputs.dataset_inputs[0].dataset.digest == Lock.of(trained).data_md5(MODEL)
+    version = client.get_model_version_by_alias(MODEL, "challenger")
+    assert version.tags["model_md5"] == Lock.of(trained).model_md5(MODEL)
+    assert version.tags["data_md5"] == Lock.of(trained).data_md5(MODEL)
+    assert len(version.tags["commit"]) == 40
+    loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
+    folder = trained / "data/fraud_detector/model"
+    example = np.array([read_json(folder / "meta.json")["example"]])
+    assert loaded.metadata.signature is not None
+    expected = models.load(trained, MODEL).estimator.load(folder)(example)
+    np.testing.assert_allclose(loaded.predict(example), expected, rtol=1e-6)
+
+
+def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkeypatch: pytest.MonkeyPatch):
+    """Called again it enters nothing new; stopped half-way, the next call leaves one of each."""
+    import mlflow
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "create_model_version", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            register(trained, MODEL)
+    first = register(trained, MODEL)
+    assert register(trained, MODEL) == first
+    assert [run.info.run_id for run in runs(client)] == [first.run_id]
+    assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
+    """From Git and DVC alone: the champion's run, version and alias stand beside the challenger's."""
+    champion = release(trained)
+    change(trained, train__n_estimators=10)
+    loop(trained, "repro", MODEL)
+    entered = register(trained, MODEL)
+    restored = client.get_model_version_by_alias(MODEL, "champion")
+    assert restored.tags["model_md5"] == champion.model_md5
+    assert restored.tags["commit"] == champion.commit
+    assert restored.tags["release_key"] == champion.key
+    assert client.get_run(restored.run_id).data.params["n_estimators"] == "20"
+    challenger = client.get_model_version_by_alias(MODEL, "challenger")
+    assert (int(challenger.version), challenger.tags["commit"]) == (entered.version, "uncommitted")

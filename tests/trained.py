@@ -1,0 +1,142 @@
+"""A small world, trained once a session by the real pipeline; each test gets a clone of its own.
+
+Import the fixture by name in a room's conftest.py: `from trained import trained, trained_once`.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from loop.core import params
+from loop.core.dvc import Lock
+from loop.core.git import Git
+from loop.delivery import state
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODEL = "fraud-detector"
+SMALL = {
+    "ingest.simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
+    "split": {
+        "kind": "time",
+        "until": "2018-06-10T00:00:00",
+        "train_days": 40,
+        "delay_days": 7,
+        "test_days": 7,
+        "known_days": 0,  # in so small a world hardly a card stays uncompromised
+    },
+    "train": {"device": "cpu", "seed": 0, "n_estimators": 20, "max_depth": 4},
+    "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
+}
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `origin.git`, its `clone` after `./loop repro`, and their DVC `cache`: read only."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # all workers of one session share it
+    made = base / "trained"
+    with FileLock(base / "trained.lock"):
+        if not (made / "complete").exists():
+            shutil.rmtree(made, ignore_errors=True)
+            _make(made)
+            (made / "complete").touch()
+    return made
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A clone with a trained model, its origin beside it; DVC's cache is shared with other tests."""
+    return copy(trained_once, tmp_path)
+
+
+def copy(made: Path, to: Path) -> Path:
+    """Copy origin and clone to a folder; returns the clone."""
+    for name in ("origin.git", "clone"):
+        shutil.copytree(made / name, to / name, symlinks=True)
+    run("git", "remote", "set-url", "origin", str(to / "origin.git"), cwd=to / "clone")
+    return to / "clone"
+
+
+def run(*args: str, cwd: Path, code: int = 0, **env: str) -> str:
+    """Run a program as outside of any workflow; returns what it printed, and insists on its exit code."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "MLFLOW_"))
+    }
+    outer = {**inherited, **env}
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(args, cwd=cwd, env=outer, check=False, **out)
+    assert done.returncode == code, f"{args} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+def loop(root: Path, *args: str, code: int = 0, **env: str) -> str:
+    """Run `./loop` of a clone."""
+    return run("./loop", *args, cwd=root, code=code, **env)
+
+
+def change(root: Path, **sections: object) -> None:
+    """Set keys of the model's params; `train__max_depth=3` is train.max_depth."""
+    keys = {f"models.fraud_detector.{key.replace('__', '.')}": value for key, value in sections.items()}
+    params.edit(root, keys)
+
+
+def commit(root: Path, message: str) -> str:
+    """Commit all that is not ignored and push it to origin's main."""
+    run("git", "add", "--all", cwd=root)
+    run("git", "commit", "--quiet", "--message", message, cwd=root)
+    run("git", "push", "--quiet", "origin", "HEAD:main", cwd=root)
+    return Git(root).head()
+
+
+def release(
+    root: Path, key: str = "0123456789ab", environment: str = "production", **other: str
+) -> state.Track:
+    """Commit a release state whose stable track is this clone's model, or what `other` says."""
+    lock = Lock.of(root)
+    facts = {"model_md5": lock.model_md5(MODEL), "data_md5": lock.data_md5(MODEL), "commit": Git(root).head()}
+    track = state.Track(
+        key=key,
+        image=f"registry.example/{MODEL}@sha256:{'0' * 64}",
+        weight=100,
+        mlflow=f"{MODEL}/1",
+        bento=f"fraud_detector:{key}",
+        **{**facts, **other},
+    )
+    for path, text in state.files(state.State(stable=track), environment, MODEL).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    commit(root, f"Release {key} to {environment}")
+    return track
+
+
+def _make(made: Path) -> None:
+    """Clone this work tree, uncommitted changes and all, into a remote of its own, and train in it."""
+    clone = made / "clone"
+    clone.mkdir(parents=True)
+    run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(made / "origin.git"), cwd=made)
+    run("git", "init", "--quiet", "--initial-branch=main", cwd=clone)
+    for name, value in (("user.name", "t"), ("user.email", "t@example.test")):
+        run("git", "config", name, value, cwd=clone)
+    run("git", "remote", "add", "origin", str(made / "origin.git"), cwd=clone)
+    _copy_work_tree(clone)
+    (clone / ".dvc" / "config.local").write_text(
+        f"[cache]\n    dir = {made / 'cache'}\n    type = reflink,hardlink,copy\n"
+    )
+    params.edit(clone, {f"models.fraud_detector.{key}": value for key, value in SMALL.items()})
+    commit(clone, "Begin")
+    loop(clone, "repro", MODEL)
+    commit(clone, "Train")
+
+
+def _copy_work_tree(to: Path) -> None:
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
+    for name in filter(None, listed.split("\0")):
+        source, target = REPOSITORY / name, to / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
