@@ -1,0 +1,120 @@
+"""Evaluation: metrics of binary and of several classes, slices, and plots that stay small."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn import metrics
+
+from loop.core import models
+from loop.core.errors import LoopError
+from loop.core.files import write_json
+from loop.core.models import Roles
+from loop.core.params import Evaluate
+from loop.pipeline import plots
+from loop.pipeline.evaluate import evaluate, parts, score, values
+
+ROLES = Roles(id="id", label="label", time="time", entity="card")
+SECTION = Evaluate(top_k=5, slices=["night"])
+
+
+def _scored(rows=400, share=0.2):
+    """Scored rows of two days, the better scored the likelier positive, and their features."""
+    rng = np.random.default_rng(0)
+    label = (rng.random(rows) < share).astype(np.int8)
+    score = np.clip(rng.normal(0.3 + 0.3 * label, 0.15), 0, 1)
+    days = np.array(["2018-08-08", "2018-08-09"], dtype="datetime64[us]")
+    table = pa.table({
+        "id": np.arange(rows),
+        "time": days[np.arange(rows) * 2 // rows],
+        "card": rng.integers(0, 50, rows),
+        "label": label,
+        "score": score,
+    })  # fmt: skip
+    return table, pa.table({"night": np.arange(rows) % 2.0})
+
+
+def test_binary_metrics_are_sklearns():
+    """Metrics are scikit-learn's, at the threshold of the params, with card precision named by its k."""
+    scored, rows = _scored()
+    found = evaluate(ROLES, scored, rows, [0, 1], SECTION)
+    y, s = scored["label"].to_numpy(), scored["score"].to_numpy()
+    assert found["average_precision"] == metrics.average_precision_score(y, s)
+    assert found["f1"] == metrics.f1_score(y, s >= 0.5)
+    assert (found["rows"], found["positives"]) == (400, y.sum())
+    assert 0 < found["card_precision_at_5"] <= 1
+
+
+def test_slices_cut_the_rows():
+    """A slice's parts cover all rows, and each part has metrics of its own."""
+    scored, rows = _scored()
+    night = evaluate(ROLES, scored, rows, [0, 1], SECTION)["slices"]["night"]
+    assert {name: part["rows"] for name, part in night.items()} == {"0": 200, "1": 200}
+    assert night["0"]["average_precision"] != night["1"]["average_precision"]
+
+
+def test_many_values_are_cut_into_quarters():
+    """A feature of many values is cut into q1 (lowest) to q4, which together are every row once."""
+    column = np.random.default_rng(0).normal(size=100)
+    quarters = parts(column)
+    assert {name: mask.sum() for name, mask in quarters.items()} == {"q1": 25, "q2": 25, "q3": 25, "q4": 25}
+    assert sum(quarters.values()).tolist() == [1] * 100
+    assert column[quarters["q1"]].max() < column[quarters["q4"]].min()
+
+
+def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
+    """Both are errors that name the key to change."""
+    scored, rows = _scored()
+    with pytest.raises(LoopError, match=r"evaluate\.slices"):
+        evaluate(ROLES, scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
+    honest, rows = _scored(share=0)
+    with pytest.raises(LoopError, match="all labelled 0"):
+        evaluate(ROLES, honest, rows, [0, 1], SECTION)
+
+
+def test_several_classes():
+    """Scores by class give accuracy, mean F1 and log loss; the classes may be words."""
+    scored = pa.table({"id": [0, 1, 2], "label": ["cat", "dog", "owl"]})
+    scores = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]])
+    for position, name in enumerate(["cat", "dog", "owl"]):
+        scored = scored.append_column(f"score_{name}", pa.array(scores[:, position]))
+    found = evaluate(Roles(id="id", label="label"), scored, scored, ["cat", "dog", "owl"], Evaluate())
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.7, 0.2]).mean())
+    assert values(scored).shape == (3, 3)
+
+
+@pytest.fixture
+def trained(repository, tmp_path):
+    """A model folder whose estimator scores `signal` as it is, and the folder of its meta.json."""
+    folder = models.load(repository, "fraud_detector")
+    estimator = type("estimator", (), {"load": staticmethod(lambda _: lambda x: x[:, 1])})
+    schema = type("schema", (), {"ROLES": ROLES, "TASK": "binary"})
+    write_json(tmp_path / "meta.json", {"features": ["noise", "signal"], "classes": [0, 1]})
+    return dataclasses.replace(folder, estimator=estimator, schema=schema), tmp_path
+
+
+def _with_features(rows):
+    """Scored rows, and the rows of features that `trained` scores so."""
+    scored, _ = _scored(rows)
+    table = scored.rename_columns(["id", "time", "card", "label", "signal"])
+    return scored, table.append_column("noise", scored["id"])
+
+
+def test_rows_are_scored_by_the_models_own_order(trained):
+    """Features reach the scorer in meta.json's order, whatever the table's; roles come along."""
+    scored, table = _with_features(400)
+    assert score(*trained, table).equals(scored)
+
+
+def test_plots_are_small_and_find_what_matters(trained):
+    """A curve has at most 500 points from end to end, and shuffling a feature not used costs nothing."""
+    scored, table = _with_features(5000)
+    drawn = plots.draw(*trained, table, values(scored))
+    assert set(drawn) == {"roc", "precision_recall", "calibration", "importance"}
+    assert all(0 < len(points) <= 500 for points in drawn.values())
+    assert (drawn["roc"][0]["false_positive_rate"], drawn["roc"][-1]["true_positive_rate"]) == (0, 1)
+    first, second = drawn["importance"]
+    assert (first["feature"], second["feature"], second["rise_of_log_loss"]) == ("signal", "noise", 0)
+    assert first["rise_of_log_loss"] > 0

@@ -1,0 +1,96 @@
+"""Which rows train and which test."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.core.errors import LoopError
+from loop.core.models import Roles
+from loop.core.params import RandomSplit, TimeSplit
+from loop.pipeline.split import masks, numbers
+
+ROLES = Roles(id="id", label="label", time="time", entity="card")
+SPLIT = TimeSplit(until=datetime(2018, 8, 15, tzinfo=UTC), train_days=10, delay_days=7, test_days=7)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 30 * 24 - 1), st.integers(0, 5), st.sampled_from([0, 0, 1, None])), max_size=60
+)
+
+
+def _table(rows):
+    """Rows of (hours since 2018-07-20, card, label)."""
+    hours, cards, labels = zip(*rows, strict=True) if rows else ((), (), ())
+    times = np.datetime64("2018-07-20", "us") + np.array(hours, dtype="timedelta64[h]")
+    return pa.table({
+        "id": pa.array(range(len(rows)), pa.int64()),
+        "time": pa.array(times, pa.timestamp("us")),
+        "card": pa.array(cards, pa.int32()),
+        "label": pa.array(labels, pa.int8()),
+    })  # fmt: skip
+
+
+def _handbook(rows):
+    """Test rows as the handbook's `get_train_test_set` picks them, day by day, with training from 07-25."""
+    begin, test = 5, []
+    daily = [(hour // 24, card, label) for hour, card, label in rows]
+    known = {card for day, card, label in daily if label == 1 and begin <= day < begin + 7}
+    for offset in range(7):
+        known |= {card for day, card, label in daily if label == 1 and day == begin + 7 + offset - 1}
+        test += [
+            position
+            for position, (day, card, label) in enumerate(daily)
+            if day == begin + 14 + offset and card not in known and label is not None
+        ]
+    return sorted(test)
+
+
+@given(ROWS)
+def test_test_rows_are_the_handbooks(rows):
+    """The test week leaves out the same cards as the handbook's own loop."""
+    _, test = masks(_table(rows), ROLES, SPLIT)
+    assert np.flatnonzero(test).tolist() == _handbook(rows)
+
+
+def test_windows_end_before_their_ends():
+    """Training takes [07-22, 08-01), testing [08-08, 08-15), nothing between them, no unknown label."""
+    hours = {"07-22": 48, "08-01": 288, "08-08": 456, "08-15": 624}
+    rows = [(hour + step, 1, 0) for hour in hours.values() for step in (-1, 0)]
+    train, test = masks(_table([*rows, (100, 1, None), (500, 1, None)]), ROLES, SPLIT)
+    assert np.flatnonzero(train).tolist() == [1, 2]
+    assert np.flatnonzero(test).tolist() == [5, 6]
+
+
+def test_a_card_is_left_out_from_the_day_its_fraud_is_known():
+    """A fraud of 08-02 is known on 08-10, not on 08-09; one from before `known_days` is forgotten."""
+    rows = [(13 * 24, 1, 1), (20 * 24, 1, 0), (21 * 24, 1, 0), (4 * 24, 2, 1), (19 * 24, 2, 0)]
+    _, test = masks(_table(rows), ROLES, SPLIT)
+    assert np.flatnonzero(test).tolist() == [1, 4]
+    longer = SPLIT.model_copy(update={"known_days": 10})
+    assert np.flatnonzero(masks(_table(rows), ROLES, longer)[1]).tolist() == [1]
+
+
+def test_a_random_split_is_seeded_and_whole():
+    """Every labelled row is in exactly one side; the seed alone decides which."""
+    table = _table([(hour, 1, None if hour % 10 == 0 else 0) for hour in range(100)])
+    split = RandomSplit(kind="random", test=0.3, seed=1)
+    train, test = masks(table, ROLES, split)
+    assert not (train & test).any()
+    assert ((train | test) == table["label"].is_valid().to_numpy()).all()
+    assert test.sum() == 27
+    assert (masks(table, ROLES, split)[1] == test).all()
+    assert (masks(table, ROLES, split.model_copy(update={"seed": 2}))[1] != test).any()
+
+
+def test_rows_without_time_cannot_be_split_by_it():
+    """A split by time of a model without time names the key to change."""
+    with pytest.raises(LoopError, match=r"split\.kind"):
+        masks(_table([(0, 1, 0)]), Roles(id="id", label="label"), SPLIT)
+
+
+def test_an_unknown_label_is_named():
+    """A label that was not trained on is an error that names it."""
+    with pytest.raises(LoopError, match="'owl'"):
+        numbers(pa.chunked_array([["cat", "owl"]]), ["cat", "dog"])

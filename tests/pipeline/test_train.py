@@ -1,0 +1,102 @@
+"""Training: the same bytes again, on the device asked for, told what it learned from."""
+
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loop.core import models
+from loop.core.errors import LoopError
+from loop.core.files import read_json
+from loop.core.params import TimeSplit
+from loop.pipeline import split
+from loop.pipeline.train import train
+
+SPLIT = TimeSplit(until="2018-05-15T00:00:00", train_days=20, delay_days=7, test_days=7)
+NAMES = ["TX_AMOUNT", "TERMINAL_ID_RISK_7DAY_WINDOW"]
+
+
+@pytest.fixture(scope="module")
+def folder(repository):
+    return models.load(repository, "fraud_detector")
+
+
+@pytest.fixture(scope="module")
+def params(folder):
+    return folder.estimator.Params(n_estimators=20, max_depth=4, subsample=0.8, colsample_bytree=0.5)
+
+
+@pytest.fixture
+def table(rows=6000):
+    """Features of 45 days from 2018-04-01, where large amounts are fraud more often than not."""
+    rng = np.random.default_rng(0)
+    amount, risk = rng.gamma(2, 40, rows), rng.random(rows)
+    fraud = (rng.random(rows) < np.where(amount > 200, 0.7, 0.01)).astype(np.int8)
+    minutes = np.sort(rng.integers(0, 45 * 24 * 60, rows)).astype("timedelta64[m]")
+    return pa.table({
+        "TRANSACTION_ID": np.arange(rows),
+        "TX_DATETIME": pa.array(np.datetime64("2018-04-01", "us") + minutes, pa.timestamp("us")),
+        "CUSTOMER_ID": pa.array(rng.integers(0, 300, rows), pa.int32()),
+        "TX_FRAUD": pa.array(fraud, mask=rng.random(rows) < 0.01),
+        **dict(zip(NAMES, (amount, risk), strict=True)),
+    })  # fmt: skip
+
+
+def _bytes(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_same_rows_same_bytes(folder, table, params, tmp_path):
+    """Trained twice on the same rows, the folder and the reference are the same byte for byte."""
+    first, again = (
+        train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / name) for name in ("first", "again")
+    )
+    assert _bytes(tmp_path / "first") == _bytes(tmp_path / "again")
+    assert first.equals(again)
+
+
+def test_meta_tells_a_scorer_what_it_must_know(folder, table, params, tmp_path):
+    """meta.json names the features in order, the classes, the threshold and the window trained on."""
+    reference = train(folder, table, SPLIT, params, threshold=0.4, out=tmp_path / "model")
+    meta = read_json(tmp_path / "model" / "meta.json")
+    trained = split.masks(table, folder.roles, SPLIT)[0]
+    assert meta["features"] == NAMES
+    assert (meta["classes"], meta["threshold"]) == ([0, 1], 0.4)
+    assert meta["trained"]["rows"] == trained.sum() == reference.num_rows
+    assert "2018-04-11T00" <= meta["trained"]["from"] < meta["trained"]["to"] < "2018-05-01T00"
+    assert reference.column_names == [*NAMES, "score", "TX_FRAUD"]
+    assert meta["example"] == [reference[name][0].as_py() for name in NAMES]
+
+
+def test_it_learns(folder, table, params, tmp_path):
+    """The loaded scorer gives every row a probability, and large amounts the higher ones."""
+    train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
+    x = np.array([[300.0, 0.5], [20.0, 0.5]], dtype=np.float32)
+    large, small = folder.estimator.load(tmp_path / "model")(x)
+    assert 0 < small < 0.1
+    assert 0.4 < large < 1
+
+
+def test_a_window_of_one_class_is_refused(folder, table, params, tmp_path):
+    """Without a fraud in the training window the stage stops and names the key to change."""
+    honest = table.set_column(3, "TX_FRAUD", pa.array(np.zeros(len(table)), pa.int8()))
+    with pytest.raises(LoopError, match=r"labels \[0\]"):
+        train(folder, honest, SPLIT, params, threshold=0.5, out=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_cuda_that_trained_elsewhere_is_an_error(folder):
+    """A booster whose own config says cpu fails `device: cuda`, and the error names key and device."""
+    rng = np.random.default_rng(0)
+    booster = folder.estimator.fit(rng.random((50, 2)), np.arange(50) % 2, folder.estimator.Params())
+    folder.estimator.check_device(booster, "cpu")
+    with pytest.raises(LoopError, match=r"train\.device: is 'cuda', but XGBoost trained on 'cpu'"):
+        folder.estimator.check_device(booster, "cuda")
+
+
+def test_scoring_needs_no_pandas(folder, table, params, tmp_path, monkeypatch):
+    """The saved trees load and score where pandas cannot be imported."""
+    train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert folder.estimator.load(tmp_path / "model")(np.zeros((3, 2))).shape == (3,)
