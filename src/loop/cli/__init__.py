@@ -5,6 +5,7 @@ from importlib import import_module
 
 import click
 
+from loop.core import actions
 from loop.core.errors import LoopError
 
 # name: "module:function" — imported only when called, so that `./loop --help` needs no training stack.
@@ -65,6 +66,7 @@ def main() -> None:
         sys.exit(cli.main(prog_name="loop", standalone_mode=False))
     except LoopError as error:
         click.secho(f"error: {error}", fg="red", err=True)
+        actions.summary(f"**{type(error).__name__}**\n```\n{error}\n```")
         sys.exit(error.exit)
     except click.ClickException as error:
         error.show()
