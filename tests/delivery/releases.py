@@ -74,7 +74,7 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
         },
         "register": {"name": "fraud-detector", "version": 3, "model_md5": MODEL_MD5},
         "bento": {"key": key, "tag": f"{MODEL}:{key}"},
-        "rehearse": {"passed": True, "reasons": [], "challenger": {"requests": 500, "p99_ms": 12.5}},
+        "rehearse": {"passed": True, "reasons": [], "candidate": {"key": key, "p99_ms": 12.5}},
         "image": {
             "image": f"registry.example.com/fraud-detector@{digest}",
             "digest": digest,

@@ -146,9 +146,12 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
 
 
 def test_records_about_another_model_are_refused(clone):
-    """What was registered must be what dvc.lock records."""
+    """What was registered must be what dvc.lock records; what was rehearsed, what was built."""
     built(clone, B, register={"model_md5": "9" * 32})
-    with pytest.raises(LoopError, match=r"register\.json is about model 9999"):
+    with pytest.raises(LoopError, match=r"register\.json is about 9999"):
+        candidate.read(clone, MODEL)
+    built(clone, B, rehearse={"candidate": {"key": A}})
+    with pytest.raises(LoopError, match=rf"rehearse\.json is about {A}, the candidate is {B}"):
         candidate.read(clone, MODEL)
 
 

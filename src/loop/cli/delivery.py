@@ -1,4 +1,4 @@
-"""`release`, `promote`, `rollback`: every change of what is served is a commit. And what checks and tells it."""
+"""Every change of what is served is a commit: `release`, `promote`, `rollback`. What checks and tells it."""
 
 from typing import TYPE_CHECKING
 
@@ -124,12 +124,15 @@ def history(model: str, environment: str) -> None:
     from loop.delivery.history import history as read
 
     place = Place(model, environment)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
     table = Table("date", "action", "step", "release key", "digest", "why", "commit", title=str(place))
     for entry in read(Git(paths.root()), place):
-        when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:12]
+        when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:8]
         action = entry.action or f"{entry.subject} ({entry.author})"
-        table.add_row(when, action, entry.step, entry.key, digest, entry.why, entry.commit[:12])
-    Console().print(table)
+        table.add_row(when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8])
+    console.print(table)
 
 
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:

@@ -92,7 +92,9 @@ def read(root: Path, model: str) -> Candidate:
     image = _record(build, Image, model)
     commit, lock = _trained(root, model)
     for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
-        _same_model(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
+        _about(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
+    rehearsed = rehearse.sides.get("candidate", {}).get("key")
+    _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {public(model)}")
     track = Track(
         key=bento.key,
         image=image.image,
@@ -137,6 +139,7 @@ def _trained(root: Path, model: str) -> tuple[str, Lock]:
     return commit, lock
 
 
-def _same_model(path: Path, found: str, expected: str, fix: str) -> None:
+def _about(path: Path, found: str | None, expected: str, fix: str) -> None:
+    """A record that was left by an earlier candidate says nothing about this one."""
     if found != expected:
-        raise LoopError(f"{path} is about model {found}, dvc.lock records {expected}", fix=fix)
+        raise LoopError(f"{path} is about {found}, the candidate is {expected}", fix=fix)

@@ -5,7 +5,7 @@ from typing import Any
 from loop.core.names import public
 from loop.delivery.candidate import Candidate
 from loop.delivery.state import State
-from loop.delivery.steps import described, step_of
+from loop.delivery.steps import described, one_line, step_of
 
 WEIGHTLESS = "The merge gives it no traffic: later commits do, each after a verdict on live requests."
 
@@ -62,7 +62,11 @@ def _sides(sides: dict[str, dict[str, Any]]) -> str:
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "\\|")
 
 
 def _figure(value: Any) -> str:

@@ -1,0 +1,72 @@
+"""What the commands tell people and workflows."""
+
+import pytest
+from click.testing import CliRunner
+from releases import A, B, built, canary, serve, track
+
+from loop.cli.delivery import history, promote, release, rollback
+from loop.core.github import GitHub
+from loop.delivery.state import State
+
+
+@pytest.fixture
+def run(clone, monkeypatch):
+    """Run a command in the clone; returns what it printed."""
+    monkeypatch.chdir(clone)
+
+    def running(command, *arguments):
+        return CliRunner().invoke(command, ["fraud-detector", *arguments], catch_exceptions=False).output
+
+    return running
+
+
+@pytest.fixture
+def workflow(tmp_path, monkeypatch):
+    """A workflow's files for outputs and summary."""
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, workflow):
+    """Commit, step and key are outputs; the summary is for people."""
+    serve(clone, canary(10))
+    said = run(promote, "--environment", "production", "--key", B, "--from", "canary-10")
+    tip = here.fetch()
+    assert said == f"fraud-detector/production: commit {tip[:12]}; canary {B} at step canary-50\n"
+    assert (workflow / "GITHUB_OUTPUT").read_text() == f"commit={tip}\nstep=canary-50\nkey={B}\n"
+    assert said.strip() in (workflow / "GITHUB_STEP_SUMMARY").read_text()
+
+
+def test_a_release_goes_to_several_environments(clone, here, run):
+    """One commit each; a second time there is nothing to do."""
+    built(clone, B)
+    to = ("--environment", "dev", "--environment", "staging")
+    assert run(release, *to).count("commit") == 2
+    assert run(release, *to).count("nothing to do") == 2
+
+
+def test_a_proposal_names_its_pull_request(clone, run, workflow, monkeypatch):
+    """The workflow's next step can find it."""
+    serve(clone, State(stable=track(A, 100)))
+    built(clone, B)
+    for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN"):
+        monkeypatch.setenv(name, "team/loop")
+    monkeypatch.setattr(GitHub, "pull_request", lambda *_: {"number": 7})
+    said = run(release, "--environment", "production", "--pull-request")
+    assert said.endswith(f"canary {B} at step canary-0; pull request 7\n")
+    assert "pull_request=7\n" in (workflow / "GITHUB_OUTPUT").read_text()
+
+
+def test_the_history_is_a_table(clone, run):
+    """What was done, at which step, to which release, and why."""
+    serve(clone, canary(10))
+    run(rollback, "--environment", "production", "--why", "error rate 12 %")
+    (row,) = [line for line in run(history, "--environment", "production").splitlines() if "rollback" in line]
+    assert [cell.strip() for cell in row.split("│")][2:7] == [
+        "rollback",
+        "stable",
+        B,
+        "b" * 8,
+        "error rate 12 %",
+    ]
