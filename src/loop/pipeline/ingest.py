@@ -99,12 +99,20 @@ def _local(source: str, root: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
         path = Path(scratch) / "source"
-        try:
+        with _reaching(source):
             system, remote = fsspec.core.url_to_fs(source)
             system.get_file(remote, str(path))
-        except (OSError, ValueError, ImportError) as error:
-            raise LoopError(f"{source}: cannot be had: {error}", fix="check the URL and access") from error
         yield path
+
+
+@contextmanager
+def _reaching(place: str) -> Iterator[None]:
+    """Name the place that cannot be read."""
+    try:
+        yield
+    except Exception as error:  # every file system raises errors of its own
+        said = f"{type(error).__name__}: {error}"
+        raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
 
 
 def _parse(path: Path, name: str) -> pa.Table:
@@ -195,10 +203,13 @@ def _labels(store: str, until: pa.Scalar, folder: ModelFolder, root: Path) -> pa
 def _store(store: str, part: str, root: Path) -> Iterator[tuple[str, pa.Table]]:
     """Each Parquet file of one part of the store, by name."""
     base = store if "://" in store else str(root / store)
-    system, folder = fsspec.core.url_to_fs(f"{base.rstrip('/')}/{part}")
-    names = sorted(system.glob(f"{folder}/*.parquet"))
+    place = f"{base.rstrip('/')}/{part}"
+    with _reaching(place):
+        system, folder = fsspec.core.url_to_fs(place)
+        names = sorted(system.glob(f"{folder}/*.parquet"))
     if part == "transactions" and not names:
-        raise LoopError(f"{store}/{part}: holds no *.parquet", fix="check ingest.logged.store in params.yaml")
+        raise LoopError(f"{place}: holds no *.parquet", fix="check ingest.logged.store in params.yaml")
     for name in names:
-        with system.open(name) as file:
-            yield name, pq.read_table(file)
+        with _reaching(name), system.open(name) as file:
+            table = pq.read_table(file)
+        yield name, table
