@@ -177,7 +177,7 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
     """
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 120
+    yaml.width = 10_000  # a long line stays one: only what was asked for differs
     path = root / "params.yaml"
     document = yaml.load(path.read_text(encoding="utf-8"))
     for dotted, value in changes.items():
