@@ -1,7 +1,7 @@
 """A rehearsal: before it may go out, the candidate's bento answers held-out rows beside the champion's."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -69,10 +69,12 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
     rows = held_out(root, model, limits.requests)
     other, note = champion(root, model)
     try:
-        sides = play([candidate, *([other] if other else [])], rows, limits)
+        sides = play(candidate, other, rows, limits)
         reasons = judge(sides, limits)
     except LoopError as error:
         sides, reasons = [], [str(error)]
+    if other and len(sides) == 1:
+        note = f"champion {other.key} does not start on this machine"
     result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
     write_json(ModelPaths(root, model).build / "rehearse.json", result)
@@ -141,22 +143,30 @@ def _built_again(root: Path, model: str, key: str, missing: str) -> tuple[Bento 
     return bento, "champion built again at its commit"
 
 
-def play(sides: list[Bento], rows: list[Row], limits: params.Rehearse) -> list[Side]:
-    """Serve every side at once and send each the same requests in turn. LoopError when one doesn't start."""
+def play(candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse) -> list[Side]:
+    """Serve both at once and send each the same requests in turn.
+
+    LoopError when the candidate does not start. A champion that does not start here plays no part.
+    """
     with ExitStack() as stack:
-        servers = [stack.enter_context(Server(bento.path)) for bento in sides]
-        clients = [
-            stack.enter_context(httpx.Client(base_url=s.url, trust_env=False, timeout=10)) for s in servers
-        ]
-        played = [Side(bento.key) for bento in sides]
-        for client in clients:
+        pairs = [(_serve(stack, candidate), Side(candidate.key))]
+        if other:
+            with suppress(LoopError):
+                pairs.append((_serve(stack, other), Side(other.key)))
+        for client, _ in pairs:
             for body, _ in list(_requests(rows))[:WARM_UP]:
                 _send(client, body)
+        played = [side for _, side in pairs]
         for _ in range(ROUNDS):
-            _round(list(zip(clients, played, strict=True)), rows)
+            _round(pairs, rows)
             if not judge(played, limits):
                 break
     return played
+
+
+def _serve(stack: ExitStack, bento: Bento) -> httpx.Client:
+    server = stack.enter_context(Server(bento.path))
+    return stack.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=10))
 
 
 def _round(pairs: list[tuple[httpx.Client, Side]], rows: list[Row]) -> None:

@@ -1,0 +1,141 @@
+"""Building, serving and rehearsing real bentos, and what a rehearsal rejects."""
+
+import shutil
+
+import httpx
+import pytest
+from trained import MODEL, release
+
+from loop.core import params
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json
+from loop.core.params import Rehearse
+from loop.core.paths import ModelPaths
+from loop.serving import bento as bentos
+from loop.serving import image
+from loop.serving.process import Server
+from loop.serving.rehearse import Side, held_out, judge, rehearse
+
+GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0}
+WORSE = {
+    "failed": ({"failed": 1, "errors": ["500"]}, "1 of 100 requests failed"),
+    "slow": ({"p99_ms": 2000.0}, "max_p99_ms"),
+    "slower than the champion": ({"p99_ms": 16.0}, "max_p99_ratio"),
+    "other scores": ({"score_shift": 0.01}, "max_score_shift"),
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), WORSE.values(), ids=WORSE)
+def test_each_limit_rejects(fault, reason):
+    """A fault over its limit is a reason; within the limits there is none."""
+    limits, champion = Rehearse(), Side("b", **GOOD)
+    assert judge([Side("a", **GOOD), champion], limits) == []
+    said = judge([Side("a", **{**GOOD, **fault}), champion], limits)
+    assert reason in said[0]
+
+
+def test_a_champion_that_refuses_the_rows_sets_no_pace():
+    """A model of other features answers 422 in no time: that is not compared with."""
+    refusing = Side("b", requests=100, failed=100, p99_ms=0.1)
+    assert judge([Side("a", **GOOD), refusing], Rehearse()) == []
+
+
+@pytest.fixture
+def clone(trained, cache):
+    """A trained clone whose rehearsal is short and heeds no clock."""
+    limits = {"requests": 30, "max_p99_ms": 60_000.0, "max_p99_ratio": 10_000.0}
+    params.edit(trained, {"models.fraud_detector.rehearse": limits})
+    return trained
+
+
+def edit_service(root, before, after):
+    path = ModelPaths(root, MODEL).bento / "service.py"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+@pytest.mark.slow
+def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path):
+    """Built again it is the same digest; unpacked by that digest it answers with the pipeline's own score."""
+    bento = bentos.build(clone, MODEL)
+    stamp = (bento.path / "bento.yaml").stat().st_mtime_ns
+    assert bentos.build(clone, MODEL) == bento == bentos.built(clone, MODEL)
+    assert (bento.path / "bento.yaml").stat().st_mtime_ns == stamp
+    first = image.make(clone, MODEL, bento, None)
+    shutil.rmtree(bento.path)
+    assert image.make(clone, MODEL, bentos.build(clone, MODEL), None) == first
+
+    (row,) = held_out(clone, MODEL, 1)
+    unpacked = image.fetch(MODEL, first["digest"])
+    with Server(unpacked, log_dir=tmp_path / "log") as server:
+        answer = httpx.post(f"{server.url}/predict", json={"features": row.features, "id": row.id}).json()
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert httpx.get(f"{server.url}/health").json()["model_version"] == bento.key
+    assert answer["score"] == pytest.approx(row.score[0], abs=1e-6)
+    assert f'model_prediction_failed_total{{model="{MODEL}"' not in metrics
+    assert f'version="{bento.key}"' in metrics
+    (log,) = (tmp_path / "log").glob("*.jsonl")
+    assert f'"id":{row.id},' in log.read_text()
+    assert not list(unpacked.rglob("__pycache__"))
+
+
+@pytest.mark.slow
+def test_a_build_that_dies_leaves_no_bento(clone, monkeypatch):
+    """What a dying build leaves is not taken for a bento; the next build makes it."""
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(bentos, "_same_bytes", lambda _: (_ for _ in ()).throw(RuntimeError))
+        bentos.build(clone, MODEL)
+    with pytest.raises(LoopError, match="loop bento"):
+        bentos.built(clone, MODEL)
+    assert (bentos.build(clone, MODEL).path / "bento.yaml").is_file()
+
+
+def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
+    """An edited model is an error, not a release under the recorded one's key."""
+    (ModelPaths(clone, MODEL).trained / "meta.json").write_text("{}")
+    with pytest.raises(LoopError, match=r"dvc\.lock records"):
+        bentos.build(clone, MODEL)
+
+
+SCORER = """
+def load(folder):
+    inner, calls = booster.load(folder), iter(range(10**9))
+    def score(rows):
+        {fault}
+    return score
+"""
+FAULTS = {
+    "errors now and then": ("return inner(rows) if next(calls) % 7 != 3 else 1 / 0", "requests failed"),
+    "other scores": ("return inner(rows) * 0.99", "off the pipeline's"),
+    "does not start": ("raise OSError('gone')", "does not start"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_bad_bento_is_rejected(clone, fault, reason):
+    """It says why, in rehearse.json too, and the command's exit code is that of a gate that rejects."""
+    edit_service(clone, "\n\n@bentoml.service", SCORER.format(fault=fault) + "\n\n@bentoml.service")
+    edit_service(clone, "app.create(HERE, booster.load)", "app.create(HERE, load)")
+    bentos.build(clone, MODEL)
+    with pytest.raises(Rejected, match=reason):
+        rehearse(clone, MODEL)
+    result = read_json(ModelPaths(clone, MODEL).build / "rehearse.json")
+    assert not result["passed"]
+    assert reason in result["reasons"][0]
+
+
+@pytest.mark.slow
+def test_the_candidate_plays_beside_the_champion(clone):
+    """Production's bento, gone from this machine, is built again at its commit and answers the same rows."""
+    first = bentos.build(clone, MODEL)
+    release(clone, key=first.key)
+    shutil.rmtree(first.path)
+    edit_service(clone, "Scores card transactions.", "Scores card transactions, again.")
+    second = bentos.build(clone, MODEL)
+    result = rehearse(clone, MODEL)
+    assert result["passed"]
+    assert (result["candidate"]["key"], result["champion"]["key"]) == (second.key, first.key)
+    assert result["candidate"]["requests"] == result["champion"]["requests"]
+    assert result["note"] == "champion built again at its commit"
