@@ -8,10 +8,10 @@ from standin import Server, StandIn
 CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
 
 
-def workflow(on: str, *steps: str) -> dict[str, str]:
-    """One workflow file with one job of these steps."""
+def workflow(on: str, *steps: str, may: str = "contents: read") -> dict[str, str]:
+    """One workflow file with one job of these steps and this permission."""
     listed = "".join(f"      - {step}\n" for step in (f"uses: {CHECKOUT}", *steps))
-    jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    steps:\n{listed}"
+    jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    permissions: {{{may}}}\n    steps:\n{listed}"
     return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\n{jobs}"}
 
 
@@ -44,7 +44,7 @@ def test_pull_request(standin: StandIn, folder: Path) -> None:
         ' "$LOOP_GITHUB_API_URL/repos/$GITHUB_REPOSITORY/issues/$NUMBER/comments"\'\n'
         "        env: {TOKEN: '${{ github.token }}', NUMBER: '${{ github.event.number }}'}"
     )
-    clone = standin.seed(folder, workflow("{pull_request: {}}", comment))
+    clone = standin.seed(folder, workflow("{pull_request: {}}", comment, may="pull-requests: write"))
     clone.push("theirs", {"a": "left\n"}, "topic")
     clone.git("reset", "-q", "--hard", "origin/main")
     clone.push("ours", {"b": "right\n"})
@@ -59,13 +59,26 @@ def test_bot_pushes(standin: StandIn, folder: Path) -> None:
     """A workflow may push with its own token, and that push starts no workflow."""
     git = "git -c user.name=b -c user.email=b@example.test"
     steps = [f"run: echo from CI > c && git add c && {git} commit -qm CI && git push -q origin HEAD:main"]
-    clone = standin.seed(folder, workflow("{push: {branches: [main]}}", *steps))
+    clone = standin.seed(folder, workflow("{push: {branches: [main]}}", *steps, may="contents: write"))
     clone.push("change", {"a": "1\n"})
     (run,) = standin.wait()
     assert run["conclusion"] == "success", standin.log(run)
     clone.git("fetch", "-q")
     assert clone.git("show", "origin/main:c").stdout == "from CI\n"
     assert len(standin.runs()) == 1
+
+
+def test_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> None:
+    """A workflow that asks for no write may neither push nor dispatch, whatever its steps try."""
+    dispatch = (
+        'run: "! curl -sS --fail -X POST -H \\"Authorization: Bearer ${{ github.token }}\\"'
+        " $GITHUB_API_URL/repos/$GITHUB_REPOSITORY/actions/workflows/tiny.yml/dispatches -d '{}'\""
+    )
+    clone = standin.seed(folder, workflow("push", 'run: "! git push origin HEAD:refs/heads/mine"', dispatch))
+    clone.push("change", {"a": "1\n"})
+    (run,) = standin.wait()
+    assert run["conclusion"] == "success", standin.log(run)
+    assert standin.log(run).count(" 403") == 2, standin.log(run)
 
 
 def test_context(standin: StandIn, folder: Path) -> None:
@@ -75,7 +88,6 @@ def test_context(standin: StandIn, folder: Path) -> None:
     sha = clone.push("change", {"a": "1\n"})
     (run,) = standin.wait()
     assert f"saw {standin.name} {sha} person blue ***" in standin.log(run)
-    assert standin.server.tokens["bot"] not in standin.log(run)
 
 
 def test_at_most_two_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> None:

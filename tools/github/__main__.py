@@ -24,8 +24,9 @@ from state import State, write
 
 WORDS = """\
 When it is ready it prints one line of JSON: url, repositories {name: clone URL}, token (a person's, or
-an App's: its pushes start workflows) and bot_token (what a workflow gets as GITHUB_TOKEN: its pushes
-start none, but it may dispatch). Clone with the token as password and any user name. State, tokens and
+an App's: its pushes start workflows) and bot_token (as a workflow's GITHUB_TOKEN: its pushes start none,
+but it may dispatch). Each run gets such a token of its own, good until it ends, for what its jobs'
+`permissions:` let it write. Clone with the token as password and any user name. State, tokens and
 logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
 """
 
@@ -102,7 +103,7 @@ def main() -> None:
         url=url,
         act=options.act or pinned_act(),
         at_once=options.at_once,
-        secrets=[*options.secret, f"GITHUB_TOKEN={by_name['bot']}"],
+        secrets=options.secret,
         variables=options.var,
         keep=options.keep,
     )

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+READ = ""  # nothing is written: every token may
 HIDDEN = ("commit", "repository")  # what only the stand-in itself needs of a run
 
 
@@ -32,25 +33,28 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
         runner.stop()
 
     api, server = "/repos/{owner}/{name}", Server(runner, tokens)
-    calls: list[tuple[str, str, Callable[..., Response]]] = [
-        ("POST", "/actions/workflows/{file}/dispatches", server.dispatch),
-        ("GET", "/actions/workflows/{file}/runs", server.runs),
-        ("GET", "/actions/runs", server.runs),
-        ("GET", "/actions/runs/{id:int}", server.run),
-        ("GET", "/actions/runs/{id:int}/logs", server.log),
-        ("GET", "/pulls", server.pulls),
-        ("POST", "/pulls", server.open_pull),
-        ("GET", "/pulls/{number:int}", server.pull),
-        ("PATCH", "/pulls/{number:int}", server.edit_pull),
-        ("PUT", "/pulls/{number:int}/merge", server.merge),
-        ("GET", "/issues/{number:int}/comments", server.comments),
-        ("POST", "/issues/{number:int}/comments", server.add_comment),
-        ("PATCH", "/issues/comments/{id:int}", server.edit_comment),
-        ("POST", "/statuses/{sha}", server.add_status),
-        ("GET", "/commits/{ref}/statuses", server.statuses),
+    calls: list[tuple[str, str, Callable[..., Response], str]] = [  # the last: what a run's token needs
+        ("POST", "/actions/workflows/{file}/dispatches", server.dispatch, "actions"),
+        ("GET", "/actions/workflows/{file}/runs", server.runs, READ),
+        ("GET", "/actions/runs", server.runs, READ),
+        ("GET", "/actions/runs/{id:int}", server.run, READ),
+        ("GET", "/actions/runs/{id:int}/logs", server.log, READ),
+        ("GET", "/pulls", server.pulls, READ),
+        ("POST", "/pulls", server.open_pull, "pull-requests"),
+        ("GET", "/pulls/{number:int}", server.pull, READ),
+        ("PATCH", "/pulls/{number:int}", server.edit_pull, "pull-requests"),
+        ("PUT", "/pulls/{number:int}/merge", server.merge, "contents"),
+        ("GET", "/issues/{number:int}/comments", server.comments, READ),
+        ("POST", "/issues/{number:int}/comments", server.add_comment, "pull-requests"),
+        ("PATCH", "/issues/comments/{id:int}", server.edit_comment, "pull-requests"),
+        ("POST", "/statuses/{sha}", server.add_status, "statuses"),
+        ("GET", "/commits/{ref}/statuses", server.statuses, READ),
     ]
-    routes = [Route(api + path, server.endpoint(call), methods=[method]) for method, path, call in calls]
-    own = Route("/_schedule/{owner}/{name}/{file}", server.endpoint(server.schedule), methods=["POST"])
+    routes = [
+        Route(api + path, server.endpoint(call, need), methods=[how]) for how, path, call, need in calls
+    ]
+    timer = server.endpoint(server.schedule, READ)
+    own = Route("/_schedule/{owner}/{name}/{file}", timer, methods=["POST"])
     git = Route("/{owner}/{name}/{path:path}", server.git, methods=["GET", "POST"])
     return Starlette(routes=[*routes, own, git], lifespan=life, exception_handlers={HTTPException: _message})
 
@@ -58,6 +62,17 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
 async def _message(_: Request, error: Exception) -> Response:
     known = error if isinstance(error, HTTPException) else HTTPException(500)
     return JSONResponse({"message": known.detail}, known.status_code, headers=known.headers)
+
+
+def _token(authorization: str) -> str:
+    """The token of an Authorization header: Bearer, token, or the password of Basic."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return value
+    try:
+        return base64.b64decode(value).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 class Call:
@@ -88,17 +103,15 @@ class Server:
 
     # Who asks, for what
 
-    def who(self, request: Request) -> str:
-        """`person` or `bot`, by token: Bearer, token, or the password of Basic."""
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                value = base64.b64decode(value).decode().partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
-                value = ""
-        if value not in self.tokens:
+    def who(self, request: Request, need: str) -> str:
+        """`person` or `bot`, by token; a run's token must have been granted to write what it is to write."""
+        token = _token(request.headers.get("authorization", ""))
+        granted = self.runner.grants.get(token)
+        if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-        return self.tokens[value]
+        if granted is not None and need != READ and need not in granted:
+            raise HTTPException(403, f"Resource not accessible by integration: needs {need}: write")
+        return self.tokens.get(token, "bot")
 
     def repository(self, request: Request) -> Repository:
         """The repository that the path names."""
@@ -108,11 +121,11 @@ class Server:
             raise HTTPException(404, "Not Found")
         return repo
 
-    def endpoint(self, call: Callable[[Call], Response]) -> Callable[[Request], Any]:
+    def endpoint(self, call: Callable[[Call], Response], need: str) -> Callable[[Request], Any]:
         """Wrap a call: authorise, read the body, and answer off the event loop."""
 
         async def answer(request: Request) -> Response:
-            who, repo = self.who(request), self.repository(request)
+            who, repo = self.who(request, need), self.repository(request)
             try:
                 body = await request.json() if await request.body() else {}
             except ValueError:
@@ -125,7 +138,8 @@ class Server:
 
     async def git(self, request: Request) -> Response:
         """Clone, fetch and push, by `git http-backend`."""
-        who, repo = self.who(request), self.repository(request)
+        pushes = "git-receive-pack" in f"{request.url.path}?{request.url.query}"
+        who, repo = self.who(request, "contents" if pushes else READ), self.repository(request)
         header = {"content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
         environment = {
             "REQUEST_METHOD": request.method,

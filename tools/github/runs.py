@@ -8,6 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import events
@@ -33,6 +34,7 @@ class Runner:
     keep: bool = False
 
     def __post_init__(self) -> None:
+        self.grants: dict[str, set[str]] = {}  # {token of a run that is not over: what it may write}
         self._pool = ThreadPoolExecutor(max_workers=max(self.at_once, 1))
         self._stopping = False
 
@@ -106,12 +108,15 @@ class Runner:
 
     def _execute(self, run: dict[str, Any]) -> None:
         self.state.update(run, status="in_progress", run_started_at=now())
+        token = f"ghs_{token_hex(18)}"
         try:
-            self._clone(run)
-            code = self._act(run)
+            self.grants[token] = self._clone(run, token)
+            code = self._act(run, token)
             self._finish(run, "success" if code == 0 else "failure")
         except Exception as error:  # noqa: BLE001 - a run that cannot start is a failed run, and the server goes on
             self._finish(run, "failure", f"\n{type(error).__name__}: {error}\n")
+        finally:
+            self.grants.pop(token, None)
 
     def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
         folder = self.root / str(run["id"])
@@ -125,10 +130,11 @@ class Runner:
                 )
         self.state.update(run, status="completed", conclusion=conclusion)
 
-    def _clone(self, run: dict[str, Any]) -> None:
-        """As actions/checkout leaves it: detached at the commit, the job's token for this server configured.
+    def _clone(self, run: dict[str, Any], token: str) -> set[str]:
+        """As actions/checkout leaves it: detached at the commit, the run's token for this server configured.
 
-        Objects are borrowed from the bare repository, so that act's copy of the clone stays small.
+        Objects are borrowed from the bare repository, so that act's copy of the clone stays small. Returns
+        what the workflow there lets the token write.
         """
         repo = self.hosting.find(run["repository"])
         if repo is None:
@@ -137,22 +143,20 @@ class Runner:
         shutil.rmtree(clone, ignore_errors=True)
         git = ["git", "-c", "advice.detachedHead=false"]
         subprocess.run([*git, "clone", "-q", "--shared", "--no-checkout", repo.path, clone], check=True)
-        credentials = base64.b64encode(f"x-access-token:{self._bot_token()}".encode()).decode()
+        credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         for words in (
             ["remote", "set-url", "origin", f"{self.url}/{repo.name}.git"],
             ["config", f"http.{self.url}/.extraheader", f"AUTHORIZATION: basic {credentials}"],
             ["checkout", "-q", "--detach", run["commit"]],
         ):
             subprocess.run([*git, "-C", clone, *words], check=True)
+        return events.grants(events.parse((clone / run["path"]).read_text()))
 
-    def _bot_token(self) -> str:
-        return dict(secret.split("=", 1) for secret in self.secrets)["GITHUB_TOKEN"]
-
-    def _act(self, run: dict[str, Any]) -> int:
+    def _act(self, run: dict[str, Any], token: str) -> int:
         folder = self.root / str(run["id"])
         secrets = folder / "secrets"
         secrets.touch(mode=0o600)
-        secrets.write_text("\n".join(self.secrets))
+        secrets.write_text("\n".join([*self.secrets, f"GITHUB_TOKEN={token}"]))
         (folder / "variables").write_text("\n".join(self.variables))
         (folder / "environment").write_text("\n".join(f"{k}={v}" for k, v in self._environment(run).items()))
         command = [
