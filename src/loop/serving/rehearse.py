@@ -25,6 +25,7 @@ WARM_UP = 20  # requests that aren't counted
 BATCH = 50  # rows in a request of many
 BY_NAME = 10  # each tenth single row is sent by name
 ROUNDS = 3  # a slow minute of the machine is not a slow model: the best of so many counts
+KEEP = httpx.Limits(keepalive_expiry=2)  # under the server's 5 s, or it may close what is just being used
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def play(candidate: Bento, other: Bento | None, rows: list[Row], limits: params.
 
 def _serve(stack: ExitStack, bento: Bento) -> httpx.Client:
     server = stack.enter_context(Server(bento.path))
-    return stack.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=10))
+    return stack.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=10, limits=KEEP))
 
 
 def _round(pairs: list[tuple[httpx.Client, Side]], rows: list[Row]) -> None:
