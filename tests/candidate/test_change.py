@@ -66,6 +66,7 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
     assert changed(clone, base) == Changed(code=False, models=[])
 
 
-def test_a_new_branch_changes_everything(clone: Path):
-    """GitHub names zeros as the commit before the first push of a branch."""
-    assert changed(clone, "0" * 40) == Changed(code=True, models=["a", "b"])
+@pytest.mark.parametrize("base", ["0" * 40, "1" * 40])
+def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
+    """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
+    assert changed(clone, base) == Changed(code=True, models=["a", "b"])

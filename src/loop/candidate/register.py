@@ -22,7 +22,8 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import read_json, sha256, write_json
 from loop.core.git import Git
-from loop.core.names import package, public
+from loop.core.models import ModelFolder
+from loop.core.names import public
 from loop.core.paths import ModelPaths
 
 
@@ -71,6 +72,7 @@ class _Registry:
 
     client: Any
     uri: str
+    folder: ModelFolder  # whose code loads a model to log it
     name: str
     experiment: str
     experiment_id: str
@@ -93,7 +95,7 @@ class _Registry:
         )
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        return cls(client, uri, name, experiment, made)
+        return cls(client, uri, models.load(root, model), name, experiment, made)
 
     def known(self, md5: str) -> Registered | None:
         """The version of this md5; the oldest, should two machines have made one each."""
@@ -117,7 +119,7 @@ class _Registry:
         }
         for leftover in self.client.search_runs([self.experiment_id], f"tags.model_md5 = '{md5}'"):
             self.client.delete_run(leftover.info.run_id)
-        run_id, source = _log(root, self.name, self.experiment_id, tags)
+        run_id, source = _log(self.folder, ModelPaths(root, self.name), self.experiment_id, tags)
         made = self.client.create_model_version(self.name, source, run_id, tags=tags)
         return Registered(self.name, int(made.version), run_id, self.experiment, md5)
 
@@ -128,29 +130,27 @@ class _Registry:
         self.client.set_registered_model_alias(self.name, alias, str(version.version))
 
 
-def _log(root: Path, model: str, experiment_id: str, tags: dict[str, str]) -> tuple[str, str]:
+def _log(folder: ModelFolder, paths: ModelPaths, experiment: str, tags: dict[str, str]) -> tuple[str, str]:
     """Log one run from what the stages left; returns its id and the logged model's URI."""
     mlflow = _mlflow()
-    paths = ModelPaths(root, model)
-    with mlflow.start_run(experiment_id=experiment_id, run_name=tags["model_md5"][:12], tags=tags) as run:
-        mlflow.log_params(_params(root, model))
+    with mlflow.start_run(experiment_id=experiment, run_name=tags["model_md5"][:12], tags=tags) as run:
+        mlflow.log_params(_params(paths))
         mlflow.log_metrics(_metrics(paths))
-        mlflow.log_input(_dataset(model, tags["data_md5"]), context="training")
+        mlflow.log_input(_dataset(paths, tags["data_md5"]), context="training")
         mlflow.log_artifact(str(paths.trained / "meta.json"))
         if paths.plots.is_dir():
             mlflow.log_artifacts(str(paths.plots), "plots")
-        info = _log_model(root, model, paths)
+        info = _log_model(folder, paths)
     return run.info.run_id, info.model_uri
 
 
-def _log_model(root: Path, model: str, paths: ModelPaths) -> Any:
+def _log_model(folder: ModelFolder, paths: ModelPaths) -> Any:
     """Log the model in its estimator's own flavour, with signature, example and the service's packages."""
     import mlflow.models
 
-    estimator = models.load(root, model).estimator
     example = np.array([read_json(paths.trained / "meta.json")["example"]])
-    scored = np.asarray(estimator.load(paths.trained)(example))
-    return estimator.log_to_mlflow(
+    scored = np.asarray(folder.estimator.load(paths.trained)(example))
+    return folder.estimator.log_to_mlflow(
         paths.trained,
         name="model",
         signature=mlflow.models.infer_signature(example, scored),
@@ -166,9 +166,9 @@ def _packages(lock: Path) -> list[str]:
     return re.findall(r"^[A-Za-z0-9._-]+==[^\s;\\]+", lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def _params(root: Path, model: str) -> dict[str, Any]:
+def _params(paths: ModelPaths) -> dict[str, Any]:
     """The training params under their own names; those of features and split as `features.…`, `split.…`."""
-    section = params.read(root)[package(model)]
+    section = params.read(paths.root)[paths.package]
     others = {
         f"{part}.{key}": value
         for part in ("features", "split")
@@ -185,12 +185,12 @@ def _metrics(paths: ModelPaths) -> dict[str, float]:
     return {re.sub(r"[^\w./ -]", "_", name): float(value) for name, value in numbers.items()}
 
 
-def _dataset(model: str, md5: str) -> Any:
+def _dataset(paths: ModelPaths, md5: str) -> Any:
     """The raw rows, by name and DVC's md5."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    path = f"data/{package(model)}/raw.parquet"
+    path = paths.raw.relative_to(paths.root).as_posix()
     return MetaDataset(CodeDatasetSource({"dvc": path, "md5": md5}), name=path, digest=md5)
 
 
