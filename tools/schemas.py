@@ -42,7 +42,7 @@ def main() -> None:
     for file, kinds in BUILT_IN.items():
         known = json.loads((specs / f"{file}_openapi.json").read_text())["components"]["schemas"]
         for name, group, version in served(known, kinds):
-            write(group, name.rsplit(".", 1)[1], version, with_definitions(known, name))
+            write(group, name.rsplit(".", maxsplit=1)[-1], version, with_definitions(known, name))
     for source, files in CUSTOM.items():
         for file in files:
             spec = YAML(typ="safe").load((module(source) / file).read_text())["spec"]
@@ -120,7 +120,7 @@ def closed(node: dict[str, Any]) -> dict[str, Any]:
 def write(group: str, kind: str, version: str, schema: dict[str, Any]) -> None:
     """Write one kind's schema where render.py has kubeconform look for it."""
     OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / ("-".join(filter(None, (kind.lower(), group.split(".")[0], version))) + ".json")
+    path = OUT / ("-".join(filter(None, (kind.lower(), group.split(".", maxsplit=1)[0], version))) + ".json")
     path.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n")
 
 

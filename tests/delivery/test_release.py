@@ -1,9 +1,12 @@
 """A candidate comes into environments with its evidence, or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from releases import LOCK, MODEL_MD5, A, B, C, Pulls, built, canary, git, save, serve, track
 
 from loop.core.errors import LoopError, Rejected, Superseded
+from loop.core.git import Git
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release
@@ -87,6 +90,16 @@ def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, foun
     assert done.commit is None
     assert here.fetch(f"release/{MODEL}/{B}") == tip
     assert len(github.open) == 1
+
+
+def test_of_two_proposals_at_once_one_commit_stays(another, here, found, github):
+    """Both end well, and speak of the same pull request."""
+    clones = [Git(another()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda at: propose(at, github, found, "production"), clones))
+    assert [number for _, number in done] == [1, 1]
+    tip = here.fetch(f"release/{MODEL}/{B}")
+    assert [each.commit for each, _ in done if each.commit] == [tip]
 
 
 def test_a_proposal_follows_what_main_says_now(clone, here, found, github):

@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
 from loop.core.errors import LoopError
-from loop.core.git import Change, Git
+from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub
 from loop.core.names import public
 from loop.delivery import commit, evidence, steps
@@ -22,6 +24,12 @@ def release(git: Git, candidate: Candidate, environment: str) -> Done:
     return commit.land(git, _action(candidate, environment, canary=False))
 
 
+@retry(
+    retry=retry_if_exception_type(PushRaced),
+    wait=wait_random_exponential(multiplier=0.1, max=3),
+    stop=stop_after_attempt(10),
+    reraise=True,
+)
 def propose(git: Git, github: GitHub, candidate: Candidate, environment: str) -> tuple[Done, int | None]:
     """Open or bring up to date the pull request that sets a candidate as canary at weight 0.
 
