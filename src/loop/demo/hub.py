@@ -43,6 +43,7 @@ class Hub:
                 f"the stand-in for GitHub did not start: {self.folder.parent}/github.log says why"
             )
         self.clone_url = ready["repositories"][REPOSITORY].replace("//", f"//person:{ready['token']}@")
+        self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"
         self.person = GitHub(ready["url"], REPOSITORY, ready["token"])
         self.bot = GitHub(ready["url"], REPOSITORY, ready["bot_token"])
         return self

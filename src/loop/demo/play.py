@@ -103,11 +103,11 @@ def staged(
 
 
 def fork(root: Path, clone: Path, hub: Hub) -> None:
-    """Clone the working tree's commit, and point origin at the fork's own remote."""
-    Git(root).run("clone", "--quiet", "--no-hardlinks", str(root), str(clone))
+    """Fork this clone's commit into the stand-in, as its server does, and clone the fork."""
+    Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
+    git = Git(clone.parent)
+    git.run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
     git = Git(clone)
-    git.run("checkout", "--quiet", "-B", "main")
-    git.run("remote", "set-url", "origin", hub.clone_url)
     git.run("config", "user.name", "Ada")
     git.run("config", "user.email", "ada@example.test")
     share_cache(clone)

@@ -1,0 +1,93 @@
+"""What the repository promises about itself."""
+
+import re
+import subprocess
+
+import pytest
+from ruamel.yaml import YAML
+
+from loop.cli import COMMANDS, cli
+
+MODEL_NAME = re.compile(r"fraud[-_]?detector", re.IGNORECASE)
+# Everything but the models' own folders, what people read, and the tests.
+SHARED = [
+    ".github/",
+    "argocd/",
+    "dvc.yaml",
+    "kustomize/base/",
+    "kustomize/components/",
+    "kustomize/tracks/",
+    "src/loop/pipeline/",
+    "src/loop/candidate/",
+    "src/loop/serving/",
+    "src/loop/delivery/",
+    "src/loop/monitoring/",
+    "tools/",
+]
+
+
+def tracked(repository):
+    listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+def test_nothing_shared_names_a_model(repository):
+    """No stage, workflow, base, component or Argo CD file names a model: code and YAML, comments aside."""
+    for name in tracked(repository):
+        if not name.startswith(tuple(SHARED)) or name.endswith((".svg", ".json", ".lock", ".sum")):
+            continue
+        for number, line in enumerate((repository / name).read_text().splitlines(), 1):
+            code = line.split("#")[0]
+            documented = '"""' in line or "`" in line
+            assert documented or not MODEL_NAME.search(code), f"{name}:{number}: {line}"
+
+
+def test_the_repositorys_url_stands_in_one_place(repository):
+    """Only argocd/repository.yaml names where this repository is; a fork changes it there alone."""
+    data = YAML(typ="safe").load((repository / "argocd/repository.yaml").read_text())["data"]
+    found = [
+        name
+        for name in tracked(repository)
+        if not name.startswith(("docs/", "README", "tests/"))
+        and data["url"] in (repository / name).read_text(errors="ignore")
+    ]
+    assert found == ["argocd/repository.yaml"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_says_what_it_does(name):
+    """Each name of the command line leads to a command with a help text."""
+    command = cli.get_command(None, name)
+    assert command is not None
+    assert command.help
+
+
+def test_every_locked_package_is_hashed(repository):
+    """No lock has a package without a hash: an install checks all of them."""
+    for lock in [
+        *repository.glob("*.lock"),
+        *repository.glob("bentos/*/*.lock"),
+        *repository.glob("tools/*.lock"),
+    ]:
+        if lock.name == "dvc.lock":
+            continue
+        packages = re.split(r"(?m)^(?=[A-Za-z0-9])", lock.read_text())
+        for package in filter(None, packages):
+            assert "--hash=sha256:" in package, f"{lock}: {package[:80]}"
+
+
+def test_a_bentos_versions_are_the_repositorys(repository):
+    """What serves is what was tested: every package of a bento's lock has the repository's version."""
+    ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / "requirements.lock").read_text()))
+    for lock in repository.glob("bentos/*/requirements.lock"):
+        lines = re.findall(r"(?m)^(\S+==.*?) \\$", lock.read_text())
+        packages = {line for line in lines if ";" not in line}  # a marker is for another Python
+        assert packages <= ours, lock
+
+
+def test_every_path_that_a_document_names_exists(repository):
+    """README and docs lead nowhere that isn't there."""
+    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *repository.glob("docs/**/*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
