@@ -52,4 +52,4 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 
 .PHONY: bench
 bench: ## Time what people wait for: a no-op repro, the stages, the command line
-	@$(PY) tools/bench
+	@$(PY) tools/bench.py
