@@ -1,5 +1,6 @@
 """The pipeline's commands, as a person and a workflow type them."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from loop.cli import cli
 from loop.core import params
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
 from models.fraud_detector.source import Params, simulate
 
@@ -88,6 +89,21 @@ def test_retrain_refuses_what_it_cannot_do(
     with pytest.raises(LoopError, match=named):
         loop("retrain", "fraud-detector", *options, "--reason", "drift")
     assert (clone / "params.yaml").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_repro_ends_as_rejected_when_the_data_is_bad(clone: Path, cache: Path, repository: Path) -> None:
+    """Bad data behind `dvc repro` exits 4, as validate's own command does, and trains nothing."""
+    for name in ("loop", "tools", "requirements.lock"):
+        (clone / name).symlink_to(repository / name)
+    (clone / ".dvc").mkdir()
+    (clone / ".dvc/config").touch()
+    subprocess.run(["git", "init", "-q"], cwd=clone, check=True)
+    params.edit(clone, {"models.fraud_detector.validate.suite": {"mean_amount": [500, 600]}})
+    with pytest.raises(Rejected, match="nothing was trained"):
+        loop("repro", "fraud-detector")
+    assert (clone / "build/fraud_detector/validation/data_docs/index.html").exists()
+    assert not (clone / "data/fraud_detector/model").exists()
 
 
 def test_repro_names_an_unknown_model(clone: Path) -> None:

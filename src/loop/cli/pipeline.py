@@ -1,5 +1,6 @@
 """Commands of the pipeline: run a stage, all of them, and change the data that they begin with."""
 
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from loop.core import params
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Rejected
 from loop.core.names import package
 from loop.core.paths import ModelPaths, root
 
@@ -39,12 +40,9 @@ def stage(name: str, model: str) -> None:
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 def repro(models: tuple[str, ...]) -> None:
     """Bring every stage of each MODEL (default: all) up to date: `dvc repro`."""
-    from loop.core import dvc
-
     here = root()
     for model in models or sorted(params.read(here)):
-        params.load(here, model)
-        dvc.repro(here, model)
+        _repro(here, model)
 
 
 @click.command()
@@ -52,11 +50,9 @@ def repro(models: tuple[str, ...]) -> None:
 def train(model: str) -> None:
     """Bring MODEL up to date and record the training in MLflow: `repro`, then `register`."""
     from loop.candidate.register import register
-    from loop.core import dvc
 
     here = root()
-    params.load(here, model)
-    dvc.repro(here, model)
+    _repro(here, model)
     registered = register(here, model)
     click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
 
@@ -112,6 +108,25 @@ def retrain(model: str, until: str, reason: str, store: str | None, device: str 
         changes["train.device"] = device
     click.echo(f"retrain {name}: {reason}")
     _change(here, {f"models.{name}.{key}": value for key, value in changes.items()})
+
+
+def _repro(here: Path, model: str) -> None:
+    """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
+    from loop.core import dvc
+
+    params.load(here, model)
+    report = ModelPaths(here, model).build / "validation"
+    shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
+    try:
+        dvc.repro(here, model)
+    except dvc.DvcError as error:
+        if not report.exists():
+            raise
+        raise Rejected(
+            f"{package(model)}: validate stopped the data; nothing was trained\n"
+            f"  report: {report / 'data_docs' / 'index.html'}",
+            fix="what failed, on which rows, and what mends it stand above",
+        ) from error
 
 
 def _rows(path: Path) -> int:
