@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from state import now
 
 READ = ""  # nothing is written: every token may
 HIDDEN = ("commit", "repository")  # what only the stand-in itself needs of a run
@@ -286,8 +287,7 @@ class Server:
                 raise HTTPException(409, "Head branch was modified. Review and try the merge again.")
             before = call.repo.refs()
             sha = self._merged(call, pull, method, before[f"refs/heads/{pull['base_ref']}"])
-            merged = {"state": "closed", "merged": True, "merge_commit_sha": sha}
-            self.state.update(pull, **merged, merged_at=pull["updated_at"])
+            self.state.update(pull, state="closed", merged=True, merge_commit_sha=sha, merged_at=now())
             triggers.pushed(self.runner, call.repo, before, call.repo.refs(), call.who)
         return JSONResponse({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
 

@@ -1,0 +1,93 @@
+"""The repository's own workflows under act, where no training is needed: what starts, skips, rejects."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from standin import ROOT, Clone, StandIn
+
+from loop.core import params
+from loop.core.names import public
+
+pytestmark = pytest.mark.slow
+MODELS = sorted(params.read(ROOT))
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
+    names = subprocess.check_output(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], text=True
+    )
+    seed = folder.with_name("work-tree")
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (seed / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, seed / name)
+    for model in MODELS:
+        params.edit(seed, {f"models.{model}.monitor": {}})  # whatever a fork has set there
+    work_tree = Clone(seed)
+    work_tree.git("init", "-q", "-b", "main")
+    work_tree.commit("begin", {})
+    work_tree.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    return standin.clone(folder)
+
+
+def lines(standin: StandIn, run: dict[str, object], *words: str) -> list[str]:
+    return [line for line in standin.log(run).splitlines() if all(word in line for word in words)]
+
+
+def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
+    """A pull request that changes only words is green, with nothing tested and nothing evaluated."""
+    clone.push("say more", {"docs/more.md": "more\n"}, "words")
+    standin.as_("person").pull_request("words", "Say more", "why")
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert len(lines(standin, run, "Job succeeded")) == 2
+    assert not lines(standin, run, "Evaluate")
+
+
+def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
+    """A commit in the machine's name that touches what people own is red, through the required check too."""
+    (clone.folder / "docs/more.md").write_text("more\n")
+    clone.git("add", "-A")
+    bot = ["-c", "user.name=loop-bot", "-c", "user.email=loop-bot@users.noreply.github.com"]
+    clone.git(*bot, "commit", "-q", "-m", "overstep")
+    clone.git("push", "-q", "origin", "HEAD:overstep")
+    standin.as_("person").pull_request("overstep", "Overstep", "why")
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "failure"
+    assert lines(standin, run, "What changed", "docs/more.md")
+    assert lines(standin, run, "Everything required has passed", "Job failed")
+
+
+@pytest.mark.usefixtures("clone")
+def test_promote_too_late(standin: StandIn) -> None:
+    """A promotion of a canary that is not there changes nothing, says so, and is no failure."""
+    inputs = {"model": public(MODELS[0]), "key": "0123456789ab", "from": "canary-10"}
+    standin.as_("bot").dispatch("promote.yml", inputs)
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert lines(standin, run, "0123456789ab", "found")
+
+
+@pytest.mark.usefixtures("clone")
+@pytest.mark.parametrize("workflow", ["train.yml", "drift.yml"])
+def test_timers_of_a_fresh_fork(standin: StandIn, workflow: str) -> None:
+    """Where production is not logged, the weekly training and the daily look at drift are green."""
+    headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
+    httpx.post(f"{standin.server.url}/_schedule/{standin.name}/{workflow}", headers=headers)
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert len(lines(standin, run, "Job succeeded")) == 1
+
+
+@pytest.mark.usefixtures("clone")
+def test_unknown_model(standin: StandIn) -> None:
+    """A dispatch for a model that params.yaml has not is red, and names those that it has."""
+    standin.as_("person").dispatch("train.yml", {"model": "nobody"})
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "failure"
+    assert lines(standin, run, "params.yaml has no model 'nobody'")
