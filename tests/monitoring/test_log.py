@@ -1,0 +1,51 @@
+"""The joins behind a window, where `monitor` as a whole does not show them."""
+
+import json
+from datetime import datetime
+
+import fsspec
+import pandas as pd
+
+from loop.core.models import Roles
+from loop.monitoring import log
+
+ROLES = Roles(id="id", label="y", time="at")
+DAY = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
+
+
+def line(number: int, score: object = 0.5) -> str:
+    values = {"id": number, "model": "m", "version": "v", "features": [1.0, 2.0], "score": score, "class": 7}
+    return json.dumps({"time": f"{DAY.isoformat()}+00:00", **values}) + "\n"
+
+
+def test_remote() -> None:
+    """Log and store are read through fsspec where they are no local folders."""
+    files = fsspec.filesystem("memory")
+    files.pipe("/far/log/a.jsonl", (line(1) + line(2)).encode())
+    with files.open("/far/store/transactions/a.parquet", "wb") as file:
+        pd.DataFrame({"id": [1], "at": [DAY]}).to_parquet(file)
+    store = "memory://far/store"
+    window = log.read("memory://far/log", "m", ["a", "b"], ROLES, store=store, until=None, days=7)
+    assert (len(window.rows), window.unmatched) == (1, 1)
+
+
+def test_several_scores(tmp_path) -> None:
+    """A model of several classes logs a score each: its rows count, by class."""
+    (tmp_path / "a.jsonl").write_text(line(1, [0.1, 0.9]))
+    window = log.read(
+        str(tmp_path), "m", ["a", "b"], Roles(id="id", label="y"), store=None, until=None, days=7
+    )
+    assert window.rows[["a", "b"]].to_numpy().tolist() == [[1, 2]]
+
+
+def test_corrected_label(tmp_path) -> None:
+    """The latest label counts that was known when the window ended, once for each prediction."""
+    (tmp_path / "a.jsonl").write_text(line(1))
+    (tmp_path / "labels").mkdir()
+    reports = [(0, 1), (1, 2), (0, 9)]  # the last one comes after the window
+    labels = [{"id": 1, "y": y, "reported_at": DAY.replace(day=2 + day)} for y, day in reports]
+    pd.DataFrame(labels).to_parquet(tmp_path / "labels" / "a.parquet")
+    until = DAY.replace(day=8)
+    window = log.read(str(tmp_path), "m", ["a", "b"], ROLES, store=str(tmp_path), until=until, days=7)
+    assert window.labelled[["label", "class"]].to_numpy().tolist() == [[1, 7]]
+    assert window.unlabelled == 0
