@@ -156,6 +156,16 @@ def test_merge(standin: StandIn, clone: Clone, method: str) -> None:
     assert started(standin)[-1] == ("Push", "push")
 
 
+def test_squash_of_one_commit_keeps_its_message(standin: StandIn, clone: Clone) -> None:
+    """As on GitHub: so a release's trailers come through a squashed pull request."""
+    clone.push("release\n\nAction: release\nStep: canary-0", {"a": "2\n"}, "release/a")
+    number = standin.as_("bot").pull_request("release/a", "Another title", "a table")["number"]
+    standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "squash"})
+    clone.git("fetch", "-q")
+    told = clone.git("log", "-1", "--format=%B", "origin/main").stdout.strip()
+    assert told == f"release (#{number})\n\nAction: release\nStep: canary-0"
+
+
 def test_merge_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     """A head that moved is 409; a conflict, or a second merge, 405; main stays."""
     number = open_pull(standin, clone)

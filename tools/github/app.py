@@ -296,13 +296,8 @@ class Server:
         tree = call.repo.merged_tree(base, pull["head_sha"]) if pull["state"] == "open" else None
         if tree is None:
             raise HTTPException(405, "Pull Request is not mergeable")
-        number, title = pull["number"], pull["title"]
-        from_ = f"{call.repo.name.split('/')[0]}/{pull['head_ref']}"
-        subject = (
-            f"{title} (#{number})" if method == "squash" else f"Merge pull request #{number} from {from_}"
-        )
-        text = pull["body"] if method == "squash" else title
-        message = f"{call.body.get('commit_title', subject)}\n\n{call.body.get('commit_message', text) or ''}"
+        subject, text = self._words(call.repo, pull, method, base)
+        message = f"{call.body.get('commit_title', subject)}\n\n{call.body.get('commit_message', text)}"
         parents = [base] if method == "squash" else [base, pull["head_sha"]]
         sha = call.repo.commit(tree, parents, message.strip() + "\n", triggers.LOGINS[call.who])
         try:
@@ -310,6 +305,18 @@ class Server:
         except GitFailed:
             raise HTTPException(405, "Base branch was modified. Review and try the merge again.") from None
         return sha
+
+    def _words(self, repo: Repository, pull: dict[str, Any], method: str, base: str) -> tuple[str, str]:
+        """GitHub's own message: a squash of one commit keeps that commit's, trailers and all."""
+        number, title = pull["number"], pull["title"]
+        if method == "merge":
+            return f"Merge pull request #{number} from {repo.name.split('/')[0]}/{pull['head_ref']}", title
+        commits = repo.git("rev-list", "--reverse", f"{base}..{pull['head_sha']}").splitlines()
+        messages = [str(repo.commit_facts(commit)["message"]) for commit in commits]
+        if len(messages) == 1:
+            title, _, text = messages[0].partition("\n")
+            return f"{title} (#{number})", text.strip()
+        return f"{title} (#{number})", "\n\n".join(f"* {message}" for message in messages)
 
     # Comments and statuses
 
