@@ -54,6 +54,7 @@ def _by_id(folder, rows):
     return dict(zip(out["TRANSACTION_ID"].to_pylist(), matrix(out, features(out, folder.roles)), strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(rows=ROWS, later=ROWS, data=st.data())
 def test_no_feature_sees_the_future(folder, rows, later, data):
@@ -103,6 +104,7 @@ def _named(group, name, first, second):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(rows=ROWS)
 def test_features_are_the_handbooks(folder, rows):

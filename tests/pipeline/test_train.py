@@ -1,5 +1,6 @@
 """Training: the same bytes again, on the device asked for, told what it learned from."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from loop.core import models
 from loop.core.errors import LoopError
 from loop.core.files import read_json
-from loop.core.params import TimeSplit
+from loop.core.models import Roles
+from loop.core.params import RandomSplit, TimeSplit
 from loop.pipeline import split
 from loop.pipeline.train import train
 
@@ -100,3 +102,22 @@ def test_scoring_needs_no_pandas(folder, table, params, tmp_path, monkeypatch):
     train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert folder.estimator.load(tmp_path / "model")(np.zeros((3, 2))).shape == (3,)
+
+
+def test_several_classes_without_time(folder, tmp_path):
+    """A model of words for classes, split by chance, trains and leaves a score a class."""
+    prior = np.array([0.5, 0.3, 0.2])
+    estimator = type("estimator", (), {
+        "fit": staticmethod(lambda _x, y, _params: np.bincount(y)),
+        "save": staticmethod(lambda counts, out: np.save(out / "counts.npy", counts)),
+        "load": staticmethod(lambda _: lambda x: np.tile(prior, (len(x), 1))),
+    })  # fmt: skip
+    schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "multiclass"})
+    animals = dataclasses.replace(folder, schema=schema, estimator=estimator)
+    rows = pa.table({"id": range(30), "label": ["owl", "cat", "dog"] * 10, "weight": np.arange(30.0)})
+    kind = RandomSplit(kind="random", test=0.2)
+    reference = train(animals, rows, kind, None, threshold=0.5, out=tmp_path / "model")
+    meta = read_json(tmp_path / "model" / "meta.json")
+    assert (meta["classes"], meta["trained"]) == (["cat", "dog", "owl"], {"from": None, "to": None, "rows": 24})
+    assert reference.column_names == ["weight", "score_cat", "score_dog", "score_owl", "label"]
+    assert np.load(tmp_path / "model" / "counts.npy").sum() == 24
