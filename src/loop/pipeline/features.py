@@ -36,7 +36,7 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
         raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
     ordered = typed.select(*kept, *features).order_by([name for name in (roles.time, roles.id) if name])
-    return engine.to_pyarrow(ordered)
+    return engine.to_pyarrow(ordered).combine_chunks()  # an engine's batches would show in the file's bytes
 
 
 def main(root: Path, model: str) -> None:
