@@ -67,13 +67,13 @@ def test_a_container_is_pinned_by_the_digest_that_the_registry_gave(engines, roo
     engines(engine, f"echo other.example/x@sha256:1; echo {NAME}@{DIGEST}" if engine == "docker" else others)
     engines("python", "")
     monkeypatch.setattr(image.sys, "executable", "python")
+    monkeypatch.setenv("LOOP_BUILD_OPTIONS", "network=host")
     answer = made(root, engine)
     assert answer["image"] == f"{NAME}@{DIGEST}"
     assert answer["kind"] == "container"
     built, pushed, *_ = (root / "calls").read_text().splitlines()
-    assert built == (
-        f"python -m bentoml containerize fraud_detector:k1 --backend {engine} --image-tag {NAME}:k1"
-    )
+    asked = f"--backend {engine} --image-tag {NAME}:k1 --opt=network=host"
+    assert built == f"python -m bentoml containerize fraud_detector:k1 {asked}"
     assert pushed.startswith(f"{engine} push ")
 
 

@@ -67,10 +67,14 @@ def _runs(program: str) -> bool:
 
 
 def _container(program: str, name: str, bento: Bento) -> str:
-    """Build by `bentoml containerize`, push, and return the digest that the registry knows it by."""
+    """Build by `bentoml containerize`, push, and return the digest that the registry knows it by.
+
+    LOOP_BUILD_OPTIONS are the build's own, as `network=host` where the engine has no bridge.
+    """
     tag = f"{name}:{bento.key}"
     bentoml = ["-m", "bentoml", "containerize", bento.tag, "--backend", program, "--image-tag", tag]
-    _run([sys.executable, *bentoml], "LOOP_BASE_IMAGE names another base image")
+    options = [f"--opt={option}" for option in os.environ.get("LOOP_BUILD_OPTIONS", "").split()]
+    _run([sys.executable, *bentoml, *options], "LOOP_BASE_IMAGE names another base image")
     login = f"log in: {program} login {name.partition('/')[0]}; or LOOP_ENGINE=none pins the bento itself"
     if program == "docker":
         _run([program, "push", tag], login)
