@@ -1,5 +1,6 @@
 """Workflows run under act as they would on GitHub: what starts them, what they see, what they may do."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_at_most_two_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> 
     for _ in range(3):
         standin.as_("person").dispatch("tiny.yml", {})
     while len(list(seen.iterdir())) < 2:
-        pass
+        time.sleep(0.02)
     assert sorted(run["status"] for run in standin.runs()) == ["in_progress", "in_progress", "queued"]
     gate.touch()
     assert [run["conclusion"] for run in standin.wait(3)] == ["success"] * 3
@@ -115,7 +116,7 @@ def test_interrupted(tmp_path: Path, end: str) -> None:
     standin.seed(tmp_path / "clone", workflow("workflow_dispatch", *steps))
     standin.as_("person").dispatch("tiny.yml", {})
     while not pid.exists():
-        pass
+        time.sleep(0.02)
     getattr(server, end)()
     again = StandIn(Server(tmp_path / "root"), "acme/loop")
     (run,) = again.wait()

@@ -19,6 +19,22 @@ LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")  # what `runs-on` may name: al
 MARK = "STAND_IN_RUN"  # in the environment of every process of a run, so that all of them can be found
 
 
+# Variables that belong to whoever started this server: their clone, their workflow, their tests.
+FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What starts workflows: `commit` is checked out, `head` is the commit that GitHub shows."""
+
+    name: str
+    payload: dict[str, Any]
+    commit: str
+    head: str
+    ref: str
+    title: str
+
+
 @dataclass
 class Runner:
     """Starts what an event starts, at most `at_once` runs at a time."""
@@ -59,20 +75,9 @@ class Runner:
             self._kill(run)
         self._pool.shutdown(wait=True)
 
-    def enqueue(
-        self,
-        repo: Repository,
-        file: str,
-        event: str,
-        payload: dict[str, Any],
-        *,
-        commit: str,
-        head: str,
-        ref: str,
-        title: str,
-    ) -> dict[str, Any]:
-        """Queue one run of one workflow file at `commit`; `head` is the commit that GitHub shows for it."""
-        workflow = events.parse(repo.workflows(commit)[file])
+    def enqueue(self, repo: Repository, file: str, event: Event) -> dict[str, Any]:
+        """Queue one run of one workflow file, as the event's commit has it."""
+        workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
         with self.state.look() as data:
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
@@ -80,27 +85,29 @@ class Runner:
             "runs",
             repository=repo.name,
             name=str(workflow.get("name", path)),
-            display_title=events.title(workflow, payload, title),
+            display_title=events.title(workflow, event.payload, event.title),
             path=path,
             run_number=number,
-            event=event,
+            event=event.name,
             status="queued",
             conclusion=None,
-            head_branch=ref.removeprefix("refs/heads/"),
-            head_sha=head,
-            actor=payload["sender"],
-            commit=commit,
+            head_branch=event.ref.removeprefix("refs/heads/"),
+            head_sha=event.head,
+            actor=event.payload["sender"],
+            commit=event.commit,
             run_started_at=None,
         )
-        folder = self.root / str(run["id"])
-        folder.mkdir(parents=True)
-        write(folder / "event.json", payload)
+        (folder := self._folder(run)).mkdir(parents=True)
+        write(folder / "event.json", event.payload)
         self._submit(run)
         return run
 
     def log(self, run: dict[str, Any]) -> Path:
         """What act printed."""
-        return self.root / str(run["id"]) / "log.txt"
+        return self._folder(run) / "log.txt"
+
+    def _folder(self, run: dict[str, Any]) -> Path:
+        return self.root / str(run["id"])
 
     def _submit(self, run: dict[str, Any]) -> None:
         if self.at_once:
@@ -119,15 +126,13 @@ class Runner:
             self.grants.pop(token, None)
 
     def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
-        folder = self.root / str(run["id"])
+        self._kill(run)  # whatever a step has left behind
         with self.log(run).open("a") as log:
             log.write(words)
         if not self.keep:
-            for scratch in ("clone", "act", "secrets"):
-                target = folder / scratch
-                shutil.rmtree(target, ignore_errors=True) if target.is_dir() else target.unlink(
-                    missing_ok=True
-                )
+            (self._folder(run) / "secrets").unlink(missing_ok=True)
+            for scratch in ("clone", "act"):
+                shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         self.state.update(run, status="completed", conclusion=conclusion)
 
     def _clone(self, run: dict[str, Any], token: str) -> set[str]:
@@ -139,7 +144,7 @@ class Runner:
         repo = self.hosting.find(run["repository"])
         if repo is None:
             raise FileNotFoundError(run["repository"])
-        clone = self.root / str(run["id"]) / "clone"
+        clone = self._folder(run) / "clone"
         shutil.rmtree(clone, ignore_errors=True)
         git = ["git", "-c", "advice.detachedHead=false"]
         subprocess.run([*git, "clone", "-q", "--shared", "--no-checkout", repo.path, clone], check=True)
@@ -153,38 +158,17 @@ class Runner:
         return events.grants(events.parse((clone / run["path"]).read_text()))
 
     def _act(self, run: dict[str, Any], token: str) -> int:
-        folder = self.root / str(run["id"])
-        secrets = folder / "secrets"
-        secrets.touch(mode=0o600)
-        secrets.write_text("\n".join([*self.secrets, f"GITHUB_TOKEN={token}"]))
-        (folder / "variables").write_text("\n".join(self.variables))
-        (folder / "environment").write_text("\n".join(f"{k}={v}" for k, v in self._environment(run).items()))
-        command = [
-            *(self.act, run["event"]),
-            *(
-                "--workflows",
-                f"{folder}/clone/{run['path']}",
-                "--no-recurse",
-                "--directory",
-                f"{folder}/clone",
-            ),
-            *(word for label in LABELS for word in ("--platform", f"{label}=-self-hosted")),
-            *(
-                "--eventpath",
-                f"{folder}/event.json",
-                "--actor",
-                run["actor"]["login"],
-                "--defaultbranch",
-                "main",
-            ),
-            *("--env-file", f"{folder}/environment", "--secret-file", f"{folder}/secrets"),
-            *("--var-file", f"{folder}/variables", "--input-file", "/dev/null"),
-            *("--action-cache-path", f"{folder}/act", "--action-offline-mode", "--no-cache-server"),
-            *("--pull=false", "--rm"),
-        ]
+        """Run the workflow; act's exit status."""
+        (secrets := self._folder(run) / "secrets").touch(mode=0o600)
+        for file, settings in {
+            secrets: [*self.secrets, f"GITHUB_TOKEN={token}"],
+            self._folder(run) / "variables": self.variables,
+            self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
+        }.items():
+            file.write_text("\n".join(settings))
         with self.log(run).open("w") as log:
             process = subprocess.Popen(
-                command,
+                self._command(run),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -194,6 +178,25 @@ class Runner:
             if self._stopping:
                 self._kill(run)
             return process.wait()
+
+    def _command(self, run: dict[str, Any]) -> list[str]:
+        folder = self._folder(run)
+        options = {
+            "directory": f"{folder}/clone",
+            "workflows": f"{folder}/clone/{run['path']}",
+            "eventpath": f"{folder}/event.json",
+            "actor": run["actor"]["login"],
+            "defaultbranch": "main",
+            "env-file": f"{folder}/environment",
+            "secret-file": f"{folder}/secrets",
+            "var-file": f"{folder}/variables",
+            "input-file": "/dev/null",
+            "action-cache-path": f"{folder}/act",  # a place of its own: no two runs meet there
+            "pull": "false",
+        }
+        labels = [f"--platform={label}=-self-hosted" for label in LABELS]
+        flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--rm"]
+        return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
 
     def _environment(self, run: dict[str, Any]) -> dict[str, str]:
         """What differs from what act would set itself."""
@@ -210,23 +213,12 @@ class Runner:
 
     def _host(self, run: dict[str, Any]) -> dict[str, str]:
         """This process's environment without what belongs to another clone or another workflow."""
-        foreign = (
-            "GIT_",
-            "GITHUB_",
-            "RUNNER_",
-            "ACTIONS_",
-            "ACT_",
-            "PYTHONPATH",
-            "VIRTUAL_ENV",
-            "PYTEST_",
-            "COV_",
-        )
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return {**kept, "ACT_DISABLE_VERSION_CHECK": "1", MARK: str(self.root / str(run["id"]))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        return {**kept, "ACT_DISABLE_VERSION_CHECK": "1", MARK: str(self._folder(run))}
 
     def _kill(self, run: dict[str, Any]) -> None:
         """Kill every process of a run, found by MARK: act gives each step a session of its own."""
-        mark = f"{MARK}={self.root / str(run['id'])}".encode()
+        mark = f"{MARK}={self._folder(run)}".encode()
         while pids := _processes_with(mark):
             for pid in pids:
                 try:

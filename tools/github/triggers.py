@@ -4,7 +4,7 @@ from typing import Any
 
 import events
 from hosting import ZERO, Repository
-from runs import Runner
+from runs import Event, Runner
 
 LOGINS = {"person": "person", "bot": "github-actions[bot]"}
 
@@ -55,11 +55,12 @@ def _start_on_push(runner: Runner, repo: Repository, ref: str, old: str, new: st
         "pusher": {"name": LOGINS["person"]},
         **facts(runner, repo, "person"),
     }
+    title = str(head["message"]).partition("\n")[0]
+    event = Event("push", payload, commit=commit, head=commit, ref=ref, title=title)
     for file, text in repo.workflows(commit).items():
-        rule = events.trigger(events.parse(text), "push")
+        rule = events.trigger(events.parse(text), event.name)
         if rule is not None and events.starts_on_push(rule, ref, paths):
-            first_line = str(head["message"]).partition("\n")[0]
-            runner.enqueue(repo, file, "push", payload, commit=commit, head=commit, ref=ref, title=first_line)
+            runner.enqueue(repo, file, event)
 
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
@@ -95,17 +96,12 @@ def pull_changed(runner: Runner, repo: Repository, pull: dict[str, Any], action:
         "pull_request": shape(runner, repo, pull),
         **facts(runner, repo, who),
     }
+    event = Event("pull_request", payload, commit=merge, head=head, ref=pull["head_ref"], title=pull["title"])
     paths = repo.changed_since_fork(base, head)
     for file, text in repo.workflows(merge).items():
-        rule = events.trigger(events.parse(text), "pull_request")
+        rule = events.trigger(events.parse(text), event.name)
         if rule is not None and events.starts_on_pull(rule, action, pull["base_ref"], paths):
-            runner.enqueue(
-                *(repo, file, "pull_request", payload),
-                commit=merge,
-                head=head,
-                ref=pull["head_ref"],
-                title=pull["title"],
-            )
+            runner.enqueue(repo, file, event)
 
 
 def shape(runner: Runner, repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
@@ -155,9 +151,8 @@ def dispatched(
         **facts(runner, repo, who),
     }
     title = str(workflow.get("name", file))
-    return runner.enqueue(
-        repo, file, "workflow_dispatch", payload, commit=commit, head=commit, ref=full, title=title
-    )
+    event = Event("workflow_dispatch", payload, commit=commit, head=commit, ref=full, title=title)
+    return runner.enqueue(repo, file, event)
 
 
 def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
@@ -169,6 +164,5 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
         raise LookupError(file)
     payload = {"schedule": rule["cron"][0]["cron"], **facts(runner, repo, "person")}
     title = str(workflow.get("name", file))
-    return runner.enqueue(
-        repo, file, "schedule", payload, commit=commit, head=commit, ref="refs/heads/main", title=title
-    )
+    event = Event("schedule", payload, commit=commit, head=commit, ref="refs/heads/main", title=title)
+    return runner.enqueue(repo, file, event)
