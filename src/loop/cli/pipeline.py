@@ -11,7 +11,8 @@ import click
 
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
-from loop.core.names import package
+from loop.core.git import Git
+from loop.core.names import package, public
 from loop.core.paths import ModelPaths, root
 
 # stage: the ModelPaths attribute of the table whose rows say how much work it was
@@ -38,11 +39,14 @@ def stage(name: str, model: str) -> None:
 
 @click.command()
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
-def repro(models: tuple[str, ...]) -> None:
+@click.option("--check", is_flag=True, help="Reject what changed but was not committed, as CI does.")
+def repro(models: tuple[str, ...], check: bool) -> None:
     """Bring every stage of each MODEL (default: all) up to date: `dvc repro`."""
     here = root()
     for model in models or sorted(params.read(here)):
         _repro(here, model)
+        if check:
+            _committed(here, model)
 
 
 @click.command()
@@ -127,6 +131,18 @@ def _repro(here: Path, model: str) -> None:
             f"  report: {report / 'data_docs' / 'index.html'}",
             fix="what failed, on which rows, and what mends it stand above",
         ) from error
+
+
+def _committed(here: Path, model: str) -> None:
+    """Rejected where the stages' results are not those that Git has."""
+    files = ["dvc.lock", str(ModelPaths(here, model).metrics.relative_to(here))]
+    git = Git(here)
+    if git.run("status", "--porcelain", "--", *files):
+        raise Rejected(
+            f"{' or '.join(files)} is not what the params, the code and the data give:\n"
+            + git.run("diff", "--unified=0", "HEAD", "--", *files)[:3000],
+            fix=f"./loop repro {public(model)} && git commit {' '.join(files)}",
+        )
 
 
 def _rows(path: Path) -> int:

@@ -1,0 +1,70 @@
+"""`./loop repro` as DVC runs it: only what changed, again after any death, and against what Git has."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from trained import change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
+
+from loop.core.dvc import Lock
+from loop.core.git import Git
+
+pytestmark = pytest.mark.slow
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran."""
+    return re.findall(r"Running stage '(\w+)@", output)
+
+
+def test_nothing_changed_runs_nothing(trained):  # noqa: F811
+    """A repro of what is up to date runs no stage, and Git sees no change."""
+    assert ran(loop(trained, "repro", "fraud-detector", "--check")) == []
+    assert Git(trained).run("status", "--porcelain") == ""
+
+
+def test_a_training_parameter_reruns_train_onwards(trained):  # noqa: F811
+    """Only train and evaluate run; until dvc.lock is committed with it, `--check` rejects."""
+    change(trained, train__max_depth=3)
+    output = loop(trained, "repro", "fraud-detector", "--check", code=4)
+    assert ran(output) == ["train", "evaluate"]
+    assert "git commit dvc.lock" in output
+    commit(trained, "Train a shallower model")
+    loop(trained, "repro", "fraud-detector", "--check")
+
+
+def test_killed_in_every_stage_it_ends_in_the_same_result(trained):  # noqa: F811
+    """SIGKILL in the midst of each stage in turn: the next run goes on, and ends as if nothing had been."""
+    change(trained, ingest__simulator__seed=1)
+    for stage in ("ingest", "validate", "features", "train", "evaluate"):
+        kill_in(trained, stage)
+    loop(trained, "repro", "fraud-detector")
+    survived = Lock.of(trained).stages
+    run(sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", cwd=trained, PATH=path(trained))
+    assert Lock.of(trained).stages == survived
+
+
+def path(root: Path) -> str:
+    """PATH as `./loop` sets it."""
+    environment = run("tools/environment", cwd=root).strip()
+    return f"{environment}/bin:{os.environ['PATH']}"
+
+
+def kill_in(root: Path, stage: str) -> None:
+    """Start a repro, and kill its whole process group once `stage` has begun."""
+    repro = subprocess.Popen(
+        ["./loop", "repro", "fraud-detector"],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    begun = any(line.startswith(f"{stage} fraud_detector …") for line in repro.stdout)
+    os.killpg(repro.pid, signal.SIGKILL)
+    repro.wait()
+    assert begun
