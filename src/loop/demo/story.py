@@ -20,6 +20,7 @@ from loop.demo.world import World
 
 ENVIRONMENT = "production"
 RATE = 200.0  # requests/s while a canary is judged
+FEW, TREES = 40, 200  # what the first model is trained with, and what the pull request proposes
 SCORED = 20  # one in so many transactions is scored while weeks pass
 
 
@@ -114,11 +115,10 @@ def change_a_param(stage: Stage) -> None:
     """Chapter 1: a pull request changes a parameter; CI evaluates it and comments the difference."""
 
     def edit() -> None:
-        name = f"models.{stage.model}.train.n_estimators"
-        params.edit(stage.clone, {name: params.read(stage.clone)[stage.model]["train"]["n_estimators"] * 2})
+        params.edit(stage.clone, {f"models.{stage.model}.train.n_estimators": TREES})
         stage.loop("repro", stage.model)
 
-    number, run = stage.propose("more-trees", "Train twice the trees", edit)
+    number, run = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
     stage.expect(run, "success")
     stage.tell.markdown(stage.hub.comments(number)[-1])
     before = stage.hub.runs("release.yml")
