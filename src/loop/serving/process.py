@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,7 +85,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours to pass on
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl: nothing that a thread could hold
+                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - one prctl: nothing that a thread could hold
             )
         try:
             self._wait_until_ready(start)
@@ -146,8 +147,7 @@ class Server:
         return "\n".join(self.output().splitlines()[-25:])
 
 
-def _die_with_parent() -> None:
-    """Linux: SIGTERM when the thread that started us is gone. Elsewhere this does nothing."""
+def _dying_with_parent() -> Callable[[], object] | None:
+    """Linux: SIGTERM when the thread that started us is gone. Found before the fork, which may not look."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    return partial(prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if prctl else None
