@@ -157,14 +157,19 @@ def exposition(
     latency = Histogram("model_prediction_latency_seconds", "", of, buckets=(0.01, 0.1), registry=registry)
     scores = Histogram("model_prediction_score", "", of, buckets=(0.5, 1), registry=registry)
     failures = Counter("model_prediction_failed", "", (*of, "reason"), registry=registry)
-    http = Counter("bentoml_service_request", "", ("endpoint", "http_response_code"), registry=registry)
+    http = Counter(
+        "bentoml_service_request",
+        "",
+        ("endpoint", "http_response_code", "service_version"),
+        registry=registry,
+    )
     for number in range(answers):
         latency.labels("shop", version).observe(0.05)
         scores.labels("shop", version).observe(0.7 if number < high else 0.2)
     failures.labels("shop", version, "model").inc(failed)
     failures.labels("shop", version, "json").inc(caller)
-    http.labels("/predict", "200").inc(answers)
-    http.labels("/predict", "400").inc(caller)
-    http.labels("/predict", "500").inc(server_errors)
-    http.labels("/readyz", "503").inc(50)
+    http.labels("/predict", "200", version).inc(answers)
+    http.labels("/predict", "400", version).inc(caller)
+    http.labels("/predict", "500", version).inc(server_errors)
+    http.labels("/readyz", "503", version).inc(50)
     return generate_latest(registry).decode()

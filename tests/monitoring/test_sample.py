@@ -23,7 +23,7 @@ def test_failed_before_the_model() -> None:
 
 def test_another_version() -> None:
     """What another release answered is not this one's."""
-    assert parse(exposition("b2", 20, 2, 0), "a1") == Sample()
+    assert parse(exposition("b2", 20, 2, 2), "a1") == Sample()
 
 
 def test_since() -> None:

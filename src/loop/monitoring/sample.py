@@ -108,12 +108,13 @@ def parse(text: str, version: str) -> Sample:
                 cumulative[family.name][float(row.labels["le"])] += row.value
             elif ours and row.name == f"{FAILED}_total" and row.labels["reason"] == "model":
                 failed[FAILED] += row.value
-            elif row.name == f"{HTTP}_total" and _server_error(row.labels):
+            elif row.name == f"{HTTP}_total" and _server_error(row.labels, version):
                 failed[HTTP] += row.value
     latency, scores = (Histogram.of_cumulative(cumulative[name]) for name in (LATENCY, SCORE))
     errors = max(failed.values())
     return Sample(latency.total + errors, errors, latency, scores)
 
 
-def _server_error(labels: dict[str, str]) -> bool:
-    return labels.get("endpoint") == "/predict" and labels.get("http_response_code", "").startswith("5")
+def _server_error(labels: dict[str, str], version: str) -> bool:
+    ours = (labels["endpoint"], labels["service_version"]) == ("/predict", version)
+    return ours and labels["http_response_code"].startswith("5")
