@@ -20,7 +20,7 @@ from loop.candidate.score import same_code
 from loop.core import models, params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import read_json, sha256, write_json
+from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
 from loop.core.names import public
@@ -82,7 +82,7 @@ class _Registry:
         """Open, and make, the experiment and the registered model."""
         mlflow = _mlflow()
         given = os.environ.get("MLFLOW_TRACKING_URI")
-        uri = given or f"sqlite:///{root / 'mlflow.db'}"
+        uri = given or _own_database(root / "mlflow.db")
         mlflow.set_tracking_uri(uri)
         client, name = mlflow.MlflowClient(), public(model)
         experiment = params.load(root, model).register_.experiment
@@ -128,6 +128,14 @@ class _Registry:
         for key, value in tags.items():
             self.client.set_model_version_tag(self.name, str(version.version), key, value)
         self.client.set_registered_model_alias(self.name, alias, str(version.version))
+
+
+def _own_database(path: Path) -> str:
+    """SQLite at `path`, made aside: one whose tables were half made would be refused ever after."""
+    if not path.exists():
+        with whole(path) as aside:
+            _mlflow().MlflowClient(f"sqlite:///{aside}").search_experiments()
+    return f"sqlite:///{path}"
 
 
 def _log(folder: ModelFolder, paths: ModelPaths, experiment: str, tags: dict[str, str]) -> tuple[str, str]:
