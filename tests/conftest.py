@@ -1,10 +1,11 @@
 """Fixtures that every room shares."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from loop.core import paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -18,7 +19,7 @@ def repository() -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A LOOP_CACHE of the test's own, with the machine's environments and programs linked in."""
-    real = Path(os.environ.get("LOOP_CACHE") or f"{os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')}/loop")
+    real = paths.cache()
     own = tmp_path / "cache"
     own.mkdir()
     for built in (real / "envs", real / "programs", *real.glob("uv-*")):

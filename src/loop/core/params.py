@@ -56,7 +56,7 @@ class TimeSplit(Section):
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
-    known_days: int = Field(7, ge=0)  # a fraud so long before the delay makes its card known: left out of test
+    known_days: int = Field(7, ge=0)  # a fraud so long before the delay makes its card known
 
 
 class RandomSplit(Section):

@@ -49,6 +49,7 @@ def play(root: Path, source: Path | None) -> None:
     tell = Console()
     environment = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "LOOP_ENGINE": "none",  # there is no registry: bentos are pinned as artifacts on disk
         "PATH": f"{programs(root)}:{os.environ['PATH']}",
     }
     with ExitStack() as stack:
@@ -103,19 +104,20 @@ def staged(
 
 
 def fork(root: Path, clone: Path, hub: Hub) -> None:
-    """Fork this clone's commit into the stand-in, as its server does, and clone the fork."""
+    """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it."""
     Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
-    git = Git(clone.parent)
-    git.run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
+    Git(clone.parent).run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
     git = Git(clone)
     git.run("config", "user.name", "Ada")
     git.run("config", "user.email", "ada@example.test")
     share_cache(clone)
+    repository.write(clone, OURS)
+    git.run("commit", "--quiet", "--all", "-m", "Name this fork")
+    git.run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
-    """What a team sets first: the fork's name, where production logs, and its own data if it has any."""
-    repository.write(clone, OURS)
+    """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
         f"models.{model}.train.n_estimators": story.FEW,
@@ -125,7 +127,6 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
         changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
         changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)
-    Git(clone).run("commit", "--quiet", "--all", "-m", "Make the template ours")
 
 
 def last_day(root: Path, model: str, source: Path) -> date:

@@ -21,6 +21,7 @@ from loop.demo.world import World
 ENVIRONMENT = "production"
 RATE = 200.0  # requests/s while a canary is judged
 FEW, TREES = 40, 200  # what the first model is trained with, and what the pull request proposes
+ROOM = 1500  # requests until the spoilt service fails: more than a rehearsal has
 SCORED = 20  # one in so many transactions is scored while weeks pass
 
 
@@ -167,9 +168,12 @@ def watch(stage: Stage) -> None:
 
 
 def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
-    """A process's lines, told as they come."""
+    """A process's lines; told as they come, but for what was said just before."""
+    before = ""
     for line in process.stdout or ():
-        tell.line(f"judge: {line.rstrip()}")
+        if line != before:
+            tell.line(f"judge: {line.rstrip()}")
+        before = line
         yield line
 
 
@@ -234,7 +238,7 @@ def bad_canary(stage: Stage) -> None:
 
     def edit() -> None:
         service = stage.clone / "bentos" / stage.model / "service.py"
-        service.write_text(service.read_text() + LEAK)
+        service.write_text(leaking(service.read_text()))
 
     number, run = stage.propose("leak", "Keep what was asked, to look at later", edit)
     stage.expect(run, "success")
@@ -251,21 +255,41 @@ def bad_canary(stage: Stage) -> None:
     )
 
 
-LEAK = '''
+def leaking(service: str) -> str:
+    """The service's text with a middleware that a rehearsal can't fault: it fails after many requests."""
+    lines = service.splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if line.startswith(("import ", "from ")))
+    text = "".join(lines[: last + 1]) + LEAK + "".join(lines[last + 1 :])
+    created = "app.create(HERE, booster.load)"
+    if created not in text:
+        raise LoopError(f"the service does not say {created}: the demo can't spoil it")
+    return text.replace(created, "kept(app.create(HERE, booster.load))")
+
+
+LEAK = f"""
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+ROOM = {ROOM}  # bodies
+
 
 class Kept:
-    """Every body that was asked, kept until there is no room: fine in a rehearsal, not in production."""
+    \"\"\"Keeps every body that was asked, until there is no room left.\"\"\"
 
-    def __init__(self, app, most=2500):
-        self.app, self.room = app, most
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.left = app, ROOM
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path") == "/predict":
-            self.room -= 1
-            if self.room < 0:
+            self.left -= 1
+            if self.left < 0:
                 raise MemoryError("no room left to keep what was asked")
         await self.app(scope, receive, send)
 
 
-app.add_middleware(Kept)
-'''
+def kept(served: Starlette) -> Starlette:
+    \"\"\"The same app, every body kept.\"\"\"
+    served.add_middleware(Kept)
+    return served
+
+"""
