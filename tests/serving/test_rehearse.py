@@ -91,6 +91,7 @@ def test_a_build_that_dies_leaves_no_bento(clone, monkeypatch):
     assert (bentos.build(clone, MODEL).path / "bento.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
     """An edited model is an error, not a release under the recorded one's key."""
     (ModelPaths(clone, MODEL).trained / "meta.json").write_text("{}")

@@ -50,7 +50,7 @@ class Node:
         model: str,
         environment: str,
         envoy: Envoy,
-        start: Callable[[str, str, int], Server],
+        start: Callable[[str, int], Server],
         tell: Callable[[str], None],
     ) -> None:
         self.git, self.model, self.environment, self.envoy = git, model, environment, envoy
@@ -95,7 +95,7 @@ class Node:
         for track, image in desired.images.items():
             if running.get(track) != image:
                 self.ports[track] = free_port()
-                self.servers[track] = (image, self.start(track, image, self.ports[track]))
+                self.servers[track] = (image, self.start(image, self.ports[track]))
         for track in running.keys() - desired.images.keys():
             del self.servers[track]
         self.envoy.route({track: self.ports[track] for track in self.servers}, desired.weights)

@@ -153,13 +153,12 @@ def scratch(hub: Hub, folder: Path) -> Path:
     return path
 
 
-def starter(model: str, folder: Path) -> Callable[[str, str, int], Server]:
+def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
     """How the node starts a track: the artifact of that digest, verified, in its own locked environment."""
 
-    def start(track: str, image: str, port: int) -> Server:
+    def start(image: str, port: int) -> Server:
         bento = fetch(model, image.partition("@")[2])
-        # The judge compares the tracks as they are served, so both write the same log.
-        server = Server(bento, port, log_dir=folder / "predictions" / track)
+        server = Server(bento, port, log_dir=folder / "predictions")
         return server.__enter__()
 
     return start

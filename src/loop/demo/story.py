@@ -1,6 +1,7 @@
 """What the demo shows: five chapters, each ending in something that Git, GitHub or production says."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from loop.delivery import state
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
 from loop.demo.hub import Hub
+from loop.demo.leak import spoilt
 from loop.demo.traffic import Traffic, replay
 from loop.demo.world import World
 
+ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # as ./loop prints it, as act shows it
 ENVIRONMENT = "production"
 RATE = 200.0  # requests/s while a canary is judged
 FEW, TREES = 40, 200  # what the first model is trained with, and what the pull request proposes
-ROOM = 1500  # requests until the spoilt service fails: more than a rehearsal has
 SCORED = 20  # one in so many transactions is scored while weeks pass
 
 
@@ -71,6 +73,8 @@ class Stage:
     def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
         """Stop the demo unless a run ended as it should, and says why."""
         log = self.hub.log(run)
+        for error in dict.fromkeys(ERROR.findall(log)):
+            self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
             raise LoopError(
                 f"{run['name']} ended in {run['conclusion']}, not {conclusion} {told!r}\n{log[-3000:]}"
@@ -194,8 +198,8 @@ def bad_data(stage: Stage) -> None:
     number, run = stage.propose(
         "bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes)
     )
-    stage.expect(run, "failure", "expect_column_values_to_be_between")
-    stage.tell.step(f"#{number} is stopped by validation")
+    stage.expect(run, "failure", "validate stopped the data")
+    stage.tell.step(f"#{number} is stopped by validation: nothing was trained, production is as it was")
 
 
 def bad_candidate(stage: Stage) -> None:
@@ -208,7 +212,8 @@ def bad_candidate(stage: Stage) -> None:
 
     number, run = stage.propose("one-stump", "Train a single stump", edit)
     stage.expect(run, "failure", "block")
-    stage.tell.step(f"#{number} is blocked by the gate")
+    stage.tell.markdown(stage.hub.comments(number)[-1])
+    stage.tell.step(f"#{number} is blocked by the gate: production is as it was")
 
 
 def stopped(stage: Stage) -> None:
@@ -238,7 +243,7 @@ def bad_canary(stage: Stage) -> None:
 
     def edit() -> None:
         service = stage.clone / "bentos" / stage.model / "service.py"
-        service.write_text(leaking(service.read_text()))
+        service.write_text(spoilt(service.read_text()))
 
     number, run = stage.propose("leak", "Keep what was asked, to look at later", edit)
     stage.expect(run, "success")
@@ -253,43 +258,3 @@ def bad_canary(stage: Stage) -> None:
     stage.tell.step(
         f"rolled back by commit: production still serves {served.key if served else None}, {key} is barred"
     )
-
-
-def leaking(service: str) -> str:
-    """The service's text with a middleware that a rehearsal can't fault: it fails after many requests."""
-    lines = service.splitlines(keepends=True)
-    last = max(number for number, line in enumerate(lines) if line.startswith(("import ", "from ")))
-    text = "".join(lines[: last + 1]) + LEAK + "".join(lines[last + 1 :])
-    created = "app.create(HERE, booster.load)"
-    if created not in text:
-        raise LoopError(f"the service does not say {created}: the demo can't spoil it")
-    return text.replace(created, "kept(app.create(HERE, booster.load))")
-
-
-LEAK = f"""
-from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-ROOM = {ROOM}  # bodies
-
-
-class Kept:
-    \"\"\"Keeps every body that was asked, until there is no room left.\"\"\"
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app, self.left = app, ROOM
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("path") == "/predict":
-            self.left -= 1
-            if self.left < 0:
-                raise MemoryError("no room left to keep what was asked")
-        await self.app(scope, receive, send)
-
-
-def kept(served: Starlette) -> Starlette:
-    \"\"\"The same app, every body kept.\"\"\"
-    served.add_middleware(Kept)
-    return served
-
-"""

@@ -11,7 +11,7 @@ import httpx
 
 from loop.core.github import GitHub
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
 

@@ -16,7 +16,7 @@ from loop.core.dvc import Lock
 from loop.core.git import Git
 from loop.delivery import state
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "fraud-detector"
 SMALL = {
     "ingest.simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
