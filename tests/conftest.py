@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """This repository's root. Tests read it and never write to it."""
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def no_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is no step of the workflow that runs the tests: it tells that one nothing."""
+    for name in [name for name in os.environ if name.startswith(("GITHUB_", "LOOP_GITHUB_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from ruamel.yaml import YAML
-from trained import _copy_work_tree, commit, loop, run
+from trained import commit, loop, run, work_tree
 
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
@@ -22,7 +22,7 @@ ADDED = ("src/models/digits/", "bentos/digits/", "kustomize/models/digits/", "ku
 def fork(tmp_path, origin, cache):
     """A clone of this work tree with the digits' folders, and their section in params.yaml."""
     root = tmp_path / "clone"
-    _copy_work_tree(root)
+    work_tree(root)
     commit(root, "Begin")
     section = shutil.ignore_patterns("params.yaml", "__pycache__")
     shutil.copytree(DIGITS, root, dirs_exist_ok=True, ignore=section)

@@ -4,7 +4,6 @@ import re
 import subprocess
 
 import pytest
-from ruamel.yaml import YAML
 
 from loop.cli import COMMANDS, cli
 
@@ -40,18 +39,6 @@ def test_nothing_shared_names_a_model(repository):
             code = line.split("#")[0]
             documented = '"""' in line or "`" in line
             assert documented or not MODEL_NAME.search(code), f"{name}:{number}: {line}"
-
-
-def test_the_repositorys_url_stands_in_one_place(repository):
-    """Only argocd/repository.yaml names where this repository is; a fork changes it there alone."""
-    data = YAML(typ="safe").load((repository / "argocd/repository.yaml").read_text())["data"]
-    found = [
-        name
-        for name in tracked(repository)
-        if not name.startswith(("docs/", "README", "tests/"))
-        and data["url"] in (repository / name).read_text(errors="ignore")
-    ]
-    assert found == ["argocd/repository.yaml"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -123,7 +123,7 @@ def _make(made: Path) -> None:
     for name, value in (("user.name", "t"), ("user.email", "t@example.test")):
         run("git", "config", name, value, cwd=clone)
     run("git", "remote", "add", "origin", str(made / "origin.git"), cwd=clone)
-    _copy_work_tree(clone)
+    work_tree(clone)
     (clone / ".dvc" / "config.local").write_text(
         f"[cache]\n    dir = {made / 'cache'}\n    type = reflink,hardlink,copy\n"
     )
@@ -133,7 +133,8 @@ def _make(made: Path) -> None:
     commit(clone, "Train")
 
 
-def _copy_work_tree(to: Path) -> None:
+def work_tree(to: Path) -> None:
+    """Copy this work tree as it is, uncommitted changes and all, but nothing that git ignores."""
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
     for name in filter(None, listed.split("\0")):
         source, target = REPOSITORY / name, to / name

@@ -1,12 +1,11 @@
 """The repository's own workflows under act, where no training is needed: what starts, skips, rejects."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 from standin import ROOT, Clone, StandIn
+from trained import work_tree
 
 from loop.core import params
 from loop.core.names import public
@@ -18,20 +17,14 @@ MODELS = sorted(params.read(ROOT))
 @pytest.fixture
 def clone(standin: StandIn, folder: Path) -> Clone:
     """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
-    names = subprocess.check_output(
-        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], text=True
-    )
     seed = folder.with_name("work-tree")
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (seed / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, seed / name)
+    work_tree(seed)
     for model in MODELS:
         params.edit(seed, {f"models.{model}.monitor": {}})  # whatever a fork has set there
-    work_tree = Clone(seed)
-    work_tree.git("init", "-q", "-b", "main")
-    work_tree.commit("begin", {})
-    work_tree.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    begun = Clone(seed)
+    begun.git("init", "-q", "-b", "main")
+    begun.commit("begin", {})
+    begun.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     return standin.clone(folder)
 
 

@@ -14,7 +14,7 @@ import httpx
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
 
-REPOSITORY = "your-team/loop"
+REPOSITORY = "acme/demo"
 
 
 class Hub:

@@ -20,7 +20,7 @@ from loop.core.names import public
 from loop.demo import story
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
-from loop.demo.hub import Hub
+from loop.demo.hub import REPOSITORY, Hub
 from loop.demo.node import Node
 from loop.demo.story import Stage, loop
 from loop.demo.world import World
@@ -29,7 +29,7 @@ from loop.serving.process import Server, free_port
 
 DAYS = {"calm_days": 14, "drift_days": 35, "after_days": 14}
 OURS = repository.Repository(
-    name="demo", url="https://github.com/acme/demo.git", registry="registry.test/demo"
+    name="demo", url=f"https://github.com/{REPOSITORY}.git", registry="registry.test/demo"
 )
 CHAPTERS = {
     "1 A pull request changes a parameter": story.change_a_param,
@@ -98,7 +98,7 @@ def staged(
             starter(model, folder),
             tell.step,
         )
-        stage = Stage(tell, hub, clone, model, envoy, told, world)
+        stage = Stage(tell, hub, clone, model, envoy, told, world, published=source is not None)
         stack.enter_context(node)
         yield stage
 

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from loop.core import params
-from loop.core.errors import LoopError
+from loop.core.errors import Exit, LoopError
+from loop.core.files import read_json, sha256
 from loop.core.git import Git
 from loop.core.names import public
+from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
@@ -38,14 +43,15 @@ class Stage:
     envoy: Envoy
     environment: dict[str, str]
     world: World
+    published: bool  # whether it turns on a published file: then its results stand beside the published ones
 
     @property
     def git(self) -> Git:
         return Git(self.clone)
 
-    def loop(self, *args: str) -> str:
+    def loop(self, *args: str, code: Exit = Exit.OK) -> str:
         """Run a command of the repository as a person does, in their clone."""
-        return loop(self.clone, self.environment, *args)
+        return loop(self.clone, self.environment, *args, code=code)
 
     def state(self) -> state.State:
         """What production's overlay says on main now."""
@@ -81,8 +87,8 @@ class Stage:
             )
 
 
-def loop(root: Path, environment: dict[str, str], *args: str) -> str:
-    """Run ./loop in a clone; its output, or LoopError with it."""
+def loop(root: Path, environment: dict[str, str], *args: str, code: Exit = Exit.OK) -> str:
+    """Run ./loop in a clone; its output, or LoopError with it where it ends otherwise than with `code`."""
     done = subprocess.run(
         ["./loop", *args],
         cwd=root,
@@ -91,7 +97,7 @@ def loop(root: Path, environment: dict[str, str], *args: str) -> str:
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode != code:
         raise LoopError(f"./loop {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
@@ -126,6 +132,8 @@ def change_a_param(stage: Stage) -> None:
     number, run = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
     stage.expect(run, "success")
     stage.tell.markdown(stage.hub.comments(number)[-1])
+    if stage.published:
+        stage.tell.beside_published(read_json(ModelPaths(stage.clone, stage.model).metrics))
     before = stage.hub.runs("release.yml")
     stage.hub.merge(number)
     stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
@@ -183,12 +191,6 @@ def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
 
 def bad_data(stage: Stage) -> None:
     """Chapter 3a: transactions with negative amounts are stopped by validation."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from loop.core.files import sha256
-    from loop.core.paths import ModelPaths
-
     path = stage.clone.parent / "bad.parquet"
     table = pq.read_table(ModelPaths(stage.clone, stage.model).raw)
     amounts = table.schema.get_field_index("TX_AMOUNT")
@@ -227,6 +229,7 @@ def drift(stage: Stage) -> None:
     calm = replay(stage.world, stage.envoy.url("gateway"), stage.world.drift_from, SCORED)
     scored = replay(stage.world, stage.envoy.url("gateway"), stage.world.retrain_at, SCORED)
     stage.tell.step(f"five weeks of drifted traffic passed ({calm + scored:,} transactions scored)")
+    look(stage)
     trains = stage.hub.runs("train.yml")
     before = stage.hub.runs("drift.yml")
     stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
@@ -236,6 +239,15 @@ def drift(stage: Stage) -> None:
     stage.expect(run, "success")
     commit = stage.git.fetch("main")
     stage.tell.step(f"retrained by dispatch: {stage.git.run('log', '-1', '--format=%s', commit)}")
+
+
+def look(stage: Stage) -> None:
+    """A person looks at production; the report stays, as a workflow's does not."""
+    stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
+    stage.loop("repro", stage.model)
+    folder = stage.clone.parent
+    args = ["--log", str(folder / "predictions"), "--out", str(folder / "drift")]
+    stage.tell.line(stage.loop("monitor", public(stage.model), *args, code=Exit.DRIFT))
 
 
 def bad_canary(stage: Stage) -> None:

@@ -1,0 +1,43 @@
+"""A fork of the template is green before anything is configured."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from standin import Clone, Server, StandIn
+from trained import work_tree
+
+NAME, URL = "acme/churn", "https://github.com/acme/churn.git"
+
+
+@pytest.fixture
+def forked(tmp_path: Path):
+    """The template's main in a new remote under another name, and a person's clone of it."""
+    server = Server(tmp_path / "github", "--repository", NAME)
+    standin = StandIn(server, NAME)
+    template = Clone(tmp_path / "template")
+    work_tree(template.folder)
+    template.git("init", "-q", "-b", "main")
+    template.commit("The template", {})
+    template.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    yield standin, standin.clone(tmp_path / "clone")
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_fork_is_green_with_no_secret(forked):
+    """`loop init` names the fork in one place; its push passes lint and tests, and nothing was configured."""
+    standin, clone = forked
+    before = subprocess.check_output(["git", "grep", "-l", "your-team/loop"], cwd=clone.folder, text=True)
+    command = ["./loop", "init", "--name", "churn", "--url", URL, "--registry", "ghcr.io/acme"]
+    for _ in range(2):  # again, it changes nothing more
+        subprocess.run(command, cwd=clone.folder, check=True, capture_output=True)
+        changed = clone.git("diff", "--name-only").stdout.split()
+        assert changed == ["argocd/repository.yaml"]
+    assert "argocd/repository.yaml" in before
+    assert URL in (clone.folder / "argocd/repository.yaml").read_text()
+
+    clone.push("Name this fork", {})
+    (run,) = standin.wait(seconds=540)
+    assert run["conclusion"] == "success", standin.log(run)[-5000:]
+    assert "Lint and test" in standin.log(run)
