@@ -21,7 +21,7 @@ from loop.delivery import state
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
 from loop.demo.hub import Hub
-from loop.demo.leak import spoilt
+from loop.demo.fault import spoilt
 from loop.demo.traffic import Traffic, replay
 from loop.demo.world import World
 
@@ -251,13 +251,13 @@ def look(stage: Stage) -> None:
 
 
 def bad_canary(stage: Stage) -> None:
-    """Chapter 5: a service that begins to fail in live traffic is rolled back by a commit, and barred."""
+    """Chapter 6: a service that fails behind the gateway is rolled back by a commit, and barred."""
 
     def edit() -> None:
         service = stage.clone / "bentos" / stage.model / "service.py"
         service.write_text(spoilt(service.read_text()))
 
-    number, run = stage.propose("leak", "Keep what was asked, to look at later", edit)
+    number, run = stage.propose("numbered", "Number predictions as the gateway does", edit)
     stage.expect(run, "success")
     before = stage.hub.runs("release.yml")
     stage.hub.merge(number)
