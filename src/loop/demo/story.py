@@ -1,4 +1,4 @@
-"""What the demo shows: five chapters, each ending in something that Git, GitHub or production says."""
+"""What the demo shows: seven chapters, each ending in something that Git, GitHub or production says."""
 
 import os
 import re
@@ -20,8 +20,8 @@ from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
-from loop.demo.hub import Hub
 from loop.demo.fault import spoilt
+from loop.demo.hub import Hub
 from loop.demo.traffic import Traffic, replay
 from loop.demo.world import World
 
