@@ -83,7 +83,7 @@ def staged(
         fork(root, clone, hub)
         configure(clone, model, folder / "store", source)
         tell.step("training the first model, as a person does: ./loop repro")
-        told = {**environment, **credentials(hub)}
+        told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
         loop(clone, told, "repro", model)
         Git(clone).run("add", "--all")
         Git(clone).run("commit", "--quiet", "-m", "Train the first model")
