@@ -7,7 +7,8 @@ import pytest
 from standin import Clone, Server, StandIn
 from trained import work_tree
 
-NAME, URL = "acme/churn", "https://github.com/acme/churn.git"
+NAME = "acme/churn"
+URL = f"https://github.com/{NAME}.git"
 
 
 @pytest.fixture

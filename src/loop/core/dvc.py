@@ -1,6 +1,7 @@
 """The facts of DVC: what dvc.lock says, and the programs dvc and `./loop` run in a clone."""
 
 import os
+import re
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
@@ -56,6 +58,7 @@ class Lock:
 def dvc(root: Path, *args: str, quiet: bool = False) -> str:
     """Run dvc in `root`; returns its output when quiet, else lets it print. DvcError when it fails."""
     share_cache(root)
+    forget_the_dead(root)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *args],
         cwd=root,
@@ -68,6 +71,36 @@ def dvc(root: Path, *args: str, quiet: bool = False) -> str:
     if done.returncode:
         raise DvcError(f"dvc {' '.join(args)} failed in {root}: {(done.stderr or '').strip()}".strip(": "))
     return done.stdout or ""
+
+
+def forget_the_dead(root: Path) -> None:
+    """Drop DVC's read-write lock when nobody in it runs any more, so that a killed run blocks no later one.
+
+    DVC does so for a pid that is gone. It waits for one that is a zombie, or is somebody else by now, and
+    gives up on a lock that was being written when its writer was killed.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if not path.is_file() or _empty(path.read_text(encoding="utf-8")):
+        return
+    from dvc.lock import make_lock  # here, as it takes a while and is hardly ever needed
+
+    with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
+        pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
+        if not any(_runs(int(pid)) for pid in pids):
+            path.unlink()
+
+
+def _empty(lock: str) -> bool:
+    return '"pid"' not in lock and lock.endswith("}}")
+
+
+def _runs(pid: int) -> bool:
+    """Whether a pid is a dvc that is alive."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "dvc" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def share_cache(root: Path) -> None:

@@ -1,0 +1,71 @@
+"""DVC's facts, and the lock that a killed one leaves behind."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from loop.core.dvc import Lock, forget_the_dead
+from loop.core.errors import LoopError
+
+
+@pytest.fixture
+def child():
+    """Starts processes that wait until the test is over; `words` stand in their command line."""
+    children = []
+
+    def start(words):
+        children.append(
+            subprocess.Popen([sys.executable, "-c", f"input()  # {words}"], stdin=subprocess.PIPE)
+        )
+        return children[-1]
+
+    yield start
+    for one in children:
+        one.communicate()
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """Where DVC's read-write lock is."""
+    path = tmp_path / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def held(*processes):
+    who = [{"pid": process.pid, "cmd": "dvc repro"} for process in processes]
+    return json.dumps({"read": {"x": who}, "write": {"y": who[0]}})
+
+
+def test_the_dead_hold_no_lock(tmp_path, lock, child):
+    """A zombie, and a pid that is no dvc any more, block nobody."""
+    zombie = child("dvc")
+    zombie.kill()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    lock.write_text(held(zombie, child("another program")))
+    forget_the_dead(tmp_path)
+    assert not lock.exists()
+
+
+def test_a_running_dvc_keeps_its_lock(tmp_path, lock, child):
+    """What somebody who runs holds is left alone."""
+    lock.write_text(held(child("dvc"), child("another program")))
+    before = lock.read_text()
+    forget_the_dead(tmp_path)
+    assert lock.read_text() == before
+
+
+def test_a_half_written_lock_blocks_nobody(tmp_path, lock):
+    """Who was killed while writing the lock leaves no JSON; the next run begins without one."""
+    lock.write_text('{"read": {"data/x.parq')
+    forget_the_dead(tmp_path)
+    assert not lock.exists()
+
+
+def test_what_the_lock_file_does_not_record_is_told():
+    """An output that dvc.lock does not know is an error with the command that records it."""
+    with pytest.raises(LoopError, match=r"records no data/m/model[\s\S]*\./loop repro m"):
+        Lock.parse("stages: {}").model_md5("m")
