@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 from standin import Server, StandIn
 
+POST = """\
+import json, os, sys, urllib.request
+url = f"{os.environ['LOOP_GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/{sys.argv[1]}"
+headers = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
+urllib.request.urlopen(urllib.request.Request(url, json.dumps({"body": sys.argv[2]}).encode(), headers))
+"""
+TOKEN = "TOKEN: '${{ github.token }}'"
 CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
 
 
@@ -13,7 +20,7 @@ def workflow(on: str, *steps: str, may: str = "contents: read") -> dict[str, str
     """One workflow file with one job of these steps and this permission."""
     listed = "".join(f"      - {step}\n" for step in (f"uses: {CHECKOUT}", *steps))
     jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    permissions: {{{may}}}\n    steps:\n{listed}"
-    return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\n{jobs}"}
+    return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\n{jobs}", "post.py": POST}
 
 
 @pytest.mark.parametrize(("command", "conclusion"), [("cat a", "success"), ("cat a nowhere", "failure")])
@@ -30,7 +37,7 @@ def test_inputs_are_data(standin: StandIn, folder: Path) -> None:
     """A dispatch's inputs reach a step as they were sent, whatever a shell would make of them."""
     on = "{workflow_dispatch: {inputs: {why: {required: true}, device: {default: cpu}}}}"
     env = '{WHY: "${{ inputs.why }}", DEVICE: "${{ inputs.device }}"}'
-    steps = [f'{{run: \'printf "got <%s> <%s>" "$WHY" "$DEVICE"\', env: {env}}}']
+    steps = [f'{{run: \'printf "got <%s> <%s>\\n" "$WHY" "$DEVICE"\', env: {env}}}']
     standin.seed(folder, workflow(on, *steps))
     why = "$(touch /tmp/x); `id` \"quoted\" 'too' ${{ github.token }}"
     standin.as_("bot").dispatch("tiny.yml", {"why": why})
@@ -41,9 +48,8 @@ def test_inputs_are_data(standin: StandIn, folder: Path) -> None:
 def test_pull_request(standin: StandIn, folder: Path) -> None:
     """A pull request's run sees the merge with main, knows its number, and may comment."""
     comment = (
-        'run: \'curl -sS --fail -H "Authorization: Bearer $TOKEN" -d "{\\"body\\": \\"$(cat a b | xargs)\\"}"'
-        ' "$LOOP_GITHUB_API_URL/repos/$GITHUB_REPOSITORY/issues/$NUMBER/comments"\'\n'
-        "        env: {TOKEN: '${{ github.token }}', NUMBER: '${{ github.event.number }}'}"
+        'run: python3 post.py issues/$NUMBER/comments "$(cat a b | xargs)"\n'
+        f"        env: {{{TOKEN}, NUMBER: '${{{{ github.event.number }}}}'}}"
     )
     clone = standin.seed(folder, workflow("{pull_request: {}}", comment, may="pull-requests: write"))
     clone.push("theirs", {"a": "left\n"}, "topic")
@@ -71,10 +77,7 @@ def test_bot_pushes(standin: StandIn, folder: Path) -> None:
 
 def test_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> None:
     """A workflow that asks for no write may neither push nor dispatch, whatever its steps try."""
-    dispatch = (
-        'run: "! curl -sS --fail -X POST -H \\"Authorization: Bearer ${{ github.token }}\\"'
-        " $GITHUB_API_URL/repos/$GITHUB_REPOSITORY/actions/workflows/tiny.yml/dispatches -d '{}'\""
-    )
+    dispatch = f'run: "! python3 post.py actions/workflows/tiny.yml/dispatches no"\n        env: {{{TOKEN}}}'
     clone = standin.seed(folder, workflow("push", 'run: "! git push origin HEAD:refs/heads/mine"', dispatch))
     clone.push("change", {"a": "1\n"})
     (run,) = standin.wait()
