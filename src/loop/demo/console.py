@@ -51,7 +51,7 @@ class Console:
 
     def print(self, text: str) -> None:
         """What a command printed, colours and all."""
-        self.rich.print(Text.from_ansi(text))
+        self.rich.print(Text.from_ansi(text), soft_wrap=True)
 
     def beside_published(self, metrics: Mapping[str, float]) -> None:
         """The test week's metrics, under those that the handbook published for the same week."""
