@@ -32,11 +32,12 @@ class World:
     ) -> None:
         self.folder, self.model_params = models.load(root, model), params.load(root, model)
         self.roles, self.store = self.folder.roles, store
-        self.begin = self.model_params.split.until.replace(tzinfo=None)  # type: ignore[union-attr]
+        past = pq.read_table(ModelPaths(root, model).raw)
+        last: datetime = pc.max(past[self.roles.time]).as_py()
+        self.begin = datetime.combine(last.date() + timedelta(days=1), datetime.min.time())
         self.drift_from = self.begin + timedelta(days=calm_days)
         self.retrain_at = self.drift_from + timedelta(days=drift_days)
         self.end = self.retrain_at + timedelta(days=after_days)
-        past = pq.read_table(ModelPaths(root, model).raw)
         self._load(past)
         self._next = 0
         self._lock = threading.Lock()
