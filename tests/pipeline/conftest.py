@@ -19,7 +19,8 @@ def clone(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).write_text((repository / name).read_text())
     small = {"customers": 100, "terminals": 1000, "days": 30}
-    params.edit(root, {"models.fraud_detector.ingest.simulator": small, "models.fraud_detector.split": SPLIT})
+    ingest = {"source": "simulator", "simulator": small}  # whatever a fork ingests
+    params.edit(root, {"models.fraud_detector.ingest": ingest, "models.fraud_detector.split": SPLIT})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(root)
     return root

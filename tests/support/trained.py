@@ -19,7 +19,12 @@ from loop.delivery import state
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "fraud-detector"
 SMALL = {
-    "ingest.simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
+    # The whole section: a fork's own source and store are none of the tests'.
+    "ingest": {
+        "source": "simulator",
+        "simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
+    },
+    "monitor": {},
     "split": {
         "kind": "time",
         "until": "2018-06-10T00:00:00",
