@@ -1,27 +1,22 @@
 """The stand-in without act: runs are queued and never start, so what an event starts can be counted."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standin import Server, StandIn
-
-NAMES = [f"acme/r{number}" for number in range(40)]
+from standin import StandIn, repositories
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Iterator[str]]]:
-    options = [word for name in NAMES for word in ("--repository", name)]
-    server = Server(tmp_path_factory.mktemp("github"), "--at-once", "0", "--act", "false", *options)
-    yield server, itertools.chain(NAMES)
-    server.stop()
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
+    with repositories(tmp_path_factory.mktemp("github"), 40, "--at-once", "0", "--act", "false") as each:
+        yield each
 
 
 @pytest.fixture
-def standin(server: tuple[Server, Iterator[str]]) -> StandIn:
+def standin(empty: Iterator[StandIn]) -> StandIn:
     """An empty repository of its own."""
-    return StandIn(server[0], next(server[1]))
+    return next(empty)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,15 @@ class Server:
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate(timeout=30)
+
+
+@contextmanager
+def repositories(root: Path, count: int, *options: str) -> Iterator[Iterator["StandIn"]]:
+    """A server with `count` empty repositories, handed out one by one; stopped at the end."""
+    names = [f"acme/r{number}" for number in range(count)]
+    server = Server(root, *(word for name in names for word in ("--repository", name)), *options)
+    yield (StandIn(server, name) for name in names)
+    server.stop()
 
 
 class StandIn:

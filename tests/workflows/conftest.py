@@ -1,27 +1,22 @@
 """The stand-in with act: one server of this worker's own, and an empty repository for each test."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from standin import Server, StandIn
-
-NAMES = [f"acme/r{number}" for number in range(20)]
+from standin import StandIn, repositories
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Iterator[str]]]:
-    options = [word for name in NAMES for word in ("--repository", name)]
-    server = Server(tmp_path_factory.mktemp("github"), *options, "--var", "COLOUR=blue")
-    yield server, itertools.chain(NAMES)
-    server.stop()
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
+    with repositories(tmp_path_factory.mktemp("github"), 20, "--var", "COLOUR=blue") as each:
+        yield each
 
 
 @pytest.fixture
-def standin(server: tuple[Server, Iterator[str]]) -> StandIn:
+def standin(empty: Iterator[StandIn]) -> StandIn:
     """An empty repository of its own; what is pushed there runs under act."""
-    return StandIn(server[0], next(server[1]))
+    return next(empty)
 
 
 @pytest.fixture
