@@ -2,7 +2,7 @@
 
 It holds bare repositories over HTTP, keeps pull requests, comments and statuses, serves the few REST
 calls that the project uses at GitHub's own paths, and starts workflows by GitHub's rules, each under
-act on this host in a fresh clone. It is for the demo and the tests: it listens on 127.0.0.1 only.
+act on this host in a fresh clone. It is for the demo and the tests: it listens on 127.0.0.1 unless told.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvicorn
 from app import build
+from hooks import Hooks
 from hosting import Hosting
 from runs import Runner
 from state import State, write
@@ -36,6 +37,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("tools/github", description=__doc__, epilog=WORDS)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", type=Path, required=True, help="folder for repositories, state and logs")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="of this machine; URLs name it too (127.0.0.1)"
+    )
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
     parser.add_argument(
         "--repository",
@@ -51,6 +55,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--secret", action="append", default=[], metavar="NAME=VALUE", help="a repository secret"
     )
+    parser.add_argument(
+        "--hook", action="append", default=[], metavar="URL", help="gets a push event of every push and merge"
+    )
+    parser.add_argument("--hook-secret", default="", metavar="SECRET", help="signs what hooks get")
     parser.add_argument("--keep", action="store_true", help="keep each run's clone, to look into it")
     parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
@@ -87,8 +95,8 @@ def main() -> None:
     options = arguments()
     root = options.root.resolve()
     root.mkdir(parents=True, exist_ok=True)
-    listener = socket.create_server(("127.0.0.1", options.port))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener = socket.create_server((options.host, options.port))
+    url = f"http://{options.host}:{listener.getsockname()[1]}"
     known = tokens(root / "tokens.json")
     by_name = {who: token for token, who in known.items()}
     names = options.repository or ["acme/loop"]
@@ -105,6 +113,7 @@ def main() -> None:
         at_once=options.at_once,
         secrets=options.secret,
         variables=options.var,
+        hooks=Hooks(options.hook, options.hook_secret),
         keep=options.keep,
     )
     ready = {

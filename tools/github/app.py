@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from state import now
 
+ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
 READ = ""  # nothing is written: every token may
 HIDDEN = ("commit", "repository")  # what only the stand-in itself needs of a run
 
@@ -33,7 +34,7 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
         yield
         runner.stop()
 
-    api, server = "/repos/{owner}/{name}", Server(runner, tokens)
+    server, api = Server(runner, tokens), "/repos/{owner}/{name}"
     calls: list[tuple[str, str, Callable[..., Response], str]] = [  # the last: what a run's token needs
         ("POST", "/actions/workflows/{file}/dispatches", server.dispatch, "actions"),
         ("GET", "/actions/workflows/{file}/runs", server.runs, READ),
@@ -52,7 +53,9 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
         ("GET", "/commits/{ref}/statuses", server.statuses, READ),
     ]
     routes = [
-        Route(api + path, server.endpoint(call, need), methods=[how]) for how, path, call, need in calls
+        Route(start + api + path, server.endpoint(call, need), methods=[how])
+        for how, path, call, need in calls
+        for start in ("", ENTERPRISE)
     ]
     timer = server.endpoint(server.schedule, READ)
     own = Route("/_schedule/{owner}/{name}/{file}", timer, methods=["POST"])

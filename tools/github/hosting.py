@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ZERO = "0" * 40
+MOST = 20  # commits that a push event lists
 
 
 class GitFailed(Exception):
@@ -66,6 +67,25 @@ class Repository:
     def changed_since_fork(self, base: str, head: str) -> list[str]:
         """Paths that a pull request changes: from where it left its base."""
         return self.git("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
+
+    def commits(self, before: str, after: str) -> list[dict[str, object]]:
+        """What a push brings, oldest first, at most MOST; each with the paths that it touches."""
+        start = self._fork_point(after) if before == ZERO else before
+        reach = [after] if self._is_tree(start) else [f"{start}..{after}"]
+        found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
+        return [{**self.commit_facts(commit), **self._touched(commit)} for commit in found]
+
+    def _is_tree(self, name: str) -> bool:
+        return self.git("cat-file", "-t", name) == "tree"
+
+    def _touched(self, commit: str) -> dict[str, list[str]]:
+        """The paths that a commit adds, removes and modifies, against its first parent."""
+        options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
+        touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
+        fields = self.git("diff-tree", *options, "-z", commit).split("\0")
+        for how, path in zip(fields[::2], fields[1::2], strict=False):
+            touched[{"A": "added", "D": "removed"}.get(how, "modified")].append(path)
+        return touched
 
     def _fork_point(self, commit: str) -> str:
         main = self.resolve("main")

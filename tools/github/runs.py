@@ -12,6 +12,7 @@ from secrets import token_hex
 from typing import Any
 
 import events
+from hooks import Hooks
 from hosting import Hosting, Repository
 from state import State, now, write
 
@@ -47,6 +48,7 @@ class Runner:
     at_once: int
     secrets: list[str]
     variables: list[str]
+    hooks: Hooks
     keep: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ class Runner:
     def stop(self) -> None:
         """Kill what runs; it shows as failed. What waits stays queued, for the next start."""
         self._stopping = True
+        self.hooks.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self.state.look() as data:
             running = [run for run in data["runs"] if run["status"] == "in_progress"]

@@ -31,30 +31,36 @@ def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict
         old, new = before.get(ref, ZERO), after.get(ref, ZERO)
         if old == new:
             continue
+        payload = push_event(runner, repo, ref, old=old, new=new, who=who)
+        runner.hooks.send("push", payload)
         if who == "person" and new != ZERO:  # what the workflows' own token pushes starts no workflow
-            _start_on_push(runner, repo, ref, old, new)
+            _start_on_push(runner, repo, payload)
         _follow(runner, repo, ref, new, who)
 
 
-def _start_on_push(runner: Runner, repo: Repository, ref: str, old: str, new: str) -> None:
-    commit = repo.resolve(new)
-    if commit is None:
-        return
-    head = repo.commit_facts(commit)
-    if events.SKIP.search(str(head["message"])):
-        return
-    paths = repo.changed(old, commit)
-    payload = {
+def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str) -> dict[str, Any]:
+    """A ref's move as GitHub tells it, to workflows and to webhooks."""
+    commit = ZERO if new == ZERO else repo.resolve(new) or ZERO
+    commits = [] if commit == ZERO else repo.commits(old, commit)
+    return {
         "ref": ref,
         "before": old,
         "after": commit,
         "created": old == ZERO,
-        "deleted": False,
-        "head_commit": head,
-        "commits": [head],
-        "pusher": {"name": LOGINS["person"]},
-        **facts(runner, repo, "person"),
+        "deleted": new == ZERO,
+        "forced": False,
+        "head_commit": None if commit == ZERO else repo.commit_facts(commit),
+        "commits": commits,
+        "pusher": {"name": LOGINS[who]},
+        **facts(runner, repo, who),
     }
+
+
+def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) -> None:
+    ref, commit, head = payload["ref"], payload["after"], payload["head_commit"]
+    if head is None or events.SKIP.search(str(head["message"])):
+        return
+    paths = repo.changed(payload["before"], commit)
     title = str(head["message"]).partition("\n")[0]
     event = Event("push", payload, commit=commit, head=commit, ref=ref, title=title)
     for file, text in repo.workflows(commit).items():
