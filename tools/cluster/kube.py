@@ -1,0 +1,46 @@
+"""kubectl as the administrator, for the parts that put objects into the cluster."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from place import ClusterError, Place
+
+
+def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
+    """Run kubectl; its output.
+
+    Raises:
+        ClusterError: it said no; with its own words.
+    """
+    command = [place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def apply(place: Place, *paths: Path, text: str | None = None, seconds: float = 15) -> None:
+    """Apply manifests server-side, again until it works: a CRD or a namespace may just be on its way."""
+    args = [word for path in paths for word in ("-f", str(path))] + (["-f", "-"] if text else [])
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            kubectl(place, "apply", "--server-side", "--force-conflicts", *args, stdin=text)
+        except ClusterError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
+def established(place: Place, *names: str, seconds: int = 30) -> None:
+    """Wait until CRDs are served."""
+    kubectl(
+        place,
+        "wait",
+        "--for=condition=established",
+        f"--timeout={seconds}s",
+        *(f"crd/{name}" for name in names),
+    )

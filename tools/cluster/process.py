@@ -1,0 +1,146 @@
+"""Programs in the background: started inside the cluster's network, recorded, waited for, stopped.
+
+Whatever a program leaves behind, `down` finds by the cgroup that `up` entered before it started any.
+The records say which program has which pid, and how to start it again.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+from place import NETWORK, SYSTEM_PATH, ClusterError, Place, write_json
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One started program; pid, start time and boot together name a process for ever."""
+
+    name: str
+    pid: int
+    started: int
+    boot: str
+    argv: list[str]
+    env: dict[str, str]
+
+    @property
+    def alive(self) -> bool:
+        return self.boot == BOOT.read_text().strip() and started_at(self.pid) == self.started
+
+
+def started_at(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
+    """What every program gets; nothing of the caller's own, so that no proxy or option of theirs leaks in."""
+    return {
+        "PATH": f"{place.programs}:{SYSTEM_PATH}",
+        "HOME": str(place.folder("home")),
+        "TMPDIR": str(place.folder("tmp")),
+        "KUBECONFIG": str(place.kubeconfig),
+        **(extra or {}),
+    }
+
+
+def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] | None = None) -> None:
+    """Start a program inside the network namespace; its output goes to logs/NAME.log."""
+    command = [str(word) for word in argv]
+    place.folder("logs")
+    with place.log(name).open("ab") as log:
+        child = subprocess.Popen(
+            ["nsenter", f"--net={NETWORK}", "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(place, env),
+            cwd=place.run,
+            start_new_session=True,
+        )
+    record = Record(name, child.pid, started_at(child.pid) or 0, BOOT.read_text().strip(), command, env or {})
+    write_json(place.records / f"{name}.json", asdict(record))
+
+
+def records(place: Place) -> list[Record]:
+    """Every program that was started, in that order."""
+    found = [Record(**json.loads(path.read_text())) for path in place.records.glob("*.json")]
+    return sorted(found, key=lambda record: (record.started, record.pid))
+
+
+def record(place: Place, name: str) -> Record:
+    """The record of one program."""
+    path = place.records / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(record.name for record in records(place)) or "none"
+        raise ClusterError(f"no program {name} was started; started: {known}")
+    return Record(**json.loads(path.read_text()))
+
+
+def alive(place: Place, name: str) -> bool:
+    """Whether that program runs."""
+    return record(place, name).alive
+
+
+def stop(place: Place, name: str, seconds: float = 5) -> None:
+    """Ask a program to end, and kill it when it has not within `seconds`."""
+    one = record(place, name)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if not one.alive:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, sign)
+        end = time.monotonic() + seconds
+        while one.alive and time.monotonic() < end:
+            time.sleep(0.05)
+
+
+def restart(place: Place, name: str) -> None:
+    """Start a program again as it was started first; ended before when it still runs."""
+    one = record(place, name)
+    stop(place, name)
+    start(place, name, list(one.argv), one.env)
+
+
+def tail(place: Place, name: str, lines: int = 15) -> str:
+    """The last lines of a program's log."""
+    path = place.log(name)
+    text = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return "\n".join(f"  {name}: {line[:300]}" for line in text[-lines:])
+
+
+def wait(
+    place: Place, name: str, ready: Callable[[], bool], seconds: float = 60, what: str = "ready"
+) -> None:
+    """Wait until `ready()`, asked ten times a second.
+
+    Raises:
+        ClusterError: the program `name` ended, or `seconds` are over; with its last log lines.
+    """
+    end = time.monotonic() + seconds
+    while not ready():
+        if not alive(place, name):
+            raise ClusterError(f"{name} ended before it was {what}:\n{tail(place, name)}")
+        if time.monotonic() > end:
+            raise ClusterError(f"{name} is not {what} after {seconds:.0f} s:\n{tail(place, name)}")
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    """Whether a URL answers with 2xx; parts run inside the network, so its loopback is reached too."""
+    with suppress(httpx.HTTPError):
+        return httpx.get(url, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
+    return False
