@@ -16,7 +16,6 @@ BASE = (
 @bentoml.service(
     name="fraud_detector",
     image=image.pinned(HERE / "requirements.lock", BASE),
-    envs=[{"name": "UV_REQUIRE_HASHES", "value": "1"}],
     workers=1,  # a replica is a process: the cluster scales them
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
