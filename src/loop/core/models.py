@@ -77,7 +77,12 @@ class ModelFolder:
 
 def load(root: Path, model: str) -> ModelFolder:
     """Import a model's folder from `root`/src; a missing file or name is an error that names it."""
-    name = package(model)
+    return ModelFolder(name=package(model), **{module: load_one(root, model, module) for module in CONTRACT})
+
+
+def load_one(root: Path, model: str, module: str) -> ModuleType:
+    """Import one module of a model's folder: who needs its schema needs no training stack."""
+    name, names = package(model), CONTRACT[module]
     folder = root / "src" / "models" / name
     if not folder.is_dir():
         raise LoopError(
@@ -86,15 +91,13 @@ def load(root: Path, model: str) -> ModelFolder:
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
-    modules = {}
-    for module, names in CONTRACT.items():
-        try:
-            modules[module] = importlib.import_module(f"models.{name}.{module}")
-        except ModuleNotFoundError as error:
-            if error.name != f"models.{name}.{module}":
-                raise
-            fix = f"it must define {', '.join(names)}"
-            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
-        if missing := [n for n in names if not hasattr(modules[module], n)]:
-            raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
-    return ModelFolder(name=name, **modules)
+    try:
+        found = importlib.import_module(f"models.{name}.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != f"models.{name}.{module}":
+            raise
+        fix = f"it must define {', '.join(names)}"
+        raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+    if missing := [n for n in names if not hasattr(found, n)]:
+        raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
+    return found
