@@ -47,21 +47,31 @@ class Change:
 
 @dataclass(frozen=True)
 class Git:
-    """A clone. Every method is one git command or a few; none touches files people are editing."""
+    """A clone. Every method is one git command or a few; none touches files people are editing.
+
+    `settings` gives what each command has in its environment besides ours; `seconds` is a command's limit.
+    """
 
     root: Path
+    settings: Callable[[], Mapping[str, str]] = dict
+    seconds: float | None = None
 
     def run(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
         """Run git here and return its output without the last newline; GitError with git's words."""
-        done = subprocess.run(
-            ["git", *args],
-            cwd=self.root,
-            input=stdin,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        try:
+            done = subprocess.run(
+                ["git", *args],
+                cwd=self.root,
+                input=stdin,
+                env={**os.environ, **plain, **self.settings(), **(env or {})},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=self.seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GitError(f"git {' '.join(args)}: took over {self.seconds:g} s") from error
         if done.returncode:
             raise GitError(f"git {' '.join(args)}: {(done.stderr + done.stdout).strip()}")
         return done.stdout.removesuffix("\n")
@@ -151,3 +161,23 @@ class Git:
             finally:
                 self.run("worktree", "remove", "--force", str(path))
                 self.run("worktree", "prune")
+
+
+@contextmanager
+def bare(
+    url: str, settings: Callable[[], Mapping[str, str]] = dict, branch: str = "main", seconds: float = 120
+) -> Iterator[Git]:
+    """A bare clone of one branch in a scratch folder, gone afterwards; files' contents come when read."""
+    with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
+        git = Git(Path(scratch), settings, seconds)
+        git.run(
+            "clone",
+            "--quiet",
+            "--bare",
+            "--single-branch",
+            "--filter=blob:none",
+            f"--branch={branch}",
+            url,
+            ".",
+        )
+        yield git

@@ -1,12 +1,15 @@
 """The few REST calls of GitHub that the loop uses, at GitHub's own paths."""
 
+import base64
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from loop.core import repository
 from loop.core.errors import LoopError
 
 
@@ -18,6 +21,29 @@ class GitHubError(LoopError):
         self.status = status
 
 
+def token() -> str:
+    """The token in the file GITHUB_TOKEN_FILE, where a secret is mounted that may rotate; or GITHUB_TOKEN."""
+    if path := os.environ.get("GITHUB_TOKEN_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise LoopError(f"GITHUB_TOKEN_FILE: {error}", fix="mount the secret there") from error
+    return os.environ.get("GITHUB_TOKEN", "")
+
+
+def authorized(server: str) -> dict[str, str]:
+    """The environment in which git shows the token to `server`, and to no other: not in argv, not on disk."""
+    if not (secret := token()):
+        return {}
+    said = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
+    count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+    return {
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": f"http.{server}/.extraHeader",
+        f"GIT_CONFIG_VALUE_{count}": f"Authorization: Basic {said}",
+    }
+
+
 @dataclass(frozen=True)
 class GitHub:
     """One repository at one server; `url` is the API's, as GITHUB_API_URL names it."""
@@ -27,15 +53,18 @@ class GitHub:
     token: str
 
     @classmethod
-    def of_environment(cls) -> "GitHub":
-        """From GITHUB_REPOSITORY, GITHUB_TOKEN and the API URL (act sets its own, so LOOP_ goes first)."""
-        names = ("GITHUB_REPOSITORY", "GITHUB_TOKEN")
-        if missing := [name for name in names if not os.environ.get(name)]:
+    def of_environment(cls, root: Path | None = None) -> "GitHub":
+        """From GITHUB_REPOSITORY, the token and the API's URL (act sets its own, so LOOP_ goes first).
+
+        What is not set there follows from the URL of the repository at `root`, where one is given.
+        """
+        env, own = os.environ, repository.read(root) if root and (root / repository.PATH).is_file() else None
+        url = env.get("LOOP_GITHUB_API_URL") or env.get("GITHUB_API_URL")
+        slug = env.get("GITHUB_REPOSITORY") or (own.slug if own else None)
+        if missing := [n for n, v in (("GITHUB_REPOSITORY", slug), ("GITHUB_TOKEN", token())) if not v]:
             raise LoopError(f"{', '.join(missing)} not set", fix="export them, or run this in a workflow")
-        url = os.environ.get("LOOP_GITHUB_API_URL") or os.environ.get(
-            "GITHUB_API_URL", "https://api.github.com"
-        )
-        return cls(url.rstrip("/"), os.environ["GITHUB_REPOSITORY"], os.environ["GITHUB_TOKEN"])
+        url = url or (own.api if own else "https://api.github.com")
+        return cls(url.rstrip("/"), str(slug), token())
 
     @retry(
         retry=retry_if_exception_type(httpx.TransportError),
