@@ -14,6 +14,7 @@ from loop.delivery.commit import Place
 from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
 from loop.monitoring.judge import Judge, Track
+from loop.monitoring.sample import Scrape
 
 OLD, NEW = "0" * 12, "1" * 12
 PLACE = Place("shop", "production")
@@ -47,8 +48,8 @@ def canary(production: Production, tracks: Tracks) -> Git:
 
 @pytest.fixture
 def watch(canary: Git, tracks: Tracks, github: FakeGitHub) -> Judge:
-    served = [Track.scraped(tracks[name].url) for name in ("stable", "canary")]
-    return Judge(canary, PLACE, RULES, *served, github=GitHub.of_environment())
+    served = [Track(url, Scrape(url)) for url in (tracks["stable"].url, tracks["canary"].url)]
+    return Judge(canary, PLACE, RULES, *served, github=GitHub.of_environment)
 
 
 def serve(tracks: Tracks, canary: int, *, failed: int = 0, high: int = 0) -> None:

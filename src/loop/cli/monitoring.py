@@ -1,7 +1,9 @@
 """`loop monitor` and `loop judge`: what production says."""
 
 import json
+import signal
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from loop.core.git import Git
+    from loop.monitoring.judge import Track
     from loop.monitoring.report import Findings
 
 
@@ -25,6 +29,12 @@ if TYPE_CHECKING:
 )
 @click.option("--dispatch/--no-dispatch", default=False, help="Over a threshold, dispatch train.yml.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: build/<package>/monitor]")
+@click.option(
+    "--exit-code/--no-exit-code", default=True, help="Exit 6 over a threshold. [default: --exit-code]"
+)
+@click.option(
+    "--clone/--no-clone", default=None, help="Read Git from a scratch clone. [default: in no work tree]"
+)
 def monitor(  # noqa: PLR0917 — click passes by name
     model: str,
     log: str,
@@ -34,43 +44,47 @@ def monitor(  # noqa: PLR0917 — click passes by name
     environment: str,
     dispatch: bool,
     out: Path | None,
+    exit_code: bool,
+    clone: bool | None,
 ) -> None:
     """Compare production with training; over a threshold, ask for a retraining (exit 6)."""
     from dataclasses import replace
 
     from loop.core import models, paths
+    from loop.core.clone import opened
     from loop.core.errors import Exit, LoopError
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
     root = paths.root()
     places = paths.ModelPaths(root, model)
-    rows = read_reference(places, reference or places.reference, models.load(root, model).roles)
-    version = released(places, environment)
-    found = look(root, model, log, store=store, reference=rows, until=until, version=version)
+    rows = read_reference(places, reference or places.reference, models.load_one(root, model, "schema").ROLES)
     failure = None
-    if dispatch and found.over:
-        try:
-            found = replace(found, dispatch=_ask(root, found))
-        except LoopError as error:  # the report is written all the same
-            failure = error
-            found = replace(found, dispatch={"dispatched": False, "why": str(error)})
+    with opened(root, clone=clone) as git:
+        version = released(git, model, environment)
+        found = look(git, root, model, log, store=store, reference=rows, until=until, version=version)
+        if dispatch and found.over:
+            try:
+                found = replace(found, dispatch=_ask(git, root, found))
+            except LoopError as error:  # the report is written all the same
+                failure = error
+                found = replace(found, dispatch={"dispatched": False, "why": str(error)})
     folder = out or places.build / "monitor"
     report.write(folder, found, rows)
     _tell(found, folder)
     if failure:
         raise failure
-    if found.over:
+    if found.over and exit_code:
         sys.exit(Exit.DRIFT)
 
 
-def _ask(root: Path, found: "Findings") -> dict[str, object]:
+def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
     from loop.core.github import GitHub
     from loop.monitoring.dispatch import Wish, dispatch
 
     wish = Wish(found.model, found.window.end, found.reason)
     cooldown = timedelta(hours=found.rules.cooldown_hours)
-    return dispatch(root, GitHub.of_environment(), wish, cooldown, datetime.now(UTC))
+    return dispatch(git, GitHub.of_environment(root), wish, cooldown, datetime.now(UTC))
 
 
 def _tell(found: "Findings", folder: Path) -> None:
@@ -100,43 +114,75 @@ def _tell(found: "Findings", folder: Path) -> None:
 @click.argument("model")
 @click.option("--stable", required=True, help="URL of the stable track.")
 @click.option("--canary", required=True, help="URL of the canary track.")
+@click.option(
+    "--prometheus", metavar="URL", help="Read metrics there, of all pods. [default: the tracks' /metrics]"
+)
+@click.option("--namespace", help="Where Prometheus sees the pods. [default: <model>-<environment>]")
 @click.option("--environment", default="production", show_default=True)
 @click.option("--dispatch/--no-dispatch", default=False, help="Dispatch promote.yml and rollback.yml.")
-@click.option("--once", is_flag=True, help="One look, at all that was counted since the servers began.")
+@click.option("--once", is_flag=True, help="One look; without Prometheus, at all since the servers began.")
 @click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between looks.")
 @click.option("--deadline", type=float, help="Seconds after which to give up with exit 4. [default: never]")
+@click.option("--forever", is_flag=True, help="Outlive outages and the canary, as a Deployment is to.")
+@click.option("--alive", type=click.Path(path_type=Path), help="A file to touch at every look.")
+@click.option(
+    "--clone/--no-clone", default=None, help="Read Git from a scratch clone. [default: in no work tree]"
+)
 def judge(  # noqa: PLR0917 — click passes by name
     model: str,
     stable: str,
     canary: str,
+    prometheus: str | None,
+    namespace: str | None,
     environment: str,
     dispatch: bool,
     once: bool,
     every: float,
     deadline: float | None,
+    forever: bool,
+    alive: Path | None,
+    clone: bool | None,
 ) -> None:
-    """Watch a canary until it is promoted or rolled back; one line a look."""
-    import time
+    """Watch a canary until it is promoted or rolled back; a line for each look that finds something new."""
+    from functools import cache, partial
 
     from loop.core import actions, params, paths
-    from loop.core.errors import Rejected
-    from loop.core.git import Git
+    from loop.core.clone import opened
     from loop.core.github import GitHub
+    from loop.core.names import public
     from loop.delivery.commit import Place
-    from loop.monitoring.judge import Judge, Track
+    from loop.monitoring.judge import Judge
+    from loop.monitoring.watch import watch
 
     root = paths.root()
-    rules, github = params.load(root, model).canary, GitHub.of_environment() if dispatch else None
-    tracks, place = (Track.scraped(stable), Track.scraped(canary)), Place(model, environment)
-    watch = Judge(Git(root), place, rules, *tracks, github=github, since_start=once)
-    ends = time.monotonic() + deadline if deadline else float("inf")
-    while not (look := watch.look()).over:
-        click.echo(look.line)
+    rules, place = params.load(root, model).canary, Place(model, environment)
+    where = (prometheus, namespace or f"{public(model)}-{environment}") if prometheus else None
+    tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
+    github = partial(GitHub.of_environment, root) if dispatch else None
+    if forever:  # as process 1 of a container, which no signal ends that it does not handle
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with ExitStack() as stack:
+
+        @cache  # of what succeeded: while origin is away, the next look tries again
+        def watcher() -> Judge:
+            git = stack.enter_context(opened(root, clone=clone))
+            return Judge(git, place, rules, tracks[0], tracks[1], github=github)
+
         if once:
-            break
-        if time.monotonic() + every > ends:
-            raise Rejected(f"after {deadline:g} s: {look.line}")
-        time.sleep(every)
-    else:
-        click.echo(look.line)
+            look = watcher().look()
+            click.echo(look.line)
+        else:
+            look = watch(lambda: watcher().look(), every, forever=forever, deadline=deadline, alive=alive)
     actions.output(verdict=look.what or "over", dispatched=json.dumps(look.dispatched))
+
+
+def _track(name: str, url: str, where: tuple[str, str] | None, once: bool) -> "Track":
+    """A track whose metrics are Prometheus' at (URL, namespace), or its own /metrics."""
+    from loop.monitoring.judge import Track
+    from loop.monitoring.prometheus import Prometheus
+    from loop.monitoring.sample import Scrape
+
+    url = url.rstrip("/")
+    if where:
+        return Track(url, Prometheus(where[0].rstrip("/"), where[1], name))
+    return Track(url, Scrape(url, from_start=once))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -31,25 +30,24 @@ class Wish:
         return {"model": public(self.model), "until": self.until.isoformat(), "reason": self.reason}
 
 
-def dispatch(root: Path, github: GitHub, wish: Wish, cooldown: timedelta, now: datetime) -> dict[str, Any]:
+def dispatch(git: Git, github: GitHub, wish: Wish, cooldown: timedelta, now: datetime) -> dict[str, Any]:
     """Dispatch train.yml unless something stands against it; returns {dispatched, why}.
 
     Two monitors at the same second may both dispatch: the second retraining then finds its inputs
     committed and changes nothing.
     """
-    against = trained_on(root, wish) or recent(github.runs(WORKFLOW, per_page="100"), wish, cooldown, now)
+    against = trained_on(git, wish) or recent(github.runs(WORKFLOW, per_page="100"), wish, cooldown, now)
     if against:
         return {"dispatched": False, "why": against}
     github.dispatch(WORKFLOW, wish.inputs)
     return {"dispatched": True, "why": wish.reason}
 
 
-def trained_on(root: Path, wish: Wish) -> str | None:
+def trained_on(git: Git, wish: Wish) -> str | None:
     """What origin's main says: whether it already trains on production's rows up to the window's end."""
-    git = Git(root)
     text = git.read(git.fetch(), "params.yaml")
     if text is None:
-        raise LoopError(f"origin's main has no params.yaml, seen from {root}")
+        raise LoopError(f"origin's main has no params.yaml, seen from {git.root}")
     section = YAML(typ="safe").load(text)["models"].get(package(wish.model), {})
     if not (values := section.get("ingest", {}).get("logged")):
         return None
@@ -74,8 +72,8 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
     return None
 
 
-def retrainings(root: Path, model: str) -> int:
+def retrainings(git: Git, model: str) -> int:
     """How often the loop has retrained this model, by the trailers in the log of what is checked out."""
     query = ("--all-match", "--grep=^Action: retrain$", f"--grep=^Model: {public(model)}$")
-    log = Git(root).run("log", "--format=%H", *query)
+    log = git.run("log", "--format=%H", *query)
     return len(log.split())

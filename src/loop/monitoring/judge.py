@@ -1,6 +1,7 @@
 """The judge beside a canary: looks at both tracks, says promote, rollback or wait, and asks for it once."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ from loop.delivery import commit, steps
 from loop.delivery.commit import Place
 from loop.delivery.state import State
 from loop.monitoring.dispatch import OPEN
-from loop.monitoring.sample import Reader, Sample, Scrape
+from loop.monitoring.sample import Reader, Sample, Unread
+from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, psi, verdict
 
 PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
@@ -30,11 +32,6 @@ class Track:
     url: str
     metrics: Reader
 
-    @classmethod
-    def scraped(cls, url: str) -> "Track":
-        """A track whose metrics are its own /metrics."""
-        return cls(url.rstrip("/"), Scrape(url.rstrip("/")))
-
 
 @dataclass(frozen=True)
 class Look:
@@ -48,10 +45,10 @@ class Look:
 
 @dataclass
 class Judge:
-    """Watches one place. It keeps samples between looks, and nothing that Git and GitHub do not know better.
+    """Watches one place. What it keeps saves work: Git, GitHub and the metrics know it all again.
 
-    Without `github` it only looks. With `since_start` a track's counters are judged as they are, else by
-    what was added since the step was first seen (stable's: since the canary was).
+    Without `github` it only looks. Answers count since the step began in Git (stable's: since the canary was
+    released).
     """
 
     git: Git
@@ -59,23 +56,22 @@ class Judge:
     rules: params.Canary
     stable: Track
     canary: Track
-    github: GitHub | None = None
-    since_start: bool = False
-    _bases: dict[tuple[str, str], Sample] = field(default_factory=dict)
+    github: Callable[[], GitHub] | None = None  # made anew for each use: its token may have changed
     _unready: int = 0
+    _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
     _asked: dict[str, tuple[float, int]] = field(default_factory=dict)  # when, and the runs listed then
 
     def look(self) -> Look:
         """Judge once by what main says now, and dispatch what follows from it."""
-        state = self._state()
+        commit, state = self._state()
         if state.canary is None:
             ended = [
                 f"{key} was rolled back: {why}" for key in self._condemned if (why := state.why_barred(key))
             ]
             return Look("; ".join([f"{self.place}: {steps.described(state)}", *ended]), over=True)
         key, step = state.canary.key, steps.step_of(state)
-        found, numbers = self._judge(state, key, step)
+        found, numbers = self._judge(commit, state, key)
         if found.what == "rollback":
             self._condemned.setdefault(key, found)
         found = self._condemned.get(key, found)  # once condemned, a canary is not looked at more kindly
@@ -84,40 +80,42 @@ class Judge:
         line = "; ".join(part for part in (f"{self.place}: {key} at {step}", numbers, said, asked) if part)
         return Look(line, found.what, dispatched)
 
-    def _state(self) -> State:
-        return commit.read(self.git, self.git.fetch("main"), self.place)
+    def _state(self) -> tuple[str, State]:
+        """The commit that main is at, and the place's state there."""
+        main = self.git.fetch("main")
+        return main, commit.read(self.git, main, self.place)
 
-    def _judge(self, state: State, key: str, step: str) -> tuple[Verdict, str]:
+    def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
         """The verdict, and the numbers it rests on."""
-        if step in {"handover", "return"}:
-            problem = unready(self.stable.url, key)
-            return (Verdict("wait", (f"stable {problem}",)) if problem else READY), ""
-        if problem := unready(self.canary.url, key):
-            return self._missing(problem, weighted=step != "canary-0"), ""
+        step = steps.step_of(state)
+        track, name = (self.stable, "stable") if step in {"handover", "return"} else (self.canary, "canary")
+        problem = unready(track.url, key)
+        if problem and track is self.canary and step != "canary-0":
+            return self._missing(problem), ""
         self._unready = 0
-        if step == "canary-0" or state.stable is None:
-            return READY, ""
         try:
-            stable = self._since("stable", key, self.stable.metrics.sample(state.stable.key))
-            canary = self._since(step, key, self.canary.metrics.sample(key))
-        except httpx.HTTPError as error:
-            return Verdict("wait", (f"metrics can't be read: {error}",)), ""
-        return verdict(stable, canary, self.rules), told(stable, canary)
+            problem = problem or track.metrics.unlike(key)
+            ready = Verdict("wait", (f"{name} {problem}",)) if problem else READY
+            if track is self.stable or step == "canary-0" or state.stable is None:
+                return ready, ""
+            stable, canary = self._samples(main, state.stable.key, key, step)
+        except Unread as error:
+            return Verdict("wait", (str(error),)), ""
+        found = verdict(stable, canary, self.rules)
+        return ready if problem and found.what == "promote" else found, told(stable, canary)
 
-    def _missing(self, problem: str, *, weighted: bool) -> Verdict:
-        """An unready canary: waited for while it has no traffic; with traffic, not for long."""
-        self._unready += 1
-        given_up = weighted and self._unready >= PATIENCE
-        return Verdict("rollback" if given_up else "wait", (f"canary {problem}",))
+    def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
+        """What both tracks have answered: stable since the canary came, the canary since its step began."""
+        if (key, step) not in self._since:
+            self._since[key, step] = since(self.git, main, self.place)
+        began = self._since[key, step]
+        return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
-    def _since(self, name: str, key: str, sample: Sample) -> Sample:
-        """What came since the first look under this name; a restarted server's counters begin at nothing."""
-        if self.since_start:
-            return sample
-        base = self._bases.setdefault((key, name), sample)
-        if sample.requests < base.requests:
-            base = self._bases[key, name] = Sample()
-        return sample.since(base)
+    def _missing(self, problem: str) -> Verdict:
+        """A canary with traffic that is unready: not for long, unless stable is too and the fault is ours."""
+        if answers(self.stable.url):
+            self._unready += 1
+        return Verdict("rollback" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
 
     def _ask(self, found: Verdict, key: str, step: str) -> tuple[bool, str]:
         """Dispatch promote.yml or rollback.yml unless that runs already; whether it did, and what to tell."""
@@ -131,11 +129,12 @@ class Judge:
         else:
             workflow, title = "rollback.yml", f"Roll back {model}: {environment} {key}"
             inputs["why"] = steps.one_line("; ".join(found.reasons))
-        listed = self.github.runs(workflow, per_page="100")
+        github = self.github()
+        listed = github.runs(workflow, per_page="100")
         runs = [run for run in listed if run.get("display_title") == title]
         if against := self._against(runs, title, key, step):
             return False, against
-        self.github.dispatch(workflow, inputs)
+        github.dispatch(workflow, inputs)
         self._asked[title] = (time.monotonic(), len(runs))
         return True, f"dispatched {workflow}"
 
@@ -143,7 +142,7 @@ class Judge:
         """Why not to dispatch now: a run by this title is open or just asked for, or main has moved on."""
         if waits := [run for run in runs if run["status"] in OPEN]:
             return f"run {waits[0]['id']} is {waits[0]['status']}"
-        state = self._state()
+        _, state = self._state()
         if state.canary is None or (state.canary.key, steps.step_of(state)) != (key, step):
             return "main has moved on"
         asked, known = self._asked.get(title, (-float("inf"), 0))
@@ -167,6 +166,14 @@ def unready(url: str, key: str) -> str | None:
     if not ready.is_success or not health.is_success:
         return f"is not ready: /readyz {ready.status_code}, /health {health.status_code}"
     return None if served == key else f"serves {served}, not {key}"
+
+
+def answers(url: str) -> bool:
+    """Whether a track is ready, whatever it serves."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def told(stable: Sample, canary: Sample) -> str:

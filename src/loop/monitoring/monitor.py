@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
+from loop.core.git import Git
 from loop.core.models import Roles
 from loop.core.names import public
 from loop.core.paths import ModelPaths
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def look(
+    git: Git,
     root: Path,
     model: str,
     log: str,
@@ -32,13 +34,13 @@ def look(
     version: str | None,
 ) -> Findings:
     """Measure the window: drift where there are enough rows, accuracy of `version` (None: of all)."""
-    spec, folder = params.load(root, model), models.load(root, model)
+    spec, schema = params.load(root, model), models.load_one(root, model, "schema")
     rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
     window = production.read(
         log,
         public(model),
         names,
-        folder.roles,
+        schema.ROLES,
         store=store or rules.store,
         until=until,
         days=rules.window_days,
@@ -54,10 +56,10 @@ def look(
         window=window,
         features=distances,
         prediction=prediction,
-        accuracy=accuracy(of_version, folder.task, spec.evaluate.threshold),
+        accuracy=accuracy(of_version, schema.TASK, spec.evaluate.threshold),
         version=version,
-        whole_weeks=folder.roles.time is not None,
-        retrainings=retrainings(root, model),
+        whole_weeks=schema.ROLES.time is not None,
+        retrainings=retrainings(git, model),
     )
 
 
@@ -86,10 +88,11 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
     return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
 
 
-def released(paths: ModelPaths, environment: str) -> str | None:
-    """The key of the stable release in the checkout; None where nothing is released there."""
-    path = paths.release(environment)
-    stable = state.parse(path.read_text(encoding="utf-8"), str(path)).stable if path.is_file() else None
+def released(git: Git, model: str, environment: str) -> str | None:
+    """The key of the stable release in what is checked out; None where nothing is released there."""
+    path = f"{state.folder(environment, model)}/release.yaml"
+    text = git.read("HEAD", path)
+    stable = state.parse(text, path).stable if text else None
     return stable.key if stable else None
 
 

@@ -1,6 +1,7 @@
 """What one track answered, as its metrics count it."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,48 +74,84 @@ class Sample:
         )
 
 
+class Unread(LoopError):
+    """Metrics can't be read, or say nothing of a release: no reason to think well or ill of it."""
+
+
 class Reader(Protocol):
-    """Where a track's sample is read."""
+    """Where a track's metrics are read."""
 
-    def sample(self, version: str) -> Sample:
-        """All that `version` has answered up to now."""
+    def sample(self, version: str, since: float) -> Sample:
+        """What `version` has answered since that Unix time; Unread where nothing is known."""
+
+    def unlike(self, version: str) -> str | None:
+        """What of the track is not, or not yet, that version; None where all of it is."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scrape:
-    """Reads a track's own /metrics. `url` must reach one and the same process group at every look."""
+    """Reads a track's own /metrics. `url` must reach one and the same process group at every look.
+
+    It knows no past: "since" is since it was first asked so, or with `from_start` since the server began.
+    """
 
     url: str
+    from_start: bool = False
+    _bases: dict[tuple[str, float], Sample] = field(default_factory=dict)
 
-    def sample(self, version: str) -> Sample:
+    def sample(self, version: str, since: float) -> Sample:
         """Read what `version` has answered; all zeros where it has answered nothing."""
         import httpx
 
-        answer = httpx.get(f"{self.url}/metrics", timeout=10)
-        answer.raise_for_status()
-        return parse(answer.text, version)
+        try:
+            answer = httpx.get(f"{self.url}/metrics", timeout=10).raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unread(f"metrics can't be read: {error}") from error
+        found = parse(answer.text, version)
+        if self.from_start:
+            return found
+        base = self._bases.setdefault((version, since), found)
+        if found.requests < base.requests:  # a restarted server's counters begin at nothing
+            base = self._bases[version, since] = Sample()
+        return found.since(base)
+
+    def unlike(self, version: str) -> str | None:
+        """Nothing: one server is what its /health says."""
+        return None
+
+
+Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its value
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format. Failed are 5xx answers, or the model's own failures if they are more."""
+    """Read Prometheus' text format."""
     from prometheus_client.parser import text_string_to_metric_families
 
+    families = text_string_to_metric_families(text)
+    return of_rows(
+        ((row.name, row.labels, row.value) for family in families for row in family.samples), version
+    )
+
+
+def of_rows(rows: Iterable[Row], version: str) -> Sample:
+    """Add up a release's series. Failed are 5xx answers, or the model's own failures if they are more."""
     cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
     failed = {HTTP: 0.0, FAILED: 0.0}
-    for family in text_string_to_metric_families(text):
-        for row in family.samples:
-            ours = row.labels.get("version") == version
-            if ours and family.name in cumulative and row.name.endswith("_bucket"):
-                cumulative[family.name][float(row.labels["le"])] += row.value
-            elif ours and row.name == f"{FAILED}_total" and row.labels["reason"] == "model":
-                failed[FAILED] += row.value
-            elif row.name == f"{HTTP}_total" and _server_error(row.labels, version):
-                failed[HTTP] += row.value
+    for name, labels, value in rows:
+        ours, histogram = labels.get("version") == version, name.removesuffix("_bucket")
+        if ours and name.endswith("_bucket") and histogram in cumulative:
+            cumulative[histogram][float(labels["le"])] += value
+        elif ours and name == f"{FAILED}_total" and labels["reason"] == "model":
+            failed[FAILED] += value
+        elif name == f"{HTTP}_total" and _server_error(labels, version):
+            failed[HTTP] += value
     latency, scores = (Histogram.of_cumulative(cumulative[name]) for name in (LATENCY, SCORE))
     errors = max(failed.values())
     return Sample(latency.total + errors, errors, latency, scores)
 
 
-def _server_error(labels: dict[str, str], version: str) -> bool:
-    ours = (labels["endpoint"], labels["service_version"]) == ("/predict", version)
+def _server_error(labels: Mapping[str, str], version: str) -> bool:
+    """A 5xx of /predict. The Prometheus operator's own label `endpoint` renames the one of BentoML."""
+    endpoint = labels.get("exported_endpoint", labels["endpoint"])
+    ours = (endpoint, labels["service_version"]) == ("/predict", version)
     return ours and labels["http_response_code"].startswith("5")

@@ -19,17 +19,21 @@ class Verdict:
 
 
 def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
-    """Judge a canary that has traffic; nothing is said of fewer than `min_requests`.
+    """Judge a canary that has traffic; nothing good is said of fewer than `min_requests`.
 
-    Where stable has answered too little to compare with, only the canary's own failures count.
+    Failed and slow answers are judged from the first one on, as if all that is missing to `min_requests`
+    were fine: what that rejects would be rejected then, so looking early raises no false alarm (curtailed
+    sampling). Where stable has answered too little to compare with, only the canary's failures count.
     """
-    if canary.requests < rules.min_requests:
-        return Verdict("wait", (f"{canary.requests:.0f} of {rules.min_requests} requests",))
     against = [_fails(canary, rules)]
-    if min(stable.latency.total, canary.latency.total) >= rules.min_requests:
-        against += [_slow(stable, canary, rules), _differs(stable, canary, rules)]
+    if stable.latency.total >= rules.min_requests:
+        against.append(_slow(stable, canary, rules))
+        if canary.latency.total >= rules.min_requests:
+            against.append(_differs(stable, canary, rules))
     if reasons := tuple(reason for reason in against if reason):
         return Verdict("rollback", reasons)
+    if canary.requests < rules.min_requests:
+        return Verdict("wait", (f"{canary.requests:.0f} of {rules.min_requests} requests",))
     return Verdict("promote", (f"{canary.requests:.0f} requests, {canary.failed:.0f} failed",))
 
 
@@ -49,9 +53,9 @@ def psi(reference: Histogram, current: Histogram) -> float:
 
 
 def _fails(canary: Sample, rules: params.Canary) -> str | None:
-    share = canary.failed / canary.requests
-    if share <= rules.max_failed:
+    if canary.failed <= rules.max_failed * max(canary.requests, rules.min_requests):
         return None
+    share = canary.failed / canary.requests
     return (
         f"{canary.failed:.0f} of {canary.requests:.0f} requests failed ({share:.1%} > {rules.max_failed:.1%})"
     )
@@ -59,11 +63,11 @@ def _fails(canary: Sample, rules: params.Canary) -> str | None:
 
 def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
     """Slow when more answers than 1 % and chance explain take longer than the canary's p99 may be."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtrc  # scipy.stats would take seconds to import
 
     most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
     slow, answers = canary.latency.above(most), canary.latency.total
-    if binomtest(round(slow), round(answers), 0.01, alternative="greater").pvalue >= CHANCE:
+    if bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE:  # P(as many or more)
         return None
     p99 = canary.latency.quantile(0.99)
     return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"
