@@ -1,6 +1,7 @@
 """The HTTP face of a bento: /predict, /health, /openapi.json; BentoML adds probes and /metrics around it."""
 
 import os
+from asyncio import sleep
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,10 +53,12 @@ def create(
 async def predict(request: Request) -> Response:
     """POST /predict."""
     predictor: Predictor = request.app.state.predictor
-    try:
-        status, answer = predictor.predict(await _body(request, request.app.state.max_bytes))
-    except BadRequest as bad:
-        status, answer = predictor.refuse(bad)
+    with predictor.metrics.in_progress():
+        await sleep(0)  # those that came together are all counted before the first one holds the loop
+        try:
+            status, answer = predictor.predict(await _body(request, request.app.state.max_bytes))
+        except BadRequest as bad:
+            status, answer = predictor.refuse(bad)
     return _json(answer, status)
 
 

@@ -1,10 +1,11 @@
 """Metrics by the names that dashboards, alerts and the judge ask for; `/metrics` is BentoML's."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 OF = ("model", "version")
 
@@ -26,6 +27,12 @@ SCORE = Histogram(
     OF,
     buckets=[i / 20 for i in range(1, 21)],
 )
+IN_PROGRESS = Gauge(
+    "model_requests_in_progress",
+    "Requests that have come and are not answered yet.",
+    OF,
+    multiprocess_mode="livesum",
+)
 DROPPED = Counter("model_prediction_log_dropped", "Lines that the prediction log could not keep.", OF)
 
 
@@ -37,6 +44,7 @@ class Metrics:
         self.latency = LATENCY.labels(*self._of)
         self.dropped = DROPPED.labels(*self._of)
         self._score = SCORE.labels(*self._of)
+        self._in_progress = IN_PROGRESS.labels(*self._of)
 
     def predicted(self, scores: NDArray[Any], classes: list[int]) -> None:
         """Count predictions, and observe each score (its largest, where it has one a class)."""
@@ -44,6 +52,10 @@ class Metrics:
             TOTAL.labels(*self._of, str(label)).inc()
         for score in scores if scores.ndim == 1 else np.max(scores, axis=1):
             self._score.observe(float(score))
+
+    def in_progress(self) -> AbstractContextManager[None]:
+        """Count a request as in progress until the block ends, however it ends."""
+        return self._in_progress.track_inprogress()
 
     def failed(self, reason: str) -> None:
         FAILED.labels(*self._of, reason).inc()
