@@ -105,13 +105,26 @@ def _build(root: Path, model: str, key: str, into: Path) -> None:
 
 
 def stage(root: Path, model: str, key: str, context: Path) -> None:
-    """Lay out the build context: service, lock, `loop.serving.packed`, model/ and release.json."""
+    """Lay out the build context: service, lock, `loop.serving.packed`, model/, release.json.
+
+    And reference.parquet, where the one that dvc.lock records is here: the monitor takes it from the image.
+    """
     for name, source in sources(root, model):
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     shutil.copytree(ModelPaths(root, model).trained, context / "model", copy_function=shutil.copyfile)
+    if (reference := ModelPaths(root, model).reference).is_file() and _recorded(root, model, reference):
+        shutil.copyfile(reference, context / reference.name)
     write_json(context / "release.json", {"model": public(model), "key": key})
+
+
+def _recorded(root: Path, model: str, out: Path) -> bool:
+    """Whether an output of `train` is the one in dvc.lock."""
+    try:
+        return Lock.of(root).md5(model, "train", out.name) == md5(out)
+    except LoopError:  # it records none
+        return False
 
 
 def _same_bytes(bento: Path) -> None:
