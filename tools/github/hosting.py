@@ -141,6 +141,7 @@ class Hosting:
             "http.receivepack": "true",
             "receive.hideRefs": "refs/pull",  # GitHub's own refs: nobody pushes them
             "uploadpack.allowAnySHA1InWant": "true",
+            "uploadpack.allowFilter": "true",
             "gc.auto": "0",  # runs' clones borrow these objects
         }.items():
             subprocess.run(["git", "-C", path, "config", key, value], check=True)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,17 +21,25 @@ class Hub:
     """The stand-in, running; `person` opens and merges pull requests, `bot` is what workflows are."""
 
     def __init__(
-        self, tools: Path, folder: Path, environment: Mapping[str, str], variables: Mapping[str, str]
+        self,
+        tools: Path,
+        folder: Path,
+        environment: Mapping[str, str],
+        variables: Mapping[str, str],
+        options: Sequence[str] = (),
     ) -> None:
-        self.tools, self.folder, self.environment, self.variables = tools, folder, environment, variables
+        """`environment` is what runs get, `variables` are the repository's, `options` the stand-in's own."""
+        self.tools, self.folder, self.environment = tools, folder, environment
+        self.variables, self.options = variables, options
 
     def __enter__(self) -> Self:
         command = [sys.executable, str(self.tools / "github"), "--root", str(self.folder), "--with-stdin"]
         for name, value in self.variables.items():
             command.append(f"--var={name}={value}")
+        command += [*self.options, "--repository", REPOSITORY]
         with (self.folder.parent / "github.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "--repository", REPOSITORY],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -42,7 +50,8 @@ class Hub:
             raise LoopError(
                 f"the stand-in for GitHub did not start: {self.folder.parent}/github.log says why"
             )
-        self.clone_url = ready["repositories"][REPOSITORY].replace("//", f"//person:{ready['token']}@")
+        self.url = ready["repositories"][REPOSITORY]  # where it is cloned from, without a token
+        self.clone_url = self.url.replace("//", f"//person:{ready['token']}@")
         self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"
         self.person = GitHub(ready["url"], REPOSITORY, ready["token"])
         self.bot = GitHub(ready["url"], REPOSITORY, ready["bot_token"])
@@ -75,9 +84,10 @@ class Hub:
         headers = {"Authorization": f"Bearer {self.person.token}"}
         return httpx.get(url, headers=headers, timeout=30, follow_redirects=True).text
 
-    def merge(self, number: int) -> None:
-        """Merge a pull request, as a reviewer does."""
-        self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
+    def merge(self, number: int, **words: str) -> str:
+        """Merge a pull request, as a reviewer does; `words` are GitHub's commit_title, commit_message."""
+        merged = self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash", **words})
+        return str(merged["sha"])
 
     def comments(self, number: int) -> list[str]:
         """The comments on a pull request."""

@@ -22,7 +22,8 @@ from loop.demo.console import Console
 from loop.demo.envoy import Envoy
 from loop.demo.hub import REPOSITORY, Hub
 from loop.demo.node import Node
-from loop.demo.story import Stage, loop
+from loop.demo.story import Stage
+from loop.demo.team import ENVIRONMENT, loop
 from loop.demo.world import World
 from loop.serving.image import fetch
 from loop.serving.process import Server, free_port
@@ -80,7 +81,7 @@ def staged(
         )
         os.environ.update(environment)
         clone = folder / "clone"
-        fork(root, clone, hub)
+        fork(root, clone, hub, OURS)
         configure(clone, model, folder / "store", source)
         tell.step("training the first model, as a person does: ./loop repro")
         told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
@@ -93,17 +94,17 @@ def staged(
         node = Node(
             Git(scratch(hub, folder)),
             model,
-            story.ENVIRONMENT,
+            ENVIRONMENT,
             envoy,
             starter(model, folder),
             tell.step,
         )
-        stage = Stage(tell, hub, clone, model, envoy, told, world, published=source is not None)
+        stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
         stack.enter_context(node)
         yield stage
 
 
-def fork(root: Path, clone: Path, hub: Hub) -> None:
+def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository) -> None:
     """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it."""
     Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
     Git(clone.parent).run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
@@ -111,7 +112,7 @@ def fork(root: Path, clone: Path, hub: Hub) -> None:
     git.run("config", "user.name", "Ada")
     git.run("config", "user.email", "ada@example.test")
     share_cache(clone)
-    repository.write(clone, OURS)
+    repository.write(clone, ours)
     git.run("commit", "--quiet", "--all", "-m", "Name this fork")
     git.run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
 
@@ -167,7 +168,7 @@ def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
 def closing(stage: Stage, folder: Path, tell: Console) -> None:
     """What was in production, when and why, as Git tells it; and where to look further."""
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
-    tell.print(stage.loop("history", public(stage.model), "--environment", story.ENVIRONMENT))
+    tell.print(stage.loop("history", public(stage.model), "--environment", ENVIRONMENT))
     places = {
         "this clone": stage.clone,
         "what CI, drift and the releases printed": folder / "github" / "runs",

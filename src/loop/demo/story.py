@@ -1,12 +1,9 @@
 """What the demo shows: seven chapters, each ending in something that Git, GitHub or production says."""
 
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,92 +11,27 @@ import pyarrow.parquet as pq
 from loop.core import params
 from loop.core.errors import Exit, LoopError
 from loop.core.files import read_json, sha256
-from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.delivery import state
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
 from loop.demo.fault import spoilt
-from loop.demo.hub import Hub
+from loop.demo.team import ENVIRONMENT, Team
 from loop.demo.traffic import Traffic, replay
 from loop.demo.world import World
 
-ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # as ./loop prints it, as act shows it
-ENVIRONMENT = "production"
 RATE = 200.0  # requests/s while a canary is judged
 FEW, TREES = 40, 200  # what the first model is trained with, and what the pull request proposes
 SCORED = 20  # one in so many transactions is scored while weeks pass
 
 
 @dataclass
-class Stage:
+class Stage(Team):
     """What every chapter plays on."""
 
-    tell: Console
-    hub: Hub
-    clone: Path  # the clone of a person on the team
-    model: str
     envoy: Envoy
-    environment: dict[str, str]
     world: World
     published: bool  # whether it turns on a published file: then its results stand beside the published ones
-
-    @property
-    def git(self) -> Git:
-        return Git(self.clone)
-
-    def loop(self, *args: str, code: Exit = Exit.OK) -> str:
-        """Run a command of the repository as a person does, in their clone."""
-        return loop(self.clone, self.environment, *args, code=code)
-
-    def state(self) -> state.State:
-        """What production's overlay says on main now."""
-        path = f"{state.folder(ENVIRONMENT, self.model)}/release.yaml"
-        return state.parse(self.git.read(self.git.fetch("main"), path) or "", path)
-
-    def branch(self, name: str, message: str, edit: Any) -> None:
-        """Push a branch off main with what `edit` changes in the clone."""
-        self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
-        edit()
-        self.git.run("add", "--all")
-        self.git.run("commit", "--quiet", "-m", message)
-        self.git.run("push", "--quiet", "--force", "origin", name)
-
-    def propose(self, name: str, title: str, edit: Any) -> tuple[int, dict[str, Any]]:
-        """Open a pull request and wait for its CI: (number, run)."""
-        before = self.hub.runs("ci.yml")
-        self.branch(name, title, edit)
-        number = self.hub.person.pull_request(name, title, "")["number"]
-        self.tell.step(f"pull request #{number}: {title}")
-        run = self.hub.finished("ci.yml", before)
-        self.tell.step(f"CI of #{number}: {run['conclusion']}")
-        return number, run
-
-    def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
-        """Stop the demo unless a run ended as it should, and says why."""
-        log = self.hub.log(run)
-        for error in dict.fromkeys(ERROR.findall(log)):
-            self.tell.line(error)
-        if run["conclusion"] != conclusion or told not in log:
-            raise LoopError(
-                f"{run['name']} ended in {run['conclusion']}, not {conclusion} {told!r}\n{log[-3000:]}"
-            )
-
-
-def loop(root: Path, environment: dict[str, str], *args: str, code: Exit = Exit.OK) -> str:
-    """Run ./loop in a clone; its output, or LoopError with it where it ends otherwise than with `code`."""
-    done = subprocess.run(
-        ["./loop", *args],
-        cwd=root,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != code:
-        raise LoopError(f"./loop {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def first_release(stage: Stage) -> None:
@@ -108,18 +40,9 @@ def first_release(stage: Stage) -> None:
     stage.git.run("push", "--quiet", "origin", "HEAD:main")
     run = stage.hub.finished("release.yml", before)
     stage.expect(run, "success")
-    merge_release(stage)
+    stage.merge_release()
     served = stage.state().stable
     stage.tell.step(f"production serves {served.key if served else 'nothing'}")
-
-
-def merge_release(stage: Stage) -> int:
-    """Merge the pull request that a release opened for production, as a reviewer does."""
-    pulls = stage.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
-    release = next(pull for pull in pulls if pull["head"]["ref"].startswith("release/"))
-    stage.tell.step(f"pull request #{release['number']} by the bot: {release['title']}")
-    stage.hub.merge(release["number"])
-    return int(release["number"])
 
 
 def change_a_param(stage: Stage) -> None:
@@ -151,7 +74,7 @@ def canary(stage: Stage) -> None:
 
 def judged(stage: Stage) -> str:
     """Merge the release into production and let the judge watch its canary to the end; its key."""
-    merge_release(stage)
+    stage.merge_release()
     track = stage.state().canary
     if track is None:
         raise LoopError("the merged release set no canary")

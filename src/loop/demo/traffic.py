@@ -56,10 +56,15 @@ class Traffic:
                     self.answers[_ask(client, body)] += 1
 
 
-def replay(world: World, url: str, before: datetime, every: int, batch: int = 100) -> int:
-    """Let production run on until `before`: all of it is logged, one in `every` is scored, by batches."""
+def replay(
+    world: World, url: str, before: datetime, every: int, *, batch: int = 100, host: str | None = None
+) -> int:
+    """Let production run on until `before`: all of it is logged, one in `every` is scored, by batches.
+
+    `host` is the name that the gateway routes by, where it does.
+    """
     scored = 0
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, headers={"Host": host} if host else {}, timeout=30) as client:
         while rows := world.take(batch * every, before):
             some = rows[::every]
             body = {"id": [row["id"] for row in some], "features": [row["features"] for row in some]}
