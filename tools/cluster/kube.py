@@ -1,5 +1,6 @@
 """kubectl as the administrator, for the parts that put objects into the cluster."""
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -36,11 +37,19 @@ def apply(place: Place, *paths: Path, text: str | None = None, seconds: float = 
 
 
 def established(place: Place, *names: str, seconds: int = 30) -> None:
-    """Wait until CRDs are served."""
-    kubectl(
-        place,
-        "wait",
-        "--for=condition=established",
-        f"--timeout={seconds}s",
-        *(f"crd/{name}" for name in names),
-    )
+    """Wait until CRDs are served; a brand-new one has no condition yet, on which `kubectl wait` gives up."""
+    crds, end = [f"crd/{name}" for name in names], time.monotonic() + seconds
+    while True:
+        try:
+            kubectl(place, "wait", "--for=condition=established", f"--timeout={seconds}s", *crds)
+        except ClusterError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def apply_objects(place: Place, objects: list[dict[str, object]]) -> None:
+    """Apply objects that were put together here."""
+    apply(place, text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

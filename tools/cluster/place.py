@@ -46,8 +46,12 @@ class Place:
     """Where one cluster keeps its things; nothing here makes a folder but `folder`."""
 
     run: Path  # all that lives as long as the cluster runs
-    programs: Path  # the programs that were built, and assets/ beside them
     registry: Path  # the registry's images: they outlive the cluster
+
+    @property
+    def programs(self) -> Path:
+        """The programs that this cluster was started with: a link into the cache."""
+        return self.run / "programs"
 
     @property
     def link(self) -> Path:
@@ -55,9 +59,9 @@ class Place:
         return LINK
 
     @property
-    def assets(self) -> Path:
-        """What the Go modules bring beside programs: assets/<part>/*.yaml."""
-        return self.programs / "assets"
+    def crds(self) -> Path:
+        """What the Go modules bring beside programs: crds/<argocd|gateway|prometheus|kwok>/*.yaml."""
+        return self.programs / "crds"
 
     @property
     def kubeconfig(self) -> Path:
@@ -122,10 +126,11 @@ class Place:
         }
 
 
-def place(programs: Path) -> Place:
-    """The place under this machine's cache."""
+def place() -> Place:
+    """The place of the cluster that runs, else where one of this cache will be."""
     base = cache() / "cluster"
-    return Place(run=base / "run", programs=programs, registry=base / "registry")
+    run = LINK.resolve() if LINK.is_symlink() else base / "run"
+    return Place(run=run, registry=base / "registry")
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:

@@ -1,0 +1,90 @@
+"""The control plane: etcd, the API server, the controllers and the scheduler, as processes on the node."""
+
+import kube
+import process
+from place import API_PORT, NODE, PODS, SERVICES, ClusterError, Place
+
+ETCD = "http://127.0.0.1:2379"
+PEER = "http://127.0.0.1:2380"
+
+
+def start_etcd(place: Place) -> None:
+    """etcd, its data in memory: Debian's 3.4 cannot be told not to wait for the disk."""
+    data = place.fast / "etcd"
+    argv = [place.program("etcd"), "--data-dir", data, "--logger=zap", "--log-level=warn"]
+    argv += [f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
+    argv += [f"--listen-peer-urls={PEER}", f"--initial-advertise-peer-urls={PEER}"]
+    process.start(place, "etcd", [*argv, f"--initial-cluster=default={PEER}"])
+    process.wait(place, "etcd", lambda: process.answers(f"{ETCD}/health"))
+
+
+def apiserver_flags(place: Place) -> list[str]:
+    """The API server's flags: authorization as in any cluster, aggregation for metrics-server."""
+    pki = place.pki
+    return [
+        f"--etcd-servers={ETCD}",
+        f"--bind-address={NODE}",
+        f"--advertise-address={NODE}",
+        f"--secure-port={API_PORT}",
+        f"--service-cluster-ip-range={SERVICES}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
+        f"--client-ca-file={pki}/ca.crt",
+        f"--tls-cert-file={pki}/apiserver.crt",
+        f"--tls-private-key-file={pki}/apiserver.key",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={pki}/service-account.crt",
+        f"--service-account-signing-key-file={pki}/service-account.key",
+        f"--kubelet-client-certificate={pki}/admin.crt",
+        f"--kubelet-client-key={pki}/admin.key",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-username-headers=X-Remote-User",
+        f"--proxy-client-cert-file={pki}/front-proxy.crt",
+        f"--proxy-client-key-file={pki}/front-proxy.key",
+        "--enable-aggregator-routing=true",
+        "--profiling=false",
+    ]
+
+
+def start_apiserver(place: Place) -> None:
+    """The API server, on the node's address."""
+    process.start(place, "apiserver", [place.program("kube-apiserver"), *apiserver_flags(place)])
+    process.wait(place, "apiserver", lambda: process.answers(f"https://{NODE}:{API_PORT}/readyz"))
+
+
+def _component(place: Place, user: str) -> list[str]:
+    """What the two controllers share: one kubeconfig for all, no election among one."""
+    config = place.pki / f"{user}.kubeconfig"
+    names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+    flags = [f"--{name}={config}" for name in names]
+    return [*flags, "--bind-address=127.0.0.1", "--leader-elect=false", "--profiling=false"]
+
+
+def start_controllers(place: Place) -> None:
+    """Controllers and scheduler; ready when the first ServiceAccount is there, as no pod starts before."""
+    pki = place.pki
+    manager = [place.program("kube-controller-manager"), *_component(place, "controllers")]
+    manager += ["--use-service-account-credentials=true", "--controllers=*"]
+    manager += [
+        f"--service-account-private-key-file={pki}/service-account.key",
+        f"--root-ca-file={pki}/ca.crt",
+    ]
+    manager += [f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key"]
+    manager += ["--allocate-node-cidrs=true", f"--cluster-cidr={PODS}"]
+    manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]
+    process.start(place, "controllers", manager)
+    process.start(place, "scheduler", [place.program("kube-scheduler"), *_component(place, "scheduler")])
+    process.wait(place, "controllers", lambda: _there(place, "serviceaccount/default"))
+
+
+def _there(place: Place, what: str) -> bool:
+    try:
+        kube.kubectl(place, "get", what)
+    except ClusterError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""The network namespace that the cluster lives in, and the one way into it from this host.
+
+The default route ends at the node's own bridge: nothing in the cluster reaches further than the host's
+end of the veth pair.
+"""
+
+import ctypes
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from place import HOST, INNER, NAME, NETWORK, NODE, NODE_NAME, ClusterError
+
+VETH = "loop-host"
+SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/route_localnet": "1",
+    "net/ipv6/conf/all/disable_ipv6": "1",
+    "net/ipv6/conf/default/disable_ipv6": "1",
+    "net/bridge/bridge-nf-call-iptables": "1",  # so that nftables sees what goes from pod to pod
+}
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def make() -> None:
+    """Make the namespace, the node's bridge in it, and the veth pair to the host."""
+    _ip("netns", "add", NAME)
+    inside = ("-n", NAME)
+    _ip(*inside, "link", "set", "lo", "up")
+    _ip(*inside, "link", "add", NODE_NAME, "type", "bridge")
+    _ip(*inside, "addr", "add", f"{NODE}/24", "dev", NODE_NAME)
+    _ip(*inside, "link", "set", NODE_NAME, "up")
+    _ip(*inside, "route", "add", "default", "dev", NODE_NAME)
+    _ip("link", "add", VETH, "type", "veth", "peer", "name", "host", "netns", NAME)
+    _ip(*inside, "addr", "add", f"{INNER}/30", "dev", "host")
+    _ip(*inside, "link", "set", "host", "up")
+    _ip("addr", "add", f"{HOST}/30", "dev", VETH)
+    _ip("link", "set", VETH, "up")
+    _ip("route", "add", f"{NODE}/32", "via", INNER)
+
+
+def enter() -> None:
+    """Move this thread, and all that it starts from now on, into the cluster's network."""
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+    with NETWORK.open() as namespace:
+        if libc.setns(namespace.fileno(), 0):
+            raise ClusterError(f"cannot enter {NETWORK}: {os.strerror(ctypes.get_errno())}")
+
+
+def tune() -> None:
+    """Set what a node's network needs; to be called inside, where /proc/sys/net is the namespace's own."""
+    bridge = Path("/proc/sys/net/bridge")
+    if not bridge.is_dir():
+        subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)
+    for name, value in SYSCTLS.items():
+        try:
+            (Path("/proc/sys") / name).write_text(value)
+        except OSError as error:
+            raise ClusterError(f"cannot set {name} to {value}: {error}") from error
+
+
+def remove() -> None:
+    """Remove the namespace; the bridge, every rule in it and both ends of the pair go with it."""
+    with suppress(ClusterError):
+        _ip("link", "del", VETH)  # at once: a namespace dies a little after its last process
+    if NETWORK.exists():
+        _ip("netns", "del", NAME)

@@ -1,0 +1,159 @@
+"""The node: containerd with its pause image, the kubelet, kube-proxy."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import kube
+import process
+from place import DNS, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
+
+PAUSE = "loop-cluster/pause:1"
+CNI_PLUGINS = "/usr/lib/cni"  # where Debian has them
+SOCKET = "containerd.sock"
+
+
+def containerd_config(place: Place) -> str:
+    """containerd's: everything under the state folder, pods' network namespaces too."""
+    run = place.run
+    return f"""\
+version = 2
+root = "{run}/containerd"
+state = "{run}/containerd-state"
+[grpc]
+  address = "{place.link}/{SOCKET}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  disable_apparmor = true
+  disable_hugetlb_controller = true
+  # Where CAP_SYS_RESOURCE is missing, runc may not lower a score: "can't get final child's PID from pipe".
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{run}/registries"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI_PLUGINS}"
+    conf_dir = "{run}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      Root = "{run}/runc"
+"""
+
+
+def cni_config(place: Place) -> dict[str, object]:
+    """One bridge for the pods of this node, masqueraded towards everything else."""
+    ipam = {
+        "type": "host-local",
+        "ranges": [[{"subnet": PODS.replace("/16", "/24")}]],  # what the first node of a cluster is given
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": f"{place.run}/cni-addresses",
+    }
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True}
+    return {"cniVersion": "1.0.0", "name": NAME, "plugins": [{**bridge, "ipam": ipam}]}
+
+
+def kubelet_config(place: Place) -> dict[str, object]:
+    """The kubelet's; JSON is YAML."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": NODE,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": f"{place.pki}/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{NAME}",  # `down` ends whatever is in it
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "enforceNodeAllocatable": [],
+        "oomScoreAdj": 0,
+        "containerRuntimeEndpoint": f"unix://{place.link}/{SOCKET}",
+        "clusterDomain": "cluster.local",
+        "clusterDNS": [DNS],
+        "resolvConf": f"{place.run}/resolv.conf",
+        "podLogsDir": f"{place.run}/pod-logs",
+        "volumePluginDir": f"{place.run}/volume-plugins",
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "serializeImagePulls": False,
+        "registryPullQPS": 0,
+    }
+
+
+def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, (data, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def pause_image(program: Path, name: str = PAUSE) -> bytes:
+    """An image of one static program, as `docker save` writes it; the same program gives the same bytes."""
+    layer = _tar({"pause": (program.read_bytes(), 0o755)})
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
+    return _tar({"layer.tar": (layer, 0o644), **{name: (data, 0o644) for name, data in files.items()}})
+
+
+def _ctr(place: Place, *words: str, stdin: bytes | None = None) -> bool:
+    command = [place.program("ctr"), "-a", str(place.link / SOCKET), "-n", "k8s.io", *words]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def start_containerd(place: Place) -> None:
+    """containerd, the pause image in it, and the registry known as one that speaks plain HTTP."""
+    hosts = f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\ncapabilities = ["pull", "resolve"]\n'
+    write(place.run / "registries" / REGISTRY / "hosts.toml", hosts)
+    write_json(place.run / "cni" / "10-loop.conflist", cni_config(place))
+    path = place.run / "containerd.toml"
+    write(path, containerd_config(place))
+    process.start(place, "containerd", [place.program("containerd"), "--config", path])
+    process.wait(place, "containerd", lambda: _ctr(place, "plugins", "list"))
+    image = pause_image(Path(place.program("pause")))
+    if not _ctr(place, "images", "import", "-", stdin=image):
+        raise ClusterError(f"containerd does not take the pause image:\n{process.tail(place, 'containerd')}")
+
+
+def start(place: Place) -> None:
+    """The kubelet and kube-proxy; ready when the node is, so pods start at once."""
+    write(place.run / "resolv.conf", "")  # names of the world outside are not resolved
+    config = place.run / "kubelet.json"
+    write_json(config, kubelet_config(place))
+    kubelet = [place.program("kubelet"), f"--config={config}", f"--kubeconfig={place.pki}/kubelet.kubeconfig"]
+    kubelet += [f"--hostname-override={NODE_NAME}", f"--node-ip={NODE}", f"--root-dir={place.run}/kubelet"]
+    kubelet += [f"--cert-dir={place.pki}", f"--tls-cert-file={place.pki}/kubelet.crt"]
+    process.start(place, "kubelet", [*kubelet, f"--tls-private-key-file={place.pki}/kubelet.key"])
+    proxy = [
+        place.program("kube-proxy"),
+        f"--kubeconfig={place.pki}/proxy.kubeconfig",
+        "--proxy-mode=nftables",
+    ]
+    proxy += [f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
+    proxy += [f"--nodeport-addresses={NODE}/32", "--conntrack-max-per-core=0"]
+    proxy += [f"--conntrack-tcp-timeout-{state}=0s" for state in ("established", "close-wait")]
+    process.start(place, "kube-proxy", proxy)
+    process.wait(place, "kubelet", lambda: _is_ready(place))
+    process.wait(place, "kube-proxy", lambda: process.answers("http://127.0.0.1:10256/healthz"))
+
+
+def _is_ready(place: Place) -> bool:
+    path = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
+    return kube.kubectl(place, "get", "nodes", "-o", f"jsonpath={path}") == "True"

@@ -1,0 +1,118 @@
+"""Keys, certificates and kubeconfigs of one cluster; made anew at each start, good for a year."""
+
+import base64
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from place import API_PORT, API_SERVICE, NODE, NODE_NAME, Place, write, write_json
+
+API_NAMES = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+API_NAMES += ["kubernetes.default.svc.cluster.local", "127.0.0.1", NODE, API_SERVICE]
+# Who may do what, Kubernetes knows by these names: {kubeconfig: (common name, group)}.
+USERS = {
+    "admin": ("admin", "system:masters"),
+    "controllers": ("system:kube-controller-manager", None),
+    "scheduler": ("system:kube-scheduler", None),
+    "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
+    "proxy": ("system:kube-proxy", None),
+}
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority: what signs."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+
+def _name(common: str, group: str | None = None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
+    return x509.Name(parts + ([x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=365))
+    )
+
+
+def _save(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write(folder / f"{name}.key", private.decode())
+    write(folder / f"{name}.crt", certificate.public_bytes(pem).decode())
+
+
+def authority(folder: Path, name: str) -> Authority:
+    """Make an authority: NAME.crt and NAME.key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(_name(name), _name(name), key)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    made = Authority(key, builder.sign(key, hashes.SHA256()))
+    _save(folder, name, key, made.certificate)
+    return made
+
+
+def _general(word: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(word))
+    except ValueError:
+        return x509.DNSName(word)
+
+
+def issue(folder: Path, ca: Authority, name: str, subject: x509.Name, served: list[str]) -> None:
+    """Make a certificate for server and client use, good for the names and addresses `served`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    builder = _builder(subject, ca.certificate.subject, key).add_extension(usage, critical=False)
+    if served:
+        names = x509.SubjectAlternativeName([_general(word) for word in served])
+        builder = builder.add_extension(names, critical=False)
+    _save(folder, name, key, builder.sign(ca.key, hashes.SHA256()))
+
+
+def kubeconfig(folder: Path, user: str) -> dict[str, object]:
+    """A kubeconfig for one of USERS, its certificates inside."""
+
+    def data(name: str) -> str:
+        return base64.b64encode((folder / name).read_bytes()).decode()
+
+    server = {"server": f"https://{NODE}:{API_PORT}", "certificate-authority-data": data("ca.crt")}
+    client = {"client-certificate-data": data(f"{user}.crt"), "client-key-data": data(f"{user}.key")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "loop", "cluster": server}],
+        "users": [{"name": user, "user": client}],
+        "contexts": [{"name": "loop", "context": {"cluster": "loop", "user": user}}],
+        "current-context": "loop",
+    }
+
+
+def start(place: Place) -> None:
+    """Make everything under pki/, and the administrator's kubeconfig."""
+    folder = place.folder("pki")
+    ca, front = authority(folder, "ca"), authority(folder, "front-proxy-ca")
+    issue(folder, ca, "apiserver", _name("kube-apiserver"), API_NAMES)
+    issue(folder, front, "front-proxy", _name("front-proxy-client"), [])
+    issue(folder, ca, "service-account", _name("service-account"), [])  # signs the tokens of pods
+    for user, (common, group) in USERS.items():
+        issue(folder, ca, user, _name(common, group), [NODE_NAME, NODE] if user == "kubelet" else [])
+        write_json(folder / f"{user}.kubeconfig", kubeconfig(folder, user))
+    write_json(place.kubeconfig, kubeconfig(folder, "admin"))

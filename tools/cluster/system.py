@@ -1,0 +1,133 @@
+"""What a cluster's pods count on: DNS, resource metrics, storage."""
+
+import os
+
+import kube
+import process
+from place import DNS, NODE, STORAGE_OWNER, ClusterError, Place, write
+
+METRICS_PORT = 4443
+VOLUMES = 24
+
+COREFILE = """\
+.:53 {
+  errors
+  ready 127.0.0.1:8181
+  kubernetes cluster.local in-addr.arpa {
+    kubeconfig %s
+  }
+  cache 5
+}
+"""
+
+
+def service(
+    name: str, ports: list[tuple[str, str, int, int]], address: str | None = None
+) -> list[dict[str, object]]:
+    """A Service in kube-system whose one endpoint is a process on the node.
+
+    Args:
+        name: of the Service.
+        ports: rows of name, protocol, the Service's port, the process's port.
+        address: a fixed cluster address, where it is known by it.
+    """
+    fixed = {"clusterIP": address} if address else {}
+    meta = {"name": name, "namespace": "kube-system"}
+    outer = [
+        {"name": word, "protocol": kind, "port": port, "targetPort": to} for word, kind, port, to in ports
+    ]
+    inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
+    labels = {"kubernetes.io/service-name": name}
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {**fixed, "ports": outer}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**meta, "name": f"{name}-node", "labels": labels},
+            "addressType": "IPv4",
+            "ports": inner,
+            "endpoints": [{"addresses": [NODE], "conditions": {"ready": True}}],
+        },
+    ]
+
+
+def start_dns(place: Place) -> None:
+    """CoreDNS on the node's port 53, reached by pods at the usual cluster address."""
+    path = place.run / "Corefile"
+    write(path, COREFILE % place.kubeconfig)
+    kube.apply_objects(place, service("kube-dns", [("dns", "UDP", 53, 53), ("dns-tcp", "TCP", 53, 53)], DNS))
+    process.start(place, "coredns", [place.program("coredns"), "-conf", path])
+    process.wait(place, "coredns", lambda: process.answers("http://127.0.0.1:8181/ready"))
+
+
+def start_metrics(place: Place) -> None:
+    """metrics-server: `kubectl top`, and what an autoscaler on CPU reads."""
+    api = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {
+            "service": {"name": "metrics-server", "namespace": "kube-system", "port": 443},
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+    kube.apply_objects(place, [*service("metrics-server", [("https", "TCP", 443, METRICS_PORT)]), api])
+    names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+    argv = [place.program("metrics-server"), *(f"--{name}={place.kubeconfig}" for name in names)]
+    argv += [
+        f"--bind-address={NODE}",
+        f"--secure-port={METRICS_PORT}",
+        f"--cert-dir={place.folder('metrics')}",
+    ]
+    argv += ["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]
+    argv += ["--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s"]
+    process.start(place, "metrics-server", argv)
+    process.wait(place, "metrics-server", lambda: _has_metrics(place), seconds=90)
+
+
+def _has_metrics(place: Place) -> bool:
+    try:
+        kube.kubectl(place, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
+    except ClusterError:
+        return False
+    return True
+
+
+def volume(name: str, path: str) -> dict[str, object]:
+    """A PersistentVolume that is a folder of the node; many pods may write into it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "storageClassName": "local",
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": path, "type": "Directory"},
+        },
+    }
+
+
+def start_storage(place: Place, count: int = VOLUMES) -> None:
+    """The default StorageClass, and a pool of volumes that claims are bound to."""
+    storage = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "Immediate",
+    }
+    made = []
+    for number in range(count):
+        folder = place.folder(f"volumes/{number:03d}")
+        os.chown(folder, STORAGE_OWNER, STORAGE_OWNER)
+        made.append(volume(folder.name, str(folder)))
+    kube.apply_objects(place, [storage, *made])
