@@ -1,0 +1,143 @@
+"""Argo CD as programs on the node: what makes the cluster be as Git says, and says so.
+
+Its web side answers anybody who reaches the node, without a password and without encryption, and lets
+nobody change anything; only a webhook's signature is asked for. That is right for one machine only.
+"""
+
+import json
+import secrets
+from functools import partial
+from pathlib import Path
+
+import pinned
+from kube import apply, established
+from place import ARGOCD_PORT, NODE, Place
+from process import answers, environment, start, wait
+
+MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
+SETS_PORT = 8082  # ApplicationSets take their webhooks at a port of their own
+REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
+CRDS = ("applications", "applicationsets", "appprojects")
+METRICS = {  # program: where Prometheus scrapes it; one without a health page is well when this answers
+    "repo-server": "127.0.0.1:8184",
+    "application-controller": "127.0.0.1:8182",
+    "applicationset-controller": "127.0.0.1:8185",
+    "server": f"{NODE}:8183",
+    "notifications": "127.0.0.1:8187",
+}
+HEALTH = {
+    "repo-server": f"http://{METRICS['repo-server']}/healthz",
+    "application-controller": f"http://{METRICS['application-controller']}/healthz",
+    "applicationset-controller": f"http://{METRICS['applicationset-controller']}/metrics",
+    "server": f"http://{NODE}:{ARGOCD_PORT}/healthz",
+    "notifications": f"http://{METRICS['notifications']}/metrics",
+}
+
+
+def begin(place: Place) -> None:
+    """Put its objects into the cluster and start every program; the API server has to be up."""
+    host, port = REDIS.split(":")
+    nothing_kept = ["--save", "", "--appendonly", "no", "--dir", place.folder("redis")]
+    start(place, "redis", [place.program("redis-server"), "--bind", host, "--port", port, *nothing_kept])
+    apply(place, place.crds / "argocd")
+    established(place, *(f"{name}.argoproj.io" for name in CRDS))
+    apply(place, MANIFEST)
+    apply(place, text=_secret(place.webhook_secret))
+    env = _environment(place)
+    for name, options in _programs(place).items():
+        program = f"argocd-{name}"
+        start(place, program, [place.program("argocd"), *options], env | {"ARGOCD_BINARY_NAME": program})
+
+
+def ready(place: Place) -> None:
+    """Wait until every program is well."""
+    for name, url in HEALTH.items():
+        wait(place, f"argocd-{name}", partial(answers, url))
+
+
+def hooks() -> list[str]:
+    """Where a Git server has to send its push events: Applications and ApplicationSets listen apart."""
+    return [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
+
+
+def _programs(place: Place) -> dict[str, list[str]]:
+    """The options of each program; the order is the order of their start."""
+    cluster = [f"--kubeconfig={place.kubeconfig}", "--namespace=argocd"]
+    cached = f"--redis={REDIS}"
+    repo = [f"--repo-server={REPO}", "--repo-server-plaintext"]
+    port = {name: address.rpartition(":")[2] for name, address in METRICS.items()}
+    repo_host, repo_port = REPO.split(":")
+    return {
+        "repo-server": [
+            f"--address={repo_host}",
+            f"--port={repo_port}",
+            f"--metrics-address={repo_host}",
+            f"--metrics-port={port['repo-server']}",
+            "--disable-tls",
+            cached,
+        ],
+        "application-controller": [
+            *cluster,
+            cached,
+            *repo,
+            f"--metrics-port={port['application-controller']}",
+        ],
+        "applicationset-controller": [
+            *cluster,
+            f"--argocd-repo-server={REPO}",
+            "--repo-server-plaintext",
+            f"--metrics-addr={METRICS['applicationset-controller']}",
+            "--probe-addr=0",  # its probe knows no path
+            f"--webhook-addr={NODE}:{SETS_PORT}",
+        ],
+        "server": [
+            *cluster,
+            cached,
+            *repo,
+            f"--address={NODE}",
+            f"--port={ARGOCD_PORT}",
+            f"--metrics-port={port['server']}",
+            "--insecure",  # plain http
+        ],
+        "notifications": [
+            *cluster,
+            f"--argocd-repo-server={REPO}",
+            "--argocd-repo-server-plaintext",
+            f"--metrics-port={port['notifications']}",
+        ],
+    }
+
+
+def _environment(place: Place) -> dict[str, str]:
+    """Folders of this run alone; two Argo CDs with one socket for passwords would stop each other."""
+    folder = place.link / "argocd"
+    for name in ("tls", "ssh", "gpg/source", "gpg/keys", "plugins"):
+        place.folder(f"argocd/{name}")
+    (place.run / "argocd/ssh/ssh_known_hosts").touch()
+    return {
+        "ARGOCD_FAKE_IN_CLUSTER": "true",
+        "ARGOCD_GPG_ENABLED": "false",
+        "ARGOCD_TLS_DATA_PATH": f"{folder}/tls",
+        "ARGOCD_SSH_DATA_PATH": f"{folder}/ssh",
+        "ARGOCD_GPG_DATA_PATH": f"{folder}/gpg/source",
+        "ARGOCD_GNUPGHOME": f"{folder}/gpg/keys",
+        "ARGOCD_PLUGINSOCKFILEPATH": f"{folder}/plugins",
+        "ARGOCD_ASK_PASS_SOCK": f"{folder}/ask-pass.sock",
+        "PATH": f"{pinned.folder()}:{environment(place)['PATH']}",  # kustomize
+    }
+
+
+def _secret(webhook: str) -> str:
+    """argocd-secret: what signs sessions, new in every run, and what signs webhooks."""
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": "argocd-secret",
+                "namespace": "argocd",
+                "labels": {"app.kubernetes.io/part-of": "argocd", "app.kubernetes.io/name": "argocd-secret"},
+            },
+            "stringData": {"server.secretkey": secrets.token_hex(32), "webhook.github.secret": webhook},
+        }
+    )

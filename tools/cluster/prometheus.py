@@ -1,0 +1,85 @@
+"""Prometheus and Alertmanager on the node, for what the Prometheus operator does in a larger cluster.
+
+`discovery.py` beside them turns PodMonitor and PrometheusRule objects into files that Prometheus reads.
+Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import argocd
+import gateway
+from kube import apply, established
+from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, Place, write_json
+from process import answers, start, wait
+
+HERE = Path(__file__).resolve().parent
+CRDS = ("podmonitors", "prometheusrules")
+PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
+
+
+def begin(place: Place) -> None:
+    """Put CRDs and the Service into the cluster and start the three programs."""
+    apply(place, place.crds / "prometheus")
+    established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
+    apply(place, HERE / "manifests" / "prometheus.yaml")
+    folder = place.folder("prometheus")
+    for name in ("targets", "rules"):
+        place.folder(f"prometheus/{name}")
+    write_json(folder / "prometheus.yml", config(folder))
+    # Alerts are seen in its API; whom they are sent to is not this node's business.
+    write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
+    start(place, "alertmanager", _alertmanager(place, folder))
+    start(place, "prometheus", _prometheus(place, folder))
+    start(place, "discovery", [sys.executable, HERE / "discovery.py"])
+
+
+def ready(place: Place) -> None:
+    """Wait until Prometheus and Alertmanager answer and the first targets are written."""
+    wait(place, "prometheus", lambda: answers(f"http://{PROMETHEUS}/-/ready"))
+    wait(place, "alertmanager", lambda: answers(f"http://{ALERTMANAGER}/-/ready"))
+    wait(place, "discovery", (place.run / "prometheus/targets/pods.json").is_file)
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """Prometheus' configuration: the node's own programs, and pods and rules as files name them."""
+    programs = {f"argocd-{name}": address for name, address in argocd.METRICS.items()}
+    pods = {"files": [f"{folder}/targets/*.json"], "refresh_interval": "10s"}  # seen at once by inotify
+    return {
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"},
+        "rule_files": [f"{folder}/rules/*.json"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [ALERTMANAGER]}]}]},
+        "scrape_configs": [
+            {"job_name": "pods", "file_sd_configs": [pods]},
+            _job("envoy", gateway.STATS) | {"metrics_path": "/stats/prometheus"},
+            _job("contour", gateway.METRICS),
+            *(_job(name, address) for name, address in programs.items()),
+        ],
+    }
+
+
+def _job(name: str, address: str) -> dict[str, Any]:
+    return {"job_name": name, "static_configs": [{"targets": [address]}]}
+
+
+def _prometheus(place: Place, folder: Path) -> list[str | Path]:
+    return [
+        place.program("prometheus"),
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={place.fast}/prometheus",
+        "--storage.tsdb.retention.time=1d",
+        f"--web.listen-address={PROMETHEUS}",
+        f"--web.external-url=http://{PROMETHEUS}",
+        "--log.level=warn",
+    ]
+
+
+def _alertmanager(place: Place, folder: Path) -> list[str | Path]:
+    return [
+        place.program("prometheus-alertmanager"),
+        f"--config.file={folder}/alertmanager.yml",
+        f"--storage.path={place.fast}/alertmanager",
+        f"--web.listen-address={ALERTMANAGER}",
+        "--cluster.listen-address=",  # alone
+    ]
