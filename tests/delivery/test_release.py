@@ -3,7 +3,22 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from releases import LOCK, MODEL_MD5, A, B, C, Pulls, built, canary, git, save, serve, track
+from releases import (
+    LOCK,
+    MODEL_MD5,
+    MONITOR,
+    A,
+    B,
+    C,
+    Pulls,
+    built,
+    canary,
+    git,
+    monitored,
+    save,
+    serve,
+    track,
+)
 
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.core.git import Git
@@ -81,6 +96,29 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
         assert evidence in body
 
 
+def test_a_proposal_brings_what_watches_the_canary(clone, here, github, production):
+    """Judge and drift come into production by their image's digest, told in commit and evidence; not to dev."""
+    serve(clone, State(stable=track(A, 100)))
+    built(clone, B)
+    found = candidate.read(clone, MODEL)
+    done, _ = propose(here, github, found, "production")
+    assert commit.read(here, done.commit, production).monitor == MONITOR
+    assert f"Monitor: {MONITOR.split('@')[1]}" in here.run("log", "-1", "--format=%B", done.commit)
+    assert f"`{MONITOR}` (new)" in github.open[f"release/{MODEL}/{B}"]["body"]
+    release(here, found, "dev")
+    assert commit.read(here, here.fetch(), Place(MODEL, "dev")).monitor is None
+
+
+def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, production):
+    """The proposal says so."""
+    serve(clone, State(stable=track(A, 100)))
+    built(clone, B)
+    monitored(clone, None)
+    done, _ = propose(here, github, candidate.read(clone, MODEL), "production")
+    assert commit.read(here, done.commit, production).monitor is None
+    assert "no engine built one" in github.open[f"release/{MODEL}/{B}"]["body"]
+
+
 def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):
     """Also when main has moved on elsewhere meanwhile."""
     propose(here, github, found, "production")
@@ -155,6 +193,14 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
     built(clone, B)
     (clone / "build" / "fraud_detector" / f"{record}.json").unlink()
     with pytest.raises(LoopError, match=f"fix: ./loop {record} fraud-detector"):
+        candidate.read(clone, MODEL)
+
+
+def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone):
+    """A release does not silently lose them."""
+    built(clone, B)
+    (clone / "build" / "monitor" / "image.json").unlink()
+    with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
         candidate.read(clone, MODEL)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from releases import A, B, canary, track
+from releases import MONITOR, A, B, canary, track
 
 from loop.core.errors import LoopError
 from loop.delivery.state import Barred, State, component, parse, release
@@ -40,15 +40,24 @@ def test_an_edited_state_is_refused_by_file_and_key(before, after, named):
     assert named in str(refused.value)
 
 
+@pytest.mark.parametrize("monitor", [None, MONITOR])
 @pytest.mark.parametrize(
-    ("state", "tracks"),
+    ("state", "tracks", "watching"),
     [
-        (State(), []),
-        (State(stable=track(A, 100)), ["stable"]),
-        (canary(10, A, B), ["stable", "canary"]),
+        (State(), [], []),
+        (State(stable=track(A, 100)), ["stable"], ["drift"]),
+        (canary(10, A, B), ["stable", "canary"], ["judge", "drift"]),
     ],
 )
-def test_only_tracks_that_exist_are_rendered(state, tracks):
-    """The Component names a track exactly when the state has it."""
-    named = [line.rsplit("/", 1)[1] for line in component(state).splitlines() if "components/" in line]
-    assert named == tracks
+def test_only_what_can_run_is_rendered(state, tracks, watching, monitor):
+    """The Component names a track exactly when the state has it; judge and drift only with an image of theirs."""
+    text = component(state.model_copy(update={"monitor": monitor}))
+    named = [line.rsplit("/", 1)[1] for line in text.splitlines() if "components/" in line]
+    assert named == tracks + (watching if monitor else [])
+
+
+def test_an_image_of_judge_and_drift_is_read_again():
+    """Where there is none, the file says nothing of it."""
+    state = canary(10).model_copy(update={"monitor": MONITOR})
+    assert parse(release(state), "release.yaml") == state
+    assert "monitor" not in release(canary(10))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from releases import A, B, C, canary, track
+from releases import MONITOR, A, B, C, canary, track
 
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.delivery.state import Barred, State, parse, release
@@ -40,6 +40,15 @@ def test_a_canary_walks_to_stable():
 def test_the_first_release_goes_to_stable():
     """Without a stable release there is nothing to compare a canary with."""
     assert released(State(), track(A), canary=True) == State(stable=track(A, 100))
+
+
+def test_what_watches_a_canary_stays_through_all_its_steps():
+    """A release brings the image of judge and drift; promotion and rollback keep it."""
+    state = released(State(stable=track(A, 100)), track(B), canary=True, monitor=MONITOR)
+    assert rolled_back(state, "errors").monitor == MONITOR
+    while state.canary:
+        state = promoted(state, B, step_of(state), WEIGHTS)
+        assert state.monitor == MONITOR
 
 
 def test_a_canary_without_traffic_makes_way_for_a_newer_release():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loop.delivery.state import State, Track, files
 
+MONITOR = f"registry.example.com:5000/monitor@sha256:{'e' * 64}"
 A, B, C = "a" * 12, "b" * 12, "c" * 12
 MODEL = "fraud_detector"
 MODEL_MD5, DATA_MD5 = "1" * 32 + ".dir", "2" * 32
@@ -85,6 +86,16 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, record in records.items():
         (folder / f"{name}.json").write_text(json.dumps(record | changes.get(name, {})))
+    monitored(clone)
+
+
+def monitored(clone: Path, image: str | None = MONITOR) -> None:
+    """Leave what `loop monitor-image` leaves; without an image, what it leaves where no engine runs."""
+    digest, kind = (image.split("@")[1], "container") if image else (None, "none")
+    folder = clone / "build" / "monitor"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"kind": kind, "image": image, "digest": digest, "key": "d" * 12}
+    (folder / "image.json").write_text(json.dumps(record))
 
 
 class Pulls:

@@ -72,6 +72,12 @@ class Image(BaseModel):
     kind: str
 
 
+class Monitor(BaseModel):
+    """monitor/image.json: what runs judge and drift; no image where no engine could build one."""
+
+    image: str | None
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A release to be, with the evidence for it."""
@@ -81,6 +87,7 @@ class Candidate:
     gate: Gate
     rehearse: Rehearse
     image: Image
+    monitor: Monitor
 
 
 def read(root: Path, model: str) -> Candidate:
@@ -89,7 +96,7 @@ def read(root: Path, model: str) -> Candidate:
     gate, rehearse = _record(build, Gate, model), _record(build, Rehearse, model)
     _accepted(gate, rehearse, model)
     registered, bento = _record(build, Register, model), _record(build, Bento, model)
-    image = _record(build, Image, model)
+    image, monitor = _record(build, Image, model), _monitor(root)
     commit, lock = _trained(root, model)
     for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
         _about(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
@@ -105,12 +112,20 @@ def read(root: Path, model: str) -> Candidate:
         mlflow=f"{registered.name}/{registered.version}",
         bento=bento.tag,
     )
-    return Candidate(model, track, gate, rehearse, image)
+    return Candidate(model, track, gate, rehearse, image, monitor)
 
 
 def _record(build: Path, kind: type[R], model: str) -> R:
-    path = build / f"{kind.__name__.lower()}.json"
-    fix = f"./loop {path.stem} {public(model)}"
+    name = kind.__name__.lower()
+    return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
+
+
+def _monitor(root: Path) -> Monitor:
+    """The image of judge and drift is no model's: one for all of them."""
+    return _read(root / "build" / "monitor" / "image.json", Monitor, "./loop monitor-image")
+
+
+def _read(path: Path, kind: type[R], fix: str) -> R:
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix=fix)
     try:

@@ -17,6 +17,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
         "image": f"`{track.image}` ({candidate.image.kind})",
+        "image of judge and drift": _monitor(before, after),
         "bento": f"`{track.bento}`",
         "registered model": track.mlflow,
         "trained at": track.commit,
@@ -31,6 +32,12 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         WEIGHTLESS if after.canary else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _monitor(before: State, after: State) -> str:
+    if after.monitor is None:
+        return "none: no engine built one, so neither runs in the cluster"
+    return f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
 
 
 def _metrics(candidate: Candidate) -> str:

@@ -19,11 +19,17 @@ def message(action: str, place: tuple[str, str], why: str, before: State, after:
         "Training-Commit": track.commit,
         "Bento": track.bento,
         "Digest": track.image.split("@")[1],
+        "Monitor": _monitor(before, after),
         "Step": step_of(after),
         "Why": one_line(why),
     }
     lines = "\n".join(f"{name}: {value}" for name, value in trailers.items() if value)
     return f"{model}/{environment}: {told(before, after)}\n\n{lines}\n"
+
+
+def _monitor(before: State, after: State) -> str:
+    """The digest of what runs judge and drift, where it changes to one."""
+    return after.monitor.split("@")[1] if after.monitor and after.monitor != before.monitor else ""
 
 
 def about(before: State, after: State) -> Track:

@@ -13,7 +13,7 @@ from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Place
 from loop.delivery.message import told
 
-REVIEWED = ("production",)  # a release enters only by a pull request, as a canary
+REVIEWED = ("production",)  # a release enters only by a pull request, as a canary, with judge and drift
 
 
 def release(git: Git, candidate: Candidate, environment: str) -> Done:
@@ -51,7 +51,8 @@ def propose(git: Git, github: GitHub, candidate: Candidate, environment: str) ->
 
 def _action(candidate: Candidate, environment: str, *, canary: bool) -> Action:
     why = "; ".join(candidate.gate.reasons)
-    change = partial(steps.released, track=candidate.track, canary=canary)
+    monitor = candidate.monitor.image if canary else None
+    change = partial(steps.released, track=candidate.track, canary=canary, monitor=monitor)
     return Action("release", Place(candidate.model, environment), change, why)
 
 

@@ -13,6 +13,7 @@ from loop.core.names import public
 from loop.core.params import Section
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 HEADER = (
     "# Machine-owned: `loop release`, `promote` and `rollback` write it. People change what is beside it.\n"
@@ -26,7 +27,7 @@ class Track(Section):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
     key: Key
-    image: str = Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")
+    image: Image
     weight: int = Field(ge=0, le=100)  # % of the traffic
     model_md5: Md5
     data_md5: Md5
@@ -43,11 +44,16 @@ class Barred(Section):
 
 
 class State(Section):
-    """Both tracks and what is barred; `previous` is what stable served before a hand-over not yet ended."""
+    """Both tracks, what watches them, what is barred.
+
+    `previous` is what stable served before a hand-over not yet ended; `monitor` is the image that runs judge
+    and drift, where this place has them.
+    """
 
     stable: Track | None = None
     canary: Track | None = None
     previous: Track | None = None
+    monitor: Image | None = None
     barred: tuple[Barred, ...] = ()
 
     @model_validator(mode="after")
@@ -87,7 +93,7 @@ def parse(text: str, where: str) -> State:
 
 
 def files(state: State, environment: str, model: str) -> dict[str, str]:
-    """The two files of a state, by path: the Release, and the Component that brings in its tracks."""
+    """The two files of a state, by path: the Release, and the Component that brings in what it names."""
     at = folder(environment, model)
     return {f"{at}/release.yaml": release(state), f"{at}/kustomization.yaml": component(state)}
 
@@ -95,23 +101,32 @@ def files(state: State, environment: str, model: str) -> dict[str, str]:
 def release(state: State) -> str:
     """The text of release.yaml: equal states are equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
-    if state.previous is None:
-        del spec["previous"]
+    for name in ("previous", "monitor"):
+        if spec[name] is None:
+            del spec[name]
     annotations = {"config.kubernetes.io/local-config": "true"}
     metadata = {"name": "release", "annotations": annotations}
     return _yaml({"apiVersion": "loop/v1", "kind": "Release", "metadata": metadata, "spec": spec})
 
 
 def component(state: State) -> str:
-    """The text of kustomization.yaml: only tracks that exist, so that no route names a missing Service."""
-    tracks = [track for track in ("stable", "canary") if getattr(state, track)]
+    """The text of kustomization.yaml: only tracks that exist, so that no route names a missing Service.
+
+    Judge and drift need an image to run them, the one a canary to judge, the other a stable release to compare.
+    """
+    wanted = {
+        "stable": state.stable,
+        "canary": state.canary,
+        "judge": state.canary and state.monitor,
+        "drift": state.stable and state.monitor,
+    }
     document: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
         "resources": ["release.yaml"],
     }
-    if tracks:
-        document["components"] = [f"../../../../components/{track}" for track in tracks]
+    if brought := [name for name, need in wanted.items() if need]:
+        document["components"] = [f"../../../../components/{name}" for name in brought]
     return _yaml(document)
 
 

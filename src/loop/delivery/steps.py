@@ -21,10 +21,11 @@ def step_of(state: State) -> str:
     return "handover" if state.canary.weight else "return"
 
 
-def released(state: State, track: Track, *, canary: bool) -> State | None:
+def released(state: State, track: Track, *, canary: bool, monitor: str | None = None) -> State | None:
     """The state with a new release: as a canary at weight 0, or on stable; None where it is there already.
 
-    The first release goes to stable. Rejected where its key is barred, Superseded while a canary has traffic.
+    The first release goes to stable; `monitor` is the image of what watches it. Rejected where its key is
+    barred, Superseded while a canary has traffic.
     """
     if why := state.why_barred(track.key):
         raise Rejected(f"release {track.key} is barred: {why}", fix="release a model or service that differs")
@@ -33,8 +34,8 @@ def released(state: State, track: Track, *, canary: bool) -> State | None:
     if step_of(state) not in {"none", "stable", "canary-0"}:
         raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
     if state.stable and canary:
-        return state.model_copy(update={"canary": _at(track, 0)})
-    return state.model_copy(update={"stable": _at(track, 100), "canary": None})
+        return state.model_copy(update={"canary": _at(track, 0), "monitor": monitor})
+    return state.model_copy(update={"stable": _at(track, 100), "canary": None, "monitor": monitor})
 
 
 def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
@@ -68,7 +69,8 @@ def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
     if state.canary is None or state.stable is None:
         return None
     barred = Barred(key=state.canary.key, why=one_line(why))
-    return State(stable=_at(state.previous or state.stable, 100), barred=(*state.barred, barred))
+    stable = _at(state.previous or state.stable, 100)
+    return State(stable=stable, monitor=state.monitor, barred=(*state.barred, barred))
 
 
 def described(state: State) -> str:
