@@ -22,7 +22,7 @@ METRICS = {  # program: where Prometheus scrapes it; one without a health page i
     "repo-server": "127.0.0.1:8184",
     "application-controller": "127.0.0.1:8182",
     "applicationset-controller": "127.0.0.1:8185",
-    "server": f"{NODE}:8183",
+    "server": "127.0.0.1:8183",
     "notifications": "127.0.0.1:8187",
 }
 HEALTH = {
@@ -94,7 +94,7 @@ def _programs(place: Place) -> dict[str, list[str]]:
             *cluster,
             cached,
             *repo,
-            f"--address={NODE}",
+            "--address=0.0.0.0",  # it asks itself on the loopback
             f"--port={ARGOCD_PORT}",
             f"--metrics-port={port['server']}",
             "--insecure",  # plain http
