@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pinned
+import process
 from kube import apply, established
 from place import ARGOCD_PORT, NODE, Place
-from process import answers, environment, start, wait
+from process import answers, environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
 SETS_PORT = 8082  # ApplicationSets take their webhooks at a port of their own
@@ -34,11 +35,19 @@ HEALTH = {
 }
 
 
-def begin(place: Place) -> None:
+def start(place: Place) -> None:
+    """Start Argo CD and wait until all of it is well; the API server has to be up."""
+    _begin(place)
+    _wait(place)
+
+
+def _begin(place: Place) -> None:
     """Put its objects into the cluster and start every program; the API server has to be up."""
     host, port = REDIS.split(":")
     nothing_kept = ["--save", "", "--appendonly", "no", "--dir", place.folder("redis")]
-    start(place, "redis", [place.program("redis-server"), "--bind", host, "--port", port, *nothing_kept])
+    process.start(
+        place, "redis", [place.program("redis-server"), "--bind", host, "--port", port, *nothing_kept]
+    )
     apply(place, place.crds / "argocd")
     established(place, *(f"{name}.argoproj.io" for name in CRDS))
     apply(place, MANIFEST)
@@ -46,10 +55,12 @@ def begin(place: Place) -> None:
     env = _environment(place)
     for name, options in _programs(place).items():
         program = f"argocd-{name}"
-        start(place, program, [place.program("argocd"), *options], env | {"ARGOCD_BINARY_NAME": program})
+        process.start(
+            place, program, [place.program("argocd"), *options], env | {"ARGOCD_BINARY_NAME": program}
+        )
 
 
-def ready(place: Place) -> None:
+def _wait(place: Place) -> None:
     """Wait until every program is well."""
     for name, url in HEALTH.items():
         wait(place, f"argocd-{name}", partial(answers, url))

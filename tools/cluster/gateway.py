@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pinned
+import process
 from kube import apply, established, kubectl
 from place import NODE, ClusterError, Place, write_json
-from process import answers, environment, start, wait
+from process import answers, environment, wait
 
 CLASS = Path(__file__).with_name("manifests") / "gateway.yaml"
 PLATFORM = pinned.ROOT / "kustomize" / "platform"
@@ -24,7 +25,13 @@ HEALTH, METRICS = f"{LOOPBACK}:8202", f"{LOOPBACK}:8203"  # Contour's
 STATS = f"{LOOPBACK}:8204"  # Envoy's
 
 
-def begin(place: Place) -> None:
+def start(place: Place) -> None:
+    """Start the gateway and wait until it is programmed; the API server has to be up."""
+    _begin(place)
+    _wait(place)
+
+
+def _begin(place: Place) -> None:
     """Put the CRDs, the class and the platform into the cluster, and start Contour and Envoy."""
     apply(place, place.crds / "gateway")
     established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
@@ -32,11 +39,11 @@ def begin(place: Place) -> None:
     apply(place, text=platform())
     folder = place.folder("gateway")
     write_json(folder / "contour.json", {"gateway": {"gatewayRef": {"name": "edge", "namespace": "gateway"}}})
-    start(place, "contour", _contour(place, folder / "contour.json"))
-    start(place, "envoy", _envoy(place, folder / "envoy.json"))
+    process.start(place, "contour", _contour(place, folder / "contour.json"))
+    process.start(place, "envoy", _envoy(place, folder / "envoy.json"))
 
 
-def ready(place: Place) -> None:
+def _wait(place: Place) -> None:
     """Wait until the gateway is programmed and Envoy has taken what Contour says."""
     wait(place, "contour", partial(answers, f"http://{HEALTH}/healthz"))
     programmed = "--for=condition=Programmed"

@@ -10,16 +10,23 @@ from typing import Any
 
 import argocd
 import gateway
+import process
 from kube import apply, established
 from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, Place, write_json
-from process import answers, start, wait
+from process import answers, wait
 
 HERE = Path(__file__).resolve().parent
 CRDS = ("podmonitors", "prometheusrules")
 PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
 
 
-def begin(place: Place) -> None:
+def start(place: Place) -> None:
+    """Start Prometheus and what belongs to it, and wait until all answer; the API server has to be up."""
+    _begin(place)
+    _wait(place)
+
+
+def _begin(place: Place) -> None:
     """Put CRDs and the Service into the cluster and start the three programs."""
     apply(place, place.crds / "prometheus")
     established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
@@ -30,12 +37,12 @@ def begin(place: Place) -> None:
     write_json(folder / "prometheus.yml", config(folder))
     # Alerts are seen in its API; whom they are sent to is not this node's business.
     write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
-    start(place, "alertmanager", _alertmanager(place, folder))
-    start(place, "prometheus", _prometheus(place, folder))
-    start(place, "discovery", [sys.executable, HERE / "discovery.py"])
+    process.start(place, "alertmanager", _alertmanager(place, folder))
+    process.start(place, "prometheus", _prometheus(place, folder))
+    process.start(place, "discovery", [sys.executable, HERE / "discovery.py"])
 
 
-def ready(place: Place) -> None:
+def _wait(place: Place) -> None:
     """Wait until Prometheus and Alertmanager answer and the first targets are written."""
     wait(place, "prometheus", lambda: answers(f"http://{PROMETHEUS}/-/ready"))
     wait(place, "alertmanager", lambda: answers(f"http://{ALERTMANAGER}/-/ready"))
