@@ -1,0 +1,147 @@
+"""Dashboards whose every query is answered by what serving, the monitor and the rules export."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import dashboards
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+from ruamel.yaml import YAML
+
+from loop.serving.packed.metrics import Metrics
+
+PANELS = [
+    "Latency",
+    "Prediction volume",
+    "Feature distribution shift",
+    "Accuracy over time",
+    "GPU utilisation",
+]
+MONITOR = [
+    'model_accuracy_score{model="shop", version="a1"}',
+    'feature_drift_score{model="shop", feature="amount"}',
+    'data_quality_score{model="shop"}',
+    'auto_retrain_total{model="shop"}',
+]
+GPU = 'DCGM_FI_DEV_GPU_UTIL{gpu="0", namespace="shop-production", pod="stable-0"}'
+COUNT = "model_prediction_latency_seconds_count"
+
+
+def series(name: str, **labels: str) -> str:
+    return name + "{" + ", ".join(f"{key}={json.dumps(value)}" for key, value in labels.items()) + "}"
+
+
+def scraped(track: str) -> dict[str, str]:
+    """What the PodMonitor adds."""
+    return {"namespace": "shop-production", "pod": f"{track}-0", "track": track}
+
+
+def served(version: str, track: str) -> list[str]:
+    """The series of a pod that has answered, by the names of what is packed into the bento."""
+    metrics = Metrics("shop", version)
+    metrics.predicted(np.array([0.2, 0.7]), [0, 1])
+    metrics.latency.observe(0.02)
+    samples = [sample for family in REGISTRY.collect() for sample in family.samples]
+    ours = [each for each in samples if each.labels.get("version") == version and "_created" not in each.name]
+    return [series(each.name, **each.labels, **scraped(track)) for each in ours]
+
+
+def written(folder: Path, case: dict) -> str:
+    """A file for promtool with one case."""
+    order = ["serving", "failed", "alerts"]
+    tests = {"rule_files": ["rules.yaml"], "group_eval_order": order, "evaluation_interval": "1m"}
+    YAML(typ="safe").dump({**tests, "tests": [case]}, folder / "tests.yaml")
+    return "tests.yaml"
+
+
+def lived(version: str, track: str, values: str) -> dict[str, str]:
+    """A pod's series, as long as it was there."""
+    name = series(COUNT, model="shop", version=version, **scraped(track))
+    return {"series": name, "values": values}
+
+
+def test_what_is_committed_is_what_the_program_writes(repository):
+    """Nobody has changed a dashboard by hand, or the program without running it."""
+    path = repository / "tools" / "dashboards.py"
+    made = importlib.util.spec_from_file_location("generator", path)
+    generator = importlib.util.module_from_spec(made)
+    made.loader.exec_module(generator)
+    committed = {path.stem: path.read_text() for path in dashboards.FOLDER.glob("*.json")}
+    assert generator.dashboards() == committed
+
+
+@pytest.mark.parametrize("name", ["fleet", "model"])
+def test_both_views_have_the_panels_asked_for(name):
+    """Latency by three quantiles, volume, shift, accuracy over time and GPU utilisation, in each."""
+    board = json.loads((dashboards.FOLDER / f"{name}.json").read_text())
+    titles = [panel["title"] for panel in board["panels"]]
+    assert [wanted for wanted in PANELS if not any(title.startswith(wanted) for title in titles)] == []
+    latency = next(panel for panel in board["panels"] if panel["title"] == "Latency")
+    assert [each["legendFormat"][-3:] for each in latency["targets"]] == ["p50", "p95", "p99"]
+
+
+def test_every_query_is_answered(promtool, tmp_path):
+    """Of a model with two tracks, a monitor and a GPU, each panel of both views shows something."""
+    lines = [*served("a1", "stable"), *served("b2", "canary"), *MONITOR, GPU]
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": line, "values": "0+15x160"} for line in lines],
+        "promql_expr_test": [
+            {
+                "expr": f"count({query.expr}) > bool 0",
+                "eval_time": "30m",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+            for query in dashboards.queries()
+            if not query.panel.startswith("annotation")
+        ],
+    }
+    promtool("test", "rules", written(tmp_path, case))
+
+
+def test_each_event_is_one_mark(promtool, tmp_path):
+    """Two canaries, the first taken back, the second promoted; a restart of stable is no event."""
+    lives = [
+        lived("a1", "stable", "0x10 stale _x2 0x36 stale"),
+        lived("b2", "canary", "_x14 0x10 stale"),
+        lived("c3", "canary", "_x34 0x20 stale"),
+        lived("c3", "stable", "_x49 0x20"),
+    ]
+    marks = {"Canary": {14: "b2", 34: "c3"}, "Promoted": {49: "c3"}, "Rolled back": {25: "b2"}}
+    events = [query for query in dashboards.queries() if query.panel.startswith("annotation")]
+    case = {
+        "interval": "1m",
+        "input_series": lives,
+        "promql_expr_test": [
+            {
+                "expr": f"count by (version) ({query.expr})",
+                "eval_time": f"{minute}m30s",
+                "exp_samples": [{"labels": series("", version=seen), "value": 1}]
+                if (seen := marks[query.panel.removeprefix("annotation ")].get(minute))
+                else [],
+            }
+            for query in events
+            for minute in range(12, 65)
+        ],
+    }
+    promtool("test", "rules", written(tmp_path, case))
+
+
+def test_a_live_prometheus_is_asked_every_query():
+    """What it has no data for is named; what wants a GPU is excepted, and that is said."""
+
+    def prometheus(request: httpx.Request) -> httpx.Response:
+        asked = httpx.QueryParams(request.content.decode())["query"]
+        known = "drift" not in asked and "gpu" not in asked
+        found = [{"metric": {}, "values": [[0, "NaN"], [15, "1"] if known else [15, "NaN"]]}]
+        return httpx.Response(200, json={"status": "success", "data": {"result": found}})
+
+    answers = dashboards.answers("http://prometheus", transport=httpx.MockTransport(prometheus))
+    assert len(answers.series) == len(set(dashboards.queries())) > 40
+    assert answers.silent
+    assert all("drift" in query.expr for query in answers.silent)
+    assert {query.panel for query in answers.excepted} == {"GPU utilisation", "GPU utilisation per model"}
+    assert "no GPU here" in str(answers)
