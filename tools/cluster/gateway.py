@@ -16,7 +16,6 @@ from kube import apply, established, kubectl
 from place import NODE, ClusterError, Place, write_json
 from process import answers, environment, wait
 
-CLASS = Path(__file__).with_name("manifests") / "gateway.yaml"
 PLATFORM = pinned.ROOT / "kustomize" / "platform"
 CRDS = ("gatewayclasses", "gateways", "httproutes", "referencegrants")
 LOOPBACK = "127.0.0.1"
@@ -26,16 +25,15 @@ STATS = f"{LOOPBACK}:8204"  # Envoy's
 
 
 def start(place: Place) -> None:
-    """Start the gateway and wait until it is programmed; the API server has to be up."""
+    """Start the gateway and wait until it is programmed; Prometheus' CRDs have to be there: the platform has rules."""
     _begin(place)
     _wait(place)
 
 
 def _begin(place: Place) -> None:
-    """Put the CRDs, the class and the platform into the cluster, and start Contour and Envoy."""
+    """Put the CRDs and the platform into the cluster, and start Contour and Envoy."""
     apply(place, place.crds / "gateway")
     established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
-    apply(place, CLASS)
     apply(place, text=platform())
     folder = place.folder("gateway")
     write_json(folder / "contour.json", {"gateway": {"gatewayRef": {"name": "edge", "namespace": "gateway"}}})
