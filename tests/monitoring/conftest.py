@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,19 +65,25 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
 
 
 @pytest.fixture
-def tracks() -> Iterator[dict[str, FakeTrack]]:
+def served() -> Iterator[Callable[[], FakeTrack]]:
+    """Serves as many tracks, or pods, as a test asks for."""
+    with ExitStack() as stack:
+
+        def one() -> FakeTrack:
+            fake = FakeTrack()
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake)))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            fake.url = f"http://127.0.0.1:{server.server_port}"
+            return fake
+
+        yield one
+
+
+@pytest.fixture
+def tracks(served: Callable[[], FakeTrack]) -> dict[str, FakeTrack]:
     """Two served tracks, which a test tells what to answer."""
-    fakes = {name: FakeTrack() for name in ("stable", "canary")}
-    servers = []
-    for fake in fakes.values():
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        fake.url = f"http://127.0.0.1:{server.server_port}"
-        servers.append(server)
-    yield fakes
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return {name: served() for name in ("stable", "canary")}
 
 
 def _handler(fake: FakeTrack) -> type[BaseHTTPRequestHandler]:

@@ -163,6 +163,8 @@ def exposition(
         ("endpoint", "http_response_code", "service_version"),
         registry=registry,
     )
+    for histogram in (latency, scores):
+        histogram.labels("shop", version)  # there from the start, as a service has them
     for number in range(answers):
         latency.labels("shop", version).observe(0.05)
         scores.labels("shop", version).observe(0.7 if number < high else 0.2)

@@ -12,6 +12,7 @@ from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread,
 SERIES = f"{LATENCY}_bucket|{SCORE}_bucket|{FAILED}_total|{HTTP}_total"
 LOOKBACK = 300.0  # seconds before `since` in which a counter's value then is looked for, as Prometheus does
 OVERLAP = 120.0  # seconds that two looks share, so that nothing that is scraped slowly falls between them
+RECENT = 90.0  # seconds within which every pod is scraped: intervals are of a minute at most
 LONGEST = 6 * 3600.0  # how far back a judge that begins in the middle of a step reads
 
 Labels = tuple[tuple[str, str], ...]
@@ -87,10 +88,8 @@ class Prometheus:
 
     def unlike(self, version: str) -> str | None:
         """Which pods that are scraped are down, or serve another release; or that none is scraped."""
-        up = {_pod(s["metric"]): float(s["value"][1]) for s in self._query(f"up{{{self._pods}}}")}
-        served: dict[str, str] = {}
-        for series in self._query(f"{LATENCY}_count{{{self._pods}}}"):
-            served[_pod(series["metric"])] = series["metric"]["version"]
+        up = {_pod(series["metric"]): float(series["value"][1]) for series in self._now("up")}
+        served = {_pod(s["metric"]): s["metric"]["version"] for s in self._now(f"{LATENCY}_count")}
         if not up:
             return "has no pod that Prometheus scrapes"
         if down := sorted(pod for pod in up if not up[pod] or pod not in served):
@@ -102,6 +101,11 @@ class Prometheus:
     @property
     def _pods(self) -> str:
         return f'namespace="{self.namespace}",track="{self.track}"'
+
+    def _now(self, name: str) -> list[dict[str, Any]]:
+        """The pods' series of that name; without those of pods that went while Prometheus was away."""
+        series = f"{name}{{{self._pods}}}"
+        return self._query(f"{series} and timestamp({series}) > time() - {RECENT:g}")
 
     def _query(self, query: str) -> list[dict[str, Any]]:
         """The series that answer a query now."""
@@ -120,4 +124,4 @@ def _versions(labels: dict[str, str]) -> tuple[str | None, str | None]:
 
 
 def _pod(labels: dict[str, str]) -> str:
-    return labels.get("pod", labels["instance"])
+    return labels.get("pod") or labels["instance"]

@@ -1,0 +1,58 @@
+"""What the monitor found, left at a Pushgateway: its job is over before Prometheus could scrape it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from loop.core.errors import LoopError
+from loop.core.github import GitHub
+from loop.core.names import public
+
+HEADER = "github-authentication-token-expiration"
+ENDS = "github_token_expires_seconds"
+
+
+def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
+    """Replace all that the gateway at `url` holds of this model by a file in Prometheus' text format.
+
+    `token_ends` (UTC) goes with it. Raises LoopError where the gateway can't be had, or refuses.
+    """
+    text = metrics.read_text(encoding="utf-8")
+    if token_ends:
+        said = f"# HELP {ENDS} When the token that dispatches ends, Unix time.\n# TYPE {ENDS} gauge\n"
+        text += f"{said}{ENDS} {token_ends.timestamp():.0f}\n"
+    group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
+    try:
+        answer = _put(group, text)
+    except httpx.HTTPError as error:
+        raise LoopError(f"{group}: {error!r}", fix="is the Pushgateway there, and this its URL?") from error
+    if answer.is_error:
+        raise LoopError(f"{group}: {answer.status_code} {answer.text[:500]}", fix=f"mend {metrics}")
+
+
+def token_ends(github: GitHub) -> datetime | None:
+    """When this token ends (UTC), as GitHub says with each answer; None for one that does not.
+
+    GitHub writes `2026-05-01 12:00:00 UTC` or an offset in place of the name.
+    """
+    answer = httpx.get(
+        f"{github.url}/repos/{github.repository}",
+        headers={"Authorization": f"Bearer {github.token}", "Accept": "application/vnd.github+json"},
+        timeout=30,
+    )
+    if not (said := answer.headers.get(HEADER)):
+        return None
+    return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
+
+
+@retry(
+    retry=retry_if_exception_type(httpx.TransportError),
+    wait=wait_random_exponential(multiplier=0.5, max=8),
+    stop=stop_after_attempt(4),
+    reraise=True,
+)
+def _put(group: str, text: str) -> httpx.Response:
+    return httpx.put(group, content=text, headers={"Content-Type": "text/plain; version=0.0.4"}, timeout=30)

@@ -1,0 +1,218 @@
+"""A track's sample by Prometheus: exact through restarts and pods that come and go; unknown is not fine."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shop import FakeTrack
+
+from loop.monitoring.prometheus import Counted, Prometheus
+from loop.monitoring.sample import Unread
+from loop.serving.process import free_port
+
+OLD, NEW = "0" * 12, "1" * 12
+POD = (("pod", "a"),)
+RECORDED = Path(__file__).parent / "prometheus.json"  # what a real one answered in the slow test below
+SINCE = 1_800_000_000.0
+
+
+def gained(scrapes: list[tuple[float, float]], since: float = 0.0) -> float:
+    counted = Counted(since, since)
+    counted.add(POD, scrapes)
+    return counted.counts[POD].gained
+
+
+@pytest.mark.parametrize(
+    ("scrapes", "gain"),
+    [
+        ([(-9, 40), (-1, 45), (1, 47), (2, 60)], 15),  # what was there by then is the base
+        ([(1, 5), (2, 9)], 9),  # a pod that came later began at zero
+        ([(-1, 40), (1, 50), (2, 3), (3, 4)], 14),  # a restarted container begins at zero
+        ([(-2, 40), (-1, 3), (1, 4)], 1),  # one that was restarted before
+        ([(-2, 40), (-1, 41)], 0),
+    ],
+)
+def test_gains(scrapes: list[tuple[float, float]], gain: float) -> None:
+    """A counter's gain since a time is what its scrapes say, restarts and all."""
+    assert gained(scrapes) == gain
+
+
+@given(
+    values=st.lists(st.integers(0, 99).map(float), min_size=1, max_size=30),
+    looks=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9))),
+)
+def test_looks_do_not_matter(values: list[float], looks: list[tuple[int, int]]) -> None:
+    """Many looks that overlap find what a judge that was restarted finds in one."""
+    scrapes = [(float(at), value) for at, value in enumerate(values, start=-5)]
+    counted, read = Counted(0, 0), 0
+    for end, overlap in [*sorted(looks), (len(scrapes), 0)]:
+        counted.add(POD, scrapes[max(0, min(read, end) - overlap) : end])
+        read = max(read, end)
+    assert counted.counts[POD].gained == gained(scrapes)
+
+
+@pytest.fixture
+def answered() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A Prometheus that answers what a test says by what a query begins with; nothing otherwise."""
+    answers: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
+            found = next((answers[start] for start in answers if asked.startswith(start)), [])
+            said = {"status": "success", "data": {"result": found}} if isinstance(found, list) else found
+            self.send_response(200 if isinstance(found, list) else 422)
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", answers
+        server.shutdown()
+
+
+def recorded(now: float) -> dict[str, Any]:
+    """The recording, as if it had been made just now; the time that its counts are since."""
+    record = json.loads(RECORDED.read_text())
+    later = now - record["now"]
+    for series in record["{__name__"]:
+        series["values"] = [[at + later, value] for at, value in series["values"]]
+    return {**record, "since": record["since"] + later}
+
+
+def test_recorded(answered: tuple[str, dict[str, Any]]) -> None:
+    """A real Prometheus' answers: three pods, one restarted, one gone, one new."""
+    url, answers = answered
+    answers.update(record := recorded(time.time()))
+    reader = Prometheus(url, "shop-production", "canary")
+    found = reader.sample(NEW, record["since"])
+    assert (found.requests, found.failed, found.latency.total, found.scores.counts[1.0]) == (70, 2, 68, 4)
+    assert reader.unlike(NEW) is None
+    assert reader.unlike(OLD) == f"still has b ({NEW}), c ({NEW})"
+
+
+def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
+    """No series, old ones only, an error, no Prometheus: each is unknown, and not a sample of nothing."""
+    url, answers = answered
+    reader = Prometheus(url, "shop-production", "canary")
+    with pytest.raises(Unread, match=f"nothing of canary {NEW} in shop-production"):
+        reader.sample(NEW, SINCE)
+    assert reader.unlike(NEW) == "has no pod that Prometheus scrapes"
+    answers.update(record := recorded(time.time()))
+    reader.sample(NEW, record["since"])
+    answers.update(recorded(time.time() - 600))
+    with pytest.raises(Unread, match="nothing of"):
+        reader.sample(NEW, record["since"])
+    answers["{__name__"] = {"status": "error", "error": "query timed out"}
+    with pytest.raises(Unread, match="query timed out"):
+        reader.sample(NEW, SINCE)
+    with pytest.raises(Unread, match="ConnectError"):
+        Prometheus(f"http://127.0.0.1:{free_port()}", "n", "canary").unlike(NEW)
+
+
+def test_down(answered: tuple[str, dict[str, Any]]) -> None:
+    """A pod that can't be scraped, or tells no release, is not that release."""
+    url, answers = answered
+    answers.update(recorded(time.time()))
+    answers["up"][0]["value"][1] = "0"
+    answers["up"].append({"metric": {"pod": "d"}, "value": [0, "1"]})
+    assert Prometheus(url, "shop-production", "canary").unlike(NEW) == "has b, d, which can't be scraped"
+
+
+class Cluster:
+    """A real Prometheus, and pods that it scrapes as the operator has it scrape them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pods, self.url = folder, {}, f"http://127.0.0.1:{free_port()}"
+        discovery = f"file_sd_configs: [{{files: ['{folder}/pods.json']}}]"
+        job = f"job_name: serving, scrape_interval: 300ms, scrape_timeout: 300ms, {discovery}"
+        (folder / "prometheus.yml").write_text(f"scrape_configs: [{{{job}}}]")
+        self.place()
+
+    def place(self, **pods: FakeTrack) -> None:
+        """Let these be the pods that are there."""
+        self.pods = pods
+        labels = {"namespace": "shop-production", "track": "canary", "endpoint": "http"}
+        targets = [
+            {"targets": [pod.url.removeprefix("http://")], "labels": {**labels, "pod": name}}
+            for name, pod in pods.items()
+        ]
+        aside = self.folder / "aside.json"
+        aside.write_text(json.dumps(targets))
+        aside.rename(self.folder / "pods.json")
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        args = [f"--storage.tsdb.path={self.folder}/data", f"--config.file={self.folder}/prometheus.yml"]
+        listen = f"--web.listen-address={self.url.removeprefix('http://')}"
+        return subprocess.Popen(["prometheus", *args, listen], stderr=(self.folder / "log").open("ab"))
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition; what could not be read yet is waited for too."""
+    ends, said = time.monotonic() + seconds, ""
+    while time.monotonic() < ends:
+        try:
+            if condition():
+                return
+        except Unread as error:
+            said = str(error)
+        time.sleep(0.1)
+    raise TimeoutError(said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH (Debian: prometheus)")
+def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
+    """A pod restarted, one gone, one come, Prometheus itself killed: every answer counts once."""
+    cluster = Cluster(tmp_path)
+    a, b, c, d = (served() for _ in range(4))
+    for pod in (a, b, c):
+        pod.key, pod.answers = NEW, 40
+    c.answers = 11
+    cluster.place(a=a, b=b)
+    program = cluster.start()
+    try:
+        reader = Prometheus(cluster.url, "shop-production", "canary")
+        until(lambda: reader.unlike(NEW) is None)
+        until(lambda: reader.sample(NEW, time.time()).requests == 0)
+        since = time.time()
+
+        def requests(expected: int) -> None:
+            until(lambda: reader.sample(NEW, since).requests == expected)
+
+        a.answers, a.high, b.answers, b.failed = 70, 4, 58, 2
+        requests(50)
+        b.answers, b.failed = 9, 0  # restarted
+        requests(59)
+        cluster.place(b=b, c=c)
+        requests(70)
+        until(lambda: reader.unlike(OLD) == f"still has b ({NEW}), c ({NEW})")
+        again = Prometheus(cluster.url, "shop-production", "canary").sample(NEW, since)
+        assert again == reader.sample(NEW, since)
+        assert (again.failed, again.scores.counts[1.0]) == (2, 4)
+        program.kill()
+        program.wait()
+        with pytest.raises(Unread):
+            reader.sample(NEW, since)
+        b.answers += 5
+        program = cluster.start()
+        requests(75)
+        d.key = OLD
+        cluster.place(b=b, c=c, d=d)
+        until(lambda: reader.unlike(NEW) == f"still has d ({OLD})")
+        assert Prometheus(cluster.url, "other", "canary").unlike(NEW) == "has no pod that Prometheus scrapes"
+    finally:
+        program.kill()
+        program.wait()

@@ -1,0 +1,92 @@
+"""What is left at a Pushgateway, and when the token ends."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from loop.core.errors import LoopError
+from loop.core.github import GitHub
+from loop.monitoring.push import HEADER, _put, push, token_ends
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class Server:
+    """Keeps what is put, as a Pushgateway does, and says with each answer when a token ends, as GitHub does."""
+
+    def __init__(self) -> None:
+        self.url, self.ends, self.refuses = "", "", False
+        self.groups: dict[str, str] = {}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    it = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            it.groups[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.answer(400 if it.refuses else 200)
+
+        def do_GET(self) -> None:
+            self.answer(200)
+
+        def answer(self, status: int) -> None:
+            self.send_response(status)
+            if it.ends:
+                self.send_header(HEADER, it.ends)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    it.url = f"http://127.0.0.1:{http.server_port}"
+    yield it
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    path = tmp_path / "metrics.prom"
+    path.write_text('# TYPE model_accuracy_score gauge\nmodel_accuracy_score{model="fraud-detector"} 0.95\n')
+    return path
+
+
+def test_a_models_group_holds_its_numbers_and_the_tokens_end(server, metrics):
+    """Both spellings of the model are one group; what is there is Prometheus' text, whole."""
+    push(f"{server.url}/", "fraud_detector", metrics)
+    push(server.url, "fraud-detector", metrics, NOON)
+    ((path, text),) = server.groups.items()
+    assert path == "/metrics/job/monitor/model/fraud-detector"
+    samples = {
+        each.name: each.value for family in text_string_to_metric_families(text) for each in family.samples
+    }
+    assert samples == {"model_accuracy_score": 0.95, "github_token_expires_seconds": NOON.timestamp()}
+
+
+def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypatch):
+    """It is named, with what it said."""
+    server.refuses = True
+    with pytest.raises(LoopError, match=r"job/monitor/model/shop: 400"):
+        push(server.url, "shop", metrics)
+    monkeypatch.setattr(_put.retry, "sleep", lambda seconds: None)
+    with pytest.raises(LoopError, match="ConnectError"):
+        push("http://127.0.0.1:9", "shop", metrics)
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [("2026-05-01 12:00:00 UTC", NOON), ("2026-05-01 14:00:00 +0200", NOON), ("", None)],
+)
+def test_when_a_token_ends_is_what_github_says(server, said, ends):
+    """In either of its spellings; a token without an end has none."""
+    server.ends = said
+    assert token_ends(GitHub(server.url, "team/shop", "secret")) == ends
