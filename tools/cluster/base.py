@@ -1,4 +1,4 @@
-"""The base image, made from Debian's packages where no registry can be reached: `tools/cluster/base REGISTRY`.
+"""The base image of Debian's packages, where no registry can be reached: `tools/cluster/base REGISTRY`.
 
 debootstrap lays the files out, Python writes them as one OCI layer without times, and HTTP pushes it: no
 container engine. It trusts the authorities that this machine trusts. Kept in the cache while this recipe
@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,17 @@ SLIM = "".join(
 )
 SLIM += "path-include /usr/share/doc/*/copyright\n"
 PIP = '#!/bin/sh\nPYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl) exec python3 -m pip "$@"\n'
-EMPTIED = ("var/cache", "var/lib/apt/lists", "var/log", "tmp", "run", "dev", "proc", "sys", "usr/share/locale")
+EMPTIED = (
+    "var/cache",
+    "var/lib/apt/lists",
+    "var/log",
+    "tmp",
+    "run",
+    "dev",
+    "proc",
+    "sys",
+    "usr/share/locale",
+)
 EMPTIED += ("usr/share/man", "usr/share/info", "usr/share/lintian")
 TRUSTED = Path("usr/local/share/ca-certificates")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -146,7 +157,7 @@ def write(root: Path, out: Path) -> None:
     layer = _blob(out, LAYER, aside.read_bytes())
     aside.unlink()
     config = {
-        "architecture": _run("dpkg", "--print-architecture").strip(),
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{content.hash.hexdigest()}"]},

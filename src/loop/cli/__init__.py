@@ -25,6 +25,7 @@ COMMANDS = {
     "bento": "serving:bento",
     "rehearse": "serving:rehearse",
     "image": "serving:image",
+    "monitor-image": "serving:monitor_image",
     "serve": "serving:serve",
     "release": "delivery:release",
     "promote": "delivery:promote",

@@ -37,17 +37,40 @@ def image(model: str) -> None:
     from loop.core import actions, paths
     from loop.serving import bento as bentos
     from loop.serving import image as images
+    from loop.serving.engine import engine
+    from loop.serving.registry import Layer
 
-    engine = images.engine()
-    if not engine:
+    program = engine()
+    if not program:
         click.secho(
             "no docker, podman or buildah runs here: the bento itself is pinned, as an OCI artifact on disk",
             fg="yellow",
             err=True,
         )
-    made = images.make(paths.root(), model, bentos.built(paths.root(), model), engine)
+    made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
+    if layers := [Layer(**layer) for layer in made.get("layers", [])]:
+        click.echo(images.table(layers))
     click.echo(f"{made['kind']}: {made['image']}")
+
+
+@click.command("monitor-image")
+def monitor_image() -> None:
+    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has this very one."""
+    from loop.core import actions, paths
+    from loop.serving import image as images
+    from loop.serving import monitor_image as monitors
+    from loop.serving.engine import engine
+    from loop.serving.registry import Layer
+
+    program = engine()
+    if not program:
+        click.secho("no docker, podman or buildah runs here: no judge, no monitor", fg="yellow", err=True)
+    made = monitors.make(paths.root(), program)
+    actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
+    if layers := [Layer(**layer) for layer in made.get("layers", [])]:
+        click.echo(images.table(layers))
+    click.echo(f"{made['kind']}: {made['image'] or made['key']}")
 
 
 @click.command

@@ -1,43 +1,33 @@
 """The image that Git pins: a container where an engine runs, else the bento itself as an OCI artifact."""
 
-import os
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from loop.core import repository
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Rejected
 from loop.core.files import write_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths, cache
-from loop.serving import artifact
+from loop.serving import artifact, engine
 from loop.serving.bento import Bento, settings, store
+from loop.serving.registry import Layer, Registry
 
-ENGINES = ("docker", "podman", "buildah")
-
-
-def engine() -> str | None:
-    """The first of docker, podman, buildah that runs, not just is there; LOOP_ENGINE names one, or `none`."""
-    asked = os.environ.get("LOOP_ENGINE")
-    if asked == "none":
-        return None
-    if asked and asked not in ENGINES:
-        raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"one of {', '.join(ENGINES)}, none")
-    found = next((name for name in ([asked] if asked else ENGINES) if _runs(name)), None)
-    if asked and not found:
-        raise LoopError(
-            f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix="start it, or LOOP_ENGINE=none"
-        )
-    return found
+MOST = 500_000_000  # bytes unpacked: what a node pulls and keeps for every release
 
 
 def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Make the image of a bento; returns what it writes to build/<package>/image.json."""
     name = f"{repository.read(root).registry}/{public(model)}"
+    record: dict[str, Any]
     if with_engine:
-        digest, record = _container(with_engine, name, bento), {"kind": "container"}
+        digest, layers = pushed(
+            name, bento.key, lambda tag: _containerize(with_engine, bento, tag), with_engine
+        )
+        small_enough(name, layers)
+        record = {"kind": "container", "layers": [asdict(layer) for layer in layers]}
     else:
         layout = layout_of(model)
         digest = artifact.pack(bento.path, layout, public(model), bento.key)
@@ -58,46 +48,45 @@ def fetch(model: str, digest: str) -> Path:
     return into if into.is_dir() else artifact.unpack(layout_of(model), digest, into)
 
 
-def _runs(program: str) -> bool:
-    try:
-        done = subprocess.run([program, "info"], capture_output=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+def pushed(name: str, key: str, build: Callable[[str], None], program: str) -> tuple[str, list[Layer]]:
+    """The digest and layers of `name:key` in its registry: built and pushed unless it is there.
 
-
-def _container(program: str, name: str, bento: Bento) -> str:
-    """Build by `bentoml containerize`, push, and return the digest that the registry knows it by.
-
-    LOOP_BUILD_OPTIONS are the build's own, as `network=host` where the engine has no bridge.
+    Read back, every byte: what Git will name is what the kubelet will pull. LoopError when the registry
+    serves something else.
     """
-    tag = f"{name}:{bento.key}"
+    with Registry(name) as registry:
+        digest = registry.digest(key)
+        if digest is None:
+            build(f"{name}:{key}")
+            digest = engine.push(program, f"{name}:{key}")
+            if (served := registry.digest(key)) != digest:
+                raise LoopError(
+                    f"{name}:{key}: {digest} was pushed, {served} is served",
+                    fix=f"docker login {registry.host}; push it again",
+                )
+        return digest, registry.layers(digest)
+
+
+def small_enough(name: str, layers: list[Layer]) -> None:
+    """Reject an image of more than MOST bytes unpacked."""
+    if (size := sum(layer.unpacked for layer in layers)) > MOST:
+        raise Rejected(
+            f"{name} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n{table(layers)}",
+            fix="leave out of bentos/<model>/requirements.in what serving does without",
+        )
+
+
+def table(layers: list[Layer]) -> str:
+    """Layers as lines of MB packed, MB unpacked and the step that made them."""
+    total = Layer(sum(layer.packed for layer in layers), sum(layer.unpacked for layer in layers), "in all")
+    return "\n".join(
+        f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
+        for layer in (*layers, total)
+    )
+
+
+def _containerize(program: str, bento: Bento, tag: str) -> None:
     bentoml = ["-m", "bentoml", "containerize", bento.tag, "--backend", program, "--image-tag", tag]
-    options = [f"--opt={option}" for option in os.environ.get("LOOP_BUILD_OPTIONS", "").split()]
-    _run([sys.executable, *bentoml, *options], "LOOP_BASE_IMAGE names another base image")
-    login = f"log in: {program} login {name.partition('/')[0]}; or LOOP_ENGINE=none pins the bento itself"
-    if program == "docker":
-        _run([program, "push", tag], login)
-        digests = _run([program, "inspect", "--format", '{{join .RepoDigests "\\n"}}', tag], login)
-        return _only(name, digests)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "digest"
-        _run([program, "push", "--digestfile", str(file), tag, f"docker://{tag}"], login)
-        return file.read_text(encoding="utf-8").strip()
-
-
-def _only(name: str, digests: str) -> str:
-    """Docker knows an image by a digest for each registry it was pushed to: the one of `name`."""
-    for line in digests.splitlines():
-        where, _, digest = line.strip().partition("@")
-        if digest and where.removeprefix("docker.io/") == name.removeprefix("docker.io/"):
-            return digest
-    raise LoopError(f"docker knows no digest of {name} after the push; it says {digests!r}")
-
-
-def _run(command: list[str], fix: str) -> str:
-    done = subprocess.run(command, env=settings(store()), capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-3000:]
-        raise LoopError(f"{' '.join(command)} failed:\n{said}", fix=fix)
-    return done.stdout.strip()
+    options = [f"--opt={option}" for option in engine.options()]
+    fix = "LOOP_BASE_IMAGE names another base image"
+    engine.run([sys.executable, *bentoml, *options], fix, settings(store()))

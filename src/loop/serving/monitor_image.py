@@ -1,0 +1,72 @@
+"""The image that watches production: `loop judge` and `loop monitor`, with this repository's code."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from loop.core import repository
+from loop.core.files import write_json
+from loop.serving import engine
+from loop.serving.image import pushed
+
+FOLDER = "images/monitor"
+LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)  # to /loop
+TOOLS = "src/loop/serving/packed"  # uv and its lock, as the bento's image has them
+
+
+def make(root: Path, program: str | None) -> dict[str, Any]:
+    """Build and push the image unless the registry has its key; returns what it writes to image.json.
+
+    Without an engine there is none: kind `none`, image null.
+    """
+    key = image_key(root)
+    record: dict[str, Any] = {"kind": "none", "image": None, "digest": None, "key": key}
+    if program:
+        name = f"{repository.read(root).registry}/monitor"
+        digest, layers = pushed(name, key, lambda tag: _build(root, program, tag), program)
+        record |= {"kind": "container", "image": f"{name}@{digest}", "digest": digest}
+        record["layers"] = [asdict(layer) for layer in layers]
+    write_json(root / "build" / "monitor" / "image.json", record)
+    return record
+
+
+def image_key(root: Path) -> str:
+    """12 hex digits of SHA-256 over every file that goes in, and LOOP_BASE_IMAGE."""
+    digest = hashlib.sha256(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
+    for place, path in sources(root):
+        digest.update(f"{place}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def sources(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of the build: its place in the build's context, and where it lies."""
+    folder = root / FOLDER
+    yield "Dockerfile", folder / "Dockerfile"
+    for path in (folder / "requirements.lock", root / TOOLS / "uv", root / TOOLS / "uv.lock"):
+        yield f"packages/{path.name}", path
+    for path in (file for name in LOADED for file in _files(root / name)):
+        yield f"loop/{path.relative_to(root)}", path
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def _build(root: Path, program: str, tag: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="loop-monitor-") as context:
+        for place, path in sources(root):
+            target = Path(context) / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+        base = os.environ.get("LOOP_BASE_IMAGE")
+        arguments = [f"--build-arg=BASE={base}"] if base else []
+        arguments += [f"--{option}" for option in engine.options()]
+        fix = "LOOP_BASE_IMAGE names another base image"
+        engine.run([program, "build", *arguments, "--tag", tag, context], fix)

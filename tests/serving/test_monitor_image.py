@@ -1,0 +1,62 @@
+"""The image of judge and monitor: one for each state of the repository."""
+
+import shutil
+
+import pytest
+from registry import serving
+
+from loop.core import repository as names
+from loop.core.files import read_json
+from loop.serving import engine, monitor_image
+
+
+@pytest.fixture
+def root(tmp_path, repository):
+    """The files that the image is made of."""
+    for name in ("images", "src/loop/serving", "argocd"):
+        shutil.copytree(repository / name, tmp_path / name)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(repository / name, tmp_path)
+    return tmp_path
+
+
+def test_its_key_is_what_goes_in(root, monkeypatch):
+    """Code, params, lock, repository and base make it; bytecode and what else lies about do not."""
+    known = {monitor_image.image_key(root)}
+    (root / "src/loop/serving/__pycache__").mkdir(exist_ok=True)
+    (root / "src/loop/serving/__pycache__/x.pyc").touch()
+    (root / "README.md").touch()
+    assert monitor_image.image_key(root) in known
+    for name in ("params.yaml", "src/loop/serving/key.py", "images/monitor/requirements.lock", names.PATH):
+        (root / name).write_text((root / name).read_text() + "\n")
+        known.add(monitor_image.image_key(root))
+    monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
+    known.add(monitor_image.image_key(root))
+    assert len(known) == 6
+
+
+def test_it_is_built_once(root, engines, monkeypatch):
+    """From a folder with just its sources, on LOOP_BASE_IMAGE; an image of that key is taken as it is."""
+    engines("buildah", f"cd $5 && find . -type f | sort > {root}/context")
+    monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
+    with serving() as held:
+        names.write(root, names.read(root).model_copy(update={"registry": f"{held.host}/team"}))
+        monkeypatch.setattr(engine, "push", lambda _, tag: held.add(tag.rpartition(":")[2], b"layer"))
+        made = monitor_image.make(root, "buildah")
+        assert monitor_image.make(root, "buildah") == made
+    tag = f"{held.host}/team/monitor:{made['key']}"
+    assert made["image"] == f"{held.host}/team/monitor@{made['digest']}"
+    (called,) = (root / "calls").read_text().splitlines()
+    assert called.startswith(f"buildah build --build-arg=BASE=base@sha256:1 --tag {tag} ")
+    context = (root / "context").read_text().split()
+    assert context == sorted(f"./{place}" for place, _ in monitor_image.sources(root))
+    assert {"./Dockerfile", "./packages/uv", "./packages/requirements.lock", "./loop/params.yaml"} < {
+        *context
+    }
+
+
+def test_without_an_engine_there_is_none(root):
+    """The record says so, with the key all the same."""
+    made = monitor_image.make(root, None)
+    assert made == {"kind": "none", "image": None, "digest": None, "key": monitor_image.image_key(root)}
+    assert read_json(root / "build/monitor/image.json") == made
