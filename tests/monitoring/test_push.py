@@ -17,7 +17,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class Server:
-    """Keeps what is put, as a Pushgateway does, and says with each answer when a token ends, as GitHub does."""
+    """Keeps what is put, as a Pushgateway does, and says when a token ends, as GitHub does."""
 
     def __init__(self) -> None:
         self.url, self.ends, self.refuses = "", "", False
@@ -77,7 +77,7 @@ def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypa
     server.refuses = True
     with pytest.raises(LoopError, match=r"job/monitor/model/shop: 400"):
         push(server.url, "shop", metrics)
-    monkeypatch.setattr(_put.retry, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_put.retry, "sleep", lambda _: None)
     with pytest.raises(LoopError, match="ConnectError"):
         push("http://127.0.0.1:9", "shop", metrics)
 
