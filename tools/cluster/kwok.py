@@ -53,14 +53,14 @@ def scale(place: Place, wanted: dict[str, int]) -> None:
 def node(pool: str, number: int) -> dict[str, Any]:
     """One fake node, as an object of Kubernetes."""
     name, facts = f"fake-{pool}-{number}", POOLS[pool]
+    labels = {FAKE: "fake", "pool": pool, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": name,
             "annotations": {FAKE: "fake"},
-            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "pool": pool}
-            | facts["labels"],
+            "labels": labels | facts["labels"],
         },
         "spec": {"taints": [{"key": FAKE, "value": "fake", "effect": "NoSchedule"}, *facts["taints"]]},
         "status": {"capacity": facts["room"], "allocatable": facts["room"]},
