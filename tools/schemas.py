@@ -17,20 +17,27 @@ OUT = Path(__file__).resolve().parent.parent / "tests" / "manifests" / "schemas"
 
 KUBERNETES = "k8s.io/kubernetes@v1.34.4"
 BUILT_IN = {  # the file below api/openapi-spec/v3: kinds
-    "api__v1": ("Namespace", "Service", "ServiceAccount"),
+    "api__v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Service", "ServiceAccount"),
     "apis__apps__v1": ("Deployment",),
     "apis__autoscaling__v2": ("HorizontalPodAutoscaler",),
+    "apis__batch__v1": ("CronJob",),
     "apis__networking.k8s.io__v1": ("NetworkPolicy",),
     "apis__policy__v1": ("PodDisruptionBudget",),
 }
 CUSTOM = {  # module: definitions in it
-    "sigs.k8s.io/gateway-api@v1.3.0": ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",),
+    "sigs.k8s.io/gateway-api@v1.3.0": (
+        "config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
     "github.com/argoproj/argo-cd/v3@v3.2.11": (
+        "manifests/crds/application-crd.yaml",
         "manifests/crds/appproject-crd.yaml",
         "manifests/crds/applicationset-crd.yaml",
     ),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ),
 }
 NOISE = ("description", "default", "example", "title", "nullable")

@@ -97,7 +97,7 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
 
 
 def test_a_proposal_brings_what_watches_the_canary(clone, here, github, production):
-    """Judge and drift come into production by their image's digest, told in commit and evidence; not to dev."""
+    """Judge and drift come into production by digest, told in commit and evidence; not to dev."""
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
     found = candidate.read(clone, MODEL)

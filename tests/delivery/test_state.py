@@ -50,7 +50,7 @@ def test_an_edited_state_is_refused_by_file_and_key(before, after, named):
     ],
 )
 def test_only_what_can_run_is_rendered(state, tracks, watching, monitor):
-    """The Component names a track exactly when the state has it; judge and drift only with an image of theirs."""
+    """The Component names a track exactly when the state has it; judge and drift only with an image."""
     text = component(state.model_copy(update={"monitor": monitor}))
     named = [line.rsplit("/", 1)[1] for line in text.splitlines() if "components/" in line]
     assert named == tracks + (watching if monitor else [])

@@ -10,6 +10,13 @@ DIGEST = "registry.example.com:5000/team/model@sha256:" + "a" * 64
 CONTAINER = {
     "name": "bento",
     "image": DIGEST,
+    "ports": [{"name": "http", "containerPort": 3000}],
+    "env": [
+        {"name": "PREDICTION_LOG_DIR", "value": "/predictions"},
+        {"name": "MODEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['model']"}}},
+    ],
+    "volumeMounts": [{"name": "log", "mountPath": "/predictions"}],
+    "lifecycle": {"preStop": {"sleep": {"seconds": 8}}},
     "readinessProbe": {"httpGet": {}},
     "livenessProbe": {"httpGet": {}},
     "resources": {
@@ -25,19 +32,44 @@ CONTAINER = {
         "seccompProfile": {"type": "RuntimeDefault"},
     },
 }
+JOB = {
+    "name": "monitor",
+    "image": DIGEST,
+    "resources": {name: {"cpu": "1", "memory": "1Gi"} for name in ("requests", "limits")},
+    "securityContext": CONTAINER["securityContext"],
+}
 SOUND = {
     "Deployment": {
         "metadata": {"name": "serving", "namespace": "model-dev"},
         "spec": {
             "strategy": {"rollingUpdate": {"maxSurge": 0}},
             "template": {
+                "metadata": {"labels": {"app": "serving", "model": "any"}},
                 "spec": {
                     "automountServiceAccountToken": False,
                     "nodeSelector": {"accelerator": "any"},
                     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
                     "containers": [CONTAINER],
+                    "volumes": [{"name": "log", "persistentVolumeClaim": {"claimName": "predictions"}}],
+                },
+            },
+        },
+    },
+    "CronJob": {
+        "metadata": {"name": "drift-of-serving", "namespace": "model-dev"},
+        "spec": {
+            "jobTemplate": {
+                "spec": {
+                    "activeDeadlineSeconds": 60,
+                    "template": {"spec": {"automountServiceAccountToken": False, "containers": [JOB]}},
                 }
             },
+        },
+    },
+    "PersistentVolumeClaim": {
+        "metadata": {
+            "name": "predictions",
+            "annotations": {"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"},
         },
     },
     "HorizontalPodAutoscaler": {
@@ -50,10 +82,11 @@ SOUND = {
         "spec": {
             "rules": [
                 {
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
                     "backendRefs": [
                         {"group": "", "kind": "Service", "name": "serving", "port": 80, "weight": 90},
                         {"group": "", "kind": "Service", "name": "serving", "port": 80, "weight": 10},
-                    ]
+                    ],
                 }
             ]
         },
@@ -63,6 +96,7 @@ SOUND = {
         "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
     },
 }
+JOBS = "CronJob.spec.jobTemplate.spec"
 POD = "Deployment.spec.template.spec"
 BENTO = f"{POD}.containers.0"
 BACKENDS = "HTTPRoute.spec.rules.0.backendRefs"
@@ -70,21 +104,30 @@ FAULTS = [
     ("digest_only", f"{BENTO}.image", "registry.example.com/model:v1.2.3"),
     ("digest_only", f"{BENTO}.image", "registry.example.com/model:v1@sha256:" + "a" * 64),
     ("digest_only", f"{BENTO}.image", "serving-stable"),
-    ("digest_only", f"{POD}.initContainers", [{**CONTAINER, "image": "busybox"}]),
+    ("digest_only", f"{POD}.initContainers", [{**JOB, "image": "busybox"}]),
+    ("digest_only", f"{JOBS}.template.spec.containers.0.image", "monitor"),
     ("weights_sum", f"{BACKENDS}.0.weight", 95),
     ("weights_sum", f"{BACKENDS}.0.weight", None),
     ("explicit_backends", f"{BACKENDS}.0.group", None),
     ("explicit_backends", f"{BACKENDS}.0.kind", None),
+    ("explicit_backends", "HTTPRoute.spec.rules.0.matches", None),
     ("backends_exist", f"{BACKENDS}.1.name", "serving-canary"),
     ("autoscaler_owns_replicas", "Deployment.spec.replicas", 3),
+    ("autoscaler_owns_replicas", "HorizontalPodAutoscaler.spec.scaleTargetRef.name", "other"),
     ("gpu_pool", f"{POD}.tolerations", []),
     ("gpu_pool", f"{POD}.nodeSelector", {}),
     ("gpu_pool", "Deployment.spec.strategy.rollingUpdate.maxSurge", 1),
     ("probed", f"{BENTO}.readinessProbe", None),
     ("probed", f"{BENTO}.livenessProbe", None),
+    ("drained", f"{BENTO}.lifecycle", None),
+    ("drained", f"{POD}.terminationGracePeriodSeconds", 5),
+    ("bounded", f"{JOBS}.activeDeadlineSeconds", None),
+    ("bounded", f"{JOBS}.template.spec.containers.0.resources.limits", {}),
     ("bounded", f"{BENTO}.resources.limits", {"cpu": "1"}),
     ("bounded", f"{BENTO}.resources", {}),
     ("restricted", f"{POD}.automountServiceAccountToken", None),
+    ("restricted", f"{JOBS}.template.spec.automountServiceAccountToken", True),
+    ("restricted", f"{JOBS}.template.spec.initContainers", [{**JOB, "securityContext": {}}]),
     ("restricted", f"{BENTO}.securityContext.runAsNonRoot", False),
     ("restricted", f"{BENTO}.securityContext.runAsUser", 0),
     ("restricted", f"{BENTO}.securityContext.readOnlyRootFilesystem", None),
@@ -93,7 +136,18 @@ FAULTS = [
     ("restricted", f"{BENTO}.securityContext.seccompProfile", {"type": "Unconfined"}),
     ("denied_by_default", "NetworkPolicy.spec.policyTypes", ["Ingress"]),
     ("denied_by_default", "NetworkPolicy.metadata.namespace", "other"),
+    ("log_outlives", f"{POD}.volumes", [{"name": "log", "emptyDir": {}}]),
+    ("log_outlives", "PersistentVolumeClaim.metadata.name", "other"),
+    ("log_outlives", "PersistentVolumeClaim.metadata.annotations", None),
+    ("labels_known", f"{POD.removesuffix('spec')}metadata.labels", {"app": "serving"}),
 ]
+TO_ALL = {  # what makes a NetworkPolicy's edge open to all
+    "from anywhere": {"ingress": [{"ports": [{"port": "http"}]}]},
+    "from every namespace": {"ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": "http"}]}]},
+    "at any port": {"ingress": [{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]},
+    "to anywhere": {"egress": [{"ports": [{"port": 443}]}]},
+    "to everything": {"egress": [{}]},
+}
 
 
 def changed(path: str, value: object) -> list[dict]:
@@ -123,6 +177,20 @@ def test_a_policy_rejects(policy, path, value):
     assert all("serving" in said for said in broken[policy])
 
 
+@pytest.mark.parametrize("fault", TO_ALL)
+def test_an_edge_to_all_is_rejected(fault):
+    """A second policy that allows too much, beside the one that denies."""
+    policy = {
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "wide", "namespace": "model-dev"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], **TO_ALL[fault]},
+    }
+    said = breaches([*changed("Service.spec", {}), policy])
+    assert said
+    assert all("must name both ends and the port" in each for each in said)
+
+
 def test_every_policy_is_tested():
     """A new policy comes with a manifest that it rejects."""
-    assert {policy.__name__ for policy in POLICIES} == {policy for policy, _, _ in FAULTS}
+    tested = {policy for policy, _, _ in FAULTS} | {"segmented"}
+    assert {policy.__name__ for policy in POLICIES} == tested

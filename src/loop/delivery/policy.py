@@ -4,10 +4,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Manifest = dict[str, Any]
+from loop.delivery.network import ANY_PORT, ANYWHERE, edges
+from loop.delivery.workloads import Manifest, of, workloads
+
 Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
+LOG = "PREDICTION_LOG_DIR"
+KEPT = {"Prune=false", "Delete=false"}
+LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 
 
 def breaches(manifests: list[Manifest]) -> list[str]:
@@ -31,8 +36,10 @@ def weights_sum(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
-    """A route writes out group and kind: left to defaults, Argo CD sees a difference for ever."""
+    """A route writes out group, kind and matches: left to defaults, Argo CD sees a difference for ever."""
     for name, rule in _rules(manifests):
+        if not rule.get("matches"):
+            yield f"{name}: a rule must say its matches"
         for backend in rule.get("backendRefs", []):
             if (backend.get("group"), backend.get("kind")) != ("", "Service"):
                 yield f'{name}: backendRef {backend.get("name")} must say group: "" and kind: Service'
@@ -40,7 +47,7 @@ def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
 
 def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
     """A route names only Services that are rendered with it."""
-    services = {service["metadata"]["name"] for service in _of("Service", manifests)}
+    services = {service["metadata"]["name"] for service in of("Service", manifests)}
     for name, rule in _rules(manifests):
         for backend in rule.get("backendRefs", []):
             if backend.get("name") not in services:
@@ -48,69 +55,125 @@ def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
-    """Where an autoscaler scales a Deployment, the Deployment says no `replicas`, or each sync undoes it."""
-    scaled = {
-        scaler["spec"]["scaleTargetRef"]["name"] for scaler in _of("HorizontalPodAutoscaler", manifests)
-    }
-    for deployment in _of("Deployment", manifests):
-        if "replicas" in deployment["spec"] and deployment["metadata"]["name"] in scaled:
-            yield f"{_name(deployment)}: has spec.replicas, which its HorizontalPodAutoscaler owns"
+    """What an autoscaler scales says no `replicas`, or each sync undoes it; what none scales says them."""
+    scaled = {scaler["spec"]["scaleTargetRef"]["name"] for scaler in of("HorizontalPodAutoscaler", manifests)}
+    for deployment in of("Deployment", manifests):
+        name, says = deployment["metadata"]["name"], "replicas" in deployment["spec"]
+        if says and name in scaled:
+            yield f"Deployment {name}: has spec.replicas, which its HorizontalPodAutoscaler owns"
+        if not says and name not in scaled:
+            yield f"Deployment {name}: has neither spec.replicas nor a HorizontalPodAutoscaler"
 
 
 def gpu_pool(manifests: list[Manifest]) -> Iterator[str]:
     """A GPU limit goes with the pool's toleration and nodeSelector, and with maxSurge 0: no GPU is spare."""
-    for deployment in _of("Deployment", manifests):
-        pod = deployment["spec"]["template"]["spec"]
-        limits = [container.get("resources", {}).get("limits", {}) for container in pod["containers"]]
+    for workload in workloads(manifests):
+        limits = [container.get("resources", {}).get("limits", {}) for container in workload.every_container]
         if not any(GPU in limit for limit in limits):
             continue
-        if not any(toleration.get("key") == GPU for toleration in pod.get("tolerations", [])):
-            yield f"{_name(deployment)}: limits {GPU} without a toleration of {GPU}"
-        if not pod.get("nodeSelector"):
-            yield f"{_name(deployment)}: limits {GPU} without a nodeSelector"
-        if deployment["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge") != 0:
-            yield f"{_name(deployment)}: limits {GPU} with a maxSurge that is not 0"
+        if not any(toleration.get("key") == GPU for toleration in workload.pod.get("tolerations", [])):
+            yield f"{workload}: limits {GPU} without a toleration of {GPU}"
+        if not workload.pod.get("nodeSelector"):
+            yield f"{workload}: limits {GPU} without a nodeSelector"
+        strategy = workload.manifest["spec"].get("strategy", {})
+        if workload.stays and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
+            yield f"{workload}: limits {GPU} with a maxSurge that is not 0"
 
 
 def probed(manifests: list[Manifest]) -> Iterator[str]:
-    """Every container says how to see that it is ready and alive."""
-    for name, container in _containers(manifests):
-        for probe in ("readinessProbe", "livenessProbe"):
-            if not container.get(probe):
-                yield f"{name}: has no {probe}"
+    """A container that stays says how to see that it is alive and, where it is called, that it is ready."""
+    for workload in workloads(manifests):
+        for container in workload.containers if workload.stays else ():
+            wanted = ["readinessProbe"] if container.get("ports") else []
+            for probe in [*wanted, "livenessProbe"]:
+                if not container.get(probe):
+                    yield f"{workload}/{container['name']}: has no {probe}"
+
+
+def drained(manifests: list[Manifest]) -> Iterator[str]:
+    """A container that is called goes on for a while once it is to stop: callers learn of that later."""
+    for workload in workloads(manifests):
+        for container in workload.containers:
+            wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            if container.get("ports") and not 0 < wait < workload.pod.get(
+                "terminationGracePeriodSeconds", 30
+            ):
+                yield f"{workload}/{container['name']}: must sleep in preStop, for less than its grace period"
 
 
 def bounded(manifests: list[Manifest]) -> Iterator[str]:
-    """Every container says what CPU and memory it asks for and is held to."""
+    """Every container says what CPU and memory it asks for and is held to; a job, also how long."""
     for name, container in _containers(manifests):
         for bound in ("requests", "limits"):
             given = container.get("resources", {}).get(bound, {})
             for resource in ("cpu", "memory"):
                 if resource not in given:
                     yield f"{name}: has no resources.{bound}.{resource}"
+    for job in of("CronJob", manifests):
+        if "activeDeadlineSeconds" not in job["spec"]["jobTemplate"]["spec"]:
+            yield f"CronJob {job['metadata']['name']}: has no activeDeadlineSeconds"
 
 
 def restricted(manifests: list[Manifest]) -> Iterator[str]:
     """Containers run as a numbered user without privileges, on a read-only root, without a cluster token."""
-    for deployment in _of("Deployment", manifests):
-        pod = deployment["spec"]["template"]["spec"]
-        if pod.get("automountServiceAccountToken") is not False:
-            yield f"{_name(deployment)}: automountServiceAccountToken must be false"
-        for container in [*pod.get("initContainers", []), *pod["containers"]]:
-            context = {**pod.get("securityContext", {}), **container.get("securityContext", {})}
-            yield from (f"{_name(deployment)}/{container['name']}: {breach}" for breach in _unsafe(context))
+    for workload in workloads(manifests):
+        if workload.pod.get("automountServiceAccountToken") is not False:
+            yield f"{workload}: automountServiceAccountToken must be false"
+        for container in workload.every_container:
+            context = {**workload.pod.get("securityContext", {}), **container.get("securityContext", {})}
+            yield from (f"{workload}/{container['name']}: {breach}" for breach in _unsafe(context))
 
 
 def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
     """A namespace with pods has a NetworkPolicy that denies everything which no other one allows."""
     denied = {
-        policy["metadata"].get("namespace")
-        for policy in _of("NetworkPolicy", manifests)
+        policy["metadata"].get("namespace", "")
+        for policy in of("NetworkPolicy", manifests)
         if policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     }
-    for deployment in _of("Deployment", manifests):
-        if deployment["metadata"].get("namespace") not in denied:
-            yield f"{_name(deployment)}: its namespace has no NetworkPolicy that denies by default"
+    for workload in workloads(manifests):
+        if workload.namespace not in denied:
+            yield f"{workload}: its namespace has no NetworkPolicy that denies by default"
+
+
+def segmented(manifests: list[Manifest]) -> Iterator[str]:
+    """An edge that a NetworkPolicy allows names both ends and the port: none is open to all."""
+    for edge in () if any(denied_by_default(manifests)) else sorted(edges(manifests)):
+        if ANYWHERE in edge or ANY_PORT in edge:
+            said = f"{edge.source} → {edge.target} at {edge.port}"
+            yield f"NetworkPolicies allow {said}: must name both ends and the port"
+
+
+def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
+    """What writes a prediction log writes it to a claim that is rendered, and that no sync takes away."""
+    kept = {
+        claim["metadata"]["name"]
+        for claim in of("PersistentVolumeClaim", manifests)
+        if set(_options(claim)) >= KEPT
+    }
+    for workload in workloads(manifests):
+        claims = {
+            volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName")
+            for volume in workload.pod.get("volumes", [])
+        }
+        for container in workload.containers:
+            mounted = {
+                each["mountPath"]: claims.get(each["name"]) for each in container.get("volumeMounts", [])
+            }
+            logs = [env.get("value") for env in container.get("env", []) if env["name"] == LOG]
+            if any(mounted.get(log) not in kept for log in logs):
+                wanted = " and ".join(sorted(KEPT))
+                yield f"{workload}/{container['name']}: {LOG} is on no claim that is rendered with {wanted}"
+
+
+def labels_known(manifests: list[Manifest]) -> Iterator[str]:
+    """A pod that takes an argument from its labels has them: of a missing one the cluster makes nothing."""
+    for workload in workloads(manifests):
+        for container in workload.every_container:
+            for env in container.get("env", []):
+                path = env.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+                if (found := LABEL.fullmatch(path)) and not workload.labels.get(found[1]):
+                    yield f"{workload}/{container['name']}: {env['name']} is of the label {found[1]}, not set"
 
 
 POLICIES: tuple[Policy, ...] = (
@@ -121,9 +184,13 @@ POLICIES: tuple[Policy, ...] = (
     autoscaler_owns_replicas,
     gpu_pool,
     probed,
+    drained,
     bounded,
     restricted,
     denied_by_default,
+    segmented,
+    log_outlives,
+    labels_known,
 )
 
 
@@ -140,22 +207,19 @@ def _unsafe(context: dict[str, Any]) -> Iterator[str]:
         yield "securityContext.seccompProfile.type must be RuntimeDefault"
 
 
-def _of(kind: str, manifests: list[Manifest]) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest["kind"] == kind]
-
-
-def _name(manifest: Manifest) -> str:
-    return f"{manifest['kind']} {manifest['metadata']['name']}"
+def _options(manifest: Manifest) -> list[str]:
+    """What a manifest asks of Argo CD."""
+    annotations = manifest["metadata"].get("annotations", {})
+    return str(annotations.get("argocd.argoproj.io/sync-options", "")).split(",")
 
 
 def _containers(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for deployment in _of("Deployment", manifests):
-        pod = deployment["spec"]["template"]["spec"]
-        for container in [*pod.get("initContainers", []), *pod["containers"]]:
-            yield f"{_name(deployment)}/{container['name']}", container
+    for workload in workloads(manifests):
+        for container in workload.every_container:
+            yield f"{workload}/{container['name']}", container
 
 
 def _rules(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for route in _of("HTTPRoute", manifests):
+    for route in of("HTTPRoute", manifests):
         for rule in route["spec"]["rules"]:
-            yield _name(route), rule
+            yield f"HTTPRoute {route['metadata']['name']}", rule

@@ -112,7 +112,7 @@ def release(state: State) -> str:
 def component(state: State) -> str:
     """The text of kustomization.yaml: only tracks that exist, so that no route names a missing Service.
 
-    Judge and drift need an image to run them, the one a canary to judge, the other a stable release to compare.
+    Judge and drift need an image, the one also a canary to judge, the other a stable release to compare.
     """
     wanted = {
         "stable": state.stable,

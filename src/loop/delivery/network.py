@@ -1,0 +1,169 @@
+"""Who may talk to whom: NetworkPolicies evaluated over the pods that are rendered with them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from loop.delivery.workloads import Manifest, Workload, of, workloads
+
+ANYWHERE, ANY_PORT = "anywhere", "any port"
+SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
+
+
+class Edge(NamedTuple):
+    """One connection that is allowed: from whom, to whom, at which port."""
+
+    source: str
+    target: str
+    port: str  # `TCP 3000`
+
+
+def edges(manifests: list[Manifest]) -> set[Edge]:
+    """Every edge to or from a rendered pod that no NetworkPolicy denies.
+
+    Pods go by their workload's name, peers outside by what selects them. Between two rendered pods an edge
+    needs egress and ingress; of any other only the rendered pod's side is known. Semantics:
+    https://kubernetes.io/docs/concepts/services-networking/network-policies/.
+    """
+    world = _World.of(manifests)
+    inside = {
+        Edge(source.name, target.name, port)
+        for source in world.pods
+        for target in world.pods
+        for port in world.ports(target)
+        if world.allows(source, "Egress", target, port) and world.allows(target, "Ingress", source, port)
+    }
+    out = {Edge(pod.name, *to) for pod in world.pods for to in world.outside(pod, "Egress")}
+    into = {Edge(who, pod.name, at) for pod in world.pods for who, at in world.outside(pod, "Ingress")}
+    return inside | out | into
+
+
+@dataclass(frozen=True)
+class _World:
+    """The pods, the policies, and the labels of the namespaces that are rendered."""
+
+    pods: list[Workload]
+    policies: list[Manifest]
+    namespaces: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, manifests: list[Manifest]) -> "_World":
+        names = {each["metadata"]["name"]: each["metadata"] for each in of("Namespace", manifests)}
+        labels = {
+            name: {**metadata.get("labels", {}), "kubernetes.io/metadata.name": name}
+            for name, metadata in names.items()
+        }
+        return cls(workloads(manifests), of("NetworkPolicy", manifests), labels)
+
+    def rules(self, pod: Workload, side: str) -> list[tuple[str, dict[str, Any]]] | None:
+        """What a pod's policies allow on a side, with their namespace; None where none binds it."""
+        binding = [
+            policy
+            for policy in self.policies
+            if policy["metadata"].get("namespace", "") == pod.namespace
+            and side in policy["spec"].get("policyTypes", ["Ingress"])
+            and _matches(policy["spec"]["podSelector"], pod.labels)
+        ]
+        allowed = [
+            (policy["metadata"].get("namespace", ""), rule)
+            for policy in binding
+            for rule in policy["spec"].get(SIDES[side][0], [])
+        ]
+        return allowed if binding else None
+
+    def allows(self, pod: Workload, side: str, other: Workload, port: str) -> bool:
+        """Whether a pod's policies let another rendered one in (Ingress), or let it out to that (Egress)."""
+        if (rules := self.rules(pod, side)) is None:
+            return True
+        target = pod if side == "Ingress" else other
+        return any(
+            {port, ANY_PORT} & set(_ports(rule, target)) and self._selects(rule, side, namespace, other)
+            for namespace, rule in rules
+        )
+
+    def outside(self, pod: Workload, side: str) -> Iterator[tuple[str, str]]:
+        """Peers that are no rendered pod, and the ports of theirs (Egress) or of the pod's (Ingress)."""
+        if (rules := self.rules(pod, side)) is None:
+            yield ANYWHERE, ANY_PORT
+        for _, rule in rules or []:
+            for peer in rule.get(SIDES[side][1]) or [{}]:
+                if name := self._outsider(peer):
+                    yield from ((name, port) for port in _ports(rule, pod if side == "Ingress" else None))
+
+    def ports(self, pod: Workload) -> set[str]:
+        """The ports at which a pod may be reached: those it declares and those that rules name, or any."""
+        rules = [rule for side in SIDES for each in self.pods for _, rule in self.rules(each, side) or []]
+        return {ANY_PORT, *_declared(pod).values(), *(port for rule in rules for port in _ports(rule, pod))}
+
+    def _selects(self, rule: dict[str, Any], side: str, namespace: str, pod: Workload) -> bool:
+        return any(
+            not peer
+            or (
+                "ipBlock" not in peer
+                and self._there(peer, namespace, pod)
+                and _matches(peer.get("podSelector", {}), pod.labels)
+            )
+            for peer in rule.get(SIDES[side][1]) or [{}]
+        )
+
+    def _there(self, peer: dict[str, Any], namespace: str, pod: Workload) -> bool:
+        """Whether a pod is in a namespace that a peer means: without a selector, the policy's own."""
+        if "namespaceSelector" not in peer:
+            return pod.namespace == namespace
+        return _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
+
+    def _outsider(self, peer: dict[str, Any]) -> str | None:
+        """What a peer outside is called; None where it means rendered pods only."""
+        if not peer:
+            return ANYWHERE
+        if block := peer.get("ipBlock"):
+            return " except ".join(
+                [block["cidr"], *([", ".join(block["except"])] if "except" in block else [])]
+            )
+        selector, known = peer.get("namespaceSelector"), self.namespaces.values()
+        if selector is None or (selector and any(_matches(selector, labels) for labels in known)):
+            return None
+        return "/".join(_told(each) for each in (selector, peer.get("podSelector")) if each) or ANYWHERE
+
+
+def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        _holds(expression, labels) for expression in selector.get("matchExpressions", [])
+    )
+
+
+def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
+    value, values = labels.get(expression["key"]), expression.get("values", [])
+    held = {
+        "In": value in values,
+        "NotIn": value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }
+    return held[expression["operator"]]
+
+
+def _told(selector: dict[str, Any]) -> str:
+    """A selector by its values, where it is plain labels."""
+    return (
+        ", ".join(selector["matchLabels"].values()) if selector.keys() == {"matchLabels"} else str(selector)
+    )
+
+
+def _ports(rule: dict[str, Any], target: Workload | None) -> list[str]:
+    """A rule's ports; one that is named is the target's own by that name."""
+    if not rule.get("ports"):
+        return [ANY_PORT]
+    declared = _declared(target) if target else {}
+    return [
+        declared.get(str(port.get("port")), f"{port.get('protocol', 'TCP')} {port.get('port', 'any')}")
+        for port in rule["ports"]
+    ]
+
+
+def _declared(pod: Workload) -> dict[str, str]:
+    return {
+        str(port.get("name", port["containerPort"])): f"{port.get('protocol', 'TCP')} {port['containerPort']}"
+        for container in pod.containers
+        for port in container.get("ports", [])
+    }
