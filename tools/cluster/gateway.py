@@ -25,7 +25,7 @@ STATS = f"{LOOPBACK}:8204"  # Envoy's
 
 
 def start(place: Place) -> None:
-    """Start the gateway and wait until it is programmed; needs Prometheus' CRDs, as the platform has rules."""
+    """Start the gateway and wait until it is programmed; needs Prometheus' CRDs: the platform has rules."""
     _begin(place)
     _wait(place)
 
