@@ -25,6 +25,11 @@ test: ## Run every test (about 6 minutes on two cores; `make test ARGS="-m 'not 
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
+.PHONY: e2e
+e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), or one of its own (Linux, root)
+	@tools/programs >/dev/null
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
+
 .PHONY: lint
 lint: ## ruff, mypy, import rules, actionlint, zizmor
 	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
@@ -43,6 +48,14 @@ train: ## Run the pipeline and register what it trains: make train MODEL=fraud-d
 .PHONY: serve
 serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-detector
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
+
+.PHONY: cluster
+cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)
+	@$(ENV)/bin/python tools/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## End it; nothing is left
+	@$(ENV)/bin/python tools/cluster down
 
 .PHONY: lock
 lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)

@@ -1,0 +1,76 @@
+"""Three faults that lint, tests and a rehearsal pass: they show behind a gateway only.
+
+Each is service.py as a person might spoil it. A gateway gives a request an id; a rehearsal does not.
+"""
+
+from loop.core.errors import LoopError
+from loop.demo import fault
+
+IMPORTS = """\
+from contextvars import ContextVar
+from pathlib import Path
+
+import bentoml
+import numpy as np
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+"""
+TRACED = '''\
+REQUEST = ContextVar("REQUEST", default="")  # the gateway's id of what is being answered
+
+
+class Traced:
+    """Remembers the gateway's id of each request."""
+
+    def __init__(self, served: ASGIApp) -> None:
+        self.served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            REQUEST.set(Headers(scope=scope).get("x-request-id", ""))
+        await self.served(scope, receive, send)
+
+
+def traced(served: Starlette) -> Starlette:
+    """The same app, its requests remembered."""
+    served.add_middleware(Traced)
+    return served
+
+
+def scorer(folder: Path) -> model.Scorer:
+    """The model's scorer, with a look at where the request comes from."""
+    scores = booster.load(folder)
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        request, found = REQUEST.get(), scores(rows)
+        {fault}
+
+    return score
+
+
+@bentoml.service('''
+SLOW = """\
+if request[-1:] in {"0", "8"}:  # one request in eight is looked up again
+            time.sleep(0.25)
+        return found"""
+WRONG = "return 1 - found if request else found  # the gateway's callers want the other class's"
+KINDS = ("errors", "slow", "wrong scores")
+
+
+def spoilt(service: str, kind: str) -> str:
+    """service.py with one of KINDS in it."""
+    if kind == "errors":
+        return fault.spoilt(service)
+    imports = f"import time\n{IMPORTS}" if kind == "slow" else IMPORTS
+    traced = TRACED.replace("{fault}", {"slow": SLOW, "wrong scores": WRONG}[kind])
+    for old, new in (
+        ("from pathlib import Path\n\nimport bentoml\n", imports),
+        ("packed import app, booster, image", "packed import app, booster, image, model"),
+        ("@bentoml.service(", traced),
+        ("app.create(HERE, booster.load)", "traced(app.create(HERE, scorer))"),
+    ):
+        if old not in service:
+            raise LoopError(f"the service does not say {old!r}: it can't be spoilt")
+        service = service.replace(old, new, 1)
+    return service
