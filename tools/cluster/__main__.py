@@ -10,7 +10,6 @@ import os
 import platform
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,22 +19,25 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import argocd
 import cgroup
 import control
+import gateway
+import kwok
+import mounts
 import network
 import node
 import pki
 import place as places
 import process
 import programs
+import prometheus
 import registry
 import system
 from place import LINK, NETWORK, ClusterError, Place
 from rich.console import Console
 
 LOCK = Path("/run/loop-cluster.lock")
-CNI_RESULTS = Path("/var/lib/cni/results")
-SHIMS = Path("/run/containerd/s")
 SCREEN = Console(stderr=True)
 
 
@@ -58,6 +60,9 @@ PARTS = {
     "dns": Part(system.start_dns, ("apiserver",)),
     "storage": Part(system.start_storage, ("apiserver",)),
     "metrics": Part(system.start_metrics, ("node",)),
+    "prometheus": Part(prometheus.start, ("apiserver",)),
+    "gateway": Part(gateway.start, ("prometheus",)),
+    "argocd": Part(argocd.start, ("controllers",)),
 }
 
 
@@ -91,32 +96,20 @@ def check() -> None:
 def clean(place: Place) -> None:
     """Take down whatever there is of a cluster, however far it came; nothing is fine too."""
     cgroup.end()
-    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-        mount = line.split()[1].replace("\\040", " ")
-        if Path(mount).is_relative_to(place.run):
-            subprocess.run(["umount", "--lazy", mount], check=False)
+    mounts.remove(place)
     network.remove()
     cgroup.remove()
-    for path in CNI_RESULTS.glob(f"{places.NAME}-*"):
-        path.unlink()
-    listening = Path("/proc/net/unix").read_text()
-    for path in SHIMS.glob("*"):  # of shims that were killed; another containerd's are listened on
-        if str(path) not in listening:
-            path.unlink(missing_ok=True)
     shutil.rmtree(place.run, ignore_errors=True)
     LINK.unlink(missing_ok=True)
 
 
 def prepare(place: Place, built: Path) -> None:
-    """The state folder, the network, the cgroup: what every part needs."""
+    """The state folder, both namespaces, the cgroup: what every part needs."""
     place.run.mkdir(parents=True, exist_ok=True)
-    LINK.unlink(missing_ok=True)
     LINK.symlink_to(place.run)
     place.programs.symlink_to(built)
     places.write(place.run / "webhook-secret", secrets.token_hex(20))
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1g", "loop-cluster", place.folder("fast")], check=True
-    )
+    mounts.make(place)
     network.make()
     cgroup.enter()
 
@@ -160,6 +153,11 @@ def runs(place: Place) -> bool:
     return not down and process.answers(f"https://{places.NODE}:{places.API_PORT}/readyz")
 
 
+def facts(place: Place) -> dict[str, object]:
+    """What others need to use the cluster."""
+    return {**place.facts(), "hooks": argocd.hooks()}
+
+
 def up(_: argparse.Namespace) -> None:
     """Start the cluster; print its facts as the last line."""
     check()
@@ -173,8 +171,8 @@ def up(_: argparse.Namespace) -> None:
             clean(place)
             prepare(place, built)
             start_all(place)
-            places.write_json(place.ready, place.facts())
-    print(json.dumps(place.facts()))
+            places.write_json(place.ready, facts(place))
+    print(json.dumps(facts(place)))
 
 
 def down(_: argparse.Namespace) -> None:
@@ -190,7 +188,7 @@ def status(options: argparse.Namespace) -> None:
     place = places.place()
     whole = runs(place)
     if options.json and whole:
-        print(json.dumps(place.facts()))
+        print(json.dumps(facts(place)))
     elif not options.json:
         for one in process.records(place):
             print(f"{one.name:24}{one.pid:>8} {'runs' if one.alive else 'ended'}  {place.log(one.name)}")
@@ -207,17 +205,35 @@ def restart(options: argparse.Namespace) -> None:
     process.restart(place, options.name)
 
 
+def nodes(options: argparse.Namespace) -> None:
+    """Have so many fake nodes of a pool."""
+    check()
+    place = places.place()
+    cgroup.enter()
+    network.enter()
+    kwok.scale(
+        place, {pool: int(count) for pool, _, count in (word.partition("=") for word in options.pools)}
+    )
+
+
+def volumes(options: argparse.Namespace) -> None:
+    """Have so many volumes in the pool."""
+    check()
+    system.start_storage(places.place(), options.count)
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("tools/cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("up", up), ("down", down), ("status", status), ("restart", restart)):
-        command = commands.add_parser(name, help=run.__doc__)
-        command.set_defaults(run=run)
-        if run is status:
-            command.add_argument("--json", action="store_true", help="one line for programs")
-        if run is restart:
-            command.add_argument("name", help="as `status` lists them")
+    made = {}
+    for run in (up, down, status, restart, nodes, volumes):
+        made[run] = commands.add_parser(run.__name__, help=run.__doc__)
+        made[run].set_defaults(run=run)
+    made[status].add_argument("--json", action="store_true", help="one line for programs")
+    made[restart].add_argument("name", help="as `status` lists them")
+    made[nodes].add_argument("pools", nargs="+", metavar="POOL=COUNT", help="cpu=3 gpu=2; 0 removes them")
+    made[volumes].add_argument("count", type=int)
     return parser.parse_args()
 
 

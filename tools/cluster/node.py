@@ -40,8 +40,6 @@ state = "{run}/containerd-state"
     conf_dir = "{run}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      Root = "{run}/runc"
 """
 
 

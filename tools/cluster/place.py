@@ -78,6 +78,11 @@ class Place:
         return self.run / "fast"
 
     @property
+    def mounts(self) -> Path:
+        """Names the mount namespace that every program is started in."""
+        return self.fast / "mounts"
+
+    @property
     def records(self) -> Path:
         return self.run / "processes"
 

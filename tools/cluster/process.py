@@ -1,4 +1,4 @@
-"""Programs in the background: started inside the cluster's network, recorded, waited for, stopped.
+"""Programs in the background: started inside the cluster's namespaces, recorded, waited for, stopped.
 
 Whatever a program leaves behind, `down` finds by the cgroup that `up` entered before it started any.
 The records say which program has which pid, and how to start it again.
@@ -58,17 +58,16 @@ def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, 
 
 
 def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] | None = None) -> None:
-    """Start a program inside the network namespace; its output goes to logs/NAME.log."""
+    """Start a program inside the cluster's namespaces, in the state folder; its output goes to its log."""
     command = [str(word) for word in argv]
     place.folder("logs")
     with place.log(name).open("ab") as log:
         child = subprocess.Popen(
-            ["nsenter", f"--net={NETWORK}", "--", *command],
+            ["nsenter", f"--net={NETWORK}", f"--mount={place.mounts}", f"--wd={place.run}", "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment(place, env),
-            cwd=place.run,
             start_new_session=True,
         )
     record = Record(name, child.pid, started_at(child.pid) or 0, BOOT.read_text().strip(), command, env or {})

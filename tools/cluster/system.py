@@ -12,7 +12,7 @@ VOLUMES = 24
 COREFILE = """\
 .:53 {
   errors
-  ready 127.0.0.1:8181
+  ready 127.0.0.1:8053
   kubernetes cluster.local in-addr.arpa {
     kubeconfig %s
   }
@@ -57,7 +57,7 @@ def start_dns(place: Place) -> None:
     write(path, COREFILE % place.kubeconfig)
     kube.apply_objects(place, service("kube-dns", [("dns", "UDP", 53, 53), ("dns-tcp", "TCP", 53, 53)], DNS))
     process.start(place, "coredns", [place.program("coredns"), "-conf", path])
-    process.wait(place, "coredns", lambda: process.answers("http://127.0.0.1:8181/ready"))
+    process.wait(place, "coredns", lambda: process.answers("http://127.0.0.1:8053/ready"))
 
 
 def start_metrics(place: Place) -> None:
