@@ -1,7 +1,10 @@
 """POST /predict, GET /health and what they count."""
 
+import asyncio
 import json
+from dataclasses import replace
 
+import httpx
 import jsonschema
 import numpy as np
 import pytest
@@ -168,3 +171,29 @@ def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
     """Such a bento never becomes ready."""
     with pytest.raises(ValueError, match="the scorer gave"), TestClient(app.create(source, lambda _: np.sum)):
         pass
+
+
+def test_requests_in_progress_are_counted_until_they_end(source, monkeypatch):
+    """Requests that came together all count while the first one is answered, and none once they ended."""
+    seen, name = [], "model_requests_in_progress"
+
+    def failing(rows):
+        seen.append(metric(name))
+        raise RuntimeError
+
+    async def together(client, count):
+        bodies = [{"features": ROW}] * (count - 1) + [{"features": 1}]
+        return await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
+
+    async def run():
+        application = app.create(source, booster.load)
+        async with application.router.lifespan_context(application):
+            model = replace(application.state.predictor.model, scorer=failing)
+            application.state.predictor = replace(application.state.predictor, model=model)
+            transport = httpx.ASGITransport(application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+                return await together(client, 4)
+
+    assert sorted(answer.status_code for answer in asyncio.run(run())) == [422, 500, 500, 500]
+    assert max(seen) == 4
+    assert metric(name) == 0

@@ -74,7 +74,9 @@ def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path):
         assert httpx.get(f"{server.url}/health").json()["model_version"] == bento.key
     assert answer["score"] == pytest.approx(row.score[0], abs=1e-6)
     assert f'model_prediction_failed_total{{model="{MODEL}"' not in metrics
-    assert f'version="{bento.key}"' in metrics
+    assert f'model_requests_in_progress{{model="{MODEL}",version="{bento.key}"}} 0.0' in metrics
+    reference = ModelPaths(clone, MODEL).reference
+    assert (unpacked / "src" / "reference.parquet").read_bytes() == reference.read_bytes()
     (log,) = (tmp_path / "log").glob("*.jsonl")
     assert f'"id":{row.id},' in log.read_text()
     assert not list(unpacked.rglob("__pycache__"))

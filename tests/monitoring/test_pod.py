@@ -1,0 +1,108 @@
+"""The judge as its pod runs it: no work tree, no home, nothing writable but the temporary folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from releases import A, B, canary
+from ruamel.yaml import YAML
+from shop import FakeTrack
+from standin import Server, StandIn
+
+from loop.delivery.state import files
+
+MODEL = "fraud-detector"
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[StandIn]:
+    """A stand-in whose repository has a canary that waits at weight 0."""
+    server = Server(tmp_path / "github", "--at-once", "0", "--act", "false")
+    yield StandIn(server, "acme/loop")
+    server.stop()
+
+
+class Pod:
+    """What the judge's image holds, and how its container runs."""
+
+    def __init__(self, repository: Path, folder: Path, url: str) -> None:
+        self.root, self.tmp, self.token = folder / "loop", folder / "tmp", folder / "token"
+        self.tmp.mkdir()
+        shutil.copytree(repository / "src", self.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("params.yaml", "dvc.yaml"):
+            shutil.copy(repository / name, self.root)
+        (self.root / "argocd").mkdir()
+        named = {"data": {"name": "loop", "url": url, "registry": "registry.test/loop"}}
+        YAML().dump(named, self.root / "argocd" / "repository.yaml")
+        for path in [self.root, *self.root.rglob("*")]:
+            path.chmod(path.stat().st_mode & ~0o222)
+
+    def start(self, *args: str) -> "subprocess.Popen[str]":
+        env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(self.root / "src"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.tmp),
+            "GITHUB_TOKEN_FILE": str(self.token),
+        }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen([sys.executable, "-m", "loop", *args], cwd=self.root, env=env, **pipes)
+
+    def files(self) -> list[str]:
+        return sorted(str(path) for path in self.root.rglob("*"))
+
+
+@pytest.fixture
+def pod(repository: Path, tmp_path: Path, github: StandIn) -> Iterator[Pod]:
+    made = Pod(repository, tmp_path, f"{github.server.url}/acme/loop.git")
+    yield made
+    for path in [made.root, *made.root.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def until(condition: Callable[[], object], judge: "subprocess.Popen[str]", seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert judge.poll() is None, judge.stdout.read()
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], FakeTrack]) -> None:
+    """It outlives a token that does not work and takes up the next, asks for a promotion, ends when told to."""
+    workflow = ".github/workflows/promote.yml"
+    begun = {workflow: (repository / workflow).read_text(), **files(canary(0), "production", MODEL)}
+    github.seed(pod.tmp.with_name("clone"), begun)
+    stable, new = served(), served()
+    stable.key, new.key = A, B
+    before = pod.files()
+    usage, _ = pod.start("judge", "--help").communicate(timeout=60)
+    assert "--prometheus" in usage
+
+    pod.token.write_text("expired")
+    urls = [f"--stable={stable.url}", f"--canary={new.url}", f"--alive={pod.tmp / 'alive'}"]
+    judge = pod.start("judge", MODEL, *urls, "--dispatch", "--forever", "--every=0.1")
+    until((pod.tmp / "alive").exists, judge)
+    pod.token.write_text(f"{github.server.tokens['bot']}\n")
+    until(github.runs, judge)
+    (run,) = github.runs()
+    assert run["display_title"] == f"Promote {MODEL}: production {B} from canary-0"
+    written = [path.read_bytes() for path in pod.tmp.rglob("*") if path.is_file()]
+    assert not any(github.server.tokens["bot"].encode() in text for text in written)
+
+    judge.send_signal(signal.SIGTERM)
+    said, _ = judge.communicate(timeout=30)
+    assert judge.returncode == 0, said
+    assert said.startswith("GitError: git clone"), said
+    assert "expired" not in said
+    assert "dispatched promote.yml" in said
+    assert pod.files() == before
+    assert [path.name for path in pod.tmp.iterdir()] == ["alive"]
