@@ -1,7 +1,9 @@
 """What a cluster's Argo CD is told: where this repository is, and how little it may do."""
 
+import json
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,30 @@ from ruamel.yaml import YAML
 from loop.core import repository as own
 from loop.delivery import render
 
+SHARED = ("base", "tracks/*", "components/*")
+
+
+def rendered(repository: Path, folder: str) -> dict[tuple[str, str], dict]:
+    """A folder's objects by kind and name, checked by policy and schema."""
+    manifests = render.build(repository, repository / folder)
+    render.check(repository, manifests, folder)
+    return {(each["kind"], each["metadata"]["name"]): each for each in render.documents(manifests)}
+
 
 @pytest.fixture
-def objects(repository: Path) -> dict[str, dict]:
-    manifests = render.build(repository, repository / "argocd")
-    render.check(repository, manifests, "argocd")
-    return {each["kind"]: each for each in render.documents(manifests)}
+def objects(repository):
+    return rendered(repository, "argocd")
+
+
+def allowed(project: dict) -> set[tuple[str, str]]:
+    """Group and kind of what a project may apply."""
+    lists = [*project["spec"]["clusterResourceWhitelist"], *project["spec"]["namespaceResourceWhitelist"]]
+    return {(each["group"], each["kind"]) for each in lists}
+
+
+def group_and_kind(manifest: dict) -> tuple[str, str]:
+    group, _, _ = manifest["apiVersion"].rpartition("/")
+    return group, manifest["kind"]
 
 
 def test_the_url_stands_in_one_place(repository):
@@ -26,22 +46,25 @@ def test_the_url_stands_in_one_place(repository):
 
 
 def test_another_url_reaches_everything(repository, tmp_path, monkeypatch):
-    """Project, generator and template follow repository.yaml; that file itself is not applied."""
+    """Projects, Applications, generator follow repository.yaml; that file itself is not applied."""
     monkeypatch.setenv("PATH", str(Path(render.program(repository, "kustomize")).parent))
     shutil.copytree(repository / "argocd", tmp_path / "argocd")
     path, url = tmp_path / own.PATH, "https://git.example.com/fork.git"
     path.write_text(path.read_text().replace(own.read(repository).url, url))
     objects = render.documents(render.build(tmp_path, tmp_path / "argocd"))
-    assert {each["kind"] for each in objects} == {"AppProject", "ApplicationSet"}
-    project, applications = (each["spec"] for each in objects)
-    assert project["sourceRepos"] == [url]
+    assert "repository" not in {each["metadata"]["name"] for each in objects}
+    specs = {(each["kind"], each["metadata"]["name"]): each.get("spec") for each in objects}
+    for name in ("models", "platform"):
+        assert specs["AppProject", name]["sourceRepos"] == [url]
+    applications = specs["ApplicationSet", "models"]
     assert applications["generators"][0]["git"]["repoURL"] == url
     assert applications["template"]["spec"]["source"]["repoURL"] == url
+    assert specs["Application", "platform"]["source"]["repoURL"] == url
 
 
 def test_every_overlay_is_an_application(repository, objects):
     """The generator's pattern and the name's and namespace's templates fit the folders there are."""
-    spec = objects["ApplicationSet"]["spec"]
+    spec = objects["ApplicationSet", "models"]["spec"]
     (pattern,) = [each["path"] for each in spec["generators"][0]["git"]["directories"]]
     overlays = {path.parent for path in repository.glob("kustomize/overlays/*/*/kustomization.yaml")}
     assert {path for path in repository.glob(pattern) if path.is_dir()} == overlays
@@ -50,12 +73,52 @@ def test_every_overlay_is_an_application(repository, objects):
     assert pattern.split("/")[2:] == ["*", "*"]
 
 
-def test_the_project_allows_what_is_rendered_and_no_more(repository, objects):
-    """Each kind of base and components stands in the project, each environment is a destination."""
-    spec = objects["AppProject"]["spec"]
-    lists = [*spec["clusterResourceWhitelist"], *spec["namespaceResourceWhitelist"]]
-    files = [*repository.glob("kustomize/base/*.yaml"), *repository.glob("kustomize/components/*/*.yaml")]
-    kinds = {YAML(typ="safe").load(path)["kind"] for path in files if path.name != "kustomization.yaml"}
-    assert kinds == {each["kind"] for each in lists}
-    environments = {path.name for path in (repository / "kustomize" / "overlays").iterdir()}
-    assert {each["namespace"] for each in spec["destinations"]} == {f"*-{name}" for name in environments}
+def test_the_models_project_allows_what_they_render_and_no_more(repository, objects):
+    """Each kind of base and components stands in the project, and no other."""
+    files = [file for folder in SHARED for file in repository.glob(f"kustomize/{folder}/*.yaml")]
+    documents = [each for file in files for each in YAML(typ="safe").load_all(file)]
+    kinds = {group_and_kind(each) for each in documents if each["kind"] not in {"Kustomization", "Component"}}
+    assert allowed(objects["AppProject", "models"]) == kinds
+
+
+def test_the_platforms_project_allows_what_it_renders_and_no_more(repository, objects):
+    """Its kinds, in its namespaces."""
+    platform, project = rendered(repository, "kustomize/platform"), objects["AppProject", "platform"]
+    assert allowed(project) == {group_and_kind(each) for each in platform.values()}
+    namespaces = {name for kind, name in platform if kind == "Namespace"}
+    assert {each["namespace"] for each in project["spec"]["destinations"]} == namespaces
+    assert objects["Application", "platform"]["spec"]["project"] == "platform"
+    assert {each["metadata"].get("namespace") for each in platform.values()} == {None, *namespaces}
+
+
+def test_a_new_environment_needs_no_line_here(repository, objects):
+    """Any <model>-<environment> is a destination; the cluster's and the platform's namespaces are not."""
+
+    def permitted(namespace: str) -> bool:
+        patterns = [each["namespace"] for each in objects["AppProject", "models"]["spec"]["destinations"]]
+        denied = [each[1:] for each in patterns if each.startswith("!")]
+        return any(fnmatch(namespace, each) for each in patterns) and not any(
+            fnmatch(namespace, each) for each in denied
+        )
+
+    overlays = {
+        path.parent.parts[-2:] for path in repository.glob("kustomize/overlays/*/*/kustomization.yaml")
+    }
+    assert all(permitted(f"{model}-{environment}") for environment, model in overlays)
+    assert permitted("churn-berlin")
+    assert not any(map(permitted, ("kube-system", "argocd", "gateway", "monitoring", "default")))
+
+
+def test_what_is_sent_to_github_is_whole(objects):
+    """Each trigger sends a template that exists, each template is JSON for the service that exists."""
+    data = objects["ConfigMap", "argocd-notifications-cm"]["data"]
+    sections = {name: YAML(typ="safe").load(text) for name, text in data.items()}
+    (subscription,) = sections["subscriptions"]
+    for trigger in subscription["triggers"]:
+        for condition in sections[f"trigger.{trigger}"]:
+            for name in condition["send"]:
+                sent = sections[f"template.{name}"]["webhook"]
+                assert [f"service.webhook.{service}" in sections for service in sent] == [True]
+                status = json.loads(sent["github"]["body"])
+                assert status["state"] in {"success", "failure", "error"}
+    assert "$github-token" in data["service.webhook.github"]

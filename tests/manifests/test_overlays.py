@@ -4,40 +4,29 @@ import shutil
 from pathlib import Path
 
 import pytest
+from releases import MONITOR, A, B, canary, track
 
 from loop.core.errors import Rejected
 from loop.delivery import render
-from loop.delivery.state import State, Track, files
+from loop.delivery.network import Edge, edges
+from loop.delivery.state import State, files
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = sorted(
     path.parent.relative_to(ROOT) for path in ROOT.glob("kustomize/overlays/*/*/kustomization.yaml")
 )
-A, B = "a" * 12, "b" * 12
-
-
-def track(key: str, weight: int = 0) -> Track:
-    """A release by its key."""
-    return Track(
-        key=key,
-        image=f"registry.example.com:5000/model@sha256:{key[0] * 64}",
-        weight=weight,
-        model_md5="1" * 32,
-        data_md5="2" * 32,
-        commit="c" * 40,
-        mlflow="model/1",
-        bento=f"model:{key}",
-    )
+PRODUCTION = Path("kustomize/overlays/production/fraud-detector")
 
 
 def life() -> dict[str, State]:
-    """A state of each kind, by its step."""
+    """A state of each kind, by its step; those of production have what watches them."""
     states = [State(), State(stable=track(A, 100))]
-    states.append(released(states[-1], track(B), canary=True))
+    states.append(released(states[-1], track(B), canary=True, monitor=MONITOR))
     while states[-1].canary:
         states.append(promoted(states[-1], B, step_of(states[-1]), (10, 50, 100)))
-    return {step_of(state): state for state in states} | {"rolled back": rolled_back(states[3], "errors")}
+    unwatched = {"unwatched": canary(10), "rolled back": rolled_back(states[3], "errors")}
+    return {step_of(state): state for state in states} | unwatched
 
 
 @pytest.fixture
@@ -65,6 +54,17 @@ def of(kind: str, objects: list[dict]) -> list[dict]:
     return [each for each in objects if each["kind"] == kind]
 
 
+def serving(objects: list[dict]) -> dict[str, dict]:
+    """The Deployments of the tracks, by name."""
+    every = {each["metadata"]["name"]: each for each in of("Deployment", objects)}
+    return {name: each for name, each in every.items() if name.startswith("serving-")}
+
+
+def container(pod: dict, kind: str = "containers") -> dict:
+    (only,) = pod[kind]
+    return only
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(tree, overlay, step):
@@ -73,8 +73,7 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
     tracks = {name: found for name in ("stable", "canary") if (found := getattr(state, name))}
     objects = rendered(tree, overlay, state)
     images = {
-        each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["image"]
-        for each in of("Deployment", objects)
+        name: container(each["spec"]["template"]["spec"])["image"] for name, each in serving(objects).items()
     }
     assert images == {f"serving-{name}": track.image for name, track in tracks.items()}
     weights = {
@@ -88,13 +87,65 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
     assert not of("Release", objects)
 
 
+@pytest.mark.parametrize("step", life())
+def test_what_watches_is_there_when_it_can_work(tree, step):
+    """The judge beside a canary, drift beside stable, by digest; neither without an image."""
+    state = life()[step]
+    objects = rendered(tree, PRODUCTION, state)
+    deployments = {each["metadata"]["name"]: each for each in of("Deployment", objects)}
+    jobs = [each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in of("CronJob", objects)]
+    assert ("judge" in deployments) == bool(state.canary and state.monitor)
+    assert len(jobs) == bool(state.stable and state.monitor)
+    pods = [
+        *jobs,
+        *(deployments[name]["spec"]["template"]["spec"] for name in deployments if name == "judge"),
+    ]
+    assert {container(pod)["image"] for pod in pods} <= {MONITOR}
+    assert all(container(pod, "initContainers")["image"] == state.stable.image for pod in jobs)
+    names = {each["metadata"]["name"] for each in of("NetworkPolicy", objects)}
+    assert {"judge", "drift"} & names == {*(["drift"] if jobs else []), *deployments} - set(serving(objects))
+
+
+def test_the_networks_edges_are_just_these(tree):
+    """Three tiers: the gateway and what monitors call models; nobody else does, and models call nobody."""
+    internet = "0.0.0.0/0 except 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16"
+    tracks = ("serving-stable", "serving-canary")
+    expected = {
+        Edge(source, track, "TCP 3000") for source in ("gateway", "monitoring", "judge") for track in tracks
+    }
+    expected |= {Edge("judge", "monitoring", "TCP 9090"), Edge("drift", "monitoring", "TCP 9091")}
+    expected |= {Edge(source, internet, "TCP 443") for source in ("judge", "drift")}
+    expected |= {
+        Edge(source, "kube-system/kube-dns", f"{protocol} 53")
+        for source in (*tracks, "judge", "drift")
+        for protocol in ("TCP", "UDP")
+    }
+    assert edges(rendered(tree, PRODUCTION, life()["canary-10"])) == expected
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
+def test_the_log_outlives_a_canary(tree, overlay):
+    """Both tracks write to one claim, which is there before them and after them."""
+    objects = rendered(tree, overlay, life()["canary-10"])
+    claims = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for each in serving(objects).values()
+        for volume in each["spec"]["template"]["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert claims == {"predictions"}
+    for step in ("none", "stable", "rolled back"):
+        (claim,) = of("PersistentVolumeClaim", rendered(tree, overlay, life()[step]))
+        assert claim["metadata"]["name"] == "predictions"
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_a_track_is_alone(tree, overlay):
     """Selectors of one track never match the other's pods, and each autoscaler has its own Deployment."""
     objects = rendered(tree, overlay, life()["canary-10"])
-    for kind in ("Service", "Deployment"):
+    for kind in (of("Service", objects), serving(objects).values()):
         tracks = []
-        for each in of(kind, objects):
+        for each in kind:
             selector = each["spec"]["selector"]
             tracks.append(selector.get("matchLabels", selector)["track"])
         assert sorted(tracks) == ["canary", "stable"]
@@ -112,19 +163,50 @@ def test_everything_is_in_the_overlays_own_namespace(tree, overlay):
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     others = {each["metadata"].get("namespace") for each in objects if each["kind"] != "Namespace"}
     assert others == {f"{model}-{environment}"}
+    labels = [each["metadata"]["labels"] for each in objects]
+    assert {each["environment"] for each in labels} == {environment}
+    assert {each["app.kubernetes.io/name"] for each in labels} == {model}
 
 
 def test_fraud_detector_has_what_it_asked_for_in_production(tree):
-    """Two to ten replicas on the GPU pool, within its resources."""
-    objects = rendered(tree, Path("kustomize/overlays/production/fraud-detector"), life()["stable"])
-    (deployment,), (scaler,) = of("Deployment", objects), of("HorizontalPodAutoscaler", objects)
+    """Two to ten replicas of ten requests in progress, on the GPU pool, within its resources."""
+    objects = rendered(tree, PRODUCTION, life()["stable"])
+    (deployment,), (scaler,) = serving(objects).values(), of("HorizontalPodAutoscaler", objects)
     pod = deployment["spec"]["template"]["spec"]
-    assert pod["containers"][0]["resources"] == {
+    assert container(pod)["resources"] == {
         "requests": {"cpu": "2", "memory": "4Gi"},
         "limits": {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": 1},
     }
     assert pod["nodeSelector"] == {"accelerator": "nvidia-a100"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 10)
+    (metric,) = scaler["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "model_requests_in_progress"
+    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "10"}
+
+
+def test_a_canary_costs_one_gpu_more(tree):
+    """Its autoscaler begins with one replica; stable keeps its own."""
+    objects = rendered(tree, PRODUCTION, life()["canary-0"])
+    least = {
+        each["metadata"]["name"]: each["spec"]["minReplicas"]
+        for each in of("HorizontalPodAutoscaler", objects)
+    }
+    assert least == {"serving-stable": 2, "serving-canary": 1}
+
+
+def test_small_makes_production_fit_a_node_of_two_cores(tree):
+    """One line undoes the GPU pool; stable, canary and judge together ask for a quarter of a core."""
+    path = tree / PRODUCTION / "kustomization.yaml"
+    path.write_text(
+        path.read_text().replace("components/gpu", "components/gpu\n  - ../../../components/small")
+    )
+    objects = rendered(tree, PRODUCTION, life()["canary-10"])
+    pods = [each["spec"]["template"]["spec"] for each in of("Deployment", objects)]
+    assert sorted(container(pod)["resources"]["requests"]["cpu"] for pod in pods) == ["100m", "100m", "50m"]
+    assert not any({"nodeSelector", "tolerations"} & pod.keys() for pod in pods)
+    metrics = {each["spec"]["metrics"][0]["type"] for each in of("HorizontalPodAutoscaler", objects)}
+    assert metrics == {"Resource"}
 
 
 def test_a_new_model_is_two_folders(tree, repository):
