@@ -29,6 +29,7 @@ import network
 import node
 import pki
 import place as places
+import policies
 import process
 import programs
 import prometheus
@@ -60,6 +61,7 @@ PARTS = {
     "dns": Part(system.start_dns, ("apiserver",)),
     "storage": Part(system.start_storage, ("apiserver",)),
     "metrics": Part(system.start_metrics, ("node",)),
+    "policies": Part(policies.start, ("apiserver",)),
     "prometheus": Part(prometheus.start, ("apiserver",)),
     "gateway": Part(gateway.start, ("prometheus",)),
     "argocd": Part(argocd.start, ("controllers",)),

@@ -37,7 +37,8 @@ def service(
         {"name": word, "protocol": kind, "port": port, "targetPort": to} for word, kind, port, to in ports
     ]
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
-    labels = {"kubernetes.io/service-name": name}
+    # The second label is what the pods of such a Service have in a cluster that runs it in pods.
+    labels = {"kubernetes.io/service-name": name, "k8s-app": name}
     return [
         {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {**fixed, "ports": outer}},
         {

@@ -1,0 +1,192 @@
+"""NetworkPolicies of the cluster as one nftables table: for the test of the edges, never for more.
+
+The bridge plugin enforces none. A NetworkPolicy isolates a pod and lists who may talk with it; here each
+isolated pod gets a chain that lets the listed peers through and drops the rest. What the node itself
+sends is let through, as networks do for the kubelet's probes; so Envoy and Prometheus, which are
+processes on the node, reach every pod. Towards the node a pod is held to its policies: a process there
+counts as a pod of the namespace, and with the labels, of the EndpointSlice that names it.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import discovery
+import process
+from discovery import Mirror, Thing, selects
+from place import NODE, PODS, Place
+from place import place as here
+
+TABLE = "loop_policies"
+HOOKS = ("forward", "input")  # from pod to pod and out of the cluster; from pod to node
+PATHS = {
+    "policies": "/apis/networking.k8s.io/v1/networkpolicies",
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "slices": "/apis/discovery.k8s.io/v1/endpointslices",
+}
+EVERYBODY = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
+EVERY_PORT = [{"protocol": "TCP"}, {"protocol": "UDP"}, {"protocol": "SCTP"}]
+Labels = dict[str, dict[str, str]]  # of namespaces, by name
+Port = tuple[str, str]  # protocol, number or range, as nft writes them
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a connection: a pod, or a process on the node that stands in for one."""
+
+    address: str
+    namespace: str
+    around: dict[str, str]  # labels of the namespace
+    labels: dict[str, str]
+    ports: dict[str, Port]  # by name
+    only: bool = False  # nothing but `ports` is this one's: the rest of the node is not
+
+    def port(self, wanted: Thing) -> Iterator[Port]:
+        """What one entry of a policy's `ports` is at this end."""
+        protocol, port = wanted.get("protocol", "TCP").lower(), wanted.get("port")
+        if isinstance(port, str):
+            found = [self.ports[port]] if port in self.ports else []
+        elif port is None:
+            found = list(self.ports.values()) if self.only else [(protocol, "0-65535")]
+        else:
+            found = [(protocol, f"{port}-{wanted['endPort']}" if "endPort" in wanted else str(port))]
+        yield from (one for one in found if one[0] == protocol and self._has(one))
+
+    def _has(self, port: Port) -> bool:
+        return not self.only or port in self.ports.values()
+
+
+def pod_end(pod: Thing, namespaces: Labels) -> End | None:
+    """A pod as an end; None without an address of this node's, as that of a fake pod."""
+    status = pod.get("status", {})
+    address = status.get("podIP")
+    if status.get("phase") in ("Succeeded", "Failed") or not address:
+        return None
+    if ip_address(address) not in ip_network(PODS):
+        return None
+    ports = {
+        port["name"]: (port.get("protocol", "TCP").lower(), str(port["containerPort"]))
+        for container in pod["spec"]["containers"]
+        for port in container.get("ports", [])
+        if "name" in port
+    }
+    meta = pod["metadata"]
+    around = namespaces.get(meta["namespace"], {})
+    return End(address, meta["namespace"], around, meta.get("labels", {}), ports)
+
+
+def node_end(part: Thing, namespaces: Labels) -> End | None:
+    """An EndpointSlice of a process on the node as an end; None for one of pods."""
+    if not any(NODE in endpoint["addresses"] for endpoint in part.get("endpoints") or []):
+        return None
+    ports = {port.get("name") or "": (port["protocol"].lower(), str(port["port"])) for port in part["ports"]}
+    meta = part["metadata"]
+    around = namespaces.get(meta["namespace"], {})
+    return End(NODE, meta["namespace"], around, meta.get("labels", {}), ports, only=True)
+
+
+def rules(policies: list[Thing], ends: list[End]) -> str:
+    """The table: a chain for each direction that a policy isolates a pod in."""
+    chains, jumps = [], []
+    for end in sorted((end for end in ends if not end.only), key=lambda end: end.address):
+        mine = [policy["spec"] for policy in policies if _takes(policy, end)]
+        for direction, match in (("Egress", "saddr"), ("Ingress", "daddr")):
+            specs = [spec for spec in mine if direction in _types(spec)]
+            if specs:
+                lines = sorted({line for spec in specs for line in _allow(spec, direction, end, ends)})
+                name = f"{direction.lower()}_{end.address.replace('.', '_')}"
+                chains.append(_chain(name, [*lines, "drop"]))
+                jumps.append(f"ip {match} {end.address} jump {name}")
+    chains.append(_chain("edges", ["ct state established,related accept", *jumps]))
+    accept = "type filter hook {} priority -5; policy accept;"
+    chains += [_chain(hook, [accept.format(hook), "jump edges"]) for hook in HOOKS]
+    return f"table ip {TABLE} {{}}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n{''.join(chains)}}}\n"
+
+
+def _chain(name: str, lines: list[str]) -> str:
+    return "".join([f"  chain {name} {{\n", *(f"    {line}\n" for line in lines), "  }\n"])
+
+
+def _takes(policy: Thing, end: End) -> bool:
+    spec = policy["spec"]
+    return policy["metadata"]["namespace"] == end.namespace and selects(
+        spec.get("podSelector") or {}, end.labels
+    )
+
+
+def _types(spec: Thing) -> list[str]:
+    return spec.get("policyTypes") or ["Ingress", *(["Egress"] if "egress" in spec else [])]
+
+
+def _allow(spec: Thing, direction: str, end: End, ends: list[End]) -> Iterator[str]:
+    """Lines that let one policy's peers through; `return` goes on to the other end's own chain."""
+    inward = direction == "Ingress"
+    for rule in spec.get(direction.lower()) or []:
+        ports = rule.get("ports") or EVERY_PORT
+        for peer in rule.get("from" if inward else "to") or EVERYBODY:
+            for where, other in _matches(peer, "saddr" if inward else "daddr", end, ends):
+                for port in (one for wanted in ports for one in (end if inward else other).port(wanted)):
+                    yield f"{where} {port[0]} dport {port[1]} return"
+
+
+def _matches(peer: Thing, match: str, end: End, ends: list[End]) -> Iterator[tuple[str, End]]:
+    """Who a peer of a policy is: how nft matches it, and the end whose ports are meant."""
+    if "ipBlock" in peer:
+        block = peer["ipBlock"]
+        without = "".join(f"ip {match} != {one} " for one in block.get("except", []))
+        yield f"{without}ip {match} {block['cidr']}", End("", "", {}, {}, {})
+        return
+    for other in ends:
+        if "namespaceSelector" in peer:
+            near = selects(peer["namespaceSelector"] or {}, other.around)
+        else:
+            near = other.namespace == end.namespace
+        if near and selects(peer.get("podSelector") or {}, other.labels):
+            yield f"ip {match} {other.address}", other
+
+
+def start(place: Place) -> None:
+    """Start to follow the cluster's policies; ready when the first table is there."""
+    process.start(place, "policies", [sys.executable, Path(__file__)])
+    list_it = [place.program("nft"), "list", "table", "ip", TABLE]
+    there = lambda: subprocess.run(list_it, capture_output=True, check=False).returncode == 0  # noqa: E731
+    process.wait(place, "policies", there)
+
+
+def apply(text: str) -> None:
+    """Give nft the whole table, which it takes at once or not at all; the log says why not."""
+    done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr, text, file=sys.stderr, flush=True)
+
+
+def follow(place: Place) -> None:
+    """Keep the table as the cluster's policies say, until killed."""
+    api, changed = discovery.client(place), threading.Event()
+    mirrors = {name: Mirror(api, path, changed) for name, path in PATHS.items()}
+    for mirror in mirrors.values():
+        mirror.start()
+    for mirror in mirrors.values():
+        mirror.listed.wait()
+    before = ""
+    while changed.wait():
+        time.sleep(discovery.SETTLE)
+        changed.clear()
+        known = {name: mirror.things() for name, mirror in mirrors.items()}
+        around = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in known["namespaces"]}
+        found = [pod_end(pod, around) for pod in known["pods"]]
+        found += [node_end(part, around) for part in known["slices"]]
+        text = rules(known["policies"], [end for end in found if end])
+        if text != before:
+            apply(text)
+            before = text
+
+
+if __name__ == "__main__":
+    follow(here())
