@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loop.core.errors import Superseded
-from loop.core.git import Change, Git, GitError
+from loop.core.git import Change, Git, GitError, bare
 
 
 @pytest.fixture
@@ -93,3 +93,33 @@ def test_a_worktree_goes_when_its_block_ends(clones):
         assert (path / ".git").exists()
     assert not path.exists()
     assert len(git.run("worktree", "list").splitlines()) == 1
+
+
+def test_a_bare_clone_follows_its_origin(clones, origin):
+    """It has main's log, reads files as the remote has them now, takes no other, and goes in the end."""
+    git, _ = clones
+    first = git.land("main", lambda _: Change({"x": "1\n"}, "One"))
+    git.run("config", "uploadpack.allowFilter", "true", env={"GIT_DIR": str(origin)})
+    with bare(f"file://{origin}") as cloned:
+        assert cloned.read("HEAD", "x") == "1\n"
+        second = git.land("main", lambda _: Change({"x": "2\n"}, "Two"))
+        assert cloned.fetch() == second
+        objects = cloned.run("cat-file", "--batch-check", "--batch-all-objects")
+        assert objects.count("blob") == 1  # what was read
+        assert cloned.read(second, "x") == "2\n"
+        assert cloned.run("log", "--format=%H", second, "--", "x").split() == [second, first]
+    assert not cloned.root.exists()
+
+
+def test_a_command_that_hangs_is_an_error(clones):
+    """A limit in seconds holds for each command."""
+    git = Git(clones[0].root, seconds=0.2)
+    with pytest.raises(GitError, match=r"took over 0\.2 s"):
+        git.run("-c", "alias.hang=!sleep 30", "hang")
+
+
+def test_settings_hold_for_each_command(clones):
+    """A command's environment is asked for anew, as a token in it may have changed."""
+    values = iter("ab")
+    git = Git(clones[0].root, lambda: {"GIT_AUTHOR_NAME": next(values), "GIT_AUTHOR_EMAIL": "e"})
+    assert [git.run("var", "GIT_AUTHOR_IDENT")[0] for _ in range(2)] == ["a", "b"]

@@ -1,5 +1,7 @@
 """The judge through a whole canary: what it asks for at each step, and what it never does."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from shop import FakeGitHub, FakeTrack, Production
@@ -13,8 +15,9 @@ from loop.delivery import state
 from loop.delivery.commit import Place
 from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
-from loop.monitoring.judge import Judge, Track
-from loop.monitoring.sample import Scrape
+from loop.monitoring.judge import Judge, Look, Track
+from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
+from loop.monitoring.watch import watch as forever
 
 OLD, NEW = "0" * 12, "1" * 12
 PLACE = Place("shop", "production")
@@ -118,6 +121,106 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
     run_workflow(canary, github)
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+
+
+def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """Where neither track answers, the fault is not the canary's: the judge waits."""
+    watch.look()
+    run_workflow(canary, github)
+    tracks["canary"].ready = tracks["stable"].ready = False
+    assert [watch.look().what for _ in range(5)] == ["wait"] * 5
+    tracks["stable"].ready = True
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+
+
+class Pods:
+    """A reader that is told what it reads: many pods, as Prometheus sees them."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.asked: list[float] = []
+
+    def sample(self, version: str, since: float) -> Sample:
+        self.asked.append(since)
+        if self.problem == "away":
+            raise Unread("Prometheus is away")
+        return Sample(100, 0, Histogram({0.01: 100.0}), Histogram({1.0: 100.0}))
+
+    def unlike(self, version: str) -> str | None:
+        if self.problem == "away":
+            raise Unread("Prometheus is away")
+        return self.problem
+
+
+@pytest.fixture
+def pods(watch: Judge, tracks: Tracks) -> dict[str, Pods]:
+    """What the judge reads of both tracks."""
+    read = {"stable": Pods(), "canary": Pods()}
+    watch.stable, watch.canary = (Track(tracks[name].url, read[name]) for name in ("stable", "canary"))
+    return read
+
+
+def test_every_pod(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, pods: dict[str, Pods]
+) -> None:
+    """No step is taken while a pod of the track that gets traffic is another release's, down, or unknown."""
+    for step in ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"):
+        if step == "handover":
+            tracks["stable"].key = NEW
+        gate = pods["stable" if step in {"handover", "return"} else "canary"]
+        for problem in (f"still has a ({OLD})", "away"):
+            gate.problem = problem
+            look = watch.look()
+            assert (look.what, look.dispatched) == ("wait", False)
+            assert problem in look.line
+        gate.problem = None
+        assert watch.look().dispatched
+        assert run_workflow(canary, github) == step
+    assert watch.look().over
+
+
+def test_restarted_judge(
+    watch: Judge,
+    canary: Git,
+    github: FakeGitHub,
+    pods: dict[str, Pods],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Since when to count is Git's to say: another judge counts from the same times."""
+    released = float(canary.run("log", "-1", "--format=%ct", canary.fetch()))
+    for step in range(2):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{2_000_000_000 + step} +0000")
+        watch.look()
+        run_workflow(canary, github)
+    again = Judge(canary, PLACE, RULES, watch.stable, watch.canary)
+    for judge in (watch, again):
+        judge.look()
+        assert (pods["stable"].asked[-1], pods["canary"].asked[-1]) == (released, 2_000_000_001.0)
+
+
+def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It outlives an origin that is away and a canary that is over, and tells each once."""
+    looks, lines = iter(range(100)), []
+    origin = canary.root.parent / "origin.git"
+
+    def look() -> Look:
+        match next(looks):
+            case 1:
+                origin.rename(tmp_path / "away")
+            case 3:
+                (tmp_path / "away").rename(origin)
+                canary.land("main", lambda _: Change(state.files(ended, "production", "shop"), "End"))
+            case 6:
+                raise KeyboardInterrupt
+        return watch.look()
+
+    ended = state.State(stable=track(OLD, 100))
+    monkeypatch.setattr("click.echo", lines.append)
+    with pytest.raises(KeyboardInterrupt):
+        forever(look, 0.0, forever=True, alive=tmp_path / "alive")
+    assert (tmp_path / "alive").exists()
+    assert [line.partition(":")[0] for line in lines] == ["shop/production", "GitError", "shop/production"]
+    assert lines[-1] == f"shop/production: no canary; stable serves {OLD}"
 
 
 def test_asked_once(watch: Judge, github: FakeGitHub) -> None:

@@ -77,7 +77,7 @@ def until(condition: Callable[[], object], judge: "subprocess.Popen[str]", secon
 
 @pytest.mark.slow
 def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], FakeTrack]) -> None:
-    """It outlives a token that does not work and takes up the next, asks for a promotion, ends when told to."""
+    """It outlives a token that does not work, takes up the next, asks for a promotion, ends when told."""
     workflow = ".github/workflows/promote.yml"
     begun = {workflow: (repository / workflow).read_text(), **files(canary(0), "production", MODEL)}
     github.seed(pod.tmp.with_name("clone"), begun)

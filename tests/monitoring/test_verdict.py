@@ -1,5 +1,6 @@
 """The judge's rules: what each rejects, and that more trouble never helps."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,10 @@ STABLE = sample((980, 15, 5))
         (sample((196, 3, 1), (180, 12, 8), failed=3), "rollback", "3 of 203 requests failed (1.5% > 1.0%)"),
         (sample((180, 5, 5, 10), (180, 12, 8)), "rollback", "10 of 200 answers took over 110 ms"),
         (sample((196, 3, 1), (20, 12, 168)), "rollback", "scores differ from stable's: PSI"),
+        (sample((9, 0, 0, 0), (9, 0, 0), failed=3), "rollback", "3 of 12 requests failed (25.0% > 1.0%)"),
+        (sample((9, 0, 0, 0), (9, 0, 0), failed=2), "wait", "11 of 200 requests"),
+        (sample((0, 0, 0, 7), (7, 0, 0)), "rollback", "7 of 7 answers took over 110 ms"),
+        (sample((0, 0, 0, 6), (0, 0, 6)), "wait", "6 of 200 requests"),
         # Two slow answers of 200 put the p99 there, and say nothing.
         (sample((196, 1, 1, 2), (180, 12, 8)), "promote", "0 failed"),
     ],
@@ -82,6 +87,36 @@ def test_slower_never_helps(stable: Sample, canary: Sample, slower: int) -> None
     worse = Sample(canary.requests, canary.failed, Histogram(shifted), canary.scores)
     before, after = verdict(stable, canary, RULES).what, verdict(stable, worse, RULES).what
     assert (before, after) != ("rollback", "promote")
+
+
+outcomes = st.lists(st.sampled_from(["fine", "slow", "failed"]), min_size=60, max_size=60)
+
+
+@given(outcomes=outcomes, shares=st.tuples(st.floats(0, 0.2), st.floats(0, 1)))
+def test_early_is_no_false_alarm(outcomes: list[str], shares: tuple[float, float]) -> None:
+    """Looked at after each request, a canary is rolled back early only if it would be in the end."""
+    rules = params.Canary(min_requests=60, max_failed=shares[0], max_score_psi=100)
+
+    def said(count: int) -> str:
+        fine, slow, failed = (outcomes[:count].count(kind) for kind in ("fine", "slow", "failed"))
+        return verdict(STABLE, sample((fine, 0, 0, slow), (fine, slow, 0), failed=failed), rules).what
+
+    early = {said(count) for count in range(1, 60)}
+    assert early <= {"wait", "rollback"}
+    assert "rollback" not in early or said(60) == "rollback"
+
+
+@pytest.mark.parametrize(("bad", "most"), [("failed", 30), ("slow", 7), ("scores", 200)])
+def test_a_bad_canary_is_known_soon(bad: str, most: int) -> None:
+    """30 % errors, all answers slow, 30 % of scores moved: after so many requests, in 99 of 100 draws."""
+    counts = [int((np.random.default_rng(seed).random(most) < 0.3).sum()) for seed in range(200)]
+    cases = {
+        "failed": lambda n: sample((most - n, 0, 0, 0), (most - n, 0, 0), failed=n),
+        "slow": lambda _: sample((0, 0, 0, most), (most, 0, 0)),
+        "scores": lambda n: sample((most, 0, 0, 0), (most - n, 0, n)),
+    }
+    found = [verdict(STABLE, cases[bad](n), RULES).what for n in counts]
+    assert found.count("rollback") >= 198
 
 
 @given(side=st.lists(st.integers(0, 1000), min_size=2, max_size=20))
