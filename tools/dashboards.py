@@ -90,8 +90,8 @@ def every_model() -> Panel:
         "Data quality": f"{rows}min by (model) (data_quality_score)",
     }
     panel = table.Panel().title("Every model").datasource(SOURCE).span(24).height(8)
-    for ref, expr in zip("ABCDEF", columns.values(), strict=True):
-        panel.with_target(query(expr, ref).instant().format(PromQueryFormat.TABLE))
+    for ref, (name, expr) in zip("ABCDEF", columns.items(), strict=True):
+        panel.with_target(query(expr, ref, name).instant().format(PromQueryFormat.TABLE))
     names = {f"Value #{ref}": name for ref, name in zip("ABCDEF", columns, strict=True)}
     organised = {"excludeByName": {"Time": True}, "renameByName": names}
     panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
@@ -267,7 +267,7 @@ def events(where: str) -> Iterator[dict[str, Any]]:
         "Promoted": ("green", new.format(stable), "stable is {{version}}"),
         "Rolled back": (
             "red",
-            f"{gone} unless on (namespace, model, version) {stable}",
+            f"{gone} unless on (namespace, model, version) {stable} and on (namespace, model) {stable}",
             "{{version}} taken back",
         ),
     }

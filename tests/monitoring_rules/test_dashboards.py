@@ -7,6 +7,7 @@ from pathlib import Path
 import dashboards
 import httpx
 import numpy as np
+import panels
 import pytest
 from prometheus_client import REGISTRY
 from ruamel.yaml import YAML
@@ -96,7 +97,7 @@ def test_every_query_is_answered(promtool, tmp_path):
                 "exp_samples": [{"labels": "{}", "value": 1}],
             }
             for query in dashboards.queries()
-            if not query.panel.startswith("annotation")
+            if query.kind != "annotation"
         ],
     }
     promtool("test", "rules", written(tmp_path, case))
@@ -111,7 +112,7 @@ def test_each_event_is_one_mark(promtool, tmp_path):
         lived("c3", "stable", "_x49 0x20"),
     ]
     marks = {"Canary": {14: "b2", 34: "c3"}, "Promoted": {49: "c3"}, "Rolled back": {25: "b2"}}
-    events = [query for query in dashboards.queries() if query.panel.startswith("annotation")]
+    events = [query for query in dashboards.queries() if query.kind == "annotation"]
     case = {
         "interval": "1m",
         "input_series": lives,
@@ -120,7 +121,7 @@ def test_each_event_is_one_mark(promtool, tmp_path):
                 "expr": f"count by (version) ({query.expr})",
                 "eval_time": f"{minute}m30s",
                 "exp_samples": [{"labels": series("", version=seen), "value": 1}]
-                if (seen := marks[query.panel.removeprefix("annotation ")].get(minute))
+                if (seen := marks[query.panel].get(minute))
                 else [],
             }
             for query in events
@@ -130,8 +131,8 @@ def test_each_event_is_one_mark(promtool, tmp_path):
     promtool("test", "rules", written(tmp_path, case))
 
 
-def test_a_live_prometheus_is_asked_every_query():
-    """What it has no data for is named; what wants a GPU is excepted, and that is said."""
+def test_a_live_prometheus_is_asked_every_query(tmp_path):
+    """What it has no data for is named; what wants a GPU is excepted, and that is said; the rest is drawn."""
 
     def prometheus(request: httpx.Request) -> httpx.Response:
         asked = httpx.QueryParams(request.content.decode())["query"]
@@ -145,3 +146,4 @@ def test_a_live_prometheus_is_asked_every_query():
     assert all("drift" in query.expr for query in answers.silent)
     assert {query.panel for query in answers.excepted} == {"GPU utilisation", "GPU utilisation per model"}
     assert "no GPU here" in str(answers)
+    assert {path.name for path in panels.draw(answers, tmp_path)} == {"fleet.png", "model.png"}

@@ -19,6 +19,8 @@ class Query:
     dashboard: str
     panel: str
     expr: str
+    legend: str = ""
+    kind: str = "annotation"  # or stat, table, timeseries, heatmap
 
     @property
     def gpu(self) -> bool:
@@ -57,9 +59,11 @@ def queries() -> list[Query]:
     found = []
     for path in sorted(FOLDER.glob("*.json")):
         board = json.loads(path.read_text(encoding="utf-8"))
-        asked = [(panel["title"], each["expr"]) for panel in board["panels"] for each in panel["targets"]]
-        asked += [(f"annotation {each['name']}", each["expr"]) for each in board["annotations"]["list"]]
-        found += [Query(path.stem, panel, chosen(expr)) for panel, expr in asked]
+        for panel in board["panels"]:
+            asked = [(chosen(each["expr"]), each.get("legendFormat", "")) for each in panel["targets"]]
+            found += [Query(path.stem, panel["title"], *each, panel["type"]) for each in asked]
+        for event in board["annotations"]["list"]:
+            found.append(Query(path.stem, event["name"], chosen(event["expr"]), event["titleFormat"]))
     return found
 
 
