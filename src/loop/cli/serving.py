@@ -58,18 +58,14 @@ def image(model: str) -> None:
 def monitor_image() -> None:
     """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has this very one."""
     from loop.core import actions, paths
-    from loop.serving import image as images
     from loop.serving import monitor_image as monitors
     from loop.serving.engine import engine
-    from loop.serving.registry import Layer
 
     program = engine()
     if not program:
         click.secho("no docker, podman or buildah runs here: no judge, no monitor", fg="yellow", err=True)
     made = monitors.make(paths.root(), program)
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
-    if layers := [Layer(**layer) for layer in made.get("layers", [])]:
-        click.echo(images.table(layers))
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
 
 

@@ -23,11 +23,8 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
     name = f"{repository.read(root).registry}/{public(model)}"
     record: dict[str, Any]
     if with_engine:
-        digest, layers = pushed(
-            name, bento.key, lambda tag: _containerize(with_engine, bento, tag), with_engine
-        )
-        small_enough(name, layers)
-        record = {"kind": "container", "layers": [asdict(layer) for layer in layers]}
+        digest = pushed(name, bento.key, lambda tag: _containerize(with_engine, bento, tag), with_engine)
+        record = {"kind": "container", "layers": [asdict(layer) for layer in small(name, digest)]}
     else:
         layout = layout_of(model)
         digest = artifact.pack(bento.path, layout, public(model), bento.key)
@@ -48,32 +45,34 @@ def fetch(model: str, digest: str) -> Path:
     return into if into.is_dir() else artifact.unpack(layout_of(model), digest, into)
 
 
-def pushed(name: str, key: str, build: Callable[[str], None], program: str) -> tuple[str, list[Layer]]:
-    """The digest and layers of `name:key` in its registry: built and pushed unless it is there.
+def pushed(name: str, key: str, build: Callable[[str], None], program: str) -> str:
+    """The digest by which `name:key` is served: built and pushed unless the registry has it.
 
-    Read back, every byte: what Git will name is what the kubelet will pull. LoopError when the registry
-    serves something else.
+    LoopError when the registry serves another digest than was pushed: Git would name what nobody can pull.
     """
     with Registry(name) as registry:
-        digest = registry.digest(key)
-        if digest is None:
-            build(f"{name}:{key}")
-            digest = engine.push(program, f"{name}:{key}")
-            if (served := registry.digest(key)) != digest:
-                raise LoopError(
-                    f"{name}:{key}: {digest} was pushed, {served} is served",
-                    fix=f"docker login {registry.host}; push it again",
-                )
-        return digest, registry.layers(digest)
+        if there := registry.digest(key):
+            return there
+        build(f"{name}:{key}")
+        digest = engine.push(program, f"{name}:{key}")
+        if (served := registry.digest(key)) != digest:
+            raise LoopError(
+                f"{name}:{key}: {digest} was pushed, {served} is served",
+                fix=f"{program} login {registry.host}; push it again",
+            )
+        return digest
 
 
-def small_enough(name: str, layers: list[Layer]) -> None:
-    """Reject an image of more than MOST bytes unpacked."""
+def small(name: str, digest: str) -> list[Layer]:
+    """The layers of an image, read back from its registry; Rejected when it is over MOST bytes unpacked."""
+    with Registry(name) as registry:
+        layers = registry.layers(digest)
     if (size := sum(layer.unpacked for layer in layers)) > MOST:
         raise Rejected(
-            f"{name} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n{table(layers)}",
+            f"{name}@{digest} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n{table(layers)}",
             fix="leave out of bentos/<model>/requirements.in what serving does without",
         )
+    return layers
 
 
 def table(layers: list[Layer]) -> str:

@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,8 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None, "key": key}
     if program:
         name = f"{repository.read(root).registry}/monitor"
-        digest, layers = pushed(name, key, lambda tag: _build(root, program, tag), program)
+        digest = pushed(name, key, lambda tag: _build(root, program, tag), program)
         record |= {"kind": "container", "image": f"{name}@{digest}", "digest": digest}
-        record["layers"] = [asdict(layer) for layer in layers]
     write_json(root / "build" / "monitor" / "image.json", record)
     return record
 
