@@ -1,0 +1,103 @@
+"""What Prometheus is told of a cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import discovery
+import pytest
+
+MONITOR = {
+    "metadata": {"name": "serving", "namespace": "fraud-production"},
+    "spec": {
+        "selector": {"matchLabels": {"app.kubernetes.io/component": "serving"}},
+        "podTargetLabels": ["track", "app.kubernetes.io/name", "absent"],
+        "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+    },
+}
+
+
+def pod(**changes: Any) -> dict[str, Any]:
+    """A serving pod; `changes` in namespace, component, address, phase."""
+    labels = {"app.kubernetes.io/component": changes.get("component", "serving"), "track": "canary"}
+    ports = [{"name": "http", "containerPort": 3000}, {"name": "other", "containerPort": 1}]
+    return {
+        "metadata": {
+            "name": "serving-canary-1",
+            "namespace": changes.get("namespace", "fraud-production"),
+            "labels": labels | {"app.kubernetes.io/name": "fraud"},
+        },
+        "spec": {"containers": [{"name": "bento", "ports": ports}, {"name": "beside"}]},
+        "status": {"podIP": changes.get("address", "10.244.0.9"), "phase": changes.get("phase", "Running")},
+    }
+
+
+def test_target_has_the_operators_labels() -> None:
+    """A pod's target has the labels that the Prometheus operator would give it, and no others."""
+    assert discovery.targets([MONITOR], [pod()]) == [
+        {
+            "targets": ["10.244.0.9:3000"],
+            "labels": {
+                "job": "fraud-production/serving",
+                "namespace": "fraud-production",
+                "pod": "serving-canary-1",
+                "container": "bento",
+                "endpoint": "http",
+                "track": "canary",
+                "app_kubernetes_io_name": "fraud",
+                "__metrics_path__": "/metrics",
+                "__scheme__": "http",
+            },
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pod(namespace="fraud-staging"),
+        pod(component="judge"),
+        pod(address=None),
+        pod(address="10.245.0.9"),
+        pod(phase="Succeeded"),
+    ],
+    ids=["namespace", "labels", "no address", "fake node", "ended"],
+)
+def test_others_are_no_targets(other: dict[str, Any]) -> None:
+    """Pods of other namespaces and labels, without an answer to expect, are not scraped."""
+    assert discovery.targets([MONITOR], [other]) == []
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "taken"),
+    [
+        ("In", ["stable", "canary"], True),
+        ("In", ["stable"], False),
+        ("NotIn", ["stable"], True),
+        ("Exists", None, True),
+        ("DoesNotExist", None, False),
+    ],
+)
+def test_expressions_select(operator: str, values: list[str] | None, taken: bool) -> None:
+    """Each operator of a label selector means what Kubernetes says."""
+    rule = {"key": "track", "operator": operator, "values": values}
+    assert discovery.selects({"matchExpressions": [rule]}, {"track": "canary"}) is taken
+
+
+def rule(name: str, expression: str) -> dict[str, Any]:
+    groups = [{"name": "g", "rules": [{"alert": name, "expr": expression}]}]
+    return {"metadata": {"name": name, "namespace": "monitoring"}, "spec": {"groups": groups}}
+
+
+def test_a_wrong_rule_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules that promtool rejects are left out, others written, and only a change is called one."""
+    promtool = tmp_path / "promtool"
+    promtool.write_text('#!/bin/sh\n! grep -q wrong "$3"\n')
+    promtool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    rules = [rule("good", "vector(1)"), rule("bad", "wrong(")]
+
+    assert discovery.write_rules(tmp_path, rules)
+    assert [path.name for path in tmp_path.glob("*.json")] == ["monitoring-good.json"]
+    assert not discovery.write_rules(tmp_path, rules)
+    assert discovery.write_rules(tmp_path, [])
+    assert not list(tmp_path.glob("*.json"))

@@ -1,0 +1,474 @@
+"""`make bench-gitops`: what delivery costs as models grow, on the cluster of `make cluster`.
+
+A scratch repository with 1, 10, 100 models in three environments, made from this one's own kustomize/ and
+argocd/, is followed by the cluster's Argo CD; the pods stand on fake nodes. Measured are rendering, commit
+→ synced, and the memory and CPU of Argo CD. It wants the cluster for itself.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+from loop.delivery.state import State, Track, files
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "bench-gitops"
+PATTERN = "fraud-detector"  # the model that the others are copies of
+SMALLEST = 1e-3  # what is less is taken as this: a logarithm is asked for
+ENVIRONMENTS = ("dev", "staging", "production")
+REPOSITORY = "bench/loop"
+PROGRAMS = ("application-controller", "repo-server", "applicationset-controller", "server")
+BUSY = (  # what Argo CD has still to do, by Prometheus
+    'sum(workqueue_depth{job="argocd-application-controller"})'
+    ' + sum(workqueue_unfinished_work_seconds{job="argocd-application-controller"})'
+    ' + sum(argocd_repo_pending_request_total{job="argocd-repo-server"})'
+)
+# The pods run nowhere, so nothing is pulled and no volume is mounted.
+ON_FAKE_NODES = """\
+apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+  - target: {kind: Deployment}
+    patch: |-
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: any}
+      spec:
+        template:
+          spec:
+            nodeSelector: {kwok.x-k8s.io/node: fake}
+            tolerations: [{key: kwok.x-k8s.io/node, operator: Exists}]
+  - target: {kind: PersistentVolumeClaim}
+    patch: |-
+      - {op: add, path: /spec/storageClassName, value: bench}
+"""
+
+
+# The repository
+
+
+def image(number: int) -> str:
+    """The digest of a release that nobody built."""
+    return f"registry.example/bench@sha256:{number:064x}"
+
+
+def released(number: int) -> State:
+    """A release state as `loop release` writes it."""
+    md5, commit = f"{number:032x}", f"{number:040x}"
+    key, names = f"{number:012x}", {"mlflow": "bench/1", "bento": "bench:1"}
+    track = Track(
+        key=key, image=image(number), weight=100, model_md5=md5, data_md5=md5, commit=commit, **names
+    )
+    return State(stable=track)
+
+
+class Fleet:
+    """The scratch repository: `grow` adds models, `release` gives one a new image."""
+
+    def __init__(self, tree: Path, url: str, token: str) -> None:
+        self.tree, self.pattern = tree, tree.with_name("pattern")
+        self.models, self.releases = 0, 0
+        _export(self.pattern)
+        shutil.copytree(self.pattern, tree)
+        for folder in tree.glob(f"kustomize/**/{PATTERN}"):
+            shutil.rmtree(folder)
+        self._name_itself(url)
+        (tree / "kustomize/components/fake").mkdir()
+        (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
+        self._git("init", "--quiet", "--initial-branch=main")
+        self._git("remote", "add", "origin", url.replace("://", f"://bench:{token}@"))
+        self.push("No model yet")
+
+    def overlays(self) -> list[str]:
+        """Every overlay's path."""
+        names = [_name(number) for number in range(self.models)]
+        return [f"kustomize/overlays/{place}/{name}" for place in ENVIRONMENTS for name in names]
+
+    def grow(self, models: int) -> str:
+        """Have so many models; the commit."""
+        for number in range(self.models, models):
+            self._add(_name(number))
+        self.models = models
+        return self.push(f"{models} models")
+
+    def release(self, environment: str, number: int) -> str:
+        """Write a new release of one model; the commit. It is not pushed."""
+        self._write(environment, _name(number))
+        return self.commit(f"Release to {environment}: {_name(number)}")
+
+    def commit(self, message: str) -> str:
+        self._git("add", "--all")
+        who = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
+        self._git(*who, "commit", "--quiet", f"--message={message}")
+        return self._git("rev-parse", "HEAD").strip()
+
+    def push(self, message: str | None = None) -> str:
+        """Push, what there is to commit too when a message says so; the commit."""
+        commit = self.commit(message) if message else self._git("rev-parse", "HEAD").strip()
+        self._git("push", "--quiet", "origin", "HEAD:main")
+        return commit
+
+    def _add(self, name: str) -> None:
+        pattern = self.pattern / "kustomize"
+        _copy(pattern / "models" / PATTERN, self.tree / "kustomize/models" / name, name)
+        for environment in ENVIRONMENTS:
+            overlay = self.tree / "kustomize/overlays" / environment / name
+            _copy(pattern / "overlays" / environment / PATTERN, overlay, name)
+            self._write(environment, name)
+            _bring(overlay / "kustomization.yaml", ["../../../components/small", "../../../components/fake"])
+
+    def _write(self, environment: str, name: str) -> None:
+        self.releases += 1
+        for path, text in files(released(self.releases), environment, name).items():
+            (self.tree / path).write_text(text)
+
+    def _name_itself(self, url: str) -> None:
+        path, yaml = self.tree / "argocd/repository.yaml", YAML()
+        document = yaml.load(path.read_text())
+        document["data"]["url"] = url
+        yaml.dump(document, path)
+
+    def _git(self, *args: str) -> str:
+        return run(["git", "-C", self.tree, *args])
+
+
+def _name(number: int) -> str:
+    return f"model-{number:03}"
+
+
+def _export(tree: Path) -> None:
+    """kustomize/ and argocd/ of HEAD."""
+    done = subprocess.run(
+        ["git", "archive", "HEAD", "kustomize", "argocd"], cwd=ROOT, check=True, capture_output=True
+    )
+    with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
+        archive.extractall(tree, filter="data")
+
+
+def _copy(source: Path, to: Path, name: str) -> None:
+    shutil.copytree(source, to)
+    for path in (path for path in to.rglob("*") if path.is_file()):
+        path.write_text(path.read_text().replace(PATTERN, name))
+
+
+def _bring(path: Path, components: list[str]) -> None:
+    """Add components to a kustomization that has them not."""
+    yaml = YAML()
+    document = yaml.load(path.read_text())
+    document["components"] += [one for one in components if one not in document["components"]]
+    yaml.dump(document, path)
+
+
+# The cluster
+
+
+def run(command: list[str | Path], **options: Any) -> str:
+    """Run a command; its output. Its own words when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:6]))}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+class Cluster:
+    """The local cluster, as `tools/cluster` says where it is."""
+
+    def __init__(self) -> None:
+        self.tool: list[str | Path] = [sys.executable, ROOT / "tools" / "cluster"]
+        self.facts: dict[str, Any] = json.loads(run([*self.tool, "status", "--json"]))
+        self.kustomize = Path(run([ROOT / "tools" / "programs"]).strip()) / "kustomize"
+        self.argocd = httpx.Client(base_url=self.facts["argocd"], timeout=30, trust_env=False)
+        self.prometheus = httpx.Client(base_url=self.facts["prometheus"], timeout=30, trust_env=False)
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        kubectl = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
+        return run([kubectl, f"--kubeconfig={self.facts['kubeconfig']}", *args], input=stdin)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=text)
+
+    def nodes(self, count: int) -> None:
+        run([*self.tool, "nodes", f"cpu={count}"])
+
+    def application(self, name: str) -> dict[str, Any]:
+        """An Application's status; empty while there is none."""
+        answer = self.argocd.get(f"/api/v1/applications/{name}")
+        return dict(answer.json().get("status") or {}) if answer.is_success else {}
+
+    def applications(self) -> list[dict[str, Any]]:
+        """Those of the models."""
+        fields = "items.metadata.name,items.status.sync,items.status.operationState.phase,items.status.health"
+        answer = self.argocd.get("/api/v1/applications", params={"fields": fields}).raise_for_status()
+        return [one for one in answer.json().get("items") or [] if "-model-" in one["metadata"]["name"]]
+
+    def programs(self) -> dict[str, psutil.Process]:
+        """Argo CD's own processes."""
+        records = Path(self.facts["kubeconfig"]).parent / "processes"
+        pids = {name: json.loads((records / f"argocd-{name}.json").read_text())["pid"] for name in PROGRAMS}
+        return {name: psutil.Process(pid) for name, pid in pids.items()}
+
+    def idle(self) -> bool:
+        """Whether Argo CD has nothing left to do."""
+        answer = self.prometheus.get("/api/v1/query", params={"query": BUSY}).raise_for_status()
+        return all(float(row["value"][1]) == 0 for row in answer.json()["data"]["result"])
+
+
+def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.05) -> float:
+    """Wait until `ready()`; the seconds it took. Ends the benchmark when it takes too long."""
+    begin = time.monotonic()
+    while not ready():
+        if time.monotonic() - begin > seconds:
+            sys.exit(f"{what}: not within {seconds:.0f} s")
+        time.sleep(every)
+    return time.monotonic() - begin
+
+
+def settle(cluster: Cluster) -> None:
+    """Wait until Argo CD is idle for three looks in a row: Prometheus looks every two seconds."""
+    quiet = [0]
+
+    def calm() -> bool:
+        quiet[0] = quiet[0] + 1 if cluster.idle() else 0
+        return quiet[0] == 3  # noqa: PLR2004
+
+    wait("Argo CD is idle", calm, 900, every=2.1)
+
+
+@contextmanager
+def git_server(facts: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
+    """The stand-in for GitHub, where the cluster reaches it; its hooks go to Argo CD."""
+    hooks = [f"--hook={url}" for url in facts["hooks"]]
+    options = [f"--root={root}", f"--host={facts['host']}", f"--repository={REPOSITORY}", "--at-once=0"]
+    secret = [f"--hook-secret={facts['webhook_secret']}", "--with-stdin"]
+    command = [sys.executable, ROOT / "tools" / "github", *options, *hooks, *secret]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield json.loads(server.stdout.readline() if server.stdout else "")
+        finally:
+            server.terminate()
+
+
+def follow(cluster: Cluster, fleet: Fleet, url: str, token: str) -> None:
+    """Let Argo CD follow the repository: the token, the project, the ApplicationSet."""
+    label = {"argocd.argoproj.io/secret-type": "repository"}
+    meta = {"name": "bench", "namespace": "argocd", "labels": label}
+    login = {"type": "git", "url": url, "username": "bench", "password": token}
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login})
+    rendered = run([cluster.kustomize, "build", fleet.tree / "argocd"])
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
+
+
+def volumes(cluster: Cluster, count: int) -> None:
+    """Volumes for as many claims; nobody mounts them."""
+    spec = {
+        "storageClassName": "bench",
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteMany"],
+        "hostPath": {"path": "/nonexistent"},
+    }
+    kind: dict[str, Any] = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
+    cluster.apply(
+        *(
+            {**kind, "metadata": {"name": f"bench-{i:03}", "labels": {"bench": "gitops"}}}
+            for i in range(count)
+        )
+    )
+
+
+# The measurements
+
+
+def render(cluster: Cluster, fleet: Fleet) -> dict[str, float]:
+    """Seconds of `kustomize build`: of one overlay (median of five), and of all, one after another."""
+
+    def build(path: str) -> float:
+        begin = time.monotonic()
+        run([cluster.kustomize, "build", fleet.tree / path])
+        return time.monotonic() - begin
+
+    overlays = fleet.overlays()
+    return {
+        "render one, s": statistics.median(build(overlays[0]) for _ in range(5)),
+        "render all, s": sum(map(build, overlays)),
+    }
+
+
+def appear(cluster: Cluster, fleet: Fleet, models: int) -> dict[str, float]:
+    """Grow, push, and wait until every Application is there and synced."""
+    volumes(cluster, models * len(ENVIRONMENTS))
+    wanted = models * len(ENVIRONMENTS)
+    begin = time.monotonic()
+    fleet.grow(models)
+
+    def synced() -> bool:
+        known = [app.get("status", {}) for app in cluster.applications()]
+        good = [s for s in known if s.get("sync", {}).get("status") == "Synced" and _phase(s) == "Succeeded"]
+        return len(good) == wanted
+
+    wait(f"{wanted} Applications are synced", synced, 1800, every=0.5)
+    return {"new folders → all synced, s": time.monotonic() - begin}
+
+
+def _phase(status: dict[str, Any]) -> str:
+    return str((status.get("operationState") or {}).get("phase"))
+
+
+def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
+    """Commit → synced, by webhook: from `git push` until the Application says so; and CPU a commit."""
+    seconds, spent = [], cpu(cluster)
+    for turn in range(commits):
+        settle(cluster)
+        number, environment = turn * fleet.models // commits, ENVIRONMENTS[turn % len(ENVIRONMENTS)]
+        name, commit = f"{environment}-{_name(number)}", fleet.release(environment, number)
+        begin = time.monotonic()
+        fleet.push()
+        wait(
+            f"{name} is at {commit}", lambda at=commit, app=name: synced_at(cluster.application(app), at), 600
+        )
+        seconds.append(time.monotonic() - begin)
+    settle(cluster)
+    used = {name: (after - spent[name]) / commits for name, after in cpu(cluster).items()}
+    return {
+        "commit → synced, median s": statistics.median(seconds),
+        "commit → synced, slowest s": max(seconds),
+        "CPU a commit: controller, s": used["application-controller"],
+        "CPU a commit: repo-server, s": used["repo-server"],
+    }
+
+
+def synced_at(status: dict[str, Any], commit: str) -> bool:
+    """Whether an Application has been synced to a commit and is as it says."""
+    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
+    done = operation.get("phase") == "Succeeded" and operation.get("syncResult", {}).get("revision") == commit
+    return bool(done and sync.get("status") == "Synced" and sync.get("revision") == commit)
+
+
+def cpu(cluster: Cluster) -> dict[str, float]:
+    """CPU seconds so far, by program."""
+    return {name: sum(process.cpu_times()[:2]) for name, process in cluster.programs().items()}
+
+
+def memory(cluster: Cluster) -> dict[str, float]:
+    """Resident MB, by program."""
+    return {
+        f"memory: {name}, MB": process.memory_info().rss / 2**20
+        for name, process in cluster.programs().items()
+    }
+
+
+def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
+    """All figures of one size."""
+    return {
+        **appear(cluster, fleet, models),
+        **deliver(cluster, fleet, commits),
+        **memory(cluster),
+        **render(cluster, fleet),
+    }
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """The b of the best `a · models^b`: 0 does not grow, 1 grows as the models do."""
+    if len(sizes) < 2:  # noqa: PLR2004
+        return math.nan
+    fit = statistics.linear_regression(
+        [math.log(n) for n in sizes], [math.log(max(v, SMALLEST)) for v in values]
+    )
+    return fit.slope
+
+
+# The report
+
+
+def report(results: dict[int, dict[str, float]]) -> None:
+    """results.json, growth.md and growth.png; the table on the screen."""
+    sizes, names = list(results), list(next(iter(results.values())))
+    rows = {name: [results[n][name] for n in sizes] for name in names}
+    growth = {name: exponent(sizes, values) for name, values in rows.items()}
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "results.json").write_text(json.dumps({"models": results, "growth": growth}, indent=2) + "\n")
+    heads = ["", *(f"{n} model{'s' * (n > 1)}" for n in sizes), "grows with models^"]
+    lines = [[name, *(f"{value:.2f}" for value in rows[name]), f"{growth[name]:.2f}"] for name in names]
+    bar = ["---", *(["---:"] * (len(heads) - 1))]
+    (OUT / "growth.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in [heads, bar, *lines]))
+    table = Table(*heads)
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+    plot(sizes, rows)
+    print(f"{OUT}/growth.md, growth.png, results.json")
+
+
+def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
+    """Seconds and MB over the number of models, both axes logarithmic: a power is a straight line."""
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, values in rows.items():
+        axes = right if name.endswith("MB") else left
+        axes.plot(sizes, values, marker="o", label=name)
+    for axes, unit in ((left, "seconds"), (right, "resident MB")):
+        axes.set(xscale="log", yscale="log", xlabel="models (three environments each)", ylabel=unit)
+        axes.grid(visible=True, which="both", alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(OUT / "growth.png", dpi=120)
+
+
+def main() -> None:
+    """Measure every size, smallest first, and take everything away again."""
+    parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
+    parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
+    parser.add_argument(
+        "--commits", type=int, default=10, metavar="N", help="of which the median is taken (10)"
+    )
+    options = parser.parse_args()
+    sizes, results = sorted(options.models), {}
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-gitops-")))
+        cluster = Cluster()
+        server = stack.enter_context(git_server(cluster.facts, scratch / "github"))
+        url, token = server["repositories"][REPOSITORY], server["token"]
+        fleet = Fleet(scratch / "tree", url, token)
+        remove(cluster)  # of one that was killed
+        cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))  # two pods a model while one rolls
+        stack.callback(remove, cluster)
+        follow(cluster, fleet, url, token)
+        for models in sizes:
+            results[models] = measure(cluster, fleet, models, options.commits)
+            report(results)
+
+
+def remove(cluster: Cluster) -> None:
+    """What the benchmark put into the cluster."""
+    cluster.kubectl(
+        "delete", "applicationset", "models", "--namespace=argocd", "--ignore-not-found", "--timeout=600s"
+    )
+    wait("the Applications are gone", lambda: not cluster.applications(), 900, every=1)
+    names = cluster.kubectl("get", "namespaces", "--output=name").split()
+    if mine := [name for name in names if name.startswith("namespace/model-")]:
+        cluster.kubectl("delete", "--timeout=600s", *mine)
+    cluster.kubectl("delete", "persistentvolume", "--selector=bench=gitops", "--timeout=300s")
+    cluster.kubectl("delete", "secret", "bench", "--namespace=argocd", "--ignore-not-found")
+    cluster.nodes(0)
+
+
+if __name__ == "__main__":
+    main()
