@@ -10,14 +10,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from releases import A, B, canary
 from ruamel.yaml import YAML
-from shop import FakeTrack
+from shop import FakeTrack, Production, rows
 from standin import Server, StandIn
 
+from loop.cli.monitoring import monitor
 from loop.delivery.state import files
 
 MODEL = "fraud-detector"
+TRAIN = """\
+name: train
+run-name: "Train ${{ inputs.model }}: ${{ inputs.reason }}"
+on:
+  workflow_dispatch:
+    inputs:
+      model: {type: string}
+      until: {type: string}
+      reason: {type: string}
+jobs:
+  train:
+    runs-on: ubuntu-latest
+    steps: [{run: "true"}]
+"""
 
 
 @pytest.fixture
@@ -106,3 +122,33 @@ def test_pod(pod: Pod, github: StandIn, repository: Path, served: Callable[[], F
     assert "dispatched promote.yml" in said
     assert pod.files() == before
     assert [path.name for path in pod.tmp.iterdir()] == ["alive"]
+
+
+@pytest.mark.slow
+def test_monitor(
+    production: Production, github: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no work tree it finds drift, by a scratch clone that main is not retrained yet, and asks once."""
+    clone = github.seed(tmp_path / "person", {".github/workflows/train.yml": TRAIN})
+    folder = tmp_path / "loop"
+    shutil.copytree(production.root, folder, ignore=shutil.ignore_patterns(".git", "data"))
+    tracked = ("params.yaml", "dvc.yaml")
+    clone.push("Retrain\n\nAction: retrain\nModel: shop", {n: (folder / n).read_text() for n in tracked})
+    url = f"{github.server.url}/acme/loop.git"
+    (folder / "argocd").mkdir()
+    YAML().dump(
+        {"data": {"name": "loop", "url": url, "registry": "r.test"}}, folder / "argocd/repository.yaml"
+    )
+    production.answer(rows(1_500, scale=1.5))
+    (tmp_path / "token").write_text(github.server.tokens["bot"])
+    monkeypatch.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.chdir(folder)
+    where = [f"--log={production.log}", f"--store={production.store}", f"--out={tmp_path / 'out'}"]
+    reference = f"--reference={production.root / 'data/shop/reference.parquet'}"
+    args = ["shop", *where, reference, "--dispatch", "--no-exit-code"]
+    for line in ("dispatch: drift", "dispatch: run 1 is queued"):
+        done = CliRunner().invoke(monitor, args, catch_exceptions=False)
+        assert done.exit_code == 0
+        assert line in done.output
+    assert [run["display_title"][:16] for run in github.runs()] == ["Train shop: drif"]
+    assert 'auto_retrain_total{model="shop"} 1.0' in (tmp_path / "out" / "metrics.prom").read_text()

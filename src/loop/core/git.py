@@ -80,14 +80,18 @@ class Git:
         """The commit that is checked out."""
         return self.run("rev-parse", "HEAD")
 
-    def fetch(self, branch: str = "main") -> str:
-        """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""
-        ref = f"refs/heads/{branch}"
-        listed = self.run("ls-remote", "origin", ref)
+    def tip(self, branch: str = "main") -> str:
+        """The commit that `branch` of origin is at; it need not be here."""
+        listed = self.run("ls-remote", "origin", f"refs/heads/{branch}")
         if not listed:
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")
-        self.run("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", ref)
         return listed.split()[0]
+
+    def fetch(self, branch: str = "main") -> str:
+        """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""
+        tip = self.tip(branch)
+        self.run("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", f"refs/heads/{branch}")
+        return tip
 
     def read(self, commit: str, path: str) -> str | None:
         """A file's text at a commit; None where it is not there."""

@@ -21,6 +21,7 @@ from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, psi, verdict
 
 PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
+SLOWEST = 3  # seconds for a probe's answer: more is unready
 ATTEMPTS = 3  # runs that ended and changed nothing, before a person is needed
 SHOWN = 60  # seconds within which GitHub lists a run that was dispatched
 
@@ -57,6 +58,7 @@ class Judge:
     stable: Track
     canary: Track
     github: Callable[[], GitHub] | None = None  # made anew for each use: its token may have changed
+    _seen: tuple[str, State] | None = None
     _unready: int = 0
     _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
@@ -64,14 +66,14 @@ class Judge:
 
     def look(self) -> Look:
         """Judge once by what main says now, and dispatch what follows from it."""
-        commit, state = self._state()
+        main, state = self._state()
         if state.canary is None:
             ended = [
                 f"{key} was rolled back: {why}" for key in self._condemned if (why := state.why_barred(key))
             ]
             return Look("; ".join([f"{self.place}: {steps.described(state)}", *ended]), over=True)
         key, step = state.canary.key, steps.step_of(state)
-        found, numbers = self._judge(commit, state, key)
+        found, numbers = self._judge(main, state, key)
         if found.what == "rollback":
             self._condemned.setdefault(key, found)
         found = self._condemned.get(key, found)  # once condemned, a canary is not looked at more kindly
@@ -82,8 +84,10 @@ class Judge:
 
     def _state(self) -> tuple[str, State]:
         """The commit that main is at, and the place's state there."""
-        main = self.git.fetch("main")
-        return main, commit.read(self.git, main, self.place)
+        if self._seen is None or self._seen[0] != self.git.tip("main"):
+            main = self.git.fetch("main")
+            self._seen = main, commit.read(self.git, main, self.place)
+        return self._seen
 
     def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
         """The verdict, and the numbers it rests on."""
@@ -159,7 +163,7 @@ READY = Verdict("promote", ("ready",))
 def unready(url: str, key: str) -> str | None:
     """What keeps a track from traffic: not ready, or not (yet) the release that Git names."""
     try:
-        ready, health = (httpx.get(f"{url}{path}", timeout=5) for path in ("/readyz", "/health"))
+        ready, health = (httpx.get(f"{url}{path}", timeout=SLOWEST) for path in ("/readyz", "/health"))
         served = health.json().get("model_version") if health.is_success else None
     except (httpx.HTTPError, ValueError) as error:
         return f"does not answer: {type(error).__name__}"
@@ -171,7 +175,7 @@ def unready(url: str, key: str) -> str | None:
 def answers(url: str) -> bool:
     """Whether a track is ready, whatever it serves."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=5).is_success
+        return httpx.get(f"{url}/readyz", timeout=SLOWEST).is_success
     except httpx.HTTPError:
         return False
 
