@@ -70,3 +70,8 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 .PHONY: bench
 bench: ## Time what people wait for: a no-op repro, the stages, the command line
 	@$(PY) tools/bench.py
+
+.PHONY: bench-gitops
+bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)
+	@tools/programs >/dev/null
+	@$(PY) tools/bench_gitops.py $(ARGS)
