@@ -45,6 +45,7 @@ class Metrics:
         self.dropped = DROPPED.labels(*self._of)
         self._score = SCORE.labels(*self._of)
         self._in_progress = IN_PROGRESS.labels(*self._of)
+        FAILED.labels(*self._of, "model")  # there from zero: what begins at one has not risen, says rate()
 
     def predicted(self, scores: NDArray[Any], classes: list[int]) -> None:
         """Count predictions, and observe each score (its largest, where it has one a class)."""
