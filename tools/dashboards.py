@@ -160,7 +160,7 @@ def model_quality() -> Iterator[Panel]:
     yield scores()
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
     yield lines("Accuracy over time", {"{{version}}": right}, "percentunit", under(0.93))
-    yield lines("Data quality", {"{{model}}": good}, "percentunit", under(0.985))
+    yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
     yield lines("Lines the prediction log lost, a second", {TRACK: lost}, "none")
 
 
