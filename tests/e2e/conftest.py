@@ -1,5 +1,6 @@
 """One scene for the whole session: tests are chapters of one story, in the order of their files."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ from small import shrink, volume
 from standin import ROOT
 
 from loop.core import params, repository
-from loop.core.files import write_json, write_text
+from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.names import public
+from loop.delivery import render
 from loop.demo import play
 from loop.demo.console import Console
 from loop.demo.hub import Hub
@@ -99,7 +101,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
     registry = cluster.facts.registry
     registries = folder / "registries.conf"
     write_text(registries, f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
-    base = os.environ.get("LOOP_BASE_IMAGE")
+    base = os.environ.pop("LOOP_BASE_IMAGE", None)
     if base is None:  # set and empty: the one that service.py names
         made = subprocess.run(
             [ROOT / "tools" / "cluster" / "base", f"{registry}/acme"],
@@ -111,6 +113,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
     return {
         "CONTAINERS_REGISTRIES_CONF": str(registries),
         "LOOP_ENGINE": os.environ.get("LOOP_ENGINE", "buildah"),
+        "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # in a container too
         **({"LOOP_BASE_IMAGE": base} if base else {}),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "PATH": f"{play.programs(ROOT)}:{os.environ['PATH']}",
@@ -131,19 +134,16 @@ def install(scene: Scene, store: Path) -> None:
     store.chmod(0o755)
     credentials = {"type": "git", "url": hub.url, "username": "argocd", "password": hub.bot.token}
     labels = {"argocd.argoproj.io/secret-type": "repository"}
-    for secret in (
+    for manifest in (
         secret_of("fork", "argocd", credentials, labels),
         namespace_of(scene.namespace()),
         secret_of("github", scene.namespace(), {"token": hub.bot.token}),
         volume(store, scene.namespace()),
     ):
-        path = scene.folder / "operator.json"
-        write_json(path, secret)
-        cluster.apply(path.read_text())
-    argocd = subprocess.run(
-        ["kustomize", "build", "argocd"], cwd=scene.team.clone, capture_output=True, check=True, text=True
-    )
-    cluster.apply(argocd.stdout)
+        cluster.apply(json.dumps(manifest))
+    statuses = {"github-api": f"{hub.person.url}/api/v3", "github-token": hub.bot.token}
+    cluster.apply(json.dumps(secret_of("argocd-notifications-secret", "argocd", statuses)))
+    cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
 
 
 def secret_of(

@@ -1,0 +1,122 @@
+"""What manifests ask of a cluster: edges of the network, and production's own nodes."""
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cluster import tool, until
+from scene import Scene
+from standin import ROOT
+
+from loop.core.git import Git
+from loop.delivery import render, state
+
+STRANGER = "stranger"
+POOL = "pool-production"
+KINDS = {"Namespace", "ServiceAccount", "PersistentVolumeClaim", "Deployment", "HorizontalPodAutoscaler"}
+TRY = (
+    "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close(); print('open')"
+)
+NAME = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+
+
+def reaches(scene: Scene, pod: dict[str, Any], address: str, port: int) -> bool:
+    """Whether a connection from inside a pod comes about."""
+    return "open" in inside(scene, pod, TRY, address, str(port))
+
+
+def inside(scene: Scene, pod: dict[str, Any], program: str, *args: str) -> str:
+    """What a line of Python says inside a pod; nothing where it fails."""
+    meta = pod["metadata"]
+    command = ("exec", f"-n={meta['namespace']}", meta["name"], "--", "python3", "-c", program, *args)
+    return scene.cluster.kubectl(*command, codes=(0, 1))
+
+
+def stranger(scene: Scene) -> dict[str, Any]:
+    """A pod of another team's namespace, which no policy holds back."""
+    image = scene.team.state().monitor
+    security = {"runAsNonRoot": True, "runAsUser": 1034}
+    container = {"name": "sleep", "image": image, "command": ["sleep", "600"]}
+    manifests = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": STRANGER}},
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "sleep", "namespace": STRANGER},
+            "spec": {"containers": [container], "securityContext": security},
+        },
+    ]
+    for manifest in manifests:
+        scene.cluster.apply(json.dumps(manifest))
+    scene.cluster.kubectl("wait", "--for=condition=Ready", "pod/sleep", f"-n={STRANGER}", "--timeout=60s")
+    return dict(scene.cluster.get(f"/api/v1/namespaces/{STRANGER}/pods/sleep") or {})
+
+
+def test_only_the_needed_edges_are_open(scene: Scene) -> None:
+    """By real connections: what the policies name is open, and the rest of the network is shut."""
+    if not scene.cluster.own:
+        pytest.skip("the networks of other clusters are their operators'")
+    (judge,) = scene.pods(component="judge")
+    serving = next(pod for pod in scene.pods() if pod["metadata"]["labels"]["track"] == "stable")
+    track, prometheus = f"serving-stable.{scene.namespace()}", "prometheus-operated.monitoring"
+    github = urlsplit(scene.team.hub.url)
+    git = (str(github.hostname), int(github.port or 0))
+    other = scene.pods("dev")[0]["status"]["podIP"]
+    here = serving["status"]["podIP"]
+    for address, port in ((track, 80), (prometheus, 9090), git):
+        assert reaches(scene, judge, address, port), f"the judge does not reach {address}:{port}"
+    assert inside(scene, serving, NAME, track).strip(), "serving does not resolve names"
+    shut = [(serving, address, port) for address, port in (git, (prometheus, 9090), (other, 3000))]
+    shut += [(serving, "kubernetes.default", 443), (judge, other, 3000), (stranger(scene), here, 3000)]
+    for pod, address, port in shut:
+        assert not reaches(scene, pod, address, port), f"{pod['metadata']['name']} reaches {address}:{port}"
+    scene.figures.tell("edges tried: open", 4, "")
+    scene.figures.tell("edges tried: shut", len(shut), "")
+    scene.cluster.kubectl("delete", "namespace", STRANGER, "--wait=false")
+
+
+def real(scene: Scene) -> list[dict[str, Any]]:
+    """Production as the template has it, with what is served now, in a namespace of its own on fake nodes."""
+    release = state.files(scene.team.state(), "production", scene.team.model)
+    with Git(ROOT).worktree(Git(ROOT).head()) as tree:
+        for path, text in release.items():
+            (tree / path).write_text(text)
+        toleration = [
+            {"op": "add", "path": "/spec/template/spec/tolerations/-", "value": {"operator": "Exists"}}
+        ]
+        wrapped = {
+            "namespace": POOL,
+            "resources": [f"../kustomize/overlays/production/{scene.model}"],
+            "patches": [
+                {"target": {"kind": "Deployment", "name": "serving-.*"}, "patch": json.dumps(toleration)}
+            ],
+        }
+        (tree / "pool").mkdir()
+        (tree / "pool" / "kustomization.yaml").write_text(json.dumps(wrapped))
+        manifests = render.documents(render.build(tree, tree / "pool"))
+    return [manifest for manifest in manifests if manifest["kind"] in KINDS]
+
+
+def test_production_fits_its_gpu_pool(scene: Scene) -> None:
+    """Production's real requests, 2 CPU, 4Gi and a GPU a pod, are scheduled on the pool's nodes, one each."""
+    if not scene.cluster.own:
+        pytest.skip("fake nodes belong to the cluster of `make cluster`")
+    tool("nodes", "gpu=4")
+    scene.cluster.apply("---\n".join(json.dumps(manifest) + "\n" for manifest in real(scene)))
+
+    def placed() -> list[dict[str, Any]]:
+        pods = scene.cluster.items(f"/api/v1/namespaces/{POOL}/pods")
+        mine = [pod for pod in pods if pod["metadata"]["labels"].get("track") == "stable"]
+        return mine if len(mine) >= 2 and all("nodeName" in pod["spec"] for pod in mine) else []
+
+    pods = until(placed, lambda: scene.cluster.kubectl("get", "pods,events", f"-n={POOL}", "-o=wide"))
+    nodes = [pod["spec"]["nodeName"] for pod in pods]
+    assert all(node.startswith("fake-gpu-") for node in nodes)
+    assert len(set(nodes)) == len(nodes)
+    for pod in pods:
+        resources = pod["spec"]["containers"][0]["resources"]
+        assert resources["requests"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
+    scene.figures.tell("production's pods on the fake GPU pool", len(pods), "")
+    scene.cluster.kubectl("delete", "namespace", POOL, "--wait=false")
+    tool("nodes", "gpu=0")
