@@ -169,19 +169,13 @@ class Git:
 
 @contextmanager
 def bare(
-    url: str, settings: Callable[[], Mapping[str, str]] = dict, branch: str = "main", seconds: float = 120
+    url: str, settings: Callable[[], Mapping[str, str]] = dict, branch: str = "main", seconds: float = 60
 ) -> Iterator[Git]:
-    """A bare clone of one branch in a scratch folder, gone afterwards; files' contents come when read."""
+    """A bare clone of one branch in a scratch folder, gone afterwards; files' contents come when read.
+
+    `seconds` is the limit of each command, but for the clone itself, which has ten times as long.
+    """
     with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
-        git = Git(Path(scratch), settings, seconds)
-        git.run(
-            "clone",
-            "--quiet",
-            "--bare",
-            "--single-branch",
-            "--filter=blob:none",
-            f"--branch={branch}",
-            url,
-            ".",
-        )
-        yield git
+        only = ("--bare", "--single-branch", "--filter=blob:none", f"--branch={branch}")
+        Git(Path(scratch), settings, 10 * seconds).run("clone", "--quiet", *only, url, ".")
+        yield Git(Path(scratch), settings, seconds)

@@ -78,7 +78,7 @@ class GitHub:
             method,
             f"{self.url}/repos/{self.repository}{path}",
             headers={"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"},
-            timeout=30,
+            timeout=httpx.Timeout(30, connect=5),
             **kwargs,
         )
         if answer.is_error:
