@@ -171,6 +171,7 @@ def up(_: argparse.Namespace) -> None:
             SCREEN.print("the cluster runs already")
         else:
             clean(place)
+            place = places.place()  # what was cleaned may have been another cache's
             prepare(place, built)
             start_all(place)
             places.write_json(place.ready, facts(place))
@@ -240,13 +241,16 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run one command; 2 where something is missing or wrong."""
+    """Run one command; 2 where something is missing or wrong, and what has started stays to be looked at."""
     options = arguments()
     try:
         options.run(options)
     except ClusterError as error:
         print(f"tools/cluster: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("tools/cluster: interrupted; what has started is ended by `make cluster-down`", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -133,9 +133,8 @@ class Place:
 
 def place() -> Place:
     """The place of the cluster that runs, else where one of this cache will be."""
-    base = cache() / "cluster"
-    run = LINK.resolve() if LINK.is_symlink() else base / "run"
-    return Place(run=run, registry=base / "registry")
+    base = LINK.resolve().parent if LINK.is_symlink() else cache() / "cluster"
+    return Place(run=base / "run", registry=base / "registry")
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:

@@ -1,0 +1,101 @@
+"""What the node's programs are given. That they run on it, the end-to-end tests show.
+
+By hand: `make cluster`, then the walk through docs/cluster.md; `make cluster-down` leaves nothing.
+"""
+
+import importlib.util
+import io
+import json
+import tarfile
+import tomllib
+from graphlib import TopologicalSorter
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import cgroup
+import node
+import pki
+import pytest
+from cryptography import x509
+from place import ClusterError, Place
+
+TABLE = """\
+/dev/vda / ext4 rw 0 0
+cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
+"""
+
+
+@pytest.fixture
+def main() -> ModuleType:
+    path = Path(node.__file__).with_name("__main__.py")
+    spec = importlib.util.spec_from_file_location("cluster_main", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_containerd_keeps_to_the_state_folder_and_its_socket_to_a_short_name(tmp_path: Path) -> None:
+    """Its configuration is TOML; a unix socket's name holds at most 108 bytes, wherever the cache lies."""
+    far = tmp_path / ("deep/" * 30)
+    config = tomllib.loads(node.containerd_config(Place(run=far, registry=far)))
+    assert config["root"].startswith(str(far))
+    assert len(config["grpc"]["address"]) < 108
+
+
+def test_the_pause_image_holds_the_layer_that_it_names(tmp_path: Path) -> None:
+    """The configuration's diff id is the layer's hash, and the same program gives the same image."""
+    program = tmp_path / "pause"
+    program.write_bytes(b"program")
+    image = node.pause_image(program)
+    assert image == node.pause_image(program)
+    with tarfile.open(fileobj=io.BytesIO(image)) as tar:
+        layer, config = (tar.extractfile(name).read() for name in ("layer.tar", "config.json"))
+    assert json.loads(config)["rootfs"]["diff_ids"] == [f"sha256:{sha256(layer).hexdigest()}"]
+
+
+def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
+    """The API server's for the cluster's CA, the front proxy's for its own: neither stands for the other."""
+    place = Place(run=tmp_path, registry=tmp_path)
+    pki.start(place)
+
+    def read(name: str) -> x509.Certificate:
+        return x509.load_pem_x509_certificate((place.pki / f"{name}.crt").read_bytes())
+
+    for name in ("apiserver", *pki.USERS):
+        read(name).verify_directly_issued_by(read("ca"))
+    read("front-proxy").verify_directly_issued_by(read("front-proxy-ca"))
+    assert json.loads(place.kubeconfig.read_text())["clusters"][0]["cluster"]["server"].startswith(
+        "https://10.99"
+    )
+    assert not any(path.stat().st_mode & 0o077 for path in place.pki.glob("*.key"))
+
+
+def test_both_generations_of_cgroups_are_found() -> None:
+    """v1 hierarchies and an empty v2 beside them."""
+    assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
+
+
+def test_every_part_needs_only_parts_that_are_started(main: ModuleType) -> None:
+    """No part waits for one that nobody starts, and none for itself."""
+    order = list(TopologicalSorter({name: part.needs for name, part in main.PARTS.items()}).static_order())
+    assert sorted(order) == sorted(main.PARTS)
+
+
+def test_without_root_it_says_so_and_stops(main: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is started, made or asked before."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(ClusterError, match="needs root"):
+        main.check()
+
+
+def test_two_at_once_one_waits_no_longer_than_told(
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second is told what the first is about."""
+    monkeypatch.setattr(main, "LOCK", tmp_path / "lock")
+    with main.lock(0, "busy"), pytest.raises(ClusterError, match="busy"), main.lock(0, "busy"):
+        pass
+    with main.lock(0, "busy"):
+        pass
