@@ -172,6 +172,11 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
     raise TimeoutError(said)
 
 
+def earliest(reader: Prometheus) -> float:
+    """When the series that was read longest ago was scraped."""
+    return min(count.at for count in reader._counted[NEW].counts.values())
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH (Debian: prometheus)")
 def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
@@ -188,6 +193,9 @@ def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
         until(lambda: reader.unlike(NEW) is None)
         until(lambda: reader.sample(NEW, time.time()).requests == 0)
         since = time.time()
+        until(
+            lambda: reader.sample(NEW, since) and earliest(reader) > since
+        )  # no scrape is under way from before
 
         def requests(expected: int) -> None:
             until(lambda: reader.sample(NEW, since).requests == expected)
