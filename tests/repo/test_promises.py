@@ -13,6 +13,7 @@ SHARED = [
     ".github/",
     "argocd/",
     "dvc.yaml",
+    "images/",
     "kustomize/base/",
     "kustomize/components/",
     "kustomize/tracks/",
@@ -54,6 +55,7 @@ def test_every_locked_package_is_hashed(repository):
     for lock in [
         *repository.glob("*.lock"),
         *repository.glob("bentos/*/*.lock"),
+        *repository.glob("images/*/*.lock"),
         *repository.glob("tools/*.lock"),
     ]:
         if lock.name == "dvc.lock":
@@ -63,10 +65,11 @@ def test_every_locked_package_is_hashed(repository):
             assert "--hash=sha256:" in package, f"{lock}: {package[:80]}"
 
 
-def test_a_bentos_versions_are_the_repositorys(repository):
-    """What serves is what was tested: every package of a bento's lock has the repository's version."""
+def test_an_images_versions_are_the_repositorys(repository):
+    """What serves and watches is what was tested: each package of its lock has the repository's version."""
     ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / "requirements.lock").read_text()))
-    for lock in repository.glob("bentos/*/requirements.lock"):
+    locks = [*repository.glob("bentos/*/requirements.lock"), *repository.glob("images/*/requirements.lock")]
+    for lock in locks:
         lines = re.findall(r"(?m)^(\S+==.*?) \\$", lock.read_text())
         packages = {line for line in lines if ";" not in line}  # a marker is for another Python
         assert packages <= ours, lock

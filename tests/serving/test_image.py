@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from registry import serving
+from oci import serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected

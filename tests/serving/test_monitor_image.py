@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from registry import serving
+from oci import serving
 
 from loop.core import repository as names
 from loop.core.files import read_json

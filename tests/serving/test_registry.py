@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from registry import serving
+from oci import serving
 
 from loop.core.errors import LoopError
 from loop.serving.registry import Layer, Registry
