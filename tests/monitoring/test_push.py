@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
+from shop import Production, rows
 
+from loop.cli.monitoring import monitor
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
 from loop.monitoring.push import HEADER, _put, push, token_ends
@@ -90,3 +93,16 @@ def test_when_a_token_ends_is_what_github_says(server, said, ends):
     """In either of its spellings; a token without an end has none."""
     server.ends = said
     assert token_ends(GitHub(server.url, "team/shop", "secret")) == ends
+
+
+def test_the_monitor_pushes(server: Server, production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`loop monitor --push` leaves there what it wrote, and fails where it can't."""
+    production.answer(rows(400))
+    monkeypatch.chdir(production.root)
+    args = ["shop", f"--log={production.log}", f"--store={production.store}", f"--push={server.url}"]
+    CliRunner().invoke(monitor, args, catch_exceptions=False)
+    written = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
+    assert server.groups == {"/metrics/job/monitor/model/shop": written}
+    server.refuses = True
+    with pytest.raises(LoopError, match="400"):
+        CliRunner().invoke(monitor, args, catch_exceptions=False)

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dispatch/--no-dispatch", default=False, help="Over a threshold, dispatch train.yml.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: build/<package>/monitor]")
+@click.option("--push", metavar="URL", help="A Pushgateway to leave the metrics at.")
 @click.option(
     "--exit-code/--no-exit-code", default=True, help="Exit 6 over a threshold. [default: --exit-code]"
 )
@@ -44,6 +45,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     environment: str,
     dispatch: bool,
     out: Path | None,
+    push: str | None,
     exit_code: bool,
     clone: bool | None,
 ) -> None:
@@ -72,6 +74,8 @@ def monitor(  # noqa: PLR0917 — click passes by name
     folder = out or places.build / "monitor"
     report.write(folder, found, rows)
     _tell(found, folder)
+    if push:
+        _push(push, found.model, folder, root if dispatch else None)
     if failure:
         raise failure
     if found.over and exit_code:
@@ -85,6 +89,23 @@ def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
     wish = Wish(found.model, found.window.end, found.reason)
     cooldown = timedelta(hours=found.rules.cooldown_hours)
     return dispatch(git, GitHub.of_environment(root), wish, cooldown, datetime.now(UTC))
+
+
+def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
+    """Leave the metrics at a Pushgateway; with `root`, also when the token ends, if GitHub says so."""
+    import httpx
+
+    from loop.core.errors import LoopError
+    from loop.core.github import GitHub
+    from loop.monitoring.push import push, token_ends
+
+    ends = None
+    if root:
+        with suppress(
+            httpx.HTTPError, LoopError
+        ):  # no GitHub, no token: what was measured is told all the same
+            ends = token_ends(GitHub.of_environment(root))
+    push(url, model, folder / "metrics.prom", ends)
 
 
 def _tell(found: "Findings", folder: Path) -> None:
