@@ -30,12 +30,22 @@ def enter() -> None:
         raise ClusterError("no cgroups are mounted at /sys/fs/cgroup: a kubelet needs them")
     for _, mount in found:
         (mount / NAME / "node").mkdir(parents=True, exist_ok=True)
+        delegate(mount)
+        delegate(mount / NAME)
         for name in ("cpuset.cpus", "cpuset.mems"):  # v1: empty at birth, and nothing may enter until set
             for folder in (mount / NAME, mount / NAME / "node"):
                 if (mount / name).is_file():
                     (folder / name).write_text((mount / name).read_text())
     entered = [mount for kind, mount in found if kind == "cgroup2"] or [found[0][1]]
     (entered[0] / NAME / "node" / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def delegate(folder: Path) -> None:
+    """Have the cgroups below a v2 one limit what it may limit itself; v1 knows no such thing."""
+    controllers = folder / "cgroup.controllers"
+    for name in controllers.read_text().split() if controllers.is_file() else ():
+        with suppress(OSError):  # one that this machine keeps to itself; the kubelet says if it needs it
+            (folder / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def processes() -> set[int]:
