@@ -75,9 +75,15 @@ def end(seconds: float = 5) -> None:
         raise ClusterError(f"these processes of the cluster don't die: {sorted(left)}")
 
 
-def remove() -> None:
-    """Remove the emptied cgroups, the innermost first."""
+def remove(seconds: float = 5) -> None:
+    """Remove the emptied cgroups, the innermost first; one is busy for a moment after its last process."""
+    stop = time.monotonic() + seconds
     for _, mount in _here():
         for folder in sorted((mount / NAME).glob("**/"), reverse=True):
-            with suppress(FileNotFoundError):
-                folder.rmdir()
+            while folder.is_dir():
+                with suppress(OSError):
+                    folder.rmdir()
+                    break
+                if time.monotonic() > stop:
+                    raise ClusterError(f"cannot remove the cgroup {folder}: something is still in it")
+                time.sleep(0.05)
