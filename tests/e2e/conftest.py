@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cluster import Cluster, running
 from figures import Figures
 from scene import Scene
-from small import shrink, volume
+from small import configure, shrink, volume
 from standin import ROOT
 
 from loop.core import params, repository
@@ -83,8 +84,9 @@ def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figu
     clone, store = folder / "clone", folder / "store"
     play.fork(ROOT, clone, hub, ours)
     team = Team(tell, hub, clone, model, {**environment, **play.credentials(hub)})
-    shrink(clone, model, public(model), store, (cluster.facts.host, int(hub.url.split(":")[2].split("/")[0])))
+    shrink(clone, public(model), store, (cluster.facts.host, urlsplit(hub.url).port or 80))
     commit(clone, hub, "This cluster is small")
+    configure(clone, model, store)
     tell.step("training the first model, as a person does: ./loop repro")
     team.loop("repro", model)
     team.git.run("add", "--all")
@@ -166,7 +168,7 @@ def logs_kept(session: pytest.Session, cluster: Cluster, folder: Path) -> Iterat
     if FAILED not in session.stash:
         return
     logs = folder / "logs"
-    logs.mkdir()
+    logs.mkdir(exist_ok=True)
     own = Path(cluster.facts.kubeconfig).parent / "logs"
     if cluster.own and own.is_dir():
         shutil.copytree(own, logs / "node")

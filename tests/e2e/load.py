@@ -1,7 +1,8 @@
-"""An open loop of requests in a process of its own, as `vegeta attack` is one: it never waits for an answer.
+"""Requests from a process of its own: an open loop, as `vegeta attack` is one, or a few clients in turn.
 
 `python load.py URL HOST RATE BODIES OUT` sends one POST /predict every 1/RATE seconds, the lines of BODIES
-in turn, until SIGTERM; then it waits for what is under way. Each answer is one JSON line in OUT: when it was
+in turn, whether answers come or not. With RATE 0 each of CLIENTS sends its next one when it has an answer:
+as many as go. It ends at SIGTERM, when what is under way is answered. Each answer is one JSON line in OUT: when it was
 sent (Unix time), how long it took, status (0: no answer), the release that answered.
 """
 
@@ -20,6 +21,7 @@ from typing import IO, Self
 import httpx
 
 SECONDS = 15.0  # before a request counts as lost
+CLIENTS = 8
 
 
 async def send(client: httpx.AsyncClient, body: str, out: IO[str]) -> None:
@@ -43,12 +45,20 @@ async def attack(url: str, host: str, rate: float, bodies: list[str], out: IO[st
     headers = {"Host": host, "Content-Type": "application/json"}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     client = httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=SECONDS, trust_env=False)
+    endless = cycle(bodies)
+
+    async def in_turn() -> None:
+        while not stop.is_set():
+            await send(client, next(endless), out)
+
     async with client, asyncio.TaskGroup() as group:
+        if not rate:
+            for _ in range(CLIENTS):
+                group.create_task(in_turn())
+            return
         due = loop.time()
-        for body in cycle(bodies):
-            if stop.is_set():
-                break
-            group.create_task(send(client, body, out))
+        while not stop.is_set():
+            group.create_task(send(client, next(endless), out))
             due += 1 / rate
             await asyncio.sleep(max(0, due - loop.time()))
 

@@ -161,9 +161,9 @@ class Scene:
         gateway, out = self.cluster.facts.gateway, self.folder / f"{name}.jsonl"
         return Load(gateway, self.host(environment), rate, self.bodies, out)
 
-    def burst(self, requests: int, rate: float, name: str, environment: str = ENVIRONMENT) -> Answers:
-        """Send so many requests and wait for their answers."""
-        with self.load(rate, name, environment) as load:
+    def burst(self, requests: int, name: str, environment: str = ENVIRONMENT) -> Answers:
+        """The answers to so many requests, sent by a few clients as quickly as they are answered."""
+        with self.load(0, name, environment) as load:
             until(lambda: len(load.answers().all) >= requests, f"{name}: {requests} answers", 120)
         return Answers(load.answers().all[:requests])
 

@@ -1,4 +1,4 @@
-"""What a team changes in its fork for one small node: one commit, nothing but overlays and params."""
+"""What a team changes in its fork for one small node: overlays and params, and nothing else."""
 
 import json
 from pathlib import Path
@@ -24,10 +24,14 @@ WORLD = {
 }
 
 
-def shrink(clone: Path, package: str, name: str, store: Path, github: tuple[str, int]) -> None:
-    """Make `clone` fit: small pods in production, its store on a volume, GitHub at a private address."""
+def configure(clone: Path, package: str, store: Path) -> None:
+    """The model's params: a small world, and where production logs."""
     changes = {f"models.{package}.{key}": value for key, value in WORLD.items()}
     params.edit(clone, changes | {f"models.{package}.monitor.store": str(store)})
+
+
+def shrink(clone: Path, name: str, store: Path, github: tuple[str, int]) -> None:
+    """Production's overlay: small pods, its store on a volume, GitHub at a private address."""
     folder = clone / "kustomize" / "overlays" / "production" / name
     (folder / "store.yaml").write_text(json.dumps(claim(), indent=2) + "\n")
     path, yaml = folder / "kustomization.yaml", YAML()

@@ -75,7 +75,7 @@ def shared(scene: Scene, key: str) -> float:
     scene.cluster.kill("Prometheus")
     scene.tell.step("killed Prometheus")
     assert scene.weights() == {"serving-stable": 90, "serving-canary": 10}
-    burst = scene.burst(REQUESTS, 300, "share")
+    burst = scene.burst(REQUESTS, "share")
     assert scene.weights() == {"serving-stable": 90, "serving-canary": 10}
     scene.cluster.restore("Prometheus")
     assert not burst.failed
