@@ -171,7 +171,7 @@ def logs_kept(session: pytest.Session, cluster: Cluster, folder: Path) -> Iterat
     logs.mkdir(exist_ok=True)
     own = Path(cluster.facts.kubeconfig).parent / "logs"
     if cluster.own and own.is_dir():
-        shutil.copytree(own, logs / "node")
+        shutil.copytree(own, logs / "node", dirs_exist_ok=True)
     said = {
         "objects.txt": (
             "get",

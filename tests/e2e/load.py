@@ -2,8 +2,8 @@
 
 `python load.py URL HOST RATE BODIES OUT` sends one POST /predict every 1/RATE seconds, the lines of BODIES
 in turn, whether answers come or not. With RATE 0 each of CLIENTS sends its next one when it has an answer:
-as many as go. It ends at SIGTERM, when what is under way is answered. Each answer is one JSON line in OUT: when it was
-sent (Unix time), how long it took, status (0: no answer), the release that answered.
+as many as go. It ends at SIGTERM, when what is under way is answered. Each answer is one JSON line in OUT:
+when it was sent (Unix time), how long it took, status (0: no answer), the release that answered.
 """
 
 import asyncio
