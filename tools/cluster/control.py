@@ -47,6 +47,8 @@ def apiserver_flags(place: Place) -> list[str]:
         f"--proxy-client-cert-file={pki}/front-proxy.crt",
         f"--proxy-client-key-file={pki}/front-proxy.key",
         "--enable-aggregator-routing=true",
+        # Debian's etcd is too old for streamed lists; clients that ask for one would wait in growing steps.
+        "--feature-gates=WatchList=false",
         "--profiling=false",
     ]
 

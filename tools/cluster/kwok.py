@@ -90,6 +90,5 @@ def _run(place: Place) -> None:
         f"--server-address=127.0.0.1:{PORT}",
         "--node-lease-duration-seconds=40",
     ]
-    env = {"KUBE_FEATURE_WatchListClient": "false"}  # which wants an etcd newer than Debian's
-    process.start(place, "kwok", [place.program("kwok"), *options, *stages], env)
+    process.start(place, "kwok", [place.program("kwok"), *options, *stages])
     process.wait(place, "kwok", lambda: process.answers(f"http://127.0.0.1:{PORT}/healthz"))
