@@ -217,7 +217,7 @@ class Cluster:
 
     def applications(self) -> list[dict[str, Any]]:
         """Those of the models."""
-        fields = "items.metadata.name,items.status.sync,items.status.operationState.phase,items.status.health"
+        fields = "items.metadata.name,items.status.sync.status,items.status.operationState.phase"
         answer = self.argocd.get("/api/v1/applications", params={"fields": fields}).raise_for_status()
         return [one for one in answer.json().get("items") or [] if "-model-" in one["metadata"]["name"]]
 
@@ -447,6 +447,7 @@ def main() -> None:
         server = stack.enter_context(git_server(cluster.facts, scratch / "github"))
         url, token = server["repositories"][REPOSITORY], server["token"]
         fleet = Fleet(scratch / "tree", url, token)
+        claim(cluster)
         remove(cluster)  # of one that was killed
         cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))  # two pods a model while one rolls
         stack.callback(remove, cluster)
@@ -456,8 +457,18 @@ def main() -> None:
             report(results)
 
 
+def claim(cluster: Cluster) -> None:
+    """Stop where the cluster follows another repository than the benchmark's."""
+    urls = "--output=jsonpath={.items[*].spec.generators[*].git.repoURL}"
+    others = [
+        url for url in cluster.kubectl("get", "applicationsets", "-A", urls).split() if REPOSITORY not in url
+    ]
+    if others:
+        sys.exit(f"the cluster follows {', '.join(others)}; the benchmark wants one for itself")
+
+
 def remove(cluster: Cluster) -> None:
-    """What the benchmark put into the cluster."""
+    """Take away what the benchmark put into the cluster."""
     cluster.kubectl(
         "delete", "applicationset", "models", "--namespace=argocd", "--ignore-not-found", "--timeout=600s"
     )
