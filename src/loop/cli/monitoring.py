@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 )
 @click.option("--dispatch/--no-dispatch", default=False, help="Over a threshold, dispatch train.yml.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: build/<package>/monitor]")
-@click.option("--push", metavar="URL", help="A Pushgateway to leave the metrics at.")
+@click.option(
+    "--push", metavar="URL", envvar="PUSHGATEWAY_URL", help="A Pushgateway to leave the metrics at."
+)
 @click.option(
     "--exit-code/--no-exit-code", default=True, help="Exit 6 over a threshold. [default: --exit-code]"
 )
