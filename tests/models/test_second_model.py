@@ -19,8 +19,9 @@ ADDED = ("src/models/digits/", "bentos/digits/", "kustomize/models/digits/", "ku
 
 
 @pytest.fixture
-def fork(tmp_path, origin, cache):
+def fork(tmp_path, origin, cache, monkeypatch):
     """A clone of this work tree with the digits' folders, and their section in params.yaml."""
+    monkeypatch.setenv("LOOP_ENGINE", "none")  # what is served below is the bento as an artifact
     root = tmp_path / "clone"
     work_tree(root)
     commit(root, "Begin")
@@ -41,6 +42,7 @@ def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path):
         if step == "bento":
             commit(fork, "Add digits")
         loop(fork, step, "digits")
+    loop(fork, "monitor-image")
     loop(fork, "release", "digits", "--environment", "dev")
     assert changed_files(fork) <= {"params.yaml", "dvc.lock"}
 
