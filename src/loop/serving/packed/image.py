@@ -17,7 +17,7 @@ def pinned(lock: Path, base: str, python: str = "3.11") -> Image:
     leave the newest uv in a layer; it finds ours, which is there only while it runs.
     """
     image = Image(
-        base_image=os.environ.get("LOOP_BASE_IMAGE", base),
+        base_image=os.environ.get("LOOP_BASE_IMAGE") or base,
         distro="",
         python_version=python,
         lock_python_packages=False,
