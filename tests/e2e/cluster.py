@@ -20,7 +20,11 @@ TOOL = ROOT / "tools" / "cluster"
 LOOK = 0.1  # seconds between two looks
 # What may be killed: the program of tools/cluster's node, and the pods of any other cluster.
 PARTS = {
-    "Argo CD": ("application-controller", "argocd", "app.kubernetes.io/name=argocd-application-controller"),
+    "Argo CD": (
+        "argocd-application-controller",
+        "argocd",
+        "app.kubernetes.io/name=argocd-application-controller",
+    ),
     "Contour": ("contour", "projectcontour", "app=contour"),
     "Prometheus": ("prometheus", "monitoring", "app.kubernetes.io/name=prometheus"),
 }

@@ -40,6 +40,18 @@ def test_argo_cd_brings_it_to_the_cluster(scene: Scene) -> None:
         assert status["imageID"].rpartition("@")[2] == served.image.rpartition("@")[2]
 
 
+def test_the_commit_is_told(scene: Scene) -> None:
+    """Argo CD's notifications tell GitHub, as statuses of the commit, that each environment has it."""
+    commit = scene.team.git.fetch("main")
+    wanted = {f"argocd/{environment}-{scene.model}" for environment in ("dev", "staging", "production")}
+
+    def told() -> set[str]:
+        found = scene.team.hub.person.call("GET", f"/commits/{commit}/statuses")
+        return {status["context"] for status in found if status["state"] == "success"}
+
+    until(lambda: wanted <= told(), lambda: f"GitHub was told {told()} of {commit}")
+
+
 def ready_at(scene: Scene) -> float:
     """When production's first pod got Ready, in Unix time."""
     conditions = [
