@@ -41,15 +41,17 @@ def test_argo_cd_brings_it_to_the_cluster(scene: Scene) -> None:
 
 
 def test_the_commit_is_told(scene: Scene) -> None:
-    """Argo CD's notifications tell GitHub, as statuses of the commit, that each environment has it."""
-    commit = scene.team.git.fetch("main")
-    wanted = {f"argocd/{environment}-{scene.model}" for environment in ("dev", "staging", "production")}
+    """Argo CD's notifications tell GitHub, as statuses of the commit, what each environment has."""
+    for environment in ("dev", "staging", "production"):
+        path = f"kustomize/overlays/{environment}"
+        commit = scene.team.git.run("log", "-1", "--format=%H", scene.team.git.fetch("main"), "--", path)
 
-    def told() -> set[str]:
-        found = scene.team.hub.person.call("GET", f"/commits/{commit}/statuses")
-        return {status["context"] for status in found if status["state"] == "success"}
+        def told(commit: str = commit) -> set[str]:
+            found = scene.team.hub.person.call("GET", f"/commits/{commit}/statuses")
+            return {status["context"] for status in found if status["state"] == "success"}
 
-    until(lambda: wanted <= told(), lambda: f"GitHub was told {told()} of {commit}")
+        wanted = f"argocd/{environment}-{scene.model}"
+        until(lambda wanted=wanted, told=told: wanted in told(), f"{wanted} is not told of {commit}")
 
 
 def ready_at(scene: Scene) -> float:
