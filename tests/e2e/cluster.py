@@ -44,7 +44,7 @@ class Facts:
 
     @classmethod
     def of_environment(cls) -> "Facts":
-        """From the variables that `make e2e` documents; those of a cluster that is not ours."""
+        """Of a cluster that is not ours: docs/cluster.md."""
         env = os.environ
         return cls(
             kubeconfig=env["KUBECONFIG"],
@@ -156,7 +156,7 @@ def tool(*args: str) -> str:
 @contextmanager
 def running() -> Iterator[Cluster]:
     """The cluster of the environment, or one that is started; taken down where it was not there before."""
-    if "KUBECONFIG" in os.environ:
+    if "GATEWAY_URL" in os.environ:
         cluster, down = Cluster(Facts.of_environment(), own=False), False
     else:
         up = subprocess.run([sys.executable, TOOL, "status", "--json"], capture_output=True, check=False)

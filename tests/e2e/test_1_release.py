@@ -43,15 +43,14 @@ def test_argo_cd_brings_it_to_the_cluster(scene: Scene) -> None:
 def test_the_commit_is_told(scene: Scene) -> None:
     """Argo CD's notifications tell GitHub, as statuses of the commit, what each environment has."""
     for environment in ("dev", "staging", "production"):
-        path = f"kustomize/overlays/{environment}"
-        commit = scene.team.git.run("log", "-1", "--format=%H", scene.team.git.fetch("main"), "--", path)
 
-        def told(commit: str = commit) -> set[str]:
+        def told(environment: str = environment) -> bool:
+            commit = scene.application(environment)["sync"]["revision"]
             found = scene.team.hub.person.call("GET", f"/commits/{commit}/statuses")
-            return {status["context"] for status in found if status["state"] == "success"}
+            context = f"argocd/{environment}-{scene.model}"
+            return (context, "success") in {(status["context"], status["state"]) for status in found}
 
-        wanted = f"argocd/{environment}-{scene.model}"
-        until(lambda wanted=wanted, told=told: wanted in told(), f"{wanted} is not told of {commit}")
+        until(told, f"GitHub was not told of {environment}")
 
 
 def ready_at(scene: Scene) -> float:
