@@ -28,6 +28,7 @@ from loop.demo.team import Team
 from loop.demo.world import World
 
 FAILED = pytest.StashKey[bool]()
+PUSHGATEWAY = "http://prometheus-pushgateway.monitoring:9091"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -140,6 +141,7 @@ def install(scene: Scene, store: Path) -> None:
         secret_of("fork", "argocd", credentials, labels),
         namespace_of(scene.namespace()),
         secret_of("github", scene.namespace(), {"token": hub.bot.token}),
+        settings_of("monitor", scene.namespace(), {"PUSHGATEWAY_URL": PUSHGATEWAY}),
         volume(store, scene.namespace()),
     ):
         cluster.apply(json.dumps(manifest))
@@ -154,6 +156,12 @@ def secret_of(
     """A Secret."""
     metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
+
+
+def settings_of(name: str, namespace: str, data: dict[str, str]) -> dict[str, object]:
+    """A ConfigMap."""
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def namespace_of(name: str) -> dict[str, object]:

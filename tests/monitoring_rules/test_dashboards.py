@@ -4,7 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-import dashboards
+import asked
 import httpx
 import numpy as np
 import panels
@@ -70,14 +70,14 @@ def test_what_is_committed_is_what_the_program_writes(repository):
     made = importlib.util.spec_from_file_location("generator", path)
     generator = importlib.util.module_from_spec(made)
     made.loader.exec_module(generator)
-    committed = {path.stem: path.read_text() for path in dashboards.FOLDER.glob("*.json")}
+    committed = {path.stem: path.read_text() for path in asked.FOLDER.glob("*.json")}
     assert generator.dashboards() == committed
 
 
 @pytest.mark.parametrize("name", ["fleet", "model"])
 def test_both_views_have_the_panels_asked_for(name):
     """Latency by three quantiles, volume, shift, accuracy over time and GPU utilisation, in each."""
-    board = json.loads((dashboards.FOLDER / f"{name}.json").read_text())
+    board = json.loads((asked.FOLDER / f"{name}.json").read_text())
     titles = [panel["title"] for panel in board["panels"]]
     assert [wanted for wanted in PANELS if not any(title.startswith(wanted) for title in titles)] == []
     latency = next(panel for panel in board["panels"] if panel["title"] == "Latency")
@@ -96,7 +96,7 @@ def test_every_query_is_answered(promtool, tmp_path):
                 "eval_time": "30m",
                 "exp_samples": [{"labels": "{}", "value": 1}],
             }
-            for query in dashboards.queries()
+            for query in asked.queries()
             if query.kind != "annotation"
         ],
     }
@@ -112,7 +112,7 @@ def test_each_event_is_one_mark(promtool, tmp_path):
         lived("c3", "stable", "_x49 0x20"),
     ]
     marks = {"Canary": {14: "b2", 34: "c3"}, "Promoted": {49: "c3"}, "Rolled back": {25: "b2"}}
-    events = [query for query in dashboards.queries() if query.kind == "annotation"]
+    events = [query for query in asked.queries() if query.kind == "annotation"]
     case = {
         "interval": "1m",
         "input_series": lives,
@@ -140,8 +140,8 @@ def test_a_live_prometheus_is_asked_every_query(tmp_path):
         found = [{"metric": {}, "values": [[0, "NaN"], [15, "1"] if known else [15, "NaN"]]}]
         return httpx.Response(200, json={"status": "success", "data": {"result": found}})
 
-    answers = dashboards.answers("http://prometheus", transport=httpx.MockTransport(prometheus))
-    assert len(answers.series) == len(set(dashboards.queries())) > 40
+    answers = asked.answers("http://prometheus", transport=httpx.MockTransport(prometheus))
+    assert len(answers.series) == len(set(asked.queries())) > 40
     assert answers.silent
     assert all("drift" in query.expr for query in answers.silent)
     assert {query.panel for query in answers.excepted} == {"GPU utilisation", "GPU utilisation per model"}

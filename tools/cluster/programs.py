@@ -60,6 +60,7 @@ PACKAGES = {
     "redis-server": "redis-server",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "prometheus-pushgateway": "prometheus-pushgateway",
     "docker-registry": "docker-registry",
     "nftables": "nft",
     "iptables": "iptables",

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager on the node, for what the Prometheus operator does in a larger cluster.
+"""Prometheus, its Pushgateway and Alertmanager on the node: what operators do in a larger cluster.
 
 `discovery.py` beside them turns PodMonitor and PrometheusRule objects into files that Prometheus reads.
 Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it.
@@ -12,12 +12,13 @@ import argocd
 import gateway
 import process
 from kube import apply, established
-from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, Place, write_json
+from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, Place, write_json
 from process import answers, wait
 
 HERE = Path(__file__).resolve().parent
 CRDS = ("podmonitors", "prometheusrules")
 PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
+PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
@@ -27,7 +28,7 @@ def start(place: Place) -> None:
 
 
 def _begin(place: Place) -> None:
-    """Put CRDs and the Service into the cluster and start the three programs."""
+    """Put CRDs and the Service into the cluster and start the four programs."""
     apply(place, place.crds / "prometheus")
     established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
     apply(place, HERE / "manifests" / "prometheus.yaml")
@@ -38,14 +39,16 @@ def _begin(place: Place) -> None:
     # Alerts are seen in its API; whom they are sent to is not this node's business.
     write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
     process.start(place, "alertmanager", _alertmanager(place, folder))
+    process.start(place, "pushgateway", _pushgateway(place))
     process.start(place, "prometheus", _prometheus(place, folder))
     process.start(place, "discovery", [sys.executable, HERE / "discovery.py"])
 
 
 def _wait(place: Place) -> None:
-    """Wait until Prometheus and Alertmanager answer and the first targets are written."""
+    """Wait until all three answer and the first targets are written."""
     wait(place, "prometheus", lambda: answers(f"http://{PROMETHEUS}/-/ready"))
     wait(place, "alertmanager", lambda: answers(f"http://{ALERTMANAGER}/-/ready"))
+    wait(place, "pushgateway", lambda: answers(f"http://{PUSHGATEWAY}/-/ready"))
     wait(place, "discovery", (place.run / "prometheus/targets/pods.json").is_file)
 
 
@@ -61,6 +64,7 @@ def config(folder: Path) -> dict[str, Any]:
             {"job_name": "pods", "file_sd_configs": [pods]},
             _job("envoy", gateway.STATS) | {"metrics_path": "/stats/prometheus"},
             _job("contour", gateway.METRICS),
+            _job("pushgateway", PUSHGATEWAY) | {"honor_labels": True},  # what was pushed keeps its own job
             *(_job(name, address) for name, address in programs.items()),
         ],
     }
@@ -89,4 +93,12 @@ def _alertmanager(place: Place, folder: Path) -> list[str | Path]:
         f"--storage.path={place.fast}/alertmanager",
         f"--web.listen-address={ALERTMANAGER}",
         "--cluster.listen-address=",  # alone
+    ]
+
+
+def _pushgateway(place: Place) -> list[str | Path]:
+    return [
+        place.program("prometheus-pushgateway"),
+        f"--web.listen-address={PUSHGATEWAY}",
+        "--log.level=warn",
     ]

@@ -41,10 +41,10 @@ class Findings:
     def over(self) -> list[str]:
         """Thresholds that are crossed, one line each with its numbers."""
         lines = []
-        if self._drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
+        if self.drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
             name = max(self.features, key=lambda feature: self.features[feature].score)
             lines.append(f"drift {self.drift:.2f} >= {self.rules.drift:g} ({name})")
-        if self._accuracy_unknown is None and self.accuracy.accuracy is not None:
+        if self.accuracy_unknown is None and self.accuracy.accuracy is not None:
             known, least = self.accuracy.accuracy, self.rules.accuracy
             if known < least:
                 lines.append(f"accuracy {known:.2%} < {least:.0%} ({self.accuracy.labelled} labels)")
@@ -53,7 +53,7 @@ class Findings:
     @property
     def unknown(self) -> list[str]:
         """Why there is no verdict on drift, or on accuracy."""
-        return [line for line in (self._drift_unknown, self._accuracy_unknown) if line]
+        return [line for line in (self.drift_unknown, self.accuracy_unknown) if line]
 
     @property
     def verdict(self) -> Verdict:
@@ -67,7 +67,7 @@ class Findings:
         return ("; ".join(self.over) or "; ".join(self.unknown) or "within all thresholds")[:200]
 
     @property
-    def _drift_unknown(self) -> str | None:
+    def drift_unknown(self) -> str | None:
         if (rows := len(self.window.rows)) < self.rules.min_rows:
             return f"no verdict on drift: {rows} rows < {self.rules.min_rows}"
         if self.whole_weeks and self.window.covered_days < self.rules.window_days - 1:
@@ -76,7 +76,7 @@ class Findings:
         return None
 
     @property
-    def _accuracy_unknown(self) -> str | None:
+    def accuracy_unknown(self) -> str | None:
         if (labels := self.accuracy.labelled) < self.rules.min_labels:
             return f"no verdict on accuracy: {labels} labels < {self.rules.min_labels}"
         return None
@@ -159,14 +159,14 @@ def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, flo
 
 
 def _prometheus(path: Path, findings: Findings) -> None:
-    """Write the numbers for a node exporter's textfile collector; what is unknown has no sample."""
+    """Write the numbers as Prometheus reads them; no verdict, no sample: ten rows ring nothing."""
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
     registry = CollectorRegistry()
     right = Gauge(
         "model_accuracy_score",
         "Share of right answers among the labels of the window.",
-        ["model"],
+        ["model", "version"],
         registry=registry,
     )
     moved = Gauge(
@@ -176,9 +176,9 @@ def _prometheus(path: Path, findings: Findings) -> None:
         registry=registry,
     )
     retrained = Counter("auto_retrain", "Retrainings that Git's log holds.", ["model"], registry=registry)
-    if findings.accuracy.accuracy is not None:
-        right.labels(findings.model).set(findings.accuracy.accuracy)
-    for name, found in findings.features.items():
+    if findings.accuracy.accuracy is not None and findings.accuracy_unknown is None:
+        right.labels(findings.model, findings.version or "all").set(findings.accuracy.accuracy)
+    for name, found in findings.features.items() if findings.drift_unknown is None else ():
         moved.labels(findings.model, name).set(found.score)
     retrained.labels(findings.model).inc(findings.retrainings)
     write_to_textfile(str(path), registry)
