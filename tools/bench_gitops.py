@@ -28,11 +28,13 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
+from loop.core import params
+from loop.core.names import public
 from loop.delivery.state import State, Track, files
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench-gitops"
-PATTERN = "fraud-detector"  # the model that the others are copies of
+PATTERN = public(next(iter(params.read(ROOT))))  # the model that the others are copies of
 SMALLEST = 1e-3  # what is less is taken as this: a logarithm is asked for
 ENVIRONMENTS = ("dev", "staging", "production")
 REPOSITORY = "bench/loop"
