@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 from tiny import KEY, NAMES, write_model
 
@@ -24,8 +23,10 @@ def ask(client, body):
     return client.post("/predict", content=body if isinstance(body, bytes) else json.dumps(body))
 
 
-def metric(name, **labels):
-    return REGISTRY.get_sample_value(name, {"model": "fraud-detector", "version": KEY, **labels}) or 0
+def metric(app, name, **labels):
+    """A series of the app's own page."""
+    registry = app.predictor.metrics.registry
+    return registry.get_sample_value(name, {"model": "fraud-detector", "version": KEY, **labels}) or 0
 
 
 def test_one_row_answers_one_score_and_class(client):
@@ -85,11 +86,11 @@ def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
     """What is wrong with a request is said as JSON, by field and position, and counted as failed."""
     count = "model_prediction_failed_total"
     reasons = ("json", "size", "features", "id")
-    before = sum(metric(count, reason=reason) for reason in reasons)
+    before = sum(metric(client.app, count, reason=reason) for reason in reasons)
     answer = ask(client, body)
     assert (answer.status_code, answer.json()["field"]) == (status, field)
     assert answer.json()["error"]
-    assert sum(metric(count, reason=reason) for reason in reasons) == before + 1
+    assert sum(metric(client.app, count, reason=reason) for reason in reasons) == before + 1
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -140,8 +141,8 @@ def test_predictions_are_counted_by_class_and_score(client):
     names = ("model_prediction_score_count", "model_prediction_latency_seconds_count")
 
     def counts():
-        total = sum(metric("model_prediction_total", **{"class": label}) for label in "01")
-        return np.array([total, *map(metric, names)])
+        total = sum(metric(client.app, "model_prediction_total", **{"class": label}) for label in "01")
+        return np.array([total, *(metric(client.app, name) for name in names)])
 
     before = counts()
     ask(client, {"features": [ROW] * 3})
@@ -161,10 +162,9 @@ def test_a_multiclass_model_answers_a_score_per_class(tmp_path):
 def test_a_model_that_fails_is_a_500_of_reason_model(source):
     """An exception or a NaN of the scorer is ours: 500, counted apart from what callers did wrong."""
     answers = iter([np.array([0.5]), np.array([np.nan])])  # the example at the start, then one request
-    before = metric("model_prediction_failed_total", reason="model")
     with TestClient(app.create(source, lambda _: lambda _: next(answers))) as client:
         assert [ask(client, {"features": ROW}).status_code for _ in range(2)] == [500, 500]
-    assert metric("model_prediction_failed_total", reason="model") == before + 2
+        assert metric(client.app, "model_prediction_failed_total", reason="model") == 2
 
 
 def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
@@ -173,27 +173,23 @@ def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
         pass
 
 
-def test_requests_in_progress_are_counted_until_they_end(source, monkeypatch):
-    """Requests that came together all count while the first one is answered, and none once they ended."""
+def test_requests_in_progress_are_counted_until_they_end(source):
+    """Requests that came together all count while the model has them, and none once they ended."""
     seen, name = [], "model_requests_in_progress"
+    application = app.create(source, booster.load)
 
     def failing(rows):
-        seen.append(metric(name))
+        seen.append(metric(application, name))
         raise RuntimeError
 
-    async def together(client, count):
-        bodies = [{"features": ROW}] * (count - 1) + [{"features": 1}]
-        return await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
-
     async def run():
-        application = app.create(source, booster.load)
         async with application.router.lifespan_context(application):
-            model = replace(application.state.predictor.model, scorer=failing)
-            application.state.predictor = replace(application.state.predictor, model=model)
+            application.predictor.model = replace(application.predictor.model, scorer=failing)
             transport = httpx.ASGITransport(application)
             async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
-                return await together(client, 4)
+                bodies = [{"features": ROW}] * 3 + [{"features": 1}]
+                return await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
 
     assert sorted(answer.status_code for answer in asyncio.run(run())) == [422, 500, 500, 500]
-    assert max(seen) == 4
-    assert metric(name) == 0
+    assert max(seen) == 3
+    assert metric(application, name) == 0

@@ -5,16 +5,20 @@ import os
 import socket
 import threading
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from tiny import KEY
 
 from loop.serving.packed import app, booster, log
-from loop.serving.packed.log import Line, PredictionLog
+from loop.serving.packed.log import PredictionLog, Scored
+from loop.serving.packed.model import Release
+
+RELEASE = Release("fraud-detector", KEY)
 
 
-def line(number=0):
-    return Line("2018-04-01T00:00:00+00:00", number, "fraud-detector", KEY, [1.0], 0.5, 1)
+def scored(number=0):
+    return Scored(1522540800.0, [number], np.ones((1, 1), np.float32), [0.5], [1])
 
 
 def lines(folder):
@@ -58,11 +62,11 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch):
         return opened(self)
 
     monkeypatch.setattr(log._File, "_open", slow)
-    kept = PredictionLog(tmp_path, lambda: dropped.append(1), lines=10)
-    kept.write(line(0))
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append, lines=10)
+    kept.write(scored(0))
     hangs.wait()
     for number in range(1, 16):
-        kept.write(line(number))
+        kept.write(scored(number))
     assert len(dropped) == 5
     goes_on.set()
     kept.close()
@@ -74,10 +78,11 @@ def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path))
     (tmp_path / f"{socket.gethostname()}-{os.getpid()}.jsonl").symlink_to("/dev/full")
     with TestClient(app.create(source, booster.load)) as client:
-        before = client.app.state.predictor.metrics.dropped._value.get()
         answers = [client.post("/predict", json={"features": [0, 0, n]}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
-    assert client.app.state.predictor.metrics.dropped._value.get() == before + 3
+    registry = client.app.predictor.metrics.registry
+    of = {"model": "fraud-detector", "version": KEY}
+    assert registry.get_sample_value("model_prediction_log_dropped_total", of) == 3
 
 
 def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path, monkeypatch):
@@ -92,10 +97,11 @@ def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path,
 def test_a_long_log_is_rotated_and_bounded(tmp_path, monkeypatch, files):
     """The newest lines are kept, in so many files besides the current one, all named *.jsonl."""
     monkeypatch.setattr(log, "BYTES", 300)
+    monkeypatch.setattr(log, "AT_ONCE", 1)
     monkeypatch.setattr(log, "FILES", files)
-    kept = PredictionLog(tmp_path, lambda: pytest.fail("dropped"))
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
     for number in range(100):
-        kept.write(line(number))
+        kept.write(scored(number))
     kept.close()
     assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob("*.jsonl"))) == files + 1
     numbers = sorted(entry["id"] for entry in lines(tmp_path))

@@ -1,95 +1,233 @@
-"""The HTTP face of a bento: /predict, /health, /openapi.json; BentoML adds probes and /metrics around it."""
+"""The HTTP face of a bento: /predict, /health, /metrics, /openapi.json and the probes.
+
+/predict does not go through Starlette's routes unless somebody adds a middleware, which then sees all of it.
+"""
 
 import os
-from asyncio import sleep
+from asyncio import Future, get_running_loop, timeout
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import getrandbits
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from loop.serving.packed import openapi
 from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model, Scorer
-from loop.serving.packed.predictor import Predictor
+from loop.serving.packed.predictor import Answer, Predictor
 from loop.serving.packed.rows import BadRequest
+
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+LONGEST_ID = 128  # of a request: a longer one is not echoed
+BODY_SECONDS = 10.0  # from a request's headers to the end of its body
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class App(Starlette):
+    """A model's application; what it serves is there once its lifespan has begun."""
+
+    def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
+        self._folder, self._load, self._limits = folder, load, limits
+        self.max_bytes = limits.pop("max_bytes")
+        self.draining = False
+        routes = [
+            Route("/predict", self._routed, methods=["POST"]),
+            Route("/health", self._health),
+            Route("/metrics", self._metrics),
+            *(Route(path, self._document) for path in ("/openapi.json", "/docs.json")),
+            *(Route(path, self._alive) for path in ("/livez", "/healthz")),
+            Route("/readyz", self._ready),
+        ]
+        handlers: Any = {HTTPException: _refuse, Exception: _failed}
+        super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+
+    predictor: Predictor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer /predict at once; leave the rest to Starlette."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
+            if status := await self._predict(scope, receive, send):
+                self.predictor.metrics.answered("/predict", status)
+        else:
+            await super().__call__(scope, receive, self._counted(scope["path"], send))
+
+    @property
+    def direct(self) -> bool:
+        """Whether nothing stands between the server and /predict."""
+        return not self.user_middleware
+
+    def drain(self) -> None:
+        """Be ready no more; go on answering, and ask for each connection to be closed."""
+        self.draining = True
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        model = Model.load(self._folder, self._load)
+        release, shared = model.release, os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        metrics = Metrics(release.model, release.key, model.meta.classes, Path(shared) if shared else None)
+        where = os.environ.get("PREDICTION_LOG_DIR")
+        log = PredictionLog(Path(where), release, metrics.dropped) if where else None
+        self.predictor = Predictor(model, metrics, log, **self._limits)
+        yield
+        self.predictor.close()
+
+    async def _routed(self, _: Request) -> Any:
+        """/predict behind a middleware: an answer that Starlette calls."""
+        return self._predict
+
+    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """POST /predict; the status, 0 where nobody waits for the answer any more."""
+        headers, metrics = dict(scope["headers"]), self.predictor.metrics
+        metrics.came()
+        try:
+            answer = await self._answer(headers.get(b"content-type", b""), receive)
+        except Gone:
+            return 0
+        finally:
+            metrics.gone()
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": self.headers(answer, headers.get(b"x-request-id", b"")),
+            }
+        )
+        await send({"type": "http.response.body", "body": answer.body})
+        return answer.status
+
+    async def _answer(self, media: bytes, receive: Receive) -> Answer:
+        """The answer to a body that is still to come."""
+        if self.predictor.full:
+            return self.predictor.refused(BadRequest("too many requests wait", status=429, reason="overload"))
+        try:
+            body = await self._body(receive)
+        except BadRequest as bad:
+            return self.predictor.refused(bad)
+        future: Future[Answer] = get_running_loop().create_future()
+        self.predictor.submit(body, media, future.set_result)
+        return await future
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The body, read no further than `max_bytes` and no longer than BODY_SECONDS."""
+        message = await receive()
+        if not message.get("more_body"):
+            part = _part(message)
+            self._within(part)
+            return part
+        body = bytearray(_part(message))
+        try:
+            async with timeout(BODY_SECONDS):
+                while message.get("more_body"):
+                    message = await receive()
+                    body += _part(message)
+                    self._within(body)
+        except TimeoutError:
+            raise BadRequest("the body did not come to its end", status=408, reason="timeout") from None
+        return bytes(body)
+
+    def _within(self, body: bytes | bytearray) -> None:
+        if len(body) > self.max_bytes:
+            raise BadRequest(f"the body is over {self.max_bytes} bytes", status=413, reason="size")
+
+    def headers(self, answer: Answer, request_id: bytes) -> Headers:
+        """An answer's headers; the caller's id of the request, or one of our own."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", request_id if _plain(request_id) else b"%016x" % getrandbits(64)),
+        ]
+        if answer.status == 429:  # noqa: PLR2004
+            headers.append((b"retry-after", b"1"))
+        if self.draining or answer.status in (408, 413):  # the rest of that body is not read
+            headers.append((b"connection", b"close"))
+        return headers
+
+    def _counted(self, path: str, send: Send) -> Send:
+        """`send` that counts the answer."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.predictor.metrics.answered(path, message["status"])
+                if self.draining and path != "/predict":
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        return counted
+
+    async def _health(self, _: Request) -> Response:
+        """GET /health."""
+        return _json({"status": "ok", "model_version": self.predictor.model.release.key})
+
+    async def _metrics(self, _: Request) -> Response:
+        """GET /metrics: of all workers."""
+        return Response(self.predictor.metrics.page(), media_type=METRICS)
+
+    async def _document(self, _: Request) -> Response:
+        """GET /openapi.json."""
+        return _json(openapi.document(self.predictor.model, self.predictor.max_rows, self.max_bytes))
+
+    async def _alive(self, _: Request) -> Response:
+        """GET /livez."""
+        return PlainTextResponse("\n")
+
+    async def _ready(self, _: Request) -> Response:
+        """GET /readyz: not while it drains."""
+        return PlainTextResponse("\n", 503 if self.draining else 200)
+
+
+class Gone(Exception):
+    """The caller has hung up."""
 
 
 def create(
-    folder: Path, load: Callable[[Path], Scorer], *, max_rows: int = 1000, max_bytes: int = 1024 * 1024
-) -> Starlette:
+    folder: Path,
+    load: Callable[[Path], Scorer],
+    *,
+    max_rows: int = 1000,
+    max_bytes: int = 1024 * 1024,
+    max_waiting: int = 256,
+) -> App:
     """An app that loads the model in `folder` when it starts, and not before.
 
-    `load` makes the scorer from the folder with meta.json. Predictions are logged below
-    PREDICTION_LOG_DIR, where that is set.
+    `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
+    others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        model = Model.load(folder, load)
-        metrics = Metrics(model.release.model, model.release.key)
-        where = os.environ.get("PREDICTION_LOG_DIR")
-        log = PredictionLog(Path(where), metrics.dropped.inc) if where else None
-        app.state.predictor = Predictor(model, metrics, log, max_rows)
-        app.state.max_bytes = max_bytes
-        yield
-        if log:
-            log.close()
-
-    routes = [
-        Route("/predict", predict, methods=["POST"]),
-        Route("/health", health),
-        Route("/openapi.json", document),
-    ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: refuse})
+    return App(folder, load, max_rows=max_rows, max_bytes=max_bytes, max_waiting=max_waiting)
 
 
-async def predict(request: Request) -> Response:
-    """POST /predict."""
-    predictor: Predictor = request.app.state.predictor
-    with predictor.metrics.in_progress():
-        await sleep(0)  # those that came together are all counted before the first one holds the loop
-        try:
-            status, answer = predictor.predict(await _body(request, request.app.state.max_bytes))
-        except BadRequest as bad:
-            status, answer = predictor.refuse(bad)
-    return _json(answer, status)
-
-
-async def health(request: Request) -> Response:
-    """GET /health."""
-    predictor: Predictor = request.app.state.predictor
-    return _json(msgspec.json.encode({"status": "ok", "model_version": predictor.model.release.key}))
-
-
-async def document(request: Request) -> Response:
-    """GET /openapi.json."""
-    predictor: Predictor = request.app.state.predictor
-    return _json(msgspec.json.encode(openapi.document(predictor.model, predictor.max_rows)))
-
-
-async def refuse(_: Request, error: Exception) -> Response:
+async def _refuse(_: Request, error: Exception) -> Response:
     """No such path, or another method: JSON like every other answer."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's signature is wider than its use
-    body = msgspec.json.encode({"error": error.detail, "field": ""})
-    return Response(body, error.status_code, error.headers, media_type="application/json")
+    return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body, read no further than `most` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise BadRequest(f"the body is over {most} bytes", status=413, reason="size")
-    return bytes(body)
+async def _failed(_: Request, __: Exception) -> Response:
+    """Something of the server's own failed; it logs what."""
+    return _json({"error": "the server failed: see its log", "field": ""}, 500)
 
 
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type="application/json")
+def _part(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise Gone
+    part: bytes = message.get("body", b"")
+    return part
+
+
+def _plain(request_id: bytes) -> bool:
+    return 0 < len(request_id) <= LONGEST_ID and request_id.isascii() and request_id.decode().isprintable()
+
+
+def _json(content: Any, status: int = 200, headers: Any = None) -> Response:
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

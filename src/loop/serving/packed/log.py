@@ -1,25 +1,31 @@
 """The prediction log: JSON lines, one file a process, rotated; it never holds an answer up.
 
-An answer only puts a line into a bounded queue. A thread writes. A full queue or a full disk costs
-lines, which are counted, and nothing else.
+An answer only puts its rows into a bounded queue. A thread writes what has gathered, in whole lines. A full
+queue or a full disk costs lines, which are counted, and nothing else.
 """
 
-import logging
 import os
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
+from datetime import UTC, datetime
 from pathlib import Path
-from queue import Full, Queue
-from threading import Thread
+from threading import Event, Lock, Thread
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-LINES = 10_000  # in the queue: some seconds of traffic, a few MB
+from loop.serving.packed.model import Release
+
+LINES = 20_000  # in the queue: some seconds of traffic, a few MB
 BYTES = 64 * 1024 * 1024  # a file, before the next is begun
 FILES = 16  # kept beside it
+AT_ONCE = 1024 * 1024  # bytes, in one write
+GATHER = 0.05  # seconds in which lines gather for one write
+ENCODER = msgspec.json.Encoder()
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -34,57 +40,129 @@ class Line(msgspec.Struct, frozen=True):
     class_: int = msgspec.field(name="class")
 
 
-class PredictionLog:
-    """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is called for each lost line."""
+class Scored(NamedTuple):
+    """What one request asked and was answered."""
 
-    def __init__(self, folder: Path, dropped: Callable[[], None], lines: int = LINES) -> None:
-        self._queue: Queue[Line | None] = Queue(lines)
-        self._dropped = dropped
-        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", dropped)
+    time: float  # Unix
+    ids: list[int | str | None]
+    values: NDArray[np.float32]
+    scores: list[Any]
+    classes: list[int]
+
+    def lines(self, release: Release) -> Iterator[Line]:
+        time = datetime.fromtimestamp(self.time, UTC).isoformat()
+        rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, strict=True)
+        for one, features, score, label in rows:
+            yield Line(time, one, release.model, release.key, features, score, label)
+
+
+class PredictionLog:
+    """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line."""
+
+    def __init__(
+        self, folder: Path, release: Release, dropped: Callable[[int], None], lines: int = LINES
+    ) -> None:
+        self._release, self._dropped, self._most = release, dropped, lines
+        self._waiting: deque[Scored] = deque()
+        self._count, self._lock = 0, Lock()
+        self._some, self._closing = Event(), Event()
+        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl")
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def write(self, line: Line) -> None:
-        """Queue a line, or count it as dropped; never waits."""
-        try:
-            self._queue.put_nowait(line)
-        except Full:
-            self._dropped()
+    def write(self, scored: Scored) -> None:
+        """Queue an answer's lines, or count them as dropped; never waits."""
+        count = len(scored.ids)
+        with self._lock:
+            if fits := self._count + count <= self._most:
+                self._count += count
+                self._waiting.append(scored)
+        if fits:
+            self._some.set()
+        else:
+            self._dropped(count)
 
     def close(self, seconds: float = 5) -> None:
         """Write what is queued, for `seconds` at most."""
-        with suppress(Full):
-            self._queue.put(None, timeout=seconds)
-            self._thread.join(seconds)
+        self._closing.set()
+        self._some.set()
+        self._thread.join(seconds)
 
     def _drain(self) -> None:
-        while (line := self._queue.get()) is not None:
-            self._file.emit(logging.makeLogRecord({"msg": line}))
+        while not self._closing.is_set():
+            self._some.wait()
+            self._closing.wait(GATHER)
+            self._some.clear()
+            self._write_waiting()
+        self._write_waiting()
         self._file.close()
 
+    def _write_waiting(self) -> None:
+        """Append the lines that wait, as much at a time as may stand in a file."""
+        pending, count = bytearray(), 0
+        for line in self._lines():
+            encoded = ENCODER.encode(line)
+            if pending and len(pending) + len(encoded) >= AT_ONCE:
+                self._append(pending, count)
+                pending, count = bytearray(), 0
+            pending += encoded + b"\n"
+            count += 1
+        if pending:
+            self._append(pending, count)
 
-class _File(RotatingFileHandler):
-    """logging's rotating file, with our lines in it and our counter for what it can't write."""
+    def _lines(self) -> Iterator[Line]:
+        while self._waiting:
+            with self._lock:
+                scored = self._waiting.popleft()
+                self._count -= len(scored.ids)
+            yield from scored.lines(self._release)
 
-    def __init__(self, path: Path, dropped: Callable[[], None]) -> None:
-        super().__init__(path, maxBytes=BYTES, backupCount=FILES, encoding="utf-8", delay=True)
-        self._path, self._dropped = path, dropped
+    def _append(self, content: bytearray, lines: int) -> None:
+        try:
+            self._file.append(content)
+        except OSError:
+            self._dropped(lines)
 
-    def _open(self) -> TextIOWrapper:
+
+class _File:
+    """A file of whole lines: rotated before it is over BYTES, cut back to its last whole line on an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._descriptor, self._size = path, -1, 0
+
+    def append(self, content: bytearray) -> None:
+        """Append; OSError when the disk does not take all of it."""
+        if self._size and self._size + len(content) > BYTES:
+            self._rotate()
+        if self._descriptor < 0:
+            self._open()
+        written = 0
+        try:
+            written = os.write(self._descriptor, content)
+        finally:
+            if written < len(content):
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, self._size)
+                self.close()  # opened again for the next line: the disk may have room then
+        if written < len(content):
+            raise OSError(f"{self._path}: the disk took {written} of {len(content)} bytes")
+        self._size += written
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        return super()._open()
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._size = os.fstat(self._descriptor).st_size
 
-    def format(self, record: logging.LogRecord) -> str:
-        return msgspec.json.encode(record.msg).decode()
-
-    def rotation_filename(self, default_name: str) -> str:
-        """`name.jsonl.1` becomes `name.1.jsonl`, so that *.jsonl are all of them."""
-        path, number = default_name.rsplit(".", 1)
-        return f"{path.removesuffix('.jsonl')}.{number}.jsonl"
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        self._dropped()
-        stream, self.stream = self.stream, None  # opened again for the next line: the disk may have room then
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()
+    def _rotate(self) -> None:
+        """x.jsonl becomes x.1.jsonl, that one x.2.jsonl: *.jsonl are all of them; the oldest is replaced."""
+        self.close()
+        for number in reversed(range(FILES)):
+            source = self._path.with_suffix(f".{number}.jsonl") if number else self._path
+            if source.exists():
+                source.replace(self._path.with_suffix(f".{number + 1}.jsonl"))
+        self._size = 0

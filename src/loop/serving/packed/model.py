@@ -55,8 +55,11 @@ class Model:
             raise ValueError(f"the scorer gave {scores.shape} for {rows.shape} rows; finite {shape} wanted")
         return scores
 
-    def classes(self, scores: NDArray[np.float64]) -> list[int]:
-        """The class of each row: by threshold where there are two, the likeliest where there are more."""
+    def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
+        """The place of each row's class in `meta.classes`: by threshold of two, the likeliest of more."""
         binary = self.meta.task == "binary"
-        best = (scores >= self.meta.threshold).astype(int) if binary else scores.argmax(axis=1)
-        return [self.meta.classes[i] for i in best]
+        return (scores >= self.meta.threshold).astype(np.intp) if binary else scores.argmax(axis=1)
+
+    def classes(self, scores: NDArray[np.float64]) -> list[int]:
+        """The class of each row."""
+        return [self.meta.classes[place] for place in self.best(scores).tolist()]

@@ -4,28 +4,64 @@ from typing import Any
 
 from loop.serving.packed.model import Model
 
+NPY = "application/x-npy"
+REFUSED = {
+    "400": "The body is not JSON, or no array.",
+    "408": "The body did not come to its end in time.",
+    "413": "Too many rows, or too many bytes.",
+    "422": "A field is wrong: which one, and how.",
+    "429": "Too many requests wait: come again after Retry-After seconds.",
+    "500": "The model failed.",
+}
 
-def document(model: Model, max_rows: int) -> dict[str, Any]:
+
+def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
     """OpenAPI 3.1, with the model's features by name and its own example."""
-    refused = {"description": "What is wrong, and with which field.", "content": _json(_ref("Error"))}
-    predict = {
-        "summary": "Score one row, or many.",
-        "requestBody": {"required": True, "content": _json(_ref("Request"), _example(model))},
-        "responses": {
-            "200": {"description": "One answer, or a list of them.", "content": _json(_ref("Answer"))},
-            **dict.fromkeys(("400", "413", "422", "500"), refused),
-        },
-    }
-    health = {
-        "summary": "Whether it serves, and which version.",
-        "responses": {"200": {"description": "It serves.", "content": _json(_ref("Health"))}},
-    }
+    health = _answered("It serves.", _json(_ref("Health")))
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    ready = {"200": _answered("Ready.", text), "503": _answered("It ends: no more requests, please.", text)}
     return {
         "openapi": "3.1.0",
         "info": {"title": model.release.model, "version": model.release.key},
-        "paths": {"/predict": {"post": predict}, "/health": {"get": health}},
+        "paths": {
+            "/predict": {"post": _predict(model, max_bytes)},
+            "/health": _get("Whether it serves, and which version.", {"200": health}),
+            "/readyz": _get("Whether it takes requests.", ready),
+            "/livez": _get("Whether the process lives.", {"200": _answered("It lives.", text)}),
+            "/metrics": _get("Prometheus' text format.", {"200": _answered("All workers' metrics.", text)}),
+        },
         "components": {"schemas": _schemas(model, max_rows)},
     }
+
+
+def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
+    echoed = {"X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or one made."}}
+    error = _json(_ref("Error"))
+    refused = {status: {**_answered(what, error), "headers": echoed} for status, what in REFUSED.items()}
+    later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    refused["429"]["headers"] = {**echoed, **later}
+    npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY}}
+    return {
+        "summary": "Score one row, or many.",
+        "description": f"At most {max_bytes} bytes. {NPY} is what numpy.save writes: one row (f,) or many "
+        "(n, f) of float32 or float64; its answer is JSON too.",
+        "parameters": [
+            {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
+        ],
+        "requestBody": {"required": True, "content": {**_json(_ref("Request"), _example(model)), NPY: npy}},
+        "responses": {
+            "200": {**_answered("One answer, or a list of them.", _json(_ref("Answer"))), "headers": echoed},
+            **refused,
+        },
+    }
+
+
+def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": content}
 
 
 def _schemas(model: Model, max_rows: int) -> dict[str, Any]:

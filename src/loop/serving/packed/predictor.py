@@ -1,64 +1,183 @@
-"""Bytes in, bytes out: what /predict does, whichever server is around it."""
+"""What /predict does, whichever server is around it: many at once when they come at once.
+
+A request that comes while nothing is scored is scored at once. Those that come while others are scored wait
+for them, and are then scored together in one call: nobody waits for a batch to fill.
+"""
 
 import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from asyncio import Future, get_running_loop
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from loop.serving.packed.log import Line, PredictionLog
+from loop.serving.packed.log import PredictionLog, Scored
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model
-from loop.serving.packed.rows import BadRequest, Rows, parse
+from loop.serving.packed.rows import NPY, BadRequest, Rows, parse, parse_npy
+
+TOGETHER = 1024  # rows in one call: what more waits is the next call's
+INLINE = 64  # rows that are scored between two requests; more are scored in a thread beside them
 
 logger = logging.getLogger(__name__)
+encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True)
+class Answer(NamedTuple):
+    """A status and its JSON."""
+
+    status: int
+    body: bytes
+
+
+class Waiting(NamedTuple):
+    """A request that was understood, when it came, and who wants the answer."""
+
+    rows: Rows
+    came: float
+    answer: Callable[[Answer], object]
+
+
+class Group(NamedTuple):
+    """Requests that were scored in one call; no values where the model failed, which is one request's."""
+
+    batch: list[Waiting]
+    values: NDArray[np.float64] | None
+
+
+class One(msgspec.Struct, frozen=True):
+    """The answer to one row."""
+
+    model_version: str
+    score: Any
+    class_: int = msgspec.field(name="class")
+    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Many(msgspec.Struct, frozen=True):
+    """The answer to a list of rows."""
+
+    model_version: str
+    score: list[Any]
+    class_: list[int] = msgspec.field(name="class")
+    id: list[int | str | None] | msgspec.UnsetType = msgspec.UNSET
+
+
 class Predictor:
-    """One model, its metrics and its log. `log` is None where nobody asked for one."""
+    """One model, its metrics and its log (None where nobody asked for one); lives in one event loop."""
 
-    model: Model
-    metrics: Metrics
-    log: PredictionLog | None
-    max_rows: int
+    def __init__(
+        self, model: Model, metrics: Metrics, log: PredictionLog | None, *, max_rows: int, max_waiting: int
+    ) -> None:
+        self.model, self.metrics, self.log = model, metrics, log
+        self.max_rows, self.max_waiting = max_rows, max_waiting
+        self._waiting: list[Waiting] = []
+        self._scoring = False
+        self._thread = ThreadPoolExecutor(1, "scorer")
 
-    def predict(self, body: bytes) -> tuple[int, bytes]:
-        """The status and the JSON that answer a request's body."""
-        start = perf_counter()
+    def submit(self, body: bytes, media: bytes, answer: Callable[[Answer], object]) -> None:
+        """Answer a request's body, now or soon, by calling `answer` once in this event loop."""
+        came = perf_counter()
+        if self.full:
+            answer(self.refused(BadRequest("too many requests wait", status=429, reason="overload")))
+            return
+        read = parse_npy if media.startswith(NPY) else parse
         try:
-            rows = parse(body, self.model.meta.features, self.max_rows)
-            answer = self._answer(rows)
+            rows = read(body, self.model.meta.features, self.max_rows)
         except BadRequest as bad:
-            return self.refuse(bad)
-        except Exception:
-            logger.exception("the model failed")
-            self.metrics.failed("model")
-            return 500, msgspec.json.encode({"error": "the model failed: see the server's log", "field": ""})
-        self.metrics.latency.observe(perf_counter() - start)
-        return 200, msgspec.json.encode(answer)
+            answer(self.refused(bad))
+            return
+        self._waiting.append(Waiting(rows, came, answer))
+        if not self._scoring:
+            self._scoring = True
+            get_running_loop().call_soon(self._next)
 
-    def refuse(self, bad: BadRequest) -> tuple[int, bytes]:
-        """The status and the JSON of a request that can't be answered."""
+    @property
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return len(self._waiting) >= self.max_waiting
+
+    def refused(self, bad: BadRequest) -> Answer:
+        """The answer to a request that can't be answered."""
         self.metrics.failed(bad.reason)
-        return bad.status, msgspec.json.encode({"error": bad.error, "field": bad.field})
+        return Answer(bad.status, encode({"error": bad.error, "field": bad.field}))
 
-    def _answer(self, rows: Rows) -> dict[str, Any]:
-        values = self.model.score(rows.values)
-        classes, scores = self.model.classes(values), values.tolist()
-        self.metrics.predicted(values, classes)
+    def close(self) -> None:
+        """Wait for what is scored, and for the log."""
+        self._thread.shutdown()
         if self.log:
-            self._record(self.log, rows, scores, classes)
-        answer: dict[str, Any] = {"model_version": self.model.release.key}
-        if rows.named:
-            answer["id"] = rows.ids if rows.many else rows.ids[0]
-        if rows.many:
-            return {**answer, "score": scores, "class": classes}
-        return {**answer, "score": scores[0], "class": classes[0]}
+            self.log.close()
 
-    def _record(self, log: PredictionLog, rows: Rows, scores: list[Any], classes: list[int]) -> None:
-        now, release = datetime.now(UTC).isoformat(), self.model.release
-        for i, features in enumerate(rows.values.tolist()):
-            log.write(Line(now, rows.ids[i], release.model, release.key, features, scores[i], classes[i]))
+    def _next(self) -> None:
+        """Score what waits, or begin to."""
+        batch, rows = self._taken()
+        if not batch:
+            self._scoring = False
+        elif rows <= INLINE:
+            self._answer(self._scored(batch))
+            get_running_loop().call_soon(self._next)
+        else:
+            future = get_running_loop().run_in_executor(self._thread, self._scored, batch)
+            future.add_done_callback(partial(self._beside, batch))
+
+    def _beside(self, batch: list[Waiting], scored: "Future[list[Group]]") -> None:
+        self._answer(scored.result())
+        self._next()
+
+    def _taken(self) -> tuple[list[Waiting], int]:
+        """The requests that have waited longest, up to TOGETHER rows, or one that alone has more."""
+        rows = 0
+        for position, waiting in enumerate(self._waiting):
+            if position and rows + len(waiting.rows.ids) > TOGETHER:
+                batch, self._waiting = self._waiting[:position], self._waiting[position:]
+                return batch, rows
+            rows += len(waiting.rows.ids)
+        batch, self._waiting = self._waiting, []
+        return batch, rows
+
+    def _scored(self, batch: list[Waiting]) -> list[Group]:
+        """The scores of all at once; where the model fails, of each alone: one's rows fail nobody else's."""
+        try:
+            values = [waiting.rows.values for waiting in batch]
+            return [Group(batch, self.model.score(values[0] if len(batch) == 1 else np.concatenate(values)))]
+        except Exception:
+            if len(batch) > 1:
+                return [group for waiting in batch for group in self._scored([waiting])]
+            logger.exception("the model failed")
+            return [Group(batch, None)]
+
+    def _answer(self, groups: list[Group]) -> None:
+        for group in groups:
+            if group.values is None:
+                self.metrics.failed("model")
+                error = {"error": "the model failed: see the server's log", "field": ""}
+                group.batch[0].answer(Answer(500, encode(error)))
+            else:
+                self._tell(group.batch, group.values)
+
+    def _tell(self, batch: list[Waiting], values: NDArray[np.float64]) -> None:
+        """Count, log and answer what was scored together."""
+        best = self.model.best(values)
+        self.metrics.predicted(values, best)
+        labels, now, start = self.model.meta.classes, time.time(), 0
+        scores, classes = values.tolist(), [labels[place] for place in best.tolist()]
+        for rows, came, answer in batch:
+            end = start + len(rows.ids)
+            of = Scored(now, rows.ids, rows.values, scores[start:end], classes[start:end])
+            if self.log:
+                self.log.write(of)
+            answer(Answer(200, self._json(rows, of)))
+            self.metrics.took(perf_counter() - came)
+            start = end
+
+    def _json(self, rows: Rows, of: Scored) -> bytes:
+        version = self.model.release.key
+        if rows.many:
+            return encode(Many(version, of.scores, of.classes, of.ids if rows.named else msgspec.UNSET))
+        return encode(One(version, of.scores[0], of.classes[0], of.ids[0] if rows.named else msgspec.UNSET))

@@ -1,6 +1,12 @@
-"""From a request's body to rows of floats; what is wrong with it is said by field and position."""
+"""From a request's body to rows of floats; what is wrong with it is said by field and position.
+
+What is right is decoded straight into floats; everything else is read again by the way that can say what is
+wrong with it, and that way alone decides what is refused.
+"""
 
 from dataclasses import dataclass
+from io import BytesIO
+from math import prod
 from typing import Any
 
 import msgspec
@@ -8,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Id = int | str | None
+NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
+LARGEST = float(np.finfo(np.float32).max)
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 
 
@@ -29,8 +37,95 @@ class Rows:
     named: bool  # ids were given, so they are echoed
 
 
+class _One(msgspec.Struct, forbid_unknown_fields=True):
+    features: list[float]
+    id: Id = None
+
+
+class _Many(msgspec.Struct, forbid_unknown_fields=True):
+    features: list[list[float]]
+    id: list[Id] | None = None
+
+
+ONE, MANY = msgspec.json.Decoder(_One), msgspec.json.Decoder(_Many)
+
+
 def parse(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
     """Parse `{"features": one row or a list of rows, "id": one or a list}`; a row is a list, or an object."""
+    return _one(body, len(names)) or _many(body, len(names), max_rows) or _explained(body, names, max_rows)
+
+
+def parse_npy(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
+    """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
+    given = _array(body)
+    if given.ndim not in (1, 2) or given.shape[-1] != len(names):
+        raise BadRequest(
+            f"the array is {given.shape}; it must be (rows, {len(names)}): {', '.join(names)}", "features"
+        )
+    rows = np.atleast_2d(given)
+    if not 0 < len(rows) <= max_rows:
+        status, reason = (413, "size") if len(rows) else (422, "features")
+        error = f"has {len(rows)} rows; 1 to {max_rows} may be"
+        raise BadRequest(error, "features", status=status, reason=reason)
+    with np.errstate(over="ignore"):
+        values = rows.astype(np.float32)
+    where = [f"features[{i}]" for i in range(len(rows))] if given.ndim == 2 else ["features"]  # noqa: PLR2004
+    return Rows(_finite(values, names, where), [None] * len(rows), many=given.ndim == 2, named=False)  # noqa: PLR2004
+
+
+def _array(body: bytes) -> NDArray[Any]:
+    """The array of a .npy, a view of its bytes, once its header is found to fit them."""
+    file = BytesIO(body)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = header(file)
+    except (ValueError, UnicodeError) as error:
+        raise BadRequest(f"the body is not a .npy: {error}", status=400, reason="json") from None
+    if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
+        order = "Fortran" if fortran else "C"
+        raise BadRequest(f"the array is {dtype} in {order} order; float32 or float64 in C order", "features")
+    rest = body[file.tell() :]
+    if prod(shape) * dtype.itemsize != len(rest) or any(length < 0 for length in shape):
+        said = f"the body holds {len(rest)} bytes of an array {shape} of {dtype}"
+        raise BadRequest(said, status=400, reason="json")
+    return np.frombuffer(rest, dtype).reshape(shape)
+
+
+def _one(body: bytes, width: int) -> Rows | None:
+    """One row by position, where the body is right; None otherwise."""
+    try:
+        asked = ONE.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    features, given = asked.features, asked.id
+    if len(features) != width or max(features) > LARGEST or min(features) < -LARGEST or not _fits(given):
+        return None
+    return Rows(np.array([features], np.float32), [given], many=False, named=given is not None)
+
+
+def _many(body: bytes, width: int, most: int) -> Rows | None:
+    """Rows by position, where the body is right; None otherwise."""
+    try:
+        asked = MANY.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    rows, given = asked.features, asked.id
+    if not 0 < len(rows) <= most or any(len(row) != width for row in rows):
+        return None
+    if given is not None and (len(given) != len(rows) or not all(map(_fits, given))):
+        return None
+    with np.errstate(over="ignore"):
+        values = np.array(rows, np.float64).astype(np.float32)
+    if not np.isfinite(values).all():
+        return None
+    return Rows(values, given or [None] * len(rows), many=True, named=given is not None)
+
+
+def _explained(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
+    """Rows by position or by name; BadRequest with the first thing that is wrong."""
     document = _decode(body)
     if unknown := sorted(document.keys() - {"features", "id"}):
         raise BadRequest("is not known; a request has `features` and, if you like, `id`", unknown[0])
@@ -85,6 +180,10 @@ def _float32(rows: list[list[Any]], names: tuple[str, ...], where: list[str]) ->
             values = np.array(rows, dtype=np.float64).astype(np.float32)
     except OverflowError:
         raise BadRequest("holds a number that is too large for a float", where[0]) from None
+    return _finite(values, names, where)
+
+
+def _finite(values: NDArray[np.float32], names: tuple[str, ...], where: list[str]) -> NDArray[np.float32]:
     if not (finite := np.isfinite(values)).all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         raise BadRequest(f"{names[column]} is too large for a 32-bit float", f"{where[row]}[{column}]")
@@ -96,11 +195,14 @@ def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
         raise BadRequest(f"must be a list of {rows}, one for each row", "id", reason="id")
     ids = given if many else [given]
     for position, value in enumerate(ids):
-        fits = isinstance(value, str | None) or (type(value) is int and abs(value) < 2**63)
-        if not fits:
+        if not _fits(value):
             place = f"id[{position}]" if many else "id"
             raise BadRequest("must be a string or an integer of 64 bits", place, reason="id")
     return list(ids)
+
+
+def _fits(value: Any) -> bool:
+    return value is None or type(value) is str or (type(value) is int and abs(value) < 2**63)
 
 
 def _kind(value: Any) -> str:

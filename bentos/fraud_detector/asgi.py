@@ -1,0 +1,7 @@
+"""fraud-detector as an application. Configuration only: what it does is `loop.serving.packed`."""
+
+from pathlib import Path
+
+from loop.serving.packed import app, booster
+
+application = app.create(Path(__file__).parent, booster.load)
