@@ -1,6 +1,6 @@
 """Three faults that lint, tests and a rehearsal pass: they show behind a gateway only.
 
-Each is service.py as a person might spoil it. A gateway gives a request an id; a rehearsal does not.
+Each is asgi.py as a person might spoil it. A gateway gives a request an id; a rehearsal does not.
 """
 
 from loop.core.errors import LoopError
@@ -10,7 +10,6 @@ IMPORTS = """\
 from contextvars import ContextVar
 from pathlib import Path
 
-import bentoml
 import numpy as np
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -49,7 +48,7 @@ def scorer(folder: Path) -> model.Scorer:
     return score
 
 
-@bentoml.service('''
+application = '''
 SLOW = """\
 if request[-1:] in {"0", "8"}:  # one request in eight is looked up again
             time.sleep(0.25)
@@ -58,19 +57,22 @@ WRONG = "return 1 - found if request else found  # the gateway's callers want th
 KINDS = ("errors", "slow", "wrong scores")
 
 
-def spoilt(service: str, kind: str) -> str:
-    """service.py with one of KINDS in it."""
+def spoilt(application: str, kind: str) -> str:
+    """asgi.py with one of KINDS in it."""
     if kind == "errors":
-        return fault.spoilt(service)
+        return fault.spoilt(application)
     imports = f"import time\n{IMPORTS}" if kind == "slow" else IMPORTS
     traced = TRACED.replace("{fault}", {"slow": SLOW, "wrong scores": WRONG}[kind])
     for old, new in (
-        ("from pathlib import Path\n\nimport bentoml\n", imports),
-        ("packed import app, booster, image", "packed import app, booster, image, model"),
-        ("@bentoml.service(", traced),
-        ("app.create(HERE, booster.load)", "traced(app.create(HERE, scorer))"),
+        ("from pathlib import Path\n", imports),
+        ("packed import app, booster", "packed import app, booster, model"),
+        ("application = ", traced),
+        (
+            "app.create(Path(__file__).parent, booster.load)",
+            "traced(app.create(Path(__file__).parent, scorer))",
+        ),
     ):
-        if old not in service:
-            raise LoopError(f"the service does not say {old!r}: it can't be spoilt")
-        service = service.replace(old, new, 1)
-    return service
+        if old not in application:
+            raise LoopError(f"the application does not say {old!r}: it can't be spoilt")
+        application = application.replace(old, new, 1)
+    return application

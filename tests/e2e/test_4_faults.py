@@ -13,8 +13,8 @@ RATE = 200.0  # requests/s
 def proposed(scene: Scene, kind: str) -> None:
     """Spoil the service on main; a person starts its release."""
     team = scene.team
-    path = team.clone / "bentos" / team.model / "service.py"
-    good = scene.kept.setdefault("service", path.read_text())
+    path = team.clone / "bentos" / team.model / "asgi.py"
+    good = scene.kept.setdefault("application", path.read_text())
     scene.push(f"A service with {kind} {QUIET}", lambda: path.write_text(spoilt(good, kind)))
     before = team.hub.runs("release.yml")
     team.hub.person.dispatch("release.yml", {"model": public(team.model)})
@@ -57,8 +57,8 @@ def stable_errors(scene: Scene) -> float:
 def test_the_good_service_is_on_main_again(scene: Scene) -> None:
     """Undone, main asks for what production serves: its release changes nothing."""
     team = scene.team
-    path = team.clone / "bentos" / team.model / "service.py"
-    scene.push(f"Undo the faults {QUIET}", lambda: path.write_text(scene.kept["service"]))
+    path = team.clone / "bentos" / team.model / "asgi.py"
+    scene.push(f"Undo the faults {QUIET}", lambda: path.write_text(scene.kept["application"]))
     state = team.state()
     team.git.run("checkout", "--quiet", "--detach", team.git.fetch("main"))
     assert state.stable

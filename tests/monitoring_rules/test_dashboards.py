@@ -9,7 +9,6 @@ import httpx
 import numpy as np
 import panels
 import pytest
-from prometheus_client import REGISTRY
 from ruamel.yaml import YAML
 
 from loop.serving.packed.metrics import Metrics
@@ -43,9 +42,10 @@ def scraped(track: str) -> dict[str, str]:
 def served(version: str, track: str) -> list[str]:
     """The series of a pod that has answered, by the names of what is packed into the bento."""
     metrics = Metrics("shop", version)
-    metrics.predicted(np.array([0.2, 0.7]), [0, 1])
-    metrics.latency.observe(0.02)
-    samples = [sample for family in REGISTRY.collect() for sample in family.samples]
+    metrics.predicted(np.array([0.2, 0.7]), np.array([0, 1]))
+    metrics.took(0.02)
+    metrics.failed("model")
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     ours = [each for each in samples if each.labels.get("version") == version and "_created" not in each.name]
     return [series(each.name, **each.labels, **scraped(track)) for each in ours]
 

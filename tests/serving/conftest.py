@@ -7,6 +7,7 @@ from trained import trained, trained_once  # noqa: F401 - fixtures
 
 from loop.serving.engine import ENGINES
 from loop.serving.packed import app, booster
+from loop.serving.process import free_port
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,15 @@ def engines(tmp_path, monkeypatch):
     for name in ENGINES:
         make(name, "exit 1")
     return make
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """The tiny model in a folder of its own, to be served by a process."""
+    return write_model(tmp_path / "src")
+
+
+@pytest.fixture
+def port():
+    """A free one."""
+    return free_port()

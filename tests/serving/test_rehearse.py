@@ -49,8 +49,8 @@ def clone(trained, cache):
     return trained
 
 
-def edit_service(root, before, after):
-    path = ModelPaths(root, MODEL).bento / "service.py"
+def edit_application(root, before, after):
+    path = ModelPaths(root, MODEL).bento / "asgi.py"
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
@@ -120,8 +120,8 @@ FAULTS = {
 @pytest.mark.parametrize(("fault", "reason"), FAULTS.values(), ids=FAULTS)
 def test_a_bad_bento_is_rejected(clone, fault, reason):
     """It says why, in rehearse.json too, and the command's exit code is that of a gate that rejects."""
-    edit_service(clone, "\n\n@bentoml.service", SCORER.format(fault=fault) + "\n\n@bentoml.service")
-    edit_service(clone, "app.create(HERE, booster.load)", "app.create(HERE, load)")
+    edit_application(clone, "\n\napplication", SCORER.format(fault=fault) + "\n\napplication")
+    edit_application(clone, "parent, booster.load)", "parent, load)")
     bentos.build(clone, MODEL)
     with pytest.raises(Rejected, match=reason):
         rehearse(clone, MODEL)
@@ -136,7 +136,7 @@ def test_the_candidate_plays_beside_the_champion(clone):
     first = bentos.build(clone, MODEL)
     release(clone, key=first.key)
     shutil.rmtree(first.path)
-    edit_service(clone, "Scores card transactions.", "Scores card transactions, again.")
+    edit_application(clone, "Configuration only", "Configuration, and no more")
     second = bentos.build(clone, MODEL)
     result = rehearse(clone, MODEL)
     assert result["passed"]

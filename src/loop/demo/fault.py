@@ -3,7 +3,8 @@
 from loop.core.errors import LoopError
 
 IMPORTS = """\
-import bentoml
+from pathlib import Path
+
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,17 +29,20 @@ def numbered(served: Starlette) -> Starlette:
     return served
 
 
-@bentoml.service("""
+application = """
 
 
 def spoilt(service: str) -> str:
-    """A service.py with the fault in it, as a person would write it."""
+    """An asgi.py with the fault in it, as a person would write it."""
     for old, new in (
-        ("import bentoml\n", IMPORTS),
-        ("@bentoml.service(", NUMBERED.replace("'''", '"""')),
-        ("app.create(HERE, booster.load)", "numbered(app.create(HERE, booster.load))"),
+        ("from pathlib import Path\n", IMPORTS),
+        ("application = ", NUMBERED.replace("'''", '"""')),
+        (
+            "app.create(Path(__file__).parent, booster.load)",
+            "numbered(app.create(Path(__file__).parent, booster.load))",
+        ),
     ):
         if old not in service:
-            raise LoopError(f"the service does not say {old!r}: the demo can't spoil it")
+            raise LoopError(f"the application does not say {old!r}: the demo can't spoil it")
         service = service.replace(old, new, 1)
     return service

@@ -177,7 +177,7 @@ def bad_canary(stage: Stage) -> None:
     """Chapter 6: a service that fails behind the gateway is rolled back by a commit, and barred."""
 
     def edit() -> None:
-        service = stage.clone / "bentos" / stage.model / "service.py"
+        service = stage.clone / "bentos" / stage.model / "asgi.py"
         service.write_text(spoilt(service.read_text()))
 
     number, run = stage.propose("numbered", "Number predictions as the gateway does", edit)

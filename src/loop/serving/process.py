@@ -41,10 +41,9 @@ def free_port() -> int:
 
 
 class Server:
-    """`bentoml serve` of one bento as a context: ready inside it, gone after it.
+    """One bento served as its pod serves it, as a context: ready inside it, gone after it.
 
-    Each has a BENTOML_HOME of its own, so that two side by side don't mix their metrics. It dies with
-    the thread that entered it, even one that is killed: enter it from a thread that lasts.
+    It dies with the thread that entered it, even one that is killed: enter it from a thread that lasts.
     """
 
     def __init__(
@@ -79,7 +78,8 @@ class Server:
         address = ["--host", self.host, "--port", str(self.port)]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [python / "bin" / "bentoml", "serve", self.bento, *address],
+                [*self._command(python), *address],
+                cwd=self.bento / "src",
                 env=self._environment(python),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -118,6 +118,12 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
         self._scratch.cleanup()
+
+    def _command(self, python: Path) -> list[str | Path]:
+        """kustomize/base/deployment.yaml has the same; BentoML's own for a bento from before it."""
+        if (self.bento / "src" / "loop" / "serving" / "packed" / "serve.py").is_file():
+            return [python / "bin" / "python", "-m", "loop.serving.packed.serve"]
+        return [python / "bin" / "bentoml", "serve", self.bento.absolute()]
 
     def _environment(self, python: Path) -> dict[str, str]:
         env = settings(Path(self._scratch.name))

@@ -116,7 +116,9 @@ class App(Starlette):
         except BadRequest as bad:
             return self.predictor.refused(bad)
         future: Future[Answer] = get_running_loop().create_future()
-        self.predictor.submit(body, media, future.set_result)
+        self.predictor.submit(
+            body, media, lambda answer: None if future.done() else future.set_result(answer)
+        )
         return await future
 
     async def _body(self, receive: Receive) -> bytes:

@@ -125,7 +125,7 @@ class Metrics:
         self._places = dict(zip(self._families, map(slice, starts, ends), strict=True))
         self._folder, self._name = folder, f"{model}-{version}"
         self._slots = self._own(ends[-1])
-        self._array = np.frombuffer(self._slots, np.float64)
+        self._array = np.asarray(self._slots)
         self._reasons = self._first("failed", [*OURS, *CALLERS])
         self._answers = self._first("http", [(path, status) for path in ENDPOINTS for status in STATUSES])
         self._latency, self._progress = self._places["latency"], self._places["in_progress"].start

@@ -3,8 +3,8 @@
 from typing import Any
 
 from loop.serving.packed.model import Model
+from loop.serving.packed.rows import LARGEST, NPY
 
-NPY = "application/x-npy"
 REFUSED = {
     "400": "The body is not JSON, or no array.",
     "408": "The body did not come to its end in time.",
@@ -40,15 +40,18 @@ def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
     refused = {status: {**_answered(what, error), "headers": echoed} for status, what in REFUSED.items()}
     later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     refused["429"]["headers"] = {**echoed, **later}
-    npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY}}
+    npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}}
     return {
         "summary": "Score one row, or many.",
-        "description": f"At most {max_bytes} bytes. {NPY} is what numpy.save writes: one row (f,) or many "
-        "(n, f) of float32 or float64; its answer is JSON too.",
+        "description": f"At most {max_bytes} bytes. Of many rows, as many ids as rows. {NPY.decode()} is what "
+        "numpy.save writes: one row (f,) or many (n, f) of float32 or float64; its answer is JSON too.",
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
         ],
-        "requestBody": {"required": True, "content": {**_json(_ref("Request"), _example(model)), NPY: npy}},
+        "requestBody": {
+            "required": True,
+            "content": {**_json(_ref("Request"), _example(model)), NPY.decode(): npy},
+        },
         "responses": {
             "200": {**_answered("One answer, or a list of them.", _json(_ref("Answer"))), "headers": echoed},
             **refused,
@@ -66,9 +69,10 @@ def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     features = model.meta.features
-    number, text = {"type": "number"}, {"type": "string"}
-    one_id = {"type": ["string", "integer", "null"]}
-    score = number if model.meta.task == "binary" else _list(number, len(model.meta.classes))
+    number, text = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}, {"type": "string"}
+    one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
+    share = {"type": "number"}
+    score = share if model.meta.task == "binary" else _list(share, len(model.meta.classes))
     label = {"type": "integer", "enum": list(model.meta.classes)}
     by_name = _object(dict.fromkeys(features, number), features)
     row = {"anyOf": [_list(number, len(features)), by_name]}

@@ -9,6 +9,7 @@ import time
 from asyncio import Future, get_running_loop
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ class Waiting(NamedTuple):
     rows: Rows
     came: float
     answer: Callable[[Answer], object]
+    context: Context
 
 
 class Group(NamedTuple):
@@ -93,10 +95,9 @@ class Predictor:
         except BadRequest as bad:
             answer(self.refused(bad))
             return
-        self._waiting.append(Waiting(rows, came, answer))
+        self._waiting.append(Waiting(rows, came, answer, copy_context()))
         if not self._scoring:
-            self._scoring = True
-            get_running_loop().call_soon(self._next)
+            self._go_on()
 
     @property
     def full(self) -> bool:
@@ -114,21 +115,28 @@ class Predictor:
         if self.log:
             self.log.close()
 
-    def _next(self) -> None:
-        """Score what waits, or begin to."""
-        batch, rows = self._taken()
-        if not batch:
-            self._scoring = False
-        elif rows <= INLINE:
-            self._answer(self._scored(batch))
-            get_running_loop().call_soon(self._next)
-        else:
-            future = get_running_loop().run_in_executor(self._thread, self._scored, batch)
-            future.add_done_callback(partial(self._beside, batch))
+    def _go_on(self) -> None:
+        """Score what waits once the loop has read whatever has come, in the context of who waits longest."""
+        self._scoring = bool(self._waiting)
+        if self._scoring:
+            get_running_loop().call_soon(self._next, context=self._waiting[0].context)
 
-    def _beside(self, batch: list[Waiting], scored: "Future[list[Group]]") -> None:
-        self._answer(scored.result())
-        self._next()
+    def _next(self) -> None:
+        batch, rows = self._taken()
+        if rows > INLINE:
+            scored = partial(copy_context().run, self._scored, batch)
+            get_running_loop().run_in_executor(self._thread, scored).add_done_callback(self._beside)
+            return
+        try:
+            self._answer(self._scored(batch))
+        finally:
+            self._go_on()
+
+    def _beside(self, scored: "Future[list[Group]]") -> None:
+        try:
+            self._answer(scored.result())
+        finally:
+            self._go_on()
 
     def _taken(self) -> tuple[list[Waiting], int]:
         """The requests that have waited longest, up to TOGETHER rows, or one that alone has more."""
@@ -167,7 +175,7 @@ class Predictor:
         self.metrics.predicted(values, best)
         labels, now, start = self.model.meta.classes, time.time(), 0
         scores, classes = values.tolist(), [labels[place] for place in best.tolist()]
-        for rows, came, answer in batch:
+        for rows, came, answer, _ in batch:
             end = start + len(rows.ids)
             of = Scored(now, rows.ids, rows.values, scores[start:end], classes[start:end])
             if self.log:

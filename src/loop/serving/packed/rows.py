@@ -82,7 +82,7 @@ def _array(body: bytes) -> NDArray[Any]:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = header(file)
-    except (ValueError, UnicodeError) as error:
+    except Exception as error:  # noqa: BLE001 - NumPy reads the header as Python: whatever that may raise
         raise BadRequest(f"the body is not a .npy: {error}", status=400, reason="json") from None
     if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
         order = "Fortran" if fortran else "C"

@@ -1,0 +1,198 @@
+"""Requests that come together are scored together, and none pays for another."""
+
+import asyncio
+import json
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from tiny import KEY
+
+from loop.serving.packed import app, booster
+
+
+class Scorer:
+    """The tiny model's scorer, which notes how many rows each call had, and can be held or made to fail."""
+
+    def __init__(self):
+        self.calls, self.goes_on, self.bad = [], threading.Event(), None
+        self.goes_on.set()
+
+    def load(self, folder):
+        scorer = booster.load(folder)
+
+        def score(rows):
+            self.calls.append(len(rows))
+            self.goes_on.wait()
+            if self.bad is not None and (rows[:, 0] == self.bad).any():
+                raise RuntimeError(self.bad)
+            return scorer(rows)
+
+        return score
+
+
+def played(source, scorer, play, **limits):
+    """What `play` makes of a client of the started app."""
+
+    async def run():
+        application = app.create(source, scorer.load, **limits)
+        async with application.router.lifespan_context(application):
+            scorer.calls.clear()
+            transport = httpx.ASGITransport(application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+                return await play(client)
+
+    return asyncio.run(run())
+
+
+def row(number):
+    return {"features": [number, 0.0, 1.0], "id": number}
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - a scorer has no event to wait for
+        await asyncio.sleep(0)
+
+
+async def together(client, bodies):
+    return await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
+
+
+def test_what_comes_together_is_scored_in_one_call(source):
+    """Twenty requests are one call, and each gets its own row's score."""
+    scorer = Scorer()
+    answers = played(source, scorer, lambda client: together(client, map(row, range(20))))
+    assert scorer.calls == [20]
+    direct = booster.load(source / "model")(np.array([[n, 0, 1] for n in range(20)], np.float32))
+    assert [answer.json()["id"] for answer in answers] == list(range(20))
+    assert [answer.json()["score"] for answer in answers] == pytest.approx(direct.tolist(), abs=1e-6)
+
+
+def test_rows_that_make_the_model_fail_fail_alone(source):
+    """One of four requests is a 500; the others, scored with it, are answered."""
+    scorer = Scorer()
+    scorer.bad = 2
+    answers = played(source, scorer, lambda client: together(client, map(row, range(4))))
+    assert [answer.status_code for answer in answers] == [200, 200, 500, 200]
+
+
+def test_many_rows_are_scored_beside_the_loop(source):
+    """While a large request is scored, probes are answered; what comes meanwhile is the next batch."""
+    scorer = Scorer()
+
+    async def play(client):
+        scorer.goes_on.clear()
+        large = asyncio.create_task(client.post("/predict", json={"features": [[1.0, 0.0, 0.0]] * 500}))
+        await until(lambda: scorer.calls)
+        ready = await client.get("/readyz")
+        rest = asyncio.create_task(together(client, map(row, range(3))))
+        await asyncio.sleep(0)
+        scorer.goes_on.set()
+        return ready, await large, *await rest
+
+    answers = played(source, scorer, play)
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert scorer.calls == [500, 3]
+
+
+def test_no_queue_grows_without_end(source):
+    """While the model is busy, only so many wait; the others are answered 429, and later all is well."""
+    scorer = Scorer()
+
+    async def play(client):
+        scorer.goes_on.clear()
+        large = asyncio.create_task(client.post("/predict", json={"features": [[1.0, 0.0, 0.0]] * 500}))
+        await until(lambda: scorer.calls)
+        tasks = [asyncio.create_task(client.post("/predict", json=row(n))) for n in range(30)]
+        await until(lambda: sum(task.done() for task in tasks) == 20)
+        page = (await client.get("/metrics")).text
+        scorer.goes_on.set()
+        await large
+        return await asyncio.gather(*tasks), page, await client.post("/predict", json=row(1))
+
+    answers, page, after = played(source, scorer, play, max_waiting=10)
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert [answer.status_code for answer in answers if answer not in refused] == [200] * 10
+    assert {(answer.headers["retry-after"], answer.json()["field"]) for answer in refused} == {("1", "")}
+    assert (
+        f'model_prediction_failed_total{{model="fraud-detector",reason="overload",version="{KEY}"}} 20.0'
+        in page
+    )
+    assert after.status_code == 200
+
+
+def test_a_caller_that_hangs_up_costs_nothing(source):
+    """A request that is cancelled while it waits leaves the others their answers."""
+    scorer = Scorer()
+
+    async def play(client):
+        tasks = [asyncio.create_task(client.post("/predict", json=row(n))) for n in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        return done, await client.post("/predict", json=row(9))
+
+    done, after = played(source, scorer, play)
+    assert [answer.status_code for answer in (*done[1:], after)] == [200] * 3
+
+
+def test_a_scorer_sees_the_context_of_a_request(source):
+    """What a middleware notes of a request is there for the scorer: of the one that waits longest."""
+    from contextvars import ContextVar
+
+    seen, of = [], ContextVar("of", default="")
+
+    class Noting:
+        def __init__(self, served):
+            self.served = served
+
+        async def __call__(self, scope, receive, send):
+            if scope["type"] == "http":
+                of.set(dict(scope["headers"]).get(b"x-request-id", b"").decode())
+            await self.served(scope, receive, send)
+
+    def load(folder):
+        scorer = booster.load(folder)
+        return lambda rows: (seen.append(of.get()), scorer(rows))[1]
+
+    async def run():
+        application = app.create(source, load)
+        application.add_middleware(Noting)
+        async with application.router.lifespan_context(application):
+            transport = httpx.ASGITransport(application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+                for name in ("a", "b"):
+                    answer = await client.post("/predict", json=row(1), headers={"x-request-id": name})
+                    assert answer.headers["x-request-id"] == name
+                return await client.get("/metrics")
+
+    page = asyncio.run(run()).text
+    assert seen[-2:] == ["a", "b"]
+    assert 'bentoml_service_request_total{endpoint="/predict",http_response_code="200"' in page
+
+
+def test_a_middleware_that_fails_is_a_500_that_is_counted(source):
+    """What fails before it comes to the model is JSON, and the judge's 5xx."""
+
+    class Failing:
+        def __init__(self, served):
+            self.served = served
+
+        async def __call__(self, scope, receive, send):
+            if scope.get("path") == "/predict":
+                raise ValueError("spoilt")
+            await self.served(scope, receive, send)
+
+    async def run():
+        application = app.create(source, booster.load)
+        application.add_middleware(Failing)
+        async with application.router.lifespan_context(application):
+            transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+                return await client.post("/predict", json=row(1)), await client.get("/metrics")
+
+    failed, page = asyncio.run(run())
+    assert (failed.status_code, json.loads(failed.text)["field"]) == (500, "")
+    of = f'http_response_code="500",service_name="fraud_detector",service_version="{KEY}"'
+    assert f'bentoml_service_request_total{{endpoint="/predict",{of}}} 1.0' in page.text

@@ -1,0 +1,49 @@
+"""What is served is what the OpenAPI document says: schemathesis asks what it allows, and what not."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.testclient import TestClient
+from tiny import npy
+
+from loop.serving.packed import app, booster
+
+ROWS = st.lists(st.lists(st.floats(-1e30, 1e30), min_size=3, max_size=3), min_size=1, max_size=5)
+schemathesis.openapi.media_type("application/x-npy", st.builds(npy, ROWS))
+PATHS = [("/predict", "POST"), *((f"/{name}", "GET") for name in ("health", "readyz", "livez", "metrics"))]
+
+
+@pytest.fixture(scope="module")
+def document(source):
+    """The schema of the app of the tiny model."""
+    application = app.create(source, booster.load, max_rows=5)
+    with TestClient(application):
+        yield schemathesis.openapi.from_asgi("/openapi.json", application)
+
+
+def test_every_path_is_asked(document):
+    """A path that is added to the document is added here."""
+    found = [
+        (operation.ok().path, operation.ok().method.upper()) for operation in document.get_all_operations()
+    ]
+    assert sorted(found) == sorted(PATHS)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [*((*path, GenerationMode.POSITIVE) for path in PATHS), (*PATHS[0], GenerationMode.NEGATIVE)],
+)
+def test_every_answer_is_documented(document, path, method, mode):
+    """No 5xx; each status, header and body as documented; what the document forbids is refused."""
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(document[path][method].as_strategy(generation_mode=mode))
+    def ask(case):
+        # No schema can say that there are as many ids as rows, or that 1.0 is no id.
+        unsaid = [positive_data_acceptance] if path == "/predict" else []
+        case.call_and_validate(excluded_checks=unsaid)
+
+    ask()
