@@ -19,7 +19,7 @@ PATHS = [("/predict", "POST"), *((f"/{name}", "GET") for name in ("health", "rea
 @pytest.fixture(scope="module")
 def document(source):
     """The schema of the app of the tiny model."""
-    application = app.create(source, booster.load, max_rows=5)
+    application = app.create(source, booster.load)
     with TestClient(application):
         yield schemathesis.openapi.from_asgi("/openapi.json", application)
 

@@ -36,17 +36,18 @@ class Counts:
     labels: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     gauge: bool = False
+    from_zero: tuple[tuple[str, ...], ...] = ()  # there before they count: what begins at one has not risen
 
     @property
     def slots(self) -> int:
         return len(self.values)
 
     def family(self, of: dict[str, str], counted: NDArray[np.float64]) -> Metric:
-        """As prometheus_client exposes it: a counter that never counted is left out, as it does."""
+        """As prometheus_client exposes it: a counter that never counted is left out, but for `from_zero`."""
         kind = GaugeMetricFamily if self.gauge else CounterMetricFamily
         family = kind(self.name, self.help, labels=[*of, *self.labels])
         for values, count in zip(self.values, counted.tolist(), strict=True):
-            if count or self.gauge:
+            if count or self.gauge or values in self.from_zero:
                 family.add_metric([*of.values(), *values], count)
         return family
 
@@ -88,9 +89,14 @@ def _families(classes: Sequence[int]) -> dict[str, Counts | Buckets]:
             "Predictions, by the class they gave.",
             ("class",),
             tuple((str(label),) for label in classes),
+            from_zero=tuple((str(label),) for label in classes),
         ),
         "failed": Counts(
-            "model_prediction_failed", failed, ("reason",), tuple((reason,) for reason in (*OURS, *CALLERS))
+            "model_prediction_failed",
+            failed,
+            ("reason",),
+            tuple((reason,) for reason in (*OURS, *CALLERS)),
+            from_zero=(("model",),),
         ),
         "score": Buckets("model_prediction_score", score, SCORE),
         "in_progress": Counts(

@@ -43,8 +43,8 @@ def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
     npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}}
     return {
         "summary": "Score one row, or many.",
-        "description": f"At most {max_bytes} bytes. Of many rows, as many ids as rows. {NPY.decode()} is what "
-        "numpy.save writes: one row (f,) or many (n, f) of float32 or float64; its answer is JSON too.",
+        "description": f"At most {max_bytes} bytes. Of many rows, as many ids as rows. {NPY.decode()} is "
+        "what numpy.save writes: one row (f,) or many (n, f) of float32 or float64; its answer is JSON too.",
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
         ],

@@ -1,0 +1,218 @@
+"""The server of a bento's image, as a process."""
+
+import json
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from served import application, serving, started
+
+ROW = b'{"features":[1.0,0.0,-0.5]}'
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+SLOW = """
+import time
+def load(folder):
+    inner = booster.load(folder)
+    def score(rows):
+        time.sleep(0.02)
+        return inner(rows)
+    return score
+"""
+
+
+def connected(server):
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+
+def answered(connection):
+    """One answer: its head and its body; nothing where the connection is closed."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(65536)
+        if not part:
+            return b"", b""
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    length = int(next(line for line in lines if line.startswith(b"content-length")).split()[1])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head, body
+
+
+def status(connection):
+    return int(answered(connection)[0].split()[1])
+
+
+def asked(connection):
+    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW)
+
+
+def predicted(server, **kwargs):
+    return httpx.post(f"{server.url}/predict", content=ROW, trust_env=False, timeout=30, **kwargs)
+
+
+@pytest.fixture
+def server(alone, port):
+    """The tiny model's, ready."""
+    application(alone)
+    with serving(alone, port) as running:
+        yield running
+
+
+def test_bodies_in_pieces_and_cut_off(server):
+    """A body in chunks or byte by byte is answered; one cut off costs its connection and nothing else."""
+    for pieces in (
+        [b"%x\r\n" % len(ROW) + ROW + b"\r\n0\r\n\r\n"],
+        [b"5\r\n" + ROW[:5], b"\r\n%x\r\n" % len(ROW[5:]) + ROW[5:], b"\r\n0\r\n\r\n"],
+    ):
+        with connected(server) as connection:
+            connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            for piece in pieces:
+                connection.sendall(piece)
+            assert status(connection) == 200
+    with connected(server) as connection:
+        whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
+        for position in range(len(whole)):
+            connection.sendall(whole[position : position + 1])
+        assert status(connection) == 200
+    with connected(server) as connection:
+        connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n" + ROW)
+    assert predicted(server).status_code == 200
+    page = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    assert any(
+        line.startswith("model_requests_in_progress") and line.endswith(" 0.0") for line in page.splitlines()
+    )
+
+
+def test_two_requests_at_once_on_one_connection(server):
+    """Pipelined requests are both answered, in their order."""
+    with connected(server) as connection:
+        two = b"".join(
+            HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            for body in (ROW[:-1] + b',"id":1}', ROW[:-1] + b',"id":2}')
+        )
+        connection.sendall(two)
+        received = b""
+        while received.count(b'"id":') < 2:
+            received += connection.recv(65536)
+    assert received.index(b'"id":1') < received.index(b'"id":2')
+
+
+def test_what_is_no_http_is_refused(server):
+    """Garbage, two lengths, a body over the limit: a 4xx each."""
+    for sent, code in (
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 9\r\nContent-Length: 10\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 3000000\r\n\r\n" + b" " * 1_200_000, 413),
+    ):
+        with connected(server) as connection:
+            connection.sendall(sent)
+            assert connection.recv(65536).split()[1] == b"%d" % code
+    assert predicted(server).status_code == 200
+
+
+def test_the_callers_id_of_a_request_comes_back(server):
+    """Its own, or one that was made; not one that is no plain text."""
+    assert predicted(server, headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+    made = {predicted(server).headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    assert predicted(server, headers={"x-request-id": "x" * 500}).headers["x-request-id"] != "x" * 500
+
+
+BROKEN = {
+    "missing": lambda model: model.unlink(),
+    "truncated": lambda model: model.write_bytes(model.read_bytes()[:100]),
+    "empty": lambda model: model.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_model_that_is_not_whole_does_not_start(alone, port, broken, workers):
+    """The process ends with an error, and has answered nobody."""
+    application(alone)
+    broken(alone / "model" / "model.ubj")
+    with started(alone, port, "--workers", workers) as server:
+        assert server.process.wait(60) == 3
+    assert "Error" in server.output()
+
+
+def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
+    """Answers go on, lines are counted as dropped."""
+    application(alone)
+    log = alone.parent / "log"
+    log.mkdir()
+    env = {"PREDICTION_LOG_DIR": str(log)}
+    with serving(alone, port, **env) as server:
+        (log / f"{socket.gethostname()}-{server.process.pid}.jsonl").symlink_to("/dev/full")
+        assert predicted(server).status_code == 200
+        while (
+            "model_prediction_log_dropped_total"
+            not in httpx.get(f"{server.url}/metrics", trust_env=False).text
+        ):
+            assert predicted(server).status_code == 200
+
+
+def test_a_killed_worker_is_replaced(alone, port):
+    """What it counted stays counted, the other goes on answering, and there are two again."""
+    application(alone)
+    with serving(alone, port, "--workers", "2") as server:
+        for _ in range(20):
+            predicted(server)
+        first = server.children()
+        os.kill(first[0], signal.SIGKILL)
+        while len(set(server.children()) - {first[0]}) < 2:
+            try:
+                predicted(server)
+            except httpx.TransportError:  # a connection that the dead one had taken
+                continue
+        page = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    (total,) = (
+        line for line in page.splitlines() if line.startswith("model_prediction_latency_seconds_count")
+    )
+    assert float(total.split()[-1]) >= 20
+
+
+def test_a_term_under_load_loses_nothing(alone, port):
+    """Each request that was taken is answered and logged; readiness is off while it ends."""
+    application(alone, scorer=SLOW, load="load")
+    log, taken = alone.parent / "log", []
+
+    def ask(server):
+        """Ask over kept connections until none is taken any more; how many answers came."""
+        count = 0
+        while True:
+            try:
+                connection = connected(server)
+            except OSError:
+                return count
+            with connection:
+                head = b""
+                while b"connection: close" not in head:
+                    asked(connection)
+                    head, _ = answered(connection)
+                    assert head.startswith(b"HTTP/1.1 200"), head
+                    count += 1
+                    taken.append(1)
+
+    with serving(alone, port, PREDICTION_LOG_DIR=str(log)) as server, ThreadPoolExecutor(8) as threads:
+        counts = [threads.submit(ask, server) for _ in range(8)]
+        while len(taken) < 200:
+            time.sleep(0.01)
+        with connected(server) as probe:
+            server.terminate()
+            head = b"HTTP/1.1 200"
+            while head.startswith(b"HTTP/1.1 200"):
+                probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+                head, _ = answered(probe)
+            assert head.startswith(b"HTTP/1.1 503")
+        answers = sum(count.result() for count in counts)
+        assert server.process.wait(30) == 0
+    lines = [line for path in log.glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert len(lines) == answers
+    assert all(json.loads(line)["features"] == [1.0, 0.0, -0.5] for line in lines)
