@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 SRC = Path(__file__).parents[2] / "src"
 ASGI = """
@@ -45,18 +46,12 @@ class Served:
 
     def children(self) -> list[int]:
         """The workers, where there are several."""
-        found = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
+        every = psutil.Process(self.process.pid).children()
+        return [child.pid for child in every if any("spawn_main" in word for word in child.cmdline())]
 
     def resident(self) -> int:
         """Bytes of memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

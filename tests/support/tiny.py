@@ -2,6 +2,7 @@
 
 import io
 import json
+from hashlib import sha256
 
 import numpy as np
 import xgboost
@@ -30,7 +31,8 @@ def write_model(folder, **meta):
         "example": x[0].tolist(),
     }
     (folder / "model" / "meta.json").write_text(json.dumps({**described, **meta}))
-    (folder / "release.json").write_text(json.dumps({"model": "fraud-detector", "key": KEY}))
+    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (folder / "model").iterdir()}
+    (folder / "release.json").write_text(json.dumps({"model": "fraud-detector", "key": KEY, "files": files}))
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from loop.candidate.champion import md5
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import read_json, whole, write_json
+from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
 from loop.serving.key import release_key, sources
@@ -113,10 +113,16 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    shutil.copytree(ModelPaths(root, model).trained, context / "model", copy_function=shutil.copyfile)
+    trained = ModelPaths(root, model).trained
+    shutil.copytree(trained, context / "model", copy_function=shutil.copyfile)
     if (reference := ModelPaths(root, model).reference).is_file() and _recorded(root, model, reference):
         shutil.copyfile(reference, context / reference.name)
-    write_json(context / "release.json", {"model": public(model), "key": key})
+    files = {
+        path.relative_to(trained).as_posix(): sha256(path)
+        for path in sorted(trained.rglob("*"))
+        if path.is_file()
+    }
+    write_json(context / "release.json", {"model": public(model), "key": key, "files": files})
 
 
 def _recorded(root: Path, model: str, out: Path) -> bool:

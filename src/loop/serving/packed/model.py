@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,16 @@ class Release(msgspec.Struct, frozen=True):
 
     model: str  # `fraud-detector`
     key: str
+    files: dict[str, str] = {}  # of model/, by name: the SHA-256 that it was packed with
+
+    def check(self, folder: Path) -> None:
+        """ValueError where a file of `folder` is not what was packed, OSError where it is missing.
+
+        XGBoost asks for any amount of memory for a file that was cut off: it is not shown one.
+        """
+        for name, packed in self.files.items():
+            if sha256((folder / name).read_bytes()).hexdigest() != packed:
+                raise ValueError(f"{folder / name} is not the file that was packed: {packed}")
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -42,6 +53,7 @@ class Model:
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
         """Load from a bento's source folder; ValueError when the model can't score its own example."""
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
+        release.check(folder / "model")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
         model = cls(release, meta, load(folder / "model"))
         model.score(np.asarray([meta.example], dtype=np.float32))
