@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -46,8 +46,12 @@ class Served:
 
     def children(self) -> list[int]:
         """The workers, where there are several."""
-        every = psutil.Process(self.process.pid).children()
-        return [child.pid for child in every if any("spawn_main" in word for word in child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it may be gone just now
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child.pid)
+        return found
 
     def resident(self) -> int:
         """Bytes of memory."""

@@ -107,7 +107,11 @@ def _families(classes: Sequence[int]) -> dict[str, Counts | Buckets]:
             gauge=True,
         ),
         "dropped": Counts(
-            "model_prediction_log_dropped", "Lines that the prediction log could not keep.", (), ((),)
+            "model_prediction_log_dropped",
+            "Lines that the prediction log could not keep.",
+            (),
+            ((),),
+            from_zero=((),),
         ),
         "http": Counts(
             "bentoml_service_request",
