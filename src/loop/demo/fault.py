@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 """
-NUMBERED = """\
+NUMBERED = """
 class Numbered:
     '''Numbers each prediction as the gateway numbers its requests.'''
 
