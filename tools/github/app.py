@@ -5,6 +5,7 @@ import binascii
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import triggers
@@ -41,6 +42,7 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
         ("GET", "/actions/runs", server.runs, READ),
         ("GET", "/actions/runs/{id:int}", server.run, READ),
         ("GET", "/actions/runs/{id:int}/logs", server.log, READ),
+        ("GET", "/actions/runs/{id:int}/summary", server.summary, READ),
         ("GET", "/pulls", server.pulls, READ),
         ("POST", "/pulls", server.open_pull, "pull-requests"),
         ("GET", "/pulls/{number:int}", server.pull, READ),
@@ -216,8 +218,14 @@ class Server:
     def run(self, call: Call) -> Response:
         return JSONResponse(self._run(call.repo, self._find(call, "runs", "id")))
 
+    def summary(self, call: Call) -> Response:
+        """The stand-in's own: what GitHub shows on the run's page."""
+        return self._text(self.runner.summary(self._find(call, "runs", "id")))
+
     def log(self, call: Call) -> Response:
-        path = self.runner.log(self._find(call, "runs", "id"))
+        return self._text(self.runner.log(self._find(call, "runs", "id")))
+
+    def _text(self, path: Path) -> Response:
         return PlainTextResponse(path.read_text(errors="replace") if path.exists() else "")
 
     # Pull requests

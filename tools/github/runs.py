@@ -105,6 +105,10 @@ class Runner:
         self._submit(run)
         return run
 
+    def summary(self, run: dict[str, Any]) -> Path:
+        """What the run's steps told in their summaries: act has none that lasts."""
+        return self._folder(run).resolve() / "summary.md"
+
     def log(self, run: dict[str, Any]) -> Path:
         """What act printed."""
         return self._folder(run) / "log.txt"
@@ -208,6 +212,7 @@ class Runner:
             "GITHUB_SERVER_URL": self.url,
             "GITHUB_API_URL": self.url,
             "LOOP_GITHUB_API_URL": self.url,
+            "LOOP_GITHUB_STEP_SUMMARY": str(self.summary(run)),
             "GITHUB_RUN_ID": str(run["id"]),
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",

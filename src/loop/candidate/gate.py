@@ -25,7 +25,7 @@ from loop.candidate.score import champion_scores
 from loop.core import models, params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json, write_json
+from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder
 from loop.core.names import package
 from loop.core.paths import ModelPaths
@@ -33,6 +33,7 @@ from loop.pipeline import evaluate, split
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 
+CHAMPION = "champion.parquet"  # in build/<package>/: its scores of the candidate's test rows, for the report
 Verdict = Literal["promote", "keep", "block"]
 
 
@@ -50,7 +51,8 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     """Judge what the stages left in data/<package>/; writes and returns build/<package>/gate.json."""
     paths = ModelPaths(root, model)
     record = paths.build / "gate.json"
-    record.unlink(missing_ok=True)
+    for left in (record, paths.build / CHAMPION):
+        left.unlink(missing_ok=True)
     metrics = _metrics(paths)
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
@@ -117,6 +119,8 @@ def _against(
     except Rejected as error:
         return Judged("block", [str(error)])
     judged = compare(folder, ModelPaths(root, model), theirs, settings)
+    with whole(ModelPaths(root, model).build / CHAMPION) as aside:
+        pq.write_table(_in_columns_of(pq.read_table(ModelPaths(root, model).scores), theirs), aside)
     return Judged(judged.verdict, [*judged.reasons, *overlap], judged.difference, judged.metrics)
 
 

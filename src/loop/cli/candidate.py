@@ -86,8 +86,8 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
 @click.argument("model")
 def comment(model: str) -> None:
     """Report on the candidate: in the job's summary and, for a pull request, in a comment kept up to date."""
-    from loop.candidate.comment import comment as report
     from loop.core import paths
+    from loop.review.comment import comment as report
 
     click.echo(report(paths.root(), model))
 

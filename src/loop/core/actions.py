@@ -10,8 +10,9 @@ def output(**values: object) -> None:
 
 
 def summary(markdown: str) -> None:
-    """Add Markdown to the job's summary."""
-    _append("GITHUB_STEP_SUMMARY", markdown + "\n")
+    """Add Markdown to the job's summary; act drops its own, so LOOP_GITHUB_STEP_SUMMARY goes first."""
+    own = "LOOP_GITHUB_STEP_SUMMARY"
+    _append(own if os.environ.get(own) else "GITHUB_STEP_SUMMARY", markdown + "\n")
 
 
 def _append(variable: str, text: str) -> None:

@@ -1,14 +1,18 @@
-"""loop.candidate.report and loop.candidate.comment."""
+"""loop.review: the report of a pull request, and where it is put."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from trained import change, loop, release
 
-from loop.candidate import comment
-from loop.candidate.report import report
 from loop.core.files import write_json
+from loop.core.git import Git
 from loop.core.github import GitHub, GitHubError
+from loop.review import charts, comment
+from loop.review.evidence import Evidence
+from loop.review.report import report
 
 GATE = {
     "verdict": "keep",
@@ -22,7 +26,8 @@ GATE = {
 def test_the_report_shows_verdict_reasons_and_every_metric():
     """One line a metric: here, at the base, the change, the champion's; what is nested stays out."""
     metrics = {"f1": 0.9, "rows": 1200, "slices": {"night": {"f1": 0.8}}}
-    text = report("m", metrics, {"f1": 0.88, "rows": 1000}, {"data_quality_score": 0.99}, GATE)
+    quality = {"data_quality_score": 0.99}
+    text = report(Evidence("m", metrics, {"f1": 0.88, "rows": 1000}, quality, GATE))
     assert "m: keep" in text
     assert "- not shown to be better; +0.01 [-0.01, +0.03]" in text
     assert "| f1 | 0.9000 | 0.8800 | +0.0200 | 0.8900 |" in text
@@ -33,7 +38,7 @@ def test_the_report_shows_verdict_reasons_and_every_metric():
 
 def test_a_report_without_base_champion_or_gate_says_so():
     """The first pull request of a model still gets its numbers."""
-    text = report("m", {"f1": 0.9}, {}, {}, None)
+    text = report(Evidence("m", {"f1": 0.9}))
     assert "has not judged" in text
     assert "| f1 | 0.9000 | - | - | - |" in text
 
@@ -93,3 +98,52 @@ def test_outside_a_pull_request_there_is_only_the_summary(
     assert "| f1 |" in comment.comment(origin.parent / "clone", "m")
     monkeypatch.delenv("GITHUB_EVENT_PATH")
     assert "| f1 |" in comment.comment(origin.parent / "clone", "m")
+
+
+@pytest.mark.parametrize("drawn", [charts.roc, charts.precision_recall])
+def test_a_curve_is_drawn_on_one_grid(drawn: Any):
+    """Whoever has however many distinct scores, a curve has the chart's own points, all within 0..1."""
+    y = np.array([0, 1] * 50)
+    for scores in (np.linspace(0, 1, 100), y.astype(float), np.zeros(100)):
+        points = drawn(y, scores)
+        assert len(points) == len(charts.GRID)
+        assert 0 <= min(points) <= max(points) <= 1
+
+
+def test_what_a_reason_holds_stays_text():
+    """A reason cannot break out of its line, open a tag or call somebody."""
+    gate = {**GATE, "reasons": ["<img src=x>\n\n## @everyone | x"]}
+    text = report(Evidence("m", {"f1": 0.9}, gate=gate))
+    assert "<img" not in text
+    assert "@everyone" not in text
+    assert "- &lt;img src=x> ## " in text
+
+
+@pytest.mark.slow
+def test_a_pull_request_that_trains_otherwise(trained: Path):
+    """Against base branch and champion, with intervals, curves, importance, data, cluster and locks."""
+    release(trained)
+    change(trained, train__max_depth=3, train__n_estimators=30)
+    limits = trained / "kustomize/overlays/production/fraud-detector/kustomization.yaml"
+    limits.write_text(limits.read_text() + "commonAnnotations: {reviewed: yes-please}\n")
+    loop(trained, "repro", "fraud-detector")
+    commit_here(trained)
+    loop(trained, "gate", "fraud-detector", "--ci")
+    text = comment.written(trained, "fraud-detector", "main")
+    assert "champion `0123456789ab`" in text
+    average = next(line for line in text.splitlines() if line.startswith("| average_precision"))
+    assert average.count("[") == 2  # against the base branch, and against the champion
+    assert text.count("```mermaid") == 3
+    assert "🟧 champion ⬜ base branch" in text
+    assert "### Importance" in text
+    assert "The training data is the base branch's." in text
+    assert "+    reviewed: yes-please" in text
+    assert "- dev: nothing changes" in text
+    assert "The locks are the base branch's." in text
+
+
+def commit_here(root: Path) -> None:
+    """Commit without pushing: what a pull request proposes."""
+    git = Git(root)
+    git.run("add", "--all")
+    git.run("commit", "--quiet", "--message", "Train otherwise")

@@ -1,18 +1,19 @@
 """Puts the report on a candidate where its reviewers look: the job's summary and the pull request."""
 
-import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loop.candidate.report import report
 from loop.core import actions
 from loop.core.errors import LoopError
-from loop.core.files import read_json
-from loop.core.git import Git
+from loop.core.files import read_json, write_text
 from loop.core.github import GitHub, GitHubError
-from loop.core.names import package, public
+from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.review import base
+from loop.review.evidence import gather
+from loop.review.report import report
 
 FORBIDDEN = 403  # what a fork's read-only token gets
 
@@ -22,33 +23,20 @@ def comment(root: Path, model: str) -> str:
     pull_request = _pull_request()
     text = written(root, model, (pull_request or {}).get("base", {}).get("ref", "main"))
     if pull_request:
+        text += _took()
         text += _post(pull_request["number"], f"loop-report {public(model)}", text)
+    write_text(ModelPaths(root, model).build / "report.md", text)
     actions.summary(text)
     return text
 
 
 def written(root: Path, model: str, branch: str) -> str:
-    """The report as Markdown, against metrics.json of `branch`."""
+    """The report as Markdown, against the commit where this one left `branch`."""
     paths = ModelPaths(root, model)
     if not paths.metrics.is_file():
-        raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {package(model)}")
-    quality, gate = paths.validation / "quality.json", paths.build / "gate.json"
-    return report(
-        public(model),
-        read_json(paths.metrics),
-        _base(root, paths, branch),
-        read_json(quality) if quality.is_file() else {},
-        read_json(gate) if gate.is_file() else None,
-    )
-
-
-def _base(root: Path, paths: ModelPaths, branch: str) -> dict[str, Any]:
-    """metrics.json as origin's branch has it, {} where it has none."""
-    git = Git(root)
-    if "origin" not in git.run("remote").split():
-        return {}
-    text = git.read(git.fetch(branch), paths.metrics.relative_to(root).as_posix())
-    return dict(json.loads(text)) if text else {}
+        raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {paths.package}")
+    with base.checkout(root, branch) as tree:
+        return report(gather(root, model, tree))
 
 
 def _pull_request() -> dict[str, Any] | None:
@@ -58,6 +46,17 @@ def _pull_request() -> dict[str, Any] | None:
         return None
     found = read_json(Path(path)).get("pull_request")
     return dict(found) if found else None
+
+
+def _took() -> str:
+    """How long a reviewer has waited, since GitHub made the run; nothing where it does not tell."""
+    try:
+        run = GitHub.of_environment().call("GET", f"/actions/runs/{os.environ['GITHUB_RUN_ID']}")
+        begun = datetime.fromisoformat(run["created_at"])
+    except (KeyError, LoopError):
+        return ""
+    seconds = (datetime.now(UTC) - begun).total_seconds()
+    return f"\n<sub>This report was there {seconds:.0f} s after the push.</sub>\n"
 
 
 def _post(number: int, mark: str, text: str) -> str:

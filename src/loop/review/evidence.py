@@ -1,0 +1,127 @@
+"""What the report is made of: gathered from the stages, the gate, and what the base branch had."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from loop.core import models, params
+from loop.core.files import read_json
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+from loop.pipeline import evaluate, split
+from loop.review import base, cluster, locks
+from loop.stats import bootstrap
+from loop.stats.bootstrap import Interval
+
+Floats = NDArray[np.float64]
+COMPARED = ("average_precision", "roc_auc", "accuracy")  # what loop.stats.bootstrap measures
+SAMPLES = 300  # resamples: the gate has decided with its own, these are for the eye
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known of a candidate; what is not, is empty."""
+
+    model: str
+    metrics: dict[str, Any]
+    base: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    gate: dict[str, Any] | None = None
+    labels: NDArray[np.int64] | None = None
+    scores: dict[str, Floats] = field(default_factory=dict)  # who: scores of the same rows, candidate first
+    intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)  # (who, metric): candidate minus
+    importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    drift: dict[str, tuple[str, float]] = field(default_factory=dict)  # feature: test, distance from base's
+    manifests: dict[str, list[str]] | None = None
+    image: dict[str, Any] | None = None
+    packages: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+
+def gather(root: Path, model: str, tree: Path | None) -> Evidence:
+    """Read a candidate's evidence; `tree` is a checkout of the base branch, None where there is none."""
+    paths = ModelPaths(root, model)
+    theirs = base.outputs(tree, model) if tree else None
+    labels, scores = _scores(root, model, theirs)
+    return Evidence(
+        model=public(model),
+        metrics=read_json(paths.metrics),
+        base=_json(theirs.metrics) or {} if theirs else {},
+        quality=_json(paths.validation / "quality.json") or {},
+        gate=_json(paths.build / "gate.json"),
+        labels=labels,
+        scores=scores,
+        intervals=_intervals(root, model, labels, scores),
+        importance=_importance(paths, theirs),
+        drift=_drift(paths, theirs),
+        manifests=cluster.differences(tree, root, model) if tree else None,
+        image=_json(paths.build / "image.json"),
+        packages=locks.changes(tree, root, paths.package) if tree else [],
+    )
+
+
+def _scores(root: Path, model: str, theirs: ModelPaths | None) -> tuple[Any, dict[str, Floats]]:
+    """Labels and scores of the test rows: the candidate's, and those that others gave the very same rows."""
+    paths = ModelPaths(root, model)
+    if not paths.scores.is_file():
+        return None, {}
+    folder, ours = models.load(root, model), pq.read_table(paths.scores)
+    labels = split.numbers(ours[folder.roles.label], read_json(paths.trained / "meta.json")["classes"])
+    found = {"candidate": evaluate.values(ours)}
+    others = {"champion": paths.build / "champion.parquet", "base branch": theirs and theirs.scores}
+    for who, path in others.items():
+        if path and path.is_file() and _same_rows(ours, table := pq.read_table(path), folder.roles.id):
+            found[who] = evaluate.values(table)
+    return labels, found
+
+
+def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
+    names = [name for name in ours.column_names if name.startswith("score")]
+    return set(names) <= set(theirs.column_names) and bool(ours[key].equals(theirs[key]))
+
+
+def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -> dict[Any, Interval]:
+    """The candidate's lead over each other, by paired bootstrap over the same rows."""
+    if labels is None:
+        return {}
+    section, ours = params.load(root, model), scores["candidate"]
+    measured = COMPARED if ours.ndim == 1 else COMPARED[-1:]
+    confidence, threshold = section.gate.confidence, section.evaluate.threshold
+    return {
+        (who, metric): bootstrap.difference(
+            labels, theirs, ours, metric=metric, samples=SAMPLES, confidence=confidence, threshold=threshold
+        )
+        for who, theirs in scores.items()
+        for metric in measured
+        if who != "candidate"
+    }
+
+
+def _importance(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, list[dict[str, Any]]]:
+    sides = {"candidate": paths, "base branch": theirs}
+    found = {who: _json(side.plots / "importance.json") for who, side in sides.items() if side}
+    return {who: points for who, points in found.items() if points}
+
+
+def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str, float]]:
+    """How far the training rows have moved from those of the base branch."""
+    if not theirs or not theirs.reference.is_file() or not paths.reference.is_file():
+        return {}
+    from loop.monitoring.drift import drift  # here, as Evidently takes seconds
+
+    names = read_json(paths.trained / "meta.json")["features"]
+    before, after = (pq.read_table(side.reference) for side in (theirs, paths))
+    both = [name for name in names if name in before.column_names]
+    before, after = before.select(both), after.select(both)
+    if before.equals(after):
+        return dict.fromkeys(both, ("equal", 0.0))
+    found = drift(before.to_pandas(), after.to_pandas())
+    return {name: (one.test, one.score) for name, one in found.items()}
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None

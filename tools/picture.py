@@ -1,0 +1,62 @@
+"""Draws a pull request's report as GitHub shows it: Markdown and Mermaid, in a headless browser.
+
+`tools/picture.py REPORT.md MERMAID.JS PICTURE.png` makes docs/report.png; mermaid.min.js is what
+`npm pack mermaid` has in dist/. Only this picture needs it: GitHub brings its own.
+"""
+
+import subprocess
+import sys
+import tempfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+STYLE = """
+body {font: 14px/1.5 -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif, 'Noto Color Emoji';
+  color: #1f2328; max-width: 860px; margin: 24px auto; padding: 24px; border: 1px solid #d1d9e0;
+  border-radius: 6px}
+h2, h3 {border-bottom: 1px solid #d1d9e0b3; padding-bottom: .3em}
+table {border-collapse: collapse} td, th {border: 1px solid #d1d9e0; padding: 4px 12px}
+tr:nth-child(2n) {background: #f6f8fa} sub {color: #59636e}
+code {background: #818b981f; padding: .2em .4em; border-radius: 6px; font-size: 85%}
+pre {background: #f6f8fa; padding: 12px; overflow: hidden; font-size: 85%}
+pre code {background: none; padding: 0}
+.mermaid {margin: 4px 0 12px}
+"""
+
+
+def fence(_: Any, tokens: Any, position: int, *__: Any) -> str:
+    """A fence: Mermaid is drawn, everything else is shown as it is."""
+    token = tokens[position]
+    kind = ' class="mermaid"' if token.info == "mermaid" else ""
+    inner = escape(token.content)
+    return f"<pre{kind}>{inner}</pre>" if kind else f"<pre><code>{inner}</code></pre>"
+
+
+def main(report: str, mermaid: str, picture: str) -> None:
+    """Write a page, and have Chromium take its picture."""
+    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
+    markdown.add_render_rule("fence", fence)
+    body = markdown.render(Path(report).read_text(encoding="utf-8"))
+    script = (
+        f'<script src="{Path(mermaid).resolve().as_uri()}"></script><script>mermaid.initialize({{}})</script>'
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        page = Path(scratch) / "report.html"
+        page.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}{script}", encoding="utf-8")
+        flags = (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--virtual-time-budget=20000",
+        )
+        size = ("--window-size=960,3300", f"--screenshot={Path(picture).resolve()}")
+        command = ["chromium", *flags, f"--user-data-dir={scratch}/profile", *size, page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
