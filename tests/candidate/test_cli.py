@@ -28,11 +28,11 @@ def said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """A key is released while it is on a track at origin, and barred once it was rolled back."""
     key = release_key(trained, MODEL)
-    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "false"}
+    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "false", "registry": ""}
     track = release(trained, key=key)
-    assert said(trained, monkeypatch) == {"key": key, "released": "true", "barred": "false"}
+    assert said(trained, monkeypatch) == {"key": key, "released": "true", "barred": "false", "registry": ""}
     barred = state.State(
         stable=track.model_copy(update={"key": "f" * 12}), barred=(state.Barred(key=key, why="errors"),)
     )
     Git(trained).land("main", lambda _: Change(state.files(barred, "production", MODEL), "Roll back"))
-    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "true"}
+    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "true", "registry": ""}

@@ -1,6 +1,7 @@
 """What CI asks about a candidate: `loop changed, status, gate, register, score, comment`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def status(model: str, environment: str) -> None:
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)
     barred = any(entry["key"] == key for entry in spec.get("barred") or [])
-    actions.output(key=key, released=_yes(released), barred=_yes(barred))
+    actions.output(key=key, released=_yes(released), barred=_yes(barred), registry=_registry(root))
     click.echo(f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}")
 
 
@@ -90,6 +91,15 @@ def comment(model: str) -> None:
     from loop.review.comment import comment as report
 
     click.echo(report(paths.root(), model))
+
+
+def _registry(root: Path) -> str:
+    """The registry's host that images are pushed to; empty where none are."""
+    from loop.core import repository
+
+    own = repository.read(root)
+    none = os.environ.get("LOOP_ENGINE") == "none" or not own.named
+    return "" if none else own.registry.partition("/")[0]
 
 
 def _yes(value: bool) -> str:

@@ -1,5 +1,6 @@
 """From a trained model to a served one: `loop bento, rehearse, image, serve`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -40,13 +41,9 @@ def image(model: str) -> None:
     from loop.serving.engine import engine
     from loop.serving.registry import Layer
 
-    program = engine()
+    program = engine() if _named() else None
     if not program:
-        click.secho(
-            "no docker, podman or buildah runs here: the bento itself is pinned, as an OCI artifact on disk",
-            fg="yellow",
-            err=True,
-        )
+        _warn("the bento itself is pinned, as an OCI artifact on disk")
     made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
@@ -61,9 +58,9 @@ def monitor_image() -> None:
     from loop.serving import monitor_image as monitors
     from loop.serving.engine import engine
 
-    program = engine()
+    program = engine() if _named() else None
     if not program:
-        click.secho("no docker, podman or buildah runs here: no judge, no monitor", fg="yellow", err=True)
+        _warn("no judge, no monitor")
     made = monitors.make(paths.root(), program)
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
@@ -96,3 +93,23 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.wait()
         click.echo(server.output())
+
+
+def _named() -> bool:
+    """Whether this fork has a registry of its own to push to."""
+    from loop.core import paths, repository
+
+    return repository.read(paths.root()).named
+
+
+def _warn(instead: str) -> None:
+    """Say loudly why no image is built: on the console, at the run, and in its summary."""
+    from loop.core import actions
+
+    why = "no docker, podman or buildah runs here"
+    if not _named():
+        why = "this fork has no registry of its own: ./loop init --registry REGISTRY names one"
+    if os.environ.get("GITHUB_ACTIONS"):
+        click.echo(f"::warning title=No image::{why}; until then {instead}")
+    click.secho(f"{why}: {instead}", fg="yellow", err=True)
+    actions.summary(f"> [!WARNING]\n> {why}; until then {instead}.\n")

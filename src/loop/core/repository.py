@@ -12,6 +12,7 @@ from loop.core.files import write_text
 from loop.core.params import Section, parse
 
 PATH = "argocd/repository.yaml"
+TEMPLATE = "your-team"  # who owns the template until `loop init` has run
 URL = re.compile(
     r"(?:(?P<scheme>\w+)://)?(?:[^@/]+@)?(?P<host>[^/:@]+)(?::(?P<port>\d+)(?=/))?[/:](?P<path>.+?)(?:\.git)?/?"
 )
@@ -23,6 +24,11 @@ class Repository(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$")
     url: str = Field(pattern=r"^(https?|ssh|git)://\S+$|^[\w.-]+@[\w.-]+:\S+$")
     registry: str = Field(pattern=r"^[a-z0-9][a-z0-9.:/_-]*$")  # images are <registry>/<model>@sha256:…
+
+    @property
+    def named(self) -> bool:
+        """Whether the fork has taken a registry of its own: the template's is nobody's."""
+        return TEMPLATE not in self.registry.split("/")
 
     @property
     def slug(self) -> str:

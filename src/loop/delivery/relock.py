@@ -1,0 +1,32 @@
+"""Proposing new locks: a branch with nothing but locks, and its one pull request."""
+
+from pathlib import Path
+
+from loop.core.errors import Rejected
+from loop.core.git import BOT, Change, Git
+from loop.core.github import GitHub
+
+BRANCH = "refresh-lock"
+
+
+def propose(root: Path, github: GitHub, reason: str) -> int | None:
+    """Push what the work tree's locks have become as `refresh-lock`; its pull request, None if nothing moved.
+
+    Rejected where anything else has changed. CI is dispatched there, as a push by a run's token starts nothing.
+    """
+    git = Git(root)
+    changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]
+    if foreign := [path for path in changed if not path.endswith(".lock")]:
+        raise Rejected(f"more than locks has changed: {', '.join(foreign)}", fix="commit that first")
+    if not changed:
+        return None
+    why = " ".join(reason.split())
+    files = {path: (root / path).read_text(encoding="utf-8") for path in changed}
+    told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {why}\n"
+    listed = git.run("ls-remote", "origin", f"refs/heads/{BRANCH}").split()
+    commit = git.commit_on(git.fetch(), Change(files, told))
+    git.push(commit, BRANCH, replaces=listed[0] if listed else "")
+    body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI says whether everything still works."
+    number = int(github.pull_request(BRANCH, "Refresh the locks", body)["number"])
+    github.dispatch("ci.yml", {}, ref=BRANCH)
+    return number
