@@ -77,7 +77,12 @@ def secrets(tools: Path) -> Result:
     off = [f"--disable-plugin={name}" for name in ("Base64HighEntropyString", "HexHighEntropyString")]
     skip = "--exclude-files=.*\\.lock$|.*go\\.sum$|tests/manifests/schemas/.*"
     verdict, said = ran(
-        tools / "detect-secrets", "scan", *off, skip, "--exclude-lines=audit: no secret", *tracked()
+        tools / "detect-secrets",
+        "scan",
+        *off,
+        skip,
+        '--exclude-lines=secretName: |^SECRET = "between',
+        *tracked(),
     )
     if verdict == "passed" and re.search(r'"hashed_secret"', said):
         return "FAILED", said

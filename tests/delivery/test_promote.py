@@ -136,6 +136,44 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
             commit.read(here, at, place)  # raises where weights or keys don't hold together
 
 
+def test_twenty_promotions_and_rollbacks_at_once(clone, another, here, production):
+    """One straight history; each ends in its own commit or as superseded; no rollback is undone."""
+    serve(clone, canary(10))
+    before = here.fetch()
+    machines = [Git(another()) for _ in range(4)]
+
+    def act(number):
+        machine, step = machines[number % 4], ("canary-10", "canary-50")[number % 2]
+        if number % 10 == 7:  # two of the twenty
+            return attempt(lambda: rollback(machine, production, f"errors {number}", B))
+        return attempt(lambda: promote(machine, production, B, step))
+
+    with ThreadPoolExecutor(8) as pool:
+        ended = list(pool.map(act, range(20)))
+    tip = here.fetch()
+    made = [each for each in ended if isinstance(each, str)]
+    listed = here.run("rev-list", f"{before}..{tip}").splitlines()
+    assert sorted(listed) == sorted(made)
+    assert not here.run("rev-list", "--merges", f"{before}..{tip}")
+    assert all(each is None or isinstance(each, (str, Superseded, Rejected)) for each in ended)
+    assert here.run("log", "-1", "--format=%s", tip).endswith(f"roll back {B}")
+    now = commit.read(here, tip, production)
+    assert now.canary is None
+    assert [barred.key for barred in now.barred] == [B]
+
+
+def test_a_branch_that_was_forced_back_is_read_anew(clone, another, here, production):
+    """Where main was force-pushed under a machine, its next step is made from what main says now."""
+    serve(clone, canary(10))
+    machine, old = Git(another()), here.fetch()
+    promote(machine, production, B, "canary-10")
+    here.push(old, "main", replaces=machine.fetch())
+    assert isinstance(attempt(lambda: promote(machine, production, B, "canary-50")), Superseded)
+    done = promote(machine, production, B, "canary-10")
+    assert here.run("rev-parse", f"{here.fetch()}^") == old
+    assert done.step == "canary-50"
+
+
 def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, production):
     """Nor does rolling back where no canary is."""
     serve(clone, canary(10))

@@ -64,6 +64,36 @@ def test_promote_too_late(standin: StandIn) -> None:
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
     assert lines(standin, run, "0123456789ab", "found")
+    assert "Superseded" in standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+
+
+def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """Names of branches, titles and inputs that a shell would run are run by none."""
+    there = tmp_path / "pwned"
+    spoilt = f"$(touch${{IFS}}{there});`touch${{IFS}}{there}`"
+    branch = f"a$(touch${{IFS}}{there})"
+    clone.push(spoilt, {"docs/more.md": "more\n"}, branch)
+    standin.as_("person").pull_request(branch, f'"; {spoilt} #', spoilt)
+    facts = {"model": f"'; {spoilt} #", "key": spoilt, "why": f'"; {spoilt}\n\nAction: release'}
+    standin.as_("bot").dispatch("rollback.yml", facts)
+    found = standin.wait(2, seconds=300)
+    assert {run["event"]: run["conclusion"] for run in found} == {
+        "pull_request": "success",
+        "workflow_dispatch": "failure",
+    }
+    assert not there.exists()
+
+
+def test_a_merge_in_conflict_starts_nothing(standin: StandIn, clone: Clone) -> None:
+    """A pull request that main has overtaken is tested by nobody until its conflict is gone."""
+    begin = clone.git("rev-parse", "HEAD").stdout.strip()
+    clone.push("ours", {"docs/more.md": "ours\n"}, "words")
+    clone.git("checkout", "-q", begin)
+    clone.commit("theirs", {"docs/more.md": "theirs\n"})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    pull = standin.as_("person").pull_request("words", "Say more", "why")
+    assert pull["mergeable"] is False
+    assert standin.runs() == []
 
 
 @pytest.mark.usefixtures("clone")

@@ -10,9 +10,9 @@ BRANCH = "refresh-lock"
 
 
 def propose(root: Path, github: GitHub, reason: str) -> int | None:
-    """Push what the work tree's locks have become as `refresh-lock`; its pull request, None if nothing moved.
+    """Push the work tree's locks as branch `refresh-lock`; its pull request, None where none has moved.
 
-    Rejected where anything else has changed. CI is dispatched there, as a push by a run's token starts nothing.
+    Rejected where anything else has changed. CI is dispatched: a push by a run's token starts nothing.
     """
     git = Git(root)
     changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]
@@ -26,7 +26,7 @@ def propose(root: Path, github: GitHub, reason: str) -> int | None:
     listed = git.run("ls-remote", "origin", f"refs/heads/{BRANCH}").split()
     commit = git.commit_on(git.fetch(), Change(files, told))
     git.push(commit, BRANCH, replaces=listed[0] if listed else "")
-    body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI says whether everything still works."
+    body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI tests them."
     number = int(github.pull_request(BRANCH, "Refresh the locks", body)["number"])
     github.dispatch("ci.yml", {}, ref=BRANCH)
     return number

@@ -1,0 +1,50 @@
+"""loop.delivery.relock: new locks are proposed, and nothing else is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from releases import save
+
+from loop.core.errors import Rejected
+from loop.core.git import Git
+from loop.core.github import GitHub
+from loop.delivery import guard, relock
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What GitHub is asked for."""
+    calls: list[Any] = []
+    monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: calls.append(args) or {"number": 7})
+    monkeypatch.setattr(GitHub, "dispatch", lambda _, *args, ref: calls.append((args[0], ref)))
+    return calls
+
+
+def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
+    """One commit of locks on top of main with its reason, also when it is proposed again; CI is started."""
+    clone, github = origin.parent / "clone", GitHub("", "o/r", "")
+    save(clone, {"requirements.lock": "a==1\n", "bentos/m/requirements.lock": "a==1\n"})
+    assert relock.propose(clone, github, "weekly") is None
+    for version in ("2", "3"):
+        (clone / "requirements.lock").write_text(f"a=={version}\n")
+        assert relock.propose(clone, github, "weekly\nAction: release") == 7
+    git = Git(clone)
+    tip = git.fetch(relock.BRANCH)
+    assert git.read(tip, "requirements.lock") == "a==3\n"
+    assert git.run("rev-parse", f"{tip}^") == git.fetch()
+    assert "Why: weekly Action: release" in git.run("log", "-1", "--format=%B", tip)
+    assert guard.check_range(git, git.fetch(), tip) == 1
+    assert told[-1] == ("ci.yml", relock.BRANCH)
+
+
+def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:
+    """Neither the proposal nor the guard lets a machine change code beside a lock."""
+    clone = origin.parent / "clone"
+    save(clone, {"requirements.lock": "a==1\n", "src/x.py": "1\n"})
+    for path in ("requirements.lock", "src/x.py"):
+        (clone / path).write_text("2\n")
+    with pytest.raises(Rejected, match=r"src/x\.py"):
+        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+    with pytest.raises(Rejected, match=r"src/x\.py"):
+        guard.check(["requirements.lock", "src/x.py"], "it")
