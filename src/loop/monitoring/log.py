@@ -11,7 +11,9 @@ from loop.core.models import Roles
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+    import pyarrow as pa
 
+DAY = timedelta(days=1)
 LINE = (
     '{"time": "TIMESTAMPTZ", "id": "VARCHAR", "model": "VARCHAR", "version": "VARCHAR",'
     ' "features": ["DOUBLE"], "score": "DOUBLE", "class": "BIGINT"}'
@@ -26,12 +28,17 @@ class Window:
     end: datetime
     covered_days: float  # from the first prediction in the window to its end
     rows: "pd.DataFrame"  # one per prediction in the window: the features, `score`
+    days: "pd.Series"  # of the rows: their day
+    last: "pd.Series"  # of the rows: whether they are of the window's last 24 hours
+    before: "pd.DataFrame"  # the same 24 hours a week earlier
+    learned: "pd.DataFrame"  # the 24 hours before `trained`: how production was when main was last retrained
     versions: dict[str, int]  # predictions in the window by release key
     labelled: "pd.DataFrame"  # one per label reported in the window: version score class label
     unlabelled: int  # predictions in the window that no label is known for yet
     logged: int  # predictions of this model in the whole log
     broken: int  # lines that are no prediction: what a killed writer left
     unmatched: int  # predictions whose id the store does not know: outside every window
+    transactions: "pa.Table | None" = None  # the store's own rows in the window, as they were written
 
 
 def read(
@@ -43,8 +50,11 @@ def read(
     store: str | None,
     until: datetime | None,
     days: int,
+    trained: datetime | None = None,
 ) -> Window:
     """Read the window of `days` that ends at `until` (default: with the latest event).
+
+    `trained`: the end of the rows that main was last retrained on.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Raises LoopError where there is no log, no prediction, or a row of another width than `features`.
@@ -60,11 +70,17 @@ def read(
     )
     _check_width(con, features)
     first = _one(con, "select min(event) from inside") or end
+    rows = _rows(con, features, start, end)
+    event = rows.pop("event")
     return Window(
         start=start,
         end=end,
         covered_days=(end - first) / timedelta(days=1),
-        rows=_rows(con, features),
+        rows=rows,
+        days=event.dt.floor("D"),
+        last=event >= end - DAY,
+        before=_day(con, features, end - 7 * DAY),
+        learned=_day(con, features, trained) if trained else rows.iloc[:0],
         versions=dict(con.execute("select version, count(*) from inside group by 1 order by 1").fetchall()),
         labelled=con.execute(
             "select version, score, class, label from events join labels using (id) where reported >= $1",
@@ -74,6 +90,7 @@ def read(
         logged=_one(con, "select count(*) from log"),
         broken=broken,
         unmatched=unmatched,
+        transactions=_transactions(con, store, roles, start, end),
     )
 
 
@@ -158,6 +175,20 @@ def _labels(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, e
     )
 
 
+def _transactions(
+    con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, start: datetime, end: datetime
+) -> "pa.Table | None":
+    """The store's rows of the window by time, every column; None where it has none, or rows have no time."""
+    files = _files(con, f"{store.rstrip('/')}/transactions/*.parquet") if store and roles.time else []
+    if not files:
+        return None
+    return con.sql(
+        f"""select * from read_parquet($1, union_by_name = true)
+        where "{roles.time}" >= $2 and "{roles.time}" < $3 order by "{roles.time}" """,  # noqa: S608 — names from the model's schema
+        params=[files, start, end],
+    ).to_arrow_table()
+
+
 def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in con.execute("select file from glob($1) order by 1", [pattern]).fetchall()]
 
@@ -186,14 +217,24 @@ def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> N
         )
 
 
-def _rows(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> "pd.DataFrame":
-    """The window's features, one column each, and the score."""
+def _rows(
+    con: "duckdb.DuckDBPyConnection", features: Sequence[str], start: datetime, end: datetime
+) -> "pd.DataFrame":
+    """The features between two events' times, one column each, `score` and `event`."""
     import pandas as pd
 
-    table = con.sql("select features, score from inside").to_arrow_table()
+    table = con.sql(
+        "select features, score, event from events where event >= $1 and event < $2 and len(features) = $3",
+        params=[start, end, len(features)],
+    ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-    return frame.assign(score=table["score"].to_numpy())
+    return frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
+
+
+def _day(con: "duckdb.DuckDBPyConnection", features: Sequence[str], end: datetime) -> "pd.DataFrame":
+    """The rows of the 24 hours up to `end`."""
+    return _rows(con, features, end - DAY, end).drop(columns="event")
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:
