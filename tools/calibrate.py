@@ -84,7 +84,7 @@ def _window(world: pd.DataFrame, names: list[str], end: datetime, rules: params.
         last=(rows["event"] >= end - DAY).reset_index(drop=True),
         before=before[names],
         learned=before.iloc[:0][names],
-        versions={},
+        versions={"simulated": len(rows)},
         labelled=rows.iloc[:0],
         unlabelled=0,
         logged=len(rows),

@@ -123,7 +123,7 @@ def _tell(found: "Findings", folder: Path) -> None:
     good = f"{found.quality.score:.4f}" if found.quality else "unknown"
     numbers = f"drift {shown['drift_score'] or 'unknown'}, accuracy {shown['accuracy'] or 'unknown'}"
     numbers += f", quality {good}, {found.window.unlabelled} without a label yet"
-    rows = f"{len(found.window.rows)} predictions from {found.window.start} to {found.window.end}"
+    rows = f"{found.window.predictions} predictions from {found.window.start} to {found.window.end}"
     lines = [
         f"{found.model}: {found.verdict}",
         f"{numbers}, {rows}",

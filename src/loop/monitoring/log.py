@@ -1,5 +1,7 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DAY = timedelta(days=1)
+MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
+MEMORY = "1GB"  # that DuckDB may take; what is more goes to files in the temporary folder
+SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
 LINE = (
     '{"time": "TIMESTAMPTZ", "id": "VARCHAR", "model": "VARCHAR", "version": "VARCHAR",'
     ' "features": ["DOUBLE"], "score": "DOUBLE", "class": "BIGINT"}'
@@ -27,7 +32,7 @@ class Window:
     start: datetime
     end: datetime
     covered_days: float  # from the first prediction in the window to its end
-    rows: "pd.DataFrame"  # one per prediction in the window: the features, `score`
+    rows: "pd.DataFrame"  # of the predictions in the window, at most about MOST: the features, `score`
     days: "pd.Series"  # of the rows: their day
     last: "pd.Series"  # of the rows: whether they are of the window's last 24 hours
     before: "pd.DataFrame"  # the same 24 hours a week earlier
@@ -38,7 +43,12 @@ class Window:
     logged: int  # predictions of this model in the whole log
     broken: int  # lines that are no prediction: what a killed writer left
     unmatched: int  # predictions whose id the store does not know: outside every window
-    transactions: "pa.Table | None" = None  # the store's own rows in the window, as they were written
+    transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
+
+    @property
+    def predictions(self) -> int:
+        """All of the window, also those that `rows` leaves out."""
+        return sum(self.versions.values())
 
 
 def read(
@@ -101,6 +111,9 @@ def _connect(*urls: str | None) -> "duckdb.DuckDBPyConnection":
 
     con = duckdb.connect()
     con.execute("set timezone = 'UTC'")
+    con.execute(f"set memory_limit = '{MEMORY}'")
+    con.execute("set preserve_insertion_order = false")  # or reading holds back what came early
+    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/loop-duckdb-{os.getpid()}'")
     for url in urls:
         if url and "://" in url and not url.startswith("file://"):
             fs, _ = fsspec.core.url_to_fs(url)
@@ -134,7 +147,9 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> int:
         [model],
     )
     unreadable = int(_one(con, "select count(*) from reject_errors"))  # not UTF-8
-    return unreadable + int(_one(con, f"select count(*) from parsed where ({fits}) is not true"))  # noqa: S608
+    broken = unreadable + int(_one(con, f"select count(*) from parsed where ({fits}) is not true"))  # noqa: S608
+    con.execute("drop table parsed")
+    return broken
 
 
 def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
@@ -182,11 +197,18 @@ def _transactions(
     files = _files(con, f"{store.rstrip('/')}/transactions/*.parquet") if store and roles.time else []
     if not files:
         return None
+    inside, values = f'"{roles.time}" >= $2 and "{roles.time}" < $3', [files, start, end]
+    stored = "from read_parquet($1, union_by_name = true) where"
+    share = _share(_one(con, f"select count(*) {stored} {inside}", values))
     return con.sql(
-        f"""select * from read_parquet($1, union_by_name = true)
-        where "{roles.time}" >= $2 and "{roles.time}" < $3 order by "{roles.time}" """,  # noqa: S608 — names from the model's schema
-        params=[files, start, end],
+        f'select * {stored} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
+        params=[*values, share],
     ).to_arrow_table()
+
+
+def _share(rows: int) -> int:
+    """Below which hash a row stays, so that about MOST of `rows` do."""
+    return min(SPREAD, SPREAD * MOST // max(rows, 1))
 
 
 def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
@@ -223,9 +245,11 @@ def _rows(
     """The features between two events' times, one column each, `score` and `event`."""
     import pandas as pd
 
+    inside, values = "event >= $1 and event < $2 and len(features) = $3", [start, end, len(features)]
+    share = _share(_one(con, f"select count(*) from events where {inside}", values))  # noqa: S608 — ours
     table = con.sql(
-        "select features, score, event from events where event >= $1 and event < $2 and len(features) = $3",
-        params=[start, end, len(features)],
+        f"select features, score, event from events where {inside} and hash(id, time) % {SPREAD} < $4",  # noqa: S608
+        params=[*values, share],
     ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))

@@ -48,7 +48,7 @@ def look(
         days=rules.window_days,
         trained=trained_until(git, model),
     )
-    distances = drift(reference, window.rows) if len(window.rows) >= rules.min_rows else {}
+    distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)
     rows = window.transactions
     of_version = (

@@ -83,7 +83,7 @@ class Findings:
 
     @property
     def drift_unknown(self) -> str | None:
-        if (rows := len(self.window.rows)) < self.rules.min_rows:
+        if (rows := self.window.predictions) < self.rules.min_rows:
             return f"no verdict on drift: {rows} rows < {self.rules.min_rows}"
         if self.whole_weeks and self.window.covered_days < self.rules.window_days - 1:
             covered = f"{self.window.covered_days:.1f} of {self.rules.window_days} days"
@@ -107,7 +107,7 @@ class Findings:
                 "covered_days": round(w.covered_days, 2),
             },
             "rows": {
-                "window": len(w.rows),
+                "window": w.predictions,
                 "versions": w.versions,
                 "logged": w.logged,
                 "broken": w.broken,
