@@ -73,7 +73,7 @@ bench: ## Time what people wait for: a no-op repro, the stages, the command line
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)
-	@$(PY) tools/calibrate.py $(ARGS)
+	@$(PY) -m models.fraud_detector.calibrate $(ARGS)
 
 .PHONY: bench-gitops
 bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)

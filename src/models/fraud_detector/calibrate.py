@@ -1,4 +1,4 @@
-"""How often the monitor's drift rings without drift, and how soon with it, on a model's own simulator.
+"""How often the monitor's drift rings without drift, and how soon with it, on this model's simulator.
 
 `make calibrate` (ARGS="--customers 5000 --years 2"): a table as docs/monitoring.md has it. Each world is
 simulated, its features computed as the pipeline computes them, and every day looked at as the monitor does.
