@@ -76,6 +76,10 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 bench: ## Time what people wait for: a no-op repro, the stages, the command line
 	@$(PY) tools/bench.py
 
+.PHONY: calibrate
+calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)
+	@$(PY) -m models.fraud_detector.calibrate $(ARGS)
+
 .PHONY: bench-gitops
 bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)
 	@tools/programs >/dev/null

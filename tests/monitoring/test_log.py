@@ -4,11 +4,15 @@ import json
 from datetime import datetime
 
 import fsspec
+import numpy as np
 import pandas as pd
+import pytest
 
 from loop.core.models import Roles
 from loop.monitoring import log
+from loop.monitoring.drift import drift
 
+FEW = ["amount", "often"]
 ROLES = Roles(id="id", label="y", time="at")
 DAY = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
 
@@ -49,3 +53,21 @@ def test_corrected_label(tmp_path) -> None:
     window = log.read(str(tmp_path), "m", ["a", "b"], ROLES, store=str(tmp_path), until=until, days=7)
     assert window.labelled[["label", "class"]].to_numpy().tolist() == [[1, 7]]
     assert window.unlabelled == 0
+
+
+def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
+    """A share of the rows, the same at every look, is as far from training as all; every row is counted."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(2, 25, (3_000, 2))
+    lines = [json.loads(line(number)) | {"features": list(row)} for number, row in enumerate(values)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    roles, where = Roles(id="id", label="y"), str(tmp_path)
+    reference = pd.DataFrame(rng.gamma(2, 35, (3_000, 2)), columns=FEW)
+    whole = log.read(where, "m", FEW, roles, store=None, until=None, days=7)
+    monkeypatch.setattr(log, "MOST", 1_000)
+    some, again = (log.read(where, "m", FEW, roles, store=None, until=None, days=7) for _ in range(2))
+    assert len(whole.rows) == whole.predictions == some.predictions == 3_000
+    assert 800 < len(some.rows) < 1_200
+    assert sorted(some.rows["amount"]) == sorted(again.rows["amount"])
+    near, far = (drift(reference, window.rows[FEW])["amount"].score for window in (some, whole))
+    assert near == pytest.approx(far, abs=0.1)

@@ -1,19 +1,20 @@
 """The monitor, whole: a log and a store in, a verdict, three files and at most one dispatch out."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
-from shop import FEATURES, FakeGitHub, Production, commit, rows
+from shop import BEGIN, FEATURES, FakeGitHub, Production, commit, rows
 
 from loop.cli.monitoring import monitor
 from loop.core.errors import Exit, LoopError
 
-WEEK = timedelta(days=7)
+WEEK, DAY = timedelta(days=7), timedelta(days=1)
 
 
 def run(production: Production, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
@@ -46,6 +47,8 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     assert "http" not in page
     families = {f.name: f for f in text_string_to_metric_families((folder / "metrics.prom").read_text())}
     assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
+    assert families["data_quality_score"].samples[0].value == found["quality"]["score"] == 1
+    assert families["model_labels_missing"].samples[0].value == found["accuracy"]["unlabelled"]
     assert families["model_accuracy_score"].samples[0].value == found["accuracy"]["accuracy"]
 
 
@@ -81,10 +84,7 @@ def test_retrained_already(
 ) -> None:
     """Where main trains on the window's rows already, nothing is dispatched."""
     production.answer(rows(1_500, scale=1.5))
-    params = production.root / "params.yaml"
-    logged = "ingest: {logged: {store: s, until: '2026-03-09T00:00:00'}}"
-    params.write_text(params.read_text().replace("ingest: {}", logged))
-    commit(production.root, "Retrain\n\nAction: retrain\nModel: shop")
+    retrained(production, BEGIN + WEEK)
     result = run(production, monkeypatch, "--dispatch")
     assert result.exit_code == Exit.DRIFT
     assert "main already trains on rows until 2026-03-09" in result.output
@@ -140,6 +140,84 @@ def test_unmatched(production: Production, monkeypatch: pytest.MonkeyPatch) -> N
     run(production, monkeypatch)
     found = report(production)["rows"]
     assert (found["window"], found["unmatched"]) == (1_400, 100)
+
+
+def test_bad_rows_ring_and_do_not_retrain(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row in twenty that the model's suite refuses: an alarm with the check, exit 0, no dispatch."""
+    week = rows(1_500)
+    production.answer(week)
+    bad = week["amount"].where(week.index % 20 != 0, -1.0)
+    week.assign(amount=bad)[["id", "at", "amount"]].to_parquet(
+        production.store / "transactions" / "host-1.jsonl.parquet"
+    )
+    result = run(production, monkeypatch, "--dispatch")
+    assert result.exit_code == Exit.OK, result.output
+    assert report(production)["quality"]["score"] == pytest.approx(0.95)
+    assert "data quality 95.00% < 98.5%" in result.output
+    assert "amount: ExpectColumnValuesToBeBetween: 75 rows" in result.output
+    assert github.dispatched == []
+
+
+def test_a_change_of_yesterday_rings(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One day that moved by more than the threshold rings, though the week as a whole has not."""
+    change(production, drifted_from=BEGIN + 13 * DAY, days=14)
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+    found = report(production)["drift"]["features"]
+    assert found["amount"]["counts"] >= 0.3 > found["amount"]["score"]
+    assert found["weekend"]["counts"] == found["weekend"]["score"] or found["weekend"]["counts"] == 0
+
+
+def test_one_drift_rings_once(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What main was retrained on is no news, though its reference holds none of it; what moves on is."""
+    change(production, drifted_from=BEGIN + 13 * DAY, days=21)
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+    retrained(production, BEGIN + 14 * DAY)
+    assert run(production, monkeypatch).exit_code == Exit.OK
+    assert report(production)["drift"]["features"]["amount"]["score"] >= 0.3
+    production.answer(rows(1_500, seed=8, scale=3.0, begin=BEGIN + 21 * DAY), "later.jsonl")
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+
+
+def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three of its runs in 30 days it asks a person, not GitHub; older and other runs don't count."""
+    production.answer(rows(1_500, scale=1.5))
+    ages = [(2, "drift 0.4"), (9, "accuracy 90%"), (29, "drift 0.5"), (31, "drift 0.5"), (3, "by hand")]
+    github.runs["train.yml"] = [
+        {
+            "id": age,
+            "status": "completed",
+            "created_at": (datetime.now(UTC) - age * DAY).isoformat(),
+            "display_title": f"Train shop: {reason}",
+        }
+        for age, reason in ages
+    ]
+    result = run(production, monkeypatch, "--dispatch")
+    assert "the budget is spent: 3 of 3 retrainings in 30 days" in result.output
+    assert github.dispatched == []
+    metrics = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
+    assert 'auto_retrain_budget_spent{model="shop"} 1.0' in metrics
+    github.runs["train.yml"].pop(0)
+    assert run(production, monkeypatch, "--dispatch").exit_code == Exit.DRIFT
+    assert len(github.dispatched) == 1
+
+
+def change(production: Production, drifted_from: datetime, days: int) -> None:
+    """Log days of 400 rows in which amounts double from one day on."""
+    for week in range(days // 7):
+        begin = BEGIN + week * WEEK
+        frame = rows(2_800, seed=week + 1, begin=begin)
+        frame["amount"] *= np.where(frame["at"] >= drifted_from, 1.6, 1.0)
+        production.answer(frame, f"week-{week}.jsonl")
+
+
+def retrained(production: Production, until: datetime) -> None:
+    """Main as a retraining leaves it."""
+    params = production.root / "params.yaml"
+    logged = f"ingest: {{logged: {{store: s, until: '{until.isoformat()}'}}}}"
+    params.write_text(params.read_text().replace("ingest: {}", logged))
+    commit(production.root, "Retrain\n\nAction: retrain\nModel: shop")
 
 
 @pytest.mark.parametrize("fault", ["no-log", "empty-log", "width", "order", "no-reference"])

@@ -38,7 +38,7 @@ def rows() -> pa.Table:
 
 def examined(frame: pd.DataFrame, folder: ModelFolder) -> validate.Report:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    return validate.examine(table, suite(Suite(), SPLIT), folder)
+    return validate.examine(table, suite(Suite(), SPLIT), folder.name, folder.roles)
 
 
 def setting(column: str, value: object, count: int = 1) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -121,9 +121,9 @@ def test_bad_data_is_stopped(
 
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
     """The simulated world passes every check, with a score of 1 and the same Data Docs each time."""
-    report = validate.examine(rows, suite(Suite(), SPLIT), folder)
+    report = validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles)
     assert (report.failed, report.score) == ([], 1.0)
-    assert validate.examine(rows, suite(Suite(), SPLIT), folder).docs == report.docs
+    assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles).docs == report.docs
 
 
 def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
@@ -134,7 +134,7 @@ def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
     fraud = frame["TX_FRAUD"].astype("Int8").mask(late)
     table = pa.Table.from_pandas(frame.assign(TX_FRAUD=fraud, TX_FRAUD_SCENARIO=None), preserve_index=False)
     split = split.model_copy(update={"train_days": 7})
-    assert validate.examine(table, suite(Suite(), split), folder).failed == []
+    assert validate.examine(table, suite(Suite(), split), folder.name, folder.roles).failed == []
 
 
 def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: ModelFolder) -> None:

@@ -28,18 +28,27 @@ COLUMNS = {"id": "int64", "at": "timestamp[us]", "amount": "float64", "fraud": "
 ROLES = Roles(id="id", label="fraud", time="at")
 TASK = "binary"
 """
+EXPECTATIONS = """\
+from loop.core.params import Section
+from loop.pipeline.validate import Check
+class Params(Section): ...
+def suite(params, split):
+    import great_expectations.expectations as gxe
+    between = gxe.ExpectColumnValuesToBeBetween(column="amount", min_value=0, max_value=1000)
+    return [Check(between, critical=False), Check(gxe.ExpectColumnValuesToNotBeNull(column="fraud"))]
+"""
 REST = {
     "source": "def simulate(params): ...\nParams = dict\n",
-    "expectations": "def suite(params): ...\nParams = dict\n",
+    "expectations": EXPECTATIONS,
     "features": "FEATURES = ()\ndef compute(transactions, params): ...\nParams = dict\n",
     "estimator": "Params = dict\nfit = save = load = log_to_mlflow = None\n",
 }
 
 
-def rows(count: int, seed: int = 0, scale: float = 1.0) -> pd.DataFrame:
+def rows(count: int, seed: int = 0, scale: float = 1.0, begin: datetime = BEGIN) -> pd.DataFrame:
     """Rows as a training and a production draw them: spread evenly over a week."""
     rng = np.random.default_rng(seed)
-    at = pd.to_datetime(BEGIN) + pd.to_timedelta(
+    at = pd.to_datetime(begin) + pd.to_timedelta(
         np.linspace(0, 7 * 86_400, count, endpoint=False).round(), unit="s"
     )
     risk = np.where(rng.random(count) < 0.03, rng.random(count), 0.0)

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +89,7 @@ def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
     from loop.monitoring.dispatch import Wish, dispatch
 
     wish = Wish(found.model, found.window.end, found.reason)
-    cooldown = timedelta(hours=found.rules.cooldown_hours)
-    return dispatch(git, GitHub.of_environment(root), wish, cooldown, datetime.now(UTC))
+    return dispatch(git, GitHub.of_environment(root), wish, found.rules, datetime.now(UTC))
 
 
 def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
@@ -121,9 +120,17 @@ def _tell(found: "Findings", folder: Path) -> None:
         "dispatched": json.dumps(found.dispatch["dispatched"]),
     }
     actions.output(**shown)
+    good = f"{found.quality.score:.4f}" if found.quality else "unknown"
     numbers = f"drift {shown['drift_score'] or 'unknown'}, accuracy {shown['accuracy'] or 'unknown'}"
-    rows = f"{len(found.window.rows)} predictions from {found.window.start} to {found.window.end}"
-    lines = [f"{found.model}: {found.verdict}", f"{numbers}, {rows}", *found.over, *found.unknown]
+    numbers += f", quality {good}, {found.window.unlabelled} without a label yet"
+    rows = f"{found.window.predictions} predictions from {found.window.start} to {found.window.end}"
+    lines = [
+        f"{found.model}: {found.verdict}",
+        f"{numbers}, {rows}",
+        *found.over,
+        *found.alarms,
+        *found.unknown,
+    ]
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")
     if found.over:

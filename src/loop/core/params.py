@@ -116,6 +116,7 @@ class Monitor(Section):
     min_rows: int = 500  # fewer logged predictions: no verdict on drift
     min_labels: int = 200  # fewer labelled predictions: no verdict on accuracy
     cooldown_hours: float = 24.0  # between two dispatches for one model
+    budget: int = Field(default=3, ge=0)  # retrainings in 30 days; then a person is asked
 
 
 class Model(Section):

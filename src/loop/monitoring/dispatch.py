@@ -14,6 +14,8 @@ from loop.core.names import package, public
 
 WORKFLOW = "train.yml"  # its run-name is `Train <model>: <reason>`: how a run tells whose it is
 EVERY = "every model"  # what it says there when it was given none
+AUTOMATIC = ("drift ", "accuracy ")  # how a reason of the monitor begins
+BUDGET = timedelta(days=30)  # in which `monitor.budget` retrainings may be asked for
 OPEN = ("queued", "in_progress", "waiting", "requested", "pending")
 
 
@@ -30,38 +32,49 @@ class Wish:
         return {"model": public(self.model), "until": self.until.isoformat(), "reason": self.reason}
 
 
-def dispatch(git: Git, github: GitHub, wish: Wish, cooldown: timedelta, now: datetime) -> dict[str, Any]:
-    """Dispatch train.yml unless something stands against it; returns {dispatched, why}.
+def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: datetime) -> dict[str, Any]:
+    """Dispatch train.yml unless something stands against it; returns {dispatched, why, budget_spent}.
 
     Two monitors at the same second may both dispatch: the second retraining then finds its inputs
     committed and changes nothing.
     """
-    against = trained_on(git, wish) or recent(github.runs(WORKFLOW, per_page="100"), wish, cooldown, now)
-    if against:
-        return {"dispatched": False, "why": against}
+    main = git.fetch()
+    runs = github.runs(WORKFLOW, per_page="100")
+    cooldown = timedelta(hours=rules.cooldown_hours)
+    if against := trained_on(git, main, wish) or recent(runs, wish, cooldown, now):
+        return {"dispatched": False, "why": against, "budget_spent": False}
+    asked = max(spent(runs, wish, now), retrainings(git, wish.model, main, since=now - BUDGET))
+    if asked >= rules.budget:
+        why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must look"
+        return {"dispatched": False, "why": why, "budget_spent": True}
     github.dispatch(WORKFLOW, wish.inputs)
-    return {"dispatched": True, "why": wish.reason}
+    return {"dispatched": True, "why": wish.reason, "budget_spent": False}
 
 
-def trained_on(git: Git, wish: Wish) -> str | None:
+def trained_on(git: Git, main: str, wish: Wish) -> str | None:
     """What origin's main says: whether it already trains on production's rows up to the window's end."""
-    text = git.read(git.fetch(), "params.yaml")
+    until = trained_until(git, wish.model, main)
+    if until and until >= wish.until:
+        return f"main already trains on rows until {until.isoformat()}"
+    return None
+
+
+def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None:
+    """The end (UTC, naive) of production's rows that a commit trains on; None where it trains on none."""
+    text = git.read(commit, "params.yaml")
     if text is None:
-        raise LoopError(f"origin's main has no params.yaml, seen from {git.root}")
-    section = YAML(typ="safe").load(text)["models"].get(package(wish.model), {})
+        raise LoopError(f"{commit} has no params.yaml, seen from {git.root}")
+    section = YAML(typ="safe").load(text)["models"].get(package(model), {})
     if not (values := section.get("ingest", {}).get("logged")):
         return None
-    logged = params.parse(params.Logged, values, "origin/main: params.yaml: ingest.logged")
-    if logged.until.replace(tzinfo=None) >= wish.until:
-        return f"main already trains on rows until {logged.until.isoformat()}"
-    return None
+    where = f"{commit}: params.yaml: ingest.logged"
+    return params.parse(params.Logged, values, where).until.replace(tzinfo=None)
 
 
 def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: datetime) -> str | None:
     """A run of this model that is not over, or that began within the cooldown."""
     for run in runs:
-        title = str(run.get("display_title") or run.get("name"))
-        if not title.startswith((f"Train {public(wish.model)}:", f"Train {EVERY}:")):
+        if not _title(run).startswith((f"Train {public(wish.model)}:", f"Train {EVERY}:")):
             continue
         began = datetime.fromisoformat(run["created_at"])
         if run["status"] in OPEN:
@@ -72,8 +85,21 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
     return None
 
 
-def retrainings(git: Git, model: str) -> int:
-    """How often the loop has retrained this model, by the trailers in the log of what is checked out."""
-    query = ("--all-match", "--grep=^Action: retrain$", f"--grep=^Model: {public(model)}$")
-    log = git.run("log", "--format=%H", *query)
-    return len(log.split())
+def spent(runs: list[dict[str, Any]], wish: Wish, now: datetime) -> int:
+    """How many runs of this model the monitor asked for in the last 30 days."""
+    begins = tuple(f"Train {public(wish.model)}: {reason}" for reason in AUTOMATIC)
+    return sum(
+        _title(run).startswith(begins) and now - datetime.fromisoformat(run["created_at"]) < BUDGET
+        for run in runs
+    )
+
+
+def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
+    """How often the loop has retrained this model, by the trailers in a commit's log."""
+    query = ["--all-match", "--grep=^Action: retrain$", f"--grep=^Model: {public(model)}$"]
+    query += [f"--since={since.isoformat()}"] if since else []
+    return len(git.run("log", "--format=%H", *query, commit).split())
+
+
+def _title(run: dict[str, Any]) -> str:
+    return str(run.get("display_title") or run.get("name"))

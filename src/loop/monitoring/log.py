@@ -1,5 +1,7 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +13,12 @@ from loop.core.models import Roles
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+    import pyarrow as pa
 
+DAY = timedelta(days=1)
+MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
+MEMORY = "1GB"  # that DuckDB may take; what is more goes to files in the temporary folder
+SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
 LINE = (
     '{"time": "TIMESTAMPTZ", "id": "VARCHAR", "model": "VARCHAR", "version": "VARCHAR",'
     ' "features": ["DOUBLE"], "score": "DOUBLE", "class": "BIGINT"}'
@@ -25,13 +32,23 @@ class Window:
     start: datetime
     end: datetime
     covered_days: float  # from the first prediction in the window to its end
-    rows: "pd.DataFrame"  # one per prediction in the window: the features, `score`
+    rows: "pd.DataFrame"  # of the predictions in the window, at most about MOST: the features, `score`
+    days: "pd.Series"  # of the rows: their day
+    last: "pd.Series"  # of the rows: whether they are of the window's last 24 hours
+    before: "pd.DataFrame"  # the same 24 hours a week earlier
+    learned: "pd.DataFrame"  # the 24 hours before `trained`: how production was when main was last retrained
     versions: dict[str, int]  # predictions in the window by release key
     labelled: "pd.DataFrame"  # one per label reported in the window: version score class label
     unlabelled: int  # predictions in the window that no label is known for yet
     logged: int  # predictions of this model in the whole log
     broken: int  # lines that are no prediction: what a killed writer left
     unmatched: int  # predictions whose id the store does not know: outside every window
+    transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
+
+    @property
+    def predictions(self) -> int:
+        """All of the window, also those that `rows` leaves out."""
+        return sum(self.versions.values())
 
 
 def read(
@@ -43,8 +60,11 @@ def read(
     store: str | None,
     until: datetime | None,
     days: int,
+    trained: datetime | None = None,
 ) -> Window:
     """Read the window of `days` that ends at `until` (default: with the latest event).
+
+    `trained`: the end of the rows that main was last retrained on.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Raises LoopError where there is no log, no prediction, or a row of another width than `features`.
@@ -60,11 +80,17 @@ def read(
     )
     _check_width(con, features)
     first = _one(con, "select min(event) from inside") or end
+    rows = _rows(con, features, start, end)
+    event = rows.pop("event")
     return Window(
         start=start,
         end=end,
         covered_days=(end - first) / timedelta(days=1),
-        rows=_rows(con, features),
+        rows=rows,
+        days=event.dt.floor("D"),
+        last=event >= end - DAY,
+        before=_day(con, features, end - 7 * DAY),
+        learned=_day(con, features, trained) if trained else rows.iloc[:0],
         versions=dict(con.execute("select version, count(*) from inside group by 1 order by 1").fetchall()),
         labelled=con.execute(
             "select version, score, class, label from events join labels using (id) where reported >= $1",
@@ -74,6 +100,7 @@ def read(
         logged=_one(con, "select count(*) from log"),
         broken=broken,
         unmatched=unmatched,
+        transactions=_transactions(con, store, roles, start, end),
     )
 
 
@@ -84,6 +111,9 @@ def _connect(*urls: str | None) -> "duckdb.DuckDBPyConnection":
 
     con = duckdb.connect()
     con.execute("set timezone = 'UTC'")
+    con.execute(f"set memory_limit = '{MEMORY}'")
+    con.execute("set preserve_insertion_order = false")  # or reading holds back what came early
+    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/loop-duckdb-{os.getpid()}'")
     for url in urls:
         if url and "://" in url and not url.startswith("file://"):
             fs, _ = fsspec.core.url_to_fs(url)
@@ -117,7 +147,9 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> int:
         [model],
     )
     unreadable = int(_one(con, "select count(*) from reject_errors"))  # not UTF-8
-    return unreadable + int(_one(con, f"select count(*) from parsed where ({fits}) is not true"))  # noqa: S608
+    broken = unreadable + int(_one(con, f"select count(*) from parsed where ({fits}) is not true"))  # noqa: S608
+    con.execute("drop table parsed")
+    return broken
 
 
 def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
@@ -158,6 +190,27 @@ def _labels(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, e
     )
 
 
+def _transactions(
+    con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, start: datetime, end: datetime
+) -> "pa.Table | None":
+    """The store's rows of the window by time, every column; None where it has none, or rows have no time."""
+    files = _files(con, f"{store.rstrip('/')}/transactions/*.parquet") if store and roles.time else []
+    if not files:
+        return None
+    inside, values = f'"{roles.time}" >= $2 and "{roles.time}" < $3', [files, start, end]
+    stored = "from read_parquet($1, union_by_name = true) where"
+    share = _share(_one(con, f"select count(*) {stored} {inside}", values))
+    return con.sql(
+        f'select * {stored} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
+        params=[*values, share],
+    ).to_arrow_table()
+
+
+def _share(rows: int) -> int:
+    """Below which hash a row stays, so that about MOST of `rows` do."""
+    return min(SPREAD, SPREAD * MOST // max(rows, 1))
+
+
 def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in con.execute("select file from glob($1) order by 1", [pattern]).fetchall()]
 
@@ -186,14 +239,26 @@ def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> N
         )
 
 
-def _rows(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> "pd.DataFrame":
-    """The window's features, one column each, and the score."""
+def _rows(
+    con: "duckdb.DuckDBPyConnection", features: Sequence[str], start: datetime, end: datetime
+) -> "pd.DataFrame":
+    """The features between two events' times, one column each, `score` and `event`."""
     import pandas as pd
 
-    table = con.sql("select features, score from inside").to_arrow_table()
+    inside, values = "event >= $1 and event < $2 and len(features) = $3", [start, end, len(features)]
+    share = _share(_one(con, f"select count(*) from events where {inside}", values))  # noqa: S608 — ours
+    table = con.sql(
+        f"select features, score, event from events where {inside} and hash(id, time) % {SPREAD} < $4",  # noqa: S608
+        params=[*values, share],
+    ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-    return frame.assign(score=table["score"].to_numpy())
+    return frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
+
+
+def _day(con: "duckdb.DuckDBPyConnection", features: Sequence[str], end: datetime) -> "pd.DataFrame":
+    """The rows of the 24 hours up to `end`."""
+    return _rows(con, features, end - DAY, end).drop(columns="event")
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:

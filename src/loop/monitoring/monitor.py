@@ -14,8 +14,10 @@ from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.monitoring import log as production
 from loop.monitoring.accuracy import accuracy
-from loop.monitoring.dispatch import retrainings
+from loop.monitoring.dispatch import retrainings, trained_until
 from loop.monitoring.drift import drift
+from loop.monitoring.looks import counts
+from loop.monitoring.quality import quality
 from loop.monitoring.report import PREDICTION, Findings
 
 if TYPE_CHECKING:
@@ -44,9 +46,11 @@ def look(
         store=store or rules.store,
         until=until,
         days=rules.window_days,
+        trained=trained_until(git, model),
     )
-    distances = drift(reference, window.rows) if len(window.rows) >= rules.min_rows else {}
+    distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)
+    rows = window.transactions
     of_version = (
         window.labelled if version is None else window.labelled[window.labelled["version"] == version]
     )
@@ -55,7 +59,10 @@ def look(
         rules=rules,
         window=window,
         features=distances,
+        counts=counts(distances, reference, window, rules.min_rows),
         prediction=prediction,
+        quality=quality(root, model, rows, window.end) if rows is not None else None,
+        least_quality=spec.validation.quality,
         accuracy=accuracy(of_version, schema.TASK, spec.evaluate.threshold),
         version=version,
         whole_weeks=schema.ROLES.time is not None,

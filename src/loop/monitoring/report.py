@@ -9,6 +9,7 @@ from loop.core.files import write_json, write_text
 from loop.monitoring.accuracy import Accuracy
 from loop.monitoring.drift import Drift
 from loop.monitoring.log import Window
+from loop.monitoring.quality import Quality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,12 @@ class Findings:
     model: str
     rules: params.Monitor
     window: Window
-    features: dict[str, Drift]  # measured only where there are `min_rows`
+    features: dict[str, Drift]  # the week's, measured only where there are `min_rows`
+    counts: dict[str, float]  # each feature's distance that counts: see `looks`
     prediction: Drift | None  # of the scores; told, not judged: the reference's are those of training rows
     accuracy: Accuracy
+    quality: Quality | None  # of the window's transactions; None where the store has none
+    least_quality: float
     version: str | None  # whose accuracy it is; None: every version's
     whole_weeks: bool = True  # rows have a calendar, so that part of a window is no fair sample
     dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
@@ -35,19 +39,30 @@ class Findings:
     @property
     def drift(self) -> float | None:
         """The furthest feature's: one that has moved is enough to make a model wrong."""
-        return max((found.score for found in self.features.values()), default=None)
+        return max(self.counts.values(), default=None)
 
     @property
     def over(self) -> list[str]:
         """Thresholds that are crossed, one line each with its numbers."""
         lines = []
         if self.drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
-            name = max(self.features, key=lambda feature: self.features[feature].score)
+            name = max(self.counts, key=lambda feature: self.counts[feature])
             lines.append(f"drift {self.drift:.2f} >= {self.rules.drift:g} ({name})")
         if self.accuracy_unknown is None and self.accuracy.accuracy is not None:
             known, least = self.accuracy.accuracy, self.rules.accuracy
             if known < least:
                 lines.append(f"accuracy {known:.2%} < {least:.0%} ({self.accuracy.labelled} labels)")
+        return lines
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person must see to, and no retraining mends."""
+        lines = []
+        if self.quality and self.quality.score < self.least_quality:
+            lines.append(f"data quality {self.quality.score:.2%} < {self.least_quality:.1%}")
+            lines += self.quality.failed
+        if self.dispatch.get("budget_spent"):
+            lines.append(str(self.dispatch["why"]))
         return lines
 
     @property
@@ -68,7 +83,7 @@ class Findings:
 
     @property
     def drift_unknown(self) -> str | None:
-        if (rows := len(self.window.rows)) < self.rules.min_rows:
+        if (rows := self.window.predictions) < self.rules.min_rows:
             return f"no verdict on drift: {rows} rows < {self.rules.min_rows}"
         if self.whole_weeks and self.window.covered_days < self.rules.window_days - 1:
             covered = f"{self.window.covered_days:.1f} of {self.rules.window_days} days"
@@ -92,7 +107,7 @@ class Findings:
                 "covered_days": round(w.covered_days, 2),
             },
             "rows": {
-                "window": len(w.rows),
+                "window": w.predictions,
                 "versions": w.versions,
                 "logged": w.logged,
                 "broken": w.broken,
@@ -101,7 +116,10 @@ class Findings:
             "drift": {
                 "score": self.drift,
                 "threshold": self.rules.drift,
-                "features": {name: {"test": d.test, "score": d.score} for name, d in self.features.items()},
+                "features": {
+                    name: {"test": d.test, "score": d.score, "chance": d.chance, "counts": self.counts[name]}
+                    for name, d in self.features.items()
+                },
                 "prediction": self.prediction
                 and {"test": self.prediction.test, "score": self.prediction.score},
             },
@@ -113,7 +131,14 @@ class Findings:
                 "unlabelled": w.unlabelled,
                 "version": self.version,
             },
+            "quality": {
+                "score": self.quality and self.quality.score,
+                "threshold": self.least_quality,
+                "failed": list(self.quality.failed) if self.quality else [],
+            },
+            "retrainings": self.retrainings,
             "verdict": self.verdict,
+            "alarms": self.alarms,
             "reasons": [*self.over, *self.unknown],
             "dispatch": self.dispatch,
         }
@@ -163,22 +188,28 @@ def _prometheus(path: Path, findings: Findings) -> None:
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
     registry = CollectorRegistry()
-    right = Gauge(
-        "model_accuracy_score",
-        "Share of right answers among the labels of the window.",
-        ["model", "version"],
-        registry=registry,
-    )
+    f = findings
+
+    def gauge(name: str, said: str, value: float | None, **labels: str) -> None:
+        if value is not None:
+            found = Gauge(name, said, ["model", *labels], registry=registry)
+            found.labels(f.model, *labels.values()).set(value)
+
+    accuracy = f.accuracy.accuracy if f.accuracy_unknown is None else None
+    gauge("model_accuracy_score", "Share of right answers.", accuracy, version=f.version or "all")
+    gauge("model_labels_missing", "Predictions of the window without a label yet.", f.window.unlabelled)
+    gauge("data_quality_score", "Production's rows by the suite.", f.quality.score if f.quality else None)
+    gauge("prediction_drift_score", "Distance of the answers.", f.prediction.score if f.prediction else None)
+    spent = f.dispatch.get("budget_spent", False)
+    gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
     moved = Gauge(
         "feature_drift_score",
-        "Distance from the training reference.",
+        "Distance from the training reference that counts.",
         ["model", "feature"],
         registry=registry,
     )
+    for name, found in f.counts.items() if f.drift_unknown is None else ():
+        moved.labels(f.model, name).set(found)
     retrained = Counter("auto_retrain", "Retrainings that Git's log holds.", ["model"], registry=registry)
-    if findings.accuracy.accuracy is not None and findings.accuracy_unknown is None:
-        right.labels(findings.model, findings.version or "all").set(findings.accuracy.accuracy)
-    for name, found in findings.features.items() if findings.drift_unknown is None else ():
-        moved.labels(findings.model, name).set(found.score)
-    retrained.labels(findings.model).inc(findings.retrainings)
+    retrained.labels(f.model).inc(f.retrainings)
     write_to_textfile(str(path), registry)

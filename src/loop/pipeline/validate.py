@@ -22,7 +22,7 @@ from rich.table import Table
 from loop.core import models, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import whole, write_json, write_text
-from loop.core.models import ModelFolder
+from loop.core.models import Roles
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 
@@ -77,7 +77,7 @@ def main(root: Path, model: str) -> None:
     folder, wanted, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
     rows = pq.read_table(paths.raw)
     checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
-    report = examine(rows, checks, folder)
+    report = examine(rows, checks, folder.name, folder.roles)
     least, rejected = wanted.validation.quality, paths.build / "validation"
     Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
     if report.critical or report.score < least:
@@ -93,13 +93,13 @@ def main(root: Path, model: str) -> None:
     shutil.rmtree(rejected, ignore_errors=True)  # what an earlier rejection left no longer holds
 
 
-def examine(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> Report:
+def examine(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> Report:
     """Make every check of `rows`."""
-    results = _run(rows, checks, folder)
+    results = _run(rows, checks, model, roles)
     findings = [_finding(check, result) for check, result in zip(checks, results, strict=True)]
     scored = [finding.share for finding in findings if not finding.critical]
     score = sum(scored) / len(scored) if scored else 1.0
-    return Report(score, findings, _docs(public(folder.name), results))
+    return Report(score, findings, _docs(public(model), results))
 
 
 def days(rows: pa.Table, time: str) -> Any:
@@ -110,7 +110,7 @@ def days(rows: pa.Table, time: str) -> Any:
     return table.assign(rows_over_median=table["rows"] / table["rows"].median())
 
 
-def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[Any]:
+def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> list[Any]:
     """Great Expectations' own results, in the order of the checks."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -119,9 +119,9 @@ def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[A
     context.enable_analytics(enable=False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("raw")
-    batches, keys = {}, {"rows": folder.roles.id, "days": "day"}
+    batches, keys = {}, {"rows": roles.id, "days": "day"}
     for of in sorted({check.of for check in checks}):
-        frame = rows.to_pandas() if of == "rows" else days(rows, _time(folder))
+        frame = rows.to_pandas() if of == "rows" else days(rows, _time(model, roles))
         asset = source.add_dataframe_asset(of).add_batch_definition_whole_dataframe("all")
         batches[of] = asset.get_batch({"dataframe": frame})
     results = [
@@ -134,13 +134,13 @@ def _run(rows: pa.Table, checks: Sequence[Check], folder: ModelFolder) -> list[A
     return results
 
 
-def _time(folder: ModelFolder) -> str:
-    if folder.roles.time is None:
+def _time(model: str, roles: Roles) -> str:
+    if roles.time is None:
         raise LoopError(
-            f"{folder.expectations.__file__}: a check of days, but ROLES.time in schema.py is None",
+            f"src/models/{model}/expectations.py: a check of days, but ROLES.time in schema.py is None",
             fix='name the time column, or take away of="days"',
         )
-    return folder.roles.time
+    return roles.time
 
 
 def _format(key: str) -> dict[str, Any]:

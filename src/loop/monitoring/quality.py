@@ -1,0 +1,82 @@
+"""How good production's rows are, by the suite that training data must pass."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.core import models, params
+from loop.core.models import Roles
+from loop.core.names import package
+from loop.core.params import TimeSplit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from loop.pipeline.validate import Check, Finding
+
+
+@dataclass(frozen=True)
+class Quality:
+    """`score` is validate's, or the share of rows that pass the worst critical check where that is less."""
+
+    score: float
+    failed: tuple[str, ...]  # one line for each check that failed
+
+
+def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality | None:
+    """Examine a window's transactions that ends at `end` (UTC, naive); None where there are none.
+
+    Checks of labels are left out: those come late, and are told as predictions that wait.
+    """
+    from loop.pipeline import validate
+
+    if not rows.num_rows:
+        return None
+    schema = models.load_one(root, model, "schema")
+    table = _conformed(rows, schema.COLUMNS, schema.ROLES)
+    checks = [check for check in _suite(root, model, end) if not _of_label(check, schema.ROLES)]
+    report = validate.examine(table, checks, package(model), schema.ROLES)
+    score = min([report.score, *(finding.share for finding in report.critical)])
+    return Quality(score, tuple(_line(finding) for finding in report.failed))
+
+
+def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
+    """The model's checks, as of a table that only has to reach up to `end`."""
+    spec, folder = params.load(root, model), models.load_one(root, model, "expectations")
+    split = spec.split
+    if isinstance(split, TimeSplit):  # a window holds no training days, and its last hours must be there
+        split = split.model_copy(
+            update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0, "known_days": 0}
+        )
+    where = f"params.yaml: models.{package(model)}.validate.suite"
+    checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
+    return checks
+
+
+def _of_label(check: "Check", roles: Roles) -> bool:
+    return getattr(check.expectation, "column", None) in {roles.label, *roles.never}
+
+
+def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.Table":
+    """The rows in the schema's types where they fit; what only training knows is null; else as found."""
+    import pyarrow as pa
+
+    found = {name: _cast(rows[name], columns.get(name)) for name in rows.column_names}
+    for name in {roles.label, *roles.never} & columns.keys() - found.keys():
+        found[name] = pa.nulls(rows.num_rows, pa.type_for_alias(columns[name]))
+    return pa.table(found)
+
+
+def _cast(column: "pa.ChunkedArray", kind: str | None) -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.type_for_alias(kind)) if kind else column
+    except pa.ArrowInvalid:
+        return column  # the suite's own check of types says so
+
+
+def _line(finding: "Finding") -> str:
+    seen = f"{finding.unexpected} rows" if finding.unexpected else finding.found
+    return f"{finding.column}: {finding.check}: {seen}"
