@@ -53,7 +53,7 @@ def main(report: str, mermaid: str, picture: str) -> None:
             "--hide-scrollbars",
             "--virtual-time-budget=20000",
         )
-        size = ("--window-size=960,3300", f"--screenshot={Path(picture).resolve()}")
+        size = ("--window-size=960,2300", f"--screenshot={Path(picture).resolve()}")
         command = ["chromium", *flags, f"--user-data-dir={scratch}/profile", *size, page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 

@@ -1,0 +1,42 @@
+"""A pull request that trains otherwise, from push to report, by the repository's own workflow under act."""
+
+from pathlib import Path
+
+import pytest
+from standin import Clone, Server, StandIn
+from trained import change, copy, loop, trained_once
+
+__all__ = ["trained_once"]
+
+
+@pytest.fixture
+def standin(trained_once: Path, tmp_path: Path, cache: Path):
+    """A repository whose main is trained, with DVC's cache warm, as CI restores it."""
+    (cache / "dvc").symlink_to(trained_once / "cache")
+    server = Server(tmp_path / "github", "--repository", "acme/r")
+    yield StandIn(server, "acme/r")
+    server.stop()
+
+
+@pytest.mark.slow
+def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Path) -> None:
+    """One comment, kept up to date by the next push; the same in the summary; it says how long it took."""
+    clone = Clone(copy(trained_once, tmp_path))
+    clone.git("remote", "set-url", "origin", standin.clone_url("person"))
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    change(clone.folder, train__n_estimators=30)
+    loop(clone.folder, "repro", "fraud-detector")
+    clone.push("Train 30 trees", {}, "more-trees")
+    number = standin.as_("person").pull_request("more-trees", "Train 30 trees", "why")["number"]
+    (run,) = standin.wait(seconds=400)
+    assert run["conclusion"] == "success", standin.log(run)[-5000:]
+    (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
+    assert "## ✅ fraud-detector: promote" in comment["body"]
+    assert "s after the push" in comment["body"]
+    summary = standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+    assert comment["body"].partition("\n")[2] in summary
+
+    clone.push("say more", {"docs/more.md": "more\n"}, "more-trees")
+    standin.wait(2, seconds=400)
+    (again,) = standin.ask("GET", f"/issues/{number}/comments").json()
+    assert again["id"] == comment["id"]
