@@ -49,7 +49,8 @@ def main() -> None:
 def _detected(args: argparse.Namespace, seed: int, factor: float, rules: params.Monitor) -> int | None:
     """After how many days of drift the first look rings; None where none of 14 does."""
     begin = TRAIN + 8 + seed  # another weekday in each world
-    world = _world(args, seed, begin + 14, source.Drift(from_day=WARM + begin, amounts=factor))
+    change = source.Drift.model_validate({"from_day": WARM + begin, "amounts": factor})
+    world = _world(args, seed, begin + 14, change)
     return next((day for day, far in enumerate(looks(world, rules, begin), 1) if far >= rules.drift), None)
 
 
@@ -101,9 +102,8 @@ def _world(
     args: argparse.Namespace, seed: int, days: int, change: source.Drift | None = None
 ) -> pd.DataFrame:
     """`days` days of features by time, after the days that fill their windows."""
-    wanted = source.Params(
-        seed=seed, customers=args.customers, terminals=args.terminals, days=WARM + days, drift=change
-    )
+    sizes = {"customers": args.customers, "terminals": args.terminals, "days": WARM + days}
+    wanted = source.Params.model_validate({"seed": seed, **sizes, "drift": change})
     table: pa.Table = features.compute(ibis.memtable(source.simulate(wanted)), features.Params()).to_pyarrow()
     frame = table.select(["TX_DATETIME", *features.FEATURES]).to_pandas().sort_values("TX_DATETIME")
     frame = frame.rename(columns={"TX_DATETIME": "event"})
@@ -113,7 +113,8 @@ def _world(
 
 def _factor(args: argparse.Namespace, wanted: float) -> float:
     """By how much amounts must rise for TX_AMOUNT's PSI to be the wanted one."""
-    few = source.Params(customers=args.customers, terminals=args.terminals, days=30)
+    sizes = {"customers": args.customers, "terminals": args.terminals, "days": 30}
+    few = source.Params.model_validate(sizes)
     amounts = source.simulate(few)["TX_AMOUNT"].to_numpy()
     low, high = 1.0, 5.0
     while high - low > 0.001:  # noqa: PLR2004 — as exact as it is printed
@@ -125,7 +126,7 @@ def _factor(args: argparse.Namespace, wanted: float) -> float:
 def _psi(then: np.ndarray, now: np.ndarray) -> float:
     edges = np.quantile(then, np.linspace(0, 1, BINS + 1)[1:-1])
     shares = [np.bincount(np.searchsorted(edges, side), minlength=BINS) / len(side) for side in (then, now)]
-    return sum((b - a) * math.log(b / a) for a, b in zip(*shares, strict=True))
+    return float(sum((b - a) * math.log(b / a) for a, b in zip(*shares, strict=True)))
 
 
 def _arguments() -> argparse.Namespace:
