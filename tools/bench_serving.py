@@ -1,0 +1,468 @@
+"""`make bench-serving`: the bento's server against what a team would pick instead.
+
+One model, one machine, one run: each server in turn, in rounds (A B C A B C …), under wrk for throughput
+and under an open loop for latency. All write the same metrics and the same log. How to read what comes out:
+docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import xgboost
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from models.fraud_detector.features import FEATURES
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "tools"
+RIVALS = TOOLS / "rivals"
+OUT = ROOT / "build" / "bench-serving"
+BIN = Path(sys.executable).parent
+TREES, DEPTH, ROWS = 100, 6, 100  # of the model; rows in a request of many
+KEY = "0123456789ab"
+STEADY = 200  # requests/s of the open loop that all servers get
+SAME = 1e-6  # how far a score may be from XGBoost's
+TO_READY = 90  # seconds
+SAVE = """
+import sys, mlflow
+mlflow.pyfunc.save_model(sys.argv[1], python_model=sys.argv[2], pip_requirements=[])
+"""
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is started, and how it is asked."""
+
+    name: str
+    command: tuple[str, ...]
+    many: str = "/predict"
+    one: str = "/predict"
+    key: str = "features"  # of the rows in a request
+    scores: str = "score"  # and in an answer
+    ready: str = "/readyz"
+    listed: bool = False  # one row is a list of one
+    npy: bool = False
+    twice: bool = True  # it is run with two workers too
+
+
+SERVERS = (
+    Server("ours", (sys.executable, "-m", "loop.serving.packed.serve", "--port={port}"), npy=True),
+    Server(
+        "ours, by `bentoml serve`",
+        (f"{BIN}/bentoml", "serve", "service:FraudDetector", "--port={port}"),
+        npy=True,
+        twice=False,
+    ),
+    Server(
+        "FastAPI + uvicorn",
+        (
+            *(f"{BIN}/uvicorn", "by_fastapi:app", f"--app-dir={RIVALS}", "--port={port}"),
+            *("--workers={workers}", "--loop=uvloop", "--http=httptools"),
+            *("--no-access-log", "--log-level=warning"),
+        ),
+        many="/many",
+    ),
+    Server(
+        "BentoML `@bentoml.api`",
+        (f"{BIN}/bentoml", "serve", "by_bentoml:Stock", f"--working-dir={RIVALS}", "--port={port}"),
+        many="/many",
+    ),
+    Server(
+        "mlflow models serve",
+        (
+            *(f"{BIN}/mlflow", "models", "serve", "--model-uri={bento}/../mlflow", "--env-manager=local"),
+            *("--host=127.0.0.1", "--port={port}", "--workers={workers}"),
+        ),
+        one="/invocations",
+        many="/invocations",
+        key="inputs",
+        scores="predictions",
+        ready="/ping",
+        listed=True,
+        twice=False,
+    ),
+)
+
+
+# What is served and what is asked
+
+
+def write_bento(folder: Path) -> None:
+    """A bento's source folder, as `./loop bento` leaves it, of a model trained on noise."""
+    rng = np.random.default_rng(0)
+    rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
+    labels = rows[:, 0] + rows[:, -1] * rng.random(len(rows)) > 3  # noqa: PLR2004
+    settings = {"objective": "binary:logistic", "max_depth": DEPTH, "seed": 0}
+    booster = xgboost.train(settings, xgboost.QuantileDMatrix(rows, label=labels), TREES)
+    shutil.copytree(ROOT / "bentos" / "fraud_detector", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    model = folder / "model"
+    model.mkdir()
+    booster.save_model(model / "model.ubj")
+    meta = {
+        "task": "binary",
+        "features": FEATURES,
+        "classes": [0, 1],
+        "threshold": 0.5,
+        "example": rows[0].tolist(),
+    }
+    (model / "meta.json").write_text(json.dumps(meta))
+    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in model.iterdir()}
+    release = {"model": "fraud-detector", "key": KEY, "files": files}
+    (folder / "release.json").write_text(json.dumps(release))
+
+
+def write_mlflow(folder: Path, env: dict[str, str]) -> None:
+    """The same model as MLflow's, in a process of its own: it imports a great deal."""
+    command = [sys.executable, "-c", SAVE, folder, RIVALS / "by_mlflow.py"]
+    subprocess.run(command, env=env, check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The bodies for one server, as files."""
+
+    one: list[Path]
+    many: Path
+    npy: Path | None
+
+
+def write_bodies(server: Server, folder: Path) -> Asked:
+    """A hundred rows, one by one and together."""
+    folder.mkdir()
+    rows = np.random.default_rng(1).lognormal(size=(ROWS, len(FEATURES))).round(2).astype(np.float32)
+    lists, named = [[round(value, 2) for value in row] for row in rows.tolist()], server.key == "features"
+    for number, row in enumerate(lists):
+        body = {server.key: [row] if server.listed else row, **({"id": f"tx-{number}"} if named else {})}
+        (folder / f"{number:03}.json").write_text(json.dumps(body))
+    (folder / "many").write_text(json.dumps({server.key: lists}))
+    np.save(file := BytesIO(), rows)
+    (folder / "npy").write_bytes(file.getvalue())
+    return Asked(sorted(folder.glob("*.json")), folder / "many", folder / "npy" if server.npy else None)
+
+
+# The server
+
+
+@dataclass
+class Running:
+    """A server that runs, and what was measured of it."""
+
+    server: Server
+    process: psutil.Popen
+    port: int
+    output: Path
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def tree(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def cpu(self) -> float:
+        """Seconds of CPU of all its processes so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.tree())
+
+    def memory(self) -> tuple[float, float]:
+        """MB: resident, of the largest process; of all together, what they share counted once."""
+        memory = [process.memory_full_info() for process in self.tree()]
+        return max(one.rss for one in memory) / 1e6, sum(one.pss for one in memory) / 1e6
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        end = time.monotonic() + TO_READY
+        with httpx.Client(trust_env=False) as client:
+            while time.monotonic() < end and self.process.poll() is None:
+                try:
+                    if client.get(f"http://127.0.0.1:{self.port}{self.server.ready}").is_success:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.02)
+        raise SystemExit(f"{self.server.name} does not start:\n{self.output.read_text()[-3000:]}")
+
+
+@contextmanager
+def running(server: Server, scratch: Path, workers: int = 1) -> Iterator[Running]:
+    """A server with a fresh log, ended at the end with all that it started."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    bento, output = scratch / "bento", scratch / "output"
+    with tempfile.TemporaryDirectory(dir=scratch) as own, output.open("wb") as file:
+        env = environment(bento, Path(own), workers)
+        words = [word.format(port=port, workers=workers, bento=bento) for word in server.command]
+        begun = time.perf_counter()
+        process = psutil.Popen(
+            words, cwd=bento, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        started = Running(server, process, port, output)
+        try:
+            started.wait()
+            started.figures["ready_s"] = time.perf_counter() - begun
+            yield started
+        finally:
+            end(process)
+
+
+def end(process: psutil.Popen) -> None:
+    """SIGTERM, and SIGKILL for what is left of its session."""
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+    with suppress(psutil.TimeoutExpired):
+        process.wait(20)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def environment(bento: Path, own: Path, workers: int) -> dict[str, str]:
+    """What all servers get alike."""
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(own)} if workers > 1 else {}
+    return {
+        **os.environ,
+        **shared,
+        "PATH": os.pathsep.join((str(BIN), os.environ["PATH"])),  # mlflow looks for uvicorn there
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", RIVALS))),
+        "BENTO": str(bento),
+        "WORKERS": str(workers),
+        "SERVING_WORKERS": str(workers),
+        "PREDICTION_LOG_DIR": str(own / "log"),
+        "BENTOML_HOME": str(own / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def check(live: Running, asked: Asked, scratch: Path) -> None:
+    """Its scores are XGBoost's: what is measured is the same work."""
+    booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento" / "model" / "model.ubj")
+    true = booster.inplace_predict(np.load(asked.many.with_name("npy")))
+    url = f"http://127.0.0.1:{live.port}"
+    headers = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+        for path, body in ((live.server.one, asked.one[0]), (live.server.many, asked.many)):
+            answer = client.post(path, content=body.read_bytes()).raise_for_status().json()
+            given = np.ravel(answer[live.server.scores])
+            if np.abs(given - true[: len(given)]).max() > SAME:
+                raise SystemExit(f"{live.server.name} scores otherwise than XGBoost")
+
+
+# The measurements
+
+
+def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds: int) -> dict[str, float]:
+    """Requests/s, latency, CPU a request, of as many requests as go (one is sent when one is answered)."""
+    media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
+    url = f"http://127.0.0.1:{live.port}{path}"
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout=15s",
+        "-s",
+        TOOLS / "wrk.lua",
+        url,
+    ]
+    before = live.cpu()
+    done = subprocess.run([*command, "--", media, *bodies], check=True, capture_output=True, text=True)
+    spent, got = live.cpu() - before, json.loads(done.stdout.splitlines()[-1])
+    return {
+        "per_s": got["requests"] / got["seconds"],
+        "cpu_ms": 1e3 * spent / max(got["requests"], 1),
+        **{key: got[key] for key in ("p50_ms", "p99_ms", "failed")},
+    }
+
+
+def open_loop(live: Running, bodies: list[Path], rate: int, seconds: int) -> dict[str, float]:
+    """Latency at a rate, counted from when each request was due."""
+    program = [sys.executable, TOOLS / "open_loop.py"]
+    command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *bodies]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"rate": rate, "seconds": seconds, **json.loads(done.stdout)}
+
+
+def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
+    """What every server is asked for by wrk."""
+    one, many = live.server.one, live.server.many
+    wrk(live, one, asked.one, 16, 1)  # warm
+    measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
+    measured[f"{ROWS} rows, JSON"] = wrk(live, many, [asked.many], 16, seconds)
+    if asked.npy:
+        measured[f"{ROWS} rows, npy"] = wrk(live, many, [asked.npy], 16, seconds)
+    return measured
+
+
+def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, Any]:
+    """One server, once; beforehand, how much of the machine others use."""
+    others = psutil.cpu_percent(interval=1)
+    with running(server, scratch) as live:
+        check(live, asked, scratch)
+        idle = live.memory()
+        measured = cells(live, asked, seconds)
+        steady = open_loop(live, asked.one, STEADY, 2 * seconds)
+        resident, together = live.memory()
+        memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
+        memory["others_percent"] = others
+        return {"figures": {**live.figures, **memory}, "wrk": measured, "open": {str(STEADY): steady}}
+
+
+def twice(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, float]:
+    """Two workers, 16 connections."""
+    with running(server, scratch, workers=2) as live:
+        time.sleep(2)  # one worker may be ready before the other
+        wrk(live, server.one, asked.one, 16, 1)
+        return wrk(live, server.one, asked.one, 16, seconds)
+
+
+def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
+    """What the fraud-detector's row asks: 500 requests/s for a minute; 3,500 predictions/s."""
+    with running(SERVERS[0], scratch) as live:
+        wrk(live, live.server.one, asked.one, 16, 1)
+        return {
+            "500": open_loop(live, asked.one, 500, 60),
+            "3500": open_loop(live, asked.one, 3500, 15),
+        }
+
+
+def middle(rounds: list[Any]) -> Any:
+    """The median of every number over the rounds."""
+    if isinstance(rounds[0], dict):
+        return {key: middle([one[key] for one in rounds]) for key in rounds[0]}
+    return statistics.median(rounds)
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran, what with, and how much of the machine others had in the second before."""
+    busy = psutil.cpu_percent(interval=2)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": names[0] if names else platform.processor(),
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "others_cpu_percent": busy,
+        "load": os.getloadavg(),
+        **{
+            name: version(name)
+            for name in ("bentoml", "fastapi", "uvicorn", "mlflow", "xgboost-cpu", "pydantic")
+        },
+    }
+
+
+# The report
+
+
+def row(name: str, result: dict[str, Any]) -> list[str]:
+    """One server's line of the table."""
+    cell, figures, steady = result["wrk"], result["figures"], result["open"][str(STEADY)]
+    rows = [cell.get(f"{ROWS} rows, {kind}", {}).get("per_s") for kind in ("JSON", "npy")]
+    return [
+        name,
+        *(f"{cell[f'{n} connections']['per_s']:,.0f}" for n in (1, 16, 64)),
+        f"{cell['16 connections']['p50_ms']:.1f} / {cell['16 connections']['p99_ms']:.1f}",
+        *(f"{per_s * ROWS:,.0f}" if per_s else "-" for per_s in rows),
+        f"{result['two']['per_s']:,.0f}" if "two" in result else "-",
+        f"{steady['p50_ms']:.1f} / {steady['p99_ms']:.1f}",
+        f"{cell['16 connections']['cpu_ms']:.2f}",
+        f"{figures['resident_mb']:.0f} / {figures['together_mb']:.0f}",
+        f"{figures['ready_s']:.1f}",
+        f"{sum(one['failed'] for one in (*cell.values(), steady)):.0f}",
+    ]
+
+
+HEADS = (
+    *("server", "1 conn.", "16", "64", "p50 / p99, ms", "rows/s JSON", "rows/s npy", "2 workers"),
+    *(f"{STEADY}/s: p50 / p99, ms", "CPU ms", "MB one / all", "ready, s", "failed"),
+)
+
+
+def report(results: dict[str, Any]) -> None:
+    """The table, the same as Markdown, the plot and the JSON."""
+    rows = [row(name, result) for name, result in results["servers"].items()]
+    table = Table(*HEADS)
+    for cells_ in rows:
+        table.add_row(*cells_)
+    console.print(table)
+    for rate, got in results["asked"].items():
+        console.print(f"ours, {rate} requests/s for {got['seconds']} s: {got}")
+    OUT.mkdir(parents=True, exist_ok=True)
+    lines = [HEADS, ["---"] * len(HEADS), *rows]
+    (OUT / "table.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot(results["servers"]).savefig(OUT / "serving.png", dpi=120)
+    console.print(f"{OUT}: results.json, table.md, serving.png")
+
+
+def plot(servers: dict[str, Any]) -> Figure:
+    """Requests/s by connections; latency of the open loop."""
+    figure = Figure((10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, (name, result) in enumerate(servers.items()):
+        per_s = [result["wrk"][f"{n} connections"]["per_s"] for n in (1, 16, 64)]
+        left.bar([place + number * 0.16 for place in range(3)], per_s, 0.15, label=name)
+        steady = result["open"][str(STEADY)]
+        right.bar([number], [steady["p99_ms"]])
+    left.set_xticks([0.32, 1.32, 2.32], ["1 connection", "16", "64"])
+    left.set_title("single rows, 1 worker: requests/s")
+    left.legend(fontsize="small")
+    right.set_xticks(range(len(servers)), [""] * len(servers))
+    right.set_yscale("log")
+    right.set_title(f"p99 at {STEADY} requests/s (open loop), ms")
+    return figure
+
+
+def main() -> None:
+    """Measure everything once, and say it."""
+    parser = argparse.ArgumentParser("bench-serving", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=3, help="of one measurement by wrk (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="of which the median is taken (2)")
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
+        scratch, described = Path(made), machine()
+        write_bento(scratch / "bento")
+        write_mlflow(scratch / "mlflow", environment(scratch / "bento", scratch, 1))
+        asked = {server: write_bodies(server, scratch / str(at)) for at, server in enumerate(SERVERS)}
+        rounds: dict[Server, list[Any]] = {server: [] for server in SERVERS}
+        for _ in range(options.rounds):
+            for server in SERVERS:
+                console.print(f"[dim]{server.name}")
+                rounds[server].append(measure(server, asked[server], scratch, options.seconds))
+                print(json.dumps(rounds[server][-1]), file=sys.stderr)
+        results = {server.name: middle(rounds[server]) for server in SERVERS}
+        for server in SERVERS:
+            if server.twice:
+                results[server.name]["two"] = twice(server, asked[server], scratch, options.seconds)
+        minute = asked_for(asked[SERVERS[0]], scratch)
+    report({"machine": described, "servers": results, "asked": minute})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""An open loop: `python open_loop.py PORT PATH RATE SECONDS FILE…` posts the files at a steady rate, in turn.
+
+A request's latency counts from the moment it was due, so waiting for a connection counts, and the answers
+do not slow what is sent. Timers are libuv's: up to a millisecond is the clock's. Prints totals as JSON.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter, deque
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httptools
+import uvloop
+
+CONNECTIONS = 64  # at most; what is due beyond them waits
+PATIENCE = 15.0  # seconds, for the last answers
+HEAD = (
+    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
+class Connection(asyncio.Protocol):
+    """One connection: one request at a time."""
+
+    def __init__(self, load: "Load") -> None:
+        self._load, self._due = load, 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def send(self, due: float, request: bytes) -> None:
+        self._due, self._parser = due, httptools.HttpResponseParser(self)
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        due, self._due = self._due, 0.0
+        self._load.answered(self, due, self._parser.get_status_code())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._load.lost(self, self._due)
+
+
+class Load:
+    """What is due, what is under way, what was answered."""
+
+    def __init__(self) -> None:
+        self._free: list[Connection] = []
+        self._due: deque[tuple[float, bytes]] = deque()
+        self.took: list[float] = []
+        self.statuses: Counter[int] = Counter()
+
+    async def run(self, port: int, requests: list[bytes], rate: float, seconds: float) -> None:
+        """Send for `seconds`, and wait for the answers."""
+        loop, bodies = asyncio.get_running_loop(), cycle(requests)
+        for _ in range(CONNECTIONS):
+            _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
+            self._free.append(connection)
+        begun, count = perf_counter(), int(rate * seconds)
+        for number in range(count):
+            due = begun + number / rate
+            if (early := due - perf_counter()) > 0:
+                await asyncio.sleep(early)
+            self._due.append((due, next(bodies)))
+            self._send()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while self.statuses.total() < count:
+                    await asyncio.sleep(0.01)
+        self.statuses[0] += count - self.statuses.total()
+
+    def _send(self) -> None:
+        while self._free and self._due:
+            self._free.pop().send(*self._due.popleft())
+
+    def answered(self, connection: Connection, due: float, status: int) -> None:
+        """Note an answer and use the connection again."""
+        self.took.append(perf_counter() - due)
+        self.statuses[status] += 1
+        self._free.append(connection)
+        self._send()
+
+    def lost(self, connection: Connection, due: float) -> None:
+        """A request whose connection ended was lost."""
+        if connection in self._free:
+            self._free.remove(connection)
+        if due:
+            self.statuses[0] += 1
+
+
+def main() -> None:
+    """Run as a program."""
+    port, path, rate, seconds, *files = sys.argv[1:]
+    bodies = [Path(file).read_bytes() for file in files]
+    requests = [HEAD.format(path=path, length=len(body)).encode() + body for body in bodies]
+    load = Load()
+    uvloop.run(load.run(int(port), requests, float(rate), float(seconds)))
+    took = sorted(load.took)
+    p50, p99, worst = (took[min(int(share * len(took)), len(took) - 1)] * 1e3 for share in (0.5, 0.99, 1))
+    good = sum(count for status, count in load.statuses.items() if status == 200)  # noqa: PLR2004
+    failed = load.statuses.total() - good
+    print(
+        json.dumps({"requests": len(took), "failed": failed, "p50_ms": p50, "p99_ms": p99, "worst_ms": worst})
+    )
+
+
+if __name__ == "__main__":
+    main()

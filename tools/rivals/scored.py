@@ -1,0 +1,61 @@
+"""What the rivals share: the model by XGBoost's own Booster, and the metrics and the log that ours has.
+
+It is what a team would write with prometheus_client; the log is ours, thread and all, so that no rival is
+slow for the way it writes.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import xgboost
+from prometheus_client import Counter, Gauge, Histogram
+
+from loop.serving.packed.log import PredictionLog, Scored
+from loop.serving.packed.metrics import LATENCY, SCORE
+from loop.serving.packed.model import Meta, Release
+
+OF = ["model", "version"]
+
+
+class Model:
+    """The bento's model in BENTO, counted and logged."""
+
+    def __init__(self) -> None:
+        folder = Path(os.environ["BENTO"])
+        self.release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
+        self.meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
+        self._booster = xgboost.Booster({"nthread": 1})
+        self._booster.load_model(folder / "model" / "model.ubj")
+        of = {"model": self.release.model, "version": self.release.key}
+        self._latency = Histogram("model_prediction_latency_seconds", "…", OF, buckets=LATENCY).labels(**of)
+        self._score = Histogram("model_prediction_score", "…", OF, buckets=SCORE).labels(**of)
+        total = Counter("model_prediction_total", "…", [*OF, "class"])
+        self._total = {label: total.labels(*of.values(), label) for label in self.meta.classes}
+        progress = Gauge("model_requests_in_progress", "…", OF, multiprocess_mode="livesum")
+        self._progress = progress.labels(**of)
+        self._dropped = Counter("model_prediction_log_dropped_total", "…", OF).labels(**of)
+        self._log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), self.release, self._dropped.inc)
+
+    def predict(self, rows: Any, ids: list[Any] | None = None) -> tuple[list[float], list[int]]:
+        """The scores and classes of (n, f) rows."""
+        with self._progressing(), self._latency.time():
+            values = np.asarray(rows, np.float32)
+            scores = self._booster.inplace_predict(values).tolist()
+            classes = [int(score >= self.meta.threshold) for score in scores]
+            for score, label in zip(scores, classes, strict=True):
+                self._score.observe(score)
+                self._total[label].inc()
+            self._log.write(Scored(time.time(), ids or [None] * len(scores), values, scores, classes))
+        return scores, classes
+
+    @contextmanager
+    def _progressing(self) -> Iterator[None]:
+        self._progress.inc()
+        yield
+        self._progress.dec()
