@@ -73,7 +73,7 @@ class Load:
             self._send()
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self.statuses.total() < count:
+                while self.statuses.total() < count:  # noqa: ASYNC110 - an event would cost each answer
                     await asyncio.sleep(0.01)
         self.statuses[0] += count - self.statuses.total()
 
