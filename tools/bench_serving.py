@@ -31,6 +31,7 @@ import httpx
 import numpy as np
 import psutil
 import xgboost
+import yaml
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -42,7 +43,7 @@ TOOLS = ROOT / "tools"
 RIVALS = TOOLS / "rivals"
 OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
-TREES, DEPTH, ROWS = 100, 6, 100  # of the model; rows in a request of many
+ROWS = 100  # in a request of many
 KEY = "0123456789ab"
 STEADY = 200  # requests/s of the open loop that all servers get
 SAME = 1e-6  # how far a score may be from XGBoost's
@@ -114,12 +115,14 @@ SERVERS = (
 
 
 def write_bento(folder: Path) -> None:
-    """A bento's source folder, as `./loop bento` leaves it, of a model trained on noise."""
+    """A bento's source folder, as `./loop bento` leaves it, of a model as large as params.yaml has it, trained on noise."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]["fraud_detector"]["train"]
     rng = np.random.default_rng(0)
     rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
     labels = rows[:, 0] + rows[:, -1] * rng.random(len(rows)) > 3  # noqa: PLR2004
-    settings = {"objective": "binary:logistic", "max_depth": DEPTH, "seed": 0}
-    booster = xgboost.train(settings, xgboost.QuantileDMatrix(rows, label=labels), TREES)
+    settings = {"objective": "binary:logistic", "max_depth": params["max_depth"], "seed": 0}
+    data = xgboost.QuantileDMatrix(rows, label=labels)
+    booster = xgboost.train(settings, data, params["n_estimators"])
     shutil.copytree(ROOT / "bentos" / "fraud_detector", folder, ignore=shutil.ignore_patterns("__pycache__"))
     model = folder / "model"
     model.mkdir()

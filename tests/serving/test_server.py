@@ -2,14 +2,18 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from served import application, serving, started
+
+from loop.serving.process import free_port
 
 ROW = b'{"features":[1.0,0.0,-0.5]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
@@ -122,6 +126,64 @@ def test_the_callers_id_of_a_request_comes_back(server):
     made = {predicted(server).headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
     assert predicted(server, headers={"x-request-id": "x" * 500}).headers["x-request-id"] != "x" * 500
+
+
+def test_a_thousand_idle_connections_keep_nobody_waiting(server):
+    """Others are answered beside connections that never ask; what never ends its head is closed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connected(server)) for _ in range(1000)]
+        for connection in idle[::2]:
+            connection.sendall(HEAD)
+        assert {predicted(server).status_code for _ in range(100)} == {200}
+        asked(idle[1])
+        assert status(idle[1]) == 200
+        asked(idle[1])  # a connection that was used may be idle for longer than one that has not asked yet
+        assert status(idle[1]) == 200
+        assert [connection.recv(1) for connection in (idle[0], idle[-1])] == [b"", b""]
+    assert predicted(server).status_code == 200
+
+
+def test_ten_thousand_requests_while_every_server_is_replaced(alone, port):
+    """Two servers, each ended and started again under load, as a rollout does: no request is lost."""
+    application(alone)
+    ports, ready, each = (port, free_port()), {0: True, 1: True}, 1250
+    statuses = []
+
+    def ask(number):
+        """So many requests over kept connections, to a server that is ready, as the gateway does."""
+        connection, left = None, each
+        while left:
+            if connection is None:
+                server = servers[(number := number + 1) % 2 if all(ready.values()) else int(ready[1])]
+                try:
+                    connection = connected(server)
+                except ConnectionRefusedError:  # it ended since: nothing was sent, as the gateway finds too
+                    continue
+            asked(connection)
+            head, _ = answered(connection)
+            statuses.append(head[:12])
+            left -= 1
+            if b"connection: close" in head:
+                connection.close()
+                connection = None
+
+    with ExitStack() as stack, ThreadPoolExecutor(8) as threads:
+        servers = [stack.enter_context(serving(alone, at)) for at in ports]
+        asking = [threads.submit(ask, number) for number in range(8)]
+        for place in (0, 1):
+            while len(statuses) < (place + 1) * each * 8 // 4:
+                time.sleep(0.001)
+            ready[place] = False  # first no new connections, then SIGTERM, as a pod's preStop has it
+            time.sleep(0.1)
+            servers[place].terminate()
+            assert servers[place].process.wait(30) == 0
+            servers[place] = stack.enter_context(serving(alone, ports[place]))
+            ready[place] = True
+        for done in asking:
+            done.result()
+    assert statuses == [b"HTTP/1.1 200"] * 10_000
 
 
 BROKEN = {

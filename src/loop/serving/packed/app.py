@@ -29,6 +29,7 @@ from loop.serving.packed.rows import BadRequest
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 LONGEST_ID = 128  # of a request: a longer one is not echoed
 BODY_SECONDS = 10.0  # from a request's headers to the end of its body
+HELD = 64 * 1024 * 1024  # bytes of all bodies that are still coming; with more, a request is refused
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,6 +41,7 @@ class App(Starlette):
         self._folder, self._load, self._limits = folder, load, limits
         self.max_bytes = limits.pop("max_bytes")
         self.draining = False
+        self._held = 0
         routes = [
             Route("/predict", self._routed, methods=["POST"]),
             Route("/health", self._health),
@@ -128,16 +130,27 @@ class App(Starlette):
             part = _part(message)
             self._within(part)
             return part
-        body = bytearray(_part(message))
+        body = bytearray()
         try:
             async with timeout(BODY_SECONDS):
+                self._hold(body, message)
                 while message.get("more_body"):
                     message = await receive()
-                    body += _part(message)
-                    self._within(body)
+                    self._hold(body, message)
         except TimeoutError:
             raise BadRequest("the body did not come to its end", status=408, reason="timeout") from None
+        finally:
+            self._held -= len(body)
         return bytes(body)
+
+    def _hold(self, body: bytearray, message: Message) -> None:
+        """Add what came to the body."""
+        part = _part(message)
+        body += part
+        self._held += len(part)
+        self._within(body)
+        if self._held > HELD:
+            raise BadRequest("too many bodies are still coming", status=429, reason="overload")
 
     def _within(self, body: bytes | bytearray) -> None:
         if len(body) > self.max_bytes:

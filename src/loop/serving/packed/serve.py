@@ -9,6 +9,7 @@ import gc
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,13 +18,36 @@ import time
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from loop.serving.packed.app import App
 
 LINGER = 1.0  # seconds, at most, in which connections that are still used end by themselves
 GRACE = 20  # seconds for the requests in flight after that
+TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the connections
+HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
+KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, which also knows since when it has waited for a request's head."""
+
+    waits_since: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.waits_since = time.monotonic()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.waits_since = time.monotonic()
+
+    def on_headers_complete(self) -> None:
+        self.waits_since = None
+        super().on_headers_complete()
 
 
 class Server(uvicorn.Server):
@@ -42,7 +66,16 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         idle = not self.server_state.connections or time.monotonic() - self._since > LINGER
         self.should_exit |= bool(self._since) and idle
+        if not counter % TICKS:
+            self._close_the_slow()
         return await super().on_tick(counter)
+
+    def _close_the_slow(self) -> None:
+        """Close what has sent no whole head for long, so that such connections can't fill the server."""
+        begun_before = time.monotonic() - HEAD_SECONDS
+        for connection in list(self.server_state.connections):
+            if (since := getattr(connection, "waits_since", None)) and since < begun_before:
+                connection.transport.close()
 
 
 def serve(listening: socket.socket) -> None:
@@ -52,7 +85,8 @@ def serve(listening: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        timeout_keep_alive=KEPT,
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -94,7 +128,9 @@ def supervise(listening: socket.socket, workers: int) -> None:
 
 
 def main() -> None:
-    """Listen, and serve by one process or several."""
+    """Listen, and serve by one process or several; a connection is a file, so as many of them as may be."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     parser = argparse.ArgumentParser(prog="python -m loop.serving.packed.serve", description=__doc__)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's port is its own
     parser.add_argument("--port", type=int, default=3000)
