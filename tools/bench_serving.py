@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
@@ -34,7 +36,7 @@ import xgboost
 import yaml
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from models.fraud_detector.features import FEATURES
 
@@ -108,6 +110,7 @@ SERVERS = (
         listed=True,
         twice=False,
     ),
+    Server("LitServe", ("{litserve}/bin/python", f"{RIVALS}/by_litserve.py", "{port}"), ready="/health"),
 )
 
 
@@ -115,7 +118,7 @@ SERVERS = (
 
 
 def write_bento(folder: Path) -> None:
-    """A bento's source folder, as `./loop bento` leaves it, of a model as large as params.yaml has it, trained on noise."""
+    """A bento's source folder, as `./loop bento` leaves it, of a model of params.yaml's size, trained on noise."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]["fraud_detector"]["train"]
     rng = np.random.default_rng(0)
     rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
@@ -142,7 +145,7 @@ def write_bento(folder: Path) -> None:
 
 def write_mlflow(folder: Path, env: dict[str, str]) -> None:
     """The same model as MLflow's, in a process of its own: it imports a great deal."""
-    command = [sys.executable, "-c", SAVE, folder, RIVALS / "by_mlflow.py"]
+    command = [sys.executable, "-c", SAVE, str(folder), str(RIVALS / "by_mlflow.py")]
     subprocess.run(command, env=env, check=True, capture_output=True)
 
 
@@ -215,7 +218,8 @@ def running(server: Server, scratch: Path, workers: int = 1) -> Iterator[Running
     bento, output = scratch / "bento", scratch / "output"
     with tempfile.TemporaryDirectory(dir=scratch) as own, output.open("wb") as file:
         env = environment(bento, Path(own), workers)
-        words = [word.format(port=port, workers=workers, bento=bento) for word in server.command]
+        at = {"port": port, "workers": workers, "bento": bento, "litserve": litserve()}
+        words = [word.format(**at) for word in server.command]
         begun = time.perf_counter()
         process = psutil.Popen(
             words, cwd=bento, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
@@ -227,6 +231,13 @@ def running(server: Server, scratch: Path, workers: int = 1) -> Iterator[Running
             yield started
         finally:
             end(process)
+
+
+@cache
+def litserve() -> str:
+    """The environment of the rival that the project's lock does not have."""
+    command = [ROOT / "tools" / "environment", RIVALS / "requirements.lock"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def end(process: psutil.Popen) -> None:
@@ -279,18 +290,10 @@ def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds:
     """Requests/s, latency, CPU a request, of as many requests as go (one is sent when one is answered)."""
     media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
     url = f"http://127.0.0.1:{live.port}{path}"
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--timeout=15s",
-        "-s",
-        TOOLS / "wrk.lua",
-        url,
-    ]
+    how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", str(TOOLS / "wrk.lua")]
+    command = ["wrk", *how, url, "--", media, *map(str, bodies)]
     before = live.cpu()
-    done = subprocess.run([*command, "--", media, *bodies], check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     spent, got = live.cpu() - before, json.loads(done.stdout.splitlines()[-1])
     return {
         "per_s": got["requests"] / got["seconds"],
@@ -299,12 +302,15 @@ def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds:
     }
 
 
-def open_loop(live: Running, bodies: list[Path], rate: int, seconds: int) -> dict[str, float]:
+def open_loop(
+    live: Running, bodies: list[Path], rate: int, seconds: int, connections: int = 64
+) -> dict[str, Any]:
     """Latency at a rate, counted from when each request was due."""
-    program = [sys.executable, TOOLS / "open_loop.py"]
-    command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *bodies]
+    program = [sys.executable, str(TOOLS / "open_loop.py"), f"--connections={connections}"]
+    command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *map(str, bodies)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {"rate": rate, "seconds": seconds, **json.loads(done.stdout)}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
@@ -329,7 +335,7 @@ def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[s
         resident, together = live.memory()
         memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
         memory["others_percent"] = others
-        return {"figures": {**live.figures, **memory}, "wrk": measured, "open": {str(STEADY): steady}}
+        return {"figures": {**live.figures, **memory}, "wrk": measured, "open": steady}
 
 
 def twice(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, float]:
@@ -341,19 +347,48 @@ def twice(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str
 
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
-    """What the fraud-detector's row asks: 500 requests/s for a minute; 3,500 predictions/s."""
+    """What is asked of fraud-detector: 500 requests/s for a minute; 3,500 a second, scraped meanwhile."""
     with running(SERVERS[0], scratch) as live:
         wrk(live, live.server.one, asked.one, 16, 1)
-        return {
-            "500": open_loop(live, asked.one, 500, 60),
-            "3500": open_loop(live, asked.one, 3500, 15),
-        }
+        minute = open_loop(live, asked.one, 500, 60)
+        with ThreadPoolExecutor(1) as thread:
+            scraped = thread.submit(scrapes, live, 14)
+            sustained = open_loop(live, asked.one, 3500, 15)
+        return {"500 requests/s": minute, "3500 requests/s": sustained, "scrapes then": scraped.result()}
+
+
+def scrapes(live: Running, seconds: int) -> dict[str, float]:
+    """Milliseconds of GET /metrics, five a second."""
+    took = []
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(5 * seconds):
+            took.append(client.get(f"http://127.0.0.1:{live.port}/metrics").raise_for_status().elapsed)
+            time.sleep(0.2)
+    milliseconds = [one.total_seconds() * 1e3 for one in took]
+    return {"p50_ms": statistics.median(milliseconds), "worst_ms": max(milliseconds)}
+
+
+def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
+    """Three times what it can answer of rows by 100, for 30 s; and single rows before and right after."""
+    with running(SERVERS[0], scratch) as live:
+        before = open_loop(live, asked.one, STEADY, 5)
+        capacity = wrk(live, live.server.many, [asked.many], 16, 3)["per_s"]
+        calm = live.memory()[0]
+        with ThreadPoolExecutor(1) as thread:
+            flood = thread.submit(open_loop, live, [asked.many], round(3 * capacity), 30, connections=1000)
+            memory = [calm]
+            while not flood.done():
+                memory.append(live.memory()[0])
+                time.sleep(0.5)
+        after = open_loop(live, asked.one, STEADY, 5)
+        mb = {"before": calm, "most": max(memory)}
+        return {"before": before, "flood": flood.result(), "the 5 s after": after, "memory_mb": mb}
 
 
 def middle(rounds: list[Any]) -> Any:
     """The median of every number over the rounds."""
     if isinstance(rounds[0], dict):
-        return {key: middle([one[key] for one in rounds]) for key in rounds[0]}
+        return {key: middle([one.get(key, 0) for one in rounds]) for key in rounds[0]}
     return statistics.median(rounds)
 
 
@@ -381,63 +416,77 @@ def machine() -> dict[str, Any]:
 # The report
 
 
-def row(name: str, result: dict[str, Any]) -> list[str]:
-    """One server's line of the table."""
-    cell, figures, steady = result["wrk"], result["figures"], result["open"][str(STEADY)]
-    rows = [cell.get(f"{ROWS} rows, {kind}", {}).get("per_s") for kind in ("JSON", "npy")]
-    return [
-        name,
-        *(f"{cell[f'{n} connections']['per_s']:,.0f}" for n in (1, 16, 64)),
-        f"{cell['16 connections']['p50_ms']:.1f} / {cell['16 connections']['p99_ms']:.1f}",
-        *(f"{per_s * ROWS:,.0f}" if per_s else "-" for per_s in rows),
-        f"{result['two']['per_s']:,.0f}" if "two" in result else "-",
-        f"{steady['p50_ms']:.1f} / {steady['p99_ms']:.1f}",
-        f"{cell['16 connections']['cpu_ms']:.2f}",
-        f"{figures['resident_mb']:.0f} / {figures['together_mb']:.0f}",
-        f"{figures['ready_s']:.1f}",
-        f"{sum(one['failed'] for one in (*cell.values(), steady)):.0f}",
-    ]
-
-
-HEADS = (
-    *("server", "1 conn.", "16", "64", "p50 / p99, ms", "rows/s JSON", "rows/s npy", "2 workers"),
-    *(f"{STEADY}/s: p50 / p99, ms", "CPU ms", "MB one / all", "ready, s", "failed"),
+ROWS_OF_TABLE: tuple[tuple[str, tuple[str, ...], float, str], ...] = (
+    ("1 connection, requests/s", ("wrk", "1 connections", "per_s"), 1, ",.0f"),
+    ("16 connections, requests/s", ("wrk", "16 connections", "per_s"), 1, ",.0f"),
+    ("16 connections, p50 ms", ("wrk", "16 connections", "p50_ms"), 1, ".1f"),
+    ("16 connections, p99 ms", ("wrk", "16 connections", "p99_ms"), 1, ".1f"),
+    ("64 connections, requests/s", ("wrk", "64 connections", "per_s"), 1, ",.0f"),
+    ("2 workers, 16 connections, requests/s", ("two", "per_s"), 1, ",.0f"),
+    ("rows by 100, JSON, rows/s", ("wrk", "100 rows, JSON", "per_s"), ROWS, ",.0f"),
+    ("rows by 100, .npy, rows/s", ("wrk", "100 rows, npy", "per_s"), ROWS, ",.0f"),
+    ("open loop, 200 requests/s, p50 ms", ("open", "p50_ms"), 1, ".1f"),
+    ("open loop, 200 requests/s, p99 ms", ("open", "p99_ms"), 1, ".1f"),
+    ("CPU a request, ms", ("wrk", "16 connections", "cpu_ms"), 1, ".3f"),
+    ("memory of the worker, MB", ("figures", "resident_mb"), 1, ".0f"),
+    ("memory of all processes, MB", ("figures", "together_mb"), 1, ".0f"),
+    ("start to ready, s", ("figures", "ready_s"), 1, ".1f"),
 )
+
+
+def figure(result: dict[str, Any], path: tuple[str, ...]) -> float | None:
+    """One number of a server's results; None of what it was not asked."""
+    for key in path:
+        if key not in result:
+            return None
+        result = result[key]
+    return float(result)  # type: ignore[arg-type]
+
+
+def lines(servers: dict[str, Any]) -> list[list[str]]:
+    """The table: a measure a line, a server a column."""
+    table = [["one worker, unless said", *servers]]
+    for name, path, times, form in ROWS_OF_TABLE:
+        values = [figure(result, path) for result in servers.values()]
+        table.append([name, *("-" if value is None else format(value * times, form) for value in values)])
+    failed = [
+        sum(one["failed"] for one in (*result["wrk"].values(), result["open"])) for result in servers.values()
+    ]
+    return [*table, ["requests that failed", *(f"{count:.0f}" for count in failed)]]
 
 
 def report(results: dict[str, Any]) -> None:
     """The table, the same as Markdown, the plot and the JSON."""
-    rows = [row(name, result) for name, result in results["servers"].items()]
-    table = Table(*HEADS)
-    for cells_ in rows:
-        table.add_row(*cells_)
+    head, *rest = lines(results["servers"])
+    table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
+    for line in rest:
+        table.add_row(*line)
     console.print(table)
-    for rate, got in results["asked"].items():
-        console.print(f"ours, {rate} requests/s for {got['seconds']} s: {got}")
+    console.print_json(json.dumps(results["ours"]))
     OUT.mkdir(parents=True, exist_ok=True)
-    lines = [HEADS, ["---"] * len(HEADS), *rows]
-    (OUT / "table.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot(results["servers"]).savefig(OUT / "serving.png", dpi=120)
-    console.print(f"{OUT}: results.json, table.md, serving.png")
+    ruled = [head, ["---", *["--:"] * (len(head) - 1)], *rest]
+    (OUT / "serving.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in ruled))
+    (OUT / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot(results["servers"]).savefig(OUT / "serving.svg")
+    console.print(f"{OUT}: serving.json, serving.md, serving.svg")
 
 
 def plot(servers: dict[str, Any]) -> Figure:
-    """Requests/s by connections; latency of the open loop."""
-    figure = Figure((10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, (name, result) in enumerate(servers.items()):
-        per_s = [result["wrk"][f"{n} connections"]["per_s"] for n in (1, 16, 64)]
-        left.bar([place + number * 0.16 for place in range(3)], per_s, 0.15, label=name)
-        steady = result["open"][str(STEADY)]
-        right.bar([number], [steady["p99_ms"]])
-    left.set_xticks([0.32, 1.32, 2.32], ["1 connection", "16", "64"])
-    left.set_title("single rows, 1 worker: requests/s")
-    left.legend(fontsize="small")
-    right.set_xticks(range(len(servers)), [""] * len(servers))
-    right.set_yscale("log")
-    right.set_title(f"p99 at {STEADY} requests/s (open loop), ms")
-    return figure
+    """What one worker answers, and how long the slowest hundredth waits."""
+    drawn = Figure((10, 3.2), layout="constrained")
+    left, right = drawn.subplots(1, 2, sharey=True)
+    for axes, title, path in (
+        (left, "requests/s, one worker, 16 connections", ("wrk", "16 connections", "per_s")),
+        (right, f"p99 at {STEADY} requests/s (open loop), ms", ("open", "p99_ms")),
+    ):
+        values = [figure(result, path) or 0 for result in servers.values()]
+        bars = axes.barh(list(servers), values, color=["#0072b2", *["#999999"] * (len(servers) - 1)])
+        axes.bar_label(bars, fmt="{:,.0f}" if axes is left else "{:.1f}", padding=3)
+        axes.set_title(title, fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.15)
+    left.invert_yaxis()
+    return drawn
 
 
 def main() -> None:
@@ -458,13 +507,12 @@ def main() -> None:
             for server in SERVERS:
                 console.print(f"[dim]{server.name}")
                 rounds[server].append(measure(server, asked[server], scratch, options.seconds))
-                print(json.dumps(rounds[server][-1]), file=sys.stderr)
         results = {server.name: middle(rounds[server]) for server in SERVERS}
         for server in SERVERS:
             if server.twice:
                 results[server.name]["two"] = twice(server, asked[server], scratch, options.seconds)
-        minute = asked_for(asked[SERVERS[0]], scratch)
-    report({"machine": described, "servers": results, "asked": minute})
+        ours = {**asked_for(asked[SERVERS[0]], scratch), "overload": overload(asked[SERVERS[0]], scratch)}
+    report({"machine": described, "servers": results, "ours": ours})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """An open loop: `python open_loop.py PORT PATH RATE SECONDS FILE…` posts the files at a steady rate, in turn.
 
+What is due while all connections are busy waits, and its latency counts from when it was due.
 A request's latency counts from the moment it was due, so waiting for a connection counts, and the answers
 do not slow what is sent. Timers are libuv's: up to a millisecond is the clock's. Prints totals as JSON.
 """
 
+import argparse
 import asyncio
 import json
-import sys
 from collections import Counter, deque
 from contextlib import suppress
 from itertools import cycle
@@ -17,7 +18,6 @@ from typing import Any
 import httptools
 import uvloop
 
-CONNECTIONS = 64  # at most; what is due beyond them waits
 PATIENCE = 15.0  # seconds, for the last answers
 HEAD = (
     "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -58,10 +58,12 @@ class Load:
         self.took: list[float] = []
         self.statuses: Counter[int] = Counter()
 
-    async def run(self, port: int, requests: list[bytes], rate: float, seconds: float) -> None:
+    async def run(
+        self, port: int, connections: int, requests: list[bytes], rate: float, seconds: float
+    ) -> None:
         """Send for `seconds`, and wait for the answers."""
         loop, bodies = asyncio.get_running_loop(), cycle(requests)
-        for _ in range(CONNECTIONS):
+        for _ in range(connections):
             _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
             self._free.append(connection)
         begun, count = perf_counter(), int(rate * seconds)
@@ -98,18 +100,23 @@ class Load:
 
 def main() -> None:
     """Run as a program."""
-    port, path, rate, seconds, *files = sys.argv[1:]
-    bodies = [Path(file).read_bytes() for file in files]
-    requests = [HEAD.format(path=path, length=len(body)).encode() + body for body in bodies]
+    parser = argparse.ArgumentParser("open_loop", description=__doc__)
+    parser.add_argument("--connections", type=int, default=64)
+    for name, kind in (("port", int), ("path", str), ("rate", float), ("seconds", float)):
+        parser.add_argument(name, type=kind)
+    parser.add_argument("files", nargs="+", type=Path)
+    given = parser.parse_args()
+    bodies = [file.read_bytes() for file in given.files]
+    requests = [HEAD.format(path=given.path, length=len(body)).encode() + body for body in bodies]
     load = Load()
-    uvloop.run(load.run(int(port), requests, float(rate), float(seconds)))
+    uvloop.run(load.run(given.port, given.connections, requests, given.rate, given.seconds))
     took = sorted(load.took)
     p50, p99, worst = (took[min(int(share * len(took)), len(took) - 1)] * 1e3 for share in (0.5, 0.99, 1))
-    good = sum(count for status, count in load.statuses.items() if status == 200)  # noqa: PLR2004
-    failed = load.statuses.total() - good
-    print(
-        json.dumps({"requests": len(took), "failed": failed, "p50_ms": p50, "p99_ms": p99, "worst_ms": worst})
-    )
+    statuses = {str(status or "lost"): count for status, count in load.statuses.items() if count}
+    failed = load.statuses.total() - load.statuses[200]
+    latency = {"p50_ms": p50, "p99_ms": p99, "worst_ms": worst}
+    said = {"rate": given.rate, "seconds": given.seconds, "failed": failed, **latency, "statuses": statuses}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

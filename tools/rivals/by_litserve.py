@@ -1,0 +1,31 @@
+"""LitServe as its documentation shows it: its worker scores, its API process answers."""
+
+import os
+import sys
+from typing import Any
+
+import litserve
+from scored import Model
+
+
+class Fraud(litserve.LitAPI):
+    """Scores rows."""
+
+    def setup(self, device: str) -> None:
+        self.model = Model()
+
+    def predict(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Score one row or many; LitServe hands over the request's JSON."""
+        rows = asked["features"]
+        many = isinstance(rows[0], list)
+        scores, classes = self.model.predict(rows if many else [rows], None if many else [asked.get("id")])
+        return {
+            "model_version": self.model.release.key,
+            "score": scores if many else scores[0],
+            "class": classes if many else classes[0],
+        }
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Fraud(), accelerator="cpu", workers_per_device=int(os.environ["WORKERS"]))
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False)
