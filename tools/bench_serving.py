@@ -118,7 +118,7 @@ SERVERS = (
 
 
 def write_bento(folder: Path) -> None:
-    """A bento's source folder, as `./loop bento` leaves it, of a model of params.yaml's size, trained on noise."""
+    """A bento's source folder, as `./loop bento` leaves it, of a model as large as params.yaml has it."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]["fraud_detector"]["train"]
     rng = np.random.default_rng(0)
     rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
