@@ -57,6 +57,11 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app, self._since = app, 0.0
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded, the model too, is not looked through again: that took up to 70 ms each time
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._since:  # a second signal: no more patience
             self.should_exit = True
@@ -96,7 +101,6 @@ def serve(listening: socket.socket) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    gc.freeze()  # what is loaded is not looked through again
     server = Server(config, app)
     server.run([listening])
     if not server.started:
