@@ -27,7 +27,11 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 
 EXAMPLES = 5  # rows shown of each failed check
-NAMED = ("column", "column_list", "batch_id")  # arguments of an expectation that are told otherwise, or no one's
+NAMED = (
+    "column",
+    "column_list",
+    "batch_id",
+)  # arguments of an expectation that are told otherwise, or no one's
 
 
 @dataclass(frozen=True)

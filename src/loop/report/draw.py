@@ -3,16 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loop.pipeline.plots import POINTS, Points
+from loop.pipeline.plots import Points
 from loop.review import charts
 from loop.review.evidence import Evidence
 
 SIDE = 200  # of the square that is 0..1 both ways
-KNOWN = {  # a plot of the evaluate stage: its title, and the straight line that it is read against
-    "roc": ("ROC", "rising"),
-    "precision_recall": ("Precision and recall", ""),
-    "calibration": ("Calibration", "rising"),
+KNOWN = {  # a plot of the evaluate stage, as dvc.yaml has it: title, x, y; and whether a diagonal helps to read it
+    "roc": ("ROC", "false_positive_rate", "true_positive_rate", True),
+    "precision_recall": ("Precision and recall", "recall", "precision", False),
+    "calibration": ("Calibration", "predicted", "observed", True),
 }
+
+MEASURED = {
+    "roc": charts.roc,
+    "precision_recall": charts.precision_recall,
+}  # from scores, where no plot is kept
 
 
 @dataclass(frozen=True)
@@ -22,32 +27,30 @@ class Chart:
     title: str
     x: str
     y: str
-    against: str
+    diagonal: bool
     lines: Mapping[str, str]
 
 
 def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
     """A chart for each of DVC's curves; with the champion's line where it scored the same rows."""
     found = []
-    for name, (title, against) in KNOWN.items():
+    for name, (title, x, y, diagonal) in KNOWN.items():
         if points := plots.get(name):
-            x, y = points[0]
             lines = {"this model": line([(point[x], point[y]) for point in points])}
             if rival := champion(evidence, name):
                 lines["champion"] = rival
-            found.append(Chart(title, x.replace("_", " "), y.replace("_", " "), against, lines))
+            found.append(Chart(title, x.replace("_", " "), y.replace("_", " "), diagonal, lines))
     return found
 
 
 def champion(evidence: Evidence, name: str) -> str:
     """The champion's line in a chart; empty where there is none."""
-    scores, measured = evidence.scores.get("champion"), {"roc": charts.roc, "precision_recall": charts.precision_recall}
-    if scores is None or scores.ndim > 1 or evidence.labels is None or name not in measured:
+    scores, measure = evidence.scores.get("champion"), MEASURED.get(name)
+    if scores is None or scores.ndim > 1 or measure is None:
         return ""
-    return line(list(zip(charts.GRID.tolist(), measured[name](evidence.labels, scores), strict=True)))
+    return line(list(zip(charts.GRID.tolist(), measure(evidence.labels, scores), strict=True)))
 
 
 def line(points: Sequence[tuple[float, float]]) -> str:
     """Points of 0..1 as those of a polyline in the box, up being good."""
-    kept = points[:: max(1, len(points) // (POINTS // 2))] + points[-1:] if len(points) > POINTS // 2 else points
-    return " ".join(f"{SIDE * x:.1f},{SIDE * (1 - y):.1f}" for x, y in kept)
+    return " ".join(f"{SIDE * x:.1f},{SIDE * (1 - y):.1f}" for x, y in points)

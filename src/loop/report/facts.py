@@ -23,7 +23,12 @@ from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 
 FIRST = "production"  # of the environments
-WORDS = ("__init__", "schema", "expectations", "features", "estimator")  # modules whose docstring is the card's
+WORDS = {  # what the model card says in a module's docstring
+    "model": "__init__",
+    "data": "schema",
+    "features": "features",
+    "estimator": "estimator",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
         drift=known(paths.build / "monitor" / "report.json"),
         rehearsal=known(paths.build / "rehearse.json"),
         meta=known(paths.trained / "meta.json"),
-        words={name: text for name in WORDS if (text := _docstring(paths.source / f"{name}.py"))},
+        words={what: _docstring(paths.source / f"{module}.py") for what, module in WORDS.items()},
         lineages=_lineages(git, root, model, environments),
         strange=_strange(paths),
     )
@@ -132,10 +137,14 @@ def _lineages(git: Git, root: Path, model: str, environments: list[Environment])
 
 
 def _strange(paths: ModelPaths) -> list[str]:
-    """Small outputs whose bytes are not those which dvc.lock records: they tell of another run."""
-    recorded = Lock.of(paths.root).stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
+    """What tells of another run: small outputs and a gate that are not of what dvc.lock records."""
+    lock, gate = Lock.of(paths.root), paths.build / "gate.json"
+    recorded = lock.stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
     there = [(paths.root / out["path"], out["md5"]) for out in recorded]
-    return [str(path.relative_to(paths.root)) for path, md5 in there if path.is_file() and _md5(path) != md5]
+    found = [path for path, md5 in there if path.is_file() and _md5(path) != md5]
+    if (judged := known(gate)) and judged["challenger"]["model_md5"] != lineage.model_md5(lock, paths.model):
+        found.append(gate)
+    return [str(path.relative_to(paths.root)) for path in found]
 
 
 def _md5(path: Path) -> str:

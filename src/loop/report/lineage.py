@@ -88,7 +88,10 @@ def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]])
     except GitError:
         missing = f"commit {track.commit[:12]} is not in this clone: its stages are not shown"
     links = [
-        *(stages(lock, model) or [Link("Data", [("raw.parquet", track.data_md5)]), Link("Model", [("model", track.model_md5)])]),
+        *(
+            stages(lock, model)
+            or [Link("Data", [("raw.parquet", track.data_md5)]), Link("Model", [("model", track.model_md5)])]
+        ),
         Link("Commit that records it", [("dvc.lock", track.commit)]),
         Link("MLflow's registered model", [("name and version", track.mlflow)]),
         Link("Bento", [("tag", track.bento), ("release key", track.key)]),

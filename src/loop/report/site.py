@@ -54,13 +54,18 @@ def ours(out: Path) -> None:
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
     """The fleet's last changes of what people are served: (model, environment, change), newest first."""
-    found = [(one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history]
+    found = [
+        (one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history
+    ]
     return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
 
 
 def weakest(facts: Facts) -> tuple[str, str, float] | None:
     """The part of the test rows that the model does worst on: feature, part, and the gate's metric there."""
-    metric, slices = facts.spec.gate.metric, (facts.evidence.metrics if facts.evidence else {}).get("slices", {})
+    metric, slices = (
+        facts.spec.gate.metric,
+        (facts.evidence.metrics if facts.evidence else {}).get("slices", {}),
+    )
     parts = [
         (feature, part, found[metric])
         for feature, cut in slices.items()
@@ -73,21 +78,28 @@ def weakest(facts: Facts) -> tuple[str, str, float] | None:
 def page(template: str, **values: Any) -> str:
     """A page, by its template."""
     loader = PackageLoader("loop.report", ".")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     made.filters |= {"figure": figure, "when": when, "check": check, "public": public}
     return made.get_template(template).render(**values)
 
 
 def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
     drift = facts.drift_page if facts.drift_page.is_file() else None
-    write_text(folder / "index.html", page("model.html.j2", one=facts, drift_page=drift, weakest=weakest(facts), **shared))
+    write_text(
+        folder / "index.html",
+        page("model.html.j2", one=facts, drift_page=drift, weakest=weakest(facts), **shared),
+    )
     if drift:
         shutil.copy(drift, folder / "drift.html")
 
 
 def figure(value: Any) -> str:
     """A number as people read it."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    )
 
 
 def when(iso: str) -> str:
