@@ -34,7 +34,7 @@ class Read(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data + " "
 
 
 def told(page: Path) -> str:

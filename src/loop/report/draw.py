@@ -8,7 +8,7 @@ from loop.review import charts
 from loop.review.evidence import Evidence
 
 SIDE = 200  # of the square that is 0..1 both ways
-KNOWN = {  # a plot of the evaluate stage, as dvc.yaml has it: title, x, y; and whether a diagonal helps to read it
+KNOWN = {  # a curve as dvc.yaml has it: title, x, y; and whether a diagonal helps to read it
     "roc": ("ROC", "false_positive_rate", "true_positive_rate", True),
     "precision_recall": ("Precision and recall", "recall", "precision", False),
     "calibration": ("Calibration", "predicted", "observed", True),
