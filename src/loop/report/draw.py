@@ -46,7 +46,7 @@ def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
 def champion(evidence: Evidence, name: str) -> str:
     """The champion's line in a chart; empty where there is none."""
     scores, measure = evidence.scores.get("champion"), MEASURED.get(name)
-    if scores is None or scores.ndim > 1 or measure is None:
+    if scores is None or scores.ndim > 1 or evidence.labels is None or measure is None:
         return ""
     return line(list(zip(charts.GRID.tolist(), measure(evidence.labels, scores), strict=True)))
 

@@ -81,7 +81,7 @@ def page(template: str, **values: Any) -> str:
     made = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"figure": figure, "when": when, "check": check, "public": public}
+    made.filters |= {"figure": figure, "when": when, "check": check, "argument": argument, "public": public}
     return made.get_template(template).render(**values)
 
 
@@ -105,6 +105,13 @@ def figure(value: Any) -> str:
 def when(iso: str) -> str:
     """An ISO time, to the minute and in UTC."""
     return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def argument(value: Any) -> str:
+    """An expectation's argument; a condition on rows is GX's own mapping."""
+    if isinstance(value, dict):
+        return " ".join(argument(part) for name, part in value.items() if name != "type")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check(name: str) -> str:
