@@ -53,6 +53,10 @@ train: ## Run the pipeline and register what it trains: make train MODEL=fraud-d
 serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-detector
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
 
+.PHONY: report
+report: ## Write build/report: how every model is, as pages that need no server
+	@./loop report $(ARGS)
+
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)
 	@$(ENV)/bin/python tools/cluster up

@@ -173,6 +173,9 @@ def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
         folder.mkdir(parents=True)
     pq.write_table(rows, data / "raw.parquet")
     validate.main(clone, "fraud-detector")
-    assert json.loads((data / "validation/quality.json").read_text())["data_quality_score"] == 1.0
+    quality = json.loads((data / "validation/quality.json").read_text())
+    assert quality["data_quality_score"] == 1.0
+    assert len(quality["passed"]) == quality["checks"]
+    assert any(check["expected"].get("min_value") is not None for check in quality["passed"])
     assert "Succeeded" in (data / "validation/data_docs/index.html").read_text()
     assert not stale.exists()

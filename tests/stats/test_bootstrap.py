@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from loop.stats.bootstrap import difference, prepare, resamples
+from loop.stats.bootstrap import difference, interval, prepare, resamples
 
 # Few distinct scores, so that ties are common.
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=40).filter(
@@ -55,6 +55,15 @@ def test_a_better_model_stands_clear_of_zero():
     labels, good, noisy = _shop()
     assert difference(labels, noisy, good, samples=200).low > 0
     assert difference(labels, good, noisy, samples=200).high < 0
+
+
+def test_a_metric_lies_in_its_own_interval():
+    """One model's interval holds what it measures on the rows themselves; more rows make it narrower."""
+    few, many = (_shop(rows) for rows in (500, 8000))
+    found = [interval(y, good, metric="roc_auc", samples=200) for y, good, _ in (few, many)]
+    for (low, _, high), (y, good, _) in zip(found, (few, many), strict=True):
+        assert low < metrics.roc_auc_score(y, good) < high
+    assert found[1].high - found[1].low < found[0].high - found[0].low
 
 
 def test_the_same_model_differs_by_nothing():

@@ -39,6 +39,7 @@ COMMANDS = {
     "monitor": "monitoring:monitor",
     "judge": "monitoring:judge",
     "comment": "candidate:comment",
+    "report": "report:report",
     "init": "fork:init",
     "doctor": "fork:doctor",
     "demo": "demo:demo",

@@ -26,9 +26,14 @@ class Entry:
 
 
 def history(git: Git, place: Place, branch: str = "main") -> list[Entry]:
-    """Every change of a place on origin's branch, newest first. A person's change has no trailers."""
+    """Every change of a place on origin's branch, newest first."""
+    return changes(git, place, git.fetch(branch))
+
+
+def changes(git: Git, place: Place, commit: str) -> list[Entry]:
+    """Every change of a place up to a commit, newest first. A person's change has no trailers."""
     trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
     form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
     path = f"{folder(place.environment, place.model)}/release.yaml"
-    log = git.run("log", f"--format={form}", git.fetch(branch), "--", path)
+    log = git.run("log", f"--format={form}", commit, "--", path)
     return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]

@@ -17,6 +17,7 @@ from loop.core.dvc import share_cache
 from loop.core.files import sha256
 from loop.core.git import Git
 from loop.core.names import public
+from loop.core.paths import ModelPaths
 from loop.demo import story
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
@@ -169,10 +170,13 @@ def closing(stage: Stage, folder: Path, tell: Console) -> None:
     """What was in production, when and why, as Git tells it; and where to look further."""
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
     tell.print(stage.loop("history", public(stage.model), "--environment", ENVIRONMENT))
+    stage.loop("repro", stage.model)  # main's own run: what CI made of it lies in DVC's cache
+    stage.loop("report")
     places = {
+        "how the model is, all of it": stage.clone / "build" / "report" / "index.html",
         "this clone": stage.clone,
         "what CI, drift and the releases printed": folder / "github" / "runs",
-        "drift report": folder / "drift" / "report.html",
+        "drift report": ModelPaths(stage.clone, stage.model).build / "monitor" / "report.html",
         "data docs": stage.clone / "data" / stage.model / "validation" / "data_docs" / "index.html",
         "MLflow": f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
     }

@@ -168,9 +168,8 @@ def look(stage: Stage) -> None:
     """A person looks at production; the report stays, as a workflow's does not."""
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
     stage.loop("repro", stage.model)
-    folder = stage.clone.parent
-    args = ["--log", str(folder / "predictions"), "--out", str(folder / "drift")]
-    stage.tell.line(stage.loop("monitor", public(stage.model), *args, code=Exit.DRIFT))
+    log = str(stage.clone.parent / "predictions")
+    stage.tell.line(stage.loop("monitor", public(stage.model), "--log", log, code=Exit.DRIFT))
 
 
 def bad_canary(stage: Stage) -> None:

@@ -27,6 +27,11 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 
 EXAMPLES = 5  # rows shown of each failed check
+NAMED = (
+    "column",
+    "column_list",
+    "batch_id",
+)  # arguments of an expectation that are told otherwise, or no one's
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Finding:
     unexpected: int  # rows that do not
     found: str = ""  # what a check of a whole table saw, or why it could not be made
     examples: list[dict[str, Any]] = field(default_factory=list)
+    expected: dict[str, Any] = field(default_factory=dict)  # the expectation's own arguments
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,7 @@ def _finding(check: Check, result: Any) -> Finding:
         unexpected=unexpected or 0,
         found="" if result.success else _found(result, outcome),
         examples=[_row(row) for row in outcome.get("partial_unexpected_index_list") or []],
+        expected={name: value for name, value in kwargs.items() if name not in NAMED},
     )
 
 
@@ -223,6 +230,7 @@ def _write(report: Report, place: Path, least: float, rows: int) -> None:
                 "rows": rows,
                 "checks": len(report.findings),
                 "failed": [asdict(finding) for finding in report.failed],
+                "passed": [asdict(finding) for finding in report.findings if finding.passed],
             },
         )
 

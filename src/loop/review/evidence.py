@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from loop.core import models, params
+from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
@@ -50,16 +51,16 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
     return Evidence(
         model=public(model),
         metrics=read_json(paths.metrics),
-        base=_json(theirs.metrics) or {} if theirs else {},
-        quality=_json(paths.validation / "quality.json") or {},
-        gate=_json(paths.build / "gate.json"),
+        base=known(theirs.metrics) or {} if theirs else {},
+        quality=known(paths.validation / "quality.json") or {},
+        gate=known(paths.build / "gate.json"),
         labels=labels,
         scores=scores,
         intervals=_intervals(root, model, labels, scores),
         importance=_importance(paths, theirs),
         drift=_drift(paths, theirs),
         manifests=cluster.differences(tree, root, model) if tree else None,
-        image=_json(paths.build / "image.json"),
+        image=known(paths.build / "image.json"),
         packages=locks.changes(tree, root, paths.package) if tree else [],
     )
 
@@ -103,7 +104,7 @@ def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -
 
 def _importance(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, list[dict[str, Any]]]:
     sides = {"candidate": paths, "base branch": theirs}
-    found = {who: _json(side.plots / "importance.json") for who, side in sides.items() if side}
+    found = {who: known(side.plots / "importance.json") for who, side in sides.items() if side}
     return {who: points for who, points in found.items() if points}
 
 
@@ -123,5 +124,9 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
     return {name: (one.test, one.score) for name, one in found.items()}
 
 
-def _json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else None
+def known(path: Path) -> Any:
+    """A JSON file's content; None where it is not there."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except ValueError as error:
+        raise LoopError(f"{path}: is no JSON: {error}", fix="run again what writes it") from error

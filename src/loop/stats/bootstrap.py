@@ -1,4 +1,4 @@
-"""How sure a difference between two models is, when both scored the same rows."""
+"""How sure a metric is, and the difference between two models when both scored the same rows."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Metric = Callable[[Counts], float]  # how often each row was drawn -> the metric
 
 
 class Interval(NamedTuple):
-    """A percentile interval and the mean of the resampled differences."""
+    """A percentile interval and the mean of the resampled values."""
 
     low: float
     mean: float
@@ -49,10 +49,30 @@ def difference(
     y = np.asarray(labels).astype(np.int64)
     before, after = (prepare(metric, y, scores, threshold) for scores in (champion, challenger))
     draws = resamples(y, samples, np.random.default_rng(seed))
-    differences = np.array([after(counts) - before(counts) for counts in draws])
+    return _percentiles([after(counts) - before(counts) for counts in draws], confidence)
+
+
+def interval(
+    labels: NDArray[np.generic],
+    scores: Floats,
+    *,
+    metric: str,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    threshold: float = 0.5,
+) -> Interval:
+    """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
+    y = np.asarray(labels).astype(np.int64)
+    measure = prepare(metric, y, scores, threshold)
+    draws = resamples(y, samples, np.random.default_rng(seed))
+    return _percentiles([measure(counts) for counts in draws], confidence)
+
+
+def _percentiles(values: list[float], confidence: float) -> Interval:
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return Interval(float(low), float(differences.mean()), float(high))
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(float(low), float(np.mean(values)), float(high))
 
 
 def resamples(labels: Labels, samples: int, rng: np.random.Generator) -> Iterator[Counts]:

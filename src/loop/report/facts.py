@@ -1,0 +1,157 @@
+"""What a model's page tells: read from what the last run left, and from Git. What is missing is empty."""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loop.core import params
+from loop.core.dvc import Lock
+from loop.core.git import Git
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+from loop.delivery import history, state
+from loop.delivery.commit import Place
+from loop.delivery.state import State
+from loop.report import draw, lineage
+from loop.report.draw import Chart
+from loop.report.lineage import Lineage
+from loop.review import evidence
+from loop.review.evidence import COMPARED, SAMPLES, Evidence, known
+from loop.stats import bootstrap
+from loop.stats.bootstrap import Interval
+
+FIRST = "production"  # of the environments
+WORDS = {  # what the model card says in a module's docstring
+    "model": "__init__",
+    "data": "schema",
+    "features": "features",
+    "estimator": "estimator",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What one environment serves, and how it came to that, newest first."""
+
+    name: str
+    state: State
+    history: list[history.Entry]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that is known of a model; what is not, is None or empty."""
+
+    model: str
+    paths: ModelPaths
+    spec: params.Model
+    environments: list[Environment]
+    evidence: Evidence | None
+    intervals: dict[str, Interval]
+    curves: list[Chart]
+    quality: dict[str, Any] | None
+    rejected: bool  # whether that quality is of data that validation stopped
+    drift: dict[str, Any] | None
+    rehearsal: dict[str, Any] | None
+    meta: dict[str, Any] | None
+    words: dict[str, str]
+    lineages: list[Lineage]
+    strange: list[str]  # files that are not those which dvc.lock records
+
+    @property
+    def served(self) -> Environment | None:
+        """Production, or whatever stands for it."""
+        return next((one for one in self.environments if one.state.stable), None)
+
+    @property
+    def drift_page(self) -> Path:
+        return self.paths.build / "monitor" / "report.html"
+
+
+def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
+    """Read a model's facts; the environments as `commit` has them."""
+    paths, spec = ModelPaths(root, model), params.load(root, model)
+    environments = _environments(git, paths, commit)
+    known(paths.metrics), known(paths.trained / "meta.json")  # a broken one is named before it is leant on
+    found = evidence.gather(root, model, None) if paths.metrics.is_file() else None
+    stopped = known(paths.build / "validation" / "quality.json")
+    plots = {name: known(paths.plots / f"{name}.json") or [] for name in draw.KNOWN}
+    return Facts(
+        model=public(model),
+        paths=paths,
+        spec=spec,
+        environments=environments,
+        evidence=found,
+        intervals=_intervals(spec, found),
+        curves=draw.curves(plots, found) if found else [],
+        quality=stopped or known(paths.validation / "quality.json"),
+        rejected=stopped is not None,
+        drift=known(paths.build / "monitor" / "report.json"),
+        rehearsal=known(paths.build / "rehearse.json"),
+        meta=known(paths.trained / "meta.json"),
+        words={what: _docstring(paths.source / f"{module}.py") for what, module in WORDS.items()},
+        lineages=_lineages(git, root, model, environments),
+        strange=_strange(paths),
+    )
+
+
+def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]:
+    """Production first, as it is what people ask for."""
+    model, found = public(paths.model), []
+    overlays = (paths.root / "kustomize" / "overlays").glob(f"*/{model}")
+    for name in sorted((path.parent.name for path in overlays), key=lambda name: (name != FIRST, name)):
+        path = f"{state.folder(name, model)}/release.yaml"
+        text = git.read(commit, path)
+        told = state.parse(text, path) if text else State()
+        found.append(Environment(name, told, history.changes(git, Place(model, name), commit)))
+    return found
+
+
+def _intervals(spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
+    """Where each metric lies, by bootstrap over the test rows."""
+    if found is None or found.labels is None:
+        return {}
+    scores = found.scores["candidate"]
+    return {
+        metric: bootstrap.interval(
+            found.labels,
+            scores,
+            metric=metric,
+            samples=SAMPLES,
+            confidence=spec.gate.confidence,
+            threshold=spec.evaluate.threshold,
+        )
+        for metric in (COMPARED if scores.ndim == 1 else COMPARED[-1:])
+    }
+
+
+def _lineages(git: Git, root: Path, model: str, environments: list[Environment]) -> list[Lineage]:
+    """Of every release that is served; and of the work tree, where none of them is its model."""
+    states = {one.name: one.state for one in environments}
+    tracks = [track for one in states.values() for track in (one.stable, one.canary) if track]
+    own = lineage.model_md5(Lock.of(root), model)
+    here = None if own in {track.model_md5 for track in tracks} else lineage.candidate(root, model)
+    return lineage.released(git, model, states) + ([here] if here else [])
+
+
+def _strange(paths: ModelPaths) -> list[str]:
+    """What tells of another run: small outputs and a gate that are not of what dvc.lock records."""
+    lock, gate = Lock.of(paths.root), paths.build / "gate.json"
+    recorded = lock.stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
+    there = [(paths.root / out["path"], out["md5"]) for out in recorded]
+    found = [path for path, md5 in there if path.is_file() and _md5(path) != md5]
+    if (judged := known(gate)) and judged["challenger"]["model_md5"] != lineage.model_md5(lock, paths.model):
+        found.append(gate)
+    return [str(path.relative_to(paths.root)) for path in found]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _docstring(path: Path) -> str:
+    """What a module of the model's folder says of itself."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "") if path.is_file() else ""

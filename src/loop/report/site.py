@@ -1,0 +1,119 @@
+"""Writes the site: an index of the fleet and a page a model, each whole in itself; nothing is fetched."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.files import whole, write_text
+from loop.core.git import Git, GitError
+from loop.core.names import public
+from loop.delivery.history import Entry
+from loop.report.facts import Facts, gather
+
+MARK = '<meta name="generator" content="loop report">'  # in each page
+LATEST = 10  # changes on the index
+SECONDS = 60  # for each command of git
+
+
+def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main") -> Path:
+    """Write the site of these models, or of all; returns its index."""
+    git = Git(root, seconds=SECONDS)
+    commit, told = tip(git, branch)
+    facts = [gather(git, root, name, commit) for name in models or params.read(root)]
+    ours(out)
+    shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "fleet": facts}
+    with whole(out) as aside:
+        aside.mkdir()
+        write_text(aside / "index.html", page("index.html.j2", latest=latest(facts), **shared))
+        for one in facts:
+            _model(aside / one.model, one, shared)
+    return out / "index.html"
+
+
+def tip(git: Git, branch: str) -> tuple[str, str]:
+    """The commit whose releases are told, in words too: origin's branch, or HEAD where origin is not had."""
+    try:
+        return git.fetch(branch), f"origin's {branch}"
+    except GitError:
+        return git.head(), f"this clone's HEAD, as origin's {branch} could not be had"
+
+
+def ours(out: Path) -> None:
+    """Only a site of ours is replaced: LoopError where the folder holds anything else."""
+    index = out / "index.html"
+    if out.exists() and MARK not in (index.read_text(encoding="utf-8") if index.is_file() else ""):
+        raise LoopError(f"{out} is there, and is no report", fix="name another folder by --out, or remove it")
+
+
+def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
+    """The fleet's last changes of what people are served: (model, environment, change), newest first."""
+    found = [
+        (one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history
+    ]
+    return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
+
+
+def weakest(facts: Facts) -> tuple[str, str, float] | None:
+    """The part of the test rows that the model does worst on: feature, part, and the gate's metric there."""
+    metric, slices = (
+        facts.spec.gate.metric,
+        (facts.evidence.metrics if facts.evidence else {}).get("slices", {}),
+    )
+    parts = [
+        (feature, part, found[metric])
+        for feature, cut in slices.items()
+        for part, found in cut.items()
+        if metric in found
+    ]
+    return min(parts, key=lambda part: part[2], default=None)
+
+
+def page(template: str, **values: Any) -> str:
+    """A page, by its template."""
+    loader = PackageLoader("loop.report", ".")
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"figure": figure, "when": when, "check": check, "argument": argument, "public": public}
+    return made.get_template(template).render(**values)
+
+
+def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
+    drift = facts.drift_page if facts.drift_page.is_file() else None
+    write_text(
+        folder / "index.html",
+        page("model.html.j2", one=facts, drift_page=drift, weakest=weakest(facts), **shared),
+    )
+    if drift:
+        shutil.copy(drift, folder / "drift.html")
+
+
+def figure(value: Any) -> str:
+    """A number as people read it."""
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    )
+
+
+def when(iso: str) -> str:
+    """An ISO time, to the minute and in UTC."""
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def argument(value: Any) -> str:
+    """An expectation's argument; a condition on rows is GX's own mapping."""
+    if isinstance(value, dict):
+        return " ".join(argument(part) for name, part in value.items() if name != "type")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check(name: str) -> str:
+    """An expectation's name as words: ExpectColumnToExist is `column to exist`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name.removeprefix("Expect")).lower()

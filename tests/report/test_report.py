@@ -1,0 +1,185 @@
+"""`loop report`: what the site tells, that it needs nothing else, and what it does without."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from releases import DATA_MD5, MODEL, MODEL_MD5, A, B, git, save
+
+from loop.core.errors import LoopError
+from loop.report.site import MARK, build
+
+
+class Read(HTMLParser):
+    """What a page shows, where it leads, and that what is opened is closed."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.text, self.links, self.ids, self.open = "", [], set(), []
+        self.feed(page.read_text())
+        assert self.open == [], page
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in {"href", "src"}]
+        self.ids |= {value for name, value in attrs if name == "id"}
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+def told(page: Path) -> str:
+    """A page's words, with one space between them."""
+    return " ".join(Read(page).text.split())
+
+
+@pytest.fixture
+def site(lived: Path) -> Path:
+    return build(lived, lived / "build" / "report").parent
+
+
+def test_a_models_page_tells_its_whole_life(site: Path):
+    """Metrics with intervals, gate, checks, drift, card, lineage by hashes, history by who, when and why."""
+    text = told(site / "fraud-detector" / "index.html")
+    average = re.search(r"average precision at least 0\.4 0\.5000 (0\.\d+) to (0\.\d+) 0\.6000 \+", text)
+    assert average
+    assert float(average[1]) < float(average[2])
+    for expected in (
+        "gate: promote",
+        "holds against the champion",
+        "NIGHT part rows average precision accuracy q1 90 0.4100",
+        "2 checks of 5,000 rows, 1 failed",
+        "TX_AMOUNT column values to be between min value 0; max value 5000",
+        '{"id": 77}',
+        "drift 0.61 >= 0.3 (TX_AMOUNT)",
+        "12,345 rows, 2026-01-01 to 2026-03-31",
+        "The Fraud Detection Handbook's features",
+        "Weakest on NIGHT q1",
+        DATA_MD5,
+        MODEL_MD5,
+        "fraud-detector/1",
+        f"{MODEL}:{A}",
+        f"sha256:{A[0] * 64}",
+        "production/fraud-detector stable, 100 %",
+        "rollback roll back bbbbbbbbbbbb p99 900 ms: <script>",
+        "loop-bot",
+    ):
+        assert expected in text
+
+
+def test_the_index_tells_how_each_model_is(site: Path):
+    """What it serves, its headline numbers, what is wrong, and the last changes."""
+    text = told(site / "index.html")
+    for expected in (
+        A,
+        "retraining due",
+        "99.50 %",
+        "0.61 limit 0.3",
+        "90.00 % SLA 93 %, 987 labels",
+        "roll back",
+    ):
+        assert expected in text
+
+
+def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
+    """No address of elsewhere stands where a browser would go by itself or by a click."""
+    pages = {page: Read(page) for page in site.rglob("index.html")}
+    assert len(pages) == 2
+    for page, read in pages.items():
+        assert not re.search(r"@import|url\(|<script|<link|<iframe|https?://", page.read_text())
+        for link in read.links:
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.is_file(), f"{page}: {link}"
+            assert not anchor or anchor in pages[target].ids, f"{page}: {link}"
+
+
+def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
+    """What is missing is said, with the command that makes it; so it is where the model has no overlay."""
+    index = build(fork, fork / "site")
+    assert "Nothing was released yet" in told(index)
+    text = told(fork / "site" / "fraud-detector" / "index.html")
+    for expected in (
+        "Nothing was trained",
+        "No data was validated",
+        "No drift report yet",
+        "not monitored yet",
+    ):
+        assert expected in text
+    git(fork, "rm", "-rq", "kustomize")
+    save(fork, {}, "No overlay")
+    build(fork, fork / "site")
+    assert "No environment" in told(fork / "site" / "fraud-detector" / "index.html")
+
+
+def test_without_origin_head_tells_the_releases(lived: Path):
+    """A clone that cannot reach its remote still has a site, which says so."""
+    git(lived, "pull", "-q", "--rebase", "origin", "main")
+    git(lived, "remote", "set-url", "origin", str(lived / "gone"))
+    assert "HEAD, as origin's main could not be had" in told(build(lived, lived / "site"))
+    assert B in told(lived / "site" / "fraud-detector" / "index.html")
+
+
+def test_outputs_of_another_run_are_named(lived: Path):
+    """A file that dvc.lock records otherwise is no file of this commit."""
+    out = f"data/{MODEL}/metrics.json"
+    lock = (
+        lived / "dvc.lock"
+    ).read_text() + f"  evaluate@{MODEL}:\n    outs:\n    - {{path: {out}, md5: {'3' * 32}}}\n"
+    (lived / "dvc.lock").write_text(lock)
+    build(lived, lived / "site")
+    assert f"another run than dvc.lock records: {out}" in told(
+        lived / "site" / "fraud-detector" / "index.html"
+    )
+
+
+def test_only_a_site_of_ours_is_replaced(lived: Path):
+    """A folder with anything else stays as it is; a site is replaced whole."""
+    docs = lived / "docs"
+    docs.mkdir()
+    (docs / "index.html").write_text("mine")
+    with pytest.raises(LoopError, match="no report"):
+        build(lived, docs)
+    (docs / "index.html").write_text(MARK)
+    (docs / "gone-model.html").touch()
+    build(lived, docs)
+    assert not (docs / "gone-model.html").exists()
+
+
+def test_a_broken_record_is_named(lived: Path):
+    """A truncated file stops it with the file's name, and the site before it stays."""
+    before = build(lived, lived / "site").read_text()
+    record = lived / "build" / MODEL / "gate.json"
+    record.write_text('{"verdict"')
+    with pytest.raises(LoopError, match=r"gate\.json: is no JSON"):
+        build(lived, lived / "site")
+    assert (lived / "site" / "index.html").read_text() == before
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_scrolls_sideways(site: Path, tmp_path: Path, width: int):
+    """On a phone and on a desk, Chromium lays every page out within its width."""
+    for page in site.rglob("index.html"):
+        framed = tmp_path / "framed.html"
+        inner = page.read_text().replace("&", "&amp;").replace('"', "&quot;")
+        framed.write_text(FRAME.format(width=width, inner=inner))
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
+        command = ["chromium", *flags, "--dump-dom", framed.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        assert "<p>fits" in shown, page
+
+
+FRAME = """<iframe style="width: {width}px; height: 800px; border: 0" srcdoc="{inner}"
+  onload="const page = this.contentDocument.documentElement;
+    document.querySelector('p').textContent = page.scrollWidth > page.clientWidth ? 'too wide' : 'fits'">
+  </iframe><p></p>"""
