@@ -4,11 +4,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from releases import track
 from standin import ROOT, Clone, StandIn
 from trained import work_tree
 
 from loop.core import params
 from loop.core.names import public
+from loop.delivery.state import State, files
 
 pytestmark = pytest.mark.slow
 MODELS = sorted(params.read(ROOT))
@@ -40,6 +42,20 @@ def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
     assert run["conclusion"] == "success", standin.log(run)
     assert len(lines(standin, run, "Job succeeded")) == 2
     assert not lines(standin, run, "Evaluate")
+
+
+def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
+    """A pull request of no model and no code is reported too: what it does to the cluster, in one comment."""
+    state = State(stable=track("0123456789ab", 100))
+    clone.push("release", files(state, "staging", MODELS[0]), "release")
+    number = standin.as_("person").pull_request("release", "Release", "why")["number"]
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert len(lines(standin, run, "Job succeeded")) == 3
+    (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
+    assert f"<summary>staging/{public(MODELS[0])}: +" in comment["body"]
+    assert "+  kind: Deployment" in comment["body"] or "+kind: Deployment" in comment["body"]
+    assert "s after the push" in comment["body"]
 
 
 def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:

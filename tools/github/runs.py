@@ -98,6 +98,7 @@ class Runner:
             head_sha=event.head,
             actor=event.payload["sender"],
             commit=event.commit,
+            fork=event.payload.get("pull_request", {}).get("head", {}).get("repo", {}).get("fork", False),
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
@@ -124,7 +125,8 @@ class Runner:
         self.state.update(run, status="in_progress", run_started_at=now())
         token = f"ghs_{token_hex(18)}"
         try:
-            self.grants[token] = self._clone(run, token)
+            granted = self._clone(run, token)
+            self.grants[token] = set() if run["fork"] else granted  # a fork's run may only read
             code = self._act(run, token)
             self._finish(run, "success" if code == 0 else "failure")
         except Exception as error:  # noqa: BLE001 - a run that cannot start is a failed run, and the server goes on
@@ -168,7 +170,7 @@ class Runner:
         """Run the workflow; act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
-            secrets: [*self.secrets, f"GITHUB_TOKEN={token}"],
+            secrets: [*([] if run["fork"] else self.secrets), f"GITHUB_TOKEN={token}"],
             self._folder(run) / "variables": self.variables,
             self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
         }.items():

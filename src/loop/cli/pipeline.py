@@ -86,7 +86,7 @@ def pin(model: str, source: str | None) -> None:
 @click.option("--store", help="Where production logs, if not monitor.store: a folder or an s3:// prefix.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What trains.")
 @click.option("--days", type=click.IntRange(min=1), help="How many days the training window has.")
-def retrain(
+def retrain(  # noqa: PLR0917 — click passes by name
     model: str, until: str, reason: str, store: str | None, device: str | None, days: int | None
 ) -> None:
     """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.

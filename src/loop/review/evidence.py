@@ -60,7 +60,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
         drift=_drift(paths, theirs),
         manifests=cluster.differences(tree, root, model) if tree else None,
         image=_json(paths.build / "image.json"),
-        packages=locks.changes(tree, root, paths.package) if tree else [],
+        packages=_packages(tree, root, paths.package) if tree else [],
     )
 
 
@@ -121,6 +121,11 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
         return dict.fromkeys(both, ("equal", 0.0))
     found = drift(before.to_pandas(), after.to_pandas())
     return {name: (one.test, one.score) for name, one in found.items()}
+
+
+def _packages(before: Path, after: Path, package: str) -> list[tuple[str, str, str, str]]:
+    """What moves in the locks that a model is trained and served with."""
+    return locks.changes(before, after, ("requirements.lock", f"bentos/{package}/requirements.lock"))
 
 
 def _json(path: Path) -> Any:
