@@ -102,6 +102,16 @@ class StandIn:
             time.sleep(0.05)
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
+    def finished(self, workflow: str, number: int = 1, seconds: float = 300) -> dict[str, Any]:
+        """Wait for `number` completed runs of one workflow, whatever else goes on; the newest."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            runs = self.as_("person").runs(workflow)
+            if len(runs) >= number and all(run["status"] == "completed" for run in runs):
+                return runs[0]
+            time.sleep(0.05)
+        raise TimeoutError(f"{workflow} not completed {number} times in {seconds} s")
+
     def log(self, run: dict[str, Any]) -> str:
         return self.ask("GET", f"/actions/runs/{run['id']}/logs").text
 
