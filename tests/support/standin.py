@@ -102,13 +102,13 @@ class StandIn:
             time.sleep(0.05)
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
-    def finished(self, workflow: str, number: int = 1, seconds: float = 300) -> dict[str, Any]:
-        """Wait for `number` completed runs of one workflow, whatever else goes on; the newest."""
+    def finished(self, workflow: str, number: int = 1, seconds: float = 400) -> list[dict[str, Any]]:
+        """Wait until one workflow has `number` runs and all are completed, whatever else runs; newest first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             runs = self.as_("person").runs(workflow)
             if len(runs) >= number and all(run["status"] == "completed" for run in runs):
-                return runs[0]
+                return runs
             time.sleep(0.05)
         raise TimeoutError(f"{workflow} not completed {number} times in {seconds} s")
 

@@ -81,7 +81,7 @@ def test_new_locks_are_proposed(standin: StandIn, clone: Clone) -> None:
 
 def proposed(standin: StandIn, clone: Clone, why: str, runs: int = 1) -> None:
     """Wait for so many runs of the workflow; what they left."""
-    refreshed = standin.finished("refresh-lock.yml", runs)
+    refreshed, *_ = standin.finished("refresh-lock.yml", runs)
     assert refreshed["conclusion"] == "success", standin.log(refreshed)
     (pull,) = standin.ask("GET", "/pulls").json()
     assert pull["head"]["ref"] == "refresh-lock"

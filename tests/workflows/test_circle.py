@@ -1,0 +1,154 @@
+"""The circle's workflows under act, on one repository: push, release, drift, retraining, and a gate that rejects."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from standin import Clone, Server, StandIn
+from trained import MODEL, change, copy, loop, trained_once
+
+from loop.core import models
+from loop.core.paths import ModelPaths
+from loop.delivery.state import State, folder, parse
+from loop.demo.world import World
+
+__all__ = ["trained_once"]
+EVERY = 10  # one transaction in so many is asked about
+
+
+@pytest.fixture
+def standin(trained_once: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """A repository without registry or engine, a tracking server on disk, and production's log."""
+    (cache / "dvc").symlink_to(trained_once / "cache")
+    monkeypatch.setenv("LOOP_ENGINE", "none")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    log = f"PREDICTION_LOG={tmp_path}/log"
+    server = Server(tmp_path / "github", "--repository", "acme/r", "--var", log)
+    yield StandIn(server, "acme/r")
+    server.stop()
+
+
+@pytest.fixture
+def clone(standin: StandIn, trained_once: Path, tmp_path: Path) -> Clone:
+    """A person's clone of a trained main whose production is logged."""
+    clone = Clone(copy(trained_once, tmp_path))
+    clone.git("remote", "set-url", "origin", standin.clone_url("person"))
+    change(clone.folder, monitor__store=str(tmp_path / "store"))
+    clone.commit("Log production", {})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    return clone
+
+
+def green(standin: StandIn, workflow: str, number: int = 1) -> None:
+    """Wait until a workflow has so many runs; all have succeeded."""
+    for run in standin.finished(workflow, number):
+        assert run["conclusion"] == "success", standin.log(run)[-8000:]
+
+
+def log(clone: Clone, *words: str) -> list[str]:
+    """What main's log has of commits whose messages hold all words: their messages, newest first."""
+    clone.git("fetch", "-q", "origin", "main")
+    found = clone.git("log", "-z", "--format=%B", "origin/main").stdout.split("\0")
+    return [message for message in found if all(word in message for word in words)]
+
+
+def state(clone: Clone, environment: str) -> State:
+    clone.git("fetch", "-q", "origin", "main")
+    path = f"{folder(environment, MODEL)}/release.yaml"
+    return parse(clone.git("show", f"origin/main:{path}").stdout, path)
+
+
+def production(clone: Clone, key: str, world: World, into: Path) -> None:
+    """Five drifted weeks of production, answered and logged as a served model does."""
+    score = models.load(clone.folder, MODEL).estimator.load(ModelPaths(clone.folder, MODEL).trained)
+    lines = []
+    while rows := world.take(5000, world.retrain_at):
+        asked = rows[::EVERY]
+        scores = score(np.array([row["features"] for row in asked]))
+        lines += [
+            {
+                "time": "2018-07-20T00:00:00Z",
+                "model": MODEL,
+                "version": key,
+                "score": float(one),
+                "class": int(one > 0.5),
+                **row,
+            }
+            for row, one in zip(asked, scores, strict=True)
+        ]
+    into.mkdir()
+    (into / "pod-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.slow
+def test_the_circle(standin: StandIn, clone: Clone, tmp_path: Path, cache: Path) -> None:
+    """What each run leaves: commits, a pull request, the registry's versions; what runs again leaves nothing."""
+    change(clone.folder, train__n_estimators=30)
+    loop(clone.folder, "repro", MODEL)
+    clone.push("Train 30 trees", {})
+    green(standin, "release.yml")
+    green(standin, "ci.yml")
+    key = released(standin, clone, cache)
+
+    tip = log(clone)
+    standin.as_("person").dispatch("release.yml", {"model": MODEL, "reason": "once more"})
+    green(standin, "release.yml", 2)
+    assert log(clone) == tip
+    (pull,) = standin.ask("GET", "/pulls").json()
+
+    standin.ask("PUT", f"/pulls/{pull['number']}/merge", body={"merge_method": "squash"})
+    assert state(clone, "production").stable.key == key
+    world = World(
+        clone.folder, "fraud_detector", tmp_path / "store", calm_days=0, drift_days=35, after_days=0
+    )
+    production(clone, key, world, tmp_path / "log")
+    retrained(standin, clone, world)
+    rejected(standin, clone)
+
+
+def released(standin: StandIn, clone: Clone, cache: Path) -> str:
+    """dev and staging by commit, production by pull request, all of one digest that lies in the cache."""
+    key = state(clone, "dev").stable.key
+    assert state(clone, "staging").stable.key == key
+    assert state(clone, "production").stable is None
+    assert len(log(clone, "Action: release")) == 2
+    (pull,) = standin.ask("GET", "/pulls").json()
+    assert key in pull["title"]
+    assert "### Gate: promote" in pull["body"]
+    digest = state(clone, "dev").stable.image.partition("@sha256:")[2]
+    assert (cache / "images" / MODEL / "blobs" / "sha256" / digest).is_file()
+    client = mlflow.MlflowClient(f"sqlite:///{cache.parent}/mlflow.db")
+    (version,) = client.search_model_versions(f"name='{MODEL}'")
+    assert version.tags["model_md5"] == state(clone, "dev").stable.model_md5
+    return key
+
+
+def retrained(standin: StandIn, clone: Clone, world: World) -> None:
+    """Drift dispatches train; the same by hand beside it makes no second commit of it, and no second release."""
+    standin.as_("person").dispatch("drift.yml", {"model": MODEL})
+    green(standin, "drift.yml")
+    until = world.retrain_at.isoformat()
+    standin.as_("person").dispatch("train.yml", {"model": MODEL, "until": until, "reason": "by hand too"})
+    green(standin, "train.yml", 2)
+    (told,) = log(clone, "Action: retrain")
+    assert "Why: drift" in told or "Why: by hand too" in told
+    assert len(log(clone, "Action: release", "Environment: dev")) == 2
+    (pull,) = standin.ask("GET", "/pulls").json()
+    assert "canary" in pull["title"]
+
+
+def rejected(standin: StandIn, clone: Clone) -> None:
+    """A gate that fails is red and leaves no commit: main and its pull requests are as they were."""
+    clone.git("checkout", "-q", "--detach", "origin/main")
+    change(clone.folder, **{"gate.floors": {"average_precision": 0.99}})
+    clone.push("Ask for more", {})
+    pulls = standin.ask("GET", "/pulls").json()
+    before = log(clone)
+    run, *_ = standin.finished("release.yml", 3)
+    assert run["conclusion"] == "failure"
+    assert log(clone) == before
+    assert [pull["head"]["sha"] for pull in standin.ask("GET", "/pulls").json()] == [
+        pull["head"]["sha"] for pull in pulls
+    ]
