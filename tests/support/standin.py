@@ -103,7 +103,7 @@ class StandIn:
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
     def finished(self, workflow: str, number: int = 1, seconds: float = 400) -> list[dict[str, Any]]:
-        """Wait until one workflow has `number` runs and all are completed, whatever else runs; newest first."""
+        """Wait until a workflow has `number` runs and all are completed; newest first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             runs = self.as_("person").runs(workflow)
