@@ -102,7 +102,7 @@ class StandIn:
             time.sleep(0.05)
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
-    def finished(self, workflow: str, number: int = 1, seconds: float = 400) -> list[dict[str, Any]]:
+    def finished(self, workflow: str, number: int = 1, seconds: float = 900) -> list[dict[str, Any]]:
         """Wait until a workflow has `number` runs and all are completed; newest first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

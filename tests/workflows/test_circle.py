@@ -83,6 +83,7 @@ def production(clone: Clone, key: str, world: World, into: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # three minutes of work, on a machine that may be busy
 def test_the_circle(standin: StandIn, clone: Clone, tmp_path: Path, cache: Path) -> None:
     """What each run leaves: commits, a pull request, the registry's versions; run again, nothing more."""
     change(clone.folder, train__n_estimators=30)
@@ -93,7 +94,6 @@ def test_the_circle(standin: StandIn, clone: Clone, tmp_path: Path, cache: Path)
     released(standin, clone, cache)
     again(standin, clone)
     drifted(standin, clone, tmp_path)
-    rejected(standin, clone)
 
 
 def released(standin: StandIn, clone: Clone, cache: Path) -> None:
@@ -138,16 +138,15 @@ def drifted(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     assert "canary" in pull["title"]
 
 
-def rejected(standin: StandIn, clone: Clone) -> None:
-    """A gate that fails is red and leaves no commit: main and its pull requests are as they were."""
-    clone.git("checkout", "-q", "--detach", "origin/main")
+@pytest.mark.slow
+def test_a_gate_that_rejects(standin: StandIn, clone: Clone) -> None:
+    """It is red and leaves no commit, no pull request and no version in the registry."""
     change(clone.folder, **{"gate.floors": {"average_precision": 0.99}})
     clone.push("Ask for more", {})
-    pulls = standin.ask("GET", "/pulls").json()
     before = log(clone)
-    run, *_ = standin.finished("release.yml", 3)
+    (run,) = standin.finished("release.yml")
     assert run["conclusion"] == "failure"
+    assert "average_precision" in standin.log(run)
     assert log(clone) == before
-    assert [pull["head"]["sha"] for pull in standin.ask("GET", "/pulls").json()] == [
-        pull["head"]["sha"] for pull in pulls
-    ]
+    assert standin.ask("GET", "/pulls").json() == []
+    assert not (clone.folder.parent / "mlflow.db").exists()
