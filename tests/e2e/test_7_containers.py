@@ -26,8 +26,10 @@ ENGINE = (
     "/usr/sbin/debootstrap",
 )  # Debian's; another client wants buildx
 PACKAGES = "git make python3 python3-venv"
+# uv brings authorities of its own unless it is told of the system's.
 RECIPE = f"""\
 FROM base:local
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 RUN apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends {PACKAGES}
 """
 
