@@ -55,6 +55,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         daemon.terminate()
         daemon.wait(timeout=60)
+        # The network of the host, which the engine leaves mounted: pytest could not remove the folder.
+        subprocess.run(["umount", f"{place}/exec/netns/default"], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
