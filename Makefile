@@ -4,7 +4,8 @@ SHELL := /bin/sh
 # The locked environment and the pinned Go programs live in a cache outside the clone.
 ENV = $$(tools/environment)
 PY = PYTHONPATH=src $(ENV)/bin/python
-UV = $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-*/bin/python -m uv pip compile --universal --python-version 3.11 \
+UV_VERSION = $(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)
+UV = $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python -m uv pip compile --universal --python-version 3.11 \
      --generate-hashes --no-annotate --no-header --fork-strategy fewest --quiet $(ARGS)
 
 .PHONY: help
@@ -71,7 +72,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
-	@echo 'uv==$(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)' | $(UV) - -o tools/uv.lock
+	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento

@@ -32,28 +32,33 @@ def clone(origin: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "code", "models"),
+    ("path", "text", "code", "models", "deployed"),
     [
-        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), False, ["b"]),
-        ("params.yaml", PARAMS + "  # a comment\n", False, []),
-        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), False, ["a"]),
-        ("data/a/metrics.json", "{}", False, ["a"]),
-        ("docs/architecture.md", "text", False, []),
-        ("kustomize/overlays/production/a/release/release.yaml", "spec: {}", False, []),
-        ("kustomize/overlays/production/a/kustomization.yaml", "", True, []),
-        ("src/models/b/features.py", "", True, ["b"]),
-        ("bentos/b/service.py", "", True, ["b"]),
-        ("src/models/gone/features.py", "", True, []),  # a folder that params.yaml does not name
-        ("src/loop/delivery/state.py", "", True, []),
-        ("src/loop/pipeline/train.py", "", True, ["a", "b"]),
-        ("dvc.yaml", "", True, ["a", "b"]),
+        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), False, ["b"], False),
+        ("params.yaml", PARAMS + "  # a comment\n", False, [], False),
+        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), False, ["a"], False),
+        ("data/a/metrics.json", "{}", False, ["a"], False),
+        ("docs/architecture.md", "text", False, [], False),
+        ("kustomize/overlays/production/a/release/release.yaml", "spec: {}", False, [], True),
+        ("kustomize/overlays/production/a/kustomization.yaml", "", True, [], True),
+        ("argocd/projects.yaml", "", True, [], True),
+        ("images/monitor/requirements.lock", "", True, [], True),
+        ("bentos/b/requirements.lock", "", True, ["b"], False),
+        ("src/models/b/features.py", "", True, ["b"], False),
+        ("bentos/b/service.py", "", True, ["b"], False),
+        ("src/models/gone/features.py", "", True, [], False),  # a folder that params.yaml does not name
+        ("src/loop/delivery/state.py", "", True, [], False),
+        ("src/loop/pipeline/train.py", "", True, ["a", "b"], False),
+        ("dvc.yaml", "", True, ["a", "b"], False),
     ],
 )
-def test_a_path_says_what_it_changes(clone: Path, path: str, text: str, code: bool, models: list[str]):
-    """Each kind of file asks for the tests, for some models to be judged, or for neither."""
+def test_a_path_says_what_it_changes(
+    clone: Path, path: str, text: str, *, code: bool, models: list[str], deployed: bool
+):
+    """Each kind of file asks for tests, for models to be judged, for a report on the cluster, or for none."""
     base = Git(clone).head()
     write(clone, path, text)
-    assert changed(clone, base) == Changed(code=code, models=models)
+    assert changed(clone, base) == Changed(code=code, models=models, deployed=deployed)
 
 
 def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
@@ -63,10 +68,10 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
     base = write(clone, "src/loop/core/new.py", "")
     git.run("checkout", "--quiet", "-b", "topic", fork)
     write(clone, "docs/new.md", "text")
-    assert changed(clone, base) == Changed(code=False, models=[])
+    assert changed(clone, base) == Changed(code=False, models=[], deployed=False)
 
 
 @pytest.mark.parametrize("base", ["0" * 40, "1" * 40])
 def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
     """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
-    assert changed(clone, base) == Changed(code=True, models=["a", "b"])
+    assert changed(clone, base) == Changed(code=True, models=["a", "b"], deployed=False)

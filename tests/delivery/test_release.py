@@ -44,7 +44,7 @@ def found(clone):
 
 def test_a_release_is_one_commit_on_main_that_says_all(here, found):
     """The state names what is needed to serve it; the message carries it as trailers."""
-    done = release(here, found, "dev")
+    done = release(here, found, "dev", "drift of amount")
     state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
     assert state == State(stable=found.track.model_copy(update={"weight": 100}))
     message = here.run("log", "-1", "--format=%an%n%B", done.commit).splitlines()
@@ -60,7 +60,7 @@ def test_a_release_is_one_commit_on_main_that_says_all(here, found):
         f"Bento: fraud_detector:{B}",
         f"Digest: sha256:{'b' * 64}",
         "Step: stable",
-        "Why: holds against the champion",
+        "Why: drift of amount; holds against the champion",
     ]
 
 

@@ -178,6 +178,23 @@ def test_merge_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     assert other.git("ls-remote", "origin", "main").stdout.split()[0] == sha
 
 
+def test_pull_request_from_a_fork(standin: StandIn, clone: Clone) -> None:
+    """It names whose branch it is, is followed there, and is not taken for one's own branch of that name."""
+    clone.git("remote", "add", "fork", standin.fork.clone_url("person"))
+    for text in ("2\n", "3\n"):
+        sha = clone.commit("change a", {"a": text})
+        clone.git("push", "-q", "fork", "HEAD:topic")
+        if text == "2\n":
+            standin.as_("person").call(
+                "POST", "/pulls", json={"head": "mallory:topic", "base": "main", "title": "Change a"}
+            )
+    pull = standin.ask("GET", "/pulls/1").json()
+    assert (pull["head"]["label"], pull["head"]["repo"]["fork"]) == ("mallory:topic", True)
+    assert (pull["head"]["sha"], pull["base"]["repo"]["full_name"]) == (sha, standin.name)
+    assert started(standin) == [("Pull", "pull_request")] * 2
+    assert standin.ask("GET", "/pulls?head=acme:topic").json() == []
+
+
 def test_pull_request_refused(standin: StandIn, clone: Clone) -> None:
     """A second one for the same branch, one of nothing, one of no branch: 422."""
     open_pull(standin, clone)

@@ -258,6 +258,7 @@ def test_once(canary: Git, tracks: Tracks, github: FakeGitHub, monkeypatch: pyte
     assert github.dispatched == []
     CliRunner().invoke(command, ["shop", *urls, "--once", "--dispatch"])
     expected = {"model": "shop", "environment": "production", "key": NEW, "from": "canary-0"}
+    expected["reason"] = "ready"
     assert github.dispatched == [("promote.yml", expected)]
     with pytest.raises(LoopError, match=r"after 0\.01 s"):
         CliRunner().invoke(command, ["shop", *urls, "--deadline", "0.01"], catch_exceptions=False)

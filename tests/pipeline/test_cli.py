@@ -56,10 +56,12 @@ def test_pin_refuses_the_simulator(clone: Path) -> None:
 def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
     """At `until`, labels are known of rows older than the delay: the test window ends there."""
     args = ["--until", "2018-06-01T12:00:00Z", "--reason", "drift", "--store", "logs", "--device", "cuda"]
+    args += ["--days", "30"]
     loop("retrain", "fraud-detector", *args)
     now = section(clone)
     assert now["ingest"]["logged"] == {"store": "logs", "until": "2018-06-01T12:00:00"}
     assert now["split"]["until"] == "2018-05-25T12:00:00"
+    assert now["split"]["train_days"] == 30
     assert now["train"]["device"] == "cuda"
 
 

@@ -138,8 +138,39 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     assert "### Importance" in text
     assert "The training data is the base branch's." in text
     assert "+    reviewed: yes-please" in text
-    assert "- dev: nothing changes" in text
+    assert "- dev/fraud-detector: nothing changes" in text
     assert "The locks are the base branch's." in text
+
+
+@pytest.mark.slow
+def test_a_pull_request_of_no_model(trained: Path):
+    """What is applied is told for every folder that it changes, and each lock that it moves; nothing else."""
+    (trained / "argocd/projects.yaml").write_text(
+        (trained / "argocd/projects.yaml").read_text().replace("name: models", "name: all-models", 1)
+    )
+    limits = trained / "kustomize/overlays/staging/fraud-detector/kustomization.yaml"
+    limits.write_text(limits.read_text() + "commonAnnotations: {reviewed: yes-please}\n")
+    lock = trained / "images/monitor/requirements.lock"
+    lock.write_text(lock.read_text() + "a-new-one==1.0\n")
+    commit_here(trained)
+    text = comment.deployed(trained, "main")
+    assert "+    reviewed: yes-please" in text
+    assert "+  name: all-models" in text
+    assert "| images/monitor/requirements.lock | a-new-one | - | 1.0 |" in text
+    assert text.count("<summary>") == 3
+    assert "dev/fraud-detector" not in text
+
+
+def test_a_report_that_is_too_long_is_cut_for_the_comment(
+    event: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """GitHub would refuse it; the summary has all of it."""
+    sent: list[str] = []
+    monkeypatch.setattr(GitHub, "comment", lambda *args: sent.append(args[-1]))
+    monkeypatch.setattr(comment, "written", lambda *_: "## m\n\n### In the cluster\n\n" + "x" * 70_000)
+    comment.comment(origin.parent / "clone", "m")
+    assert sent == ["## m\n\n\nThe rest is too long for a comment: it is in the job's summary.\n"]
+    assert "x" * 70_000 in event.read_text()
 
 
 def commit_here(root: Path) -> None:

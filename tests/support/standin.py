@@ -14,6 +14,7 @@ import httpx
 from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
+FORKER = "mallory"  # who has a fork of every repository
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
 
@@ -44,7 +45,8 @@ class Server:
 def repositories(root: Path, count: int, *options: str) -> Iterator[Iterator["StandIn"]]:
     """A server with `count` empty repositories, handed out one by one; stopped at the end."""
     names = [f"acme/r{number}" for number in range(count)]
-    server = Server(root, *(word for name in names for word in ("--repository", name)), *options)
+    forks = [name.replace("acme", FORKER) for name in names]
+    server = Server(root, *(word for name in (*names, *forks) for word in ("--repository", name)), *options)
     yield (StandIn(server, name) for name in names)
     server.stop()
 
@@ -68,6 +70,11 @@ class StandIn:
 
     def clone_url(self, who: str) -> str:
         return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
+
+    @property
+    def fork(self) -> "StandIn":
+        """Somebody else's repository of the same name."""
+        return StandIn(self.server, f"{FORKER}/{self.name.partition('/')[2]}")
 
     def clone(self, folder: Path, who: str = "person") -> "Clone":
         subprocess.run(["git", "clone", "-q", self.clone_url(who), folder], check=True, capture_output=True)
@@ -94,6 +101,16 @@ class StandIn:
                 return runs
             time.sleep(0.05)
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
+
+    def finished(self, workflow: str, number: int = 1, seconds: float = 900) -> list[dict[str, Any]]:
+        """Wait until a workflow has `number` runs and all are completed; newest first."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            runs = self.as_("person").runs(workflow)
+            if len(runs) >= number and all(run["status"] == "completed" for run in runs):
+                return runs
+            time.sleep(0.05)
+        raise TimeoutError(f"{workflow} not completed {number} times in {seconds} s")
 
     def log(self, run: dict[str, Any]) -> str:
         return self.ask("GET", f"/actions/runs/{run['id']}/logs").text

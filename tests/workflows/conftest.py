@@ -9,7 +9,9 @@ from standin import StandIn, repositories
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
-    with repositories(tmp_path_factory.mktemp("github"), 20, "--var", "COLOUR=blue") as each:
+    with repositories(
+        tmp_path_factory.mktemp("github"), 20, "--var", "COLOUR=blue", "--secret", "KEY=k3y"
+    ) as each:
         yield each
 
 

@@ -31,21 +31,26 @@ def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("facts", "green"),
     [
-        ("success true success ['m'] success pull_request", True),
-        ("success false skipped ['m'] success pull_request", True),
-        ("success true success [] skipped pull_request", True),
-        ("success true success ['m'] skipped push", True),
-        ("failure  skipped  skipped pull_request", False),
-        ("success true failure [] skipped pull_request", False),
-        ("success true skipped [] skipped pull_request", False),
-        ("success true cancelled [] skipped pull_request", False),
-        ("success false skipped ['m'] failure pull_request", False),
-        ("success false skipped ['m'] skipped pull_request", False),
-        ("success false skipped ['m'] cancelled push", False),
-        ("success  skipped  skipped pull_request", False),
+        ("success true success ['m'] success false skipped pull_request", True),
+        ("success false skipped ['m'] success false skipped pull_request", True),
+        ("success true success [] skipped false skipped pull_request", True),
+        ("success true success [] skipped true success pull_request", True),
+        ("success true success ['m'] skipped false skipped push", True),
+        ("success true success [] skipped true skipped push", True),
+        ("failure  skipped  skipped  skipped pull_request", False),
+        ("success true failure [] skipped false skipped pull_request", False),
+        ("success true skipped [] skipped false skipped pull_request", False),
+        ("success true cancelled [] skipped false skipped pull_request", False),
+        ("success false skipped ['m'] failure false skipped pull_request", False),
+        ("success false skipped ['m'] skipped false skipped pull_request", False),
+        ("success false skipped ['m'] cancelled false skipped push", False),
+        ("success true success [] skipped true failure pull_request", False),
+        ("success true success [] skipped true skipped pull_request", False),
+        ("success true success [] skipped true cancelled push", False),
+        ("success  skipped  skipped  skipped pull_request", False),
     ],
 )
 def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
     """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
-    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "EVENT")
+    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "DEPLOYED", "REPORT", "EVENT")
     assert verdict(done, **dict(zip(names, facts.split(" "), strict=True))) is green

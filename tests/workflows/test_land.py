@@ -1,5 +1,6 @@
 """A retraining's commit: onto main as it is now, once, and not when main has changed under it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,30 @@ def test_superseded(clone: Clone) -> None:
     with pytest.raises(Superseded, match=r"features\.py"):
         land(clone.folder, "m", "weekly")
     assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == sha
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_at_once(clone: Clone, same: bool) -> None:
+    """Two trainings of one model at once leave one commit: no `concurrency:` group is needed for that."""
+    begin = clone.git("rev-parse", "HEAD").stdout.strip()
+    machines = [Clone(clone.folder.parent / f"machine-{number}") for number in range(2)]
+    for number, machine in enumerate(machines):
+        clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(machine.folder))
+        for path, text in trained(2 if same else 2 + number).items():
+            (machine.folder / path).write_text(text)
+
+    def attempt(machine: Clone) -> str | None:
+        try:
+            return land(machine.folder, "m", "drift")
+        except Superseded as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = set(pool.map(attempt, machines))
+    clone.git("fetch", "-q")
+    made = clone.git("rev-list", f"{begin}..origin/main").stdout.split()
+    assert len(made) == 1
+    assert ended == {made[0], None if same else "Superseded"}
 
 
 def test_untrained(clone: Clone) -> None:

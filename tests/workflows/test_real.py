@@ -4,11 +4,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from releases import track
 from standin import ROOT, Clone, StandIn
 from trained import work_tree
 
 from loop.core import params
 from loop.core.names import public
+from loop.delivery.state import State, files, parse
+from loop.delivery.state import folder as folder_of
 
 pytestmark = pytest.mark.slow
 MODELS = sorted(params.read(ROOT))
@@ -33,13 +36,28 @@ def lines(standin: StandIn, run: dict[str, object], *words: str) -> list[str]:
 
 
 def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
-    """A pull request that changes only words is green, with nothing tested and nothing evaluated."""
+    """A pull request that changes only words is green, with nothing tested or evaluated; by dispatch too."""
     clone.push("say more", {"docs/more.md": "more\n"}, "words")
     standin.as_("person").pull_request("words", "Say more", "why")
+    standin.as_("bot").dispatch("ci.yml", {}, ref="words")
+    for run in standin.wait(2, seconds=300):
+        assert run["conclusion"] == "success", standin.log(run)
+        assert len(lines(standin, run, "Job succeeded")) == 2
+        assert not lines(standin, run, "Evaluate")
+
+
+def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
+    """A pull request of no model and no code is reported too: what it does to the cluster, in one comment."""
+    state = State(stable=track("0123456789ab", 100))
+    clone.push("release", files(state, "staging", MODELS[0]), "release")
+    number = standin.as_("person").pull_request("release", "Release", "why")["number"]
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
-    assert len(lines(standin, run, "Job succeeded")) == 2
-    assert not lines(standin, run, "Evaluate")
+    assert len(lines(standin, run, "Job succeeded")) == 3
+    (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
+    assert f"<summary>staging/{public(MODELS[0])}: +" in comment["body"]
+    assert "+  kind: Deployment" in comment["body"] or "+kind: Deployment" in comment["body"]
+    assert "s after the push" in comment["body"]
 
 
 def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
@@ -54,6 +72,32 @@ def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
     assert run["conclusion"] == "failure"
     assert lines(standin, run, "What changed", "docs/more.md")
     assert lines(standin, run, "Everything required has passed", "Job failed")
+
+
+def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> None:
+    """Each run ends in its one commit, which has its reason, or as superseded; the rollback is not undone."""
+    new = "0123456789ab"
+    begun = State(stable=track("abcdefabcdef", 90), canary=track(new, 10))
+    clone.commit("canary", files(begun, "production", MODELS[0]))
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    place = {"model": public(MODELS[0]), "environment": "production", "key": new}
+    for reason in ("sound", "sound again"):
+        standin.as_("bot").dispatch("promote.yml", {**place, "from": "canary-10", "reason": reason})
+    standin.as_("bot").dispatch("rollback.yml", {**place, "why": "errors"})
+    found = standin.wait(3, seconds=300)
+    assert [run["conclusion"] for run in found] == ["success"] * 3
+    clone.git("fetch", "-q")
+    told = clone.git("log", "--format=%B", "HEAD..origin/main").stdout
+    assert told.count("Action: promote") <= 1
+    assert told.count("Why: sound") == told.count("Action: promote")
+    assert told.count("Why: errors") == told.count("Action: rollback") == 1
+    summaries = [standin.ask("GET", f"/actions/runs/{run['id']}/summary").text for run in found]
+    assert sum("Superseded" in text for text in summaries) == 2 - told.count("Action: promote")
+    assert clone.git("rev-list", "--merges", "HEAD..origin/main").stdout == ""
+    path = f"{folder_of('production', MODELS[0])}/release.yaml"
+    now = parse(clone.git("show", f"origin/main:{path}").stdout, path)
+    assert now.canary is None
+    assert now.why_barred(new) == "errors"
 
 
 @pytest.mark.usefixtures("clone")

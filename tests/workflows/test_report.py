@@ -13,14 +13,17 @@ __all__ = ["trained_once"]
 def standin(trained_once: Path, tmp_path: Path, cache: Path):
     """A repository whose main is trained, with DVC's cache warm, as CI restores it."""
     (cache / "dvc").symlink_to(trained_once / "cache")
-    server = Server(tmp_path / "github", "--repository", "acme/r")
+    server = Server(tmp_path / "github", "--repository", "acme/r", "--repository", "mallory/r")
     yield StandIn(server, "acme/r")
     server.stop()
 
 
 @pytest.mark.slow
 def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Path) -> None:
-    """One comment, kept up to date by the next push; the same in the summary; it says how long it took."""
+    """One comment, kept up to date by the next push; the same in the summary; it says how long it took.
+
+    A fork's pull request has the report in its summary alone, and is green.
+    """
     clone = Clone(copy(trained_once, tmp_path))
     clone.git("remote", "set-url", "origin", standin.clone_url("person"))
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
@@ -36,7 +39,18 @@ def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Pat
     summary = standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
     assert comment["body"].partition("\n")[2] in summary
 
+    clone.git("push", "-q", standin.fork.clone_url("person"), "HEAD:more-trees")
+    theirs = {"head": "mallory:more-trees", "base": "main", "title": "Train 30 trees"}
+    number = standin.as_("person").call("POST", "/pulls", json=theirs)["number"]
+    run, _ = standin.wait(2, seconds=400)
+    assert run["conclusion"] == "success", standin.log(run)[-5000:]
+    summary = standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+    assert "## ✅ fraud-detector: promote" in summary
+    assert "may not comment" in summary
+    assert standin.ask("GET", f"/issues/{number}/comments").json() == []
+
+    number = 1
     clone.push("say more", {"docs/more.md": "more\n"}, "more-trees")
-    standin.wait(2, seconds=400)
+    standin.wait(3, seconds=400)
     (again,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert again["id"] == comment["id"]

@@ -35,7 +35,9 @@ def scripts() -> list[str]:
 
 def loop_commands() -> list[list[str]]:
     found = [
-        shlex.split(part) for script in scripts() for part in re.findall(r"(?m)^\./loop ([^|\n]*)", script)
+        shlex.split(part)
+        for script in scripts()
+        for part in re.findall(r"(?m)^(?:\./loop|python -m loop) ([^|\n]*)", script)
     ]
     assert len(found) > 10
     return found

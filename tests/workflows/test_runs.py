@@ -19,7 +19,8 @@ CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
 def workflow(on: str, *steps: str, may: str = "contents: read") -> dict[str, str]:
     """One workflow file with one job of these steps and this permission."""
     listed = "".join(f"      - {step}\n" for step in (f"uses: {CHECKOUT}", *steps))
-    jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    permissions: {{{may}}}\n    steps:\n{listed}"
+    granted = may if ":" not in may else f"{{{may}}}"
+    jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    permissions: {granted}\n    steps:\n{listed}"
     return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\n{jobs}", "post.py": POST}
 
 
@@ -83,6 +84,24 @@ def test_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> No
     (run,) = standin.wait()
     assert run["conclusion"] == "success", standin.log(run)
     assert standin.log(run).count(" 403") == 2, standin.log(run)
+
+
+def test_fork(standin: StandIn, folder: Path) -> None:
+    """A run of a fork's pull request sees no secret and writes nothing, whatever it asks for."""
+    comment = (
+        'run: "cat a && [ -z \\"$KEY\\" ] && ! python3 post.py issues/1/comments pwned"\n'
+        f"        env: {{{TOKEN}, KEY: '${{{{ secrets.KEY }}}}'}}"
+    )
+    clone = standin.seed(folder, workflow("{pull_request: {}}", comment, may="write-all"))
+    clone.commit("theirs", {"a": "from afar\n"})
+    clone.git("push", "-q", standin.fork.clone_url("person"), "HEAD:topic")
+    body = {"head": "mallory:topic", "base": "main", "title": "Theirs"}
+    standin.as_("person").call("POST", "/pulls", json=body)
+    (run,) = standin.wait()
+    assert run["conclusion"] == "success", standin.log(run)
+    assert "from afar" in standin.log(run)
+    assert standin.log(run).count(" 403") == 1
+    assert standin.ask("GET", "/issues/1/comments").json() == []
 
 
 def test_context(standin: StandIn, folder: Path) -> None:

@@ -59,6 +59,9 @@ def arguments() -> argparse.Namespace:
         "--hook", action="append", default=[], metavar="URL", help="gets a push event of every push and merge"
     )
     parser.add_argument("--hook-secret", default="", metavar="SECRET", help="signs what hooks get")
+    parser.add_argument(
+        "--image", help="jobs run in containers of this local image, not on this host (LOOP_CACHE is mounted)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep each run's clone, to look into it")
     parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
@@ -115,6 +118,7 @@ def main() -> None:
         variables=options.var,
         hooks=Hooks(options.hook, options.hook_secret),
         keep=options.keep,
+        image=options.image,
     )
     ready = {
         "url": url,

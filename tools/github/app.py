@@ -22,7 +22,7 @@ from state import now
 
 ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
 READ = ""  # nothing is written: every token may
-HIDDEN = ("commit", "repository")  # what only the stand-in itself needs of a run
+HIDDEN = ("commit", "fork", "repository")  # what only the stand-in itself needs of a run
 
 
 def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) -> Starlette:
@@ -232,34 +232,46 @@ class Server:
 
     def pulls(self, call: Call) -> Response:
         state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
-        owner = call.repo.name.split("/")[0]
         with self.state.look() as data:
             found = [
                 pull
                 for pull in reversed(data["pulls"])
                 if pull["repository"] == call.repo.name
                 and state in (pull["state"], "all")
-                and head in (None, f"{owner}:{pull['head_ref']}")
+                and head in (None, f"{pull['head_repository'].split('/')[0]}:{pull['head_ref']}")
                 and base in (None, pull["base_ref"])
             ]
         return JSONResponse([triggers.shape(self.runner, call.repo, pull) for pull in call.page(found)])
 
     def open_pull(self, call: Call) -> Response:
-        head, base = call.text("head").rpartition(":")[2], call.text("base")
-        sha, base_sha = call.repo.resolve(f"refs/heads/{head}"), call.repo.resolve(f"refs/heads/{base}")
+        owner, _, head = call.text("head").rpartition(":")
+        base, source = call.text("base"), self._source(call.repo, owner)
+        sha, base_sha = source.resolve(f"refs/heads/{head}"), call.repo.resolve(f"refs/heads/{base}")
         if sha is None or base_sha is None:
             raise HTTPException(422, f"Validation Failed: {'head' if sha is None else 'base'} is invalid")
+        call.repo.borrow(source, sha)
         if not call.repo.git("rev-list", "-1", f"{base_sha}..{sha}"):
             raise HTTPException(422, f"Validation Failed: No commits between {base} and {head}")
         with self.refs_lock:
-            pull = self._new_pull(call, head, base, sha)
+            pull = self._new_pull(call, source, head, base, sha)
             triggers.pull_changed(self.runner, call.repo, pull, "opened", call.who)
         return JSONResponse(triggers.shape(self.runner, call.repo, pull), 201)
 
-    def _new_pull(self, call: Call, head: str, base: str, sha: str) -> dict[str, Any]:
+    def _source(self, repo: Repository, owner: str) -> Repository:
+        """Where a pull request comes from: another owner's repository of the same name is a fork."""
+        name = f"{owner or repo.name.split('/')[0]}/{repo.name.split('/')[1]}"
+        if (found := self.runner.hosting.find(name)) is None:
+            raise HTTPException(422, "Validation Failed: head is invalid")
+        return found
+
+    def _new_pull(self, call: Call, source: Repository, head: str, base: str, sha: str) -> dict[str, Any]:
         with self.state.change() as data:
             mine = [pull for pull in data["pulls"] if pull["repository"] == call.repo.name]
-            if any(p["state"] == "open" and (p["head_ref"], p["base_ref"]) == (head, base) for p in mine):
+            asked = (source.name, head, base)
+            if any(
+                p["state"] == "open" and (p["head_repository"], p["head_ref"], p["base_ref"]) == asked
+                for p in mine
+            ):
                 raise HTTPException(422, f"Validation Failed: A pull request already exists for {head}.")
             return self.state.add(
                 "pulls",
@@ -272,6 +284,7 @@ class Server:
                 merged=False,
                 merged_at=None,
                 merge_commit_sha=None,
+                head_repository=source.name,
                 head_ref=head,
                 head_sha=sha,
                 base_ref=base,

@@ -48,6 +48,11 @@ class Repository:
                 continue
         return None
 
+    def borrow(self, other: "Repository", commit: str) -> None:
+        """Take a commit over from another repository: a fork's, for its pull request."""
+        if other.path != self.path:
+            self.git("fetch", "--quiet", str(other.path), commit)
+
     def workflows(self, commit: str) -> dict[str, str]:
         """The workflow files at a commit: {file name: text}."""
         folder = ".github/workflows/"

@@ -50,6 +50,7 @@ class Runner:
     variables: list[str]
     hooks: Hooks
     keep: bool = False
+    image: str | None = None
 
     def __post_init__(self) -> None:
         self.grants: dict[str, set[str]] = {}  # {token of a run that is not over: what it may write}
@@ -98,6 +99,7 @@ class Runner:
             head_sha=event.head,
             actor=event.payload["sender"],
             commit=event.commit,
+            fork=event.payload.get("pull_request", {}).get("head", {}).get("repo", {}).get("fork", False),
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
@@ -124,7 +126,8 @@ class Runner:
         self.state.update(run, status="in_progress", run_started_at=now())
         token = f"ghs_{token_hex(18)}"
         try:
-            self.grants[token] = self._clone(run, token)
+            granted = self._clone(run, token)
+            self.grants[token] = set() if run["fork"] else granted  # a fork's run may only read
             code = self._act(run, token)
             self._finish(run, "success" if code == 0 else "failure")
         except Exception as error:  # noqa: BLE001 - a run that cannot start is a failed run, and the server goes on
@@ -168,7 +171,7 @@ class Runner:
         """Run the workflow; act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
-            secrets: [*self.secrets, f"GITHUB_TOKEN={token}"],
+            secrets: [*([] if run["fork"] else self.secrets), f"GITHUB_TOKEN={token}"],
             self._folder(run) / "variables": self.variables,
             self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
         }.items():
@@ -201,9 +204,16 @@ class Runner:
             "action-cache-path": f"{folder}/act",  # a place of its own: no two runs meet there
             "pull": "false",
         }
-        labels = [f"--platform={label}=-self-hosted" for label in LABELS]
+        labels = [f"--platform={label}={self.image or '-self-hosted'}" for label in LABELS]
         flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--rm"]
+        if self.image:
+            flags += ["--network=host", f"--container-options={self._mounts()}"]
         return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
+
+    def _mounts(self) -> str:
+        """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
+        folders = (self.root.parent, os.environ["LOOP_CACHE"])
+        return " ".join(f"--volume={folder}:{folder}" for folder in folders)
 
     def _environment(self, run: dict[str, Any]) -> dict[str, str]:
         """What differs from what act would set itself."""
@@ -217,6 +227,8 @@ class Runner:
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
             "SHA_REF": run["commit"],  # act's name for what becomes GITHUB_SHA
+            # A job on this host inherits this process's variables; one in a container only these.
+            **{name: value for name, value in os.environ.items() if self.image and name.startswith("LOOP_")},
         }
 
     def _host(self, run: dict[str, Any]) -> dict[str, str]:

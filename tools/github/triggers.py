@@ -72,14 +72,16 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
     """A pushed branch moves the open pull requests that it is the head of."""
     with runner.state.look() as data:
-        mine = [p for p in data["pulls"] if p["repository"] == repo.name and p["state"] == "open"]
+        mine = [p for p in data["pulls"] if p["head_repository"] == repo.name and p["state"] == "open"]
     for pull in mine:
-        if ref == f"refs/heads/{pull['head_ref']}":
+        base = runner.hosting.find(pull["repository"])
+        if base and ref == f"refs/heads/{pull['head_ref']}":
             if new == ZERO:
                 runner.state.update(pull, state="closed")
                 continue
+            base.borrow(repo, new)
             runner.state.update(pull, head_sha=new)
-            pull_changed(runner, repo, pull, "synchronize", who)
+            pull_changed(runner, base, pull, "synchronize", who)
 
 
 def pull_changed(runner: Runner, repo: Repository, pull: dict[str, Any], action: str, who: str) -> None:
@@ -112,20 +114,23 @@ def pull_changed(runner: Runner, repo: Repository, pull: dict[str, Any], action:
 
 def shape(runner: Runner, repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
     """A pull request as GitHub shows it."""
-    repository = facts(runner, repo, "person")["repository"]
+    own = facts(runner, repo, "person")["repository"]
+    fork = pull["head_repository"] != repo.name
+    theirs = runner.hosting.find(pull["head_repository"]) or repo
+    source = {**facts(runner, theirs, "person")["repository"], "fork": fork}
     base = repo.resolve(pull["base_ref"]) or ""
     open_ = pull["state"] == "open"
     sides = {
-        "head": {"ref": pull["head_ref"], "sha": pull["head_sha"], "repo": repository},
-        "base": {"ref": pull["base_ref"], "sha": base, "repo": repository},
+        "head": {"ref": pull["head_ref"], "sha": pull["head_sha"], "repo": source},
+        "base": {"ref": pull["base_ref"], "sha": base, "repo": own},
     }
     for side in sides.values():
-        side["label"] = f"{repository['owner']['login']}:{side['ref']}"
+        side["label"] = f"{side['repo']['owner']['login']}:{side['ref']}"
     return {
         **{
             key: value
             for key, value in pull.items()
-            if key not in ("head_ref", "head_sha", "base_ref", "repository")
+            if key not in ("head_repository", "head_ref", "head_sha", "base_ref", "repository")
         },
         **sides,
         "html_url": f"{runner.url}/{repo.name}/pull/{pull['number']}",

@@ -1,4 +1,4 @@
-"""What commits change: the code, so that tests must run, or models, so that they must be judged again."""
+"""What commits change: the code, so that tests must run, models, or what is deployed."""
 
 import re
 from dataclasses import dataclass
@@ -19,10 +19,15 @@ SHARED = re.compile(r"src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.y
 OF_MODEL = re.compile(r"(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
 
 
+# What a cluster or an image is made of, beside the models.
+DEPLOYED = re.compile(r"kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
+
+
 @dataclass(frozen=True)
 class Changed:
     code: bool
     models: list[str]  # packages, sorted
+    deployed: bool  # and no model: the report on a model tells what is deployed itself
 
 
 def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
@@ -36,15 +41,17 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     try:
         begin = git.run("merge-base", base, head)
     except GitError:
-        return Changed(code=True, models=everything)
+        return Changed(code=True, models=everything, deployed=False)
     paths = git.run("diff", "--name-only", "--no-renames", begin, head).splitlines()
     if any(SHARED.fullmatch(path) for path in paths):
-        return Changed(code=True, models=everything)
+        return Changed(code=True, models=everything, deployed=False)
     before = _facts(git, begin)
     named = {found["model"] for path in paths if (found := OF_MODEL.fullmatch(path))}
     named |= {model for model in everything if before.get(model) != after[model]}
     code = any(not NOT_CODE.fullmatch(path) for path in paths)
-    return Changed(code=code, models=[model for model in everything if model in named])
+    models = [model for model in everything if model in named]
+    deployed = not models and any(DEPLOYED.fullmatch(path) for path in paths)
+    return Changed(code=code, models=models, deployed=deployed)
 
 
 def _facts(git: Git, commit: str) -> dict[str, Any]:

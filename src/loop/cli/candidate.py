@@ -14,13 +14,15 @@ PARQUET = click.Path(path_type=Path, dir_okay=False)
 @click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
 @click.option("--head", default="HEAD", show_default=True)
 def changed(base: str, head: str) -> None:
-    """Say whether commits changed code, and which models they changed."""
+    """Say whether commits changed code, which models, and what is deployed beside those."""
     from loop.candidate import change
     from loop.core import actions, paths
 
     found = change.changed(paths.root(), base, head)
-    actions.output(code=_yes(found.code), models=json.dumps(found.models))
-    click.echo(f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}")
+    models = json.dumps(found.models)
+    actions.output(code=_yes(found.code), models=models, deployed=_yes(found.deployed))
+    told = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
+    click.echo(f"{told}; deployed otherwise: {_yes(found.deployed)}")
 
 
 @click.command
@@ -84,9 +86,12 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
 
 
 @click.command
-@click.argument("model")
-def comment(model: str) -> None:
-    """Report on the candidate: in the job's summary and, for a pull request, in a comment kept up to date."""
+@click.argument("model", required=False)
+def comment(model: str | None) -> None:
+    """Report on the candidate: in the job's summary and, for a pull request, in a comment kept up to date.
+
+    Without MODEL, on a change that no model has a part in: what it does to the cluster and to the locks.
+    """
     from loop.core import paths
     from loop.review.comment import comment as report
 

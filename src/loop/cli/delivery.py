@@ -16,7 +16,8 @@ environment_option = click.option("--environment", required=True, help="dev, sta
     "--environment", "environments", required=True, multiple=True, help="dev, staging or production"
 )
 @click.option("--pull-request", is_flag=True, help="propose it as a canary at weight 0, with the evidence")
-def release(model: str, environments: tuple[str, ...], pull_request: bool) -> None:
+@click.option("--why", default="", help="goes into the commit, before the gate's reasons")
+def release(model: str, environments: tuple[str, ...], pull_request: bool, why: str) -> None:
     """Bring the built candidate into environments. The same key again changes nothing."""
     from loop.core import paths
     from loop.core.git import Git
@@ -31,10 +32,10 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool) -> No
     for environment in environments:
         place = Place(model, environment)
         if pull_request:
-            done, number = propose(git, GitHub.of_environment(), found, environment)
+            done, number = propose(git, GitHub.of_environment(), found, environment, why)
             _tell(place, done, pull_request=number or "")
         else:
-            _tell(place, release_to(git, found, environment))
+            _tell(place, release_to(git, found, environment, why))
 
 
 @click.command()

@@ -85,7 +85,10 @@ def pin(model: str, source: str | None) -> None:
 @click.option("--reason", required=True, help="Why; it goes into the commit.")
 @click.option("--store", help="Where production logs, if not monitor.store: a folder or an s3:// prefix.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What trains.")
-def retrain(model: str, until: str, reason: str, store: str | None, device: str | None) -> None:
+@click.option("--days", type=click.IntRange(min=1), help="How many days the training window has.")
+def retrain(  # noqa: PLR0917 — click passes by name
+    model: str, until: str, reason: str, store: str | None, device: str | None, days: int | None
+) -> None:
     """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.
 
     Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
@@ -110,6 +113,8 @@ def retrain(model: str, until: str, reason: str, store: str | None, device: str 
     changes: dict[str, Any] = {"ingest.logged": logged, "split.until": known.isoformat()}
     if device:
         changes["train.device"] = device
+    if days:
+        changes["split.train_days"] = days
     click.echo(f"retrain {name}: {reason}")
     _change(here, {f"models.{name}.{key}": value for key, value in changes.items()})
 

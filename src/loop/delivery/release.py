@@ -16,12 +16,12 @@ from loop.delivery.message import told
 REVIEWED = ("production",)  # a release enters only by a pull request, as a canary, with judge and drift
 
 
-def release(git: Git, candidate: Candidate, environment: str) -> Done:
+def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:
     """Put a candidate on stable, by one commit on main; none where it is there already."""
     if environment in REVIEWED:
         fix = f"./loop release {public(candidate.model)} --environment {environment} --pull-request"
         raise LoopError(f"{environment} takes a release only by a pull request", fix=fix)
-    return commit.land(git, _action(candidate, environment, canary=False))
+    return commit.land(git, _action(candidate, environment, why, canary=False))
 
 
 @retry(
@@ -30,13 +30,15 @@ def release(git: Git, candidate: Candidate, environment: str) -> Done:
     stop=stop_after_attempt(10),
     reraise=True,
 )
-def propose(git: Git, github: GitHub, candidate: Candidate, environment: str) -> tuple[Done, int | None]:
+def propose(
+    git: Git, github: GitHub, candidate: Candidate, environment: str, why: str = ""
+) -> tuple[Done, int | None]:
     """Open or bring up to date the pull request that sets a candidate as canary at weight 0.
 
     The branch is main with one commit on it. Returns the commit pushed (None where the branch already says
     it) and the pull request's number (None where main already has this release).
     """
-    action = _action(candidate, environment, canary=True)
+    action = _action(candidate, environment, why, canary=True)
     main = git.fetch()
     before = commit.read(git, main, action.place)
     after = action.change(before)
@@ -49,11 +51,11 @@ def propose(git: Git, github: GitHub, candidate: Candidate, environment: str) ->
     return Done(pushed, before, after), int(pull["number"])
 
 
-def _action(candidate: Candidate, environment: str, *, canary: bool) -> Action:
-    why = "; ".join(candidate.gate.reasons)
+def _action(candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
+    said = "; ".join([why, *candidate.gate.reasons] if why else candidate.gate.reasons)
     monitor = candidate.monitor.image if canary else None
     change = partial(steps.released, track=candidate.track, canary=canary, monitor=monitor)
-    return Action("release", Place(candidate.model, environment), change, why)
+    return Action("release", Place(candidate.model, environment), change, said)
 
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:

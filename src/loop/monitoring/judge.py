@@ -127,12 +127,13 @@ class Judge:
             return False, ""
         model, environment = public(self.place.model), self.place.environment
         inputs = {"model": model, "environment": environment, "key": key}
+        reason = steps.one_line("; ".join(found.reasons))
         if found.what == "promote":
             workflow, title = "promote.yml", f"Promote {model}: {environment} {key} from {step}"
-            inputs["from"] = step
+            inputs |= {"from": step, "reason": reason}
         else:
             workflow, title = "rollback.yml", f"Roll back {model}: {environment} {key}"
-            inputs["why"] = steps.one_line("; ".join(found.reasons))
+            inputs["why"] = reason
         github = self.github()
         listed = github.runs(workflow, per_page="100")
         runs = [run for run in listed if run.get("display_title") == title]

@@ -1,46 +1,56 @@
-"""What a change will do to the cluster: each environment's manifests, rendered before and after."""
+"""What a change will do to the cluster: every folder that Argo CD or a person applies, before and after."""
 
 import difflib
 from pathlib import Path
 
+from loop.core.git import Git
 from loop.core.names import public
 from loop.delivery import render
 
-MOST = 200  # lines of one environment's difference that a comment shows
+OVERLAYS = "kustomize/overlays"
+RENDERED = (f"{OVERLAYS}/*/*", "kustomize/platform", "argocd")  # what is applied, each as a whole
+MOST = 400  # lines that a comment shows of all differences together
 
 
-def differences(before: Path, after: Path, model: str) -> dict[str, list[str]]:
-    """Per environment, the lines of the difference; none where both render alike."""
-    there = {path.parent.parent.name for root in (before, after) for path in _overlays(root, model)}
-    return {name: _difference(before, after, model, name) for name in sorted(there)}
+def differences(before: Path, after: Path, model: str | None = None) -> dict[str, list[str]]:
+    """Per folder, the lines of the difference: a model's overlays in any case, others where they differ."""
+    files = Git(after).run("diff", "--name-only", Git(before).head(), "--", "kustomize", "argocd")
+    folders = {path.parent.relative_to(root) for root in (before, after) for path in _applied(root)}
+    found = {folder: _difference(before, after, folder) if files else [] for folder in sorted(folders)}
+    own = public(model) if model else None
+    return {
+        str(folder).removeprefix(f"{OVERLAYS}/"): lines
+        for folder, lines in found.items()
+        if lines or folder.name == own
+    }
 
 
 def markdown(found: dict[str, list[str]]) -> str:
     """The differences, folded away, with a line each that says how much there is."""
-    return "\n\n".join(_told(name, lines) for name, lines in found.items())
+    most = MOST // max(1, sum(bool(lines) for lines in found.values()))
+    return "\n\n".join(_told(name, lines, most) for name, lines in found.items())
 
 
-def _told(environment: str, lines: list[str]) -> str:
+def _told(folder: str, lines: list[str], most: int) -> str:
     if not lines:
-        return f"- {environment}: nothing changes"
+        return f"- {folder}: nothing changes"
     added, removed = (sum(line.startswith(sign) for line in lines[2:]) for sign in "+-")
-    shown = "\n".join(line.replace("```", "` ` `") for line in lines[:MOST])
-    rest = f"\n… and {len(lines) - MOST} lines more" if len(lines) > MOST else ""
-    said = f"<summary>{environment}: +{added} -{removed} lines</summary>"
+    shown = "\n".join(line.replace("```", "` ` `") for line in lines[:most])
+    rest = f"\n… and {len(lines) - most} lines more" if len(lines) > most else ""
+    said = f"<summary>{folder}: +{added} -{removed} lines</summary>"
     return f"<details>{said}\n\n```diff\n{shown}{rest}\n```\n</details>"
 
 
-def _difference(before: Path, after: Path, model: str, environment: str) -> list[str]:
-    old, new = (_rendered(root, model, environment) for root in (before, after))
+def _difference(before: Path, after: Path, folder: Path) -> list[str]:
+    old, new = (_rendered(root, root / folder) for root in (before, after))
     return list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=4))
 
 
-def _rendered(root: Path, model: str, environment: str) -> list[str]:
-    folder = root / "kustomize" / "overlays" / environment / public(model)
+def _rendered(root: Path, folder: Path) -> list[str]:
     if not (folder / "kustomization.yaml").is_file():
         return []
     return render.build(root, folder).splitlines()
 
 
-def _overlays(root: Path, model: str) -> list[Path]:
-    return list((root / "kustomize" / "overlays").glob(f"*/{public(model)}/kustomization.yaml"))
+def _applied(root: Path) -> list[Path]:
+    return [path for folder in RENDERED for path in root.glob(f"{folder}/kustomization.yaml")]

@@ -11,21 +11,26 @@ from loop.core.files import read_json, write_text
 from loop.core.github import GitHub, GitHubError
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.review import base
+from loop.review import base, cluster, locks
 from loop.review.evidence import gather
-from loop.review.report import report
+from loop.review.report import report, without_model
 
 FORBIDDEN = 403  # what a fork's read-only token gets
+LONGEST = 60_000  # characters: GitHub refuses a comment of 65,536
 
 
-def comment(root: Path, model: str) -> str:
-    """Write the report; returns it, with a note where the pull request could not be told."""
+def comment(root: Path, model: str | None = None) -> str:
+    """Write the report; returns it, with a note where the pull request could not be told.
+
+    Without a model it is about what changes beside all of them: the cluster, the locks.
+    """
     pull_request = _pull_request()
-    text = written(root, model, (pull_request or {}).get("base", {}).get("ref", "main"))
+    branch = (pull_request or {}).get("base", {}).get("ref", "main")
+    text = written(root, model, branch) if model else deployed(root, branch)
     if pull_request:
         text += _took()
-        text += _post(pull_request["number"], f"loop-report {public(model)}", text)
-    write_text(ModelPaths(root, model).build / "report.md", text)
+        text += _post(pull_request["number"], f"loop-report {public(model or 'deployed')}", text)
+    write_text((ModelPaths(root, model).build if model else root / "build") / "report.md", text)
     actions.summary(text)
     return text
 
@@ -37,6 +42,14 @@ def written(root: Path, model: str, branch: str) -> str:
         raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {paths.package}")
     with base.checkout(root, branch) as tree:
         return report(gather(root, model, tree))
+
+
+def deployed(root: Path, branch: str) -> str:
+    """The report on a change of no model, against the commit where it left `branch`."""
+    with base.checkout(root, branch) as tree:
+        if tree is None:
+            raise LoopError(f"{root} has no remote `origin`", fix=f"add one: its {branch} is compared with")
+        return without_model(cluster.differences(tree, root), locks.changes(tree, root, locks.every(root)))
 
 
 def _pull_request() -> dict[str, Any] | None:
@@ -60,6 +73,9 @@ def _took() -> str:
 
 
 def _post(number: int, mark: str, text: str) -> str:
+    if len(text) > LONGEST:
+        cut = text[:LONGEST].rpartition("\n### ")[0] or text[:LONGEST]
+        text = f"{cut}\n\nThe rest is too long for a comment: it is in the job's summary.\n"
     try:
         GitHub.of_environment().comment(number, mark, text)
     except GitHubError as error:

@@ -61,7 +61,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
         drift=_drift(paths, theirs),
         manifests=cluster.differences(tree, root, model) if tree else None,
         image=known(paths.build / "image.json"),
-        packages=locks.changes(tree, root, paths.package) if tree else [],
+        packages=_packages(tree, root, paths.package) if tree else [],
     )
 
 
@@ -130,3 +130,8 @@ def known(path: Path) -> Any:
         return read_json(path) if path.is_file() else None
     except ValueError as error:
         raise LoopError(f"{path}: is no JSON: {error}", fix="run again what writes it") from error
+
+
+def _packages(before: Path, after: Path, package: str) -> list[tuple[str, str, str, str]]:
+    """What moves in the locks that a model is trained and served with."""
+    return locks.changes(before, after, ("requirements.lock", f"bentos/{package}/requirements.lock"))

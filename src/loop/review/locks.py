@@ -1,15 +1,23 @@
 """What a change does to the hashed locks: packages that came, went or moved."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+from loop.core.git import Git
 
 PACKAGE = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)")
 
 
-def changes(before: Path, after: Path, model: str) -> list[tuple[str, str, str, str]]:
+def every(root: Path) -> list[str]:
+    """The hashed locks that Git tracks."""
+    return [path for path in Git(root).run("ls-files", "--", "*.lock").splitlines() if path != "dvc.lock"]
+
+
+def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, str, str, str]]:
     """(lock, package, version before, version after) of each difference; "-" where a side has none."""
     found = []
-    for lock in ("requirements.lock", f"bentos/{model}/requirements.lock"):
+    for lock in locks:
         old, new = _packages(before / lock), _packages(after / lock)
         found += [
             (lock, name, old.get(name, "-"), new.get(name, "-"))

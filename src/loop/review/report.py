@@ -22,6 +22,13 @@ def report(found: Evidence) -> str:
     return "\n\n".join(text for part in parts if (text := part(found))) + "\n"
 
 
+def without_model(manifests: dict[str, list[str]], packages: list[tuple[str, str, str, str]]) -> str:
+    """Markdown for a pull request that no model has a part in: the cluster's difference, the locks'."""
+    found = Evidence("", {}, manifests=manifests, packages=packages)
+    head = "## What is deployed\n\nNo model changes: nothing is trained and nothing is judged."
+    return "\n\n".join((head, _cluster(found), _packages(found))) + "\n"
+
+
 def _verdict(found: Evidence) -> str:
     if found.gate is None:
         return f"## {found.model}\n\nThe gate has not judged this candidate."
@@ -106,7 +113,8 @@ def _cluster(found: Evidence) -> str:
     if found.manifests is None:
         return ""
     said = "What the merge changes by itself; a release is a commit of its own."
-    return f"### In the cluster\n\n{said}\n\n{cluster.markdown(found.manifests)}"
+    told = cluster.markdown(found.manifests) or "Nothing changes."
+    return f"### In the cluster\n\n{said}\n\n{told}"
 
 
 def _image(found: Evidence) -> str:
