@@ -32,6 +32,8 @@ PLACE = 'namespace=~"$namespace"'  # of every model: the fleet
 MODEL = 'model=~"$model"'  # what the monitor says has no namespace: it watches production
 HERE = f"{PLACE}, {MODEL}"
 TRACK = "{{track}} {{version}}"
+LOOKED = 'time() - push_time_seconds{job="monitor"}'
+ENDS = "github_token_expires_seconds - time()"
 Limit = build.ThresholdsConfig
 Panel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel
 
@@ -74,7 +76,10 @@ def fleet_targets() -> Iterator[Panel]:
     yield number("Furthest drift", "max(feature_drift_score)", "none", over(0.3))
     yield number("Lowest data quality", "min(data_quality_score)", "percentunit", under(0.985))
     yield number("Retrained by drift, 30 days", f"sum(max by (model) ({retrained('')}))", "none")
+    yield number("Fewest retrainings left", "min(auto_retrain_budget_left)", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
+    yield number("Longest since a monitor looked", f"max({LOOKED})", "s", over(26 * 3600))
+    yield number("GitHub's token ends in", f"min({ENDS})", "s", under(14 * 86400))
 
 
 def every_model() -> Panel:
@@ -133,6 +138,7 @@ def model_targets() -> Iterator[Panel]:
     yield number("Furthest drift", f"max(feature_drift_score{monitored})", "none", over(0.3))
     yield number("Data quality", f"min(data_quality_score{monitored})", "percentunit", under(0.985))
     yield number("Retrained by drift, 30 days", f"max({retrained(monitored)})", "none")
+    yield number("Retrainings left", f"min(auto_retrain_budget_left{monitored})", "none", under(1))
 
 
 def model_serving() -> Iterator[Panel]:
@@ -140,6 +146,8 @@ def model_serving() -> Iterator[Panel]:
     quantiles = {f"{TRACK} {q}": f"model:latency_seconds:{q}{{{HERE}}}" for q in ("p50", "p95", "p99")}
     requests = f"model:requests:rate5m{{{HERE}}}"
     traffic = f"sum by (track) ({requests}) / on () group_left () (sum({requests}) > 0)"
+    wrong = f"sum by (track, reason) (rate(model_prediction_failed_total{{{HERE}}}[$__rate_interval]))"
+    waiting = f"sum by (track, version) (model_requests_in_progress{{{HERE}}})"
     classes = f"sum by (class) (rate(model_prediction_total{{{HERE}}}[$__rate_interval]))"
     burn = {window: f"model:sla_burn:{window}{{{HERE}}}" for window in ("5m", "30m", "1h", "6h", "3d")}
     yield lines("Latency", quantiles, "s", over(0.1))
@@ -147,6 +155,8 @@ def model_serving() -> Iterator[Panel]:
     yield lines("Predictions by class", {"{{class}}": classes}, "none")
     yield lines("Share of the traffic", {"{{track}}": traffic}, "percentunit")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
+    yield lines("Failed predictions a second", {"{{track}} {{reason}}": wrong}, "none")
+    yield lines("Requests in progress", {TRACK: waiting}, "none")
     yield lines("Pods", {TRACK: f"model:pods:count{{{HERE}}}"}, "none")
     yield lines("GPU utilisation", {"{{track}}": f"model:gpu_utilisation:avg{{{HERE}}}"}, "percent")
 
@@ -157,10 +167,14 @@ def model_quality() -> Iterator[Panel]:
     right = f"max by (version) (model_accuracy_score{{{MODEL}}})"
     good = f"min by (model) (data_quality_score{{{MODEL}}})"
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
+    answers = f"max by (model) (prediction_drift_score{{{MODEL}}})"
+    unknown = f"max by (model) (model_labels_missing{{{MODEL}}})"
     yield scores()
+    yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
     yield lines("Accuracy over time", {"{{version}}": right}, "percentunit", under(0.93))
     yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
+    yield lines("Predictions without a label yet", {"{{model}}": unknown}, "none")
     yield lines("Lines the prediction log lost, a second", {TRACK: lost}, "none")
 
 

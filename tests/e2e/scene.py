@@ -1,6 +1,7 @@
 """What every step plays on: a cluster, a team with its fork, production's traffic; and what always holds."""
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Scene:
     figures: Figures
     folder: Path
     bodies: Path  # requests of calm weeks, one JSON body a line
+    begun: float = field(default_factory=time.time)
     kept: dict[str, Any] = field(default_factory=dict)  # what one test leaves for another
 
     @property

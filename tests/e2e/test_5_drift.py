@@ -1,12 +1,13 @@
 """Production drifts: the cluster's own job finds it, and asks once for a retraining."""
 
-from time import monotonic
+from time import monotonic, time
 
 from cluster import until
 from scene import Scene
 
-from loop.core.names import public
+from loop.core import params
 from loop.demo.traffic import replay
+from loop.monitoring.dispatch import retrainings
 
 SCORED = 5  # one in so many transactions is scored while weeks pass
 
@@ -19,10 +20,21 @@ def job(scene: Scene, name: str) -> str:
     return scene.cluster.kubectl("logs", f"job/{name}", "--container=monitor", namespace)
 
 
+def over(scene: Scene, since: float) -> str:
+    """PromQL: what the monitor has pushed since then that is over the threshold of drift."""
+    model, limit = f'{{model="{scene.model}"}}', params.load(scene.team.clone, scene.team.model).monitor.drift
+    return f"feature_drift_score{model} >= {limit} and on (model) push_time_seconds{model} > {since}"
+
+
 def test_drift_is_found_and_asked_about_once(scene: Scene) -> None:
-    """After five weeks of other traffic the drift job dispatches one retraining, and its next run none."""
+    """After five weeks of other traffic the drift job dispatches one retraining, and its next run none.
+
+    Prometheus sees the series cross the threshold, and its alert fires.
+    """
     team, world = scene.team, scene.world
-    trains = team.hub.runs("train.yml")
+    trains, crossed = team.hub.runs("train.yml"), over(scene, time())
+    scene.kept["retrained"] = retrainings(team.git, team.model, team.git.fetch("main"))
+    assert not scene.cluster.ask(crossed)
     host = scene.host()
     scored = replay(world, scene.cluster.facts.gateway, world.retrain_at, SCORED, host=host)
     scene.figures.tell("predictions of five drifted weeks", scored, "")
@@ -32,6 +44,10 @@ def test_drift_is_found_and_asked_about_once(scene: Scene) -> None:
     scene.figures.tell("two drift jobs", monotonic() - begun, "s")
     assert "drift" in said[0]
     assert len(team.hub.runs("train.yml") - trains) == 1
+    for series in until(lambda: scene.cluster.ask(crossed), f"no series is over: {crossed}"):
+        scene.tell.line(f"{series['metric']['feature']} {float(series['value'][1]):.2f}")
+    firing = f'ALERTS{{alertname="DriftOverThreshold", alertstate="firing", model="{scene.model}"}}'
+    until(lambda: scene.cluster.ask(firing), f"not there: {firing}")
     scene.kept["trains"] = trains
 
 
@@ -42,13 +58,14 @@ def test_a_retraining_is_released(scene: Scene) -> None:
     run = team.hub.finished("train.yml", scene.kept["trains"])
     team.expect(run, "success")
     scene.figures.tell("drift found -> retrained, built, proposed", monotonic() - begun, "s")
+    assert team.hub.runs("train.yml") - scene.kept["trains"] == {run["id"]}
     commit = team.git.fetch("main")
-    query = (
-        "--all-match",
+    assert retrainings(team.git, team.model, commit) == scene.kept["retrained"] + 1
+    retraining = (
+        "-1",
         "--grep=^Action: retrain$",
-        f"--grep=^Model: {public(team.model)}$",
-        "--format=%h %s",
+        "--format=%h %an: %s (%(trailers:key=Why,valueonly,separator=))",
     )
-    scene.tell.step(team.git.run("log", *query, commit))
+    scene.tell.step(team.git.run("log", *retraining, commit))
     team.merge_release()
     until(lambda: scene.step() == "canary-10", lambda: f"the canary is at {scene.step()}", 120)

@@ -1,6 +1,7 @@
 """The stand-in answers as GitHub does, and starts what GitHub would start."""
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from standin import Clone, Server, StandIn
 
 from loop.core.git import Git, PushRaced
+from loop.monitoring.push import token_ends
 
 ON_PUSH = "on: {push: {branches: [main], paths-ignore: [dvc.lock, 'release/**']}}\n"
 ON_PULL = "on: {pull_request: {branches: [main]}}\n"
@@ -48,6 +50,14 @@ def open_pull(standin: StandIn, clone: Clone, text: str = "2\n", branch: str = "
     )
     assert answer.status_code == 201, answer.text
     return answer.json()["number"]
+
+
+def test_the_end_of_a_token_is_told(standin: StandIn, clone: Clone) -> None:
+    """With each answer, as GitHub writes it: the monitor reads it there."""
+    ends = token_ends(standin.as_("bot"))
+    assert ends is not None
+    assert 29 <= (ends - datetime.now(UTC)).days <= 30
+    assert standin.ask("GET", "").json()["full_name"] == standin.name
 
 
 def test_push(standin: StandIn, clone: Clone) -> None:

@@ -27,6 +27,18 @@ def report(production: Production) -> dict[str, object]:
     return json.loads((production.root / "build" / "shop" / "monitor" / "report.json").read_text())
 
 
+TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
+    "model_accuracy_score",
+    "model_labels_missing",
+    "feature_drift_score",
+    "data_quality_score",
+    "prediction_drift_score",
+    "auto_retrain",
+    "auto_retrain_budget_left",
+    "auto_retrain_budget_spent",
+}
+
+
 def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A week like the training's is healthy: exit 0, nothing dispatched, its numbers in all three files."""
     week = rows(1_500)
@@ -47,6 +59,7 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     assert "http" not in page
     families = {f.name: f for f in text_string_to_metric_families((folder / "metrics.prom").read_text())}
     assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
+    assert set(families) - {"auto_retrain_created"} == TOLD
     assert families["data_quality_score"].samples[0].value == found["quality"]["score"] == 1
     assert families["model_labels_missing"].samples[0].value == found["accuracy"]["unlabelled"]
     assert families["model_accuracy_score"].samples[0].value == found["accuracy"]["accuracy"]
@@ -181,8 +194,10 @@ def test_one_drift_rings_once(production: Production, monkeypatch: pytest.Monkey
 
 
 def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three of its runs in 30 days it asks a person, not GitHub; older and other runs don't count."""
+    """After three of its runs in 30 days it asks a person, not GitHub; older and other ones don't count."""
     production.answer(rows(1_500, scale=1.5))
+    for why in ("weekly", "weekly", "by hand", "accuracy 91.00% < 93% (400 labels)"):
+        commit(production.root, f"Retrain\n\nAction: retrain\nModel: shop\nWhy: {why}")
     ages = [(2, "drift 0.4"), (9, "accuracy 90%"), (29, "drift 0.5"), (31, "drift 0.5"), (3, "by hand")]
     github.runs["train.yml"] = [
         {
@@ -198,9 +213,13 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
     assert github.dispatched == []
     metrics = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
     assert 'auto_retrain_budget_spent{model="shop"} 1.0' in metrics
+    assert 'auto_retrain_budget_left{model="shop"} 0.0' in metrics
     github.runs["train.yml"].pop(0)
     assert run(production, monkeypatch, "--dispatch").exit_code == Exit.DRIFT
     assert len(github.dispatched) == 1
+    metrics = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
+    assert 'auto_retrain_total{model="shop"} 1.0' in metrics
+    assert 'auto_retrain_budget_left{model="shop"} 1.0' in metrics
 
 
 def change(production: Production, drifted_from: datetime, days: int) -> None:
@@ -212,12 +231,12 @@ def change(production: Production, drifted_from: datetime, days: int) -> None:
         production.answer(frame, f"week-{week}.jsonl")
 
 
-def retrained(production: Production, until: datetime) -> None:
+def retrained(production: Production, until: datetime, why: str = "drift 0.4") -> None:
     """Main as a retraining leaves it."""
     params = production.root / "params.yaml"
     logged = f"ingest: {{logged: {{store: s, until: '{until.isoformat()}'}}}}"
     params.write_text(params.read_text().replace("ingest: {}", logged))
-    commit(production.root, "Retrain\n\nAction: retrain\nModel: shop")
+    commit(production.root, f"Retrain\n\nAction: retrain\nModel: shop\nWhy: {why}")
 
 
 @pytest.mark.parametrize("fault", ["no-log", "empty-log", "width", "order", "no-reference"])

@@ -133,7 +133,10 @@ def test_monitor(
     folder = tmp_path / "loop"
     shutil.copytree(production.root, folder, ignore=shutil.ignore_patterns(".git", "data"))
     tracked = ("params.yaml", "dvc.yaml")
-    clone.push("Retrain\n\nAction: retrain\nModel: shop", {n: (folder / n).read_text() for n in tracked})
+    clone.push(
+        "Retrain\n\nAction: retrain\nModel: shop\nWhy: drift 0.4",
+        {n: (folder / n).read_text() for n in tracked},
+    )
     url = f"{github.server.url}/acme/loop.git"
     (folder / "argocd").mkdir()
     YAML().dump(

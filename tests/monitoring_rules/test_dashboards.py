@@ -24,7 +24,13 @@ MONITOR = [
     'model_accuracy_score{model="shop", version="a1"}',
     'feature_drift_score{model="shop", feature="amount"}',
     'data_quality_score{model="shop"}',
+    'prediction_drift_score{model="shop"}',
+    'model_labels_missing{model="shop"}',
     'auto_retrain_total{model="shop"}',
+    'auto_retrain_budget_left{model="shop"}',
+    'auto_retrain_budget_spent{model="shop"}',
+    'github_token_expires_seconds{model="shop"}',
+    'push_time_seconds{model="shop", job="monitor"}',
 ]
 GPU = 'DCGM_FI_DEV_GPU_UTIL{gpu="0", namespace="shop-production", pod="stable-0"}'
 COUNT = "model_prediction_latency_seconds_count"
@@ -72,6 +78,16 @@ def test_what_is_committed_is_what_the_program_writes(repository):
     made.loader.exec_module(generator)
     committed = {path.stem: path.read_text() for path in asked.FOLDER.glob("*.json")}
     assert generator.dashboards() == committed
+
+
+def test_every_number_is_seen_or_rings(spec):
+    """What serving and the monitor export is in a panel, or in a rule."""
+    families = Metrics("shop", "a1").registry.collect()
+    ours = {family.name for family in families if family.name.startswith("model_")}
+    told = {line.partition("{")[0] for line in MONITOR}
+    asks = [query.expr for query in asked.queries()]
+    asks += [rule["expr"] for group in spec["groups"] for rule in group["rules"]]
+    assert {name for name in (*ours, *told) if name not in "\n".join(asks)} == set()
 
 
 @pytest.mark.parametrize("name", ["fleet", "model"])

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvicorn
@@ -30,6 +31,7 @@ but it may dispatch). Each run gets such a token of its own, good until it ends,
 `permissions:` let it write. Clone with the token as password and any user name. State, tokens and
 logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
 """
+LIFE = timedelta(days=30)  # of the two tokens; GitHub's own choice for a fine-grained one
 
 
 def arguments() -> argparse.Namespace:
@@ -101,6 +103,7 @@ def main() -> None:
     listener = socket.create_server((options.host, options.port))
     url = f"http://{options.host}:{listener.getsockname()[1]}"
     known = tokens(root / "tokens.json")
+    ends = datetime.fromtimestamp((root / "tokens.json").stat().st_mtime, UTC) + LIFE
     by_name = {who: token for token, who in known.items()}
     names = options.repository or ["acme/loop"]
 
@@ -128,7 +131,7 @@ def main() -> None:
     }
     if options.with_stdin:
         stop_with_stdin()
-    app = build(runner, known, on_ready=lambda: print(json.dumps(ready), flush=True))
+    app = build(runner, known, ends, on_ready=lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -5,6 +5,7 @@ import binascii
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from state import now
 
 ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
 READ = ""  # nothing is written: every token may
+ENDS = "github-authentication-token-expiration"  # with each answer to a token that has an end
 HIDDEN = ("commit", "fork", "repository")  # what only the stand-in itself needs of a run
 
 
-def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) -> Starlette:
-    """The application; `on_ready` is called when it answers."""
+def build(runner: Runner, tokens: dict[str, str], ends: datetime, on_ready: Callable[[], None]) -> Starlette:
+    """The application; it says that `tokens` end at `ends` (UTC). `on_ready` is called when it answers."""
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -35,8 +37,9 @@ def build(runner: Runner, tokens: dict[str, str], on_ready: Callable[[], None]) 
         yield
         runner.stop()
 
-    server, api = Server(runner, tokens), "/repos/{owner}/{name}"
+    server, api = Server(runner, tokens, ends), "/repos/{owner}/{name}"
     calls: list[tuple[str, str, Callable[..., Response], str]] = [  # the last: what a run's token needs
+        ("GET", "", server.about, READ),
         ("POST", "/actions/workflows/{file}/dispatches", server.dispatch, "actions"),
         ("GET", "/actions/workflows/{file}/runs", server.runs, READ),
         ("GET", "/actions/runs", server.runs, READ),
@@ -103,8 +106,9 @@ class Call:
 class Server:
     """The answers. Each takes a Call and returns a Response."""
 
-    def __init__(self, runner: Runner, tokens: dict[str, str]) -> None:
+    def __init__(self, runner: Runner, tokens: dict[str, str], ends: datetime) -> None:
         self.runner, self.state, self.tokens = runner, runner.state, tokens
+        self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
         self.refs_lock = threading.Lock()  # held while refs move, so that each move is seen once
 
     # Who asks, for what
@@ -136,7 +140,12 @@ class Server:
                 body = await request.json() if await request.body() else {}
             except ValueError:
                 raise HTTPException(400, "Problems parsing JSON") from None
-            return await run_in_threadpool(call, Call(repo, who, request, body))
+            found = await run_in_threadpool(call, Call(repo, who, request, body))
+            if (
+                _token(request.headers.get("authorization", "")) in self.tokens
+            ):  # a run's says nothing of its end
+                found.headers.update(self.ends)
+            return found
 
         return answer
 
@@ -169,6 +178,11 @@ class Server:
             answer = backend(self.runner.hosting.root, environment, body)
             triggers.pushed(self.runner, repo, before, repo.refs(), who)
         return answer
+
+    def about(self, call: Call) -> Response:
+        """The repository."""
+        owner, _, name = call.repo.name.partition("/")
+        return JSONResponse({"name": name, "full_name": call.repo.name, "owner": {"login": owner}})
 
     # Actions
 

@@ -95,8 +95,13 @@ def spent(runs: list[dict[str, Any]], wish: Wish, now: datetime) -> int:
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
-    """How often the loop has retrained this model, by the trailers in a commit's log."""
-    query = ["--all-match", "--grep=^Action: retrain$", f"--grep=^Model: {public(model)}$"]
+    """How often drift or accuracy has retrained this model, by the trailers in a commit's log.
+
+    A weekly one counts no more than one by hand: it would spend the budget that drift is to have.
+    """
+    why = "|".join(AUTOMATIC)
+    query = ["--extended-regexp", "--all-match", "--grep=^Action: retrain$"]
+    query += [f"--grep=^Model: {public(model)}$", f"--grep=^Why: ({why})"]
     query += [f"--since={since.isoformat()}"] if since else []
     return len(git.run("log", "--format=%H", *query, commit).split())
 

@@ -23,7 +23,8 @@ def counts(
     last = window.rows[window.last]
     if min(len(last), len(window.before)) < min_rows:
         return found
-    names = [name for name in week if name not in calendar(window.rows[list(week)], window.days)]
+    of_day = calendar(window.rows[list(week)], window.days)
+    names = [name for name in week if name not in of_day]
     day = least(drift(reference[names], last), drift(window.before[names], last))
     day = _unlearned(day, last, window, min_rows)
     return {name: max(score, day[name].told if name in day else 0.0) for name, score in found.items()}

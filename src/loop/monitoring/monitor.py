@@ -1,6 +1,6 @@
 """One look at production: log, reference and labels in; findings out."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.monitoring import log as production
 from loop.monitoring.accuracy import accuracy
-from loop.monitoring.dispatch import retrainings, trained_until
+from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
 from loop.monitoring.drift import drift
 from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
@@ -67,6 +67,7 @@ def look(
         version=version,
         whole_weeks=schema.ROLES.time is not None,
         retrainings=retrainings(git, model),
+        lately=retrainings(git, model, since=datetime.now(UTC) - BUDGET),
     )
 
 

@@ -35,6 +35,7 @@ class Findings:
     whole_weeks: bool = True  # rows have a calendar, so that part of a window is no fair sample
     dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
     retrainings: int = 0  # automatic ones, in Git's log
+    lately: int = 0  # of them, in the last 30 days
 
     @property
     def drift(self) -> float | None:
@@ -64,6 +65,13 @@ class Findings:
         if self.dispatch.get("budget_spent"):
             lines.append(str(self.dispatch["why"]))
         return lines
+
+    @property
+    def budget_left(self) -> int:
+        """How many retrainings may still be asked for, as far as Git and this look know."""
+        if self.dispatch.get("budget_spent"):
+            return 0
+        return max(0, self.rules.budget - self.lately - int(self.dispatch["dispatched"]))
 
     @property
     def unknown(self) -> list[str]:
@@ -137,6 +145,7 @@ class Findings:
                 "failed": list(self.quality.failed) if self.quality else [],
             },
             "retrainings": self.retrainings,
+            "budget_left": self.budget_left,
             "verdict": self.verdict,
             "alarms": self.alarms,
             "reasons": [*self.over, *self.unknown],
@@ -202,6 +211,7 @@ def _prometheus(path: Path, findings: Findings) -> None:
     gauge("prediction_drift_score", "Distance of the answers.", f.prediction.score if f.prediction else None)
     spent = f.dispatch.get("budget_spent", False)
     gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
+    gauge("auto_retrain_budget_left", "Retrainings left to ask for in these 30 days.", f.budget_left)
     moved = Gauge(
         "feature_drift_score",
         "Distance from the training reference that counts.",

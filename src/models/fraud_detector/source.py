@@ -5,7 +5,7 @@ Every day has random streams of its own, so a longer world continues a shorter o
 changes nothing before its first day.
 """
 
-from datetime import date
+from datetime import date, timedelta
 from enum import IntEnum
 
 import numpy as np
@@ -17,6 +17,7 @@ from loop.core.params import Section
 from models.fraud_detector.schema import COLUMNS
 
 DAY = 86_400  # seconds
+YEAR, SATURDAY = 365.25, 5  # days; the number of a weekday
 SIDE = 100.0  # of the square map
 LARGE = 220  # an amount over this is fraud of scenario 1
 TERMINALS_A_DAY, TERMINAL_DAYS = 2, 28  # terminals compromised each day, and for how long
@@ -34,6 +35,25 @@ class Drift(Section):
     new_pattern: int = Field(0, ge=0)  # cards a day that make a burst of small payments at night: fraud 4
 
 
+class Season(Section):
+    """How a calendar moves honest payments; the published world has none."""
+
+    weekend_payments: float = Field(1.0, gt=0)  # on a Saturday or Sunday, to one of another day
+    weekend_amounts: float = Field(1.0, gt=0)
+    year_payments: float = Field(0.0, ge=0, lt=1)  # height of a wave of one year, highest on 1 July
+    year_amounts: float = Field(0.0, ge=0, lt=1)
+    advent_payments: float = Field(1.0, gt=0)  # on the 24 days before Christmas, to another day's
+    advent_amounts: float = Field(1.0, gt=0)
+
+    def payments(self, day: date) -> float:
+        """How many payments that day brings, to a day of no season."""
+        return _season(day, self.weekend_payments, self.year_payments, self.advent_payments)
+
+    def amounts(self, day: date) -> float:
+        """How high its amounts are."""
+        return _season(day, self.weekend_amounts, self.year_amounts, self.advent_amounts)
+
+
 class Params(Section):
     """The published world is the default one."""
 
@@ -43,7 +63,12 @@ class Params(Section):
     days: int = Field(183, gt=0)
     start: date = date(2018, 4, 1)
     radius: float = Field(5.0, gt=0)  # how far from home a customer pays, on a map of 100 x 100
+    season: Season | None = None
     drift: Drift | None = None
+
+    def today(self, day: int) -> date:
+        """The date of a day by its number."""
+        return self.start + timedelta(days=day)
 
 
 class Stream(IntEnum):
@@ -111,12 +136,21 @@ def simulate(params: Params) -> pa.Table:
     for day in range(params.days):
         rows = _spend(params, world, day)
         compromised.commit(day, rows)
+        if params.season:
+            rows["amount"] *= params.season.amounts(params.today(day))
         if params.drift and day >= params.drift.from_day:
             rows = _drifted(params, params.drift, world, day, rows)
         rows["day"] = np.full(len(rows["second"]), day)
         order = np.argsort(rows["second"], kind="stable")
         days.append({name: values[order] for name, values in rows.items()})
     return _table(params, {name: np.concatenate([rows[name] for rows in days]) for name in days[0]})
+
+
+def _season(day: date, weekend: float, wave: float, advent: float) -> float:
+    of_year = 1 + wave * np.cos(2 * np.pi * (day - date(day.year, 7, 1)).days / YEAR)
+    before_christmas = date(day.year, 12, 1) <= day <= date(day.year, 12, 24)
+    weekend = weekend if day.weekday() >= SATURDAY else 1.0
+    return float(of_year * weekend * (advent if before_christmas else 1.0))
 
 
 def _random(params: Params, stream: Stream, day: int = 0) -> np.random.Generator:
@@ -126,7 +160,8 @@ def _random(params: Params, stream: Stream, day: int = 0) -> np.random.Generator
 def _spend(params: Params, world: World, day: int) -> Rows:
     """One day's honest payments, in the order of customers."""
     random = _random(params, Stream.SPENDING, day)
-    customer = np.repeat(np.arange(params.customers), random.poisson(world.rate))
+    often = params.season.payments(params.today(day)) if params.season else 1.0
+    customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
     second = random.normal(DAY / 2, 20_000, len(customer))
     today = (second > 0) & (second < DAY)  # the handbook drops the rest
     customer, second = customer[today], second[today].astype(np.int64)
