@@ -107,7 +107,7 @@ def test_a_pull_request_is_checked_in_a_container(
     assert run["conclusion"] == "success", standin.log(run)[-8000:]
     assert f"docker create image={IMAGE}" in standin.log(run)
 
-    clone.git("checkout", "-q", "--detach", "HEAD^")
+    clone.git("reset", "-q", "--hard", "HEAD^")
     change(clone.folder, train__n_estimators=30)
     loop(clone.folder, "repro", MODEL)
     clone.push("Train 30 trees", {}, "more-trees")

@@ -1,5 +1,6 @@
 """The simulated world: seeded, continued day by day, and like the published one."""
 
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.fraud_detector.schema import COLUMNS
-from models.fraud_detector.source import BURST, DAY, Params, simulate
+from models.fraud_detector.source import BURST, DAY, Params, Season, simulate
 
 SMALL = {"customers": 40, "terminals": 400, "days": 12}
 few = settings(max_examples=15, deadline=None)
@@ -66,6 +67,26 @@ def test_prices_rise_and_labels_stay() -> None:
     assert dear.drop_columns("TX_AMOUNT").equals(plain.drop_columns("TX_AMOUNT"))
     ratio = pc.divide(pc.sum(dear["TX_AMOUNT"][start:]), pc.sum(plain["TX_AMOUNT"][start:])).as_py()
     assert abs(ratio - 3) < 1e-3
+
+
+def test_seasons_move_numbers_and_amounts() -> None:
+    """A neutral calendar changes nothing; weekends, the year's wave and Advent multiply each other."""
+    assert world(season={}).equals(world())
+    calendar = {"weekend_payments": 1.5, "year_payments": 0.1, "advent_payments": 2.0, "year_amounts": 0.2}
+    season = Season(**calendar)
+    assert season.payments(date(2018, 7, 1)) == pytest.approx(1.5 * 1.1)  # a Sunday, at the wave's top
+    assert season.payments(date(2018, 12, 24)) == pytest.approx(2 * 0.9, rel=0.01)  # a Monday
+    assert season.amounts(date(2018, 12, 24)) == pytest.approx(0.8, rel=0.01)
+    week = {
+        "days": 7,
+        "start": date(2018, 6, 28),
+        "season": {"weekend_payments": 3.0, "weekend_amounts": 2.0},
+    }
+    rows = world(**week).to_pandas()
+    weekend = rows["TX_DATETIME"].dt.weekday >= 5
+    ratio = (weekend.sum() / 2) / ((~weekend).sum() / 5)
+    assert ratio == pytest.approx(3, rel=0.15)
+    assert rows["TX_AMOUNT"][weekend].mean() / rows["TX_AMOUNT"][~weekend].mean() == pytest.approx(2, rel=0.2)
 
 
 def test_new_pattern_is_small_nightly_bursts() -> None:
