@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # what is loaded, the model too, is looked through no more: that took up to 70 ms each time
+        gc.freeze()  # what is loaded is looked through no more: that took up to 70 ms each time
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._since:  # a second signal: no more patience
