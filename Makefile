@@ -22,7 +22,7 @@ demo: ## Turn the whole circle on this machine, in a scratch clone
 	@./loop demo $(ARGS)
 
 .PHONY: test
-test: ## Run every test (about 6 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)
+test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 

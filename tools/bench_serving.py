@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -38,13 +39,17 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
-from models.fraud_detector.features import FEATURES
+from loop.core import params
+from loop.core.names import public
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "tools"
 RIVALS = TOOLS / "rivals"
 OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
+PACKAGE = next(iter(params.read(ROOT)))
+FEATURES = import_module(f"models.{PACKAGE}.features").FEATURES
+SERVICE = PACKAGE.title().replace("_", "")  # of bentos/<package>/service.py
 ROWS = 100  # in a request of many
 KEY = "0123456789ab"
 STEADY = 200  # requests/s of the open loop that all servers get
@@ -78,7 +83,7 @@ SERVERS = (
     Server("ours", (sys.executable, "-m", "loop.serving.packed.serve", "--port={port}"), npy=True),
     Server(
         "ours, by `bentoml serve`",
-        (f"{BIN}/bentoml", "serve", "service:FraudDetector", "--port={port}"),
+        (f"{BIN}/bentoml", "serve", f"service:{SERVICE}", "--port={port}"),
         npy=True,
         twice=False,
     ),
@@ -119,14 +124,14 @@ SERVERS = (
 
 def write_bento(folder: Path) -> None:
     """A bento's source folder, as `./loop bento` leaves it, of a model as large as params.yaml has it."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())["models"]["fraud_detector"]["train"]
+    train = yaml.safe_load((ROOT / "params.yaml").read_text())["models"][PACKAGE]["train"]
     rng = np.random.default_rng(0)
     rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
     labels = rows[:, 0] + rows[:, -1] * rng.random(len(rows)) > 3  # noqa: PLR2004
-    settings = {"objective": "binary:logistic", "max_depth": params["max_depth"], "seed": 0}
+    settings = {"objective": "binary:logistic", "max_depth": train["max_depth"], "seed": 0}
     data = xgboost.QuantileDMatrix(rows, label=labels)
-    booster = xgboost.train(settings, data, params["n_estimators"])
-    shutil.copytree(ROOT / "bentos" / "fraud_detector", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    booster = xgboost.train(settings, data, train["n_estimators"])
+    shutil.copytree(ROOT / "bentos" / PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     model = folder / "model"
     model.mkdir()
     booster.save_model(model / "model.ubj")
@@ -139,7 +144,7 @@ def write_bento(folder: Path) -> None:
     }
     (model / "meta.json").write_text(json.dumps(meta))
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in model.iterdir()}
-    release = {"model": "fraud-detector", "key": KEY, "files": files}
+    release = {"model": public(PACKAGE), "key": KEY, "files": files}
     (folder / "release.json").write_text(json.dumps(release))
 
 
@@ -347,7 +352,7 @@ def twice(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str
 
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
-    """What is asked of fraud-detector: 500 requests/s for a minute; 3,500 a second, scraped meanwhile."""
+    """What is asked for: 500 requests/s for a minute; 3,500 a second, scraped meanwhile."""
     with running(SERVERS[0], scratch) as live:
         wrk(live, live.server.one, asked.one, 16, 1)
         minute = open_loop(live, asked.one, 500, 60)
