@@ -1,11 +1,11 @@
 """What a model's page tells: read from what the last run left, and from Git. What is missing is empty."""
 
 import ast
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loop.candidate.champion import md5
 from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.git import Git
@@ -139,17 +139,12 @@ def _lineages(git: Git, root: Path, model: str, environments: list[Environment])
 def _strange(paths: ModelPaths) -> list[str]:
     """What tells of another run: small outputs and a gate that are not of what dvc.lock records."""
     lock, gate = Lock.of(paths.root), paths.build / "gate.json"
-    recorded = lock.stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
-    there = [(paths.root / out["path"], out["md5"]) for out in recorded]
-    found = [path for path, md5 in there if path.is_file() and _md5(path) != md5]
+    outs = lock.stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
+    there = [(paths.root / out["path"], out["md5"]) for out in outs]
+    found = [path for path, recorded in there if path.is_file() and md5(path) != recorded]
     if (judged := known(gate)) and judged["challenger"]["model_md5"] != lineage.model_md5(lock, paths.model):
         found.append(gate)
     return [str(path.relative_to(paths.root)) for path in found]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _docstring(path: Path) -> str:
