@@ -1,6 +1,5 @@
 """An open loop: `python open_loop.py PORT PATH RATE SECONDS FILE…` posts the files at a steady rate, in turn.
 
-What is due while all connections are busy waits, and its latency counts from when it was due.
 A request's latency counts from the moment it was due, so waiting for a connection counts, and the answers
 do not slow what is sent. Timers are libuv's: up to a millisecond is the clock's. Prints totals as JSON.
 """

@@ -122,6 +122,20 @@ def test_no_queue_grows_without_end(source):
     assert after.status_code == 200
 
 
+def test_bodies_that_still_come_are_bounded_together(source, monkeypatch):
+    """What is over the bound is refused as overload; its bytes do not count against those who come later."""
+    monkeypatch.setattr(app, "HELD", 100)
+
+    async def in_parts(size):
+        for part in (b" " * size, json.dumps(row(1)).encode()):
+            yield part
+
+    async def play(client):
+        return [await client.post("/predict", content=in_parts(size)) for size in (90, 10, 90, 10)]
+
+    assert [answer.status_code for answer in played(source, Scorer(), play)] == [429, 200, 429, 200]
+
+
 def test_a_caller_that_hangs_up_costs_nothing(source):
     """A request that is cancelled while it waits leaves the others their answers."""
     scorer = Scorer()
