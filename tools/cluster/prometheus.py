@@ -61,7 +61,7 @@ def config(folder: Path) -> dict[str, Any]:
         "rule_files": [f"{folder}/rules/*.json"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [ALERTMANAGER]}]}]},
         "scrape_configs": [
-            {"job_name": "pods", "file_sd_configs": [pods]},
+            {"job_name": "pods", "file_sd_configs": [pods], "honor_labels": True},  # as our PodMonitor asks
             _job("envoy", gateway.STATS) | {"metrics_path": "/stats/prometheus"},
             _job("contour", gateway.METRICS),
             _job("pushgateway", PUSHGATEWAY) | {"honor_labels": True},  # what was pushed keeps its own job
@@ -100,5 +100,7 @@ def _pushgateway(place: Place) -> list[str | Path]:
     return [
         place.program("prometheus-pushgateway"),
         f"--web.listen-address={PUSHGATEWAY}",
+        f"--persistence.file={place.fast}/pushgateway",  # Debian's own would outlive the cluster
+        "--persistence.interval=10s",
         "--log.level=warn",
     ]

@@ -209,6 +209,12 @@ def _prometheus(path: Path, findings: Findings) -> None:
     gauge("model_labels_missing", "Predictions of the window without a label yet.", f.window.unlabelled)
     gauge("data_quality_score", "Production's rows by the suite.", f.quality.score if f.quality else None)
     gauge("prediction_drift_score", "Distance of the answers.", f.prediction.score if f.prediction else None)
+    gauge("prediction_log_latest_seconds", "When the newest line was logged, Unix time.", f.window.latest)
+    unknown = Gauge(
+        "monitor_verdict_unknown", "1: too little is known to judge.", ["model", "of"], registry=registry
+    )
+    for of, why in (("drift", f.drift_unknown), ("accuracy", f.accuracy_unknown)):
+        unknown.labels(f.model, of).set(why is not None)
     spent = f.dispatch.get("budget_spent", False)
     gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
     gauge("auto_retrain_budget_left", "Retrainings left to ask for in these 30 days.", f.budget_left)
