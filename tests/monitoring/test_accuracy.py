@@ -7,7 +7,9 @@ from loop.monitoring.accuracy import Accuracy, accuracy
 
 def test_binary() -> None:
     """A binary model is judged by its score at the threshold, whatever class it said then."""
-    rows = pd.DataFrame({"score": [0.1, 0.4, 0.6, 0.9], "class": [0, 0, 0, 0], "label": [0, 1, 1, 1], "rows": 1})
+    rows = pd.DataFrame(
+        {"score": [0.1, 0.4, 0.6, 0.9], "class": [0, 0, 0, 0], "label": [0, 1, 1, 1], "rows": 1}
+    )
     assert accuracy(rows, "binary", 0.5) == Accuracy(4, 0.75, 1.0)
     assert accuracy(rows, "binary", 0.3).accuracy == 1
 

@@ -19,7 +19,10 @@ class Accuracy:
 
 
 def accuracy(labelled: "pd.DataFrame", task: Task, threshold: float) -> Accuracy:
-    """Judge predictions (columns `score class label`, `rows` that are alike): binary by score at `threshold`, else by class."""
+    """Judge predictions (columns `score class label`, and how many `rows` are so).
+
+    Binary ones are judged by score at `threshold`, else by class.
+    """
     from sklearn.metrics import average_precision_score
 
     if labelled.empty:

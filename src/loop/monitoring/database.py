@@ -60,7 +60,7 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold a folder's lock, which ends with the process; OSError where it is another's and `how` won't wait."""
+    """Hold a folder's lock, which ends with the process; with LOCK_NB, OSError where another has it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
 KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
 SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
-DECIMALS = 5  # of a score, where more than MOST have a label
+DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'DOUBLE', class: 'BIGINT'}"
@@ -76,10 +76,8 @@ def read(
         unmatched = _events(con, store, roles)
         end = until or _latest(con, log)
         start = end - timedelta(days=days)
-        con.execute(
-            "create view inside as select * from events"
-            f" where event >= timestamp '{start}' and event < timestamp '{end}'"
-        )
+        inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
+        con.execute(f"create view inside as select * from events where {inside}")  # noqa: S608 — our own times
         _check_width(con, features)
         versions, first = _versions(con)
         rows = _rows(con, features, start, end)
@@ -106,10 +104,10 @@ def read(
 
 
 def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int]:
-    """Make the table `log` of this model's predictions; return how many it has, and how many lines were broken.
+    """Make the table `log` of this model's predictions; return how many they are, and how many broken lines.
 
-    A line that a killed writer left, or that the next writer went on in, costs that line: it is read as nulls.
-    Ids are kept as hashes of 64 bits: in a hundred million, chances are 1 in 4,000 that any two are alike.
+    A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
+    Ids are kept as hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
     """
     files = _files(con, f"{log.rstrip('/')}/*.jsonl*")
     if not files:
@@ -163,8 +161,8 @@ def _labels(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, e
         return
     con.execute(
         f"""create table labels as
-        select hash(cast("{roles.id}" as varchar)) as id, arg_max("{roles.label}", reported_at)::bigint as label,
-               min(reported_at)::timestamp as reported
+        select hash(cast("{roles.id}" as varchar)) as id, min(reported_at)::timestamp as reported,
+               arg_max("{roles.label}", reported_at)::bigint as label
         from read_parquet($1, union_by_name = true)
         where "{roles.id}" is not null and "{roles.label}" is not null and reported_at < $2 group by 1""",  # noqa: S608 — names from the model's schema
         [files, end],
@@ -179,7 +177,7 @@ def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetim
 
 def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> "pd.DataFrame":
     """What was answered and what was true, as far as it was reported since `start`; how often each."""
-    many = _one(con, "select count(*) from labels where reported >= $1", [start]) > MOST
+    many = _one(con, "select count(*) from events") > MOST
     score = f"round(score, {DECIMALS})" if many else "score"
     return con.execute(
         f"""select version, {score} as score, class, label, count(*) as rows
