@@ -10,6 +10,7 @@ import pytest
 
 from loop.core.models import Roles
 from loop.monitoring import log
+from loop.monitoring.accuracy import accuracy
 from loop.monitoring.drift import drift
 
 FEW = ["amount", "often"]
@@ -71,3 +72,35 @@ def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
     assert sorted(some.rows["amount"]) == sorted(again.rows["amount"])
     near, far = (drift(reference, window.rows[FEW])["amount"].score for window in (some, whole))
     assert near == pytest.approx(far, abs=0.1)
+
+
+def test_features_of_a_very_long_log(tmp_path, monkeypatch) -> None:
+    """Of a log of more than KEPT bytes a share of the features is kept; every row is counted."""
+    (tmp_path / "a.jsonl").write_text("".join(map(line, range(3_000))))
+    monkeypatch.setattr(log, "KEPT", (tmp_path / "a.jsonl").stat().st_size // 10)
+    roles = Roles(id="id", label="y")
+    window = log.read(str(tmp_path), "m", FEW, roles, store=None, until=None, days=7)
+    assert 200 < len(window.rows) < 400
+    assert window.predictions == window.logged == 3_000
+
+
+def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
+    """Of many labels, alike scores are counted together: each label counts, and accuracy stays what it is."""
+    rng = np.random.default_rng(0)
+    scores, noise = rng.uniform(0.5, 0.501, (2, 3_000))
+    (tmp_path / "a.jsonl").write_text("".join(line(*one) for one in enumerate(scores)))
+    (tmp_path / "labels").mkdir()
+    labels = {"id": range(3_000), "y": (scores + noise > 1.001).astype(int), "reported_at": DAY}
+    pd.DataFrame(labels).to_parquet(tmp_path / "labels" / "a.parquet")
+
+    def labelled() -> pd.DataFrame:
+        window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7)
+        return window.labelled
+
+    each = labelled()
+    monkeypatch.setattr(log, "MOST", 1_000)
+    alike = labelled()
+    assert (len(each), len(alike)) == (3_000, pytest.approx(200, abs=10))
+    one, other = (accuracy(rows, "binary", 0.5005) for rows in (each, alike))
+    assert (one.labelled, one.accuracy) == (other.labelled, pytest.approx(other.accuracy, abs=0.01))
+    assert one.average_precision == pytest.approx(other.average_precision, abs=0.01)

@@ -19,7 +19,10 @@ class Accuracy:
 
 
 def accuracy(labelled: "pd.DataFrame", task: Task, threshold: float) -> Accuracy:
-    """Judge predictions (columns `score class label`): binary by score at `threshold`, else by class."""
+    """Judge predictions (columns `score class label`, and how many `rows` are so).
+
+    Binary ones are judged by score at `threshold`, else by class.
+    """
     from sklearn.metrics import average_precision_score
 
     if labelled.empty:
@@ -27,10 +30,13 @@ def accuracy(labelled: "pd.DataFrame", task: Task, threshold: float) -> Accuracy
     binary = task == "binary"
     said = (labelled["score"] >= threshold).astype(int) if binary else labelled["class"]
     ranked = binary and labelled["label"].nunique() == 2  # noqa: PLR2004 — it wants both classes
+    rows = labelled["rows"]
     return Accuracy(
-        labelled=len(labelled),
-        accuracy=float((said == labelled["label"]).mean()),
-        average_precision=float(average_precision_score(labelled["label"], labelled["score"]))
+        labelled=int(rows.sum()),
+        accuracy=float(rows[said == labelled["label"]].sum() / rows.sum()),
+        average_precision=float(
+            average_precision_score(labelled["label"], labelled["score"], sample_weight=rows)
+        )
         if ranked
         else None,
     )

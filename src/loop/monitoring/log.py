@@ -1,7 +1,5 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loop.core.errors import LoopError
 from loop.core.models import Roles
+from loop.monitoring.database import opened
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
 
 DAY = timedelta(days=1)
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
-MEMORY = "1GB"  # that DuckDB may take; what is more goes to files in the temporary folder
+KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
 SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
+DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
-    '{"time": "TIMESTAMPTZ", "id": "VARCHAR", "model": "VARCHAR", "version": "VARCHAR",'
-    ' "features": ["DOUBLE"], "score": "DOUBLE", "class": "BIGINT"}'
+    "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
+    " features: 'FLOAT[]', score: 'DOUBLE', class: 'BIGINT'}"
 )
 
 
@@ -38,7 +38,9 @@ class Window:
     before: "pd.DataFrame"  # the same 24 hours a week earlier
     learned: "pd.DataFrame"  # the 24 hours before `trained`: how production was when main was last retrained
     versions: dict[str, int]  # predictions in the window by release key
-    labelled: "pd.DataFrame"  # one per label reported in the window: version score class label
+    labelled: (
+        "pd.DataFrame"  # labels reported in the window: version score class label, `rows` that are alike
+    )
     unlabelled: int  # predictions in the window that no label is known for yet
     logged: int  # predictions of this model in the whole log
     broken: int  # lines that are no prediction: what a killed writer left
@@ -69,125 +71,119 @@ def read(
     A label counts in the window in which it was reported, however long after its prediction.
     Raises LoopError where there is no log, no prediction, or a row of another width than `features`.
     """
-    con = _connect(log, store)
-    broken = _predictions(con, log, model)
-    unmatched = _events(con, store, roles)
-    end = until or _latest(con, log)
-    _labels(con, store, roles, end)
-    start = end - timedelta(days=days)
-    con.execute(
-        "create temp table inside as select * from events where event >= $1 and event < $2", [start, end]
-    )
-    _check_width(con, features)
-    first = _one(con, "select min(event) from inside") or end
-    rows = _rows(con, features, start, end)
-    event = rows.pop("event")
-    return Window(
-        start=start,
-        end=end,
-        covered_days=(end - first) / timedelta(days=1),
-        rows=rows,
-        days=event.dt.floor("D"),
-        last=event >= end - DAY,
-        before=_day(con, features, end - 7 * DAY),
-        learned=_day(con, features, trained) if trained else rows.iloc[:0],
-        versions=dict(con.execute("select version, count(*) from inside group by 1 order by 1").fetchall()),
-        labelled=con.execute(
-            "select version, score, class, label from events join labels using (id) where reported >= $1",
-            [start],
-        ).df(),
-        unlabelled=_one(con, "select count(*) from inside anti join labels using (id)"),
-        logged=_one(con, "select count(*) from log"),
-        broken=broken,
-        unmatched=unmatched,
-        transactions=_transactions(con, store, roles, start, end),
-    )
+    with opened(log, store) as con:
+        logged, broken = _predictions(con, log, model)
+        unmatched = _events(con, store, roles)
+        end = until or _latest(con, log)
+        start = end - timedelta(days=days)
+        inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
+        con.execute(f"create view inside as select * from events where {inside}")  # noqa: S608 — our own times
+        _check_width(con, features)
+        versions, first = _versions(con)
+        rows = _rows(con, features, start, end)
+        event = rows.pop("event")
+        _labels(con, store, roles, end)
+        return Window(
+            start=start,
+            end=end,
+            covered_days=(end - (first or end)) / timedelta(days=1),
+            rows=rows,
+            days=event.dt.floor("D"),
+            last=event >= end - DAY,
+            before=_day(con, features, end - 7 * DAY),
+            learned=_day(con, features, trained) if trained else rows.iloc[:0],
+            versions=versions,
+            labelled=_labelled(con, start),
+            unlabelled=sum(versions.values())
+            - _one(con, "select count(*) from inside semi join labels using (id)"),
+            logged=logged,
+            broken=broken,
+            unmatched=unmatched,
+            transactions=_transactions(con, store, roles, start, end),
+        )
 
 
-def _connect(*urls: str | None) -> "duckdb.DuckDBPyConnection":
-    """DuckDB that reads these places; what is not a local path goes through fsspec."""
-    import duckdb
-    import fsspec
+def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int]:
+    """Make the table `log` of this model's predictions; return how many they are, and how many broken lines.
 
-    con = duckdb.connect()
-    con.execute("set timezone = 'UTC'")
-    con.execute(f"set memory_limit = '{MEMORY}'")
-    con.execute("set preserve_insertion_order = false")  # or reading holds back what came early
-    con.execute(f"set temp_directory = '{tempfile.gettempdir()}/loop-duckdb-{os.getpid()}'")
-    for url in urls:
-        if url and "://" in url and not url.startswith("file://"):
-            fs, _ = fsspec.core.url_to_fs(url)
-            if not con.filesystem_is_registered(
-                fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-            ):
-                con.register_filesystem(fs)
-    return con
-
-
-def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> int:
-    """Make the table `log` of this model's predictions; return how many lines were broken.
-
-    Read as text first: a line that a killed writer left, or that the next writer went on in, costs that line.
+    A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
+    Ids are kept as hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
     """
     files = _files(con, f"{log.rstrip('/')}/*.jsonl*")
     if not files:
         raise LoopError(
             f"{log} has no *.jsonl file", fix="serve with PREDICTION_LOG_DIR set to it, or name another --log"
         )
+    size = int(_one(con, "select sum(size) from read_blob($1)", [files]))
     con.execute(
-        f"""create temp table parsed as
-        select case when json_valid(line) then from_json(line, '{LINE}') end as row
-        from read_csv($1, columns = {{'line': 'VARCHAR'}}, delim = chr(1), quote = '', escape = '',
-                      header = false, auto_detect = false, store_rejects = true, max_line_size = 4194304)""",  # noqa: S608 — our own constant
-        [files],
+        f"""create table log as
+        select fits, time, hash(id) as id, version, score, class, len(features) as width, place,
+               case when place < $2 then features end as features
+        from (select *, time is not null and version is not null and features is not null as fits,
+                     (hash(id, time, features) % {SPREAD})::integer as place
+              from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true))
+        where model = $3 or not fits""",  # noqa: S608 — our own constants
+        [files, min(SPREAD, SPREAD * KEPT // max(size, 1)), model],
     )
-    fits = "row.time is not null and row.version is not null and row.features is not null"
-    con.execute(
-        f"create temp table log as select unnest(row) from parsed where {fits} and row.model = $1",  # noqa: S608
-        [model],
-    )
-    unreadable = int(_one(con, "select count(*) from reject_errors"))  # not UTF-8
-    broken = unreadable + int(_one(con, f"select count(*) from parsed where ({fits}) is not true"))  # noqa: S608
-    con.execute("drop table parsed")
-    return broken
+    logged = int(_one(con, "select count(*) from log where fits"))
+    return logged, int(_one(con, "select count(*) from log")) - logged
 
 
 def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
-    """Make the view `events`: predictions with their event time; return how many have none.
+    """Make `events`: predictions with their event time; return how many have none.
 
     Event time is the transaction's, by id. Where no id is known to the store (a model without time,
     a service that is sent no ids), it is the log's own time.
     """
-    known = 0
     if store and roles.time and (files := _files(con, f"{store.rstrip('/')}/transactions/*.parquet")):
         con.execute(
-            f"""create temp table transactions as
-            select cast("{roles.id}" as varchar) as id, min("{roles.time}")::timestamp as event
-            from read_parquet($1, union_by_name = true) group by 1""",  # noqa: S608 — names from the model's schema
+            f"""create table events as
+            select log.* exclude (fits, time), event from log join (
+                select hash(cast("{roles.id}" as varchar)) as id, min("{roles.time}")::timestamp as event
+                from read_parquet($1, union_by_name = true) where "{roles.id}" is not null group by 1
+            ) using (id) where fits""",  # noqa: S608 — names from the model's schema
             [files],
         )
-        known = int(_one(con, "select count(*) from log semi join transactions using (id)"))
-    if not known:
-        con.execute("create view events as select *, time::timestamp as event from log")
-        return 0
-    con.execute("create view events as select log.*, event from log join transactions using (id)")
-    return int(_one(con, "select count(*) from log")) - known
+        if known := int(_one(con, "select count(*) from events")):
+            unmatched = int(_one(con, "select count(*) from log where fits")) - known
+            con.execute("drop table log")
+            return unmatched
+        con.execute("drop table events")
+    con.execute("create view events as select *, time::timestamp as event from log where fits")
+    return 0
 
 
 def _labels(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, end: datetime) -> None:
     """Make the table `labels` as known before `end`: per id the latest label, and when the first one came."""
     files = _files(con, f"{store.rstrip('/')}/labels/*.parquet") if store else []
     if not files:
-        con.execute("create temp table labels (id varchar, label bigint, reported timestamp)")
+        con.execute("create table labels (id ubigint, label bigint, reported timestamp)")
         return
     con.execute(
-        f"""create temp table labels as
-        select cast("{roles.id}" as varchar) as id, arg_max("{roles.label}", reported_at)::bigint as label,
-               min(reported_at)::timestamp as reported
+        f"""create table labels as
+        select hash(cast("{roles.id}" as varchar)) as id, min(reported_at)::timestamp as reported,
+               arg_max("{roles.label}", reported_at)::bigint as label
         from read_parquet($1, union_by_name = true)
-        where "{roles.label}" is not null and reported_at < $2 group by 1""",  # noqa: S608 — names from the model's schema
+        where "{roles.id}" is not null and "{roles.label}" is not null and reported_at < $2 group by 1""",  # noqa: S608 — names from the model's schema
         [files, end],
     )
+
+
+def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetime | None]:
+    """How many predictions each version made in the window, and when the first one was."""
+    found = con.execute("select version, count(*), min(event) from inside group by 1 order by 1").fetchall()
+    return {version: rows for version, rows, _ in found}, min((first for *_, first in found), default=None)
+
+
+def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> "pd.DataFrame":
+    """What was answered and what was true, as far as it was reported since `start`; how often each."""
+    many = _one(con, "select count(*) from events") > MOST
+    score = f"round(score, {DECIMALS})" if many else "score"
+    return con.execute(
+        f"""select version, {score} as score, class, label, count(*) as rows
+        from events join labels using (id) where reported >= $1 group by all""",  # noqa: S608 — ours
+        [start],
+    ).df()
 
 
 def _transactions(
@@ -227,7 +223,7 @@ def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
 
 def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> None:
     other = con.execute(
-        "select version, len(features), count(*) from inside where len(features) <> $1 group by all",
+        "select version, width, count(*) from inside where width <> $1 group by all",
         [len(features)],
     ).fetchall()
     if other:
@@ -245,10 +241,10 @@ def _rows(
     """The features between two events' times, one column each, `score` and `event`."""
     import pandas as pd
 
-    inside, values = "event >= $1 and event < $2 and len(features) = $3", [start, end, len(features)]
+    inside, values = "event >= $1 and event < $2 and width = $3", [start, end, len(features)]
     share = _share(_one(con, f"select count(*) from events where {inside}", values))  # noqa: S608 — ours
     table = con.sql(
-        f"select features, score, event from events where {inside} and hash(id, time) % {SPREAD} < $4",  # noqa: S608
+        f"select features, score, event from events where {inside} and place < $4 and features is not null",  # noqa: S608
         params=[*values, share],
     ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

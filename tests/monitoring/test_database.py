@@ -1,0 +1,20 @@
+"""The files of a run."""
+
+import tempfile
+
+from loop.monitoring.database import PREFIX, opened
+
+
+def test_files_of_killed_runs(tmp_path, monkeypatch) -> None:
+    """A run takes away what killed runs left, not what another run uses, and leaves nothing itself."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / f"{PREFIX}killed"
+    killed.mkdir()
+    (killed / "tables.duckdb").write_bytes(b"half")
+    with opened() as one:
+        assert not killed.exists()
+        with opened():
+            pass
+        one.execute("create table still as select 1")
+        assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())
