@@ -33,6 +33,8 @@ TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
     "feature_drift_score",
     "data_quality_score",
     "prediction_drift_score",
+    "prediction_log_latest_seconds",
+    "monitor_verdict_unknown",
     "auto_retrain",
     "auto_retrain_budget_left",
     "auto_retrain_budget_spent",
@@ -255,7 +257,7 @@ def test_bad_input(production: Production, monkeypatch: pytest.MonkeyPatch, faul
         case "width":
             frame[["amount", "often", "score", "fraud"]].to_parquet(reference)
             (reference.parent / "model" / "meta.json").unlink()
-            says = "version 0123456789ab have 4 features; the reference has 2: amount, often"
+            says = "10 logged rows have 4 features and none has the reference's 2: amount, often"
         case "order":
             frame[["often", "amount", "weekend", "risk", "score", "fraud"]].to_parquet(reference)
             says = "feature 0 is often, should be amount"

@@ -29,6 +29,8 @@ MONITOR = [
     'auto_retrain_total{model="shop"}',
     'auto_retrain_budget_left{model="shop"}',
     'auto_retrain_budget_spent{model="shop"}',
+    'prediction_log_latest_seconds{model="shop"}',
+    'monitor_verdict_unknown{model="shop", of="drift"}',
     'github_token_expires_seconds{model="shop"}',
     'push_time_seconds{model="shop", job="monitor"}',
 ]

@@ -18,22 +18,20 @@ class Accuracy:
     average_precision: float | None
 
 
-def accuracy(labelled: "pd.DataFrame", task: Task, threshold: float) -> Accuracy:
-    """Judge predictions (columns `score class label`, and how many `rows` are so).
+def accuracy(labelled: "pd.DataFrame", task: Task) -> Accuracy:
+    """Judge what was answered, the column `class`, by `label`; a row stands for `rows` that are alike.
 
-    Binary ones are judged by score at `threshold`, else by class.
+    A binary model's `score` is ranked too.
     """
     from sklearn.metrics import average_precision_score
 
     if labelled.empty:
         return Accuracy(0, None, None)
-    binary = task == "binary"
-    said = (labelled["score"] >= threshold).astype(int) if binary else labelled["class"]
-    ranked = binary and labelled["label"].nunique() == 2  # noqa: PLR2004 — it wants both classes
+    ranked = task == "binary" and labelled["label"].nunique() == 2  # noqa: PLR2004 — it wants both classes
     rows = labelled["rows"]
     return Accuracy(
         labelled=int(rows.sum()),
-        accuracy=float(rows[said == labelled["label"]].sum() / rows.sum()),
+        accuracy=float(rows[labelled["class"] == labelled["label"]].sum() / rows.sum()),
         average_precision=float(
             average_precision_score(labelled["label"], labelled["score"], sample_weight=rows)
         )

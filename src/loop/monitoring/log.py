@@ -43,6 +43,9 @@ class Window:
     )
     unlabelled: int  # predictions in the window that no label is known for yet
     logged: int  # predictions of this model in the whole log
+    latest: (
+        float  # when the newest of them was logged: Unix time by the server's clock; 0 where there is none
+    )
     broken: int  # lines that are no prediction: what a killed writer left
     unmatched: int  # predictions whose id the store does not know: outside every window
     transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
@@ -69,16 +72,17 @@ def read(
     `trained`: the end of the rows that main was last retrained on.
 
     A label counts in the window in which it was reported, however long after its prediction.
-    Raises LoopError where there is no log, no prediction, or a row of another width than `features`.
+    Of the window are only rows as wide as `features`: those before a release with other features are no fair
+    comparison. Raises LoopError where there is no log, no prediction, or none of that width.
     """
     with opened(log, store) as con:
-        logged, broken = _predictions(con, log, model)
+        logged, broken, latest = _predictions(con, log, model)
         unmatched = _events(con, store, roles)
         end = until or _latest(con, log)
         start = end - timedelta(days=days)
         inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
-        con.execute(f"create view inside as select * from events where {inside}")  # noqa: S608 — our own times
-        _check_width(con, features)
+        _check_width(con, features, inside)
+        con.execute(f"create view inside as select * from events where {inside} and width = {len(features)}")  # noqa: S608 — our own
         versions, first = _versions(con)
         rows = _rows(con, features, start, end)
         event = rows.pop("event")
@@ -97,14 +101,15 @@ def read(
             unlabelled=sum(versions.values())
             - _one(con, "select count(*) from inside semi join labels using (id)"),
             logged=logged,
+            latest=latest,
             broken=broken,
             unmatched=unmatched,
             transactions=_transactions(con, store, roles, start, end),
         )
 
 
-def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int]:
-    """Make the table `log` of this model's predictions; return how many they are, and how many broken lines.
+def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int, float]:
+    """Make the table `log` of this model's predictions; return how many, how many broken, the latest.
 
     A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
     Ids are kept as hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
@@ -125,8 +130,10 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tupl
         where model = $3 or not fits""",  # noqa: S608 — our own constants
         [files, min(SPREAD, SPREAD * KEPT // max(size, 1)), model],
     )
-    logged = int(_one(con, "select count(*) from log where fits"))
-    return logged, int(_one(con, "select count(*) from log")) - logged
+    logged, rows, latest = con.execute(
+        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits)) from log"
+    ).fetchall()[0]
+    return int(logged), int(rows - logged), float(latest or 0)
 
 
 def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
@@ -212,8 +219,8 @@ def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
 
 
 def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
-    """The end of a window that holds the latest event, in whole seconds."""
-    latest: datetime | None = _one(con, "select max(event) from events")
+    """The end of a window that holds the latest event, in whole seconds. One of the future is a mistake."""
+    latest: datetime | None = _one(con, "select max(event) from events where event <= now()::timestamp")
     if latest is None:
         raise LoopError(
             f"{log} holds no prediction of this model", fix="send it requests, or name another --log"
@@ -221,16 +228,13 @@ def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
     return latest.replace(microsecond=0) + timedelta(seconds=1)
 
 
-def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str]) -> None:
-    other = con.execute(
-        "select version, width, count(*) from inside where width <> $1 group by all",
-        [len(features)],
-    ).fetchall()
-    if other:
-        version, width, rows = other[0]
+def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str], inside: str) -> None:
+    widths = dict(con.execute(f"select width, count(*) from events where {inside} group by 1").fetchall())  # noqa: S608 — our own times
+    if widths and len(features) not in widths:
+        width, rows = max(widths.items(), key=lambda found: found[1])
         raise LoopError(
-            f"{rows} logged rows of version {version} have {width} features; the reference has"
-            f" {len(features)}: {', '.join(features)}",
+            f"{rows} logged rows have {width} features and none has the reference's {len(features)}:"
+            f" {', '.join(features)}",
             fix="compare with the reference of the release that was served: --reference, or another --until",
         )
 

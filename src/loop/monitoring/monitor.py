@@ -63,7 +63,7 @@ def look(
         prediction=prediction,
         quality=quality(root, model, rows, window.end) if rows is not None else None,
         least_quality=spec.validation.quality,
-        accuracy=accuracy(of_version, schema.TASK, spec.evaluate.threshold),
+        accuracy=accuracy(of_version, schema.TASK),
         version=version,
         whole_weeks=schema.ROLES.time is not None,
         retrainings=retrainings(git, model),

@@ -134,6 +134,7 @@ def _window(
         labelled=rows.iloc[:0],
         unlabelled=0,
         logged=len(rows),
+        latest=end.timestamp(),
         broken=0,
         unmatched=0,
     )
