@@ -99,6 +99,14 @@ def test_rolling_back_again_does_nothing():
     assert rolled_back(state, "errors", B) is None
 
 
+def test_a_canary_that_a_person_has_barred_only_rolls_back():
+    """It was barred while its release was under way: no promotion takes it on, and it is barred once."""
+    state = canary(10).model_copy(update={"barred": (Barred(key=B, why="by hand"),)})
+    with pytest.raises(Rejected, match="by hand"):
+        promoted(state, B, "canary-10", WEIGHTS)
+    assert rolled_back(state, "errors", B) == State(stable=track(A, 100), barred=state.barred)
+
+
 def test_rolling_back_spares_a_canary_that_came_since():
     """With a key only that canary is taken out."""
     with pytest.raises(Superseded):

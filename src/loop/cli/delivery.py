@@ -81,6 +81,7 @@ def render(model: str, environment: str, check: bool) -> None:
     """Print an environment's manifests as Argo CD will apply them."""
     from loop.core import paths
     from loop.delivery import render as rendering
+    from loop.delivery import state
 
     root = paths.root()
     folder = rendering.overlay(root, model, environment)
@@ -88,6 +89,8 @@ def render(model: str, environment: str, check: bool) -> None:
     if not check:
         click.echo(manifests, nl=False)
         return
+    path = f"{state.folder(environment, model)}/release.yaml"
+    state.parse((root / path).read_text(encoding="utf-8"), path)
     rendering.check(root, manifests, str(folder.relative_to(root)))
     click.echo(
         f"{folder.relative_to(root)}: {len(rendering.documents(manifests))} objects keep to schema and policy"

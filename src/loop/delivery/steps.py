@@ -39,11 +39,13 @@ def released(state: State, track: Track, *, canary: bool, monitor: str | None = 
 
 
 def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
-    """The state one step on, if it still is at `step` with canary `key`; Superseded if not."""
+    """The state one step on, if it still is at `step` with canary `key`; Superseded if not, Rejected if barred."""
     if not (CANARY.fullmatch(step) or step in {"handover", "return"}):
         raise LoopError(f"{step!r} is no step of a canary", fix="canary-<weight>, handover or return")
     if state.canary is None or state.stable is None or (key, step) != (state.canary.key, step_of(state)):
         raise Superseded(f"expected canary {key} at step {step}, found {described(state)}")
+    if barred := state.why_barred(key):
+        raise Rejected(f"canary {key} is barred: {barred}", fix="roll it back")
     update: dict[str, Track | None]
     match step:
         case "handover":
@@ -62,15 +64,17 @@ def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
 
     After the hand-over stable takes back what it had before. With `key`, Superseded where it is another.
     """
-    if key and state.why_barred(key):
+    canary = state.canary and state.canary.key
+    if key and key != canary and state.why_barred(key):
         return None
-    if key and key != (state.canary and state.canary.key):
+    if key and key != canary:
         raise Superseded(f"expected canary {key}, found {described(state)}")
     if state.canary is None or state.stable is None:
         return None
-    barred = Barred(key=state.canary.key, why=one_line(why))
-    stable = _at(state.previous or state.stable, 100)
-    return State(stable=stable, monitor=state.monitor, barred=(*state.barred, barred))
+    stable, barred = _at(state.previous or state.stable, 100), state.barred
+    if not state.why_barred(state.canary.key):  # a person may have barred it while its release was under way
+        barred = (*barred, Barred(key=state.canary.key, why=one_line(why)))
+    return State(stable=stable, monitor=state.monitor, barred=barred)
 
 
 def described(state: State) -> str:
