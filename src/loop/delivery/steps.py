@@ -39,7 +39,7 @@ def released(state: State, track: Track, *, canary: bool, monitor: str | None = 
 
 
 def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
-    """The state one step on, if `step` with canary `key` is there (else Superseded) and not barred (Rejected)."""
+    """One step on from `step` with canary `key`; Superseded if it is not there, Rejected if barred."""
     if not (CANARY.fullmatch(step) or step in {"handover", "return"}):
         raise LoopError(f"{step!r} is no step of a canary", fix="canary-<weight>, handover or return")
     if state.canary is None or state.stable is None or (key, step) != (state.canary.key, step_of(state)):
