@@ -1,6 +1,8 @@
-"""Chapter 7: the check of a pull request in containers, as GitHub's runners are no machine of ours.
+"""Chapter 7: the workflows in containers, as GitHub's runners are no machine of ours.
 
 It needs no cluster: an engine of its own, root, and an image of Debian's packages; nothing is pulled.
+Played are `ci`, `release`, `drift`, `train`, `promote` and `rollback`. `e2e` is this very command, and
+`refresh-lock` resolves from an index: tests/workflows has it on this host.
 """
 
 import importlib.util
@@ -13,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from circle import Circle, begun, turn
 from standin import ROOT, Clone, Server, StandIn
 from trained import MODEL, change, copy, loop, trained_once
 
 from loop.core import paths
+from loop.demo.console import Console
 
 __all__ = ["trained_once"]
 IMAGE = "runner:local"
@@ -32,6 +36,13 @@ FROM base:local
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 RUN apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends {PACKAGES}
 """
+
+
+@pytest.fixture(autouse=True)
+def chapter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tell the test's claim and its time; there is no cluster to look at."""
+    with Console().chapter(request.function.__doc__.partition("\n")[0]):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +93,29 @@ def base_layer() -> Path:
 
 
 @pytest.fixture
-def standin(engine: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A repository whose runs are in containers, with a cache of their own: their Python is another one."""
+def cache() -> Path:
+    """Of the containers' own: their Python is another one."""
     real, own = paths.cache(), paths.cache() / "containers"
     shutil.copytree(real / "programs", own / "programs", dirs_exist_ok=True)
-    monkeypatch.setenv("DOCKER_HOST", engine)
-    monkeypatch.setenv("LOOP_CACHE", str(own))
-    server = Server(tmp_path / "github", "--repository", "acme/r", "--image", image)
-    monkeypatch.setenv("LOOP_CACHE", str(real))  # for what a person does, on this machine
+    return own
+
+
+@pytest.fixture
+def standin(
+    engine: str, image: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StandIn]:
+    """A repository whose runs are in containers, without registry or engine; they see the server's folder."""
+    with monkeypatch.context() as patch:
+        for name, value in {"DOCKER_HOST": engine, "LOOP_CACHE": cache, "LOOP_ENGINE": "none"}.items():
+            patch.setenv(name, str(value))
+        options = [
+            "--repository",
+            "acme/r",
+            "--image",
+            image,
+            *Circle.variables(tmp_path / "github" / "circle"),
+        ]
+        server = Server(tmp_path / "github", *options)
     yield StandIn(server, "acme/r")
     server.stop()
 
@@ -116,3 +142,12 @@ def test_a_pull_request_is_checked_in_a_container(
     assert run["conclusion"] == "success", standin.log(run)[-8000:]
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert f"## ✅ {MODEL}: promote" in comment["body"]
+
+
+def test_the_circle_turns_in_containers(
+    standin: StandIn, trained_once: Path, tmp_path: Path, cache: Path
+) -> None:
+    """From a push to a canary that is rolled back, by what each run leaves."""
+    shutil.copytree(trained_once / "cache", cache / "dvc", dirs_exist_ok=True)
+    (folder := tmp_path / "github" / "circle").mkdir()
+    turn(Circle(standin, begun(standin, trained_once, folder), folder, cache / "images"))

@@ -1,0 +1,163 @@
+"""The circle's story at the stand-in: a push, its release, drift, a retraining, a canary's steps.
+
+Where its runs are, on this host or in containers, is the caller's: they share `folder` and see `images`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from standin import Clone, StandIn
+from trained import MODEL, change, copy, loop
+
+from loop.core import models
+from loop.core.paths import ModelPaths
+from loop.delivery.state import State, folder, parse
+from loop.demo.world import World
+
+EVERY = 10  # one transaction in so many is asked about
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A repository whose runs have no registry and no engine; what they log is in `folder`."""
+
+    standin: StandIn
+    clone: Clone
+    folder: Path
+    images: Path  # where a release without an engine is put
+
+    @staticmethod
+    def variables(folder: Path) -> list[str]:
+        """The stand-in's options: where runs find production's log, and the tracking server."""
+        return [
+            f"--var=PREDICTION_LOG={folder}/log",
+            f"--var=MLFLOW_TRACKING_URI=sqlite:///{folder}/mlflow.db",
+        ]
+
+
+def begun(standin: StandIn, trained_once: Path, folder: Path) -> Clone:
+    """A person's clone of a trained main whose production is logged."""
+    clone = Clone(copy(trained_once, folder))
+    clone.git("remote", "set-url", "origin", standin.clone_url("person"))
+    change(clone.folder, monitor__store=str(folder / "store"))
+    clone.commit("Log production", {})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    return clone
+
+
+def turn(circle: Circle) -> None:
+    """What each run leaves: commits, a pull request, the registry's versions; run again, nothing more."""
+    change(circle.clone.folder, train__n_estimators=30)
+    loop(circle.clone.folder, "repro", MODEL)
+    circle.clone.push("Train 30 trees", {})
+    green(circle.standin, "release.yml")
+    green(circle.standin, "ci.yml")
+    released(circle)
+    again(circle.standin, circle.clone)
+    drifted(circle)
+    steered(circle.standin, circle.clone)
+
+
+def green(standin: StandIn, workflow: str, number: int = 1) -> None:
+    """Wait until a workflow has so many runs; all have succeeded."""
+    for run in standin.finished(workflow, number):
+        assert run["conclusion"] == "success", standin.log(run)[-8000:]
+
+
+def log(clone: Clone, *words: str) -> list[str]:
+    """What main's log has of commits whose messages hold all words: their messages, newest first."""
+    clone.git("fetch", "-q", "origin", "main")
+    found = clone.git("log", "-z", "--format=%B", "origin/main").stdout.split("\0")
+    return [message for message in found if all(word in message for word in words)]
+
+
+def state(clone: Clone, environment: str) -> State:
+    clone.git("fetch", "-q", "origin", "main")
+    path = f"{folder(environment, MODEL)}/release.yaml"
+    return parse(clone.git("show", f"origin/main:{path}").stdout, path)
+
+
+def production(clone: Clone, key: str, world: World, into: Path) -> None:
+    """Five drifted weeks of production, answered and logged as a served model does."""
+    score = models.load(clone.folder, MODEL).estimator.load(ModelPaths(clone.folder, MODEL).trained)
+    lines = []
+    while rows := world.take(5000, world.retrain_at):
+        asked = rows[::EVERY]
+        scores = score(np.array([row["features"] for row in asked]))
+        lines += [
+            {
+                "time": "2018-07-20T00:00:00Z",
+                "model": MODEL,
+                "version": key,
+                "score": float(one),
+                "class": int(one > 0.5),
+                **row,
+            }
+            for row, one in zip(asked, scores, strict=True)
+        ]
+    into.mkdir()
+    (into / "pod-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def released(circle: Circle) -> None:
+    """To dev and staging by commit, production by pull request, all of one digest that lies in the cache."""
+    standin, clone = circle.standin, circle.clone
+    key = state(clone, "dev").stable.key
+    assert state(clone, "staging").stable.key == key
+    assert state(clone, "production").stable is None
+    assert len(log(clone, "Action: release")) == 2
+    (pull,) = standin.ask("GET", "/pulls").json()
+    assert key in pull["title"]
+    assert "### Gate: promote" in pull["body"]
+    digest = state(clone, "dev").stable.image.partition("@sha256:")[2]
+    assert (circle.images / MODEL / "blobs" / "sha256" / digest).is_file()
+    client = mlflow.MlflowClient(f"sqlite:///{circle.folder}/mlflow.db")
+    (version,) = client.search_model_versions(f"name='{MODEL}'")
+    assert version.tags["model_md5"] == state(clone, "dev").stable.model_md5
+
+
+def again(standin: StandIn, clone: Clone) -> None:
+    """A release that is finished, dispatched once more, builds and commits nothing."""
+    (pull,) = standin.ask("GET", "/pulls").json()
+    standin.ask("PUT", f"/pulls/{pull['number']}/merge", body={"merge_method": "squash"})
+    before = log(clone)
+    standin.as_("person").dispatch("release.yml", {"model": MODEL, "reason": "once more"})
+    green(standin, "release.yml", 2)
+    assert log(clone) == before
+    assert standin.ask("GET", "/pulls").json() == []
+
+
+def drifted(circle: Circle) -> None:
+    """Drift dispatches `train`, whose commits say so; what it has trained is proposed as a canary."""
+    standin, clone = circle.standin, circle.clone
+    store, package = circle.folder / "store", "fraud_detector"
+    world = World(clone.folder, package, store, calm_days=0, drift_days=35, after_days=0)
+    production(clone, state(clone, "production").stable.key, world, circle.folder / "log")
+    standin.as_("person").dispatch("drift.yml", {"model": MODEL})
+    green(standin, "drift.yml")
+    green(standin, "train.yml")
+    (told,) = log(clone, "Action: retrain")
+    assert "\nWhy: drift " in told
+    assert "\nWhy: drift " in log(clone, "Action: release", "Environment: dev")[0]
+    (pull,) = standin.ask("GET", "/pulls").json()
+    assert "canary" in pull["title"]
+
+
+def steered(standin: StandIn, clone: Clone) -> None:
+    """Merged, the canary is promoted and rolled back, each by one commit with its reason."""
+    (pull,) = standin.ask("GET", "/pulls").json()
+    standin.ask("PUT", f"/pulls/{pull['number']}/merge", body={"merge_method": "squash"})
+    before = state(clone, "production")
+    place = {"model": MODEL, "environment": "production", "key": before.canary.key}
+    standin.as_("bot").dispatch("promote.yml", {**place, "from": "canary-0", "reason": "sound"})
+    green(standin, "promote.yml")
+    assert state(clone, "production").canary.weight == 10
+    assert len(log(clone, "Action: promote", "Why: sound")) == 1
+    standin.as_("bot").dispatch("rollback.yml", {**place, "why": "errors"})
+    green(standin, "rollback.yml")
+    after = state(clone, "production")
+    assert (after.canary, after.stable) == (None, before.stable)
+    assert after.why_barred(before.canary.key) == "errors"
