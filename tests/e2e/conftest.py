@@ -34,7 +34,7 @@ PUSHGATEWAY = "http://prometheus-pushgateway.monitoring:9091"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A chapter may take longer than a test."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(900))
+        item.add_marker(pytest.mark.timeout(900, func_only=True))  # not the cluster's first build
 
 
 @pytest.hookimpl(wrapper=True)
