@@ -47,9 +47,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+def tell() -> Iterator[Console]:
+    """Where the story is told; at its end, what each chapter took."""
+    tell = Console()
+    yield tell
+    tell.times()
+
+
+@pytest.fixture(scope="session")
+def scene(request: pytest.FixtureRequest, tell: Console) -> Iterator[Scene]:
     """A cluster, and a fork of HEAD in the stand-in for GitHub that Argo CD follows; nothing is released."""
-    folder, tell = ROOT / "build" / "e2e", Console()
+    folder = ROOT / "build" / "e2e"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     figures = Figures(folder / "figures.json")
@@ -60,7 +68,6 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
             scene = staged(stack, cluster, folder, tell, figures)
         yield scene
         figures.table(tell.rich)
-        tell.times()
 
 
 @pytest.fixture(autouse=True)

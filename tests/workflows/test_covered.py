@@ -1,4 +1,4 @@
-"""Every workflow is run under act by every event that it names, or it is said why not."""
+"""Every workflow is run under act by every event that it names, or it is said why not; in containers too."""
 
 import re
 from pathlib import Path
@@ -25,18 +25,48 @@ RUN_BY = {  # workflow, event: the test that starts it so, and asserts what it l
     "train schedule": "test_real.py::test_timers_of_a_fresh_fork",
     "train workflow_dispatch": "test_circle.py::test_the_circle",
 }
+CHECK, CIRCLE, LOCKS = (
+    "../e2e/test_7_containers.py::test_a_pull_request_is_checked_in_a_container",
+    "../e2e/test_7_containers.py::test_the_circle_turns_in_containers",
+    "../e2e/test_7_containers.py::test_new_locks_are_proposed_in_a_container",
+)
+IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
+    "ci pull_request": CHECK,
+    "ci push": CIRCLE,
+    "ci workflow_dispatch": CHECK,
+    "drift workflow_dispatch": CIRCLE,
+    "promote workflow_dispatch": CIRCLE,
+    "refresh-lock workflow_dispatch": LOCKS,
+    "release push": CIRCLE,
+    "release workflow_call": CIRCLE,
+    "release workflow_dispatch": CIRCLE,
+    "rollback workflow_dispatch": CIRCLE,
+    "train workflow_dispatch": CIRCLE,
+}
+# A timer starts the jobs that a dispatch starts, so in containers the dispatch stands for both.
+BY_DISPATCH = {"drift schedule", "refresh-lock schedule", "train schedule"}
 # It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
 
 
+def named() -> set[str]:
+    """Every workflow with every event that starts it."""
+    yaml = YAML(typ="safe")
+    return {f"{path.stem} {event}" for path in WORKFLOWS for event in yaml.load(path)["on"]}
+
+
 def test_every_event_of_every_workflow() -> None:
     """A new workflow, or a new event of one, needs a test that runs it."""
-    yaml = YAML(typ="safe")
-    named = {f"{path.stem} {event}" for path in WORKFLOWS for event in yaml.load(path)["on"]}
-    assert named == {*RUN_BY, *BY_MAKE_E2E}
+    assert named() == {*RUN_BY, *BY_MAKE_E2E}
 
 
-@pytest.mark.parametrize("test", sorted(set(RUN_BY.values())))
+def test_every_event_in_containers() -> None:
+    """It needs one that runs it in a container too, a timer by the dispatch of the same workflow."""
+    assert named() == {*IN_CONTAINERS, *BY_DISPATCH, *BY_MAKE_E2E}
+    assert {event.replace("schedule", "workflow_dispatch") for event in BY_DISPATCH} <= set(IN_CONTAINERS)
+
+
+@pytest.mark.parametrize("test", sorted({*RUN_BY.values(), *IN_CONTAINERS.values()}))
 def test_the_tests_are_there(test: str) -> None:
     """A test that was renamed or dropped leaves no event behind that is run by nobody."""
     file, name = test.split("::")

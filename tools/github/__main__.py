@@ -64,6 +64,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--image", help="jobs run in containers of this local image, not on this host (LOOP_CACHE is mounted)"
     )
+    parser.add_argument(
+        "--mount", action="append", default=[], metavar="FOLDER", help="of this host, mounted there too"
+    )
     parser.add_argument("--keep", action="store_true", help="keep each run's clone, to look into it")
     parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
@@ -122,6 +125,7 @@ def main() -> None:
         hooks=Hooks(options.hook, options.hook_secret),
         keep=options.keep,
         image=options.image,
+        mounts=options.mount,
     )
     ready = {
         "url": url,

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -22,6 +22,7 @@ MARK = "STAND_IN_RUN"  # in the environment of every process of a run, so that a
 
 # Variables that belong to whoever started this server: their clone, their workflow, their tests.
 FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+OURS = ("LOOP_", "UV_")  # those that a job in a container has too
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Runner:
     hooks: Hooks
     keep: bool = False
     image: str | None = None
+    mounts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.grants: dict[str, set[str]] = {}  # {token of a run that is not over: what it may write}
@@ -212,7 +214,7 @@ class Runner:
 
     def _mounts(self) -> str:
         """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
-        folders = (self.root.parent, os.environ["LOOP_CACHE"])
+        folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
         return " ".join(f"--volume={folder}:{folder}" for folder in folders)
 
     def _environment(self, run: dict[str, Any]) -> dict[str, str]:
@@ -228,7 +230,7 @@ class Runner:
             "GITHUB_RUN_ATTEMPT": "1",
             "SHA_REF": run["commit"],  # act's name for what becomes GITHUB_SHA
             # A job on this host inherits this process's variables; one in a container only these.
-            **{name: value for name, value in os.environ.items() if self.image and name.startswith("LOOP_")},
+            **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
         }
 
     def _host(self, run: dict[str, Any]) -> dict[str, str]:
