@@ -3,7 +3,7 @@
 from typing import Any
 
 from loop.serving.packed.model import Model
-from loop.serving.packed.rows import LARGEST, NPY
+from loop.serving.packed.rows import NPY, OVER
 
 REFUSED = {
     "400": "The body is not JSON, or no array.",
@@ -69,7 +69,7 @@ def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     features = model.meta.features
-    number, text = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}, {"type": "string"}
+    number, text = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}, {"type": "string"}
     one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
     share = {"type": "number"}
     score = share if model.meta.task == "binary" else _list(share, len(model.meta.classes))

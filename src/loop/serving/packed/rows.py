@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Id = int | str | None
 NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
-LARGEST = float(np.finfo(np.float32).max)
+OVER = float(2**128 - 2**103)  # the least that no float32 rounds to: half a step over the greatest
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 
 
@@ -101,7 +101,7 @@ def _one(body: bytes, width: int) -> Rows | None:
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
     features, given = asked.features, asked.id
-    if len(features) != width or max(features) > LARGEST or min(features) < -LARGEST or not _fits(given):
+    if len(features) != width or max(features) >= OVER or min(features) <= -OVER or not _fits(given):
         return None
     return Rows(np.array([features], np.float32), [given], many=False, named=given is not None)
 
