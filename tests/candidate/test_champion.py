@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trained import MODEL, release
+from trained import MODEL, commit, loop, release, run
 
 from loop.candidate import champion, score
 from loop.core.dvc import Lock
 from loop.core.git import Change, Git
+from loop.core.names import package
 from loop.delivery import state
 
 
@@ -57,6 +58,23 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
     with champion.checkout(trained, MODEL, found) as tree:
         assert champion.md5(tree / "data/fraud_detector/model") == found.model_md5
     assert not tree.exists()
+
+
+@pytest.mark.slow
+def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: Path):
+    """A machine with an empty cache pulls what `./loop push` has kept: a GPU's model needs no GPU twice."""
+    assert "no DVC remote" in loop(trained, "push", MODEL)
+    with (trained / ".dvc/config").open("a") as config:
+        config.write(
+            f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n"
+        )
+    commit(trained, "Name a DVC remote")
+    loop(trained, "push", MODEL)
+    other = tmp_path / "other"
+    run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other), cwd=tmp_path)
+    (other / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
+    assert f"train {package(MODEL)}" not in loop(other, "repro", MODEL, "--check")
+    assert champion.md5(other / "data/fraud_detector/model") == Lock.of(trained).model_md5(MODEL)
 
 
 @pytest.mark.slow

@@ -32,8 +32,8 @@ MODEL = "fraud-detector"
 
 
 @pytest.fixture
-def github():
-    return Pulls()
+def github(here):
+    return Pulls(here)
 
 
 @pytest.fixture
@@ -79,13 +79,14 @@ def test_production_takes_a_release_only_by_a_pull_request(here, found):
 
 
 def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, github, production):
-    """Its branch is main and one commit; main stays as it is; its body carries the evidence."""
+    """Its branch is main and one commit, which CI tests; main stays; its body carries the evidence."""
     serve(clone, State(stable=track(A, 100)))
     main = here.fetch()
     done, number = propose(here, github, found, "production")
     branch = here.fetch(f"release/{MODEL}/{B}")
     assert (number, here.fetch(), here.run("rev-parse", f"{branch}^")) == (1, main, main)
     assert step_of(commit.read(here, branch, production)) == done.step == "canary-0"
+    assert github.checked == [branch]
     body = github.open[f"release/{MODEL}/{B}"]["body"]
     for evidence in (
         "| average_precision | 0.7 | 0.6 |",
@@ -120,14 +121,17 @@ def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, p
 
 
 def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):
-    """Also when main has moved on elsewhere meanwhile."""
+    """Also when main has moved on elsewhere; CI is started once, also where a run died before that."""
     propose(here, github, found, "production")
+    github.checked.clear()
     tip = here.fetch(f"release/{MODEL}/{B}")
     release(here, found, "dev")
     done, _ = propose(here, github, found, "production")
     assert done.commit is None
+    propose(here, github, found, "production")
     assert here.fetch(f"release/{MODEL}/{B}") == tip
     assert len(github.open) == 1
+    assert github.checked == [tip]
 
 
 def test_of_two_proposals_at_once_one_commit_stays(another, here, found, github):

@@ -15,6 +15,8 @@ def root(tmp_path, repository):
     for name in ("bentos", "src/loop/serving"):
         shutil.copytree(repository / name, tmp_path / name)
     shutil.copy(repository / "src/loop/__init__.py", tmp_path / "src/loop")
+    (tmp_path / "argocd").mkdir()
+    registered(tmp_path, "ghcr.io/acme/churn")
     lock(tmp_path, "0" * 32)
     return tmp_path
 
@@ -22,6 +24,11 @@ def root(tmp_path, repository):
 def lock(root, md5):
     outs = [{"path": "data/fraud_detector/model", "md5": md5}]
     YAML().dump({"stages": {"train@fraud_detector": {"outs": outs}}}, root / "dvc.lock")
+
+
+def registered(root, registry):
+    fork = {"name": "churn", "url": "https://github.com/acme/churn.git", "registry": registry}
+    YAML().dump({"data": fork}, root / "argocd/repository.yaml")
 
 
 def append(path):
@@ -33,13 +40,14 @@ CHANGES = {
     "service": lambda root, _: append(root / "bentos/fraud_detector/service.py"),
     "lock": lambda root, _: append(root / "bentos/fraud_detector/requirements.lock"),
     "packed code": lambda root, _: append(root / "src/loop/serving/packed/rows.py"),
+    "registry": lambda root, _: registered(root, "registry.acme.example/churn"),
     "base image": lambda _, patch: patch.setenv("LOOP_BASE_IMAGE", "base@sha256:1"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_packed_makes_the_key(root, monkeypatch, change):
-    """Another model, service, lock, packed module or base image is another release."""
+    """Another model, service, lock, packed module, registry or base image is another release."""
     before = release_key(root, "fraud-detector")
     change(root, monkeypatch)
     assert release_key(root, "fraud-detector") != before

@@ -13,6 +13,7 @@ from standin import Clone, StandIn
 from trained import MODEL, change, copy, loop
 
 from loop.core import models
+from loop.core.dvc import Lock
 from loop.core.paths import ModelPaths
 from loop.delivery.state import State, folder, parse
 from loop.demo.world import World
@@ -43,6 +44,10 @@ def begun(standin: StandIn, trained_once: Path, folder: Path) -> Clone:
     clone = Clone(copy(trained_once, folder))
     clone.git("remote", "set-url", "origin", standin.clone_url("person"))
     change(clone.folder, monitor__store=str(folder / "store"))
+    with (clone.folder / ".dvc" / "config").open("a") as config:
+        config.write(
+            f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {folder / 'storage'}\n"
+        )
     clone.commit("Log production", {})
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     return clone
@@ -131,7 +136,7 @@ def again(standin: StandIn, clone: Clone) -> None:
 
 
 def drifted(circle: Circle) -> None:
-    """Drift dispatches `train`, whose commits say so; what it has trained is proposed as a canary."""
+    """Drift dispatches `train`, whose commits say so; what it trained is kept, and proposed as a canary."""
     standin, clone = circle.standin, circle.clone
     store, package = circle.folder / "store", "fraud_detector"
     world = World(clone.folder, package, store, calm_days=0, drift_days=35, after_days=0)
@@ -142,6 +147,8 @@ def drifted(circle: Circle) -> None:
     (told,) = log(clone, "Action: retrain")
     assert "\nWhy: drift " in told
     assert "\nWhy: drift " in log(clone, "Action: release", "Environment: dev")[0]
+    md5 = Lock.parse(clone.git("show", "origin/main:dvc.lock").stdout).model_md5(MODEL)
+    assert (circle.folder / "storage" / "files" / "md5" / md5[:2] / md5[2:]).is_file()
     (pull,) = standin.ask("GET", "/pulls").json()
     assert "canary" in pull["title"]
 

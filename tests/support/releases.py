@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from loop.core.git import Git
 from loop.delivery.state import State, Track, files
 
 MONITOR = f"registry.example.com:5000/monitor@sha256:{'e' * 64}"
@@ -99,11 +100,20 @@ def monitored(clone: Path, image: str | None = MONITOR) -> None:
 
 
 class Pulls:
-    """GitHub's open pull requests, in memory: one for each branch."""
+    """GitHub's open pull requests, one for each branch, and the commits that CI was started on, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, git: Git) -> None:
+        self._git = git
         self.open: dict[str, dict[str, str]] = {}
+        self.checked: list[str] = []
 
     def pull_request(self, head: str, title: str, body: str, base: str = "main") -> dict[str, object]:
         self.open[head] = {"title": title, "body": body, "base": base}
         return {"number": list(self.open).index(head) + 1}
+
+    def runs(self, workflow: str, head_sha: str) -> list[str]:
+        return [sha for sha in self.checked if (workflow, sha) == ("ci.yml", head_sha)]
+
+    def dispatch(self, workflow: str, inputs: dict[str, str], ref: str) -> None:
+        assert (workflow, inputs) == ("ci.yml", {})
+        self.checked.append(self._git.fetch(ref))

@@ -9,18 +9,33 @@ import pytest
 from standin import ROOT
 
 
+def setup(folder: Path, variables: str = "{}", stores: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the action's script; what it tells lies in `folder`."""
+    places = {name: str(folder / name) for name in ("GITHUB_PATH", "GITHUB_ENV")}
+    given = {"LOCK": "", "PROGRAMS": "false", "VARIABLES": variables, "STORES": stores}
+    environment, script = {**os.environ, **given, **places}, ROOT / ".github/actions/setup/setup"
+    return subprocess.run([script], cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("variables", [{}, {"MLFLOW_TRACKING_URI": "http://a=b", "NOTE": "two\nlines"}])
 def test_setup(tmp_path: Path, variables: dict[str, str]) -> None:
-    """The environment and the clone come onto PATH; variables become environment variables."""
-    places = {name: tmp_path / name for name in ("GITHUB_PATH", "GITHUB_ENV")}
-    given = {"LOCK": "", "PROGRAMS": "false", "VARIABLES": json.dumps(variables)}
-    environment = {**os.environ, **given, **{name: str(path) for name, path in places.items()}}
-    subprocess.run([ROOT / ".github/actions/setup/setup"], cwd=ROOT, env=environment, check=True)
-    first, second = places["GITHUB_PATH"].read_text().splitlines()
+    """Environment and clone come onto PATH; variables and the stores' secrets into the environment."""
+    done = setup(tmp_path, json.dumps(variables), "AWS_SECRET_ACCESS_KEY=a/b=c\n\nAWS_REGION=eu\n")
+    assert done.returncode == 0, done.stderr
+    first, second = (tmp_path / "GITHUB_PATH").read_text().splitlines()
     assert Path(first, "python").exists()
     assert Path(second) == ROOT
-    told = places["GITHUB_ENV"].read_text()
+    told = (tmp_path / "GITHUB_ENV").read_text()
     assert f"PYTHONPATH={ROOT}/src\n" in told
-    for name, value in variables.items():
+    assert done.stdout == "::add-mask::a/b=c\n::add-mask::eu\n"
+    for name, value in {**variables, "AWS_SECRET_ACCESS_KEY": "a/b=c", "AWS_REGION": "eu"}.items():
         end = told.split(f"{name}<<")[1].split("\n")[0]
         assert f"{name}<<{end}\n{value}\n{end}\n" in told
+
+
+def test_a_secret_that_is_no_line(tmp_path: Path) -> None:
+    """What is no NAME=value ends the job with the line's number, and is shown to nobody."""
+    done = setup(tmp_path, stores="AWS_REGION=eu\ns3cr3t")
+    assert done.returncode == 1
+    assert done.stderr == "secret STORES: line 2 is not NAME=value\n"
+    assert "s3cr3t" not in done.stdout

@@ -12,6 +12,7 @@ from loop.core.errors import LoopError
 COMMANDS = {
     "stage": "pipeline:stage",
     "repro": "pipeline:repro",
+    "push": "pipeline:push",
     "train": "pipeline:train",
     "pin": "pipeline:pin",
     "retrain": "pipeline:retrain",

@@ -51,6 +51,18 @@ def repro(models: tuple[str, ...], check: bool) -> None:
 
 @click.command()
 @click.argument("model")
+def push(model: str) -> None:
+    """Keep what MODEL's stages have made in the DVC remote, if the repository names one."""
+    from loop.core import dvc
+
+    kept = dvc.push(root(), model)
+    click.echo(
+        f"{public(model)}: {'kept in the DVC remote' if kept else 'there is no DVC remote to keep it in'}"
+    )
+
+
+@click.command()
+@click.argument("model")
 def train(model: str) -> None:
     """Bring MODEL up to date and record the training in MLflow: `repro`, then `register`."""
     from loop.candidate.register import register

@@ -111,9 +111,17 @@ def share_cache(root: Path) -> None:
 
 
 def repro(root: Path, model: str, *, pull: bool = True) -> None:
-    """Bring every stage of one model up to date; `pull` takes what a remote or the run cache already has."""
-    args = ["repro", "--pull", "--allow-missing"] if pull and _has_remote(root) else ["repro"]
+    """Bring every stage of one model up to date; with a remote, `pull` takes from there what it has."""
+    args = ["repro", "--pull"] if pull and _has_remote(root) else ["repro"]
     dvc(root, *args, f"evaluate@{package(model)}", f"validate@{package(model)}")
+
+
+def push(root: Path, model: str) -> bool:
+    """Keep what a model's stages have made in the remote, so that others can pull it; False without one."""
+    if not _has_remote(root):
+        return False
+    dvc(root, "push", "--with-deps", f"evaluate@{package(model)}", f"validate@{package(model)}")
+    return True
 
 
 def _has_remote(root: Path) -> bool:

@@ -48,6 +48,7 @@ def propose(
     pushed = _push(git, main, branch, commit.change(action, before, after))
     title = f"{action.place}: {told(before, after)}"
     pull = github.pull_request(branch, title, evidence.markdown(candidate, before, after))
+    _checked(git, github, branch)
     return Done(pushed, before, after), int(pull["number"])
 
 
@@ -66,6 +67,12 @@ def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
     new = git.commit_on(main, change)
     git.push(new, branch, replaces=listed[0] if listed else "")
     return new
+
+
+def _checked(git: Git, github: GitHub, branch: str) -> None:
+    """Start CI on a branch's tip unless it has been: what a run's token pushes starts nothing."""
+    if not github.runs("ci.yml", head_sha=git.fetch(branch)):
+        github.dispatch("ci.yml", {}, ref=branch)
 
 
 def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:

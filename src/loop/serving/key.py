@@ -1,10 +1,11 @@
-"""The release key: the same model, service, lock and base image are the same release."""
+"""The release key: the same model, service, lock, base image and registry are the same release."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from loop.core import repository
 from loop.core.dvc import Lock
 from loop.core.paths import ModelPaths
 
@@ -13,13 +14,15 @@ PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED
 
 
 def release_key(root: Path, model: str) -> str:
-    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, every file packed, and the base image.
+    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, every file packed, base image and registry.
 
     The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
-    names another base. LoopError where dvc.lock records no model.
+    names another base. A fork that moves to a registry releases anew: what it had, nobody can pull there.
+    LoopError where dvc.lock records no model.
     """
     digest = hashlib.sha256(Lock.of(root).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
+    digest.update(repository.read(root).registry.encode() + b"\0")
     for name, path in sources(root, model):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\0".encode())
