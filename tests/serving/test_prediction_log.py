@@ -1,9 +1,11 @@
 """The prediction log never costs an answer."""
 
+import errno
 import json
 import os
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -93,16 +95,56 @@ def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path,
         assert client.post("/predict", json={"features": [0, 0, 0]}).status_code == 200
 
 
-@pytest.mark.parametrize("files", [3])
-def test_a_long_log_is_rotated_and_bounded(tmp_path, monkeypatch, files):
-    """The newest lines are kept, in so many files besides the current one, all named *.jsonl."""
+def aged(folder, name, days, lines=2):
+    """A file of another process, last written so many days ago."""
+    (folder / name).write_text('{"id": null}\n' * lines)
+    when = time.time() - days * log.DAY
+    os.utime(folder / name, (when, when))
+
+
+def test_the_log_is_kept_for_days(tmp_path, monkeypatch):
+    """A long log is rotated, nothing of it lost; what processes of any pod wrote before those days goes."""
     monkeypatch.setattr(log, "BYTES", 300)
     monkeypatch.setattr(log, "AT_ONCE", 1)
-    monkeypatch.setattr(log, "FILES", files)
-    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+    aged(tmp_path, "gone-7.1.jsonl", days=17)
+    aged(tmp_path, "gone-7.jsonl", days=15)
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"), days=16)
     for number in range(100):
         kept.write(scored(number))
     kept.close()
-    assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob("*.jsonl"))) == files + 1
-    numbers = sorted(entry["id"] for entry in lines(tmp_path))
-    assert numbers == list(range(numbers[0], 100))
+    assert len(list(tmp_path.iterdir())) == len(list(tmp_path.glob("*.jsonl"))) > 30
+    assert sorted(entry["id"] for entry in lines(tmp_path) if entry["id"] is not None) == list(range(100))
+    assert not (tmp_path / "gone-7.1.jsonl").exists()
+    assert (tmp_path / "gone-7.jsonl").exists()
+
+
+def test_a_full_disk_costs_the_oldest_file(tmp_path, monkeypatch):
+    """The newest lines are written for it, and those that went are counted."""
+    aged(tmp_path, "gone-7.jsonl", days=3, lines=20)
+    aged(tmp_path, "gone-8.jsonl", days=2, lines=1)
+    write, dropped = os.write, []
+
+    def full(descriptor, content):
+        if (tmp_path / "gone-7.jsonl").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content)
+
+    monkeypatch.setattr(log.os, "write", full)
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+    kept.write(scored(7))
+    kept.close()
+    assert dropped == [20]
+    assert [entry["id"] for entry in lines(tmp_path)] == [None, 7]
+
+
+def test_a_file_that_another_process_has_removed_is_begun_anew(tmp_path):
+    """One that was silent for longer than the log is kept loses no line once it goes on."""
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+    kept.write(scored(1))
+    while not lines(tmp_path):
+        time.sleep(0.01)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    kept.write(scored(2))
+    kept.close()
+    assert [entry["id"] for entry in lines(tmp_path)] == [2]

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from loop.serving.packed import openapi
-from loop.serving.packed.log import PredictionLog
+from loop.serving.packed.log import DAYS, PredictionLog
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
@@ -80,7 +80,7 @@ class App(Starlette):
         release, shared = model.release, os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         metrics = Metrics(release.model, release.key, model.meta.classes, Path(shared) if shared else None)
         where = os.environ.get("PREDICTION_LOG_DIR")
-        log = PredictionLog(Path(where), release, metrics.dropped) if where else None
+        log = PredictionLog(Path(where), release, metrics.dropped, days=_log_days()) if where else None
         self.predictor = Predictor(model, metrics, log, **self._limits)
         yield
         self.predictor.close()
@@ -206,6 +206,15 @@ class Gone(Exception):
     """The caller has hung up."""
 
 
+def _log_days() -> float:
+    """How long the prediction log is kept; ValueError, and no start, where the variable is no number."""
+    text = os.environ.get("PREDICTION_LOG_DAYS") or str(DAYS)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"PREDICTION_LOG_DAYS is {text!r}, should be a number of days") from None
+
+
 def create(
     folder: Path,
     load: Callable[[Path], Scorer],
@@ -217,7 +226,8 @@ def create(
     """An app that loads the model in `folder` when it starts, and not before.
 
     `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
-    others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set.
+    others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
+    PREDICTION_LOG_DAYS.
     """
     return App(folder, load, max_rows=max_rows, max_bytes=max_bytes, max_waiting=max_waiting)
 

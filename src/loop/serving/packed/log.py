@@ -1,17 +1,20 @@
-"""The prediction log: JSON lines, one file a process, rotated; it never holds an answer up.
+"""The prediction log: JSON lines, one file a process, rotated, kept for days; it never holds an answer up.
 
 An answer only puts its rows into a bounded queue. A thread writes what has gathered, in whole lines. A full
-queue or a full disk costs lines, which are counted, and nothing else.
+queue costs its lines, a full disk the oldest file in the folder: they are counted, and nothing else is lost.
 """
 
+import errno
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
+from time import time, time_ns
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +25,9 @@ from loop.serving.packed.model import Release
 
 LINES = 20_000  # in the queue: some seconds of traffic, a few MB
 BYTES = 64 * 1024 * 1024  # a file, before the next is begun
-FILES = 16  # kept beside it
+DAY = 86_400  # seconds
+DAYS = 16  # kept: the monitor's week, a week until its labels have come, and two to mend what stops it
+FULL = (errno.ENOSPC, errno.EDQUOT)
 AT_ONCE = 1024 * 1024  # bytes, in one write
 GATHER = 0.05  # seconds in which lines gather for one write
 ENCODER = msgspec.json.Encoder()
@@ -57,16 +62,25 @@ class Scored(NamedTuple):
 
 
 class PredictionLog:
-    """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line."""
+    """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line.
+
+    The queue holds `lines`; what was last written `days` ago, by whatever process, is removed.
+    """
 
     def __init__(
-        self, folder: Path, release: Release, dropped: Callable[[int], None], lines: int = LINES
+        self,
+        folder: Path,
+        release: Release,
+        dropped: Callable[[int], None],
+        *,
+        days: float = DAYS,
+        lines: int = LINES,
     ) -> None:
         self._release, self._dropped, self._most = release, dropped, lines
         self._waiting: deque[Scored] = deque()
         self._count, self._lock = 0, Lock()
         self._some, self._closing = Event(), Event()
-        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl")
+        self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", days)
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -118,22 +132,34 @@ class PredictionLog:
             yield from scored.lines(self._release)
 
     def _append(self, content: bytearray, lines: int) -> None:
-        try:
-            self._file.append(content)
-        except OSError:
-            self._dropped(lines)
+        """Append lines; on a full disk the oldest file goes for them, and they only where there is none."""
+        while True:
+            try:
+                self._file.append(content)
+            except OSError as error:
+                oldest = self._file.make_room() if error.errno in FULL else 0
+                self._dropped(oldest or lines)
+                if oldest:
+                    continue
+            return
 
 
 class _File:
-    """A file of whole lines: rotated before it is over BYTES, cut back to its last whole line on an error."""
+    """A file of whole lines: set aside before it is over BYTES, cut back to its last whole line on an error.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._descriptor, self._size = path, -1, 0
+    Many processes share the folder, and keep it in order for each other: what was last written `days` ago is
+    removed whenever a file is begun.
+    """
+
+    def __init__(self, path: Path, days: float) -> None:
+        self._path, self._days, self._descriptor, self._size = path, days, -1, 0
 
     def append(self, content: bytearray) -> None:
         """Append; OSError when the disk does not take all of it."""
         if self._size and self._size + len(content) > BYTES:
-            self._rotate()
+            self._set_aside()
+        if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
+            self.close()  # silent for so long that another process has removed it
         if self._descriptor < 0:
             self._open()
         written = 0
@@ -145,8 +171,17 @@ class _File:
                     os.ftruncate(self._descriptor, self._size)
                 self.close()  # opened again for the next line: the disk may have room then
         if written < len(content):
-            raise OSError(f"{self._path}: the disk took {written} of {len(content)} bytes")
+            raise OSError(errno.ENOSPC, f"took {written} of {len(content)} bytes", str(self._path))
         self._size += written
+
+    def make_room(self) -> int:
+        """Remove the file that was written longest ago; returns how many lines went, 0 for no file."""
+        for path in sorted(self._others(), key=_written)[:1]:
+            with suppress(OSError), path.open("rb") as file:
+                lines = sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
+                path.unlink()
+                return lines
+        return 0
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -155,14 +190,26 @@ class _File:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        for path in self._others():
+            if 0 < _written(path) < time() - self._days * DAY:
+                path.unlink(missing_ok=True)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._size = os.fstat(self._descriptor).st_size
 
-    def _rotate(self) -> None:
-        """x.jsonl becomes x.1.jsonl, that one x.2.jsonl: *.jsonl are all of them; the oldest is replaced."""
+    def _set_aside(self) -> None:
+        """x.jsonl becomes x.<Unix time, ns>.jsonl, which nobody writes to again; *.jsonl are all of them."""
         self.close()
-        for number in reversed(range(FILES)):
-            source = self._path.with_suffix(f".{number}.jsonl") if number else self._path
-            if source.exists():
-                source.replace(self._path.with_suffix(f".{number + 1}.jsonl"))
+        with suppress(FileNotFoundError):
+            self._path.rename(self._path.with_suffix(f".{time_ns()}.jsonl"))
         self._size = 0
+
+    def _others(self) -> list[Path]:
+        return [path for path in self._path.parent.glob("*.jsonl") if path != self._path]
+
+
+def _written(path: Path) -> float:
+    """When a file was last written, Unix time; 0 where another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0

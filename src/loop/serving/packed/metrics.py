@@ -108,7 +108,7 @@ def _families(classes: Sequence[int]) -> dict[str, Counts | Buckets]:
         ),
         "dropped": Counts(
             "model_prediction_log_dropped",
-            "Lines that the prediction log could not keep.",
+            "Lines that the prediction log lost: not written, or removed before their days were over.",
             (),
             ((),),
             from_zero=((),),
