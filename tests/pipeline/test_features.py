@@ -138,3 +138,15 @@ def test_a_column_that_explains_the_label_is_refused(folder):
     leaky = dataclasses.replace(folder, schema=schema)
     with pytest.raises(LoopError, match="TX_AMOUNT"):
         compute(leaky, _table([(0, 1, 1, 100, 0)]), folder.features.Params())
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_feature_that_is_no_number_is_refused(folder, value):
+    """The error names the feature, how many rows lack it, and the first."""
+    table = _table([(0, 1, 1, 100, 0), (9, 1, 1, 100, 0)])
+    amounts = table.schema.get_field_index("TX_AMOUNT")
+    table = table.set_column(amounts, "TX_AMOUNT", pa.array([1.0, value], pa.float64()))
+    raw = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD", "TX_AMOUNT")
+    features = type("features", (), {"compute": staticmethod(lambda rows, _: rows.select(*raw))})
+    with pytest.raises(LoopError, match=r"TX_AMOUNT is null or not finite in 1 of 2 rows, .* is 1\b"):
+        compute(dataclasses.replace(folder, features=features), table, None)

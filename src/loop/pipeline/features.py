@@ -6,6 +6,7 @@ from typing import Any
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.core import models, params
@@ -25,6 +26,9 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
 
     Returns:
         The columns that play a role, then the features as float64; by time, then id.
+
+    Raises:
+        LoopError: a feature explains the label, or is null or not finite: no request may ask so either.
     """
     roles = folder.roles
     engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
@@ -36,7 +40,22 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
         raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
     ordered = typed.select(*kept, *features).order_by([name for name in (roles.time, roles.id) if name])
-    return engine.to_pyarrow(ordered).combine_chunks()  # an engine's batches would show in the file's bytes
+    made = engine.to_pyarrow(ordered).combine_chunks()  # an engine's batches would show in the file's bytes
+    _finite(folder, made, features)
+    return made
+
+
+def _finite(folder: ModelFolder, made: pa.Table, features: list[str]) -> None:
+    """LoopError where a feature of some row is no number, naming the feature and the first such row."""
+    for name in features:
+        lacks = pc.invert(pc.fill_null(pc.is_finite(made[name]), False))
+        if count := pc.sum(lacks).as_py():
+            first = made.filter(lacks)[folder.roles.id][0].as_py()
+            raise LoopError(
+                f"src/models/{folder.name}/features.py: {name} is null or not finite in {count:,} of"
+                f" {made.num_rows:,} rows, first where {folder.roles.id} is {first!r}",
+                fix="fill it there, or let validate stop the rows that it comes from",
+            )
 
 
 def main(root: Path, model: str) -> None:
