@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 
@@ -51,3 +52,21 @@ def test_git_shows_the_token_to_one_server_only(monkeypatch: pytest.MonkeyPatch)
         "GIT_CONFIG_KEY_1": "http.https://git.acme.test/.extraHeader",
         "GIT_CONFIG_VALUE_1": "Authorization: Basic eC1hY2Nlc3MtdG9rZW46dA==",
     }
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 4), ("PATCH", 4), ("POST", 1)])
+def test_what_would_be_made_twice_is_not_sent_twice(
+    monkeypatch: pytest.MonkeyPatch, method: str, times: int
+) -> None:
+    """An answer that did not come is asked for again, unless the call may have made something."""
+    sent = []
+
+    def request(method: str, url: str, **_: object) -> httpx.Response:
+        sent.append(url)
+        raise httpx.ReadTimeout("no answer", request=httpx.Request(method, url))
+
+    monkeypatch.setattr(httpx, "request", request)
+    monkeypatch.setattr(GitHub._send.retry, "sleep", lambda _: None)
+    with pytest.raises(LoopError, match=f"^{method} https://api.test/repos/acme/shop/pulls: .*no answer"):
+        GitHub("https://api.test", "acme/shop", "t").call(method, "/pulls")
+    assert len(sent) == times

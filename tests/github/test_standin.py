@@ -215,14 +215,22 @@ def test_pull_request_refused(standin: StandIn, clone: Clone) -> None:
 
 
 def test_client(standin: StandIn, clone: Clone) -> None:
-    """The project's own client: asking twice leaves one pull request and one comment, brought up to date."""
+    """The project's own client: asking twice leaves one pull request and one comment, brought up to date.
+
+    The comment is found behind a page of others, and a person's with the same mark stays as it is.
+    """
     clone.push("change a", {"a": "2\n"}, "topic")
     bot = standin.as_("bot")
     first, second = (bot.pull_request("topic", title, "why") for title in ("One", "Two"))
     assert (first["number"], second["title"]) == (second["number"], "Two")
+    path = f"/issues/{first['number']}/comments"
+    for body in ("<!-- report -->\nmine", *(f"comment {number}" for number in range(100))):
+        standin.as_("person").call("POST", path, json={"body": body})
     for body in ("draft", "final"):
         bot.comment(first["number"], "report", body)
-    (comment,) = bot.call("GET", f"/issues/{first['number']}/comments")
+    theirs = bot.call("GET", path, params={"per_page": 100})
+    (comment,) = bot.call("GET", path, params={"per_page": 100, "page": 2})[1:]
+    assert theirs[0]["body"] == "<!-- report -->\nmine"
     assert comment["body"] == "<!-- report -->\nfinal"
     assert comment["user"]["login"] == "github-actions[bot]"
 

@@ -364,7 +364,7 @@ class Server:
 
     def add_comment(self, call: Call) -> Response:
         number = self._find(call, "pulls", "number")["number"]
-        user = {"login": triggers.LOGINS[call.who]}
+        user = {"login": triggers.LOGINS[call.who], "type": "Bot" if call.who == "bot" else "User"}
         fields = {"repository": call.repo.name, "issue": number, "user": user, "body": call.text("body")}
         return JSONResponse(self.state.add("comments", **fields), 201)
 

@@ -2,15 +2,19 @@
 
 import base64
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from loop.core import repository
 from loop.core.errors import LoopError
+
+PAGE = 100  # entries at a time, the most that GitHub gives
 
 
 class GitHubError(LoopError):
@@ -44,6 +48,13 @@ def authorized(server: str) -> dict[str, str]:
     }
 
 
+def _may_be_sent_again(error: BaseException) -> bool:
+    """Whether a call failed on the way; a POST that may have come there would make two of what it makes."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return True
+    return isinstance(error, httpx.TransportError) and error.request.method != "POST"
+
+
 @dataclass(frozen=True)
 class GitHub:
     """One repository at one server; `url` is the API's, as GITHUB_API_URL names it."""
@@ -66,25 +77,31 @@ class GitHub:
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())
 
-    @retry(
-        retry=retry_if_exception_type(httpx.TransportError),
-        wait=wait_random_exponential(multiplier=0.5, max=8),
-        stop=stop_after_attempt(4),
-        reraise=True,
-    )
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One call below /repos/{owner}/{name}; JSON or None. GitHubError with GitHub's own message."""
-        answer = httpx.request(
-            method,
-            f"{self.url}/repos/{self.repository}{path}",
-            headers={"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"},
-            timeout=httpx.Timeout(30, connect=5),
-            **kwargs,
-        )
+        """One call below /repos/{owner}/{name}; JSON or None.
+
+        GitHubError with GitHub's own message; LoopError where it can't be reached.
+        """
+        url = f"{self.url}/repos/{self.repository}{path}"
+        try:
+            answer = self._send(method, url, **kwargs)
+        except httpx.TransportError as error:
+            raise LoopError(f"{method} {url}: {error!r}", fix="run this again once GitHub answers") from error
         if answer.is_error:
             said = f"{method} {answer.request.url}: {answer.status_code} {answer.text[:500]}"
             raise GitHubError(said, answer.status_code)
         return answer.json() if answer.content else None
+
+    @retry(
+        retry=retry_if_exception(_may_be_sent_again),
+        wait=wait_random_exponential(multiplier=0.5, max=8),
+        stop=stop_after_attempt(4),
+        reraise=True,
+    )
+    def _send(self, method: str, url: str, **kwargs: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"}
+        timeout = httpx.Timeout(30, connect=5)
+        return httpx.request(method, url, headers=headers, timeout=timeout, **kwargs)
 
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = "main") -> None:
         """Start a workflow by workflow_dispatch: a token with `actions: write` is enough."""
@@ -106,10 +123,21 @@ class GitHub:
         return dict(self.call("POST", "/pulls", json=new))
 
     def comment(self, number: int, mark: str, body: str) -> None:
-        """One comment on a pull request, kept up to date: `mark` is a hidden line that finds it again."""
+        """One comment on a pull request, kept up to date: `mark` is a hidden line that finds it again.
+
+        People's comments stay theirs, whatever they copy.
+        """
         text = f"<!-- {mark} -->\n{body}"
-        for comment in self.call("GET", f"/issues/{number}/comments", params={"per_page": 100}):
-            if comment["body"].startswith(f"<!-- {mark} -->"):
+        for comment in self._every(f"/issues/{number}/comments"):
+            if comment["user"]["type"] == "Bot" and comment["body"].startswith(f"<!-- {mark} -->"):
                 self.call("PATCH", f"/issues/comments/{comment['id']}", json={"body": text})
                 return
         self.call("POST", f"/issues/{number}/comments", json={"body": text})
+
+    def _every(self, path: str) -> Iterator[dict[str, Any]]:
+        """All of a list, page by page."""
+        for page in count(1):
+            found = self.call("GET", path, params={"per_page": PAGE, "page": page})
+            yield from found
+            if len(found) < PAGE:
+                return
