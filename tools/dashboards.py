@@ -75,7 +75,7 @@ def fleet_targets() -> Iterator[Panel]:
     yield number("Lowest accuracy", "min(model_accuracy_score)", "percentunit", under(0.93))
     yield number("Furthest drift", "max(feature_drift_score)", "none", over(0.3))
     yield number("Lowest data quality", "min(data_quality_score)", "percentunit", under(0.985))
-    yield number("Retrained by drift, 30 days", f"sum(max by (model) ({retrained('')}))", "none")
+    yield number("Retrained by drift, 30 days", "sum(max by (model) (auto_retrain_in_30_days))", "none")
     yield number("Fewest retrainings left", "min(auto_retrain_budget_left)", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
     yield number("Longest since a monitor looked", f"max({LOOKED})", "s", over(26 * 3600))
@@ -84,7 +84,8 @@ def fleet_targets() -> Iterator[Panel]:
 
 def every_model() -> Panel:
     """A row a model and namespace, with a column a target."""
-    rows = f"group by (namespace, model) (model:pods:count{{{PLACE}}}) * on (model) group_left () "
+    watched = f'model:pods:count{{{PLACE}, namespace=~".+-production"}}'
+    rows = f"group by (namespace, model) ({watched}) * on (model) group_left () "
     by = "by (namespace, model)"
     columns = {
         "Predictions/s": f"sum {by} (model:predictions:rate5m{{{PLACE}}})",
@@ -137,7 +138,7 @@ def model_targets() -> Iterator[Panel]:
     yield number("Accuracy", f"min(model_accuracy_score{monitored})", "percentunit", under(0.93))
     yield number("Furthest drift", f"max(feature_drift_score{monitored})", "none", over(0.3))
     yield number("Data quality", f"min(data_quality_score{monitored})", "percentunit", under(0.985))
-    yield number("Retrained by drift, 30 days", f"max({retrained(monitored)})", "none")
+    yield number("Retrained by drift, 30 days", f"max(auto_retrain_in_30_days{monitored})", "none")
     yield number("Retrainings left", f"min(auto_retrain_budget_left{monitored})", "none", under(1))
 
 
@@ -169,11 +170,13 @@ def model_quality() -> Iterator[Panel]:
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
     answers = f"max by (model) (prediction_drift_score{{{MODEL}}})"
     unknown = f"max by (model) (model_labels_missing{{{MODEL}}})"
+    asked = f"max by (model) (auto_retrain_total{{{MODEL}}})"
     yield scores()
     yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
     yield lines("Accuracy over time", {"{{version}}": right}, "percentunit", under(0.93))
     yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
+    yield lines("Retrainings for drift or accuracy", {"{{model}}": asked}, "none")
     yield lines("Predictions without a label yet", {"{{model}}": unknown}, "none")
     yield lines("Lines the prediction log lost, a second", {TRACK: lost}, "none")
 
@@ -189,12 +192,6 @@ def share(where: str) -> str:
     """PromQL: the failed share of all requests."""
     failed, requests = (f"sum(model:{name}:rate5m{{{where}}})" for name in ("requests_failed", "requests"))
     return f"{failed} / ({requests} > 0)"
-
-
-def retrained(where: str) -> str:
-    """PromQL: how far the counter of retrainings has come in 30 days; all of it where it is younger."""
-    now = f"auto_retrain_total{where}"
-    return f"{now} - ({now} offset 30d or 0 * {now})"
 
 
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:

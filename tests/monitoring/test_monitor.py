@@ -36,6 +36,7 @@ TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
     "prediction_log_latest_seconds",
     "monitor_verdict_unknown",
     "auto_retrain",
+    "auto_retrain_in_30_days",
     "auto_retrain_budget_left",
     "auto_retrain_budget_spent",
 }

@@ -27,6 +27,7 @@ MONITOR = [
     'prediction_drift_score{model="shop"}',
     'model_labels_missing{model="shop"}',
     'auto_retrain_total{model="shop"}',
+    'auto_retrain_in_30_days{model="shop"}',
     'auto_retrain_budget_left{model="shop"}',
     'auto_retrain_budget_spent{model="shop"}',
     'prediction_log_latest_seconds{model="shop"}',

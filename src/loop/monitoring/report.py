@@ -217,6 +217,7 @@ def _prometheus(path: Path, findings: Findings) -> None:
         unknown.labels(f.model, of).set(why is not None)
     spent = f.dispatch.get("budget_spent", False)
     gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
+    gauge("auto_retrain_in_30_days", "Retrainings of these 30 days that Git's log holds.", f.lately)
     gauge("auto_retrain_budget_left", "Retrainings left to ask for in these 30 days.", f.budget_left)
     moved = Gauge(
         "feature_drift_score",
