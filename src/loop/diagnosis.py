@@ -1,6 +1,7 @@
 """What `loop doctor` looks at: one function a question, each answered with what to do about it."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from loop.core.dvc import dvc
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
+
+KUSTOMIZATION = "kustomization.yaml"
 
 
 @dataclass(frozen=True)
@@ -105,5 +108,24 @@ def _model(root: Path, name: str) -> Finding:
         return Finding("bad", f"model {public(name)}", f"{', '.join(missing)} missing", "see docs/fork.md")
     if not overlays:
         return Finding("bad", f"model {public(name)}", "no overlay names it", "see docs/fork.md")
+    if strange := list(_strangers(root, name, overlays)):
+        return Finding("bad", f"model {public(name)}", "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
     return Finding("ok", f"model {public(name)}", found)
+
+
+def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
+    """Where the folders of a model still say another one's name: what it is, and what it should be."""
+    service, shared = root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)
+    wanted = [
+        (service, r'(?m)^ *name="(.*)",$', name),
+        (shared / KUSTOMIZATION, r"(?m)^ *app\.kubernetes\.io/name: *(\S+)$", public(name)),
+        *(
+            (overlay / KUSTOMIZATION, r"(?m)^namespace: *(\S+)$", f"{public(name)}-{overlay.parent.name}")
+            for overlay in sorted(overlays)
+        ),
+    ]
+    for path, pattern, should in wanted:
+        for found in re.findall(pattern, path.read_text(encoding="utf-8")):
+            if found != should:
+                yield f"{path.relative_to(root)} says {found}, should be {should}"

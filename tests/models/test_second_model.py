@@ -1,6 +1,7 @@
 """A model is a folder: a second, different one needs no change of anything shared."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 from trained import commit, loop, run, work_tree
 
+from loop import diagnosis
+from loop.core import params
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.serving import artifact
@@ -67,3 +70,25 @@ def changed_files(root):
     begin = git.run("log", "--format=%H", "--grep=^Begin$")
     names = git.run("diff", "--name-only", begin, git.fetch()).splitlines()
     return {name for name in names if not name.startswith((*ADDED, "data/digits/", "data/.gitignore"))}
+
+
+def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
+    """The folders copied by hand, the doctor names each file that still says the first model's name."""
+    work_tree(tmp_path)
+    for place in ("src/models/{}", "bentos/{}", "kustomize/models/{}", "kustomize/overlays/dev/{}"):
+        name, copied = ("fraud_detector", "churn_eu") if place[0] in "sb" else ("fraud-detector", "churn-eu")
+        shutil.copytree(tmp_path / place.format(name), tmp_path / place.format(copied))
+    params.edit(tmp_path, {"models.churn_eu": params.read(tmp_path)["fraud_detector"]})
+    first, copy = diagnosis._models(tmp_path)
+    assert (first.state, copy.state) == ("ok", "bad")
+    assert copy.found.split("; ") == [
+        "bentos/churn_eu/service.py says fraud_detector, should be churn_eu",
+        "kustomize/models/churn-eu/kustomization.yaml says fraud-detector, should be churn-eu",
+        "kustomize/overlays/dev/churn-eu/kustomization.yaml says fraud-detector-dev, should be churn-eu-dev",
+    ]
+
+
+def test_a_model_is_read_from_its_own_folder(repository):
+    """No model imports by an absolute name: a copy of its folder would go on with the first one's columns."""
+    for path in (repository / "src" / "models").rglob("*.py"):
+        assert not re.search(r"(?m)^(from|import) models\b", path.read_text()), path

@@ -23,7 +23,8 @@ from loop.core import params
 from loop.monitoring import log
 from loop.monitoring.drift import drift
 from loop.monitoring.looks import counts
-from models.fraud_detector import features, source
+
+from . import features, source
 
 DAY = timedelta(days=1)
 WARM, TRAIN = 37, 90  # days until all windows of the features are full; days that a model trains on

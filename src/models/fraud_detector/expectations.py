@@ -7,7 +7,8 @@ from pydantic import Field
 
 from loop.core.params import Section, Share, TimeSplit
 from loop.pipeline.validate import Check
-from models.fraud_detector.schema import COLUMNS, ROLES
+
+from .schema import COLUMNS, ROLES
 
 KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")  # never null
 

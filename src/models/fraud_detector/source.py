@@ -14,7 +14,8 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from loop.core.params import Section
-from models.fraud_detector.schema import COLUMNS
+
+from .schema import COLUMNS
 
 DAY = 86_400  # seconds
 YEAR, SATURDAY = 365.25, 5  # days; the number of a weekday
