@@ -15,7 +15,8 @@ def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it into place only when the block ends well.
 
     Works for a file and for a folder (make it inside the block). Killed half-way, what stood at
-    `path` before still stands, and the leftover is a dot-file that nothing reads.
+    `path` before still stands, and the leftover is a dot-file that nothing reads. Only between the two
+    renames that replace a folder there is none: who is killed just there is to make it again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
