@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from loop.core.errors import LoopError
 from loop.core.models import Roles
 from loop.monitoring import log
 from loop.monitoring.accuracy import accuracy
@@ -32,6 +33,17 @@ def test_remote() -> None:
     store = "memory://far/store"
     window = log.read("memory://far/log", "m", ["a", "b"], ROLES, store=store, until=None, days=7)
     assert (len(window.rows), window.unmatched) == (1, 1)
+
+
+def test_a_place_that_nobody_answers_for(monkeypatch) -> None:
+    """It is named, with what its file system said, and no traceback."""
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "glob", away)
+    with pytest.raises(LoopError, match=r"^memory://far/log/\*\.jsonl\*: cannot be read: .*nobody there"):
+        log.read("memory://far/log", "m", ["a", "b"], ROLES, store=None, until=None, days=7)
 
 
 def test_several_scores(tmp_path) -> None:

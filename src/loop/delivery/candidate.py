@@ -65,11 +65,12 @@ class Rehearse(BaseModel):
 
 
 class Image(BaseModel):
-    """image.json: what Git pins by its digest."""
+    """image.json: what Git pins by its digest; the layers of one that an engine built, in bytes."""
 
     image: str
     digest: str
     kind: str
+    layers: list[dict[str, Any]] = []
 
 
 class Monitor(BaseModel):

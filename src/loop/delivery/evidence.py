@@ -16,7 +16,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
-        "image": f"`{track.image}` ({candidate.image.kind})",
+        "image": f"`{track.image}` ({candidate.image.kind}{_size(candidate.image.layers)})",
         "image of judge and drift": _monitor(before, after),
         "bento": f"`{track.bento}`",
         "registered model": track.mlflow,
@@ -32,6 +32,12 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         WEIGHTLESS if after.canary else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _size(layers: list[dict[str, Any]]) -> str:
+    """What a node pulls and what it keeps, as the registry serves it."""
+    packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
+    return f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked" if layers else ""
 
 
 def _monitor(before: State, after: State) -> str:

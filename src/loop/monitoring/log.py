@@ -215,7 +215,17 @@ def _share(rows: int) -> int:
 
 
 def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
-    return [row[0] for row in con.execute("select file from glob($1) order by 1", [pattern]).fetchall()]
+    """The files that a pattern names, in order; LoopError where nobody answers for the place."""
+    import duckdb
+
+    try:
+        found = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
+    except duckdb.Error as error:
+        why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error))
+        raise LoopError(
+            f"{pattern}: cannot be read: {why}", fix="check the place and access to it"
+        ) from error
+    return [row[0] for row in found]
 
 
 def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
