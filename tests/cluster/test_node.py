@@ -6,7 +6,9 @@ By hand: `make cluster`, then the walk through docs/cluster.md; `make cluster-do
 import importlib.util
 import io
 import json
+import shutil
 import tarfile
+import threading
 import tomllib
 from graphlib import TopologicalSorter
 from hashlib import sha256
@@ -75,6 +77,31 @@ def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
 def test_both_generations_of_cgroups_are_found() -> None:
     """v1 hierarchies and an empty v2 beside them."""
     assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
+
+
+def test_a_cgroup_that_goes_away_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kubelet removes its pods' cgroups while `down` looks for processes; the rest is found."""
+    monkeypatch.setattr(cgroup, "_here", lambda: [("cgroup", tmp_path)])
+    kept, pod = (tmp_path / cgroup.NAME / name for name in ("node", "pod/container/process"))
+    kept.mkdir(parents=True)
+    (kept / "cgroup.procs").write_text("1\n")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            pod.mkdir(parents=True)
+            shutil.rmtree(pod.parents[1])
+
+    kubelet = threading.Thread(target=come_and_go)
+    kubelet.start()
+    try:
+        assert [cgroup.processes() for _ in range(500)] == [{1}] * 500
+    finally:
+        over.set()
+        kubelet.join()
+    kept.joinpath("cgroup.procs").unlink()  # a cgroup's own files go with it
+    cgroup.remove()
+    assert not (tmp_path / cgroup.NAME).exists()
 
 
 def test_every_part_needs_only_parts_that_are_started(main: ModuleType) -> None:

@@ -140,6 +140,11 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     assert "+    reviewed: yes-please" in text
     assert "- dev/fraud-detector: nothing changes" in text
     assert "The locks are the base branch's." in text
+    megabytes = {cells[0]: cells[1:] for cells in table(text, "### Image")}
+    assert list(megabytes) == ["packages", "code", "model", "**in all**"]
+    assert float(megabytes["packages"][0]) > 100
+    assert [cells[2] for cells in megabytes.values()][:2] == ["+0.00", "+0.00"]
+    assert float(megabytes["**in all**"][0]) < 500
 
 
 @pytest.mark.slow
@@ -171,6 +176,22 @@ def test_a_report_that_is_too_long_is_cut_for_the_comment(
     comment.comment(origin.parent / "clone", "m")
     assert sent == ["## m\n\n\nThe rest is too long for a comment: it is in the job's summary.\n"]
     assert "x" * 70_000 in event.read_text()
+
+
+def test_the_image_is_told_by_its_parts():
+    """Each beside the base branch's; a model that is new there has nothing to be compared with."""
+    parts = {"packages": (250_000_000, 240_000_000), "model": (1_500_000, None)}
+    text = report(Evidence("m", {"f1": 0.9}, image=parts))
+    assert "| packages | 250.00 | 240.00 | +10.00 |" in text
+    assert "| model | 1.50 | - | - |" in text
+    assert "| **in all** | 251.50 | - | - |" in text
+    assert "### Image" not in report(Evidence("m", {"f1": 0.9}))
+
+
+def table(text: str, head: str) -> list[list[str]]:
+    """The cells of the first table after a headline, without its own head."""
+    rows = [line for line in text.partition(head)[2].split("\n### ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def commit_here(root: Path) -> None:

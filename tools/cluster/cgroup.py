@@ -7,6 +7,7 @@ moment after. Both generations of cgroups are known: v2, v1, and v1 beside an em
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,10 +52,9 @@ def delegate(folder: Path) -> None:
 def processes() -> set[int]:
     """Every process in the cluster's cgroup and below, but this one."""
     pids: set[int] = set()
-    for _, mount in _here():
-        for path in (mount / NAME).glob("**/cgroup.procs"):
-            with suppress(OSError):  # gone meanwhile
-                pids.update(int(pid) for pid in path.read_text().split())
+    for folder in _folders():
+        with suppress(OSError):  # gone meanwhile
+            pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     return pids - {os.getpid()}
 
 
@@ -78,12 +78,18 @@ def end(seconds: float = 5) -> None:
 def remove(seconds: float = 5) -> None:
     """Remove the emptied cgroups, the innermost first; one is busy for a moment after its last process."""
     stop = time.monotonic() + seconds
+    for folder in _folders():
+        while folder.is_dir():
+            with suppress(OSError):
+                folder.rmdir()
+                break
+            if time.monotonic() > stop:
+                raise ClusterError(f"cannot remove the cgroup {folder}: something is still in it")
+            time.sleep(0.05)
+
+
+def _folders() -> Iterator[Path]:
+    """The cluster's cgroup and those below it, the innermost first. Their pods' may go away meanwhile."""
     for _, mount in _here():
-        for folder in sorted((mount / NAME).glob("**/"), reverse=True):
-            while folder.is_dir():
-                with suppress(OSError):
-                    folder.rmdir()
-                    break
-                if time.monotonic() > stop:
-                    raise ClusterError(f"cannot remove the cgroup {folder}: something is still in it")
-                time.sleep(0.05)
+        for folder, _, _ in os.walk(mount / NAME, topdown=False):  # unlike glob, it passes over what has gone
+            yield Path(folder)

@@ -38,21 +38,28 @@ class Lock:
 
     def md5(self, model: str, stage: str, out: str) -> str:
         """The md5 that a stage's output had, by its path below data/<package>/."""
-        name = package(model)
-        entry = self.stages.get(f"{stage}@{name}")
-        path = f"data/{name}/{out}"
-        for recorded in (entry or {}).get("outs", []):
-            if recorded["path"] == path:
-                return str(recorded["md5"])
-        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+        return str(self._out(model, stage, out)["md5"])
 
     def model_md5(self, model: str) -> str:
         """The trained model's md5: what a release, a registered model and a cache entry are keyed by."""
         return self.md5(model, "train", "model")
 
+    def model_size(self, model: str) -> int:
+        """Bytes of the trained model's folder."""
+        return int(self._out(model, "train", "model")["size"])
+
     def data_md5(self, model: str) -> str:
         """The md5 of the raw rows that it all began with."""
         return self.md5(model, "ingest", "raw.parquet")
+
+    def _out(self, model: str, stage: str, out: str) -> dict[str, Any]:
+        name = package(model)
+        entry = self.stages.get(f"{stage}@{name}")
+        path = f"data/{name}/{out}"
+        for recorded in (entry or {}).get("outs", []):
+            if recorded["path"] == path:
+                return dict(recorded)
+        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
 
 
 def dvc(root: Path, *args: str, quiet: bool = False) -> str:

@@ -15,7 +15,7 @@ from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.pipeline import evaluate, split
-from loop.review import base, cluster, locks
+from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 
@@ -39,7 +39,7 @@ class Evidence:
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     drift: dict[str, tuple[str, float]] = field(default_factory=dict)  # feature: test, distance from base's
     manifests: dict[str, list[str]] | None = None
-    image: dict[str, Any] | None = None
+    image: dict[str, tuple[int, int | None]] = field(default_factory=dict)  # part: bytes, and base branch's
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
@@ -60,7 +60,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
         importance=_importance(paths, theirs),
         drift=_drift(paths, theirs),
         manifests=cluster.differences(tree, root, model) if tree else None,
-        image=known(paths.build / "image.json"),
+        image=_image(root, model, tree),
         packages=_packages(tree, root, paths.package) if tree else [],
     )
 
@@ -122,6 +122,12 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
         return dict.fromkeys(both, ("equal", 0.0))
     found = drift(before.to_pandas(), after.to_pandas())
     return {name: (one.test, one.score) for name, one in found.items()}
+
+
+def _image(root: Path, model: str, tree: Path | None) -> dict[str, tuple[int, int | None]]:
+    """Bytes of each part of the image, and what the base branch's has."""
+    theirs = image.sizes(tree, model) if tree else {}
+    return {part: (size, theirs.get(part)) for part, size in image.sizes(root, model).items()}
 
 
 def known(path: Path) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
+from loop.serving.image import MOST
 
 SIGNS = {"promote": "✅", "keep": "⏸️", "block": "❌"}
 MEANING = {
@@ -118,10 +119,22 @@ def _cluster(found: Evidence) -> str:
 
 
 def _image(found: Evidence) -> str:
+    """What goes into the image beside its base; its layers are known when a release has built it."""
     if not found.image:
         return ""
-    size = sum(layer["unpacked"] for layer in found.image.get("layers", []))
-    return f"### Image\n\n`{found.image['image']}`" + (f", {size / 1e6:.0f} MB unpacked" if size else "")
+    rows = [(part, *_sizes(ours, theirs)) for part, (ours, theirs) in found.image.items()]
+    known = [theirs for _, theirs in found.image.values() if theirs is not None]
+    total = sum(ours for ours, _ in found.image.values())
+    rows.append(("**in all**", *_sizes(total, sum(known) if len(known) == len(rows) else None)))
+    said = f"Beside the base and bytecode. A release tells the layers; over {MOST / 1e6:.0f} MB is rejected."
+    head = ("goes into the image, MB", "this commit", "base branch", "change")
+    return f"### Image\n\n{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
+
+
+def _sizes(ours: int, theirs: int | None) -> tuple[str, str, str]:
+    if theirs is None:
+        return f"{ours / 1e6:.2f}", "-", "-"
+    return f"{ours / 1e6:.2f}", f"{theirs / 1e6:.2f}", f"{(ours - theirs) / 1e6:+.2f}"
 
 
 def _packages(found: Evidence) -> str:

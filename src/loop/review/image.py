@@ -1,0 +1,33 @@
+"""What goes into a model's image beside its base, in bytes: told before anything is built."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError
+from loop.core.paths import ModelPaths
+from loop.serving.key import sources
+from loop.serving.process import environment
+
+
+def sizes(root: Path, model: str) -> dict[str, int]:
+    """Bytes of packages (as the bento's lock installs them, without bytecode), model, and code.
+
+    Empty where the tree has no bento of this model. LoopError when its lock does not install.
+    """
+    lock = ModelPaths(root, model).bento / "requirements.lock"
+    if not lock.is_file():
+        return {}
+    installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
+    found = {
+        "packages": _bytes(installed),
+        "code": _bytes(path for _, path in sources(root, model)),
+    }
+    try:
+        return found | {"model": Lock.of(root).model_size(model)}
+    except LoopError:  # a model that its base branch has not trained
+        return found
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file() and not path.is_symlink())
