@@ -16,7 +16,7 @@ def root(tmp_path, repository):
         shutil.copytree(repository / name, tmp_path / name)
     shutil.copy(repository / "src/loop/__init__.py", tmp_path / "src/loop")
     (tmp_path / "argocd").mkdir()
-    registered(tmp_path, "ghcr.io/acme/churn")
+    registered(tmp_path, "registry.test/team/churn")
     lock(tmp_path, "0" * 32)
     return tmp_path
 
@@ -27,7 +27,7 @@ def lock(root, md5):
 
 
 def registered(root, registry):
-    fork = {"name": "churn", "url": "https://github.com/acme/churn.git", "registry": registry}
+    fork = {"name": "churn", "url": "https://example.test/team/churn.git", "registry": registry}
     YAML().dump({"data": fork}, root / "argocd/repository.yaml")
 
 
@@ -40,7 +40,7 @@ CHANGES = {
     "service": lambda root, _: append(root / "bentos/fraud_detector/service.py"),
     "lock": lambda root, _: append(root / "bentos/fraud_detector/requirements.lock"),
     "packed code": lambda root, _: append(root / "src/loop/serving/packed/rows.py"),
-    "registry": lambda root, _: registered(root, "registry.acme.example/churn"),
+    "registry": lambda root, _: registered(root, "registry.team.example/churn"),
     "base image": lambda _, patch: patch.setenv("LOOP_BASE_IMAGE", "base@sha256:1"),
 }
 
