@@ -123,9 +123,9 @@ def _image(found: Evidence) -> str:
     if not found.image:
         return ""
     rows = [(part, *_sizes(ours, theirs)) for part, (ours, theirs) in found.image.items()]
-    known = [theirs for _, theirs in found.image.values() if theirs is not None]
     total = sum(ours for ours, _ in found.image.values())
-    rows.append(("**in all**", *_sizes(total, sum(known) if len(known) == len(rows) else None)))
+    before = [theirs for _, theirs in found.image.values() if theirs is not None]
+    rows.append(("**in all**", *_sizes(total, sum(before) if len(before) == len(found.image) else None)))
     said = f"Beside the base and bytecode. A release tells the layers; over {MOST / 1e6:.0f} MB is rejected."
     head = ("goes into the image, MB", "this commit", "base branch", "change")
     return f"### Image\n\n{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
