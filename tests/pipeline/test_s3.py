@@ -1,0 +1,78 @@
+"""Where a team keeps things in S3: DVC's remote, a source, production's log and store. moto serves the S3."""
+
+import sys
+from collections.abc import Iterator
+
+import fsspec
+import httpx
+import pytest
+from circle import production
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from standin import Clone
+from trained import MODEL, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
+
+from loop.core import params
+from loop.core.dvc import Lock
+from loop.core.files import sha256
+from loop.core.paths import ModelPaths
+from loop.demo.world import World
+
+pytestmark = pytest.mark.slow
+PACKAGE = "fraud_detector"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    """A server with a bucket `team`; commands run here find it as they find any S3: by AWS's variables."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "team")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    files.mkdir("team")
+    yield files
+    httpx.post(f"http://{host}:{port}/moto-api/reset")  # what it holds is the process's, not the server's
+    server.stop()
+
+
+def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path):  # noqa: F811
+    """With a cache of its own, it gets data and model without running a stage."""
+    run(sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", "s3://team/dvc", cwd=trained)
+    commit(trained, "Keep data in S3")
+    loop(trained, "push", MODEL)
+    run("git", "clone", "--quiet", str(tmp_path / "origin.git"), "other", cwd=tmp_path)
+    other = tmp_path / "other"
+    (other / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'cache'}\n")
+    assert "Running stage" not in loop(other, "repro", MODEL, "--check")
+    ours, theirs = (ModelPaths(root, PACKAGE).trained for root in (trained, other))
+    assert {file.name: sha256(file) for file in theirs.iterdir()} == {
+        file.name: sha256(file) for file in ours.iterdir()
+    }
+
+
+def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trained, s3):  # noqa: F811
+    """`pin` takes the object's hash; what lies there later under the same name is bad input."""
+    raw = ModelPaths(trained, PACKAGE).raw
+    s3.put(str(raw), "team/rows.parquet")
+    loop(trained, "pin", MODEL, "--source", "s3://team/rows.parquet")
+    loop(trained, "repro", MODEL)
+    assert params.load(trained, PACKAGE).ingest.source == "s3://team/rows.parquet"
+    s3.pipe("team/rows.parquet", b"others")
+    assert "sha256" in loop(trained, "stage", "ingest", MODEL, code=2)
+
+
+def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3, tmp_path):  # noqa: F811
+    """Five weeks that drifted are found so in S3, and `retrain` trains on them."""
+    world = World(trained, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
+    production(Clone(trained), "0123456789ab", world, tmp_path / "log")
+    s3.put(str(tmp_path / "store"), "team/store", recursive=True)
+    s3.put(str(tmp_path / "log"), "team/log", recursive=True)
+    change(trained, monitor__store="s3://team/store")
+    assert "drift" in loop(trained, "monitor", MODEL, "--log", "s3://team/log", code=6)
+    before = Lock.of(trained).model_md5(MODEL)
+    loop(trained, "retrain", MODEL, "--until", world.retrain_at.isoformat(), "--reason", "drift")
+    loop(trained, "repro", MODEL)
+    assert Lock.of(trained).model_md5(MODEL) != before
