@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from standin import Clone, Server, StandIn
+from standin import Clone, Server, StandIn, repositories
 
 from loop.core.git import Git, PushRaced
 from loop.monitoring.push import token_ends
@@ -281,3 +281,20 @@ def test_restart(tmp_path: Path) -> None:
     assert again.ask("GET", f"/pulls/{number}").json()["title"] == "Change a"
     assert [run["status"] for run in again.runs()] == ["queued"]
     again.server.stop()
+
+
+def test_a_run_knows_nothing_of_who_started_the_server(tmp_path: Path, monkeypatch) -> None:
+    """Neither another workflow's variables, nor the tests' options that somebody gave to make."""
+    for name in ("GITHUB_REF", "GIT_DIR_OF_OTHERS", "MAKEFLAGS", "ARGS"):
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv("OTHER", "kept")
+    act = tmp_path / "act"
+    act.write_text("#!/bin/sh\nenv\n")
+    act.chmod(0o755)
+    with repositories(tmp_path / "github", 1, "--act", str(act)) as each:
+        standin = next(each)
+        standin.seed(tmp_path / "clone", FILES).push("change", {"a": "2\n"})
+        (run,) = standin.wait()
+        told = standin.log(run)
+    assert "OTHER=kept" in told
+    assert "theirs" not in told

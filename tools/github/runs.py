@@ -22,6 +22,7 @@ MARK = "STAND_IN_RUN"  # in the environment of every process of a run, so that a
 
 # Variables that belong to whoever started this server: their clone, their workflow, their tests.
 FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+FOREIGN += ("MAKE", "MFLAGS", "ARGS")  # what somebody gave to make is for their tests, not for those of a run
 OURS = ("LOOP_", "UV_")  # those that a job in a container has too
 
 
