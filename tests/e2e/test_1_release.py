@@ -15,11 +15,11 @@ def test_a_push_to_main_is_released(scene: Scene) -> None:
     checks, releases = hub.runs("ci.yml"), hub.runs("release.yml")
     begun = monotonic()
     team.git.run("push", "--quiet", "origin", "HEAD:main")
-    team.expect(hub.finished("release.yml", releases, seconds=800), "success")
+    team.expect(team.finished("release.yml", releases, seconds=800), "success")
     scene.figures.tell(
         "push -> image, dev and staging released, production proposed", monotonic() - begun, "s"
     )
-    team.expect(hub.finished("ci.yml", checks), "success")
+    team.expect(team.finished("ci.yml", checks), "success")
     scene.kept["merged"] = time()
     team.merge_release()
     served = team.state().stable

@@ -27,7 +27,7 @@ def test_a_pull_request_is_evaluated_and_released(scene: Scene) -> None:
     assert "champion" in hub.comments(number)[-1]
     before = hub.runs("release.yml")
     hub.merge(number)
-    team.expect(hub.finished("release.yml", before), "success")
+    team.expect(team.finished("release.yml", before), "success")
 
 
 def test_a_good_canary_is_promoted(scene: Scene) -> None:

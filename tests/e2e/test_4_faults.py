@@ -20,7 +20,7 @@ def proposed(scene: Scene, kind: str) -> None:
     scene.push(f"A service with {kind} {QUIET}", lambda: path.write_text(spoilt(good, kind)))
     before = team.hub.runs("release.yml")
     team.hub.person.dispatch("release.yml", {"model": public(team.model)})
-    team.expect(team.hub.finished("release.yml", before), "success")
+    team.expect(team.finished("release.yml", before), "success")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -55,7 +55,7 @@ def test_a_retraining_is_released(scene: Scene) -> None:
     """The retraining is committed to main by the bot, built, and proposed to production as a canary."""
     team = scene.team
     begun = monotonic()
-    run = team.hub.finished("train.yml", scene.kept["trains"])
+    run = team.finished("train.yml", scene.kept["trains"])
     team.expect(run, "success")
     scene.figures.tell("drift found -> retrained, built, proposed", monotonic() - begun, "s")
     assert team.hub.runs("train.yml") - scene.kept["trains"] == {run["id"]}

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from loop.core.errors import LoopError
 from loop.core.github import GitHub
 
 REPOSITORY = "acme/demo"
+STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)  # as act tells it
 
 
 class Hub:
@@ -68,15 +70,26 @@ class Hub:
         """The ids of a workflow's runs so far."""
         return {run["id"] for run in self.person.runs(workflow)}
 
-    def finished(self, workflow: str, before: set[int], *, seconds: float = 600) -> dict[str, Any]:
-        """Wait for the one run that began since `before`, and return it completed."""
+    def finished(
+        self, workflow: str, before: set[int], tell: Callable[[str], None], *, seconds: float
+    ) -> dict[str, Any]:
+        """Wait for the one run since `before`, and return it completed; until then `tell` its steps."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for run in self.person.runs(workflow):
-                if run["id"] not in before and run["status"] == "completed":
+                if run["id"] in before:
+                    continue
+                if run["status"] == "completed":
                     return run
+                tell(self.step(run))
             time.sleep(0.3)
         raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=f"see {self.folder}/runs")
+
+    def step(self, run: Mapping[str, Any]) -> str:
+        """The job and step that a run has begun last; empty before its first."""
+        log = self.folder / "runs" / str(run["id"]) / "log.txt"
+        begun = STEP.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+        return ": ".join(begun[-1]) if begun else ""
 
     def log(self, run: Mapping[str, Any]) -> str:
         """What a run printed."""

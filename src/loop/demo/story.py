@@ -39,7 +39,7 @@ def first_release(stage: Stage) -> None:
     """Chapter 0: main is pushed; the first model is released straight to stable, as nothing is there yet."""
     before = stage.hub.runs("release.yml")
     stage.git.run("push", "--quiet", "origin", "HEAD:main")
-    run = stage.hub.finished("release.yml", before)
+    run = stage.finished("release.yml", before)
     stage.expect(run, "success")
     stage.merge_release()
     served = stage.state().stable
@@ -61,7 +61,7 @@ def change_a_param(stage: Stage) -> None:
     before = stage.hub.runs("release.yml")
     stage.hub.merge(number)
     stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
-    stage.expect(stage.hub.finished("release.yml", before), "success")
+    stage.expect(stage.finished("release.yml", before), "success")
 
 
 def canary(stage: Stage) -> None:
@@ -158,7 +158,8 @@ def drift(stage: Stage) -> None:
     look(stage, Exit.DRIFT)
     trains = stage.hub.runs("train.yml")
     daily(stage)
-    stage.expect(stage.hub.finished("train.yml", trains), "success")
+    stage.tell.step("drift.yml dispatched train.yml: it retrains, judges, registers, builds, proposes")
+    stage.expect(stage.finished("train.yml", trains), "success")
     daily(stage)
     if (asked := len(stage.hub.runs("train.yml") - trains)) != 1:
         raise LoopError(f"two looks at one drift dispatched {asked} retrainings, should be 1")
@@ -184,7 +185,7 @@ def daily(stage: Stage) -> None:
     """What GitHub's timer starts once a day."""
     before = stage.hub.runs("drift.yml")
     stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
-    stage.expect(stage.hub.finished("drift.yml", before), "success")
+    stage.expect(stage.finished("drift.yml", before), "success")
 
 
 def retraining(stage: Stage) -> str:
@@ -206,7 +207,8 @@ def bad_canary(stage: Stage) -> None:
     stage.expect(run, "success")
     before = stage.hub.runs("release.yml")
     stage.hub.merge(number)
-    stage.expect(stage.hub.finished("release.yml", before), "success")
+    stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
+    stage.expect(stage.finished("release.yml", before), "success")
     served = stage.state().stable
     key = judged(stage)
     now = stage.state()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from loop.core.errors import Exit, LoopError
 from loop.core.git import Git
 from loop.delivery import state
@@ -55,9 +57,18 @@ class Team:
         self.branch(name, title, edit)
         number = self.hub.person.pull_request(name, title, "")["number"]
         self.tell.step(f"pull request #{number}: {title}")
-        run = self.hub.finished("ci.yml", before)
+        run = self.finished("ci.yml", before)
         self.tell.step(f"CI of #{number}: {run['conclusion']}")
         return number, run
+
+    def finished(self, workflow: str, before: set[int], *, seconds: float = 600) -> dict[str, Any]:
+        """Wait for the one run that began since `before`; a terminal shows the step that it is at."""
+        with self.tell.rich.status(workflow) as line:
+
+            def tell(step: str) -> None:
+                line.update(escape(f"{workflow}  {step}"))
+
+            return self.hub.finished(workflow, before, tell, seconds=seconds)
 
     def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
         """Stop the demo unless a run ended as it should, and says why."""
