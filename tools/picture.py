@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
+from PIL import Image, ImageChops
 
 STYLE = """
 body {font: 14px/1.5 -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif, 'Noto Color Emoji';
@@ -45,7 +46,8 @@ def main(report: str, mermaid: str, picture: str) -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "report.html"
-        page.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}{script}", encoding="utf-8")
+        head = f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>"
+        page.write_text(head + body + script, encoding="utf-8")
         flags = (
             "--headless",
             "--no-sandbox",
@@ -53,9 +55,18 @@ def main(report: str, mermaid: str, picture: str) -> None:
             "--hide-scrollbars",
             "--virtual-time-budget=20000",
         )
-        size = ("--window-size=960,2300", f"--screenshot={Path(picture).resolve()}")
+        size = ("--window-size=960,6000", f"--screenshot={Path(picture).resolve()}")
         command = ["chromium", *flags, f"--user-data-dir={scratch}/profile", *size, page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
+    crop(Path(picture))
+
+
+def crop(picture: Path) -> None:
+    """Cut off the white below the report: Chromium's window has one height for every page."""
+    with Image.open(picture) as drawn:
+        image = drawn.convert("RGB")
+    _, _, _, bottom = ImageChops.invert(image).getbbox() or (0, 0, 0, image.height)
+    image.crop((0, 0, image.width, min(bottom + 24, image.height))).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+from markdown_it import MarkdownIt
 
 from loop.cli import COMMANDS, cli
 
@@ -75,9 +76,21 @@ def test_an_images_versions_are_the_repositorys(repository):
         assert packages <= ours, lock
 
 
-def test_every_path_that_a_document_names_exists(repository):
+@pytest.fixture
+def pages(repository):
+    return [repository / "README.md", repository / "CONTRIBUTING.md", *repository.glob("docs/**/*.md")]
+
+
+def test_every_path_that_a_document_names_exists(pages):
     """README and docs lead nowhere that isn't there."""
-    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *repository.glob("docs/**/*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_row_of_a_document_is_in_a_table(pages):
+    """A blank line ends a table: what follows is shown as bars and words."""
+    markdown = MarkdownIt("commonmark").enable("table")
+    for page in pages:
+        for token in markdown.parse(page.read_text()):
+            assert not token.content.startswith("|"), f"{page.name}: {token.content[:80]}"
