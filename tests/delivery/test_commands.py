@@ -59,6 +59,15 @@ def test_a_proposal_names_its_pull_request(clone, run, workflow, monkeypatch):
     assert "pull_request=7\n" in (workflow / "GITHUB_OUTPUT").read_text()
 
 
+def test_a_rollback_without_a_canary_says_what_brings_an_earlier_release_back(clone, run):
+    """With --to it does; what was served and barred stands in the state."""
+    serve(clone, State(stable=track(A, 100)))
+    serve(clone, State(stable=track(B, 100)))
+    options = ("--environment", "production", "--why", "hurts")
+    assert "--to brings an earlier release back" in run(rollback, *options)
+    assert f"no canary; stable serves {A}" in run(rollback, *options, "--to", A)
+
+
 def test_the_history_is_a_table(clone, run):
     """What was done, at which step, to which release, and why."""
     serve(clone, canary(10))

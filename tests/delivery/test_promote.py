@@ -9,13 +9,14 @@ from shutil import which
 import pytest
 from releases import A, B, C, canary, git, serve, track
 
-from loop.core.errors import Exit, Rejected, Superseded
+from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.git import Git
 from loop.delivery import commit
 from loop.delivery.commit import Action, Place
 from loop.delivery.history import history
 from loop.delivery.promote import promote
-from loop.delivery.rollback import rollback
+from loop.delivery.rollback import restore, rollback
+from loop.delivery.state import State
 from loop.delivery.steps import released
 
 
@@ -181,6 +182,28 @@ def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, productio
     assert rollback(here, production, "errors").commit is None
     assert rollback(here, production, "errors", B).commit is None
     assert here.fetch() == tip
+
+
+def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, here, production):
+    """By one commit that says which goes and why; its image and model are those that stable had."""
+    for state in (State(stable=track(A, 100)), canary(100), State(stable=track(B, 100))):
+        serve(clone, state)
+    done = restore(here, production, A, "refuses good customers", B)
+    assert done.after.stable == track(A, 100)
+    assert commit.read(here, here.fetch(), production) == done.after
+    entry, *_ = history(here, production)
+    assert entry.subject == f"fraud-detector/production: roll back {B} to {A}"
+    assert (entry.action, entry.key, entry.why) == ("rollback", B, "refuses good customers")
+    assert restore(here, production, A, "again", B).commit is None
+
+
+def test_a_release_that_stable_never_served_does_not_come_back(clone, here, production):
+    """A canary that was rolled back is none; the error names the command that lists what was served."""
+    serve(clone, canary(50))
+    rollback(here, production, "errors")
+    with pytest.raises(LoopError, match=f"stable has never served {B}") as refused:
+        restore(here, production, B, "by mistake")
+    assert "./loop history" in refused.value.fix
 
 
 def test_the_history_tells_who_did_what_and_why(clone, here, production):

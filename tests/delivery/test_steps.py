@@ -10,7 +10,7 @@ from releases import MONITOR, A, B, C, canary, track
 
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.delivery.state import Barred, State, parse, release
-from loop.delivery.steps import promoted, released, rolled_back, step_of
+from loop.delivery.steps import promoted, released, restored, rolled_back, step_of
 
 WEIGHTS = (10, 50, 100)
 
@@ -113,6 +113,27 @@ def test_rolling_back_spares_a_canary_that_came_since():
         rolled_back(canary(10), "errors", C)
 
 
+def test_an_earlier_release_comes_back_to_stable():
+    """All traffic is its own at once, what it replaces is barred; again there is nothing to do."""
+    state = restored(State(stable=track(B, 100), monitor=MONITOR), track(A), "hurts", B)
+    assert state == State(stable=track(A, 100), monitor=MONITOR, barred=(Barred(key=B, why="hurts"),))
+    assert restored(state, track(A), "hurts", B) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "to", "refused", "said"),
+    [
+        (canary(10), C, Superseded, "under way: canary bbbbbbbbbbbb at step canary-10"),
+        (State(stable=track(A, 100)), C, Superseded, "expected bbbbbbbbbbbb on stable"),
+        (rolled_back(canary(10), "errors"), B, Rejected, "is barred: errors"),
+    ],
+)
+def test_an_earlier_release_does_not_come_back(state, to, refused, said):
+    """Beside a canary, where another is served than was thought, or where it is barred itself."""
+    with pytest.raises(refused, match=said):
+        restored(state, track(to), "hurts", B)
+
+
 def test_a_barred_release_never_comes_again():
     """Neither as canary nor on stable; it says why."""
     state = rolled_back(canary(10), "too many\nerrors")
@@ -140,6 +161,10 @@ class Life(RuleBasedStateMachine):
     @rule()
     def roll_back(self):
         self.attempt(lambda: rolled_back(self.state, "why"))
+
+    @rule(key=st.sampled_from("0123456789"))
+    def restore(self, key):
+        self.attempt(lambda: restored(self.state, track(key * 12), "why"))
 
     def attempt(self, change):
         with suppress(Rejected, Superseded):

@@ -33,7 +33,7 @@ def test_a_pull_request_is_evaluated_and_released(scene: Scene) -> None:
 def test_a_good_canary_is_promoted(scene: Scene) -> None:
     """It ends promoted, no request lost, although Prometheus, Argo CD, Contour and the judge are killed."""
     team = scene.team
-    served = team.state().stable
+    served = scene.kept["before"] = team.state().stable
     with scene.load(RATE, "canary") as load:
         begun = monotonic()
         team.merge_release()

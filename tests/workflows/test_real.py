@@ -100,6 +100,24 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     assert now.why_barred(new) == "errors"
 
 
+def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
+    """By dispatch, with its reason, past gate and canary; twice is once."""
+    for key in ("abcdefabcdef", "0123456789ab"):
+        clone.commit(f"serve {key}", files(State(stable=track(key, 100)), "production", MODELS[0]))
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    place = {"model": public(MODELS[0]), "environment": "production"}
+    for _ in range(2):
+        facts = {**place, "key": "0123456789ab", "to": "abcdefabcdef", "why": "hurts"}
+        standin.as_("bot").dispatch("rollback.yml", facts)
+    found = standin.wait(2, seconds=300)
+    assert [run["conclusion"] for run in found] == ["success"] * 2
+    clone.git("fetch", "-q")
+    assert clone.git("log", "--format=%B", "HEAD..origin/main").stdout.count("Why: hurts") == 1
+    path = f"{folder_of('production', MODELS[0])}/release.yaml"
+    now = parse(clone.git("show", f"origin/main:{path}").stdout, path)
+    assert (now.stable, now.why_barred("0123456789ab")) == (track("abcdefabcdef", 100), "hurts")
+
+
 @pytest.mark.usefixtures("clone")
 def test_promote_too_late(standin: StandIn) -> None:
     """A promotion of a canary that is not there changes nothing, says so, and is no failure."""

@@ -61,16 +61,26 @@ def promote(model: str, environment: str, key: str, step: str, why: str) -> None
 @click.argument("model")
 @environment_option
 @click.option("--why", required=True, help="goes into the commit, and bars the release")
-@click.option("--key", help="only this canary, not one that came since")
-def rollback(model: str, environment: str, why: str, key: str | None) -> None:
-    """Take the canary out, give stable all traffic and bar the release, in one commit."""
+@click.option("--key", help="only this release, not one that came since")
+@click.option("--to", help="no canary hurts, stable does: the release key for it to serve as it did before")
+def rollback(model: str, environment: str, why: str, key: str | None, to: str | None) -> None:
+    """Take the canary out, give stable all traffic and bar the release, in one commit.
+
+    With --to: take out what stable serves and bring back an earlier release, whatever the gate says of it.
+    """
     from loop.core import paths
     from loop.core.git import Git
+    from loop.delivery import rollback as rolling_back
     from loop.delivery.commit import Place
-    from loop.delivery.rollback import rollback as rollback_at
 
-    place = Place(model, environment)
-    _tell(place, rollback_at(Git(paths.root()), place, why, key))
+    place, git = Place(model, environment), Git(paths.root())
+    if to:
+        _tell(place, rolling_back.restore(git, place, to, why, key))
+        return
+    done = rolling_back.rollback(git, place, why, key)
+    _tell(place, done)
+    if not done.commit:
+        click.echo("no canary is there to take out; where stable hurts, --to brings an earlier release back")
 
 
 @click.command()

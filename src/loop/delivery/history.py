@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from loop.core.errors import LoopError
 from loop.core.git import Git
+from loop.core.names import public
+from loop.delivery import commit as commits
 from loop.delivery.commit import Place
-from loop.delivery.state import folder
+from loop.delivery.state import Track, folder
 
 TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
 FIELD, RECORD = "\x1f", "\x1e"
@@ -37,3 +40,13 @@ def changes(git: Git, place: Place, commit: str) -> list[Entry]:
     path = f"{folder(place.environment, place.model)}/release.yaml"
     log = git.run("log", f"--format={form}", commit, "--", path)
     return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]
+
+
+def served(git: Git, place: Place, key: str) -> Track:
+    """Release `key` as stable served it last, by origin's main; LoopError where it never did."""
+    for entry in history(git, place):
+        stable = commits.read(git, entry.commit, place).stable
+        if stable and stable.key == key:
+            return stable
+    fix = f"./loop history {public(place.model)} --environment {place.environment}"
+    raise LoopError(f"{place}: stable has never served {key}", fix=fix)

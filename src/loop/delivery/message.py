@@ -8,7 +8,7 @@ from loop.delivery.steps import one_line, step_of
 def message(action: str, place: tuple[str, str], why: str, before: State, after: State) -> str:
     """Subject and trailers of an action at a place (model, environment)."""
     model, environment = public(place[0]), place[1]
-    track = about(before, after)
+    track = about(action, before, after)
     trailers = {
         "Action": action,
         "Environment": environment,
@@ -24,7 +24,7 @@ def message(action: str, place: tuple[str, str], why: str, before: State, after:
         "Why": one_line(why),
     }
     lines = "\n".join(f"{name}: {value}" for name, value in trailers.items() if value)
-    return f"{model}/{environment}: {told(before, after)}\n\n{lines}\n"
+    return f"{model}/{environment}: {told(action, before, after)}\n\n{lines}\n"
 
 
 def _monitor(before: State, after: State) -> str:
@@ -32,20 +32,19 @@ def _monitor(before: State, after: State) -> str:
     return after.monitor.split("@")[1] if after.monitor and after.monitor != before.monitor else ""
 
 
-def about(before: State, after: State) -> Track:
-    """The release that a change is about: the canary if there is one or it goes, else what stable takes."""
-    rolled_back = len(after.barred) > len(before.barred)
-    track = after.canary or (before.canary if rolled_back else after.stable)
+def about(action: str, before: State, after: State) -> Track:
+    """The release that a change is about: of a rollback what goes, else the canary, or what stable takes."""
+    track = before.canary or before.stable if action == "rollback" else after.canary or after.stable
     if track is None:
         raise ValueError("a change without any release")
     return track
 
 
-def told(before: State, after: State) -> str:
+def told(action: str, before: State, after: State) -> str:
     """What changed, in a few words."""
-    key = about(before, after).key
-    if len(after.barred) > len(before.barred):
-        return f"roll back {key}"
+    key = about(action, before, after).key
+    if action == "rollback":
+        return f"roll back {key}" + ("" if before.canary or not after.stable else f" to {after.stable.key}")
     if after.canary is None:
         return f"{key} is stable, canary removed" if before.previous else f"release {key}"
     if before.canary is None or before.canary.key != key:

@@ -46,7 +46,7 @@ def propose(
         return Done(None, before, before), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
     pushed = _push(git, main, branch, commit.change(action, before, after))
-    title = f"{action.place}: {told(before, after)}"
+    title = f"{action.place}: {told(action.name, before, after)}"
     pull = github.pull_request(branch, title, evidence.markdown(candidate, before, after))
     _checked(git, github, branch)
     return Done(pushed, before, after), int(pull["number"])

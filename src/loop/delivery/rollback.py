@@ -1,13 +1,25 @@
-"""Take a canary out and bar it. It waits for nothing: a promotion that was faster is undone too."""
+"""Take a release out and bar it: a canary, or what stable serves where an earlier one is to come back."""
 
 from functools import partial
 
 from loop.core.git import Git
-from loop.delivery import commit, steps
+from loop.delivery import commit, history, steps
 from loop.delivery.commit import Action, Done, Place
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None) -> Done:
-    """Roll back the canary at whatever step it is; nothing where none is, or `key` is barred already."""
+    """Roll back the canary at whatever step it is; nothing where none is, or `key` is barred already.
+
+    It waits for nothing: a promotion that was faster is undone too.
+    """
     change = partial(steps.rolled_back, why=why, key=key)
+    return commit.land(git, Action("rollback", place, change, why))
+
+
+def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -> Done:
+    """Set stable to release `to`, which it served before; nothing where it serves it.
+
+    Neither gate nor canary: it was judged when it came, and what it replaces hurts now.
+    """
+    change = partial(steps.restored, track=history.served(git, place, to), why=why, key=key)
     return commit.land(git, Action("rollback", place, change, why))

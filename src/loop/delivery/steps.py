@@ -71,10 +71,28 @@ def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
         raise Superseded(f"expected canary {key}, found {described(state)}")
     if state.canary is None or state.stable is None:
         return None
-    stable, barred = _at(state.previous or state.stable, 100), state.barred
-    if not state.why_barred(state.canary.key):  # a person may have barred it while its release was under way
-        barred = (*barred, Barred(key=state.canary.key, why=one_line(why)))
-    return State(stable=stable, monitor=state.monitor, barred=barred)
+    stable = _at(state.previous or state.stable, 100)
+    return State(stable=stable, monitor=state.monitor, barred=_barred(state, state.canary.key, why))
+
+
+def restored(state: State, track: Track, why: str, key: str | None = None) -> State | None:
+    """The state with an earlier release on stable, the one that it replaces barred; None where it is there.
+
+    Superseded while a canary is under way and, with `key`, where stable serves another; Rejected where the
+    earlier one is barred.
+    """
+    if state.canary:
+        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+    if state.stable is None or state.stable.key == track.key:
+        return None
+    if barred := state.why_barred(track.key):
+        raise Rejected(
+            f"release {track.key} is barred: {barred}", fix="another one, or take it from `barred`"
+        )
+    if key and key != state.stable.key:
+        raise Superseded(f"expected {key} on stable, found {described(state)}")
+    barred_now = _barred(state, state.stable.key, why)
+    return State(stable=_at(track, 100), monitor=state.monitor, barred=barred_now)
 
 
 def described(state: State) -> str:
@@ -87,6 +105,11 @@ def described(state: State) -> str:
 def one_line(text: str) -> str:
     """Text as one line, so that it can be a trailer."""
     return " ".join(text.split())[:500]
+
+
+def _barred(state: State, key: str, why: str) -> tuple[Barred, ...]:
+    """What is barred, with one more: once, as a person may have barred it while it was under way."""
+    return state.barred if state.why_barred(key) else (*state.barred, Barred(key=key, why=one_line(why)))
 
 
 def _at(track: Track, weight: int) -> Track:
