@@ -2,9 +2,9 @@
 
 import pytest
 from click.testing import CliRunner
-from releases import A, B, built, canary, serve, track
+from releases import MONITOR, A, B, built, canary, monitored, serve, track
 
-from loop.cli.delivery import history, promote, release, rollback
+from loop.cli.delivery import history, monitor_release, promote, release, rollback
 from loop.core.github import GitHub
 from loop.delivery.state import State
 
@@ -66,6 +66,20 @@ def test_a_rollback_without_a_canary_says_what_brings_an_earlier_release_back(cl
     options = ("--environment", "production", "--why", "hurts")
     assert "--to brings an earlier release back" in run(rollback, *options)
     assert f"no canary; stable serves {A}" in run(rollback, *options, "--to", A)
+
+
+def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
+    """It stands in the state; where no engine built one, nothing changes."""
+    serve(clone, State(stable=track(A, 100)))
+    monitored(clone, None)
+    before = here.fetch()
+    assert "no engine built an image" in run(monitor_release, "--environment", "production")
+    assert here.fetch() == before
+    monitored(clone)
+    assert f"no canary; stable serves {A}" in run(monitor_release, "--environment", "production")
+    assert MONITOR in here.read(
+        here.fetch(), "kustomize/overlays/production/fraud-detector/release/release.yaml"
+    )
 
 
 def test_the_history_is_a_table(clone, run):

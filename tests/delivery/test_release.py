@@ -24,7 +24,7 @@ from loop.core.errors import LoopError, Rejected, Superseded
 from loop.core.git import Git
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
-from loop.delivery.release import propose, release
+from loop.delivery.release import propose, release, watch
 from loop.delivery.state import State
 from loop.delivery.steps import step_of
 
@@ -119,6 +119,20 @@ def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, p
     done, _ = propose(here, github, candidate.read(clone, MODEL), "production")
     assert commit.read(here, done.commit, production).monitor is None
     assert "no engine built one" in github.open[f"release/{MODEL}/{B}"]["body"]
+
+
+def test_what_watches_production_changes_without_a_release(clone, here, production):
+    """One commit that names the image by its digest; a second time none. Elsewhere nothing watches."""
+    serve(clone, State(stable=track(A, 100)))
+    done = watch(here, production, MONITOR, "look at fewer days")
+    assert commit.read(here, here.fetch(), production) == State(stable=track(A, 100), monitor=MONITOR)
+    subject, _, body = here.run("log", "-1", "--format=%B", done.commit).partition("\n")
+    assert subject == f"fraud-detector/production: judge and drift run {'e' * 12}"
+    assert f"Action: monitor\nEnvironment: production\nModel: fraud-detector\nRelease-Key: {A}" in body
+    assert f"Monitor: sha256:{'e' * 64}" in body
+    assert watch(here, production, MONITOR).commit is None
+    with pytest.raises(LoopError, match="neither judge nor drift"):
+        watch(here, Place(MODEL, "dev"), MONITOR)
 
 
 def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):

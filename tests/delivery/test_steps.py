@@ -10,7 +10,7 @@ from releases import MONITOR, A, B, C, canary, track
 
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.delivery.state import Barred, State, parse, release
-from loop.delivery.steps import promoted, released, restored, rolled_back, step_of
+from loop.delivery.steps import promoted, released, restored, rolled_back, step_of, watched
 
 WEIGHTS = (10, 50, 100)
 
@@ -49,6 +49,16 @@ def test_what_watches_a_canary_stays_through_all_its_steps():
     while state.canary:
         state = promoted(state, B, step_of(state), WEIGHTS)
         assert state.monitor == MONITOR
+
+
+def test_what_watches_changes_by_itself_where_no_canary_is_judged():
+    """What is served stays; with the same image, or nothing to watch, there is nothing to do."""
+    state = State(stable=track(A, 100))
+    assert watched(state, MONITOR) == state.model_copy(update={"monitor": MONITOR})
+    assert watched(watched(state, MONITOR), MONITOR) is None
+    assert watched(State(), MONITOR) is None
+    with pytest.raises(Superseded, match="under way"):
+        watched(canary(10), MONITOR)
 
 
 def test_a_canary_without_traffic_makes_way_for_a_newer_release():
@@ -161,6 +171,10 @@ class Life(RuleBasedStateMachine):
     @rule()
     def roll_back(self):
         self.attempt(lambda: rolled_back(self.state, "why"))
+
+    @rule(digest=st.sampled_from("ef"))
+    def watch(self, digest):
+        self.attempt(lambda: watched(self.state, f"registry.example.com/monitor@sha256:{digest * 64}"))
 
     @rule(key=st.sampled_from("0123456789"))
     def restore(self, key):

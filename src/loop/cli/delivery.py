@@ -38,6 +38,25 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
             _tell(place, release_to(git, found, environment, why))
 
 
+@click.command("monitor-release")
+@click.argument("model")
+@environment_option
+@click.option("--why", default="", help="goes into the commit")
+def monitor_release(model: str, environment: str, why: str) -> None:
+    """Let the image of `loop monitor-image` run judge and drift. Exit code 5 while a canary is under way."""
+    from loop.core import paths
+    from loop.core.git import Git
+    from loop.delivery import candidate
+    from loop.delivery.commit import Place
+    from loop.delivery.release import watch
+
+    place, image = Place(model, environment), candidate.monitor(paths.root()).image
+    if image is None:
+        click.echo(f"{place}: nothing to do; no engine built an image")
+        return
+    _tell(place, watch(Git(paths.root()), place, image, why))
+
+
 @click.command()
 @click.argument("model")
 @environment_option

@@ -97,7 +97,7 @@ def read(root: Path, model: str) -> Candidate:
     gate, rehearse = _record(build, Gate, model), _record(build, Rehearse, model)
     _accepted(gate, rehearse, model)
     registered, bento = _record(build, Register, model), _record(build, Bento, model)
-    image, monitor = _record(build, Image, model), _monitor(root)
+    image, watching = _record(build, Image, model), monitor(root)
     commit, lock = _trained(root, model)
     for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
         _about(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
@@ -113,17 +113,17 @@ def read(root: Path, model: str) -> Candidate:
         mlflow=f"{registered.name}/{registered.version}",
         bento=bento.tag,
     )
-    return Candidate(model, track, gate, rehearse, image, monitor)
+    return Candidate(model, track, gate, rehearse, image, watching)
+
+
+def monitor(root: Path) -> Monitor:
+    """The image of judge and drift is no model's: one for all of them."""
+    return _read(root / "build" / "monitor" / "image.json", Monitor, "./loop monitor-image")
 
 
 def _record(build: Path, kind: type[R], model: str) -> R:
     name = kind.__name__.lower()
     return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
-
-
-def _monitor(root: Path) -> Monitor:
-    """The image of judge and drift is no model's: one for all of them."""
-    return _read(root / "build" / "monitor" / "image.json", Monitor, "./loop monitor-image")
 
 
 def _read(path: Path, kind: type[R], fix: str) -> R:

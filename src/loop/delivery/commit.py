@@ -28,7 +28,7 @@ class Place:
 class Action:
     """What is done to a place: how the state changes, and how the commit tells it."""
 
-    name: str  # release, promote or rollback
+    name: str  # release, promote, rollback or monitor
     place: Place
     change: Step
     why: str

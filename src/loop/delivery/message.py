@@ -45,6 +45,8 @@ def told(action: str, before: State, after: State) -> str:
     key = about(action, before, after).key
     if action == "rollback":
         return f"roll back {key}" + ("" if before.canary or not after.stable else f" to {after.stable.key}")
+    if action == "monitor":
+        return f"judge and drift run {_monitor(before, after).removeprefix('sha256:')[:12]}"
     if after.canary is None:
         return f"{key} is stable, canary removed" if before.previous else f"release {key}"
     if before.canary is None or before.canary.key != key:

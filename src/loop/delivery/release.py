@@ -24,6 +24,16 @@ def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> 
     return commit.land(git, _action(candidate, environment, why, canary=False))
 
 
+def watch(git: Git, place: Place, monitor: str, why: str = "") -> Done:
+    """Let another image run judge and drift beside what is served, by one commit on main.
+
+    No pull request: what goes into it are main's code and params, which one has brought there.
+    """
+    if place.environment not in REVIEWED:
+        raise LoopError(f"{place.environment} has neither judge nor drift", fix="--environment production")
+    return commit.land(git, Action("monitor", place, partial(steps.watched, monitor=monitor), why))
+
+
 @retry(
     retry=retry_if_exception_type(PushRaced),
     wait=wait_random_exponential(multiplier=0.1, max=3),

@@ -95,6 +95,18 @@ def restored(state: State, track: Track, why: str, key: str | None = None) -> St
     return State(stable=_at(track, 100), monitor=state.monitor, barred=barred_now)
 
 
+def watched(state: State, monitor: str) -> State | None:
+    """The state with another image of judge and drift; None where it has that, or serves nothing to watch.
+
+    Superseded while a canary is under way: the judge that began with it takes it to its end.
+    """
+    if state.stable is None or state.monitor == monitor:
+        return None
+    if state.canary:
+        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+    return state.model_copy(update={"monitor": monitor})
+
+
 def described(state: State) -> str:
     """A state in a few words."""
     if state.canary:
