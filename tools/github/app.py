@@ -24,7 +24,7 @@ from state import now
 ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
 READ = ""  # nothing is written: every token may
 ENDS = "github-authentication-token-expiration"  # with each answer to a token that has an end
-HIDDEN = ("commit", "fork", "repository")  # what only the stand-in itself needs of a run
+HIDDEN = ("commit", "fork", "ref", "repository")  # what only the stand-in itself needs of a run
 
 
 def build(runner: Runner, tokens: dict[str, str], ends: datetime, on_ready: Callable[[], None]) -> Starlette:
@@ -119,7 +119,7 @@ class Server:
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-        if granted is not None and need != READ and need not in granted:
+        if granted is not None and need != READ and granted.get(need) != "write":
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: write")
         return self.tokens.get(token, "bot")
 
