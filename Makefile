@@ -73,6 +73,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
+	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento

@@ -53,4 +53,11 @@ def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
 def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
     """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
     names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "DEPLOYED", "REPORT", "EVENT")
-    assert verdict(done, **dict(zip(names, facts.split(" "), strict=True))) is green
+    assert verdict(done, **dict(zip(names, facts.split(" "), strict=True)), WORDS="false") is green
+
+
+def test_words_do_not_pass_the_required_check(done: dict[str, Any]) -> None:
+    """An edited title reports under a name that nobody requires, so it neither passes nor fails the commit."""
+    words = "github.event.action == 'edited' && !github.event.changes.base"
+    assert done["steps"][0]["env"]["WORDS"] == f"${{{{ {words} }}}}"
+    assert done["name"] == f"${{{{ {words} && 'Only words were edited' || 'Everything required has passed' }}}}"

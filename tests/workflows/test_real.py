@@ -129,6 +129,25 @@ def test_promote_too_late(standin: StandIn) -> None:
     assert "Superseded" in standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
 
 
+def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """Neither a release of an unmerged commit nor one dispatched on its branch runs any of its code."""
+    there = tmp_path / "pwned"
+    models = (clone.folder / "src/loop/cli/models.py").read_text()
+    evil = f"import pathlib\npathlib.Path({str(there)!r}).touch()\n{models.replace('from __future__', '#')}"
+    sha = clone.commit("unreviewed", {"src/loop/cli/models.py": evil})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:topic")
+    for ref in ("topic", sha, sha[:7]):
+        standin.as_("bot").dispatch("release.yml", {"ref": ref})
+    standin.as_("bot").dispatch("release.yml", {}, ref="topic")
+    standin.as_("bot").dispatch("train.yml", {}, ref="topic")
+    found = standin.wait(5, seconds=300)
+    assert [run["conclusion"] for run in found] == ["failure"] * 5
+    assert not there.exists()
+    logs = "".join(standin.log(run) for run in found)
+    assert logs.count("main has not merged") >= 3
+    assert logs.count("dispatch it on main") >= 2
+
+
 def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     """Names of branches, titles and inputs that a shell would run are run by none."""
     there = tmp_path / "pwned"

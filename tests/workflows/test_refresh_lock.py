@@ -1,11 +1,12 @@
 """`refresh-lock` under act: `make lock` resolves anew, from a folder of hollow wheels instead of PyPI."""
 
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 from refreshed import begun, proposed, settings
-from standin import Clone, Server, StandIn
+from standin import ROOT, Clone, Server, StandIn
 
 from loop.core import paths
 
@@ -13,6 +14,7 @@ from loop.core import paths
 @pytest.fixture
 def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A fork whose runs resolve from hollow wheels, one at a time, and leave nothing in the real cache."""
+    subprocess.run([ROOT / "tools/environment", ROOT / "tools/commit.lock"], check=True, capture_output=True)
     real, own = paths.cache(), tmp_path / "cache"
     (own / "envs").mkdir(parents=True)
     for there in (*real.glob("envs/*"), real / "programs", *real.glob("uv-*")):

@@ -9,8 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 from standin import ROOT
 
-from loop.cli import COMMANDS, cli
+from loop.cli import COMMANDS, READS_HISTORY, cli
 
+CHECKOUT = "actions/checkout@"
+WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
 FOLDER = ROOT / ".github"
 WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
 FILES = [*WORKFLOWS, *sorted(FOLDER.glob("actions/*/action.yml"))]
@@ -55,9 +57,57 @@ def test_workflow(path: Path) -> None:
 @pytest.mark.parametrize("job", jobs())
 def test_job(job: dict[str, Any]) -> None:
     """A job has a name, says what it may do, and ends in time."""
-    assert re.match(r"[A-Z]", job["name"])
+    assert re.match(r"[A-Z]|\$\{\{", job["name"])
     assert "permissions" in job
     assert "uses" in job or job["timeout-minutes"] <= 360
+
+
+def checkouts(job: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """A job's checkouts: their place among its steps, and what they are given."""
+    steps = enumerate(job.get("steps", []))
+    return [(n, step.get("with") or {}) for n, step in steps if step.get("uses", "").startswith(CHECKOUT)]
+
+
+def commands(job: dict[str, Any]) -> set[str]:
+    """The commands of ./loop and the targets of make that a job's steps call."""
+    text = "\n".join(step.get("run", "") for step in job.get("steps", []))
+    return {*re.findall(r"(?:\./loop|python -m loop|make) ([a-z-]+)", text)}
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_who_can_write_trains_nothing(job: dict[str, Any]) -> None:
+    """A job that may write to the repository runs nothing that trains, builds or tests."""
+    if WRITES & {scope for scope, level in (job["permissions"] or {}).items() if level == "write"}:
+        assert not commands(job) & {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_a_commit_that_was_asked_for_is_main_s(job: dict[str, Any]) -> None:
+    """Where a checkout takes a `ref`, the next step refuses what main has not merged, before any of it runs."""
+    for place, given in checkouts(job):
+        if "ref" in given:
+            assert given["fetch-depth"] == 0
+            assert job["steps"][place + 1]["run"] == "git merge-base --is-ancestor HEAD origin/main"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_dispatched_on_main_only(path: Path) -> None:
+    """A workflow that takes inputs and can write refuses every branch but main before it checks out."""
+    workflow = read(path)
+    writes = [job for job in workflow["jobs"].values() if "write" in (job["permissions"] or {}).values()]
+    if not writes or not (workflow["on"].get("workflow_dispatch") or {}).get("inputs"):
+        return
+    first = next(job for job in workflow["jobs"].values() if "needs" not in job)
+    assert first["steps"][0]["if"] == "github.ref != 'refs/heads/main'"
+    assert first["steps"][0]["run"].endswith("exit 1\n")
+    assert all(job is first or "needs" in job for job in workflow["jobs"].values())
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_who_reads_history_has_it(job: dict[str, Any]) -> None:
+    """A job whose commands read Git's history checks all of it out."""
+    if commands(job) & READS_HISTORY:
+        assert all(given.get("fetch-depth") == 0 for _, given in checkouts(job))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

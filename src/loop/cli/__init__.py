@@ -37,6 +37,7 @@ COMMANDS = {
     "rollback": "delivery:rollback",
     "render": "delivery:render",
     "guard": "delivery:guard",
+    "merged": "delivery:merged",
     "history": "delivery:history",
     "monitor": "monitoring:monitor",
     "judge": "monitoring:judge",

@@ -144,6 +144,21 @@ def guard(base: str, head: str) -> None:
 
 
 @click.command()
+@click.argument("name", metavar="COMMIT")
+def merged(name: str) -> None:
+    """Print the whole SHA of a commit that main has merged; reject any other (exit 4)."""
+    from pathlib import Path
+
+    from loop.core import actions
+    from loop.core.git import Git
+    from loop.delivery.merged import merged as merged_commit
+
+    commit = merged_commit(Git(Path.cwd()), name)
+    actions.output(commit=commit)
+    click.echo(commit)
+
+
+@click.command()
 @click.argument("model")
 @environment_option
 def history(model: str, environment: str) -> None:
