@@ -31,6 +31,11 @@ e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), o
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
+.PHONY: first-week
+first-week: ## Rehearse a fork's first week: its pushes, pull requests, releases, a rollback, the weekly runs (about 20 min)
+	@tools/programs >/dev/null
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/first_week -x -s $(ARGS)
+
 .PHONY: lint
 lint: ## ruff, mypy, import rules, actionlint, zizmor
 	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
