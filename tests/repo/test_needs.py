@@ -38,7 +38,23 @@ EXCEPTIONS = {
 # Debian marks the packages of these as essential: no machine is without.
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "chroot", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true"}
-WORDS = {"cd", "command", "do", "echo", "else", "exec", "exit", "export", "for", "if", "printf", "pwd", "set"}
+WORDS = {
+    "cd",
+    "command",
+    "do",
+    "done",
+    "echo",
+    "else",
+    "exec",
+    "exit",
+    "export",
+    "fi",
+    "for",
+    "if",
+    "printf",
+    "pwd",
+    "set",
+}
 WORDS |= {"then", "trap"}
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(shell """)
 
