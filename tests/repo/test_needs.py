@@ -21,6 +21,7 @@ SHELL = (
     "Makefile",
     "loop",
     ".ci/run",
+    "tools/bare",
     "tools/environment",
     "tools/programs",
     "tools/cluster/base",
@@ -38,24 +39,8 @@ EXCEPTIONS = {
 # Debian marks the packages of these as essential: no machine is without.
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "chroot", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true"}
-WORDS = {
-    "cd",
-    "command",
-    "do",
-    "done",
-    "echo",
-    "else",
-    "exec",
-    "exit",
-    "export",
-    "fi",
-    "for",
-    "if",
-    "printf",
-    "pwd",
-    "set",
-}
-WORDS |= {"then", "trap"}
+WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
+WORDS |= {"printf", "pwd", "set", "shift", "then", "trap"}
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(shell """)
 
 
