@@ -14,20 +14,24 @@ help: ## List the tasks
 
 .PHONY: setup
 setup: ## Make the environment, build the Go programs, link .venv for your editor
+	@tools/needs setup
 	@env=$(ENV) && ln -sfn "$$env" .venv && tools/programs >/dev/null && ./loop doctor
 
 .PHONY: demo
 demo: ## Turn the whole circle on this machine, in a scratch clone
+	@tools/needs demo
 	@tools/programs >/dev/null
 	@./loop demo $(ARGS)
 
 .PHONY: test
 test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)
+	@tools/needs test
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: e2e
 e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), or one of its own (Linux, root)
+	@tools/needs e2e
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
@@ -38,6 +42,7 @@ first-week: ## Rehearse a fork's first week: its pushes, pull requests, releases
 
 .PHONY: lint
 lint: ## ruff, mypy, import rules, actionlint, zizmor
+	@tools/needs lint
 	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
 	"$$env/bin/ruff" check . && "$$env/bin/ruff" format --check . && "$$env/bin/mypy" && \
 	"$$env/bin/lint-imports" --no-cache && "$$programs/actionlint" && \
@@ -45,6 +50,7 @@ lint: ## ruff, mypy, import rules, actionlint, zizmor
 
 .PHONY: audit
 audit: ## Repeat the whole security audit, into build/audit/report.md (ARGS=--online: advisories too)
+	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
 
 .PHONY: format
@@ -65,6 +71,7 @@ report: ## Write build/report: how every model is, as pages that need no server
 
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)
+	@tools/needs cluster
 	@$(ENV)/bin/python tools/cluster up
 
 .PHONY: cluster-down
@@ -86,6 +93,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 
 .PHONY: bench
 bench: ## Time what people wait for: a no-op repro, the stages, the command line
+	@tools/needs bench
 	@$(PY) tools/bench.py
 
 .PHONY: calibrate
@@ -93,10 +101,12 @@ calibrate: ## Count the monitor's false alarms and its days to detection, on the
 	@$(PY) -m models.fraud_detector.calibrate $(ARGS)
 
 .PHONY: bench-serving
-bench-serving: ## Measure the server beside what a team would pick instead; takes wrk and a quiet machine (about 12 min)
+bench-serving: ## Measure the server beside what a team would pick instead; takes a quiet machine (about 12 min)
+	@tools/needs bench-serving
 	@$(PY) tools/bench_serving.py $(ARGS)
 
 .PHONY: bench-gitops
 bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)
+	@tools/needs bench-gitops
 	@tools/programs >/dev/null
 	@$(PY) tools/bench_gitops.py $(ARGS)

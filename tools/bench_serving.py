@@ -501,8 +501,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement by wrk (3)")
     parser.add_argument("--rounds", type=int, default=2, help="of which the median is taken (2)")
     options = parser.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("wrk is missing: apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
         scratch, described = Path(made), machine()
         write_bento(scratch / "bento")

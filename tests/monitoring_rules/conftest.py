@@ -1,5 +1,6 @@
 """promtool, and the rules as it reads them."""
 
+import shutil
 import subprocess
 import warnings
 from collections.abc import Callable
@@ -20,14 +21,13 @@ def spec(repository: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def program(repository: Path) -> str:
+def program() -> str:
     """Promtool's path; without one these tests are skipped, and a warning says so."""
-    done = subprocess.run([repository / "tools" / "promtool"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1]
-        warnings.warn(f"no alert is tested: {why}", stacklevel=1)
-        pytest.skip(why)
-    return done.stdout.strip()
+    if found := shutil.which("promtool"):
+        return found
+    why = "promtool is missing: apt-get install prometheus"
+    warnings.warn(f"no alert is tested: {why}", stacklevel=1)
+    pytest.skip(why)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ EMPTIED = (
     "usr/share/locale",
 )
 EMPTIED += ("usr/share/man", "usr/share/info", "usr/share/lintian")
+NEEDS = Path(__file__).resolve().parent.parent / "needs"
 TRUSTED = Path("usr/local/share/ca-certificates")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -100,8 +101,10 @@ def _upload(http: httpx.Client, digest: str, content: bytes) -> None:
 
 def _made(folder: Path) -> None:
     """Lay out, trim, and write the image into `folder`, whole or not at all."""
-    if os.geteuid() or not shutil.which("debootstrap"):
-        sys.exit("tools/cluster/base: needs root and debootstrap (apt-get install debootstrap)")
+    if os.geteuid():
+        sys.exit("tools/cluster/base: needs root, because debootstrap makes devices and changes owners")
+    if subprocess.run([NEEDS, "base"], check=False).returncode:
+        sys.exit("tools/cluster/base: this machine lacks what is named above")
     print("tools/cluster/base: making the base image from Debian's packages", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:

@@ -1,4 +1,4 @@
-"""The programs of the cluster: Go modules built once into the cache, and Debian's packages.
+"""The programs of the cluster: Go modules built once into the cache; Debian's stand in tools/needs.
 
 Each folder of programs/ is a Go module whose go.mod lists as `tool` what is built from it; one with no
 tool is only downloaded, for its manifests. Every version is pinned there, every hash in go.sum.
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from place import SYSTEM_PATH, ClusterError, cache
+from place import ClusterError, cache
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -51,22 +51,6 @@ KEPT = (
     ("kwok", "metrics", "sigs.k8s.io/kwok", "kustomize/stage/node/heartbeat-with-lease/node-*.yaml"),
     ("kwok", "metrics", "sigs.k8s.io/kwok", "kustomize/stage/pod/fast/pod-*.yaml"),
 )
-# Debian's packages, each with a program by which it is known to be there.
-PACKAGES = {
-    "etcd-server": "etcd",
-    "containerd": "containerd",
-    "runc": "runc",
-    "containernetworking-plugins": "/usr/lib/cni/bridge",
-    "redis-server": "redis-server",
-    "prometheus": "prometheus",
-    "prometheus-alertmanager": "prometheus-alertmanager",
-    "prometheus-pushgateway": "prometheus-pushgateway",
-    "docker-registry": "docker-registry",
-    "nftables": "nft",
-    "iptables": "iptables",
-    "iproute2": "ip",
-    "git": "git",
-}
 SCREEN = Console(stderr=True)
 
 
@@ -165,27 +149,11 @@ def build() -> Path:
     return done
 
 
-def missing() -> list[str]:
-    """Debian's packages that this machine lacks."""
-    path = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
-    return [package for package, program in PACKAGES.items() if not shutil.which(program, path=path)]
-
-
 def install() -> None:
-    """Install what is missing of Debian's.
+    """Install Debian's packages that a cluster needs, as tools/needs lists them.
 
     Raises:
-        ClusterError: this machine has no apt-get, or apt-get failed.
+        ClusterError: some are missing; tools/needs has named them.
     """
-    lacking = missing()
-    if not lacking:
-        return
-    line = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *lacking]
-    if not shutil.which("apt-get"):
-        raise ClusterError(f"missing: {', '.join(lacking)}; on Debian: {' '.join(line)}")
-    SCREEN.print(" ".join(line))
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "--quiet"], line):
-        done = subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            raise ClusterError(f"{' '.join(command)}: exit {done.returncode}; missing: {', '.join(lacking)}")
+    if subprocess.run([HERE.parent / "needs", "cluster"], check=False).returncode:
+        raise ClusterError("this machine lacks what is named above")
