@@ -1,6 +1,7 @@
 """A fork's first week at the stand-in, as one story: every run is green, with nothing configured.
 
-`make first-week` plays it (about 20 minutes): its CI runs lint and the quick tests three times, the last time in new locks.
+`make first-week` plays it (about 20 minutes): its CI runs lint and the quick tests three times,
+the last time in new locks.
 """
 
 import json
@@ -43,7 +44,7 @@ def merge(standin: StandIn, number: int) -> None:
 
 
 def trees(standin: StandIn, clone: Clone, count: int) -> None:
-    """A pull request that trains another number of trees, checked and merged; its release to production too."""
+    """Train another number of trees by a pull request; merge it, and its release to production."""
     branch = f"trees-{count}"
     clone.git("fetch", "-q", "origin")
     clone.git("checkout", "-q", "-B", branch, "origin/main")
@@ -72,7 +73,7 @@ def timer(standin: StandIn, workflow: str) -> None:
 
 @pytest.mark.timeout(3600)
 def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
-    """From "Use this template" to the first weekly runs: pull requests, releases and a rollback, all green."""
+    """From "Use this template" to the first weekly runs, by way of a rollback, every run is green."""
     work_tree(tmp_path / "clone")
     clone = Clone(tmp_path / "clone")
     params.edit(clone.folder, {f"models.fraud_detector.{key}": value for key, value in SMALL_WORLD.items()})

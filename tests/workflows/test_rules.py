@@ -12,6 +12,7 @@ from standin import ROOT
 from loop.cli import COMMANDS, READS_HISTORY, cli
 
 CHECKOUT = "actions/checkout@"
+UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}  # packages run
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
 FOLDER = ROOT / ".github"
 WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
@@ -78,12 +79,12 @@ def commands(job: dict[str, Any]) -> set[str]:
 def test_who_can_write_trains_nothing(job: dict[str, Any]) -> None:
     """A job that may write to the repository runs nothing that trains, builds or tests."""
     if WRITES & {scope for scope, level in (job["permissions"] or {}).items() if level == "write"}:
-        assert not commands(job) & {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}
+        assert not commands(job) & UNTRUSTED
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_a_commit_that_was_asked_for_is_main_s(job: dict[str, Any]) -> None:
-    """Where a checkout takes a `ref`, the next step refuses what main has not merged, before any of it runs."""
+def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None:
+    """After a checkout of some `ref`, the next step refuses what main has not merged."""
     for place, given in checkouts(job):
         if "ref" in given:
             assert given["fetch-depth"] == 0

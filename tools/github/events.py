@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 PULL_TYPES = ("opened", "synchronize", "reopened")
+MOST_INPUTS = 25  # of one dispatch
 SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
 
 
@@ -51,6 +52,19 @@ def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str
     return action in types and _name_fits(rule, "branches", base) and _paths_fit(rule, paths)
 
 
+def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
+    """Does a merge queue's request for checks on what it wants to merge into base start it?"""
+    return "checks_requested" in (rule.get("types") or ["checks_requested"]) and _name_fits(
+        rule, "branches", base
+    )
+
+
+def job_names(workflow: dict[str, Any]) -> set[str]:
+    """What a workflow's jobs are called where checks are listed."""
+    jobs = workflow.get("jobs") or {}
+    return {str((job or {}).get("name", key)) for key, job in jobs.items()}
+
+
 def _name_fits(rule: dict[str, Any], kind: str, name: str) -> bool:
     if kind in rule:
         return selects(rule[kind], name)
@@ -83,6 +97,8 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def dispatch_inputs(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
     """What a workflow_dispatch hands on: the given inputs checked, defaults filled in. Values are text."""
     declared: dict[str, dict[str, Any]] = {k: v or {} for k, v in (rule.get("inputs") or {}).items()}
+    if (most := max(len(declared), len(given))) > MOST_INPUTS:
+        raise Unprocessable(f"At most {MOST_INPUTS} inputs are allowed; found {most}")
     if unexpected := sorted(set(given) - set(declared)):
         raise Unprocessable(f"Unexpected inputs provided: {unexpected}")
     return {name: _input(name, spec, given.get(name)) for name, spec in declared.items()}

@@ -65,6 +65,11 @@ def granted(permissions: Any) -> Grants:
     return {scope: level for scope, level in permissions.items() if scope in SCOPES}
 
 
+def allows(grants: Grants, scope: str, level: str) -> bool:
+    """Whether a token with these grants may read or write: who may write may read."""
+    return _lower(grants.get(scope, "none"), level) == level
+
+
 def _lower(level: str, other: str | None) -> str:
     return min(level, other or "none", key=LEVELS.index)
 

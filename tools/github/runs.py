@@ -32,7 +32,7 @@ PLAYED = {
     "actions/download-artifact": "artifact",
     "actions/upload-artifact": "artifact",
 }
-ACTIONS = Path(__file__).resolve().parent / "actions"
+PLAYS = Path(__file__).resolve().parent / "played"
 USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 
@@ -96,6 +96,8 @@ class Runner:
         """Queue one run of one workflow file, as the event's commit has it."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
+        pull = event.payload.get("pull_request")
+        source = pull["head"]["repo"] if pull else event.payload["repository"]
         with self.state.look() as data:
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
         run = self.state.add(
@@ -113,7 +115,8 @@ class Runner:
             actor=event.payload["sender"],
             commit=event.commit,
             ref=f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref,
-            fork=event.payload.get("pull_request", {}).get("head", {}).get("repo", {}).get("fork", False),
+            head_repository=source["full_name"],
+            fork=source["fork"],
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
@@ -125,6 +128,19 @@ class Runner:
     def host(self) -> str:
         """The address that this server is at, and its runs' artifact servers too."""
         return urlsplit(self.url).hostname or "127.0.0.1"
+
+    def cancel(self, run: dict[str, Any]) -> bool:
+        """End a run that is queued or running; False when it is over already."""
+        with self.state.look():
+            if run["status"] == "completed":
+                return False
+            waits = run["status"] == "queued"
+            self.state.update(run, cancelled=True, **({"status": "completed"} if waits else {}))
+        if waits:
+            self._finish(run, "cancelled")
+        else:
+            self._kill(run)
+        return True
 
     def summary(self, run: dict[str, Any]) -> Path:
         """What the run's steps told in their summaries: act has none that lasts."""
@@ -142,7 +158,10 @@ class Runner:
             self._pool.submit(self._execute, run)
 
     def _execute(self, run: dict[str, Any]) -> None:
-        self.state.update(run, status="in_progress", run_started_at=now())
+        with self.state.look():
+            if run.get("cancelled"):
+                return
+            self.state.update(run, status="in_progress", run_started_at=now())
         tokens: dict[str, jobs.Grants] = {}
         try:
             tokens = self._plan(run)
@@ -163,6 +182,7 @@ class Runner:
             (self._folder(run) / "secrets").unlink(missing_ok=True)
             for scratch in ("plan", "act", "artifacts"):
                 shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
+        conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
 
     def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
@@ -201,7 +221,7 @@ class Runner:
                 env=self._host(run),
                 start_new_session=True,
             )
-            if self._stopping:
+            if self._stopping or run.get("cancelled"):
                 self._kill(run)
             return process.wait()
 
@@ -215,7 +235,7 @@ class Runner:
             "artifact-server-port": str(_free_port(self.host)),  # of its own: no two runs share artifacts
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
-            "defaultbranch": "main",
+            "defaultbranch": self.hosting.find(run["repository"]).default_branch,
             "env-file": f"{folder}/environment",
             "secret-file": f"{folder}/secrets",
             "var-file": f"{folder}/variables",
@@ -234,7 +254,7 @@ class Runner:
     def _played(plan: Path) -> list[str]:
         """Options that let our own actions stand in for those that workflows pin by commit."""
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
-        return [f"--local-repository={name}@{sha}={ACTIONS / PLAYED[name]}" for name, sha in sorted(found)]
+        return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
 
     def _mounts(self) -> str:
         """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
