@@ -31,7 +31,7 @@ ENGINE = (
     "/usr/bin/docker",
     "/usr/sbin/debootstrap",
 )  # Debian's; another client wants buildx
-LOCKS = "requirements.lock tools/*.lock bentos/*/requirements.lock"  # those whose environments runs use
+LOCKS = "requirements.lock tools/commit.lock tools/audit.lock bentos/*/requirements.lock"  # what runs use
 PACKAGES = "git make python3 python3-venv"
 # uv brings authorities of its own unless it is told of the system's.
 RECIPE = f"""\

@@ -52,7 +52,9 @@ def test_pull_request(standin: StandIn, folder: Path) -> None:
         'run: python3 post.py issues/$NUMBER/comments "$(cat a b | xargs)"\n'
         f"        env: {{{TOKEN}, NUMBER: '${{{{ github.event.number }}}}'}}"
     )
-    clone = standin.seed(folder, workflow("{pull_request: {}}", comment, may="pull-requests: write"))
+    clone = standin.seed(
+        folder, workflow("{pull_request: {}}", comment, may="contents: read, pull-requests: write")
+    )
     clone.push("theirs", {"a": "left\n"}, "topic")
     clone.git("reset", "-q", "--hard", "origin/main")
     clone.push("ours", {"b": "right\n"})

@@ -12,8 +12,8 @@ from typing import Any
 
 import actions
 import contract
-import jobs
 import graphql_api
+import jobs
 import notes
 import pulls
 import shapes
