@@ -38,14 +38,12 @@ def token_ends(github: GitHub) -> datetime | None:
 
     GitHub writes `2026-05-01 12:00:00 UTC` or an offset in place of the name.
     """
-    answer = httpx.get(
-        f"{github.url}/repos/{github.repository}",
-        headers={"Authorization": f"Bearer {github.token}", "Accept": "application/vnd.github+json"},
-        timeout=30,
-    )
-    if not (said := answer.headers.get(HEADER)):
+    if not (said := github.answer("GET", "").headers.get(HEADER)):
         return None
-    return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
+    try:
+        return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
+    except ValueError as error:
+        raise LoopError(f"{github.url}: the header {HEADER} is no time: {said!r}") from error
 
 
 @retry(
