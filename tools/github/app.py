@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import shapes
 import triggers
 from events import Unprocessable
 from hosting import GitFailed, Repository, backend
@@ -24,7 +25,6 @@ from state import now
 ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
 READ = ""  # nothing is written: every token may
 ENDS = "github-authentication-token-expiration"  # with each answer to a token that has an end
-HIDDEN = ("commit", "fork", "repository")  # what only the stand-in itself needs of a run
 
 
 def build(runner: Runner, tokens: dict[str, str], ends: datetime, on_ready: Callable[[], None]) -> Starlette:
@@ -44,6 +44,7 @@ def build(runner: Runner, tokens: dict[str, str], ends: datetime, on_ready: Call
         ("GET", "/actions/workflows/{file}/runs", server.runs, READ),
         ("GET", "/actions/runs", server.runs, READ),
         ("GET", "/actions/runs/{id:int}", server.run, READ),
+        ("POST", "/actions/runs/{id:int}/cancel", server.cancel, "actions"),
         ("GET", "/actions/runs/{id:int}/logs", server.log, READ),
         ("GET", "/actions/runs/{id:int}/summary", server.summary, READ),
         ("GET", "/pulls", server.pulls, READ),
@@ -161,7 +162,7 @@ class Server:
             "QUERY_STRING": request.url.query,
             "CONTENT_TYPE": request.headers.get("content-type", ""),
             "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
-            "REMOTE_USER": triggers.LOGINS[who],
+            "REMOTE_USER": shapes.LOGINS[who],
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
         body = await request.body()
@@ -181,21 +182,29 @@ class Server:
 
     def about(self, call: Call) -> Response:
         """The repository."""
-        owner, _, name = call.repo.name.partition("/")
-        return JSONResponse({"name": name, "full_name": call.repo.name, "owner": {"login": owner}})
+        return JSONResponse(shapes.repository(self.runner, call.repo))
 
     # Actions
 
     def dispatch(self, call: Call) -> Response:
         try:
             inputs = call.body.get("inputs") or {}
-            who, ref = call.who, call.text("ref")
-            triggers.dispatched(self.runner, call.repo, call.path["file"], ref=ref, given=inputs, who=who)
+            who, ref, file = call.who, call.text("ref"), call.path["file"]
+            run = triggers.dispatched(self.runner, call.repo, file, ref=ref, given=inputs, who=who)
         except LookupError:
             raise HTTPException(404, "Not Found") from None
         except Unprocessable as error:
             raise HTTPException(422, str(error)) from None
-        return Response(status_code=204)
+        if not call.body.get("return_run_details"):
+            return Response(status_code=204)
+        shown = shapes.run(self.runner, call.repo, run)
+        names = {"workflow_run_id": "id", "run_url": "url", "html_url": "html_url"}
+        return JSONResponse({theirs: shown[ours] for theirs, ours in names.items()})
+
+    def cancel(self, call: Call) -> Response:
+        if not self.runner.cancel(self._find(call, "runs", "id")):
+            raise HTTPException(409, "Cannot cancel a workflow run that is completed.")
+        return JSONResponse({}, 202)
 
     def schedule(self, call: Call) -> Response:
         """The stand-in's own: what the timer would do."""
@@ -203,12 +212,12 @@ class Server:
             run = triggers.scheduled(self.runner, call.repo, call.path["file"])
         except LookupError:
             raise HTTPException(404, "Not Found") from None
-        return JSONResponse(self._run(call.repo, run), 201)
+        return JSONResponse(shapes.run(self.runner, call.repo, run), 201)
 
     def runs(self, call: Call) -> Response:
         with self.state.look() as data:
             found = [run for run in reversed(data["runs"]) if self._asked_for(call, run)]
-            shown = [self._run(call.repo, run) for run in call.page(found)]
+            shown = [shapes.run(self.runner, call.repo, run) for run in call.page(found)]
         return JSONResponse({"total_count": len(found), "workflow_runs": shown})
 
     def _asked_for(self, call: Call, run: dict[str, Any]) -> bool:
@@ -223,14 +232,8 @@ class Server:
         mine = run["repository"] == call.repo.name and (not file or run["path"].endswith(f"/{file}"))
         return mine and all(fits[key] for key in fits if key in query)
 
-    def _run(self, repo: Repository, run: dict[str, Any]) -> dict[str, Any]:
-        shown = {key: value for key, value in run.items() if key not in HIDDEN}
-        place = f"{repo.name}/actions/runs/{run['id']}"
-        url = {"html_url": f"{self.runner.url}/{place}", "url": f"{self.runner.url}/repos/{place}"}
-        return {**shown, **url, "logs_url": f"{url['url']}/logs", "run_attempt": 1}
-
     def run(self, call: Call) -> Response:
-        return JSONResponse(self._run(call.repo, self._find(call, "runs", "id")))
+        return JSONResponse(shapes.run(self.runner, call.repo, self._find(call, "runs", "id")))
 
     def summary(self, call: Call) -> Response:
         """The stand-in's own: what GitHub shows on the run's page."""
@@ -293,7 +296,7 @@ class Server:
                 number=len(mine) + 1,
                 title=call.text("title"),
                 body=call.body.get("body"),
-                user={"login": triggers.LOGINS[call.who]},
+                user={"login": shapes.LOGINS[call.who]},
                 state="open",
                 merged=False,
                 merged_at=None,
@@ -337,7 +340,7 @@ class Server:
         subject, text = self._words(call.repo, pull, method, base)
         message = f"{call.body.get('commit_title', subject)}\n\n{call.body.get('commit_message', text)}"
         parents = [base] if method == "squash" else [base, pull["head_sha"]]
-        sha = call.repo.commit(tree, parents, message.strip() + "\n", triggers.LOGINS[call.who])
+        sha = call.repo.commit(tree, parents, message.strip() + "\n", shapes.LOGINS[call.who])
         try:
             call.repo.move(f"refs/heads/{pull['base_ref']}", sha, base)
         except GitFailed:
@@ -364,7 +367,7 @@ class Server:
 
     def add_comment(self, call: Call) -> Response:
         number = self._find(call, "pulls", "number")["number"]
-        user = {"login": triggers.LOGINS[call.who], "type": "Bot" if call.who == "bot" else "User"}
+        user = {"login": shapes.LOGINS[call.who], "type": "Bot" if call.who == "bot" else "User"}
         fields = {"repository": call.repo.name, "issue": number, "user": user, "body": call.text("body")}
         return JSONResponse(self.state.add("comments", **fields), 201)
 

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 PULL_TYPES = ("opened", "synchronize", "reopened")
+MOST_INPUTS = 25  # of one dispatch
 SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
 
 
@@ -83,6 +84,8 @@ def _regex(pattern: str) -> re.Pattern[str]:
 def dispatch_inputs(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
     """What a workflow_dispatch hands on: the given inputs checked, defaults filled in. Values are text."""
     declared: dict[str, dict[str, Any]] = {k: v or {} for k, v in (rule.get("inputs") or {}).items()}
+    if (most := max(len(declared), len(given))) > MOST_INPUTS:
+        raise Unprocessable(f"At most {MOST_INPUTS} inputs are allowed; found {most}")
     if unexpected := sorted(set(given) - set(declared)):
         raise Unprocessable(f"Unexpected inputs provided: {unexpected}")
     return {name: _input(name, spec, given.get(name)) for name, spec in declared.items()}

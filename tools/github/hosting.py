@@ -3,6 +3,7 @@
 import os
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ZERO = "0" * 40
@@ -19,6 +20,11 @@ class Repository:
 
     path: Path
     name: str
+
+    @property
+    def default_branch(self) -> str:
+        """The branch that HEAD names."""
+        return (self.path / "HEAD").read_text().removeprefix("ref: refs/heads/").strip()
 
     def git(self, *args: str, env: dict[str, str] | None = None) -> str:
         """Run git here; its output without the last newline."""
@@ -100,15 +106,7 @@ class Repository:
 
     def commit_facts(self, commit: str) -> dict[str, object]:
         """A commit in the shape that GitHub's push event has it."""
-        fields = self.git("show", "-s", "--format=%H%x00%T%x00%cI%x00%an%x00%ae%x00%B", commit).split("\0")
-        sha, tree, time, author, email, message = fields
-        return {
-            "id": sha,
-            "tree_id": tree,
-            "message": message.strip(),
-            "timestamp": time,
-            "author": {"name": author, "email": email},
-        }
+        return dict(_commit_facts(self, commit))
 
     def merged_tree(self, base: str, head: str) -> str | None:
         """The tree of `head` merged into `base`; None when they conflict."""
@@ -127,6 +125,20 @@ class Repository:
     def move(self, ref: str, new: str, old: str | None = None) -> None:
         """Point a ref at a commit; with `old`, only when it still is there."""
         self.git("update-ref", ref, new, *([old] if old else []))
+
+
+@cache  # a commit never changes
+def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
+    form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
+    sha, tree, time, *people, message = repo.git("show", "-s", f"--format={form}", commit).split("\0")
+    return {
+        "id": sha,
+        "tree_id": tree,
+        "message": message.strip(),
+        "timestamp": time,
+        "author": {"name": people[0], "email": people[1]},
+        "committer": {"name": people[2], "email": people[3]},
+    }
 
 
 class Hosting:

@@ -86,6 +86,8 @@ class Runner:
         """Queue one run of one workflow file, as the event's commit has it."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
+        pull = event.payload.get("pull_request")
+        source = pull["head"]["repo"] if pull else event.payload["repository"]
         with self.state.look() as data:
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
         run = self.state.add(
@@ -102,13 +104,27 @@ class Runner:
             head_sha=event.head,
             actor=event.payload["sender"],
             commit=event.commit,
-            fork=event.payload.get("pull_request", {}).get("head", {}).get("repo", {}).get("fork", False),
+            head_repository=source["full_name"],
+            fork=source["fork"],
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
         write(folder / "event.json", event.payload)
         self._submit(run)
         return run
+
+    def cancel(self, run: dict[str, Any]) -> bool:
+        """End a run that is queued or running; False when it is over already."""
+        with self.state.look():
+            if run["status"] == "completed":
+                return False
+            waits = run["status"] == "queued"
+            self.state.update(run, cancelled=True, **({"status": "completed"} if waits else {}))
+        if waits:
+            self._finish(run, "cancelled")
+        else:
+            self._kill(run)
+        return True
 
     def summary(self, run: dict[str, Any]) -> Path:
         """What the run's steps told in their summaries: act has none that lasts."""
@@ -126,7 +142,10 @@ class Runner:
             self._pool.submit(self._execute, run)
 
     def _execute(self, run: dict[str, Any]) -> None:
-        self.state.update(run, status="in_progress", run_started_at=now())
+        with self.state.look():
+            if run.get("cancelled"):
+                return
+            self.state.update(run, status="in_progress", run_started_at=now())
         token = f"ghs_{token_hex(18)}"
         try:
             granted = self._clone(run, token)
@@ -146,6 +165,7 @@ class Runner:
             (self._folder(run) / "secrets").unlink(missing_ok=True)
             for scratch in ("clone", "act"):
                 shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
+        conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
 
     def _clone(self, run: dict[str, Any], token: str) -> set[str]:
@@ -188,7 +208,7 @@ class Runner:
                 env=self._host(run),
                 start_new_session=True,
             )
-            if self._stopping:
+            if self._stopping or run.get("cancelled"):
                 self._kill(run)
             return process.wait()
 

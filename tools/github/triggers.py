@@ -3,26 +3,18 @@
 from typing import Any
 
 import events
+import shapes
 from hosting import ZERO, Repository
 from runs import Event, Runner
-
-LOGINS = {"person": "person", "bot": "github-actions[bot]"}
+from shapes import LOGINS
 
 
 def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
     """What every event carries."""
-    owner, name = repo.name.split("/")
-    repository = {
-        "name": name,
-        "full_name": repo.name,
-        "private": False,
-        "owner": {"login": owner},
-        "default_branch": "main",
-        "html_url": f"{runner.url}/{repo.name}",
-        "clone_url": f"{runner.url}/{repo.name}.git",
+    return {
+        "repository": shapes.repository(runner, repo),
+        "sender": shapes.user(runner, LOGINS[who]),
     }
-    kind = "Bot" if who == "bot" else "User"
-    return {"repository": repository, "sender": {"login": LOGINS[who], "type": kind}}
 
 
 def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
@@ -114,10 +106,10 @@ def pull_changed(runner: Runner, repo: Repository, pull: dict[str, Any], action:
 
 def shape(runner: Runner, repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
     """A pull request as GitHub shows it."""
-    own = facts(runner, repo, "person")["repository"]
+    own = shapes.repository(runner, repo)
     fork = pull["head_repository"] != repo.name
     theirs = runner.hosting.find(pull["head_repository"]) or repo
-    source = {**facts(runner, theirs, "person")["repository"], "fork": fork}
+    source = shapes.repository(runner, theirs, fork=fork)
     base = repo.resolve(pull["base_ref"]) or ""
     open_ = pull["state"] == "open"
     sides = {

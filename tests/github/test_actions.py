@@ -1,0 +1,95 @@
+"""Runs at the stand-in: what a dispatch answers, whose a run is, and how one is cancelled."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standin import FORKER, Clone, StandIn, repositories
+
+JOBS = "jobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"
+INPUTS = "".join(f"      i{number}: {{default: ''}}\n" for number in range(25))
+HAND = f"name: By hand\nrun-name: As asked\non:\n  workflow_dispatch:\n    inputs:\n{INPUTS}{JOBS}"
+FORGED = f"name: By hand\nrun-name: As asked\non: {{workflow_dispatch: , pull_request: }}\n{JOBS}"
+WIDE = HAND.replace("    inputs:\n", "    inputs:\n      i25: {default: ''}\n")
+PATH = ".github/workflows/hand.yml"
+DISPATCH = "/actions/workflows/hand.yml/dispatches"
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    return standin.seed(folder, {PATH: HAND, ".github/workflows/wide.yml": WIDE, "a": "1\n"})
+
+
+def dispatch(standin: StandIn, **body: Any) -> Any:
+    answer = standin.ask("POST", DISPATCH, body={"ref": "main", "return_run_details": True, **body})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_dispatch_that_asks_for_details_is_answered_with_its_run(standin: StandIn) -> None:
+    """The run's id and two URLs come with 200; who does not ask gets 204 and nothing."""
+    told = dispatch(standin)
+    run = standin.ask("GET", f"/actions/runs/{told['workflow_run_id']}").json()
+    assert (told["run_url"], told["html_url"]) == (run["url"], run["html_url"])
+    assert (run["event"], run["head_branch"]) == ("workflow_dispatch", "main")
+    silent = standin.ask("POST", DISPATCH, body={"ref": "main"})
+    assert (silent.status_code, silent.content) == (204, b"")
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_dispatch_takes_25_inputs(standin: StandIn) -> None:
+    """One more is refused, whether it is sent or declared."""
+    dispatch(standin, inputs={f"i{number}": "x" for number in range(25)})
+    body = {"ref": "main", "inputs": {f"i{number}": "x" for number in range(26)}}
+    for file in ("hand.yml", "wide.yml"):
+        assert standin.ask("POST", f"/actions/workflows/{file}/dispatches", body=body).status_code == 422
+    assert standin.ask("POST", DISPATCH.replace("hand", "wide"), body={"ref": "main"}).status_code == 422
+
+
+def test_a_fork_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clone) -> None:
+    """A stranger's pull request starts a run of our workflow, under our title: event and origin tell it."""
+    ours = dispatch(standin)["workflow_run_id"]
+    clone.git("remote", "add", "fork", standin.fork.clone_url("person"))
+    clone.commit("forge", {PATH: FORGED})
+    clone.git("push", "-q", "fork", "HEAD:main")
+    standin.as_("person").call(
+        "POST", "/pulls", json={"head": f"{FORKER}:main", "base": "main", "title": "Innocent"}
+    )
+    forged, real = standin.as_("person").runs("hand.yml")
+    same = ("name", "display_title", "path", "workflow_id", "head_branch")
+    assert [forged[key] for key in same] == [real[key] for key in same]
+    assert (real["id"], real["event"], forged["event"]) == (ours, "workflow_dispatch", "pull_request")
+    origins = [
+        (run["head_repository"]["full_name"], run["head_repository"]["fork"]) for run in (real, forged)
+    ]
+    assert origins == [(standin.name, False), (standin.fork.name, True)]
+    assert forged["repository"]["full_name"] == standin.name
+    (found,) = standin.as_("person").runs("hand.yml", event="workflow_dispatch")
+    assert found["triggering_actor"]["login"] == "person"
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_queued_run_is_cancelled_once(standin: StandIn) -> None:
+    """It ends as cancelled; what is over cannot be cancelled again."""
+    cancel = f"/actions/runs/{dispatch(standin)['workflow_run_id']}/cancel"
+    assert [standin.ask("POST", cancel).status_code for _ in range(2)] == [202, 409]
+    (run,) = standin.runs()
+    assert (run["status"], run["conclusion"]) == ("completed", "cancelled")
+
+
+def test_a_running_run_is_killed_when_it_is_cancelled(tmp_path: Path) -> None:
+    """It ends at once, as cancelled and not as failed, whatever it was doing."""
+    act = tmp_path / "act"
+    act.write_text("#!/bin/sh\necho begun\nexec sleep 300\n")
+    act.chmod(0o755)
+    with repositories(tmp_path / "github", 1, "--act", str(act)) as each:
+        standin = next(each)
+        standin.seed(tmp_path / "clone", {PATH: HAND})
+        run = standin.ask("GET", f"/actions/runs/{dispatch(standin)['workflow_run_id']}").json()
+        while "begun" not in standin.log(run):
+            time.sleep(0.02)
+        assert standin.ask("POST", f"/actions/runs/{run['id']}/cancel").status_code == 202
+        (ended,) = standin.wait(seconds=20)
+    assert ended["conclusion"] == "cancelled"

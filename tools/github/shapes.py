@@ -1,0 +1,159 @@
+"""Records as GitHub shows them. Most fields are required, so each kind of record is built in one place."""
+
+from typing import Any
+from zlib import crc32
+
+from hosting import Repository
+from runs import Runner
+
+LOGINS = {"person": "person", "bot": "github-actions[bot]"}
+BOT_ID = 41898282  # GitHub's own, as in the bot's e-mail address
+BORN = "2026-01-01T00:00:00Z"  # every account and repository is this old
+
+USER_URLS = (
+    "followers_url followers",
+    "following_url following{/other_user}",
+    "gists_url gists{/gist_id}",
+    "starred_url starred{/owner}{/repo}",
+    "subscriptions_url subscriptions",
+    "organizations_url orgs",
+    "repos_url repos",
+    "events_url events{/privacy}",
+    "received_events_url received_events",
+)
+REPOSITORY_URLS = (
+    "archive_url {archive_format}{/ref}",
+    "assignees_url assignees{/user}",
+    "blobs_url git/blobs{/sha}",
+    "branches_url branches{/branch}",
+    "collaborators_url collaborators{/collaborator}",
+    "comments_url comments{/number}",
+    "commits_url commits{/sha}",
+    "compare_url compare/{base}...{head}",
+    "contents_url contents/{+path}",
+    "contributors_url contributors",
+    "deployments_url deployments",
+    "downloads_url downloads",
+    "events_url events",
+    "forks_url forks",
+    "git_commits_url git/commits{/sha}",
+    "git_refs_url git/refs{/sha}",
+    "git_tags_url git/tags{/sha}",
+    "hooks_url hooks",
+    "issue_comment_url issues/comments{/number}",
+    "issue_events_url issues/events{/number}",
+    "issues_url issues{/number}",
+    "keys_url keys{/key_id}",
+    "labels_url labels{/name}",
+    "languages_url languages",
+    "merges_url merges",
+    "milestones_url milestones{/number}",
+    "notifications_url notifications{?since,all,participating}",
+    "pulls_url pulls{/number}",
+    "releases_url releases{/id}",
+    "stargazers_url stargazers",
+    "statuses_url statuses/{sha}",
+    "subscribers_url subscribers",
+    "subscription_url subscription",
+    "tags_url tags",
+    "teams_url teams",
+    "trees_url git/trees{/sha}",
+)
+
+
+def number(name: str) -> int:
+    """An id that a name always has: of an account, a repository or a workflow."""
+    return crc32(name.encode())
+
+
+def _urls(base: str, table: tuple[str, ...]) -> dict[str, str]:
+    return {name: f"{base}/{path}" for name, _, path in (line.partition(" ") for line in table)}
+
+
+def user(runner: Runner, login: str) -> dict[str, Any]:
+    """An account."""
+    bot = login.endswith("[bot]")
+    known = BOT_ID if bot else number(login)
+    return {
+        "login": login,
+        "id": known,
+        "node_id": f"U_{known}",
+        "type": "Bot" if bot else "User",
+        "site_admin": False,
+        "gravatar_id": "",
+        "avatar_url": f"{runner.url}/avatars/u/{known}",
+        "url": f"{runner.url}/users/{number(login) if bot else login}",
+        "html_url": f"{runner.url}/{number(login) if bot else login}",
+        **_urls(f"{runner.url}/users/{number(login) if bot else login}", USER_URLS),
+    }
+
+
+def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[str, Any]:
+    """A repository."""
+    owner, _, name = repo.name.partition("/")
+    page, known = f"{runner.url}/{repo.name}", number(repo.name)
+    counts = ("forks", "forks_count", "open_issues", "open_issues_count", "stargazers_count", "watchers")
+    counts += ("watchers_count", "network_count", "subscribers_count", "size")
+    offered = ("has_issues", "has_projects", "has_wiki", "has_pages", "has_discussions", "has_downloads")
+    absent = ("description", "homepage", "language", "license", "mirror_url")
+    return {
+        "id": known,
+        "node_id": f"R_{known}",
+        "name": name,
+        "full_name": repo.name,
+        "owner": user(runner, owner),
+        "private": False,
+        "visibility": "public",
+        "fork": fork,
+        "default_branch": repo.default_branch,
+        "html_url": page,
+        "clone_url": f"{page}.git",
+        "git_url": f"{page}.git",
+        "ssh_url": f"{page}.git",
+        "svn_url": page,
+        "url": f"{runner.url}/repos/{repo.name}",
+        "archived": False,
+        "disabled": False,
+        "created_at": BORN,
+        "updated_at": BORN,
+        "pushed_at": BORN,
+        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(offered, False),
+        **dict.fromkeys(absent),
+        **_urls(f"{runner.url}/repos/{repo.name}", REPOSITORY_URLS),
+    }
+
+
+def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A run of a workflow; `head_repository` tells a fork's from the repository's own."""
+    source = runner.hosting.find(record["head_repository"]) or repo
+    api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
+    url = f"{api}/actions/runs/{record['id']}"
+    shown = ("id", "name", "display_title", "path", "run_number", "event", "status", "conclusion")
+    shown += ("head_branch", "head_sha", "created_at", "updated_at")
+    actor = user(runner, record["actor"]["login"])
+    return {
+        **{key: record[key] for key in shown},
+        "node_id": f"WFR_{record['id']}",
+        "run_attempt": 1,
+        "run_started_at": record["run_started_at"] or record["created_at"],
+        "workflow_id": workflow,
+        "check_suite_id": record["id"],
+        "check_suite_node_id": f"CS_{record['id']}",
+        "actor": actor,
+        "triggering_actor": actor,
+        "head_commit": repo.commit_facts(record["head_sha"]),
+        "repository": repository(runner, repo),
+        "head_repository": repository(runner, source, fork=source != repo),
+        "pull_requests": [],  # GitHub names none for a fork's, and nothing here reads them
+        "html_url": f"{runner.url}/{repo.name}/actions/runs/{record['id']}",
+        "url": url,
+        "jobs_url": f"{url}/jobs",
+        "logs_url": f"{url}/logs",
+        "artifacts_url": f"{url}/artifacts",
+        "cancel_url": f"{url}/cancel",
+        "rerun_url": f"{url}/rerun",
+        "previous_attempt_url": None,
+        "check_suite_url": f"{api}/check-suites/{record['id']}",
+        "workflow_url": f"{api}/actions/workflows/{workflow}",
+    }
