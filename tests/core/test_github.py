@@ -198,7 +198,7 @@ def test_an_error_says_what_to_do(replies: Callable[..., Replies], reply: Reply,
 def test_a_comment_or_pull_request_is_looked_for_before_it_is_made_again(
     replies: Callable[..., Replies],
 ) -> None:
-    """A POST that came to nothing we know of: where it had its effect, that is brought up to date."""
+    """After a POST without an answer the client looks again: what GitHub did make is brought up to date."""
     mine = {"id": 5, "user": {"type": "Bot"}, "body": "<!-- m -->\nhello"}
     github = replies(says(200, []), says(502), says(200, [mine]), says(200, mine))
     API.comment(1, "m", "hello")

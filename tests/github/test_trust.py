@@ -53,6 +53,9 @@ def test_forged_runs(standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyP
     assert sorted(run["display_title"] for run in standin.runs()) == sorted(TITLES.values())
     clone.git("reset", "-q", "--hard", "origin/main")
 
+    inputs = {"model": MODEL, "environment": "production", "key": B, "why": "slow"}
+    rolling = standin.as_("bot").dispatch("rollback.yml", inputs)
+    assert standin.as_("bot").run(rolling.id)["display_title"] == TITLES["rollback.yml"]
     monkeypatch.setattr(judging, "unready", lambda *_: None)
     git, bot, track = Git(folder), standin.as_("bot"), Track("", Reader())
 

@@ -1,5 +1,6 @@
 """One drift, one retraining: which runs stand against a dispatch, and what two dispatches at once come to."""
 
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -87,6 +88,22 @@ def test_two_at_once_come_to_one(
     github.run(1).update(status="completed", conclusion="cancelled")
     github.on_dispatch = lambda: None
     assert ask()["dispatched"]
+
+
+def test_the_two_timers_are_apart(repository: Path) -> None:
+    """By half an hour, so that the second finds the first one's run; the weekly retraining is later."""
+    texts = {
+        "drift": ".github/workflows/drift.yml",
+        "cluster": "kustomize/components/drift/cronjob.yaml",
+        "weekly": ".github/workflows/train.yml",
+    }
+    crons = {
+        name: re.search(r"(\d+) (\d+) \* \* [*1]", (repository / text).read_text())
+        for name, text in texts.items()
+    }
+    minutes = {name: 60 * int(cron[2]) + int(cron[1]) for name, cron in crons.items()}
+    assert abs(minutes["drift"] - minutes["cluster"]) >= 30
+    assert max(minutes["drift"], minutes["cluster"]) < minutes["weekly"]
 
 
 def test_it_waits_until_its_run_is_listed(

@@ -1,6 +1,6 @@
 """The few REST calls of GitHub that the loop uses, at GitHub's own paths.
 
-Which fields may be null or missing is what GitHub's OpenAPI description says (npm `@octokit/openapi`).
+GitHub's OpenAPI description (npm `@octokit/openapi`) says which fields of an answer may be null or missing.
 """
 
 import base64
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import httpx
@@ -73,7 +73,7 @@ def token() -> str:
 
 
 def authorized(server: str) -> dict[str, str]:
-    """The environment in which git shows the token to `server`, and to no other: not in argv, not on disk."""
+    """Variables by which git sends the token to `server` and to no other: not by argv, not by disk."""
     if not (secret := token()):
         return {}
     said = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
@@ -86,9 +86,9 @@ def authorized(server: str) -> dict[str, str]:
 
 
 def own(run: dict[str, Any]) -> bool:
-    """Whether a run is of a commit in its own repository: a fork's pull request makes runs there, too.
+    """Whether a run's commit comes from the repository itself, and not from a fork by a pull request.
 
-    Both names come from one answer, so a repository that was renamed is still its own.
+    Both names are of one answer, so this also holds after the repository was renamed.
     """
     head, here = run.get("head_repository") or {}, run.get("repository") or {}
     return bool(head.get("full_name")) and head["full_name"] == here.get("full_name")
@@ -103,14 +103,11 @@ def _unclear(error: BaseException) -> bool:
 
 
 def _error(state: RetryCallState) -> GitHubError:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, GitHubError):
-        raise TypeError(error)
-    return error
+    return cast("GitHubError", state.outcome and state.outcome.exception())
 
 
 def _pause(state: RetryCallState) -> float:
-    """What GitHub asks for, and a little by chance, so that callers do not come back all at once."""
+    """As long as GitHub asks for, and a random time more, so that callers do not come back all at once."""
     return _error(state).wait + BACKOFF(state)
 
 
@@ -125,11 +122,11 @@ def _say(state: RetryCallState) -> None:
     click.echo(f"{_error(state).args[0]}; trying again in {state.upcoming_sleep:.0f} s", err=True)
 
 
-# A call that can be repeated just so.
+# For a call that can simply be sent again.
 _patiently = retry(
     retry=retry_if_exception(_repeatable), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
-# A method that first looks for what it would make, so it can begin anew when it is unclear what was made.
+# For a method that first looks for what it would make: it begins anew where it is unclear what was made.
 _looking_again = retry(
     retry=retry_if_exception(_unclear), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
@@ -190,7 +187,7 @@ class GitHub:
                 url,
                 headers=headers,
                 timeout=timeout,
-                follow_redirects=method == "GET",  # a POST that follows becomes a GET
+                follow_redirects=method == "GET",  # a redirected POST would become a GET
                 **kwargs,
             )
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -223,8 +220,8 @@ class GitHub:
 
         `workflow_dispatch` and `schedule` run main's own file, so their titles are what main says. A fork's
         pull request can make runs of the same workflow with any title, even from a branch that is called
-        main. They are left out by the query, so that many of them push none of ours off a page, and once more
-        by what the answer says.
+        main. The query leaves them out, so that no number of them pushes ours off a page; the answer is
+        checked again.
         """
         path = f"/actions/workflows/{workflow}/runs"
         query = {"branch": MAIN, "created": f">={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
@@ -303,7 +300,7 @@ def _unanswered(method: str, url: str, error: Exception) -> GitHubError:
     )
 
 
-UNCLEAR = "GitHub may have done it all the same: see whether it has, and run this again if not"
+UNCLEAR = "GitHub may have done it all the same: check whether it has, and run this again if not"
 
 
 def _refused(method: str, answer: httpx.Response) -> GitHubError:

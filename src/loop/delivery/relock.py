@@ -14,7 +14,7 @@ BRANCH = "refresh-lock"
 def propose(root: Path, github: GitHub, reason: str) -> int | None:
     """Push the work tree's locks as branch `refresh-lock`; its pull request, None where none has moved.
 
-    Rejected where anything else has changed. CI is dispatched: a push by a run's token starts nothing.
+    Rejected where anything else has changed. CI is dispatched, because a push by a run's token starts none.
     """
     git = Git(root)
     changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]

@@ -23,7 +23,9 @@ PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
 SLOWEST = 3  # seconds for a probe's answer: more is unready
 ATTEMPTS = 3  # runs that ended and changed nothing, before a person is needed
 SHOWN = 60  # seconds within which GitHub shows a run that was dispatched
-PROMPT = 20.0  # seconds that a call may wait for GitHub: a look that takes two minutes ends the pod
+PROMPT = (
+    20.0  # seconds that a call may wait for GitHub: the pod is restarted after two minutes without a look
+)
 DAYS = timedelta(days=30)  # how far back runs are searched by title
 
 
@@ -49,12 +51,12 @@ class Look:
 class _Asked:
     """What is known of the runs of one action."""
 
-    open: list[int] = field(default_factory=list)  # ids of those that have not ended, as far as was seen
-    ended: int = 0
-    dispatches: int = 0  # by this judge
-    last: float = -float("inf")  # when the last of them was
-    known: bool = False  # their ids; else runs are searched by title
-    expected: int = 0  # how many that search must find, or the latest is not listed yet
+    open: list[int] = field(default_factory=list)  # ids of runs that had not ended when last read
+    ended: int = 0  # number of runs that have
+    dispatches: int = 0  # number of those that this judge made
+    last: float = -float("inf")  # when the latest of them was made (monotonic)
+    known: bool = False  # whether every run's id is known; if not, runs are searched by title
+    expected: int = 0  # number of runs that the search finds once the latest is listed
 
 
 @dataclass
@@ -124,14 +126,14 @@ class Judge:
         return ready if problem and found.what == "promote" else found, told(stable, canary)
 
     def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
-        """What both tracks have answered: stable since the canary came, the canary since its step began."""
+        """Stable's answers since the canary was released, and the canary's since its step began."""
         if (key, step) not in self._since:
             self._since[key, step] = since(self.git, main, self.place)
         began = self._since[key, step]
         return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
     def _missing(self, problem: str) -> Verdict:
-        """A canary with traffic that is unready: not for long, unless stable is too and the fault is ours."""
+        """Roll back a canary with traffic that stays unready, unless stable is unready, too."""
         if answers(self.stable.url):
             self._unready += 1
         return Verdict("rollback" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))

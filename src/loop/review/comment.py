@@ -1,4 +1,4 @@
-"""Puts the report on a candidate where its reviewers look: the job's summary and the pull request."""
+"""Writes the report on a candidate to the job's summary and to the pull request."""
 
 import os
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ REST = "The rest is too long for a comment: it is in the job's summary."
 def comment(root: Path, model: str | None = None) -> str:
     """Write the report; returns it, with a note where the token may not comment.
 
-    Without a model it is about what changes beside all of them: the cluster, the locks.
+    Without a model the report is about changes that belong to none: the cluster, the locks.
     """
     pull_request = _pull_request()
     branch = (pull_request or {}).get("base", {}).get("ref", "main")
@@ -75,7 +75,7 @@ def _post(number: int, mark: str, text: str) -> str:
     try:
         GitHub.of_environment().comment(number, mark, text, REST)
     except GitHubError as error:
-        if error.status != FORBIDDEN or error.again:  # by 403 GitHub tells of rate limits, too
+        if error.status != FORBIDDEN or error.again:  # 403 may be a rate limit, too
             raise
         return "\nThis token may not comment on the pull request, as a fork's may not: the report is here.\n"
     return ""
