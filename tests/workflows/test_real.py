@@ -91,7 +91,7 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     assert told.count("Action: promote") <= 1
     assert told.count("Why: sound") == told.count("Action: promote")
     assert told.count("Why: errors") == told.count("Action: rollback") == 1
-    summaries = [standin.ask("GET", f"/actions/runs/{run['id']}/summary").text for run in found]
+    summaries = [standin.summary(run) for run in found]
     assert sum("Superseded" in text for text in summaries) == 2 - told.count("Action: promote")
     assert clone.git("rev-list", "--merges", "HEAD..origin/main").stdout == ""
     path = f"{folder_of('production', MODELS[0])}/release.yaml"
@@ -126,7 +126,7 @@ def test_promote_too_late(standin: StandIn) -> None:
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
     assert lines(standin, run, "0123456789ab", "found")
-    assert "Superseded" in standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+    assert "Superseded" in standin.summary(run)
 
 
 def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Pat
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert "## ✅ fraud-detector: promote" in comment["body"]
     assert "s after the push" in comment["body"]
-    summary = standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+    summary = standin.summary(run)
     assert comment["body"].partition("\n")[2] in summary
 
     clone.git("push", "-q", standin.fork.clone_url("person"), "HEAD:more-trees")
@@ -44,7 +44,7 @@ def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Pat
     number = standin.as_("person").call("POST", "/pulls", json=theirs)["number"]
     run, _ = standin.wait(2, seconds=400)
     assert run["conclusion"] == "success", standin.log(run)[-5000:]
-    summary = standin.ask("GET", f"/actions/runs/{run['id']}/summary").text
+    summary = standin.summary(run)
     assert "## ✅ fraud-detector: promote" in summary
     assert "may not comment" in summary
     assert standin.ask("GET", f"/issues/{number}/comments").json() == []

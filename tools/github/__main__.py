@@ -21,8 +21,11 @@ import uvicorn
 from app import build
 from hooks import Hooks
 from hosting import Hosting
+from merge_queue import Queue
+from merging import METHODS
 from runs import Runner
 from state import State, write
+from weather import Weather
 
 WORDS = """\
 When it is ready it prints one line of JSON: url, repositories {name: clone URL}, token (a person's, or
@@ -31,6 +34,7 @@ but it may dispatch). Each run gets such a token of its own, good until it ends,
 `permissions:` let it write. Clone with the token as password and any user name. State, tokens and
 logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
 """
+REQUIRED = "Everything required has passed"  # the job that ends this project's CI
 LIFE = timedelta(days=30)  # of the two tokens; GitHub's own choice for a fine-grained one
 
 
@@ -48,6 +52,28 @@ def arguments() -> argparse.Namespace:
         action="append",
         metavar="OWNER/NAME",
         help="made when missing; repeat for more (acme/loop)",
+    )
+    parser.add_argument(
+        "--default-branch", default="main", metavar="NAME", help="of the repositories that are made (main)"
+    )
+    parser.add_argument(
+        "--merge-queue",
+        nargs="?",
+        const="merge",
+        choices=METHODS,
+        help="pull requests are merged by a merge queue only, in this way (merge)",
+    )
+    parser.add_argument(
+        "--required-check", default=REQUIRED, metavar="JOB", help=f"what the queue waits for ({REQUIRED})"
+    )
+    parser.add_argument(
+        "--queue-limit", type=float, default=3600, metavar="SECONDS", help="how long the queue waits (3600)"
+    )
+    parser.add_argument(
+        "--weather", type=int, metavar="SEED", help="now and then a REST call is limited, fails or is cut off"
+    )
+    parser.add_argument(
+        "--weather-rate", type=float, default=0.1, metavar="SHARE", help="of the calls it happens to (0.1)"
     )
     parser.add_argument("--act", help="the act program (default: the one that tools/programs builds)")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 0 only queues them (2)")
@@ -110,7 +136,7 @@ def main() -> None:
     by_name = {who: token for token, who in known.items()}
     names = options.repository or ["acme/loop"]
 
-    hosting = Hosting(root / "repositories")
+    hosting = Hosting(root / "repositories", options.default_branch)
     for name in names:
         hosting.create(name)
     runner = Runner(
@@ -135,7 +161,14 @@ def main() -> None:
     }
     if options.with_stdin:
         stop_with_stdin()
-    app = build(runner, known, ends, on_ready=lambda: print(json.dumps(ready), flush=True))
+    queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)
+    skies = Weather(options.weather, options.weather_rate)
+    app = build(
+        *(runner, queue, skies),
+        tokens=known,
+        ends=ends,
+        on_ready=lambda: print(json.dumps(ready), flush=True),
+    )
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -52,6 +52,19 @@ def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str
     return action in types and _name_fits(rule, "branches", base) and _paths_fit(rule, paths)
 
 
+def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
+    """Does a merge queue's request for checks on what it wants to merge into base start it?"""
+    return "checks_requested" in (rule.get("types") or ["checks_requested"]) and _name_fits(
+        rule, "branches", base
+    )
+
+
+def job_names(workflow: dict[str, Any]) -> set[str]:
+    """What a workflow's jobs are called where checks are listed."""
+    jobs = workflow.get("jobs") or {}
+    return {str((job or {}).get("name", key)) for key, job in jobs.items()}
+
+
 def _name_fits(rule: dict[str, Any], kind: str, name: str) -> bool:
     if kind in rule:
         return selects(rule[kind], name)

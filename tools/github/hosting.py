@@ -2,12 +2,26 @@
 
 import os
 import subprocess
-from dataclasses import dataclass
+import tempfile
+import threading
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 ZERO = "0" * 40
 MOST = 20  # commits that a push event lists
+# GitHub's own refs are for everybody to fetch and for nobody to push; runs' clones borrow the objects.
+CONFIG = """
+[http]
+	receivepack = true
+[receive]
+	hideRefs = refs/pull
+[uploadpack]
+	allowAnySHA1InWant = true
+	allowFilter = true
+[gc]
+	auto = 0
+"""
 
 
 class GitFailed(Exception):
@@ -84,7 +98,11 @@ class Repository:
         start = self._fork_point(after) if before == ZERO else before
         reach = [after] if self._is_tree(start) else [f"{start}..{after}"]
         found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
-        return [{**self.commit_facts(commit), **self._touched(commit)} for commit in found]
+        return [self.pushed_facts(commit) for commit in found]
+
+    def pushed_facts(self, commit: str) -> dict[str, object]:
+        """A commit as a push tells it: with the paths that it touches."""
+        return {**self.commit_facts(commit), **self._touched(commit)}
 
     def _is_tree(self, name: str) -> bool:
         return self.git("cat-file", "-t", name) == "tree"
@@ -99,10 +117,13 @@ class Repository:
         return touched
 
     def _fork_point(self, commit: str) -> str:
-        main = self.resolve("main")
-        if main is None or main == commit:
-            return self.git("hash-object", "-t", "tree", "/dev/null")
-        return self.git("merge-base", main, commit)
+        default, empty = self.resolve(self.default_branch), self.git("hash-object", "-t", "tree", "/dev/null")
+        if default is None or default == commit:
+            return empty
+        try:
+            return self.git("merge-base", default, commit)
+        except GitFailed:  # a history of its own
+            return empty
 
     def commit_facts(self, commit: str) -> dict[str, object]:
         """A commit in the shape that GitHub's push event has it."""
@@ -122,9 +143,53 @@ class Repository:
         options = [word for parent in parents for word in ("-p", parent)]
         return self.git("commit-tree", tree, *options, "-m", message, env=env)
 
+    def rebased(self, base: str, head: str, committer: str) -> str | None:
+        """The commits of `head` that `base` lacks, each made anew on top of it; None where they conflict."""
+        who = {"NAME": committer, "EMAIL": f"{committer}@users.noreply.github.com"}
+        with tempfile.TemporaryDirectory() as folder:
+            self.git("worktree", "add", "-q", "--detach", folder, head)
+            try:
+                there = replace(self, path=Path(folder))
+                there.git(
+                    *("rebase", "-q", "--force-rebase", base),
+                    env={f"GIT_COMMITTER_{key}": value for key, value in who.items()},
+                )
+                return there.git("rev-parse", "HEAD")
+            except GitFailed:
+                return None
+            finally:
+                self.git("worktree", "remove", "--force", folder)
+
+    def contains(self, commit: str, older: str) -> bool:
+        """Is `older` the commit itself or an ancestor of it?"""
+        try:
+            self.git("merge-base", "--is-ancestor", older, commit)
+        except GitFailed:
+            return False
+        return True
+
+    def size(self, base: str, head: str) -> dict[str, int]:
+        """How much a pull request changes, in GitHub's words."""
+        lines = self.git("diff", "--numstat", "--no-renames", f"{base}...{head}").splitlines()
+        counts = [[int(n) if n.isdigit() else 0 for n in line.split("\t")[:2]] for line in lines]
+        return {
+            "additions": sum(added for added, _ in counts),
+            "deletions": sum(deleted for _, deleted in counts),
+            "changed_files": len(lines),
+            "commits": int(self.git("rev-list", "--count", f"{base}..{head}")),
+        }
+
     def move(self, ref: str, new: str, old: str | None = None) -> None:
         """Point a ref at a commit; with `old`, only when it still is there."""
         self.git("update-ref", ref, new, *([old] if old else []))
+
+    def remove(self, ref: str) -> None:
+        """Delete a ref."""
+        self.git("update-ref", "-d", ref)
+
+    def name_default_branch(self, name: str) -> None:
+        """Let HEAD name another branch."""
+        self.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
 
 
 @cache  # a commit never changes
@@ -144,8 +209,9 @@ def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
 class Hosting:
     """All repositories of this server, as folders below `root`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, default_branch: str = "main") -> None:
+        self.root, self._default_branch = root, default_branch
+        self.moving = threading.Lock()  # held while refs move, so that each move is seen once
 
     def create(self, name: str) -> None:
         """Make a repository when it is not there yet."""
@@ -153,15 +219,9 @@ class Hosting:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", path], check=True)
-        for key, value in {
-            "http.receivepack": "true",
-            "receive.hideRefs": "refs/pull",  # GitHub's own refs: nobody pushes them
-            "uploadpack.allowAnySHA1InWant": "true",
-            "uploadpack.allowFilter": "true",
-            "gc.auto": "0",  # runs' clones borrow these objects
-        }.items():
-            subprocess.run(["git", "-C", path, "config", key, value], check=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", self._default_branch, path], check=True)
+        with (path / "config").open("a") as config:
+            config.write(CONFIG)
 
     def find(self, name: str) -> Repository | None:
         """A repository by owner/name."""

@@ -219,7 +219,7 @@ class Runner:
             "workflows": f"{folder}/clone/{run['path']}",
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
-            "defaultbranch": "main",
+            "defaultbranch": self.hosting.find(run["repository"]).default_branch,
             "env-file": f"{folder}/environment",
             "secret-file": f"{folder}/secrets",
             "var-file": f"{folder}/variables",

@@ -93,7 +93,7 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
     owner, _, name = repo.name.partition("/")
     page, known = f"{runner.url}/{repo.name}", number(repo.name)
     counts = ("forks", "forks_count", "open_issues", "open_issues_count", "stargazers_count", "watchers")
-    counts += ("watchers_count", "network_count", "subscribers_count", "size")
+    counts += ("watchers_count", "size")
     offered = ("has_issues", "has_projects", "has_wiki", "has_pages", "has_discussions", "has_downloads")
     absent = ("description", "homepage", "language", "license", "mirror_url")
     return {
@@ -112,6 +112,7 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
         "ssh_url": f"{page}.git",
         "svn_url": page,
         "url": f"{runner.url}/repos/{repo.name}",
+        "topics": [],
         "archived": False,
         "disabled": False,
         "created_at": BORN,
@@ -122,6 +123,11 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
         **dict.fromkeys(absent),
         **_urls(f"{runner.url}/repos/{repo.name}", REPOSITORY_URLS),
     }
+
+
+def pushed_commit(page: str, facts: dict[str, object]) -> dict[str, object]:
+    """A commit in a push event."""
+    return {**facts, "distinct": True, "url": f"{page}/commit/{facts['id']}"}
 
 
 def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
@@ -156,4 +162,97 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
         "previous_attempt_url": None,
         "check_suite_url": f"{api}/check-suites/{record['id']}",
         "workflow_url": f"{api}/actions/workflows/{workflow}",
+    }
+
+
+def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A pull request alone, and in events."""
+    base = repo.resolve(f"refs/heads/{record['base_ref']}")
+    tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
+    with runner.state.look() as data:
+        told = [c for c in data["comments"] if (c["repository"], c["issue"]) == (repo.name, record["number"])]
+    nothing = dict.fromkeys(("additions", "deletions", "changed_files", "commits"), 0)
+    return {
+        **pull_in_list(runner, repo, record),
+        **(repo.size(base, record["head_sha"]) if base else nothing),
+        "merged": record["merged"],
+        "merged_by": user(runner, record["merged_by"]) if record["merged_by"] else None,
+        "mergeable": tree is not None if record["state"] == "open" else None,
+        "mergeable_state": "clean" if tree else "dirty" if record["state"] == "open" else "unknown",
+        "rebaseable": None,  # GitHub says so while it does not know yet
+        "maintainer_can_modify": False,
+        "comments": len(told),
+        "review_comments": 0,
+    }
+
+
+def pull_in_list(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A pull request among others: it lacks what GitHub would have to compute for each."""
+    api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}/pull/{record['number']}"
+    url, issue = f"{api}/pulls/{record['number']}", f"{api}/issues/{record['number']}"
+    urls = {
+        "commits": f"{url}/commits",
+        "review_comments": f"{url}/comments",
+        "review_comment": f"{api}/pulls/comments{{/number}}",
+        "comments": f"{issue}/comments",
+        "statuses": f"{api}/statuses/{record['head_sha']}",
+    }
+    shown = ("id", "number", "state", "title", "body", "created_at", "updated_at", "closed_at", "merged_at")
+    source = runner.hosting.find(record["head_repository"]) or repo
+    trial = repo.resolve(f"refs/pull/{record['number']}/merge") if record["state"] == "open" else None
+    return {
+        **{key: record[key] for key in shown},
+        **{f"{name}_url": value for name, value in urls.items()},
+        "node_id": f"PR_{record['id']}",
+        "url": url,
+        "issue_url": issue,
+        "html_url": page,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "_links": {
+            name: {"href": href} for name, href in {"self": url, "html": page, "issue": issue, **urls}.items()
+        },
+        "user": user(runner, record["login"]),
+        "head": _side(runner, source, record["head_ref"], record["head_sha"], fork=source != repo),
+        "base": _side(runner, repo, record["base_ref"], repo.resolve(record["base_ref"]) or ""),
+        "merge_commit_sha": record["merge_commit_sha"] or trial,
+        "author_association": "CONTRIBUTOR" if source != repo else "COLLABORATOR",
+        "draft": False,
+        "locked": False,
+        **dict.fromkeys(("assignee", "milestone", "auto_merge", "active_lock_reason")),
+        **{name: [] for name in ("labels", "assignees", "requested_reviewers", "requested_teams")},
+    }
+
+
+def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = False) -> dict[str, Any]:
+    owner = repo.name.split("/")[0]
+    shown = repository(runner, repo, fork=fork)
+    return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": shown, "user": user(runner, owner)}
+
+
+def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A comment on a pull request; a deleted account leaves it without a user."""
+    api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
+    return {
+        **{key: record[key] for key in ("id", "body", "created_at", "updated_at")},
+        "node_id": f"IC_{record['id']}",
+        "user": user(runner, record["login"]) if record["login"] else None,
+        "author_association": "NONE",
+        "performed_via_github_app": None,
+        "url": f"{api}/comments/{record['id']}",
+        "issue_url": f"{api}/{issue}",
+        "html_url": f"{runner.url}/{repo.name}/pull/{issue}#issuecomment-{record['id']}",
+    }
+
+
+def status(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A commit's status in one context."""
+    shown = ("id", "state", "context", "description", "target_url", "created_at", "updated_at")
+    creator = user(runner, record["login"])
+    return {
+        **{key: record[key] for key in shown},
+        "node_id": f"SC_{record['id']}",
+        "creator": creator,
+        "avatar_url": creator["avatar_url"],
+        "url": f"{runner.url}/repos/{repo.name}/statuses/{record['sha']}",
     }

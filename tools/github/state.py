@@ -27,8 +27,9 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        empty = {"next_id": 1, "pulls": [], "comments": [], "statuses": [], "runs": []}
-        self._data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else empty
+        empty = {"next_id": 1, "pulls": [], "comments": [], "statuses": [], "runs": [], "queue": []}
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        self._data: dict[str, Any] = {**empty, **kept}
 
     @contextmanager
     def look(self) -> Iterator[dict[str, Any]]:

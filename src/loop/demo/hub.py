@@ -93,7 +93,7 @@ class Hub:
 
     def log(self, run: Mapping[str, Any]) -> str:
         """What a run printed."""
-        url = f"{self.person.url}/repos/{REPOSITORY}/actions/runs/{run['id']}/logs"
+        url = f"{self.person.url}/_log/{REPOSITORY}/{run['id']}"
         headers = {"Authorization": f"Bearer {self.person.token}"}
         return httpx.get(url, headers=headers, timeout=30, follow_redirects=True).text
 
