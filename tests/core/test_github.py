@@ -1,13 +1,18 @@
-"""Where GitHub is and by which token, told by the environment or else by the repository."""
+"""Where GitHub is and by which token; what is done when it refuses, limits, or does not answer."""
 
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
-from loop.core.github import GitHub, authorized
+from loop.core.github import LONGEST, GitHub, GitHubError, Run, authorized
 
 
 @pytest.fixture
@@ -54,19 +59,223 @@ def test_git_shows_the_token_to_one_server_only(monkeypatch: pytest.MonkeyPatch)
     }
 
 
-@pytest.mark.parametrize(("method", "times"), [("GET", 4), ("PATCH", 4), ("POST", 1)])
+def test_a_token_that_no_header_can_hold_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trailing newline is dropped; what is no token at all is an error that keeps it to itself."""
+    monkeypatch.setenv("GITHUB_REPOSITORY", "acme/shop")
+    monkeypatch.setenv("GITHUB_TOKEN", "secret\n")
+    assert GitHub.of_environment().token == "secret"
+    monkeypatch.setenv("GITHUB_TOKEN", "secret\nsecret")
+    with pytest.raises(LoopError, match="GITHUB_TOKEN has a character") as told:
+        GitHub.of_environment()
+    assert "secret" not in str(told.value)
+
+
+API = GitHub("https://api.test", "acme/shop", "t")
+Reply = httpx.Response | httpx.TransportError
+
+
+class Replies:
+    """GitHub's next replies, one by one, the last for ever; what was sent, and the seconds waited between."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+        self.sent: list[tuple[str, str, Any]] = []
+        self.waits: list[float] = []
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        self.sent.append((method, url.removeprefix("https://api.test/repos/acme/shop"), options.get("json")))
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        request = httpx.Request(method, url)
+        if isinstance(reply, httpx.Response):
+            reply.request = request
+            return reply
+        reply.request = request
+        raise reply
+
+
+@pytest.fixture
+def replies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Replies]:
+    def given(*replies: Reply) -> Replies:
+        made = Replies(*replies)
+        monkeypatch.setattr(httpx, "request", made.request)
+        for method in (GitHub.answer, GitHub.comment, GitHub.pull_request, GitHub.cancel):
+            monkeypatch.setattr(method.retry, "sleep", made.waits.append)
+        return made
+
+    return given
+
+
+def says(status: int, message: object = "no", **headers: str) -> httpx.Response:
+    text = json.dumps({"message": message} if isinstance(message, str) else message)
+    return httpx.Response(status, text=text, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+LIMITS = {
+    "429": says(429),
+    "403 with retry-after": says(403, retry_after="1"),
+    "403 of a secondary limit": says(403, "You have exceeded a secondary rate limit."),
+    "403 of the hour's limit": says(403, x_ratelimit_remaining="0", x_ratelimit_reset="1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "reply", "times"),
+    [
+        *[(method, says(502), times) for method, times in (("GET", 4), ("PATCH", 4), ("POST", 1))],
+        *[(how, httpx.ReadTimeout("late"), times) for how, times in (("GET", 4), ("PATCH", 4), ("POST", 1))],
+        ("POST", httpx.ConnectError("refused"), 4),
+        *[("POST", limit, 4) for limit in LIMITS.values()],
+        *[("GET", says(status), 1) for status in (301, 401, 403, 404, 409, 422)],
+        ("GET", says(403, "Resource not accessible by integration", x_ratelimit_remaining="4000"), 1),
+    ],
+)
 def test_what_would_be_made_twice_is_not_sent_twice(
-    monkeypatch: pytest.MonkeyPatch, method: str, times: int
+    replies: Callable[..., Replies], method: str, reply: Reply, times: int
 ) -> None:
-    """An answer that did not come is asked for again, unless the call may have made something."""
-    sent = []
+    """A call is repeated after a limit or an outage, a POST only if it can't have had its effect."""
+    github = replies(reply)
+    with pytest.raises(GitHubError, match=f"^{method} https://api.test/repos/acme/shop/pulls: "):
+        GitHub("https://api.test", "acme/shop", "t", patience=1_000).call(method, "/pulls")
+    assert len(github.sent) == times
 
-    def request(method: str, url: str, **_: object) -> httpx.Response:
-        sent.append(url)
-        raise httpx.ReadTimeout("no answer", request=httpx.Request(method, url))
 
-    monkeypatch.setattr(httpx, "request", request)
-    monkeypatch.setattr(GitHub._send.retry, "sleep", lambda _: None)
-    with pytest.raises(LoopError, match=f"^{method} https://api.test/repos/acme/shop/pulls: .*no answer"):
-        GitHub("https://api.test", "acme/shop", "t").call(method, "/pulls")
-    assert len(sent) == times
+def test_it_waits_as_long_as_github_asks_and_says_so(
+    replies: Callable[..., Replies], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`retry-after`, the hour's reset, or a minute where nothing is said; each wait is a line on stderr."""
+    reset = str(int(time.time()) + 90)
+    github = replies(
+        says(429, "slow down", retry_after="7"),
+        says(403, x_ratelimit_remaining="0", x_ratelimit_reset=reset),
+        says(403, "You have exceeded a secondary rate limit"),
+        says(200, {"ok": True}),
+    )
+    assert API.call("GET", "/pulls") == {"ok": True}
+    for wait, least in zip(github.waits, (7, 89, 60), strict=True):
+        assert least <= wait < least + 18
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("GET https://api.test/repos/acme/shop/pulls: 429 slow down; trying again in ")
+
+
+def test_it_does_not_wait_for_an_hour(replies: Callable[..., Replies]) -> None:
+    """A limit that lasts longer than the caller's patience is an error that says when to come back."""
+    reset = int(time.time()) + 3_000
+    github = replies(says(403, x_ratelimit_remaining="0", x_ratelimit_reset=str(reset)))
+    after = datetime.fromtimestamp(reset + 1, UTC)
+    with pytest.raises(GitHubError, match=f"run this again after {after:%H:%M}"):
+        API.call("POST", "/pulls")
+    assert (len(github.sent), github.waits) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (says(401, "Bad credentials"), "401 Bad credentials\n  fix: give GITHUB_TOKEN"),
+        (
+            says(403, "No", x_accepted_github_permissions="actions=write"),
+            "fix: .* permission .* actions=write",
+        ),
+        (says(404, "Not Found"), "404 Not Found\n  fix: check the URL; .* may not see"),
+        (says(422, {"message": "Bad", "errors": [{"field": "head"}]}), "422 Bad {'field': 'head'}"),
+        (says(422, {"message": "Bad", "errors": None}), "422 Bad"),
+        (httpx.Response(502, text="<html>\n Unicorn"), "502 <html> Unicorn\n  fix: .*githubstatus"),
+        (httpx.Response(500), "500 Internal Server Error"),
+        (httpx.Response(200, text="<html>"), "no JSON: '<html>'\n  fix: is https://api.test the URL"),
+        (
+            httpx.Response(301, headers={"location": "https://api.test/x"}),
+            "301 .*\n  fix: .*repository.yaml",
+        ),
+    ],
+)
+def test_an_error_says_what_to_do(replies: Callable[..., Replies], reply: Reply, told: str) -> None:
+    """Method, URL, status, GitHub's message, and the fix."""
+    replies(reply)
+    with pytest.raises(GitHubError, match=told) as error:
+        API.call("PUT", "/x")
+    assert str(error.value).startswith("PUT https://api.test/repos/acme/shop/x: ")
+
+
+def test_a_comment_or_pull_request_is_looked_for_before_it_is_made_again(
+    replies: Callable[..., Replies],
+) -> None:
+    """After a POST without an answer the client looks again: what GitHub did make is brought up to date."""
+    mine = {"id": 5, "user": {"type": "Bot"}, "body": "<!-- m -->\nhello"}
+    github = replies(says(200, []), says(502), says(200, [mine]), says(200, mine))
+    API.comment(1, "m", "hello")
+    assert [how for how, _, _ in github.sent] == ["GET", "POST", "GET", "PATCH"]
+    github = replies(
+        says(200, []), httpx.ReadTimeout("late"), says(200, [{"number": 3}]), says(200, {"number": 3})
+    )
+    assert API.pull_request("b", "t", "why")["number"] == 3
+    assert [how for how, _, _ in github.sent] == ["GET", "POST", "GET", "PATCH"]
+    assert github.waits[0] >= 5  # GitHub may still be at it
+
+
+def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
+    """By id and page; one that is unclear is not sent again."""
+    page = "https://github.test/acme/shop/actions/runs/9"
+    github = replies(says(200, {"workflow_run_id": 9, "run_url": "x", "html_url": page}))
+    assert API.dispatch("ci.yml", {"a": "b"}) == Run(9, page)
+    body = {"ref": "main", "inputs": {"a": "b"}, "return_run_details": True}
+    assert github.sent == [("POST", "/actions/workflows/ci.yml/dispatches", body)]
+    github = replies(says(502))
+    with pytest.raises(GitHubError, match="502 no\n  fix: GitHub may have done it all the same"):
+        API.dispatch("ci.yml", {})
+    assert len(github.sent) == 1
+
+
+def test_an_older_enterprise_server_dispatches_too(replies: Callable[..., Replies]) -> None:
+    """3.19 refuses the key `return_run_details` (benc-uk/workflow-dispatch#86), and names no run."""
+    refused = says(422, 'Invalid request.\n\n"return_run_details" is not a permitted key.')
+    github = replies(refused, httpx.Response(204))
+    assert API.dispatch("ci.yml", {}) is None
+    assert [body for _, _, body in github.sent][1] == {"ref": "main", "inputs": {}}
+    replies(httpx.Response(204))
+    assert API.dispatch("ci.yml", {}) is None
+
+
+@pytest.mark.parametrize("who", [None, {"type": "User"}, {"login": "ghost"}])
+@pytest.mark.parametrize("said", [{"body": "looks good"}, {"body": None}, {}])
+def test_a_comment_of_a_deleted_account(
+    replies: Callable[..., Replies], who: object, said: dict[str, object]
+) -> None:
+    """GitHub's schema lets `user` be null and `body` be left out: neither is our comment."""
+    github = replies(says(200, [{"id": 1, "user": who, **said}]), says(201, {}))
+    API.comment(1, "m", "hello")
+    assert github.sent[-1] == ("POST", "/issues/1/comments", {"body": "<!-- m -->\nhello"})
+
+
+def test_what_github_would_refuse_as_too_long_is_cut(replies: Callable[..., Replies]) -> None:
+    """In bytes, with the mark, without half a character, and with a sentence that says so."""
+    github = replies(says(200, []), says(201, {"number": 1}))
+    API.comment(1, "m" * 500, "## a\n\n### b\n" + "→" * 30_000, "The rest is elsewhere.")
+    github.replies = [says(200, []), says(201, {"number": 1})]
+    API.pull_request("b", "t", "→\n" * 30_000)
+    for sent in (github.sent[1][2]["body"], github.sent[3][2]["body"]):
+        assert len(sent.encode()) <= LONGEST < 65_536
+        assert "\ufffd" not in sent
+    assert github.sent[1][2]["body"].endswith("## a\n\n\nThe rest is elsewhere.\n")
+    assert github.sent[3][2]["body"].endswith("→\n\nThe rest is too long here.\n")
+
+
+def run_of(number: int, **fields: object) -> dict[str, object]:
+    ours = {"full_name": "acme/shop"}
+    run = {"id": number, "event": "schedule", "head_branch": "main", "head_repository": ours}
+    return {**run, "repository": ours, **fields}
+
+
+def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None:
+    """Only what was started on main of this repository, whatever the list holds besides; all its pages."""
+    fork = {"full_name": "mallory/shop"}
+    forged = [
+        run_of(1, event="pull_request"),
+        run_of(2, head_branch="topic"),
+        run_of(3, head_branch=None),
+        run_of(4, head_repository=fork),
+        run_of(5, head_repository=None),
+    ]
+    page = {"workflow_runs": [*forged, *[run_of(number) for number in range(200, 105, -1)]]}
+    github = replies(says(200, page), says(200, {"workflow_runs": [run_of(8)]}))
+    runs = API.trusted("train.yml", datetime(2026, 11, 1, tzinfo=UTC), "schedule")
+    assert [run["id"] for run in runs] == [*range(200, 105, -1), 8]
+    assert len(github.sent) == 2

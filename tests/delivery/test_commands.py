@@ -53,7 +53,9 @@ def test_a_proposal_names_its_pull_request(clone, run, workflow, monkeypatch):
     for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN"):
         monkeypatch.setenv(name, "team/loop")
     monkeypatch.setattr(GitHub, "pull_request", lambda *_: {"number": 7})
-    monkeypatch.setattr(GitHub, "runs", lambda *_, **__: ["CI has run on it"])
+    ours = {"full_name": "team/loop"}
+    started = {"head_repository": ours, "repository": ours}
+    monkeypatch.setattr(GitHub, "runs", lambda *_, **__: [started])
     said = run(release, "--environment", "production", "--pull-request")
     assert said.endswith(f"canary {B} at step canary-0; pull request 7\n")
     assert "pull_request=7\n" in (workflow / "GITHUB_OUTPUT").read_text()

@@ -9,7 +9,7 @@ from standin import StandIn, repositories
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
-    with repositories(tmp_path_factory.mktemp("github"), 40, "--at-once", "0", "--act", "false") as each:
+    with repositories(tmp_path_factory.mktemp("github"), 64, "--at-once", "0", "--act", "false") as each:
         yield each
 
 

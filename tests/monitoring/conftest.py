@@ -1,4 +1,4 @@
-"""A clone of a pushed main that has one trained model; a GitHub that two calls can be made to."""
+"""A clone of a pushed main that has one trained model; a GitHub that knows runs."""
 
 import json
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from shop import FEATURES, PARAMS, REST, SCHEMA, FakeGitHub, FakeTrack, Production, commit, rows
@@ -32,29 +33,32 @@ def production(origin: Path) -> Production:
 
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
-    """A GitHub that knows two calls: dispatch a workflow, list its runs."""
+    """A GitHub that knows the calls about runs: dispatch, list, read, cancel."""
     fake = FakeGitHub()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.answer(200, {"workflow_runs": fake.runs.get(self.path.split("/")[6], [])})
+            self.answer()
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            fake.dispatch(self.path.split("/")[6], body["inputs"])
-            self.answer(204, None)
+            self.answer()
 
-        def answer(self, status: int, body: object) -> None:
-            text = b"" if body is None else json.dumps(body).encode()
+        def answer(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            query, sent = dict(parse_qsl(url.query)), json.loads(body or "{}")
+            status, headers, said = fake.answer(self.command, url.path, query, sent)
+            text = b"" if said is None else json.dumps(said).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
+            for name, value in {**headers, "Content-Length": str(len(text))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text)
 
         def log_message(self, *args: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     fake.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("LOOP_GITHUB_API_URL", fake.url)
     monkeypatch.setenv("GITHUB_REPOSITORY", "team/shop")
@@ -73,7 +77,7 @@ def served() -> Iterator[Callable[[], FakeTrack]]:
             fake = FakeTrack()
             server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake)))
             stack.callback(server.shutdown)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             fake.url = f"http://127.0.0.1:{server.server_port}"
             return fake
 

@@ -10,18 +10,19 @@ from loop.cli.monitoring import judge as command
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Change, Git
-from loop.core.github import GitHub
+from loop.core.github import GitHub, GitHubError
 from loop.delivery import state
 from loop.delivery.commit import Place
 from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
-from loop.monitoring.judge import Judge, Look, Track
+from loop.monitoring.judge import SHOWN, Judge, Look, Track
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
 from loop.monitoring.watch import watch as forever
 
 OLD, NEW = "0" * 12, "1" * 12
 PLACE = Place("shop", "production")
 RULES = params.Canary(min_requests=50)
+PAGE = "https://github.test/team/shop/actions/runs"
 
 Tracks = dict[str, FakeTrack]
 
@@ -234,6 +235,93 @@ def test_asked_once(watch: Judge, github: FakeGitHub) -> None:
     github.runs["promote.yml"][0]["status"] = "completed"
     with pytest.raises(Rejected, match="ran 3 times, and nothing changed"):
         watch.look()
+
+
+TITLE = f"Promote shop: production {NEW} from canary-0"
+
+
+@pytest.mark.parametrize("forged", [("in_progress", 1), ("completed", 120)])
+def test_a_stranger_cannot_stop_it(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, forged: tuple[str, int]
+) -> None:
+    """A fork's pull request makes runs by the right titles: one that is open, or many that changed nothing.
+
+    Both were believed: "run 1 is in_progress"; "ran 3 times, and nothing changed".
+    """
+    status, count = forged
+    for _ in range(count):
+        github.forge("promote.yml", TITLE, status=status)
+        github.forge("rollback.yml", f"Roll back shop: production {NEW}", status=status)
+    ours = 2 * count + 1
+    assert f"dispatched promote.yml: {PAGE}/{ours}" in watch.look().line
+    assert f"run {ours} is queued" in watch.look().line
+    run_workflow(canary, github)
+    watch.look()
+    serve(tracks, 40, failed=20)
+    assert "dispatched rollback.yml" in watch.look().line
+
+
+def test_a_restarted_judge_finds_the_run(watch: Judge, github: FakeGitHub) -> None:
+    """By its title among the runs of main, though a flood of forged ones came after it."""
+    watch.look()
+    for _ in range(120):
+        github.forge("promote.yml", "anything")
+    again = Judge(watch.git, PLACE, RULES, watch.stable, watch.canary, github=GitHub.of_environment)
+    assert "run 1 is queued" in again.look().line
+    github.run(1)["status"] = "completed"
+    assert again.look().dispatched
+    assert "run 122 is queued" in again.look().line
+
+
+def test_a_run_is_followed_by_its_id(watch: Judge, github: FakeGitHub) -> None:
+    """So a fork may change `run-name`: no title is looked at while the id is known."""
+    github.titles["promote.yml"] = "Ship it: {model}"
+    for attempt in (1, 2, 3):
+        assert watch.look().dispatched
+        assert f"run {attempt} is queued" in watch.look().line
+        github.run(attempt)["status"] = "completed"
+    with pytest.raises(Rejected, match="ran 3 times"):
+        watch.look()
+    again = Judge(watch.git, PLACE, RULES, watch.stable, watch.canary, github=GitHub.of_environment)
+    assert again.look().dispatched  # one more than there had to be, which changes nothing on main
+
+
+@pytest.mark.parametrize("titled", [True, False])
+def test_an_older_enterprise_server_tells_no_id(
+    watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch, titled: bool
+) -> None:
+    """The run is found by its title then, once it is listed; without either, three dispatches are enough."""
+    clock = [0.0]
+    monkeypatch.setattr("loop.monitoring.judge.time.monotonic", lambda: clock[0])
+    github.enterprise = True
+    if not titled:
+        github.titles["promote.yml"] = "Ship it: {model}"
+    for attempt in (1, 2, 3):
+        clock[0] += SHOWN + 1
+        assert watch.look().dispatched
+        github.hidden = 1
+        assert "not listed yet" in watch.look().line
+        if titled:
+            assert f"run {attempt} is queued" in watch.look().line
+            github.run(attempt)["status"] = "completed"
+    clock[0] += SHOWN + 1
+    with pytest.raises(Rejected, match="ran 3 times"):
+        watch.look()
+
+
+def test_it_calls_nobody_while_github_asks_for_silence(
+    watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of an hour stops no look, and no call is made within it."""
+    clock = [1_000.0]
+    monkeypatch.setattr("loop.monitoring.judge.time.time", lambda: clock[0])
+    github.refusals = [(403, {"retry-after": "3600"})]
+    with pytest.raises(GitHubError, match="403 refused"):
+        watch.look()
+    assert "GitHub asks for no calls until 01:16:40 UTC" in watch.look().line
+    assert len(github.calls) == 1
+    clock[0] += 3_601
+    assert watch.look().dispatched
 
 
 def test_restarted_canary(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:

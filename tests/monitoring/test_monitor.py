@@ -1,7 +1,7 @@
 """The monitor, whole: a log and a store in, a verdict, three files and at most one dispatch out."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,7 @@ def test_drift_dispatches_once(
     assert inputs["until"] == "2026-03-08T23:53:18"
     assert inputs["reason"].startswith("drift 0.")
     assert "(amount)" in inputs["reason"]
+    assert f"dispatch: {inputs['reason']} https://github.test/team/shop/actions/runs/1" in first.output
     assert "run 1 is queued" in second.output
     assert (tmp_path / "output").read_text().count("dispatched=true") == 1
 
@@ -202,15 +203,8 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
     for why in ("weekly", "weekly", "by hand", "accuracy 91.00% < 93% (400 labels)"):
         commit(production.root, f"Retrain\n\nAction: retrain\nModel: shop\nWhy: {why}")
     ages = [(2, "drift 0.4"), (9, "accuracy 90%"), (29, "drift 0.5"), (31, "drift 0.5"), (3, "by hand")]
-    github.runs["train.yml"] = [
-        {
-            "id": age,
-            "status": "completed",
-            "created_at": (datetime.now(UTC) - age * DAY).isoformat(),
-            "display_title": f"Train shop: {reason}",
-        }
-        for age, reason in ages
-    ]
+    for age, reason in sorted(ages, reverse=True):
+        github.add("train.yml", f"Train shop: {reason}", age * DAY, status="completed", conclusion="success")
     result = run(production, monkeypatch, "--dispatch")
     assert "the budget is spent: 3 of 3 retrainings in 30 days" in result.output
     assert github.dispatched == []

@@ -66,27 +66,28 @@ def test_a_pull_request_gets_one_comment_and_the_job_its_summary(
     sent: list[Any] = []
     monkeypatch.setattr(GitHub, "comment", lambda _, *args: sent.append(args))
     text = comment.comment(origin.parent / "clone", "m")
-    assert sent == [(7, "loop-report m", text)]
+    assert sent == [(7, "loop-report m", text, comment.REST)]
     assert event.read_text() == text + "\n"
 
 
 def test_a_forks_token_leaves_the_report_in_the_summary(
     event: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """403 is no failure of the pull request; any other refusal is one."""
+    """403 is no failure of the pull request; any other refusal is one, and so is a rate limit's 403."""
 
-    def refuse(status: int) -> Any:
+    def refuse(status: int, *, again: bool = False) -> Any:
         def call(*_: Any, **__: Any) -> None:
-            raise GitHubError("no", status)
+            raise GitHubError("no", status, again=again)
 
         return call
 
     monkeypatch.setattr(GitHub, "call", refuse(403))
     assert "may not comment" in comment.comment(origin.parent / "clone", "m")
     assert "may not comment" in event.read_text()
-    monkeypatch.setattr(GitHub, "call", refuse(500))
-    with pytest.raises(GitHubError):
-        comment.comment(origin.parent / "clone", "m")
+    for refusal in (refuse(500), refuse(403, again=True)):
+        monkeypatch.setattr(GitHub, "call", refusal)
+        with pytest.raises(GitHubError):
+            comment.comment(origin.parent / "clone", "m")
 
 
 def test_outside_a_pull_request_there_is_only_the_summary(
@@ -170,11 +171,16 @@ def test_a_report_that_is_too_long_is_cut_for_the_comment(
     event: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """GitHub would refuse it; the summary has all of it."""
-    sent: list[str] = []
-    monkeypatch.setattr(GitHub, "comment", lambda *args: sent.append(args[-1]))
+    sent: list[Any] = []
+
+    def call(_: GitHub, method: str, path: str, **options: Any) -> list[Any]:
+        sent.append(options.get("json"))
+        return []
+
+    monkeypatch.setattr(GitHub, "call", call)
     monkeypatch.setattr(comment, "written", lambda *_: "## m\n\n### In the cluster\n\n" + "x" * 70_000)
     comment.comment(origin.parent / "clone", "m")
-    assert sent == ["## m\n\n\nThe rest is too long for a comment: it is in the job's summary.\n"]
+    assert sent[-1] == {"body": f"<!-- loop-report m -->\n## m\n\n\n{comment.REST}\n"}
     assert "x" * 70_000 in event.read_text()
 
 

@@ -112,8 +112,11 @@ class Pulls:
         self.open[head] = {"title": title, "body": body, "base": base}
         return {"number": list(self.open).index(head) + 1}
 
-    def runs(self, workflow: str, head_sha: str) -> list[str]:
-        return [sha for sha in self.checked if (workflow, sha) == ("ci.yml", head_sha)]
+    def runs(self, workflow: str, head_sha: str, branch: str) -> list[dict[str, object]]:
+        """A run of our own for each start, and always one that a fork has made of the same commit."""
+        ours = {"full_name": "acme/loop"}
+        made = [{"head_repository": ours, "repository": ours} for sha in self.checked if sha == head_sha]
+        return [*made, {"head_repository": {"full_name": "mallory/loop"}, "repository": ours}]
 
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str) -> None:
         assert (workflow, inputs) == ("ci.yml", {})

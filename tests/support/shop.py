@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,6 +120,9 @@ TITLES = {
 }
 
 
+OURS, FORK = {"full_name": "team/shop"}, {"full_name": "mallory/shop"}
+
+
 @dataclass
 class FakeGitHub:
     """Keeps what was dispatched, and serves it as runs, as GitHub does."""
@@ -124,16 +130,95 @@ class FakeGitHub:
     url: str = ""
     dispatched: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     runs: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=lambda: dict(TITLES))
+    enterprise: bool = False  # GitHub Enterprise Server 3.19: a dispatch tells no run
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # of the next calls
+    calls: list[str] = field(default_factory=list)
+    hidden: int = 0  # listings that do not show the newest run yet
+    listing: bool = True  # False: none shows any
+    on_dispatch: Callable[[], object] = lambda: None  # called before a run is made
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def dispatch(self, workflow: str, inputs: dict[str, str]) -> None:
-        self.dispatched.append((workflow, inputs))
-        run = {
-            "id": len(self.dispatched),
+    def dispatch(self, workflow: str, inputs: dict[str, str]) -> dict[str, object]:
+        self.on_dispatch()
+        with self.lock:
+            self.dispatched.append((workflow, inputs))
+            return self.add(workflow, self.titles[workflow].format(**inputs))
+
+    def add(
+        self, workflow: str, title: str, age: timedelta = timedelta(), **fields: object
+    ) -> dict[str, object]:
+        """A run of a workflow; as dispatched on main, unless fields say otherwise."""
+        run: dict[str, object] = {
+            "id": 1 + sum(len(runs) for runs in self.runs.values()),
+            "name": None,
             "status": "queued",
-            "created_at": datetime.now(UTC).isoformat(),
-            "display_title": TITLES[workflow].format(**inputs),
+            "conclusion": None,
+            "created_at": f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%SZ}",
+            "display_title": title,
+            "event": "workflow_dispatch",
+            "head_branch": "main",
+            "head_repository": OURS,
+            "repository": OURS,
+            **fields,
         }
         self.runs.setdefault(workflow, []).insert(0, run)
+        return run
+
+    def forge(self, workflow: str, title: str, **fields: object) -> dict[str, object]:
+        """A run as a fork's pull request makes it, from a branch that is called main, too."""
+        fork = {"event": "pull_request", "head_branch": "main", "head_repository": FORK}
+        return self.add(workflow, title, **{**fork, **fields})
+
+    def run(self, number: int) -> dict[str, object]:
+        return next(run for runs in self.runs.values() for run in runs if run["id"] == number)
+
+    def listed(self, workflow: str, query: dict[str, str]) -> list[dict[str, object]]:
+        """A page of a workflow's runs, newest first."""
+        runs = self.runs.get(workflow, []) if self.listing else []
+        if self.hidden:
+            self.hidden, runs = self.hidden - 1, runs[1:]
+        asked = {"event": query.get("event"), "head_branch": query.get("branch")}
+        found = [
+            run
+            for run in runs
+            if str(run["created_at"]) >= query.get("created", "").removeprefix(">=")
+            and all(value in (None, run[name]) for name, value in asked.items())
+        ]
+        size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
+        return found[(page - 1) * size : page * size]
+
+    def answer(
+        self, method: str, path: str, query: dict[str, str], body: dict[str, Any]
+    ) -> tuple[int, dict[str, str], object]:
+        """Status, headers and JSON of one call."""
+        self.calls.append(f"{method} {path}")
+        if self.refusals:
+            return *self.refusals.pop(0), {"message": "refused"}
+        status, said = 200, None
+        match [method, *path.strip("/").split("/")[3:]]:
+            case ["GET", "actions", "workflows", workflow, "runs"]:
+                said = {"workflow_runs": self.listed(workflow, query)}
+            case ["GET", "actions", "runs", number]:
+                said = self.run(int(number))
+            case ["POST", "actions", "runs", number, "cancel"]:
+                self.run(int(number)).update(status="completed", conclusion="cancelled")
+                status, said = 202, {}
+            case ["POST", "actions", "workflows", workflow, "dispatches"]:
+                status, said = self.asked(workflow, body)
+            case _:
+                status, said = 404, {"message": "Not Found"}
+        return status, {}, said
+
+    def asked(self, workflow: str, body: dict[str, Any]) -> tuple[int, object]:
+        """Status and JSON of a dispatch."""
+        details = body.get("return_run_details")
+        if details and self.enterprise:
+            return 422, {"message": 'Invalid request.\n\n"return_run_details" is not a permitted key.'}
+        run = self.dispatch(workflow, body["inputs"])
+        page = f"https://github.test/team/shop/actions/runs/{run['id']}"
+        told = {"workflow_run_id": run["id"], "run_url": page, "html_url": page}
+        return (200, told) if details else (204, None)
 
 
 @dataclass

@@ -120,6 +120,10 @@ class StandIn:
     def log(self, run: dict[str, Any]) -> str:
         return self.own("GET", f"_log/{self.name}/{run['id']}").text
 
+    def event(self, run: dict[str, Any]) -> dict[str, Any]:
+        """What a run was started with, as `github.event` has it."""
+        return json.loads((self.server.root / "runs" / str(run["id"]) / "event.json").read_text())
+
     def summary(self, run: dict[str, Any]) -> str:
         return self.own("GET", f"_summary/{self.name}/{run['id']}").text
 

@@ -10,6 +10,18 @@ from pathlib import Path
 
 ZERO = "0" * 40
 MOST = 20  # commits that a push event lists
+# GitHub's own refs are for everybody to fetch and for nobody to push; runs' clones borrow the objects.
+CONFIG = """
+[http]
+	receivepack = true
+[receive]
+	hideRefs = refs/pull
+[uploadpack]
+	allowAnySHA1InWant = true
+	allowFilter = true
+[gc]
+	auto = 0
+"""
 
 
 class GitFailed(Exception):
@@ -105,10 +117,13 @@ class Repository:
         return touched
 
     def _fork_point(self, commit: str) -> str:
-        main = self.resolve(self.default_branch)
-        if main is None or main == commit:
-            return self.git("hash-object", "-t", "tree", "/dev/null")
-        return self.git("merge-base", main, commit)
+        default, empty = self.resolve(self.default_branch), self.git("hash-object", "-t", "tree", "/dev/null")
+        if default is None or default == commit:
+            return empty
+        try:
+            return self.git("merge-base", default, commit)
+        except GitFailed:  # a history of its own
+            return empty
 
     def commit_facts(self, commit: str) -> dict[str, object]:
         """A commit in the shape that GitHub's push event has it."""
@@ -205,14 +220,8 @@ class Hosting:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["git", "init", "-q", "--bare", "-b", self._default_branch, path], check=True)
-        for key, value in {
-            "http.receivepack": "true",
-            "receive.hideRefs": "refs/pull",  # GitHub's own refs: nobody pushes them
-            "uploadpack.allowAnySHA1InWant": "true",
-            "uploadpack.allowFilter": "true",
-            "gc.auto": "0",  # runs' clones borrow these objects
-        }.items():
-            subprocess.run(["git", "-C", path, "config", key, value], check=True)
+        with (path / "config").open("a") as config:
+            config.write(CONFIG)
 
     def find(self, name: str) -> Repository | None:
         """A repository by owner/name."""

@@ -94,17 +94,13 @@ def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
 
 def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
     """Leave the metrics at a Pushgateway; with `root`, also when the token ends, if GitHub says so."""
-    import httpx
-
     from loop.core.errors import LoopError
     from loop.core.github import GitHub
     from loop.monitoring.push import push, token_ends
 
     ends = None
     if root:
-        with suppress(
-            httpx.HTTPError, LoopError
-        ):  # no GitHub, no token: what was measured is told all the same
+        with suppress(LoopError):  # no GitHub or no token: what was measured is pushed all the same
             ends = token_ends(GitHub.of_environment(root))
     push(url, model, folder / "metrics.prom", ends)
 
@@ -134,7 +130,7 @@ def _tell(found: "Findings", folder: Path) -> None:
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")
     if found.over:
-        lines.append(f"dispatch: {found.dispatch['why']}")
+        lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch.get("url", "")]).rstrip())
     lines.append(f"report: {folder / 'report.html'}")
     actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {line}" for line in lines[1:])]))
     click.echo("\n".join(lines))

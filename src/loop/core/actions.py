@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+SUMMARY = 1024 * 1024  # bytes: GitHub shows nothing of a step's summary that is larger
+LEFT_OUT = "The rest is left out: GitHub takes 1 MiB as a summary."
+
 
 def output(**values: object) -> None:
     """Set step outputs: `output(released="true")`."""
@@ -12,7 +15,24 @@ def output(**values: object) -> None:
 def summary(markdown: str) -> None:
     """Add Markdown to the job's summary; act drops its own, so LOOP_GITHUB_STEP_SUMMARY goes first."""
     own = "LOOP_GITHUB_STEP_SUMMARY"
-    _append(own if os.environ.get(own) else "GITHUB_STEP_SUMMARY", markdown + "\n")
+    variable = own if os.environ.get(own) else "GITHUB_STEP_SUMMARY"
+    path = Path(os.environ.get(variable, ""))
+    used = path.stat().st_size if path.is_file() else 0
+    _append(variable, cut(markdown + "\n", SUMMARY - used, LEFT_OUT))
+
+
+def cut(markdown: str, most: int, rest: str) -> str:
+    """As much of a text as `most` bytes of UTF-8 hold, up to a heading or a line; then the sentence `rest`.
+
+    Room for that sentence is always left, so that it still fits where a later text is cut.
+    """
+    last = f"\n\n{rest}\n"
+    if (room := most - len(last.encode())) < 0:
+        return ""
+    if len(text := markdown.encode()) <= room:
+        return markdown
+    kept = text[:room].decode(errors="ignore")
+    return (kept.rpartition("\n### ")[0] or kept.rpartition("\n")[0] or kept) + last
 
 
 def _append(variable: str, text: str) -> None:

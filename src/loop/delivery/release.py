@@ -2,11 +2,12 @@
 
 from functools import partial
 
+import click
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git, PushRaced
-from loop.core.github import GitHub
+from loop.core.github import GitHub, own
 from loop.core.names import public
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
@@ -80,9 +81,13 @@ def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
 
 
 def _checked(git: Git, github: GitHub, branch: str) -> None:
-    """Start CI on a branch's tip unless it has been: what a run's token pushes starts nothing."""
-    if not github.runs("ci.yml", head_sha=git.fetch(branch)):
-        github.dispatch("ci.yml", {}, ref=branch)
+    """Start CI on a branch's tip unless it was started there: a push by a run's token starts no workflow.
+
+    A run of a fork's pull request does not count. It may have the same commit, but waits for an approval.
+    """
+    if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
+        run = github.dispatch("ci.yml", {}, ref=branch)
+        click.echo(f"{branch}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
 
 
 def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import click
+
 from loop.core.errors import Rejected
 from loop.core.git import BOT, Change, Git
 from loop.core.github import GitHub
@@ -12,7 +14,7 @@ BRANCH = "refresh-lock"
 def propose(root: Path, github: GitHub, reason: str) -> int | None:
     """Push the work tree's locks as branch `refresh-lock`; its pull request, None where none has moved.
 
-    Rejected where anything else has changed. CI is dispatched: a push by a run's token starts nothing.
+    Rejected where anything else has changed. CI is dispatched, because a push by a run's token starts none.
     """
     git = Git(root)
     changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]
@@ -28,5 +30,6 @@ def propose(root: Path, github: GitHub, reason: str) -> int | None:
     git.push(commit, BRANCH, replaces=listed[0] if listed else "")
     body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI tests them."
     number = int(github.pull_request(BRANCH, "Refresh the locks", body)["number"])
-    github.dispatch("ci.yml", {}, ref=BRANCH)
+    run = github.dispatch("ci.yml", {}, ref=BRANCH)
+    click.echo(f"{BRANCH}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
     return number

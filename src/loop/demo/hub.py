@@ -104,4 +104,6 @@ class Hub:
 
     def comments(self, number: int) -> list[str]:
         """The comments on a pull request."""
-        return [comment["body"] for comment in self.person.call("GET", f"/issues/{number}/comments")]
+        return [
+            comment.get("body") or "" for comment in self.person.call("GET", f"/issues/{number}/comments")
+        ]

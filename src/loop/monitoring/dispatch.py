@@ -1,5 +1,7 @@
-"""Asking for a retraining, once: what stands against it is read from Git and from GitHub's runs."""
+"""Dispatching a retraining: at most one for a drift, decided by what Git and GitHub's runs say."""
 
+import re
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,14 +11,16 @@ from ruamel.yaml import YAML
 from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.git import Git
-from loop.core.github import GitHub
+from loop.core.github import GitHub, Run
 from loop.core.names import package, public
 
-WORKFLOW = "train.yml"  # its run-name is `Train <model>: <reason>`: how a run tells whose it is
-EVERY = "every model"  # what it says there when it was given none
+WORKFLOW = "train.yml"
+TITLE = re.compile("Train (.+?): ?(.*)")  # its run-name: `Train <model>: <reason>`
+EVERY = "every model"  # the model in the run-name of a run without the input `model`
+EVENTS = ("workflow_dispatch", "schedule")
 AUTOMATIC = ("drift ", "accuracy ")  # how a reason of the monitor begins
-BUDGET = timedelta(days=30)  # in which `monitor.budget` retrainings may be asked for
-OPEN = ("queued", "in_progress", "waiting", "requested", "pending")
+BUDGET = timedelta(days=30)  # in which `monitor.budget` retrainings may be dispatched
+LISTINGS, PAUSE = 10, 3.0  # how often, and after how many seconds, to look for a run that is not listed yet
 
 
 @dataclass(frozen=True)
@@ -33,26 +37,58 @@ class Wish:
 
 
 def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: datetime) -> dict[str, Any]:
-    """Dispatch train.yml unless something stands against it; returns {dispatched, why, budget_spent}.
+    """Dispatch train.yml unless something is against it; returns {dispatched, why, budget_spent, url}.
 
-    Two monitors at the same second may both dispatch: the second retraining then finds its inputs
-    committed and changes nothing.
+    Of two monitors that dispatch at once, the one whose run came second cancels it.
     """
     main = git.fetch()
-    runs = github.runs(WORKFLOW, per_page="100")
-    cooldown = timedelta(hours=rules.cooldown_hours)
+    runs, cooldown = _runs(github, now), timedelta(hours=rules.cooldown_hours)
     if against := trained_on(git, main, wish) or recent(runs, wish, cooldown, now):
-        return {"dispatched": False, "why": against, "budget_spent": False}
-    asked = max(spent(runs, wish, now), retrainings(git, wish.model, main, since=now - BUDGET))
+        return _done(dispatched=False, why=against)
+    asked = max(spent(runs, wish), retrainings(git, wish.model, main, since=now - BUDGET))
     if asked >= rules.budget:
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must look"
-        return {"dispatched": False, "why": why, "budget_spent": True}
-    github.dispatch(WORKFLOW, wish.inputs)
-    return {"dispatched": True, "why": wish.reason, "budget_spent": False}
+        return _done(dispatched=False, why=why, budget_spent=True)
+    run = github.dispatch(WORKFLOW, wish.inputs)
+    if run is None:  # GitHub does not say which run it is, so it can't be told from the other monitor's
+        return _done(dispatched=True, why=wish.reason)
+    try:
+        if first := _first(github, run, wish, cooldown, now):
+            github.cancel(run.id)
+            why = f"{first}; so run {run.id}, which was dispatched at the same time, is cancelled"
+            return _done(dispatched=False, why=why, url=run.url)
+    except LoopError as error:
+        why = f"{wish.reason}; whether another monitor has dispatched one too is not known: {error}"
+        return _done(dispatched=True, why=why, url=run.url)
+    return _done(dispatched=True, why=wish.reason, url=run.url)
+
+
+def _done(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = "") -> dict[str, Any]:
+    return {"dispatched": dispatched, "why": why, "budget_spent": budget_spent, "url": url}
+
+
+def _first(github: GitHub, run: Run, wish: Wish, cooldown: timedelta, now: datetime) -> str | None:
+    """What was dispatched just before `run` and is against it. By the ids, both monitors choose the same run.
+
+    GitHub lists a run some seconds after its dispatch. When it lists ours, it lists those before it as well.
+    """
+    for listing in range(LISTINGS):
+        if listing:
+            time.sleep(PAUSE)
+        runs = _runs(github, now)
+        if any(each["id"] == run.id for each in runs):
+            break
+    return recent([each for each in runs if each["id"] < run.id], wish, cooldown, now)
+
+
+def _runs(github: GitHub, now: datetime) -> list[dict[str, Any]]:
+    """Those of the last 30 days; one that was cancelled has retrained nothing, so it is against nothing."""
+    runs = github.trusted(WORKFLOW, now - BUDGET, *EVENTS)
+    return [run for run in runs if run["conclusion"] != "cancelled"]
 
 
 def trained_on(git: Git, main: str, wish: Wish) -> str | None:
-    """What origin's main says: whether it already trains on production's rows up to the window's end."""
+    """Why not, where main already trains on production's rows up to the window's end."""
     until = trained_until(git, wish.model, main)
     if until and until >= wish.until:
         return f"main already trains on rows until {until.isoformat()}"
@@ -72,32 +108,38 @@ def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None
 
 
 def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: datetime) -> str | None:
-    """A run of this model that is not over, or that began within the cooldown."""
+    """A run of this model that has not ended, or that began within the cooldown.
+
+    A run whose title names no model may be anyone's, so it counts for every model.
+    """
     for run in runs:
-        if not _title(run).startswith((f"Train {public(wish.model)}:", f"Train {EVERY}:")):
+        title = TITLE.match(_title(run))
+        if title and title[1] not in (public(wish.model), EVERY):
             continue
         began = datetime.fromisoformat(run["created_at"])
-        if run["status"] in OPEN:
-            return f"run {run['id']} is {run['status']}"
+        unnamed = "" if title else f" (it counts for every model, as its title names none: {_title(run)!r})"
+        if run["status"] != "completed":
+            return f"run {run['id']} is {run['status']}{unnamed}"
         if now - began < cooldown:
             hours = cooldown / timedelta(hours=1)
-            return f"run {run['id']} began {began:%Y-%m-%d %H:%M} UTC, within the cooldown of {hours:g} h"
+            when = f"began {began:%Y-%m-%d %H:%M} UTC, within the cooldown of {hours:g} h"
+            return f"run {run['id']} {when}{unnamed}"
     return None
 
 
-def spent(runs: list[dict[str, Any]], wish: Wish, now: datetime) -> int:
-    """How many runs of this model the monitor asked for in the last 30 days."""
-    begins = tuple(f"Train {public(wish.model)}: {reason}" for reason in AUTOMATIC)
+def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
+    """How many of these runs retrain this model because the monitor dispatched them."""
+    titles = (TITLE.match(_title(run)) for run in runs)
     return sum(
-        _title(run).startswith(begins) and now - datetime.fromisoformat(run["created_at"]) < BUDGET
-        for run in runs
+        title is not None and title[1] == public(wish.model) and title[2].startswith(AUTOMATIC)
+        for title in titles
     )
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
     """How often drift or accuracy has retrained this model, by the trailers in a commit's log.
 
-    A weekly one counts no more than one by hand: it would spend the budget that drift is to have.
+    Weekly retrainings and those by hand do not count, so that they leave the budget to drift.
     """
     why = "|".join(AUTOMATIC)
     query = ["--extended-regexp", "--all-match", "--grep=^Action: retrain$"]
@@ -107,4 +149,4 @@ def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | No
 
 
 def _title(run: dict[str, Any]) -> str:
-    return str(run.get("display_title") or run.get("name"))
+    return run.get("display_title") or run.get("name") or ""

@@ -1,21 +1,20 @@
-"""The judge beside a canary: looks at both tracks, says promote, rollback or wait, and asks for it once."""
+"""The judge beside a canary: compares both tracks, says promote, rollback or wait, and dispatches it once."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import httpx
 
 from loop.core import params
 from loop.core.errors import Rejected
 from loop.core.git import Git
-from loop.core.github import GitHub
+from loop.core.github import GitHub, GitHubError
 from loop.core.names import public
 from loop.delivery import commit, steps
 from loop.delivery.commit import Place
 from loop.delivery.state import State
-from loop.monitoring.dispatch import OPEN
 from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, psi, verdict
@@ -23,7 +22,11 @@ from loop.monitoring.verdict import Verdict, psi, verdict
 PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
 SLOWEST = 3  # seconds for a probe's answer: more is unready
 ATTEMPTS = 3  # runs that ended and changed nothing, before a person is needed
-SHOWN = 60  # seconds within which GitHub lists a run that was dispatched
+SHOWN = 60  # seconds within which GitHub shows a run that was dispatched
+PROMPT = (
+    20.0  # seconds that a call may wait for GitHub: the pod is restarted after two minutes without a look
+)
+DAYS = timedelta(days=30)  # how far back runs are searched by title
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found; `over` when there is no canary (any more)."""
+    """What one look found; `over` when there is no canary, or none any more."""
 
     line: str
     what: str = ""  # promote, rollback, wait
@@ -45,11 +48,24 @@ class Look:
 
 
 @dataclass
-class Judge:
-    """Watches one place. What it keeps saves work: Git, GitHub and the metrics know it all again.
+class _Asked:
+    """What is known of the runs of one action."""
 
-    Without `github` it only looks. Answers count since the step began in Git (stable's: since the canary was
-    released).
+    open: list[int] = field(default_factory=list)  # ids of runs that had not ended when last read
+    ended: int = 0  # number of runs that have
+    dispatches: int = 0  # number of those that this judge made
+    last: float = -float("inf")  # when the latest of them was made (monotonic)
+    known: bool = False  # whether every run's id is known; if not, runs are searched by title
+    expected: int = 0  # number of runs that the search finds once the latest is listed
+
+
+@dataclass
+class Judge:
+    """Watches one place.
+
+    What it remembers only saves calls: a judge that was restarted reads it anew from Git, GitHub and metrics.
+    Without `github` it dispatches nothing. The canary's answers count from the commit that began its step,
+    stable's from the commit that released the canary.
     """
 
     git: Git
@@ -57,12 +73,13 @@ class Judge:
     rules: params.Canary
     stable: Track
     canary: Track
-    github: Callable[[], GitHub] | None = None  # made anew for each use: its token may have changed
+    github: Callable[[], GitHub] | None = None  # called at each use, because the token may have changed
     _seen: tuple[str, State] | None = None
     _unready: int = 0
     _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
-    _asked: dict[str, tuple[float, int]] = field(default_factory=dict)  # when, and the runs listed then
+    _asked: dict[str, _Asked] = field(default_factory=dict)  # by the title of an action's runs
+    _silent: float = 0.0  # GitHub asked for no calls until then (Unix time)
 
     def look(self) -> Look:
         """Judge once by what main says now, and dispatch what follows from it."""
@@ -76,7 +93,7 @@ class Judge:
         found, numbers = self._judge(main, state, key)
         if found.what == "rollback":
             self._condemned.setdefault(key, found)
-        found = self._condemned.get(key, found)  # once condemned, a canary is not looked at more kindly
+        found = self._condemned.get(key, found)  # later answers do not save a canary that is to go
         dispatched, asked = self._ask(found, key, step)
         said = f"{found.what}: {', '.join(found.reasons)}"
         line = "; ".join(part for part in (f"{self.place}: {key} at {step}", numbers, said, asked) if part)
@@ -109,20 +126,20 @@ class Judge:
         return ready if problem and found.what == "promote" else found, told(stable, canary)
 
     def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
-        """What both tracks have answered: stable since the canary came, the canary since its step began."""
+        """Stable's answers since the canary was released, and the canary's since its step began."""
         if (key, step) not in self._since:
             self._since[key, step] = since(self.git, main, self.place)
         began = self._since[key, step]
         return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
     def _missing(self, problem: str) -> Verdict:
-        """A canary with traffic that is unready: not for long, unless stable is too and the fault is ours."""
+        """Roll back a canary with traffic that stays unready, unless stable is unready, too."""
         if answers(self.stable.url):
             self._unready += 1
         return Verdict("rollback" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
 
     def _ask(self, found: Verdict, key: str, step: str) -> tuple[bool, str]:
-        """Dispatch promote.yml or rollback.yml unless that runs already; whether it did, and what to tell."""
+        """Dispatch promote.yml or rollback.yml unless it runs already; whether it did, and what to print."""
         if self.github is None or found.what == "wait":
             return False, ""
         model, environment = public(self.place.model), self.place.environment
@@ -134,28 +151,60 @@ class Judge:
         else:
             workflow, title = "rollback.yml", f"Roll back {model}: {environment} {key}"
             inputs["why"] = reason
-        github = self.github()
-        listed = github.runs(workflow, per_page="100")
-        runs = [run for run in listed if run.get("display_title") == title]
-        if against := self._against(runs, title, key, step):
-            return False, against
-        github.dispatch(workflow, inputs)
-        self._asked[title] = (time.monotonic(), len(runs))
-        return True, f"dispatched {workflow}"
+        if self._silent > time.time():
+            until = datetime.fromtimestamp(self._silent, UTC)
+            return False, f"GitHub asks for no calls until {until:%H:%M:%S} UTC"
+        github, asked = replace(self.github(), patience=PROMPT), self._asked.setdefault(title, _Asked())
+        try:
+            if against := self._against(github, workflow, title, (key, step)):
+                return False, against
+            run = github.dispatch(workflow, inputs)
+        except GitHubError as error:
+            self._silent = time.time() + error.wait
+            asked.known &= not error.unclear
+            raise
+        asked.dispatches, asked.last = asked.dispatches + 1, time.monotonic()
+        if run is None:
+            asked.known, asked.expected = False, asked.ended + 1
+            return True, f"dispatched {workflow}"
+        asked.open.append(run.id)
+        return True, f"dispatched {workflow}: {run.url}"
 
-    def _against(self, runs: list[dict[str, Any]], title: str, key: str, step: str) -> str | None:
-        """Why not to dispatch now: a run by this title is open or just asked for, or main has moved on."""
-        if waits := [run for run in runs if run["status"] in OPEN]:
-            return f"run {waits[0]['id']} is {waits[0]['status']}"
+    def _against(self, github: GitHub, workflow: str, title: str, at: tuple[str, str]) -> str | None:
+        """Why not to dispatch now: a run of this action is open or not shown yet, or main has moved on."""
+        asked = self._asked[title]
+        new = time.monotonic() - asked.last < SHOWN
+        if not asked.known:
+            self._search(github, workflow, title, asked)
+            if new and len(asked.open) + asked.ended < asked.expected:
+                return "dispatched, not listed yet"
+            asked.known = True
+        for id_ in list(asked.open):
+            run = github.run(id_)
+            if run is None and new:
+                return f"run {id_} is not shown yet"
+            if run and run["status"] != "completed":
+                return f"run {id_} is {run['status']}"
+            asked.open.remove(id_)
+            asked.ended += 1
         _, state = self._state()
-        if state.canary is None or (state.canary.key, steps.step_of(state)) != (key, step):
+        if state.canary is None or (state.canary.key, steps.step_of(state)) != at:
             return "main has moved on"
-        asked, known = self._asked.get(title, (-float("inf"), 0))
-        if len(runs) <= known and time.monotonic() - asked < SHOWN:
-            return "dispatched, not listed yet"
-        if len(runs) >= ATTEMPTS:
-            raise Rejected(f"{title!r} ran {len(runs)} times, and nothing changed", fix="see the runs' logs")
+        if (times := max(asked.ended, asked.dispatches)) >= ATTEMPTS:
+            raise Rejected(f"{title!r} ran {times} times, and nothing changed", fix="see the runs' logs")
         return None
+
+    def _search(self, github: GitHub, workflow: str, title: str, asked: _Asked) -> None:
+        """Find this action's runs by title: after a restart, or where a dispatch told no id.
+
+        A fork that has changed `run-name` finds none, and dispatches once more than it had to. That is
+        harmless, because promote and rollback change nothing unless main is still where they start from.
+        """
+        runs = github.trusted(workflow, datetime.now(UTC) - DAYS, "workflow_dispatch")
+        mine = [run for run in runs if run["display_title"] == title]
+        found = [run["id"] for run in mine if run["status"] != "completed"]
+        asked.ended = max(asked.ended, len(mine) - len(found))
+        asked.open = sorted({*asked.open, *found})
 
 
 READY = Verdict("promote", ("ready",))

@@ -1,4 +1,4 @@
-"""What the monitor found, left at a Pushgateway: its job is over before Prometheus could scrape it."""
+"""Pushes the monitor's metrics to a Pushgateway, because its job ends before Prometheus could scrape it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ ENDS = "github_token_expires_seconds"
 def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
     """Replace all that the gateway at `url` holds of this model by a file in Prometheus' text format.
 
-    `token_ends` (UTC) goes with it. Raises LoopError where the gateway can't be had, or refuses.
+    `token_ends` (UTC) goes with it. Raises LoopError where the gateway can't be reached, or refuses.
     """
     text = metrics.read_text(encoding="utf-8")
     if token_ends:
@@ -34,18 +34,16 @@ def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None
 
 
 def token_ends(github: GitHub) -> datetime | None:
-    """When this token ends (UTC), as GitHub says with each answer; None for one that does not.
+    """When this token ends (UTC), as GitHub says with each answer; None for a token without an end.
 
     GitHub writes `2026-05-01 12:00:00 UTC` or an offset in place of the name.
     """
-    answer = httpx.get(
-        f"{github.url}/repos/{github.repository}",
-        headers={"Authorization": f"Bearer {github.token}", "Accept": "application/vnd.github+json"},
-        timeout=30,
-    )
-    if not (said := answer.headers.get(HEADER)):
+    if not (said := github.answer("GET", "").headers.get(HEADER)):
         return None
-    return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
+    try:
+        return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
+    except ValueError as error:
+        raise LoopError(f"{github.url}: the header {HEADER} is no time: {said!r}") from error
 
 
 @retry(

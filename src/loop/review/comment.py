@@ -1,4 +1,4 @@
-"""Puts the report on a candidate where its reviewers look: the job's summary and the pull request."""
+"""Writes the report on a candidate to the job's summary and to the pull request."""
 
 import os
 from datetime import UTC, datetime
@@ -8,21 +8,20 @@ from typing import Any
 from loop.core import actions
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
-from loop.core.github import GitHub, GitHubError
+from loop.core.github import FORBIDDEN, GitHub, GitHubError
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.review import base, cluster, locks
 from loop.review.evidence import gather
 from loop.review.report import report, without_model
 
-FORBIDDEN = 403  # what a fork's read-only token gets
-LONGEST = 60_000  # characters: GitHub refuses a comment of 65,536
+REST = "The rest is too long for a comment: it is in the job's summary."
 
 
 def comment(root: Path, model: str | None = None) -> str:
-    """Write the report; returns it, with a note where the pull request could not be told.
+    """Write the report; returns it, with a note where the token may not comment.
 
-    Without a model it is about what changes beside all of them: the cluster, the locks.
+    Without a model the report is about changes that belong to none: the cluster, the locks.
     """
     pull_request = _pull_request()
     branch = (pull_request or {}).get("base", {}).get("ref", "main")
@@ -53,7 +52,7 @@ def deployed(root: Path, branch: str) -> str:
 
 
 def _pull_request() -> dict[str, Any] | None:
-    """The pull request of the event that runs this workflow, if it is one."""
+    """The pull request of the event that started this workflow; None for another event."""
     path = os.environ.get("GITHUB_EVENT_PATH")
     if not path or not Path(path).is_file():
         return None
@@ -62,7 +61,7 @@ def _pull_request() -> dict[str, Any] | None:
 
 
 def _took() -> str:
-    """How long a reviewer has waited, since GitHub made the run; nothing where it does not tell."""
+    """How long a reviewer has waited since GitHub made the run; empty where that can't be known."""
     try:
         run = GitHub.of_environment().call("GET", f"/actions/runs/{os.environ['GITHUB_RUN_ID']}")
         begun = datetime.fromisoformat(run["created_at"])
@@ -73,13 +72,10 @@ def _took() -> str:
 
 
 def _post(number: int, mark: str, text: str) -> str:
-    if len(text) > LONGEST:
-        cut = text[:LONGEST].rpartition("\n### ")[0] or text[:LONGEST]
-        text = f"{cut}\n\nThe rest is too long for a comment: it is in the job's summary.\n"
     try:
-        GitHub.of_environment().comment(number, mark, text)
+        GitHub.of_environment().comment(number, mark, text, REST)
     except GitHubError as error:
-        if error.status != FORBIDDEN:
+        if error.status != FORBIDDEN or error.again:  # 403 may be a rate limit, too
             raise
         return "\nThis token may not comment on the pull request, as a fork's may not: the report is here.\n"
     return ""

@@ -1,0 +1,127 @@
+"""Pull requests at the stand-in: their refs, how they merge, and what their changes start."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standin import Clone, StandIn
+
+ON_PULL = """\
+name: Pull
+on: {pull_request: {branches: [main], types: [opened, synchronize, reopened, edited, closed]}}
+jobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}
+"""
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    """A person's clone, with a branch `topic` of two commits and a branch `old` where main began."""
+    clone = standin.seed(folder, {".github/workflows/pull.yml": ON_PULL, "a": "1\n"})
+    clone.git("push", "-q", "origin", "HEAD:old")
+    clone.push("one\n\nStep: 1", {"b": "1\n"}, "topic")
+    clone.push("two", {"c": "1\n"}, "topic")
+    return clone
+
+
+def propose(standin: StandIn, **body: Any) -> int:
+    body = {"head": "topic", "base": "main", "title": "Propose", "body": "why", **body}
+    answer = standin.ask("POST", "/pulls", body=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["number"]
+
+
+def edit(standin: StandIn, number: int, **body: Any) -> int:
+    return standin.ask("PATCH", f"/pulls/{number}", body=body).status_code
+
+
+def actions(standin: StandIn) -> list[dict[str, Any]]:
+    """The events that started runs, oldest first."""
+    return [standin.event(run) for run in reversed(standin.runs())]
+
+
+def test_refs_of_a_pull_request_can_be_fetched_and_not_pushed(standin: StandIn, clone: Clone) -> None:
+    """refs/pull/N/head is the proposed commit, merge its merge into the base as that is now."""
+    number = propose(standin)
+    head = clone.git("rev-parse", "HEAD").stdout.strip()
+    clone.git("checkout", "-q", "origin/old")
+    base = clone.push("meanwhile", {"d": "1\n"})
+    clone.git("fetch", "-q", "origin", f"refs/pull/{number}/*:refs/pr/*")
+    assert clone.git("rev-parse", "refs/pr/head").stdout.strip() == head
+    assert clone.git("log", "-1", "--format=%P", "refs/pr/merge").stdout.split() == [base, head]
+    for ref in ("head", "merge"):
+        done = clone.git("push", "origin", f"HEAD:refs/pull/{number}/{ref}", check=False)
+        assert "hidden ref" in done.stderr
+
+
+def test_rebase_keeps_each_commit(standin: StandIn, clone: Clone) -> None:
+    """The commits come again on top of the base, with their authors and messages and new names."""
+    number = propose(standin)
+    clone.git("checkout", "-q", "origin/old")
+    base = clone.push("meanwhile", {"d": "1\n"})
+    assert standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "rebase"}).status_code == 200
+    clone.git("fetch", "-q")
+    shown = clone.git("log", "--format=%an %cn %s %b", f"{base}..origin/main").stdout.splitlines()
+    assert [line.strip() for line in shown if line] == ["Person person two", "Person person one Step: 1"]
+    assert clone.git("show", "origin/main:d").stdout == "1\n"
+
+
+def test_rebase_refuses_a_conflict(standin: StandIn, clone: Clone) -> None:
+    """405, and main stays where it is."""
+    number = propose(standin)
+    clone.git("checkout", "-q", "origin/old")
+    sha = clone.push("theirs", {"b": "9\n"})
+    answer = standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "rebase"})
+    assert answer.status_code == 405
+    assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == sha
+
+
+def test_retargeting_fires_edited(standin: StandIn, clone: Clone) -> None:
+    """No check ran on the old base; the event says which base it was."""
+    number = propose(standin, base="old")
+    old = clone.git("rev-parse", "origin/old").stdout.strip()
+    assert actions(standin) == []
+    assert edit(standin, number, base="main") == 200
+    (event,) = actions(standin)
+    assert (event["action"], event["pull_request"]["base"]["ref"]) == ("edited", "main")
+    assert event["changes"] == {"base": {"ref": {"from": "old"}, "sha": {"from": old}}}
+    assert [edit(standin, number, base=base) for base in ("nowhere", "topic")] == [422, 422]
+
+
+def test_each_change_fires_once(standin: StandIn, clone: Clone) -> None:
+    """Words fire `edited` with what they were, closing and reopening their own; what stays the same nothing."""
+    number = propose(standin)
+    same = {"title": "New", "body": "why"}
+    assert [edit(standin, number, **same) for _ in range(2)] == [200, 200]
+    assert [edit(standin, number, state=state) for state in ("closed", "closed", "open")] == [200] * 3
+    told = actions(standin)
+    assert [event["action"] for event in told] == ["opened", "edited", "closed", "reopened"]
+    assert told[1]["changes"] == {"title": {"from": "Propose"}}
+
+
+def test_a_merge_fires_closed(standin: StandIn, clone: Clone) -> None:
+    """The event says that it was merged; it can be neither reopened nor retargeted."""
+    number = propose(standin)
+    standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "squash"})
+    closed = actions(standin)[-1]
+    assert (closed["action"], closed["pull_request"]["merged"]) == ("closed", True)
+    assert [edit(standin, number, state="open"), edit(standin, number, base="old")] == [422, 422]
+
+
+def test_a_push_that_contains_a_pull_request_merges_it(standin: StandIn, clone: Clone) -> None:
+    """As at GitHub, whoever pushes a branch's commits to its base has merged it."""
+    number = propose(standin)
+    sha = clone.push("mine too", {"e": "1\n"})
+    pull = standin.ask("GET", f"/pulls/{number}").json()
+    assert (pull["merged"], pull["merge_commit_sha"]) == (True, sha)
+
+
+def test_an_unrelated_history_is_no_error(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """A branch may begin anew, and main may be pushed over by it."""
+    other = Clone(tmp_path / "other")
+    subprocess.run(["git", "init", "-q", other.folder], check=True)
+    other.git("remote", "add", "origin", standin.clone_url("person"))
+    other.commit("another beginning", {"z": "1\n"})
+    for branch in ("orphan", "main"):
+        other.git("push", "-qf", "origin", f"HEAD:{branch}")
+    assert standin.ask("GET", "/pulls").json() == []

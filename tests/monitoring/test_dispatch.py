@@ -1,0 +1,145 @@
+"""One drift, one retraining: which runs stand against a dispatch, and what two dispatches at once come to."""
+
+import re
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import BEGIN, FakeGitHub, Production
+
+from loop.core import params
+from loop.core.git import Git
+from loop.core.github import GitHub
+from loop.monitoring import dispatch as dispatching
+from loop.monitoring.dispatch import Wish, dispatch
+
+DAY = timedelta(days=1)
+WISH = Wish("shop", BEGIN, "drift 0.40 >= 0.3 (amount)")
+ENDED = {"status": "completed", "conclusion": "success"}
+
+
+@pytest.fixture
+def ask(production: Production, github: FakeGitHub) -> Callable[..., dict[str, Any]]:
+    """Ask for a retraining, as the monitor does."""
+
+    def asked(root: Path = production.root) -> dict[str, Any]:
+        return dispatch(Git(root), GitHub.of_environment(), WISH, params.Monitor(), datetime.now(UTC))
+
+    return asked
+
+
+def test_a_stranger_cannot_stop_it(ask: Callable[..., dict[str, Any]], github: FakeGitHub) -> None:
+    """A fork's pull request makes runs by this model's title: they neither cool down nor spend the budget.
+
+    Nor does a page full of them hide the run that is there.
+    """
+    for age in range(4):
+        github.forge("train.yml", "Train shop: drift 0.5", age=age * DAY, **ENDED)
+    assert ask()["dispatched"]
+    for _ in range(120):
+        github.forge("train.yml", "Train shop: drift 0.5", status="queued")
+    assert ask()["why"] == "run 5 is queued"
+
+
+@pytest.mark.parametrize(
+    ("title", "fields", "why"),
+    [
+        ("Train shop: by hand", {}, "run 1 is queued"),
+        ("Train shop: by hand", {"status": None}, "run 1 is None"),
+        ("Train every model: weekly", {"event": "schedule", **ENDED}, "within the cooldown of 24 h"),
+        ("Train shop: drift 0.4", {**ENDED, "age": 2 * DAY}, ""),
+        ("Train shop-2: drift 0.4", ENDED, ""),
+        ("Train shop: drift 0.4", {"status": "completed", "conclusion": "cancelled"}, ""),
+        ("Retraining of shop", ENDED, "as its title names none: 'Retraining of shop'"),
+        (None, {"status": "in_progress"}, "it counts for every model, as its title names none: ''"),
+    ],
+)
+def test_which_runs_stand_against_it(
+    ask: Callable[..., dict[str, Any]], github: FakeGitHub, title: str, fields: dict[str, Any], why: str
+) -> None:
+    """This model's, everyone's, and those whose title a fork writes otherwise; none that was cancelled."""
+    github.add("train.yml", title, **fields)
+    found = ask()
+    assert found["dispatched"] is not bool(why)
+    assert why in found["why"]
+
+
+def test_two_at_once_come_to_one(
+    ask: Callable[..., dict[str, Any]], github: FakeGitHub, production: Production, tmp_path: Path
+) -> None:
+    """drift.yml and the CronJob both find nothing against it and dispatch: the later run is cancelled.
+
+    It says so, and the cancelled run counts neither for the cooldown nor for the budget.
+    """
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "-q", production.root.parent / "origin.git", other], check=True)
+    github.on_dispatch = threading.Barrier(2, timeout=60).wait
+    with ThreadPoolExecutor() as pool:
+        one, two = sorted(pool.map(ask, (production.root, other)), key=lambda found: not found["dispatched"])
+    assert (one["dispatched"], one["why"], one["url"][-7:]) == (True, WISH.reason, "/runs/1")
+    assert (two["dispatched"], two["url"][-7:]) == (False, "/runs/2")
+    assert two["why"] == "run 1 is queued; so run 2, which was dispatched at the same time, is cancelled"
+    assert [github.run(number)["conclusion"] for number in (1, 2)] == [None, "cancelled"]
+    github.run(1).update(status="completed", conclusion="cancelled")
+    github.on_dispatch = lambda: None
+    assert ask()["dispatched"]
+
+
+def test_the_two_timers_are_apart(repository: Path) -> None:
+    """By half an hour, so that the second finds the first one's run; the weekly retraining is later."""
+    texts = {
+        "drift": ".github/workflows/drift.yml",
+        "cluster": "kustomize/components/drift/cronjob.yaml",
+        "weekly": ".github/workflows/train.yml",
+    }
+    crons = {
+        name: re.search(r"(\d+) (\d+) \* \* [*1]", (repository / text).read_text())
+        for name, text in texts.items()
+    }
+    minutes = {name: 60 * int(cron[2]) + int(cron[1]) for name, cron in crons.items()}
+    assert abs(minutes["drift"] - minutes["cluster"]) >= 30
+    assert max(minutes["drift"], minutes["cluster"]) < minutes["weekly"]
+
+
+def test_it_waits_until_its_run_is_listed(
+    ask: Callable[..., dict[str, Any]], github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub lists a run some seconds late, and before that knows nothing of the other one, either."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            github.listing = True
+
+    def others() -> None:
+        github.add("train.yml", "Train shop: drift 0.4")
+        github.listing = False
+
+    monkeypatch.setattr(dispatching.time, "sleep", sleep)
+    github.on_dispatch = others
+    assert ask()["why"].startswith("run 1 is queued; so run 2")
+    assert slept == [dispatching.PAUSE] * 2
+
+
+def test_where_the_second_cannot_be_cancelled_it_says_so(
+    ask: Callable[..., dict[str, Any]], github: FakeGitHub
+) -> None:
+    """What was dispatched was dispatched, whatever comes after."""
+    github.on_dispatch = lambda: github.refusals.append((422, {}))
+    found = ask()
+    assert found["dispatched"]
+    assert found["why"].startswith(
+        f"{WISH.reason}; whether another monitor has dispatched one too is not known"
+    )
+
+
+def test_an_older_enterprise_server(ask: Callable[..., dict[str, Any]], github: FakeGitHub) -> None:
+    """It tells no run, so there is no URL, and nothing is cancelled."""
+    github.enterprise = True
+    assert ask() == {"dispatched": True, "why": WISH.reason, "budget_spent": False, "url": ""}
