@@ -105,6 +105,7 @@ def test_a_renamed_field_of_an_answer_is_noticed(
         answer = standin.ask(how, ours, body=body)
         assert answer.is_success, f"{how} {ours}: {answer.text}"
         operation, content = described.operation(how, f"{REPO}{path}"), answer.json()
+        assert not operation.wrong_answer(answer.status_code, content)
         for key in records(content):
             broken = wrapped(content, renamed(records(content), key))
             assert operation.wrong_answer(answer.status_code, broken), f"{how} {path}: {key}"
