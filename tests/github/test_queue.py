@@ -21,14 +21,14 @@ mutation($input: EnqueuePullRequestInput!) {
 ACT = """\
 #!/bin/sh
 for word; do
-  case $word in --directory=*) test ! -e "${word#*=}/bad" || exit 1 ;; esac
+  case $word in --workflows=*) ! grep -q 'exit 1' "${word#*=}" || exit 1 ;; esac
 done
 """
 
 
 @pytest.fixture(scope="module")
 def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
-    """A server that requires a queue; a run fails where the commit has a file `bad`."""
+    """A server that requires a queue; in place of act, a program that fails where a step is `exit 1`."""
     root = tmp_path_factory.mktemp("queue")
     act = root / "act"
     act.write_text(ACT)
@@ -95,7 +95,8 @@ def test_what_passes_becomes_the_base(standin: StandIn, folder: Path) -> None:
 def test_what_fails_is_taken_out(standin: StandIn, folder: Path) -> None:
     """The base stays, the pull request stays open, and the queue says why."""
     clone = begin(standin, folder)
-    pull = propose(standin, clone, "x", {"bad": "1\n"})
+    bad = (QUEUE % CHECK).replace("true", "exit 1")
+    pull = propose(standin, clone, "x", {".github/workflows/queue.yml": bad})
     enqueue(standin, pull)
     (entry,) = ended(standin)
     assert (entry["reason"], entry["words"]) == ("CI_FAILURE", f"'{CHECK}' failed")

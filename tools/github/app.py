@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import actions
 import contract
 import graphql_api
 import notes
@@ -18,6 +17,7 @@ import pulls
 import shapes
 import triggers
 import weather
+import workflows
 from calls import Call
 from hosting import Repository, backend
 from merge_queue import Queue
@@ -44,11 +44,11 @@ def about(call: Call) -> Response:
 
 GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: what a run's token needs
     ("GET", REPO, about, READ),
-    ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", actions.dispatch, "actions"),
-    ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", actions.runs, READ),
-    ("GET", f"{REPO}/actions/runs", actions.runs, READ),
-    ("GET", f"{REPO}/actions/runs/{{run_id}}", actions.run, READ),
-    ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", actions.cancel, "actions"),
+    ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
+    ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, READ),
+    ("GET", f"{REPO}/actions/runs", workflows.runs, READ),
+    ("GET", f"{REPO}/actions/runs/{{run_id}}", workflows.run, READ),
+    ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", workflows.cancel, "actions"),
     ("GET", f"{REPO}/pulls", pulls.pulls, READ),
     ("POST", f"{REPO}/pulls", pulls.open_pull, "pull-requests"),
     ("GET", f"{REPO}/pulls/{{pull_number}}", pulls.pull, READ),
@@ -61,9 +61,9 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: what a run's token
     ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, READ),
 ]
 OWN: list[tuple[str, str, Handler, str]] = [  # the stand-in's: GitHub has a page, an archive or nothing
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", actions.schedule, READ),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", actions.log, READ),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", actions.summary, READ),
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, READ),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, READ),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, READ),
     ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, READ),
     ("GET", "/_queue/{owner}/{repo}", pulls.queue, READ),
 ]
@@ -150,7 +150,7 @@ class Server:
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-        if granted is not None and need != READ and need not in granted:
+        if granted is not None and need != READ and granted.get(need) != "write":
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: write")
         return self.tokens.get(token, "bot")
 

@@ -119,19 +119,6 @@ def _input(name: str, spec: dict[str, Any], given: Any) -> str:
     return value
 
 
-def grants(workflow: dict[str, Any]) -> set[str]:
-    """What a run's token may write: all that any of its jobs asks for; who asks for nothing reads only."""
-    top, jobs = workflow.get("permissions"), (workflow.get("jobs") or {}).values()
-    asked = [job.get("permissions", top) or {} for job in jobs if isinstance(job, dict)]
-    everything = {"actions", "contents", "issues", "pull-requests", "statuses"}
-    return {
-        scope
-        for permissions in asked
-        for scope in everything
-        if permissions == "write-all" or (isinstance(permissions, dict) and permissions.get(scope) == "write")
-    }
-
-
 def title(workflow: dict[str, Any], payload: dict[str, Any], otherwise: str) -> str:
     """A run's title: `run-name` with its inputs filled in, else what GitHub takes instead."""
     named = workflow.get("run-name")

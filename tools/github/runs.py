@@ -1,17 +1,19 @@
 """Runs of workflows: queued, then each under act on this host in a fresh clone at the event's commit."""
 
-import base64
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
 import events
+import jobs
 from hooks import Hooks
 from hosting import Hosting, Repository
 from state import State, now, write
@@ -24,6 +26,14 @@ MARK = "STAND_IN_RUN"  # in the environment of every process of a run, so that a
 FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
 FOREIGN += ("MAKE", "MFLAGS", "ARGS")  # what somebody gave to make is for their tests, not for those of a run
 OURS = ("LOOP_", "UV_")  # those that a job in a container has too
+# Which of our own actions plays which of GitHub's, whatever commit a workflow pins.
+PLAYED = {
+    "actions/checkout": "checkout",
+    "actions/download-artifact": "artifact",
+    "actions/upload-artifact": "artifact",
+}
+ACTIONS = Path(__file__).resolve().parent / "actions"
+USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Runner:
     mounts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.grants: dict[str, set[str]] = {}  # {token of a run that is not over: what it may write}
+        self.grants: dict[str, jobs.Grants] = {}  # {token of a job whose run is not over: what it may do}
         self._pool = ThreadPoolExecutor(max_workers=max(self.at_once, 1))
         self._stopping = False
 
@@ -106,6 +116,7 @@ class Runner:
             commit=event.commit,
             head_repository=source["full_name"],
             fork=source["fork"],
+            ref=f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref,
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
@@ -125,6 +136,11 @@ class Runner:
         else:
             self._kill(run)
         return True
+
+    @property
+    def host(self) -> str:
+        """The address that this server is at, and its runs' artifact servers too."""
+        return urlsplit(self.url).hostname or "127.0.0.1"
 
     def summary(self, run: dict[str, Any]) -> Path:
         """What the run's steps told in their summaries: act has none that lasts."""
@@ -146,16 +162,17 @@ class Runner:
             if run.get("cancelled"):
                 return
             self.state.update(run, status="in_progress", run_started_at=now())
-        token = f"ghs_{token_hex(18)}"
+        tokens: dict[str, jobs.Grants] = {}
         try:
-            granted = self._clone(run, token)
-            self.grants[token] = set() if run["fork"] else granted  # a fork's run may only read
-            code = self._act(run, token)
+            tokens = self._plan(run)
+            self.grants |= tokens
+            code = self._act(run)
             self._finish(run, "success" if code == 0 else "failure")
         except Exception as error:  # noqa: BLE001 - a run that cannot start is a failed run, and the server goes on
             self._finish(run, "failure", f"\n{type(error).__name__}: {error}\n")
         finally:
-            self.grants.pop(token, None)
+            for token in tokens:
+                self.grants.pop(token, None)
 
     def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
         self._kill(run)  # whatever a step has left behind
@@ -163,38 +180,34 @@ class Runner:
             log.write(words)
         if not self.keep:
             (self._folder(run) / "secrets").unlink(missing_ok=True)
-            for scratch in ("clone", "act"):
+            for scratch in ("plan", "act", "artifacts"):
                 shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
 
-    def _clone(self, run: dict[str, Any], token: str) -> set[str]:
-        """As actions/checkout leaves it: detached at the commit, the run's token for this server configured.
+    def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
+        """Lay out what act plans by: the workflows of the run's commit. Returns what its jobs' tokens may do.
 
-        Objects are borrowed from the bare repository, so that act's copy of the clone stays small. Returns
-        what the workflow there lets the token write.
+        A job's workspace begins empty, as at GitHub: it has what `actions/checkout` fetches.
         """
         repo = self.hosting.find(run["repository"])
         if repo is None:
             raise FileNotFoundError(run["repository"])
-        clone = self._folder(run) / "clone"
-        shutil.rmtree(clone, ignore_errors=True)
-        git = ["git", "-c", "advice.detachedHead=false"]
-        subprocess.run([*git, "clone", "-q", "--shared", "--no-checkout", repo.path, clone], check=True)
-        credentials = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-        for words in (
-            ["remote", "set-url", "origin", f"{self.url}/{repo.name}.git"],
-            ["config", f"http.{self.url}/.extraheader", f"AUTHORIZATION: basic {credentials}"],
-            ["checkout", "-q", "--detach", run["commit"]],
-        ):
-            subprocess.run([*git, "-C", clone, *words], check=True)
-        return events.grants(events.parse((clone / run["path"]).read_text()))
+        folder = self._folder(run) / "plan" / ".github" / "workflows"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        files, file = repo.workflows(run["commit"]), Path(run["path"]).name
+        ready, tokens = jobs.prepared(files, file, "read" if run["fork"] else "write")
+        for name, text in ready.items():
+            (folder / name).write_text(text)
+        (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
+        return tokens
 
-    def _act(self, run: dict[str, Any], token: str) -> int:
+    def _act(self, run: dict[str, Any]) -> int:
         """Run the workflow; act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
-            secrets: [*([] if run["fork"] else self.secrets), f"GITHUB_TOKEN={token}"],
+            secrets: [] if run["fork"] else self.secrets,
             self._folder(run) / "variables": self.variables,
             self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
         }.items():
@@ -215,8 +228,11 @@ class Runner:
     def _command(self, run: dict[str, Any]) -> list[str]:
         folder = self._folder(run)
         options = {
-            "directory": f"{folder}/clone",
-            "workflows": f"{folder}/clone/{run['path']}",
+            "directory": f"{folder}/plan",
+            "workflows": f"{folder}/plan/{run['path']}",
+            "artifact-server-addr": self.host,
+            "artifact-server-path": f"{folder}/artifacts",
+            "artifact-server-port": str(_free_port(self.host)),  # of its own: no two runs share artifacts
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
             "defaultbranch": self.hosting.find(run["repository"]).default_branch,
@@ -228,10 +244,17 @@ class Runner:
             "pull": "false",
         }
         labels = [f"--platform={label}={self.image or '-self-hosted'}" for label in LABELS]
-        flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--rm"]
+        flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout", "--rm"]
+        flags += self._played(folder / "plan")
         if self.image:
             flags += ["--network=host", f"--container-options={self._mounts()}"]
         return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
+
+    @staticmethod
+    def _played(plan: Path) -> list[str]:
+        """Options that let our own actions stand in for those that workflows pin by commit."""
+        found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
+        return [f"--local-repository={name}@{sha}={ACTIONS / PLAYED[name]}" for name, sha in sorted(found)]
 
     def _mounts(self) -> str:
         """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
@@ -249,6 +272,8 @@ class Runner:
             "GITHUB_RUN_ID": str(run["id"]),
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_REF": run["ref"],
+            "GITHUB_REF": run["ref"],  # act knows it for few events; a merge queue's is not among them
             "SHA_REF": run["commit"],  # act's name for what becomes GITHUB_SHA
             # A job on this host inherits this process's variables; one in a container only these.
             **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
@@ -257,7 +282,8 @@ class Runner:
     def _host(self, run: dict[str, Any]) -> dict[str, str]:
         """This process's environment without what belongs to another clone or another workflow."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        return {**kept, "ACT_DISABLE_VERSION_CHECK": "1", MARK: str(self._folder(run))}
+        ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
+        return {**kept, **ours}
 
     def _kill(self, run: dict[str, Any]) -> None:
         """Kill every process of a run, found by MARK: act gives each step a session of its own."""
@@ -268,6 +294,11 @@ class Runner:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def _processes_with(mark: bytes) -> list[int]:

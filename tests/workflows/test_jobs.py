@@ -1,0 +1,111 @@
+"""What a job gets from GitHub: an empty workspace, the commits it asks for, its own token, artifacts."""
+
+from pathlib import Path
+
+import pytest
+from standin import StandIn
+
+CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
+UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a"
+DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c"
+
+
+def workflow(jobs: str, on: str = "push") -> dict[str, str]:
+    return {".github/workflows/tiny.yml": f"name: Tiny\non: {on}\npermissions: {{}}\njobs:\n{jobs}"}
+
+
+def job(*steps: str, may: str = "contents: read", name: str = "job", more: str = "") -> str:
+    listed = "".join(f"      - {step}\n" for step in steps)
+    return f"  {name}:\n    runs-on: ubuntu-latest\n    permissions: {{{may}}}\n{more}    steps:\n{listed}"
+
+
+def ran(standin: StandIn, folder: Path, jobs: str) -> tuple[str, str]:
+    """The conclusion and the log of one run, on the third commit of main."""
+    clone = standin.seed(folder, workflow(jobs))
+    clone.commit("second", {"a": "2\n"})
+    clone.push("third", {"a": "3\n"})
+    (run,) = standin.wait()
+    return run["conclusion"], standin.log(run)
+
+
+@pytest.mark.parametrize(
+    ("depth", "commits"), [("", 1), ("with: {fetch-depth: 2}", 2), ("with: {fetch-depth: 0}", 3)]
+)
+def test_history(standin: StandIn, folder: Path, depth: str, commits: int) -> None:
+    """A checkout has one commit, unless fetch-depth asks for more; 0 is all."""
+    steps = [
+        f"{{uses: {CHECKOUT}{', ' + depth if depth else ''}}}",
+        "run: echo has $(git rev-list --count HEAD)",
+    ]
+    conclusion, log = ran(standin, folder, job(*steps))
+    assert conclusion == "success", log
+    assert f"has {commits}\n" in log
+
+
+def test_workspace_is_empty(standin: StandIn, folder: Path) -> None:
+    """Without a checkout a job has no file of the repository."""
+    conclusion, log = ran(standin, folder, job('run: "[ -z \\"$(ls -A)\\" ]"'))
+    assert conclusion == "success", log
+
+
+def test_credentials_do_not_persist(standin: StandIn, folder: Path) -> None:
+    """With persist-credentials false later steps cannot reach the repository."""
+    steps = [
+        f"{{uses: {CHECKOUT}, with: {{persist-credentials: false}}}}",
+        'run: "! git fetch -q origin main"',
+    ]
+    conclusion, log = ran(standin, folder, job(*steps))
+    assert conclusion == "success", log
+
+
+def test_ref(standin: StandIn, folder: Path) -> None:
+    """A job may check out a branch, as its tip is now, or a whole SHA; a short SHA is no ref."""
+    short = f"{{uses: {CHECKOUT}, with: {{ref: abcdef1}}, continue-on-error: true}}"
+    steps = [f"{{uses: {CHECKOUT}, with: {{ref: main}}}}", "run: echo on $(git branch --show-current)", short]
+    conclusion, log = ran(standin, folder, job(*steps))
+    assert conclusion == "success", log
+    assert "on main\n" in log
+    assert "A branch or tag with the name 'abcdef1' could not be found" in log
+
+
+def test_each_job_has_its_own_token(standin: StandIn, folder: Path) -> None:
+    """A job that only reads may not push, though another job of its run may."""
+    push = "run: git push -q origin HEAD:refs/heads/$GITHUB_JOB"
+    reads = job(f"uses: {CHECKOUT}", push, name="reads")
+    writes = job(f"uses: {CHECKOUT}", push, name="writes", may="contents: write")
+    conclusion, log = ran(standin, folder, reads + writes)
+    assert conclusion == "failure"
+    assert " 403" in log
+    branches = standin.clone(folder.with_name("after")).git("branch", "-r").stdout
+    assert "origin/writes" in branches
+    assert "origin/reads" not in branches
+
+
+def test_a_called_workflow_gets_no_more_than_its_caller_grants(standin: StandIn, folder: Path) -> None:
+    """A called workflow that asks for more than its caller grants does not start."""
+    called = "on: workflow_call\njobs:\n" + job("run: echo here", may="contents: write")
+    caller = "  call:\n    permissions: {contents: read}\n    uses: ./.github/workflows/called.yml\n"
+    clone = standin.seed(folder, {**workflow(caller), ".github/workflows/called.yml": called})
+    clone.push("change", {"a": "1\n"})
+    (run,) = standin.wait()
+    assert run["conclusion"] == "failure"
+    assert "more than its caller grants: ['contents']" in standin.log(run)
+
+
+def test_artifacts(standin: StandIn, folder: Path) -> None:
+    """What one job uploads another downloads; a name is taken once; what is not there is missed."""
+    upload = f"{{uses: {UPLOAD}, with: {{name: made, path: out}}}}"
+    makes = job(
+        "run: mkdir -p out/deep && echo pears > out/deep/a",
+        upload,
+        f"{upload[:-1]}, continue-on-error: true}}",
+        name="makes",
+    )
+    needs = "    needs: makes\n"
+    steps = [f"{{uses: {DOWNLOAD}, with: {{name: made, path: in}}}}", "run: cat in/deep/a"]
+    missing = f"{{uses: {DOWNLOAD}, with: {{name: other}}, continue-on-error: true}}"
+    conclusion, log = ran(standin, folder, makes + job(*steps, missing, name="takes", more=needs))
+    assert conclusion == "success", log
+    assert "pears\n" in log
+    assert "an artifact with the name made already exists" in log
+    assert "Artifact not found for name: other" in log
