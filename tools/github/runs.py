@@ -273,7 +273,6 @@ class Runner:
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_REF": run["ref"],
-            "GITHUB_REF": run["ref"],  # act knows it for few events; a merge queue's is not among them
             "SHA_REF": run["commit"],  # act's name for what becomes GITHUB_SHA
             # A job on this host inherits this process's variables; one in a container only these.
             **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
