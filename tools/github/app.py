@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import actions
 import contract
 import graphql_api
 import jobs
@@ -19,6 +18,7 @@ import pulls
 import shapes
 import triggers
 import weather
+import workflows
 from calls import Call
 from hosting import Repository, backend
 from merge_queue import Queue
@@ -45,11 +45,11 @@ def about(call: Call) -> Response:
 
 GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a run's token needs; GET reads
     ("GET", REPO, about, ANY),
-    ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", actions.dispatch, "actions"),
-    ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", actions.runs, "actions"),
-    ("GET", f"{REPO}/actions/runs", actions.runs, "actions"),
-    ("GET", f"{REPO}/actions/runs/{{run_id}}", actions.run, "actions"),
-    ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", actions.cancel, "actions"),
+    ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
+    ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, "actions"),
+    ("GET", f"{REPO}/actions/runs", workflows.runs, "actions"),
+    ("GET", f"{REPO}/actions/runs/{{run_id}}", workflows.run, "actions"),
+    ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", workflows.cancel, "actions"),
     ("GET", f"{REPO}/pulls", pulls.pulls, "pull-requests"),
     ("POST", f"{REPO}/pulls", pulls.open_pull, "pull-requests"),
     ("GET", f"{REPO}/pulls/{{pull_number}}", pulls.pull, "pull-requests"),
@@ -62,9 +62,9 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a r
     ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
 ]
 OWN: list[tuple[str, str, Handler, str]] = [  # the stand-in's: GitHub has a page, an archive or nothing
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", actions.schedule, ANY),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", actions.log, ANY),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", actions.summary, ANY),
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
     ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
     ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
 ]

@@ -32,7 +32,7 @@ PLAYED = {
     "actions/download-artifact": "artifact",
     "actions/upload-artifact": "artifact",
 }
-PLAYS = Path(__file__).resolve().parent / "played"
+ACTIONS = Path(__file__).resolve().parent / "actions"
 USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 
@@ -114,20 +114,15 @@ class Runner:
             head_sha=event.head,
             actor=event.payload["sender"],
             commit=event.commit,
-            ref=f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref,
             head_repository=source["full_name"],
             fork=source["fork"],
+            ref=f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref,
             run_started_at=None,
         )
         (folder := self._folder(run)).mkdir(parents=True)
         write(folder / "event.json", event.payload)
         self._submit(run)
         return run
-
-    @property
-    def host(self) -> str:
-        """The address that this server is at, and its runs' artifact servers too."""
-        return urlsplit(self.url).hostname or "127.0.0.1"
 
     def cancel(self, run: dict[str, Any]) -> bool:
         """End a run that is queued or running; False when it is over already."""
@@ -141,6 +136,11 @@ class Runner:
         else:
             self._kill(run)
         return True
+
+    @property
+    def host(self) -> str:
+        """The address that this server is at, and its runs' artifact servers too."""
+        return urlsplit(self.url).hostname or "127.0.0.1"
 
     def summary(self, run: dict[str, Any]) -> Path:
         """What the run's steps told in their summaries: act has none that lasts."""
@@ -254,7 +254,7 @@ class Runner:
     def _played(plan: Path) -> list[str]:
         """Options that let our own actions stand in for those that workflows pin by commit."""
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
-        return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
+        return [f"--local-repository={name}@{sha}={ACTIONS / PLAYED[name]}" for name, sha in sorted(found)]
 
     def _mounts(self) -> str:
         """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
