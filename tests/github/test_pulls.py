@@ -89,7 +89,7 @@ def test_retargeting_fires_edited(standin: StandIn, clone: Clone) -> None:
 
 
 def test_each_change_fires_once(standin: StandIn, clone: Clone) -> None:
-    """Words fire `edited` with what they were, closing and reopening their own; what stays the same nothing."""
+    """Words fire `edited` with what they were, closing and reopening theirs; nothing new, nothing."""
     number = propose(standin)
     same = {"title": "New", "body": "why"}
     assert [edit(standin, number, **same) for _ in range(2)] == [200, 200]

@@ -21,10 +21,10 @@ WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 class Server:
     """The program, running; `stop` ends it, and starting again at the same root goes on."""
 
-    def __init__(self, root: Path, *options: str) -> None:
+    def __init__(self, root: Path, *options: str, program: Path = ROOT / "tools/github") -> None:
         self.root = root
         self._process = subprocess.Popen(
-            [sys.executable, ROOT / "tools/github", "--root", root, "--with-stdin", *options],
+            [sys.executable, program, "--root", root, "--with-stdin", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -68,10 +68,10 @@ class StandIn:
             method, f"{self.server.url}/repos/{self.name}{path}", headers=headers, json=body, timeout=30
         )
 
-    def own(self, method: str, path: str) -> httpx.Response:
+    def own(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """One of the stand-in's own calls, which GitHub does not have."""
         headers = {"Authorization": f"Bearer {self.server.tokens['person']}"}
-        return httpx.request(method, f"{self.server.url}/{path}", headers=headers, timeout=30)
+        return httpx.request(method, f"{self.server.url}/{path}", headers=headers, json=body, timeout=30)
 
     def clone_url(self, who: str) -> str:
         return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
@@ -149,5 +149,5 @@ class Clone:
 
     def push(self, message: str, files: dict[str, str], branch: str = "main") -> str:
         sha = self.commit(message, files)
-        self.git("push", "-q", "origin", f"HEAD:{branch}")
+        self.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return sha

@@ -1,0 +1,149 @@
+"""What the stand-in takes and answers is as GitHub describes it, and a slip on either side is noticed."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from standin import ROOT, Clone, Server, StandIn
+
+TOOLS = ROOT / "tools/github"
+REPO = "/repos/{owner}/{repo}"
+LARGEST = 400_000  # bytes of GitHub's description that are kept here
+WORK = "on: {push: , workflow_dispatch: {inputs: {model: {default: ''}}}}\njobs: {a: {runs-on: gpu}}\n"
+PROPOSAL = {"head": "topic", "base": "main", "title": "Change", "body": "why"}
+STATUS = {"state": "success", "context": "ci", "description": "well", "target_url": "https://ci.test/1"}
+DISPATCH = {"ref": "main", "inputs": {"model": "m"}, "return_run_details": True}
+
+
+@pytest.fixture(scope="module")
+def contract() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("standin_contract", TOOLS / "contract.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    clone = standin.seed(folder, {".github/workflows/hand.yml": WORK, "a": "1\n"})
+    clone.push("change", {"a": "2\n"}, "topic")
+    return clone
+
+
+def test_every_route_is_githubs_or_marked_as_our_own() -> None:
+    """What is kept of the description is what the routes need; our own calls cannot be taken for GitHub's."""
+    code = (
+        "import app, json; print(json.dumps([[f'{c[0]} {c[1]}' for c in t] for t in (app.GITHUBS, app.OWN)]))"
+    )
+    told = subprocess.check_output([sys.executable, "-c", code], cwd=TOOLS, text=True)
+    githubs, own = json.loads(told)
+    described = json.loads((TOOLS / "openapi.json").read_text())
+    assert sorted(githubs) == sorted(described["operations"])
+    assert all(call.split()[1].startswith("/_") for call in own)
+    assert (TOOLS / "openapi.json").stat().st_size < LARGEST
+
+
+def calls(sha: str) -> list[tuple[str, str, str, dict[str, Any] | None]]:
+    """Each kind of answer once: method, GitHub's path, ours, body."""
+    return [
+        (
+            "POST",
+            "/actions/workflows/{workflow_id}/dispatches",
+            "/actions/workflows/hand.yml/dispatches",
+            DISPATCH,
+        ),
+        ("POST", "/pulls", "/pulls", PROPOSAL),
+        ("POST", "/issues/{issue_number}/comments", "/issues/1/comments", {"body": "x"}),
+        ("POST", "/statuses/{sha}", f"/statuses/{sha}", STATUS),
+        ("GET", "", "", None),
+        ("GET", "/actions/runs", "/actions/runs", None),
+        ("GET", "/pulls", "/pulls", None),
+        ("GET", "/pulls/{pull_number}", "/pulls/1", None),
+        ("GET", "/issues/{issue_number}/comments", "/issues/1/comments", None),
+        ("GET", "/commits/{ref}/statuses", f"/commits/{sha}/statuses", None),
+        (
+            "PATCH",
+            "/pulls/{pull_number}",
+            "/pulls/1",
+            {"title": "New", "body": "x", "state": "open", "base": "main"},
+        ),
+        ("PUT", "/pulls/{pull_number}/merge", "/pulls/1/merge", {"sha": sha, "merge_method": "squash"}),
+    ]
+
+
+def renamed(record: Any, key: str) -> Any:
+    """A copy with one field called otherwise."""
+    return {(f"{name}_" if name == key else name): value for name, value in record.items()}
+
+
+def records(answer: Any) -> dict[str, Any]:
+    """The record of an answer: itself, or the first of its list."""
+    while isinstance(answer, list):
+        answer = answer[0]
+    return answer["workflow_runs"][0] if "workflow_runs" in answer else answer
+
+
+def wrapped(answer: Any, record: dict[str, Any]) -> Any:
+    """The answer with another record in it."""
+    if isinstance(answer, list):
+        return [record]
+    return {**answer, "workflow_runs": [record]} if "workflow_runs" in answer else record
+
+
+def test_a_renamed_field_of_an_answer_is_noticed(
+    standin: StandIn, clone: Clone, contract: ModuleType
+) -> None:
+    """Whichever field it is, of every kind of answer: GitHub describes no such field, or misses one."""
+    sha, described = clone.git("rev-parse", "HEAD").stdout.strip(), contract.read()
+    for how, path, ours, body in calls(sha):
+        answer = standin.ask(how, ours, body=body)
+        assert answer.is_success, f"{how} {ours}: {answer.text}"
+        operation, content = described.operation(how, f"{REPO}{path}"), answer.json()
+        for key in records(content):
+            broken = wrapped(content, renamed(records(content), key))
+            assert operation.wrong_answer(answer.status_code, broken), f"{how} {path}: {key}"
+
+
+def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone) -> None:
+    """Bodies and queries: GitHub itself would ignore an unknown field, and the caller would not know."""
+    sha = clone.git("rev-parse", "HEAD").stdout.strip()
+    for how, _, ours, body in calls(sha):
+        for key in body or {}:
+            answer = standin.ask(how, ours, body=renamed(body, key))
+            assert answer.status_code == 422, f"{how} {ours}: {key}: {answer.text}"
+            assert key in answer.json()["message"]
+    assert standin.ask("GET", "/pulls?per_pages=5").status_code == 422
+    assert standin.ask("GET", "/actions/runs?per_page=many").status_code == 422
+
+
+def broken(folder: Path, file: str, field: str) -> StandIn:
+    """The stand-in with a slip: one field of one module called otherwise."""
+    program = shutil.copytree(TOOLS, folder / "github", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (program / file).read_text()
+    assert f'"{field}"' in text
+    (program / file).write_text(text.replace(f'"{field}"', f'"{field}_"'))
+    server = Server(folder / "root", "--at-once", "0", "--act", "false", program=program)
+    return StandIn(server, "acme/loop")
+
+
+def test_the_stand_in_fails_where_its_answer_is_wrong(tmp_path: Path) -> None:
+    """A field that is renamed in it fails any test that makes the call, with the reason."""
+    standin = broken(tmp_path, "shapes.py", "default_branch")
+    answer = standin.ask("GET", "")
+    assert (answer.status_code, "default_branch" in answer.json()["message"]) == (500, True)
+    standin.server.stop()
+
+
+def test_the_stand_in_fails_where_its_event_is_wrong(tmp_path: Path) -> None:
+    """A renamed field of a payload fails the push that it tells of."""
+    standin = broken(tmp_path, "triggers.py", "head_commit")
+    clone = standin.clone(tmp_path / "clone")
+    clone.commit("begin", {})
+    assert "500" in clone.git("push", "origin", "HEAD:main", check=False).stderr
+    standin.server.stop()

@@ -1,0 +1,103 @@
+"""GitHub's size limits, deleted accounts and bad days, at the stand-in."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+from standin import ROOT, Clone, Server, StandIn
+
+LONGEST = 65_536
+SUMMARY = 1024 * 1024
+
+
+@pytest.fixture
+def clone(standin: StandIn, folder: Path) -> Clone:
+    clone = standin.seed(folder, {"a": "1\n"})
+    clone.push("change", {"a": "2\n"}, "topic")
+    return clone
+
+
+def propose(standin: StandIn, body: str = "why") -> httpx.Response:
+    fields = {"head": "topic", "base": "main", "title": "Change", "body": body}
+    return standin.ask("POST", "/pulls", body=fields)
+
+
+@pytest.mark.usefixtures("clone")
+def test_prose_has_a_longest(standin: StandIn) -> None:
+    """Descriptions and comments may have 65,536 characters, new or edited; one more is refused."""
+    fits, long = "ä" * LONGEST, "x" * (LONGEST + 1)
+    assert [propose(standin, body).status_code for body in (long, fits)] == [422, 201]
+    assert standin.ask("PATCH", "/pulls/1", body={"body": long}).status_code == 422
+    path = "/issues/1/comments"
+    answers = [standin.ask("POST", path, body={"body": body}) for body in (long, fits)]
+    assert [answer.status_code for answer in answers] == [422, 201]
+    comment = f"/issues/comments/{answers[1].json()['id']}"
+    assert standin.ask("PATCH", comment, body={"body": long}).status_code == 422
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_deleted_account_leaves_its_comment(standin: StandIn) -> None:
+    """The comment has no user then."""
+    propose(standin)
+    comment = standin.ask("POST", "/issues/1/comments", body={"body": "mine"}).json()
+    assert comment["user"]["login"] == "person"
+    standin.own("POST", f"_ghost/{standin.name}/{comment['id']}")
+    (left,) = standin.ask("GET", "/issues/1/comments").json()
+    assert (left["user"], left["body"]) == (None, "mine")
+
+
+def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None:
+    """Whole, with GitHub's own words in its place."""
+    work = "on: {push: {branches: [main]}}\njobs: {a: {runs-on: ubuntu-latest}}\n"
+    clone.push("work", {".github/workflows/a.yml": work})
+    (run,) = standin.runs()
+    path = standin.server.root / "runs" / str(run["id"]) / "summary.md"
+    path.write_text("x" * SUMMARY)
+    assert standin.summary(run) == "x" * SUMMARY
+    path.write_text("x" * (SUMMARY + 1))
+    assert "upload aborted, supports content up to a size of 1024k" in standin.summary(run)
+
+
+@pytest.fixture
+def weather() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("standin_weather", ROOT / "tools/github/weather.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_weather_is_bad_by_a_seed(weather: ModuleType) -> None:
+    """The same seed brings the same, never three times in a row; without one nothing happens."""
+    first, second, none = (
+        [skies.draw() for _ in range(400)]
+        for skies in (weather.Weather(*how) for how in ((7, 0.5), (7, 0.5), (None, 1)))
+    )
+    assert first == second
+    assert set(first) == {None, *weather.KINDS}
+    assert all(None in first[start : start + 3] for start in range(398))
+    assert set(none) == {None}
+
+
+def test_bad_weather_does_what_it_says(weather: ModuleType, tmp_path: Path) -> None:
+    """Limits come with `retry-after`; a call whose answer is lost was performed all the same."""
+    options = ("--at-once", "0", "--act", "false", "--weather", "7", "--weather-rate", "0.5")
+    server = Server(tmp_path / "root", *options)
+    sha = StandIn(server, "acme/loop").seed(tmp_path / "clone", {}).git("rev-parse", "HEAD").stdout.strip()
+    headers = {"Authorization": f"Bearer {server.tokens['person']}"}
+    drawn = weather.Weather(7, 0.5)
+    expected, seen = [drawn.draw() for _ in range(30)], []
+    with httpx.Client(base_url=f"{server.url}/repos/acme/loop", headers=headers) as client:
+        for _ in expected:
+            try:
+                answer = client.post(f"/statuses/{sha}", json={"state": "success"})
+                seen.append(f"{answer.status_code} {answer.headers.get('retry-after', '')}".strip())
+            except httpx.RemoteProtocolError:
+                seen.append("dropped")
+        looks = (client.get(f"/commits/{sha}/statuses", params={"per_page": 100}) for _ in expected)
+        made = next(look for look in looks if look.status_code == 200).json()
+    server.stop()
+    shown = {None: "201", "429": "429 1", "403": "403 1", "502": "502"}
+    assert seen == [shown.get(kind, "dropped") for kind in expected]
+    assert len(made) == sum(kind in (None, "dropped after") for kind in expected)
