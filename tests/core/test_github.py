@@ -261,11 +261,12 @@ def test_what_github_would_refuse_as_too_long_is_cut(replies: Callable[..., Repl
 def run_of(number: int, **fields: object) -> dict[str, object]:
     ours = {"full_name": "acme/shop"}
     run = {"id": number, "event": "schedule", "head_branch": "main", "head_repository": ours}
+    run["created_at"] = "2026-11-02T00:00:00Z"
     return {**run, "repository": ours, **fields}
 
 
 def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None:
-    """Only what was started on main of this repository, whatever the list holds besides; all its pages."""
+    """Only what was started on main of this repository, whatever else the list holds; all its pages."""
     fork = {"full_name": "mallory/shop"}
     forged = [
         run_of(1, event="pull_request"),
@@ -275,7 +276,8 @@ def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None
         run_of(5, head_repository=None),
     ]
     page = {"workflow_runs": [*forged, *[run_of(number) for number in range(200, 105, -1)]]}
-    github = replies(says(200, page), says(200, {"workflow_runs": [run_of(8)]}))
+    last = {"workflow_runs": [run_of(8), run_of(7, created_at="2026-10-31T00:00:00Z")]}
+    github = replies(says(200, page), says(200, last))
     runs = API.trusted("train.yml", datetime(2026, 11, 1, tzinfo=UTC), "schedule")
     assert [run["id"] for run in runs] == [*range(200, 105, -1), 8]
     assert len(github.sent) == 2

@@ -223,14 +223,16 @@ class GitHub:
         main. The query leaves them out, so that no number of them pushes ours off a page; the answer is
         checked again.
         """
-        path = f"/actions/workflows/{workflow}/runs"
-        query = {"branch": MAIN, "created": f">={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        found = {
-            run["id"]: run
-            for event in events
-            for run in self._every(path, "workflow_runs", event=event, **query)
-            if run["event"] == event and run["head_branch"] == MAIN and own(run)
-        }
+        found = {}
+        for event in events:
+            listed = self._every(
+                f"/actions/workflows/{workflow}/runs", "workflow_runs", event=event, branch=MAIN
+            )
+            for run in listed:
+                if datetime.fromisoformat(run["created_at"]) < since:
+                    break
+                if run["event"] == event and run["head_branch"] == MAIN and own(run):
+                    found[run["id"]] = run
         return [found[id_] for id_ in sorted(found, reverse=True)]
 
     def run(self, run: int) -> dict[str, Any] | None:
