@@ -14,15 +14,15 @@ PARQUET = click.Path(path_type=Path, dir_okay=False)
 @click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
 @click.option("--head", default="HEAD", show_default=True)
 def changed(base: str, head: str) -> None:
-    """Say whether commits changed code, which models, and what is deployed beside those."""
+    """Say whether commits changed code, which models, and whether they changed manifests."""
     from loop.candidate import change
     from loop.core import actions, paths
 
     found = change.changed(paths.root(), base, head)
     models = json.dumps(found.models)
-    actions.output(code=_yes(found.code), models=models, deployed=_yes(found.deployed))
-    told = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
-    click.echo(f"{told}; deployed otherwise: {_yes(found.deployed)}")
+    actions.output(code=_yes(found.code), models=models, manifests=_yes(found.manifests))
+    said = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
+    click.echo(f"{said}; manifests: {_yes(found.manifests)}")
 
 
 @click.command
