@@ -65,7 +65,7 @@ def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
 
 
 def test_manifests_are_checked_beside_every_model(jobs: dict[str, Any]) -> None:
-    """Manifests that changed are checked whatever the event and the models; only the report depends on those."""
+    """Changed manifests are checked at every event and beside every model; only the report is not."""
     job = jobs["deployed"]
     assert job["if"] == "needs.changed.outputs.manifests == 'true'"
     steps = {step["run"]: step.get("if") for step in job["steps"] if "run" in step}

@@ -1,4 +1,4 @@
-"""What commits change: code, models, manifests. Each that changed is checked, whatever else changed with it."""
+"""What commits change: code, models, manifests. Each is checked, whatever else changed with it."""
 
 import re
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 from loop.core.dvc import Lock
 from loop.core.git import Git, GitError
 
-# Written by a person's params, by the pipeline or by a release. The tests do not depend on them: they set
-# params and release states of their own. What stands in these is checked by `repro --check` and `render --check`.
+# What people tune and machines write. No test depends on it: tests set params and release states of their
+# own. CI checks the fork's by `repro --check` and `render --check`.
 NOT_CODE = re.compile(
     r"params\.yaml|dvc\.lock|data/.*|[^/]+\.md|docs/.*|kustomize/overlays/[^/]+/[^/]+/release/.*"
 )
