@@ -1,6 +1,7 @@
 """What a command tells the workflow that runs it; outside a workflow these do nothing."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -13,6 +14,14 @@ def summary(markdown: str) -> None:
     """Add Markdown to the job's summary; act drops its own, so LOOP_GITHUB_STEP_SUMMARY goes first."""
     own = "LOOP_GITHUB_STEP_SUMMARY"
     _append(own if os.environ.get(own) else "GITHUB_STEP_SUMMARY", markdown + "\n")
+
+
+def warning(title: str, text: str) -> None:
+    """Warn the person: on the console, at the workflow's run and in the job's summary."""
+    if os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning title={title}::{text}")
+    print(f"warning: {text}", file=sys.stderr)
+    summary(f"> [!WARNING]\n> {title}: {text}\n")
 
 
 def _append(variable: str, text: str) -> None:
