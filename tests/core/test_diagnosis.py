@@ -10,6 +10,8 @@ from loop import diagnosis
 from loop.core import repository
 from loop.core.repository import Repository
 
+TYPED = "s3cret"
+
 
 @pytest.mark.parametrize(
     ("default", "state", "found", "fix"),
@@ -38,9 +40,9 @@ def test_default_branch(tmp_path: Path, default: str | None, state: str, found: 
 @pytest.mark.parametrize(
     ("url", "state"),
     [
-        ("https://x:s3cret@github.com/zoo/birds.git", "ok"),
+        (f"https://x:{TYPED}@github.com/zoo/birds.git", "ok"),
         ("git@github.com:zoo/birds.git", "ok"),
-        ("https://x:s3cret@github.com/zoo/fish.git", "bad"),
+        (f"https://x:{TYPED}@github.com/zoo/fish.git", "bad"),
     ],
 )
 def test_origin(tmp_path: Path, url: str, state: str) -> None:
@@ -54,4 +56,4 @@ def test_origin(tmp_path: Path, url: str, state: str) -> None:
     subprocess.run(["git", "-C", clone, "remote", "add", "origin", url], check=True)
     said = diagnosis._origin(clone)
     assert said.state == state
-    assert "s3cret" not in said.found + said.fix
+    assert TYPED not in said.found + said.fix

@@ -11,7 +11,7 @@ from loop.core import repository
 from loop.core.errors import LoopError
 from loop.core.repository import Repository
 
-SECRET = "gh/p@s3cret"  # as people paste them, not escaped
+TYPED = "gh/p@s3cret"  # as people paste them, not escaped
 RIGHT = {"name": "birds", "url": "https://github.com/zoo/birds.git", "registry": "ghcr.io/zoo"}
 HTTPS = ("https://github.com/acme/loop.git", "https://api.github.com")
 INSIDE = ("http://10.99.1.1:8080/acme/loop.git", "http://10.99.1.1:8080/api/v3")
@@ -45,20 +45,20 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
         ("name", "Birds of Prey", "not of this form", "birds-of-prey"),
         ("name", "birds-", "not of this form", "birds"),
         ("url", "", "is empty", "https://github.com/acme/churn.git"),
-        ("url", f"https://x:{SECRET}@github.com/zoo/birds", "credential", RIGHT["url"]),
-        ("url", f"https://{SECRET}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
-        ("url", f"x:{SECRET}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
+        ("url", f"https://x:{TYPED}@github.com/zoo/birds", "credential", RIGHT["url"]),
+        ("url", f"https://{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
+        ("url", f"x:{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
         (
             "url",
-            f"ssh://git:{SECRET}@github.com/zoo/birds",
+            f"ssh://git:{TYPED}@github.com/zoo/birds",
             "credential",
             "ssh://git@github.com/zoo/birds.git",
         ),
         ("url", "https://github.com/zoo/birds.git?access_token=s3cret", "query", RIGHT["url"]),
-        ("url", f"https://github.com/zoo/birds.git?access_token={SECRET}", "credential", RIGHT["url"]),
+        ("url", f"https://github.com/zoo/birds.git?access_token={TYPED}", "credential", RIGHT["url"]),
         (
             "url",
-            f"https://x:gh/p?{SECRET}@github.com/zoo/b",
+            f"https://x:gh/p?{TYPED}@github.com/zoo/b",
             "credential",
             "https://github.com/acme/churn.git",
         ),
@@ -78,7 +78,7 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
         ("url", "/srv/git/birds.git", "not of this form", "https://github.com/acme/churn.git"),
         ("registry", "", "is empty", "ghcr.io/acme"),
         ("registry", "https://ghcr.io/zoo", "scheme", "ghcr.io/zoo"),
-        ("registry", f"x:{SECRET}@ghcr.io/zoo", "credential", "ghcr.io/zoo"),
+        ("registry", f"x:{TYPED}@ghcr.io/zoo", "credential", "ghcr.io/zoo"),
         ("registry", "ghcr.io/Zoo", "lower case", "ghcr.io/zoo"),
         ("registry", "ghcr.io/zoo/", "slash", "ghcr.io/zoo"),
         ("registry", "ghcr.io/zoo:latest", "tag", "ghcr.io/zoo"),
@@ -127,7 +127,7 @@ def fork(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         ["--name", ""],
         ["--url", ""],
         ["--registry", ""],
-        ["--url", f"https://x:{SECRET}@github.com/zoo/birds.git"],
+        ["--url", f"https://x:{TYPED}@github.com/zoo/birds.git"],
         ["--url", "https://github.com/your-team/birds.git"],
         ["--registry", "ghcr.io/your-team"],
     ],
@@ -143,10 +143,10 @@ def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> 
 def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
     """Whoever reads it is told to write the URL alone and to revoke the credential; `init` does the first."""
     right = "https://github.com/your-team/loop.git"
-    fork.write_text(fork.read_text().replace(right, f"https://x:{SECRET}@github.com/zoo/birds.git"))
+    fork.write_text(fork.read_text().replace(right, f"https://x:{TYPED}@github.com/zoo/birds.git"))
     with pytest.raises(LoopError, match=r"init --url https://github\.com/zoo/birds\.git; then revoke"):
         repository.read(fork.parents[1])
     done = CliRunner().invoke(init, ["--url", RIGHT["url"]], catch_exceptions=False)
     assert done.exit_code == 0
     assert repository.read(fork.parents[1]).url == RIGHT["url"]
-    assert SECRET not in fork.read_text()
+    assert TYPED not in fork.read_text()

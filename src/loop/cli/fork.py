@@ -29,13 +29,14 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
 def doctor() -> None:
     """Say what this machine and this clone can do, and how to mend what they can't."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from loop.core import paths
     from loop.core.errors import Exit
     from loop.diagnosis import examine
 
-    table = Table("", "what", "found", "to mend or to move up", box=None)
+    titles = ("", "what", "found", "to mend or to move up")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
     findings = examine(paths.root())
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
