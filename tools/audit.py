@@ -103,7 +103,8 @@ def secrets(tools: Path) -> Result:
         "scan",
         *off,
         skip,
-        '--exclude-lines=secretName: |^SECRET = "between',
+        # a Secret's name, a hook's secret of the tests, and the value that tests/workflows/test_setup.py wants masked
+        '--exclude-lines=secretName: |^SECRET = "between|"AWS_SECRET_ACCESS_KEY": "a/b=c"',
         *tracked(),
     )
     if verdict == "passed" and re.search(r'"hashed_secret"', said):
