@@ -12,10 +12,11 @@ from typing import Literal
 from loop.core import models, params, repository
 from loop.core.dvc import dvc
 from loop.core.errors import LoopError
-from loop.core.git import Git
+from loop.core.git import Git, GitError
 from loop.core.names import public
 
 KUSTOMIZATION = "kustomization.yaml"
+FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Finding:
 
 def examine(root: Path) -> list[Finding]:
     """Ask every question of this machine and this clone."""
-    return [*_asked(root, _programs, _engine, _name, _origin, _remote, _tracking), *_models(root)]
+    return [*_asked(root, _programs, _engine, _name, _origin, _branch, _remote, _tracking), *_models(root)]
 
 
 def _asked(root: Path, *questions: Callable[[Path], Finding]) -> Iterator[Finding]:
@@ -59,7 +60,7 @@ def _engine(_root: Path) -> Finding:
 
 def _name(root: Path) -> Finding:
     here = repository.read(root)
-    if "your-team" in here.url:
+    if repository.TEMPLATE in here.url:
         return Finding(
             "default", "repository", f"{here.name}, {here.url}", "./loop init --name --url --registry"
         )
@@ -72,7 +73,36 @@ def _origin(root: Path) -> Finding:
         return Finding(
             "default", "git remote", "none", "git remote add origin URL; releases are pushed there"
         )
-    return Finding("ok", "git remote", Git(root).run("remote", "get-url", "origin"))
+    url, here = Git(root).run("remote", "get-url", "origin"), repository.read(root)
+    shown, other = repository.masked(url), repository.URL.fullmatch(url)
+    if here.named and other and other["path"] != here.slug:
+        found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD follows"
+        return Finding("bad", "git remote", found, "./loop init --url URL, or git remote set-url origin URL")
+    return Finding("ok", "git remote", shown)
+
+
+def _branch(root: Path) -> Finding:
+    """Whether the remote's default branch is the one that workflows and Argo CD follow."""
+    what = "default branch"
+    try:
+        said = Git(root, seconds=10).run("ls-remote", "--symref", "origin", "HEAD")
+    except GitError:
+        return Finding("default", what, "unknown: origin did not answer", "git ls-remote origin says why")
+    named = re.match(r"ref: refs/heads/(\S+)\s", said)
+    if named is None:
+        return Finding(
+            "default", what, "origin names none, as it is empty", f"git push origin HEAD:{FOLLOWED}"
+        )
+    if named[1] == FOLLOWED:
+        return Finding("ok", what, FOLLOWED)
+    rename = (
+        "rename it on GitHub: Settings → General → Default branch, or gh api -X POST "
+        f"'repos/{{owner}}/{{repo}}/branches/{named[1]}/rename' -f new_name={FOLLOWED}; then here: git fetch "
+        f"origin && git branch -m {named[1]} {FOLLOWED} && git branch -u origin/{FOLLOWED} {FOLLOWED}"
+    )
+    return Finding(
+        "bad", what, f"{named[1]}; workflows and Argo CD follow {FOLLOWED}, so nothing runs", rename
+    )
 
 
 def _remote(root: Path) -> Finding:

@@ -32,7 +32,7 @@ def clone(origin: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "code", "models", "deployed"),
+    ("path", "text", "code", "models", "manifests"),
     [
         ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), False, ["b"], False),
         ("params.yaml", PARAMS + "  # a comment\n", False, [], False),
@@ -43,22 +43,38 @@ def clone(origin: Path) -> Path:
         ("kustomize/overlays/production/a/kustomization.yaml", "", True, [], True),
         ("argocd/projects.yaml", "", True, [], True),
         ("images/monitor/requirements.lock", "", True, [], True),
-        ("bentos/b/requirements.lock", "", True, ["b"], False),
+        ("bentos/b/requirements.lock", "", True, ["b"], True),
         ("src/models/b/features.py", "", True, ["b"], False),
         ("bentos/b/service.py", "", True, ["b"], False),
         ("src/models/gone/features.py", "", True, [], False),  # a folder that params.yaml does not name
         ("src/loop/delivery/state.py", "", True, [], False),
-        ("src/loop/pipeline/train.py", "", True, ["a", "b"], False),
-        ("dvc.yaml", "", True, ["a", "b"], False),
+        ("src/loop/pipeline/train.py", "", True, ["a", "b"], True),
+        ("dvc.yaml", "", True, ["a", "b"], True),
     ],
 )
 def test_a_path_says_what_it_changes(
-    clone: Path, path: str, text: str, *, code: bool, models: list[str], deployed: bool
+    clone: Path, path: str, text: str, *, code: bool, models: list[str], manifests: bool
 ):
-    """Each kind of file asks for tests, for models to be judged, for a report on the cluster, or for none."""
+    """Each kind of file asks for tests, for models to be judged, for manifests to be checked, or for none."""
     base = Git(clone).head()
     write(clone, path, text)
-    assert changed(clone, base) == Changed(code=code, models=models, deployed=deployed)
+    assert changed(clone, base) == Changed(code=code, models=models, manifests=manifests)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "models"),
+    [
+        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), ["b"]),
+        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), ["a"]),
+        ("docs/architecture.md", "text", []),
+    ],
+)
+def test_every_category_is_checked(clone: Path, path: str, text: str, models: list[str]):
+    """A release state that was edited by hand is checked, whatever else the same pull request changes."""
+    base = Git(clone).head()
+    write(clone, "kustomize/overlays/production/a/release/release.yaml", "spec: {}")
+    write(clone, path, text)
+    assert changed(clone, base) == Changed(code=False, models=models, manifests=True)
 
 
 def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
@@ -68,10 +84,10 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
     base = write(clone, "src/loop/core/new.py", "")
     git.run("checkout", "--quiet", "-b", "topic", fork)
     write(clone, "docs/new.md", "text")
-    assert changed(clone, base) == Changed(code=False, models=[], deployed=False)
+    assert changed(clone, base) == Changed(code=False, models=[], manifests=False)
 
 
 @pytest.mark.parametrize("base", ["0" * 40, "1" * 40])
 def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
     """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
-    assert changed(clone, base) == Changed(code=True, models=["a", "b"], deployed=False)
+    assert changed(clone, base) == Changed(code=True, models=["a", "b"], manifests=True)

@@ -1,5 +1,6 @@
 """loop.cli.candidate."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,32 +8,48 @@ from click.testing import CliRunner
 from trained import MODEL, release
 
 from loop.cli.candidate import status
+from loop.core.errors import LoopError
 from loop.core.git import Change, Git
 from loop.delivery import state
 from loop.serving.key import release_key
 
-pytestmark = pytest.mark.slow
 
-
-def said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The step outputs of `loop status`."""
+def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -> dict[str, str]:
+    """The step outputs of `loop status`, which prints what is `shown`."""
     outputs = clone.parent / "outputs"
     outputs.write_text("")
     monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
     monkeypatch.chdir(clone)
     result = CliRunner().invoke(status, [MODEL])
     assert result.exit_code == 0, result.output
+    assert shown in result.output
     return dict(line.split("=", 1) for line in outputs.read_text().splitlines())
 
 
+def test_status_where_nothing_was_ever_trained(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without a record in dvc.lock no release is due, and a person reads how to begin; it is no failure."""
+    clone = tmp_path / "clone"
+    (clone / "argocd").mkdir(parents=True)
+    for path in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
+        shutil.copy(repository / path, clone / path)
+    begin = "./loop train fraud-detector && git add params.yaml dvc.lock data && git commit"
+    outputs = said(clone, monkeypatch, begin)
+    assert outputs == {"key": "", "released": "false", "barred": "false", "due": "false", "registry": ""}
+    assert isinstance(CliRunner().invoke(status, ["nobody"]).exception, LoopError)
+
+
+@pytest.mark.slow
 def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """A key is released while it is on a track at origin, and barred once it was rolled back."""
     key = release_key(trained, MODEL)
-    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "false", "registry": ""}
+    fresh = {"key": key, "released": "false", "barred": "false", "due": "true", "registry": ""}
+    assert said(trained, monkeypatch) == fresh
     track = release(trained, key=key)
-    assert said(trained, monkeypatch) == {"key": key, "released": "true", "barred": "false", "registry": ""}
+    assert said(trained, monkeypatch) == fresh | {"released": "true", "due": "false"}
     barred = state.State(
         stable=track.model_copy(update={"key": "f" * 12}), barred=(state.Barred(key=key, why="errors"),)
     )
     Git(trained).land("main", lambda _: Change(state.files(barred, "production", MODEL), "Roll back"))
-    assert said(trained, monkeypatch) == {"key": key, "released": "false", "barred": "true", "registry": ""}
+    assert said(trained, monkeypatch) == fresh | {"barred": "true", "due": "false"}

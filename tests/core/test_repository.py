@@ -1,9 +1,18 @@
-"""What a repository's URL says about where to clone it and whom to call."""
+"""The repository's own name, URL and registry: what they say, and which are refused."""
+
+import subprocess
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from loop.cli.fork import init
+from loop.core import repository
+from loop.core.errors import LoopError
 from loop.core.repository import Repository
 
+TYPED = "gh/p@s3cret"  # as people paste them, not escaped
+RIGHT = {"name": "birds", "url": "https://github.com/zoo/birds.git", "registry": "ghcr.io/zoo"}
 HTTPS = ("https://github.com/acme/loop.git", "https://api.github.com")
 INSIDE = ("http://10.99.1.1:8080/acme/loop.git", "http://10.99.1.1:8080/api/v3")
 OWN = ("https://git.acme.test/acme/loop.git", "https://git.acme.test/api/v3")
@@ -14,7 +23,7 @@ OWN = ("https://git.acme.test/acme/loop.git", "https://git.acme.test/api/v3")
     [
         ("https://github.com/acme/loop.git", HTTPS),
         ("https://github.com/acme/loop", HTTPS),
-        ("https://someone@github.com/acme/loop/", HTTPS),
+        ("https://github.com/acme/loop/", HTTPS),
         ("git@github.com:acme/loop.git", HTTPS),
         ("ssh://git@github.com/acme/loop.git", HTTPS),
         ("ssh://git@git.acme.test:2222/acme/loop.git", OWN),
@@ -27,3 +36,117 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
     found = Repository(name="loop", url=url, registry="registry.test")
     assert (found.clone_url, found.api) == expected
     assert found.slug == "acme/loop"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why", "right"),
+    [
+        ("name", "", "is empty", "churn"),
+        ("name", "Birds of Prey", "not of this form", "birds-of-prey"),
+        ("name", "birds-", "not of this form", "birds"),
+        ("url", "", "is empty", "https://github.com/acme/churn.git"),
+        ("url", f"https://x:{TYPED}@github.com/zoo/birds", "credential", RIGHT["url"]),
+        ("url", f"https://{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
+        ("url", f"x:{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
+        (
+            "url",
+            f"ssh://git:{TYPED}@github.com/zoo/birds",
+            "credential",
+            "ssh://git@github.com/zoo/birds.git",
+        ),
+        ("url", "https://github.com/zoo/birds.git?access_token=s3cret", "query", RIGHT["url"]),
+        ("url", f"https://github.com/zoo/birds.git?access_token={TYPED}", "credential", RIGHT["url"]),
+        (
+            "url",
+            f"https://x:gh/p?{TYPED}@github.com/zoo/b",
+            "credential",
+            "https://github.com/acme/churn.git",
+        ),
+        ("url", "https://github.com", "not of this form", "https://github.com/acme/churn.git"),
+        ("url", "https://github.com/zoo", "not of this form", "https://github.com/acme/churn.git"),
+        ("url", "github.com/zoo/birds", "not of this form", RIGHT["url"]),
+        ("url", "https://github.com/zoo/birds/tree/main", "not of this form", RIGHT["url"]),
+        ("url", "https://GitHub.com/zoo/birds", "lower case", RIGHT["url"]),
+        ("url", "https://github.com/zoo/birds ", "space", RIGHT["url"]),
+        (
+            "url",
+            "git@git.zoo.test:2222/zoo/b.git",
+            "not of this form",
+            "ssh://git@git.zoo.test:2222/zoo/b.git",
+        ),
+        ("url", "https://git.zoo.test:99999/zoo/b.git", "port", "https://github.com/acme/churn.git"),
+        ("url", "/srv/git/birds.git", "not of this form", "https://github.com/acme/churn.git"),
+        ("registry", "", "is empty", "ghcr.io/acme"),
+        ("registry", "https://ghcr.io/zoo", "scheme", "ghcr.io/zoo"),
+        ("registry", f"x:{TYPED}@ghcr.io/zoo", "credential", "ghcr.io/zoo"),
+        ("registry", "ghcr.io/Zoo", "lower case", "ghcr.io/zoo"),
+        ("registry", "ghcr.io/zoo/", "slash", "ghcr.io/zoo"),
+        ("registry", "ghcr.io/zoo:latest", "tag", "ghcr.io/zoo"),
+        ("registry", f"ghcr.io/zoo@sha256:{'0' * 64}", "digest", "ghcr.io/zoo"),
+        ("registry", "ghcr.io", "owner", "ghcr.io/acme"),
+        ("registry", "zoo/birds", "not of this form", "ghcr.io/acme"),
+        ("registry", "ghcr.io/z oo", "space", "ghcr.io/acme"),
+        ("registry", "registry.zoo.test:99999", "port", "ghcr.io/acme"),
+    ],
+)
+def test_what_is_refused(key: str, value: str, why: str, right: str) -> None:
+    """The message says what is wrong and what is right, and shows no part of a credential."""
+    with pytest.raises(LoopError) as caught:
+        Repository(**RIGHT | {key: value})
+    said = str(caught.value)
+    assert f"{repository.PATH}: data.{key}: is " in said
+    assert why in said
+    assert caught.value.fix.partition(";")[0] == f"./loop init --{key} {right}"
+    assert not any(part in said for part in ("gh/p", "s3cret"))
+
+
+@pytest.mark.parametrize(
+    "registry", ["docker.io/acme", "localhost:5000", "registry.acme.test:5000/ml", "registry.acme.test"]
+)
+def test_registries(registry: str) -> None:
+    """A host with an owner or a port, or a registry of one's own, is taken."""
+    assert Repository(**RIGHT | {"registry": registry}).registry == registry
+
+
+@pytest.fixture
+def fork(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with nothing but what `init` reads, and the file that it writes."""
+    for path in ("params.yaml", "dvc.yaml"):
+        (tmp_path / path).touch()
+    file = tmp_path / "argocd/repository.yaml"
+    file.parent.mkdir()
+    file.write_text((request.getfixturevalue("repository") / repository.PATH).read_text())
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    return file
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--name", ""],
+        ["--url", ""],
+        ["--registry", ""],
+        ["--url", f"https://x:{TYPED}@github.com/zoo/birds.git"],
+        ["--url", "https://github.com/your-team/birds.git"],
+        ["--registry", "ghcr.io/your-team"],
+    ],
+)
+def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> None:
+    """Neither an empty value, nor a credential, nor the template's own owner comes into the file."""
+    before = fork.read_bytes()
+    done = CliRunner().invoke(init, options)
+    assert isinstance(done.exception, LoopError)
+    assert fork.read_bytes() == before
+
+
+def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
+    """Whoever reads it is told to write the URL alone and to revoke the credential; `init` does the first."""
+    right = "https://github.com/your-team/loop.git"
+    fork.write_text(fork.read_text().replace(right, f"https://x:{TYPED}@github.com/zoo/birds.git"))
+    with pytest.raises(LoopError, match=r"init --url https://github\.com/zoo/birds\.git; then revoke"):
+        repository.read(fork.parents[1])
+    done = CliRunner().invoke(init, ["--url", RIGHT["url"]], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert repository.read(fork.parents[1]).url == RIGHT["url"]
+    assert TYPED not in fork.read_text()

@@ -8,7 +8,7 @@ from releases import save
 
 from loop.core.errors import Rejected
 from loop.core.git import Git
-from loop.core.github import GitHub
+from loop.core.github import GitHub, GitHubError
 from loop.delivery import guard, relock
 
 
@@ -28,7 +28,7 @@ def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
     assert relock.propose(clone, github, "weekly") is None
     for version in ("2", "3"):
         (clone / "requirements.lock").write_text(f"a=={version}\n")
-        assert relock.propose(clone, github, "weekly\nAction: release") == 7
+        assert relock.propose(clone, github, "weekly\nAction: release") == "pull request #7"
     git = Git(clone)
     tip = git.fetch(relock.BRANCH)
     assert git.read(tip, "requirements.lock") == "a==3\n"
@@ -36,6 +36,42 @@ def test_new_locks_are_one_pull_request(origin: Path, told: list[Any]) -> None:
     assert "Why: weekly Action: release" in git.run("log", "-1", "--format=%B", tip)
     assert guard.check_range(git, git.fetch(), tip) == 1
     assert told[-1] == ("ci.yml", relock.BRANCH)
+
+
+@pytest.mark.parametrize(
+    ("said", "fails"),
+    [
+        ("GitHub Actions is not permitted to create or approve pull requests.", False),
+        ("Resource not accessible by integration", True),
+    ],
+)
+def test_a_fork_whose_workflows_may_open_no_pull_request(
+    origin: Path,
+    told: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    said: str,
+    fails: bool,
+) -> None:
+    """As GitHub makes every repository: the branch is pushed and checked, and a person opens it by a link."""
+
+    def refused(*_: object) -> None:
+        raise GitHubError(f"POST /pulls: 403 {said}", 403)
+
+    monkeypatch.setattr(GitHub, "pull_request", refused)
+    clone, github = origin.parent / "clone", GitHub("", "o/r", "")
+    save(clone, {"requirements.lock": "a==1\n"})
+    (clone / "requirements.lock").write_text("a==2\n")
+    if fails:  # another 403 is a fault of the workflow's own permissions
+        with pytest.raises(GitHubError):
+            relock.propose(clone, github, "weekly")
+        return
+    assert relock.propose(clone, github, "weekly") == "branch refresh-lock"
+    assert told == [("ci.yml", relock.BRANCH)]
+    shown = capsys.readouterr().err
+    assert "https://github.com/o/r/compare/main...refresh-lock?expand=1" in shown
+    assert "Allow GitHub Actions to create" in shown
 
 
 def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from loop.cli import cli
+from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
@@ -31,6 +31,28 @@ def test_stage_says_what_it_does_and_did(clone: Path) -> None:
     began, ended = done.stderr.splitlines()
     assert (done.exit_code, done.stdout, began) == (0, "", "ingest fraud_detector …")
     assert ended.startswith(f"ingest fraud_detector: {rows:,} rows in ")
+
+
+def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork without any dvc.lock is green, and hears how to begin; one that has deleted it is rejected."""
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
+
+    def commit() -> None:
+        subprocess.run([*git, "add", "--all"], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "change"], check=True)
+
+    monkeypatch.setattr(pipeline, "_repro", lambda here, _: (here / "dvc.lock").write_text("stages: {}\n"))
+    subprocess.run([*git, "init", "-q"], check=True)
+    commit()
+    done = loop("repro", "fraud-detector", "--check")
+    assert "no commit has a dvc.lock" in done.stdout
+    assert "./loop train fraud-detector && git add params.yaml dvc.lock data && git commit" in done.stdout
+    commit()
+    assert loop("repro", "fraud-detector", "--check").stdout == ""
+    (clone / "dvc.lock").unlink()
+    commit()
+    with pytest.raises(Rejected, match=r"dvc\.lock"):
+        loop("repro", "fraud-detector", "--check")
 
 
 def test_pin_makes_a_file_the_source(clone: Path) -> None:

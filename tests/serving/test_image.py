@@ -24,7 +24,7 @@ def root(tmp_path, monkeypatch, held):
     """A repository with that registry, and a bento that needs no building."""
     (tmp_path / "argocd").mkdir()
     (tmp_path / names.PATH).write_text(
-        f"data: {{name: x, url: 'https://example.test/x.git', registry: '{held.host}/team'}}\n"
+        f"data: {{name: x, url: 'https://example.test/team/x.git', registry: '{held.host}/team'}}\n"
     )
     (tmp_path / "bento").mkdir()
     (tmp_path / "bento" / "bento.yaml").touch()

@@ -139,10 +139,17 @@ def _make(made: Path) -> None:
 
 
 def work_tree(to: Path) -> None:
-    """Copy this work tree as it is, uncommitted changes and all, but nothing that git ignores."""
+    """Copy this work tree, uncommitted changes and all, but nothing that git ignores.
+
+    No environment serves anything there: what a fork has released is none of the tests'.
+    """
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
     for name in filter(None, listed.split("\0")):
         source, target = REPOSITORY / name, to / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    for overlay in to.glob("kustomize/overlays/*/*/release"):
+        environment, model = overlay.parts[-3:-1]
+        for path, text in state.files(state.State(), environment, model).items():
+            (to / path).write_text(text)

@@ -10,8 +10,13 @@ from standin import ROOT
 
 
 @pytest.fixture(scope="module")
-def done() -> dict[str, Any]:
-    return YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]["done"]
+def jobs() -> dict[str, Any]:
+    return YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]
+
+
+@pytest.fixture(scope="module")
+def done(jobs: dict[str, Any]) -> dict[str, Any]:
+    return jobs["done"]
 
 
 def verdict(job: dict[str, Any], **facts: str) -> bool:
@@ -21,9 +26,8 @@ def verdict(job: dict[str, Any], **facts: str) -> bool:
     return subprocess.run(script, env={**os.environ, **facts}, check=False).returncode == 0
 
 
-def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
+def test_it_always_runs_after_all_others(jobs: dict[str, Any], done: dict[str, Any]) -> None:
     """It needs every other job and runs whatever became of them."""
-    jobs = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")["jobs"]
     assert done["if"] == "always()"
     assert {*done["needs"], "done"} == set(jobs)
 
@@ -36,7 +40,8 @@ def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
         ("success true success [] skipped false skipped pull_request", True),
         ("success true success [] skipped true success pull_request", True),
         ("success true success ['m'] skipped false skipped push", True),
-        ("success true success [] skipped true skipped push", True),
+        ("success false skipped ['m'] success true success pull_request", True),
+        ("success true success ['m'] skipped true success push", True),
         ("failure  skipped  skipped  skipped pull_request", False),
         ("success true failure [] skipped false skipped pull_request", False),
         ("success true skipped [] skipped false skipped pull_request", False),
@@ -46,13 +51,16 @@ def test_it_always_runs_after_all_others(done: dict[str, Any]) -> None:
         ("success false skipped ['m'] cancelled false skipped push", False),
         ("success true success [] skipped true failure pull_request", False),
         ("success true success [] skipped true skipped pull_request", False),
+        ("success true success [] skipped true skipped push", False),
         ("success true success [] skipped true cancelled push", False),
+        ("success false skipped ['m'] success true skipped pull_request", False),
+        ("success false skipped ['m'] success true failure pull_request", False),
         ("success  skipped  skipped  skipped pull_request", False),
     ],
 )
 def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
     """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
-    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "DEPLOYED", "REPORT", "EVENT")
+    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "MANIFESTS", "DEPLOYED", "EVENT")
     assert verdict(done, **dict(zip(names, facts.split(" "), strict=True)), WORDS="false") is green
 
 
@@ -62,3 +70,13 @@ def test_words_do_not_pass_the_required_check(done: dict[str, Any]) -> None:
     assert done["steps"][0]["env"]["WORDS"] == f"${{{{ {words} }}}}"
     otherwise = "'Only words were edited' || 'Everything required has passed'"
     assert done["name"] == f"${{{{ {words} && {otherwise} }}}}"
+
+
+def test_manifests_are_checked_beside_every_model(jobs: dict[str, Any]) -> None:
+    """Changed manifests are checked at every event and beside every model; only the report is not."""
+    job = jobs["deployed"]
+    assert job["if"] == "needs.changed.outputs.manifests == 'true'"
+    steps = {step["run"]: step.get("if") for step in job["steps"] if "run" in step}
+    (check,) = (run for run in steps if "render" in run and "--check" in run)
+    assert steps[check] is None
+    assert "models == '[]'" in steps["./loop comment"]

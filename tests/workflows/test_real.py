@@ -8,13 +8,15 @@ from releases import track
 from standin import ROOT, Clone, StandIn
 from trained import work_tree
 
-from loop.core import params
+from loop.core import params, repository
 from loop.core.names import public
+from loop.core.repository import Repository
 from loop.delivery.state import State, files, parse
 from loop.delivery.state import folder as folder_of
 
 pytestmark = pytest.mark.slow
 MODELS = sorted(params.read(ROOT))
+NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none
 
 
 @pytest.fixture
@@ -186,6 +188,19 @@ def test_timers_of_a_fresh_fork(standin: StandIn, workflow: str) -> None:
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
     assert len(lines(standin, run, "Job succeeded")) == 1
+
+
+def test_release_of_a_fork_that_never_trained(standin: StandIn, clone: Clone) -> None:
+    """Without dvc.lock nothing is trained or released; that is green, and says how to begin."""
+    repository.write(clone.folder, Repository(name="r", url="https://github.com/o/r.git", registry=NOBODYS))
+    clone.git("rm", "-q", "--ignore-unmatch", "dvc.lock")
+    commit = clone.commit("begin", {})
+    clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    standin.as_("person").dispatch("release.yml", {})
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert lines(standin, run, "nothing to release", "./loop train")
+    assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == commit
 
 
 @pytest.mark.usefixtures("clone")

@@ -1,4 +1,4 @@
-"""What commits change: the code, so that tests must run, models, or what is deployed."""
+"""What commits change: code, models, manifests. Each is checked, whatever else changed with it."""
 
 import re
 from dataclasses import dataclass
@@ -10,24 +10,23 @@ from ruamel.yaml import YAML
 from loop.core.dvc import Lock
 from loop.core.git import Git, GitError
 
-# Changed by a person's params, by the pipeline or by a release, and read by no test.
+# What people tune and machines write. No test depends on it: tests set params and release states of their
+# own. CI checks the fork's by `repro --check` and `render --check`.
 NOT_CODE = re.compile(
     r"params\.yaml|dvc\.lock|data/.*|[^/]+\.md|docs/.*|kustomize/overlays/[^/]+/[^/]+/release/.*"
 )
 # What every model runs through on its way to a release.
 SHARED = re.compile(r"src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.yaml|requirements\.lock")
 OF_MODEL = re.compile(r"(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
-
-
 # What a cluster or an image is made of, beside the models.
-DEPLOYED = re.compile(r"kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
+MANIFESTS = re.compile(r"kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
 
 
 @dataclass(frozen=True)
 class Changed:
-    code: bool
-    models: list[str]  # packages, sorted
-    deployed: bool  # and no model: the report on a model tells what is deployed itself
+    code: bool  # lint and tests are due
+    models: list[str]  # packages, sorted; each is evaluated
+    manifests: bool  # every release state, and what it renders to, is checked
 
 
 def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
@@ -41,17 +40,17 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     try:
         begin = git.run("merge-base", base, head)
     except GitError:
-        return Changed(code=True, models=everything, deployed=False)
+        return Changed(code=True, models=everything, manifests=True)
     paths = git.run("diff", "--name-only", "--no-renames", begin, head).splitlines()
     if any(SHARED.fullmatch(path) for path in paths):
-        return Changed(code=True, models=everything, deployed=False)
+        return Changed(code=True, models=everything, manifests=True)
     before = _facts(git, begin)
     named = {found["model"] for path in paths if (found := OF_MODEL.fullmatch(path))}
     named |= {model for model in everything if before.get(model) != after[model]}
     code = any(not NOT_CODE.fullmatch(path) for path in paths)
     models = [model for model in everything if model in named]
-    deployed = not models and any(DEPLOYED.fullmatch(path) for path in paths)
-    return Changed(code=code, models=models, deployed=deployed)
+    manifests = any(MANIFESTS.fullmatch(path) for path in paths)
+    return Changed(code=code, models=models, manifests=manifests)
 
 
 def _facts(git: Git, commit: str) -> dict[str, Any]:

@@ -14,15 +14,15 @@ PARQUET = click.Path(path_type=Path, dir_okay=False)
 @click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
 @click.option("--head", default="HEAD", show_default=True)
 def changed(base: str, head: str) -> None:
-    """Say whether commits changed code, which models, and what is deployed beside those."""
+    """Say whether commits changed code, which models, and whether they changed manifests."""
     from loop.candidate import change
     from loop.core import actions, paths
 
     found = change.changed(paths.root(), base, head)
     models = json.dumps(found.models)
-    actions.output(code=_yes(found.code), models=models, deployed=_yes(found.deployed))
-    told = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
-    click.echo(f"{told}; deployed otherwise: {_yes(found.deployed)}")
+    actions.output(code=_yes(found.code), models=models, manifests=_yes(found.manifests))
+    said = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
+    click.echo(f"{said}; manifests: {_yes(found.manifests)}")
 
 
 @click.command
@@ -31,16 +31,28 @@ def changed(base: str, head: str) -> None:
 def status(model: str, environment: str) -> None:
     """Say whether an environment has, or bars, the release that this work tree would make."""
     from loop.candidate.champion import state
-    from loop.core import actions, paths
+    from loop.core import actions, params, paths
+    from loop.core.dvc import Lock, begin
+    from loop.core.names import public
     from loop.serving.key import release_key
 
     root = paths.root()
+    params.load(root, model)  # an unknown model is an error, not one that was never trained
+    if not Lock.of(root).records(model):
+        none = {"key": "", "released": "false", "barred": "false", "due": "false"}
+        actions.output(**none, registry=_registry(root))
+        said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
+        said += f"; to begin: {begin(model)}"
+        click.echo(said)
+        actions.summary(said)
+        return
     key = release_key(root, model)
     spec = state(root, model, environment)
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)
     barred = any(entry["key"] == key for entry in spec.get("barred") or [])
-    actions.output(key=key, released=_yes(released), barred=_yes(barred), registry=_registry(root))
+    facts = {"released": _yes(released), "barred": _yes(barred), "due": _yes(not released and not barred)}
+    actions.output(key=key, **facts, registry=_registry(root))
     click.echo(f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}")
 
 

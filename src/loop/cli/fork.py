@@ -11,11 +11,10 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
     """Set a fork's name, URL and registry. Safe to run again; what is not given stays."""
     from loop.core import paths, repository
     from loop.core.git import Git
-    from loop.core.params import parse
 
     root = paths.root()
-    given = {key: value for key, value in {"name": name, "url": url, "registry": registry}.items() if value}
-    wanted = parse(repository.Repository, repository.read(root).model_dump() | given, repository.PATH)
+    options = {"name": name, "url": url, "registry": registry}
+    wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
     changed = repository.write(root, wanted)
     # A merge from the template keeps the team's side of the files that .gitattributes marks.
     Git(root).run("config", "merge.ours.driver", "true")
@@ -30,13 +29,14 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
 def doctor() -> None:
     """Say what this machine and this clone can do, and how to mend what they can't."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from loop.core import paths
     from loop.core.errors import Exit
     from loop.diagnosis import examine
 
-    table = Table("", "what", "found", "to mend or to move up", box=None)
+    titles = ("", "what", "found", "to mend or to move up")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
     findings = examine(paths.root())
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]

@@ -11,7 +11,7 @@ def propose_locks(reason: str) -> None:
     from loop.core.github import GitHub
     from loop.delivery.relock import propose
 
-    number = propose(paths.root(), GitHub.of_environment(), reason)
-    told = f"the locks move: pull request #{number}" if number else "no lock has moved"
-    click.echo(told)
-    actions.summary(told)
+    where = propose(paths.root(), GitHub.of_environment(), reason)
+    said = f"the locks move: {where}" if where else "no lock has moved"
+    click.echo(said)
+    actions.summary(said)

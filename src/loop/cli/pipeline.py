@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from loop.core import params
+from loop.core import actions, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git
 from loop.core.names import package, public
@@ -151,9 +151,17 @@ def _repro(here: Path, model: str) -> None:
 
 
 def _committed(here: Path, model: str) -> None:
-    """Rejected where the stages' results are not those that Git has."""
+    """Rejected where the stages' results are not those that Git has; a fork that never trained has none."""
+    from loop.core.dvc import begin
+
     files = ["dvc.lock", str(ModelPaths(here, model).metrics.relative_to(here))]
     git = Git(here)
+    if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
+        said = f"{public(model)}: no commit has a dvc.lock yet, so this training is compared with none."
+        said += f" Nothing is released before one has: {begin(model)}"
+        click.echo(said)
+        actions.summary(said)
+        return
     if git.run("status", "--porcelain", "--", *files):
         raise Rejected(
             f"{' or '.join(files)} is not what the params, the code and the data give:\n"

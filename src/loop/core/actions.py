@@ -1,6 +1,7 @@
 """What a command tells the workflow that runs it; outside a workflow these do nothing."""
 
 import os
+import sys
 from pathlib import Path
 
 SUMMARY = 1024 * 1024  # bytes: GitHub shows nothing of a step's summary that is larger
@@ -33,6 +34,14 @@ def cut(markdown: str, most: int, rest: str) -> str:
         return markdown
     kept = text[:room].decode(errors="ignore")
     return (kept.rpartition("\n### ")[0] or kept.rpartition("\n")[0] or kept) + last
+
+
+def warning(title: str, text: str) -> None:
+    """Warn the person: on the console, at the workflow's run and in the job's summary."""
+    if os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning title={title}::{text}")
+    print(f"warning: {text}", file=sys.stderr)
+    summary(f"> [!WARNING]\n> {title}: {text}\n")
 
 
 def _append(variable: str, text: str) -> None:

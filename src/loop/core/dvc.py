@@ -13,7 +13,7 @@ import psutil
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
-from loop.core.names import package
+from loop.core.names import package, public
 from loop.core.paths import cache
 
 
@@ -35,6 +35,10 @@ class Lock:
     def of(cls, root: Path) -> "Lock":
         path = root / "dvc.lock"
         return cls.parse(path.read_text(encoding="utf-8")) if path.is_file() else cls({})
+
+    def records(self, model: str) -> bool:
+        """Whether a training of the model was committed; a fork that never trained has none."""
+        return f"train@{package(model)}" in self.stages
 
     def md5(self, model: str, stage: str, out: str) -> str:
         """The md5 that a stage's output had, by its path below data/<package>/."""
@@ -60,6 +64,11 @@ class Lock:
             if recorded["path"] == path:
                 return dict(recorded)
         raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+
+
+def begin(model: str) -> str:
+    """The commands that commit a model's first training."""
+    return f"./loop train {public(model)} && git add params.yaml dvc.lock data && git commit"
 
 
 def dvc(root: Path, *args: str, quiet: bool = False) -> str:

@@ -13,6 +13,7 @@ from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Place
 from loop.delivery.message import told
+from loop.delivery.proposal import opened
 
 REVIEWED = ("production",)  # a release enters only by a pull request, as a canary, with judge and drift
 
@@ -47,7 +48,7 @@ def propose(
     """Open or bring up to date the pull request that sets a candidate as canary at weight 0.
 
     The branch is main with one commit on it. Returns the commit pushed (None where the branch already says
-    it) and the pull request's number (None where main already has this release).
+    it) and the pull request's number (None where main already has this release, or no workflow may open one).
     """
     action = _action(candidate, environment, why, canary=True)
     main = git.fetch()
@@ -58,9 +59,9 @@ def propose(
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
     pushed = _push(git, main, branch, commit.change(action, before, after))
     title = f"{action.place}: {told(action.name, before, after)}"
-    pull = github.pull_request(branch, title, evidence.markdown(candidate, before, after))
+    number = opened(github, branch, title, evidence.markdown(candidate, before, after))
     _checked(git, github, branch)
-    return Done(pushed, before, after), int(pull["number"])
+    return Done(pushed, before, after), number
 
 
 def _action(candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:

@@ -7,12 +7,15 @@ import click
 from loop.core.errors import Rejected
 from loop.core.git import BOT, Change, Git
 from loop.core.github import GitHub
+from loop.delivery.proposal import opened
 
 BRANCH = "refresh-lock"
 
 
-def propose(root: Path, github: GitHub, reason: str) -> int | None:
-    """Push the work tree's locks as branch `refresh-lock`; its pull request, None where none has moved.
+def propose(root: Path, github: GitHub, reason: str) -> str | None:
+    """Push the work tree's locks as branch `refresh-lock` and open its pull request.
+
+    Returns where they are proposed, in words; None where no lock has moved.
 
     Rejected where anything else has changed. CI is dispatched, because a push by a run's token starts none.
     """
@@ -29,7 +32,7 @@ def propose(root: Path, github: GitHub, reason: str) -> int | None:
     commit = git.commit_on(git.fetch(), Change(files, told))
     git.push(commit, BRANCH, replaces=listed[0] if listed else "")
     body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI tests them."
-    number = int(github.pull_request(BRANCH, "Refresh the locks", body)["number"])
+    number = opened(github, BRANCH, "Refresh the locks", body)
     run = github.dispatch("ci.yml", {}, ref=BRANCH)
     click.echo(f"{BRANCH}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
-    return number
+    return f"pull request #{number}" if number else f"branch {BRANCH}"
