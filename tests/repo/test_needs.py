@@ -13,6 +13,7 @@ import pytest
 from loop.serving.engine import ENGINES
 
 TASKS = ("setup", "demo", "test", "lint", "e2e", "audit", "cluster", "bench", "bench-serving", "bench-gitops")
+TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
 
 # Calls that start a program, or look for one: by the name of what is called. Programs are its first words.

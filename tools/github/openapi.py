@@ -1,6 +1,6 @@
 """Regenerates openapi.json beside this: what GitHub publishes about the calls and events that we use.
 
-Run it by hand after a new route or a new version, with the environment's Python; it needs npm.
+`make github-openapi` runs it, after a new route or a new version; it needs npm.
 GitHub's descriptions are OpenAPI; what is kept is plain JSON Schema without prose, closed: a field that
 GitHub does not describe is refused, so that a renamed field is noticed on both sides.
 """

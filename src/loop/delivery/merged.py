@@ -1,11 +1,11 @@
-"""Which commit a name means, and whether main has merged it: nothing else may run where something is written."""
+"""Which commit a name means, and whether main has merged it: only then may it run with write access."""
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git, GitError
 
 
 def merged(git: Git, name: str) -> str:
-    """The whole SHA of a branch of origin, a tag or a commit (abbreviated or not) in the history of origin's main.
+    """The whole SHA of what a branch of origin, a tag or a SHA (abbreviated or not) names, if main has it.
 
     LoopError where nothing has this name, Rejected where main has not merged it.
     """
