@@ -39,15 +39,16 @@ def image(model: str) -> None:
     from loop.serving import bento as bentos
     from loop.serving import image as images
     from loop.serving.engine import engine
-    from loop.serving.registry import Layer
+    from loop.serving.layout import Layer, table
 
     program = engine() if _named() else None
     if not program:
         _warn("the bento itself is pinned, as an OCI artifact on disk")
     made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
+    made = images.push(paths.root(), model)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
-        click.echo(images.table(layers))
+        click.echo(table(layers))
     click.echo(f"{made['kind']}: {made['image']}")
 
 
@@ -61,7 +62,8 @@ def monitor_image() -> None:
     program = engine() if _named() else None
     if not program:
         _warn("no judge, no monitor")
-    made = monitors.make(paths.root(), program)
+    monitors.make(paths.root(), program)
+    made = monitors.push(paths.root())
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
 
