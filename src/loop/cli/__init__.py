@@ -27,6 +27,7 @@ COMMANDS = {
     "rehearse": "serving:rehearse",
     "image": "serving:image",
     "monitor-image": "serving:monitor_image",
+    "push-image": "serving:push_image",
     "monitor-release": "delivery:monitor_release",
     "propose-locks": "locks:propose_locks",
     "attest": "provenance:attest",

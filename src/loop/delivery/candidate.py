@@ -71,12 +71,14 @@ class Image(BaseModel):
     digest: str
     kind: str
     layers: list[dict[str, Any]] = []
+    pushed: bool = True  # false between `image` and `push-image`
 
 
 class Monitor(BaseModel):
     """monitor/image.json: what runs judge and drift; no image where no engine could build one."""
 
     image: str | None
+    pushed: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def read(root: Path, model: str) -> Candidate:
     _accepted(gate, rehearse, model)
     registered, bento = _record(build, Register, model), _record(build, Bento, model)
     image, watching = _record(build, Image, model), monitor(root)
+    _pushed(build / "image.json", image, f"./loop push-image {public(model)}")
     commit, lock = _trained(root, model)
     for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
         _about(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
@@ -118,7 +121,10 @@ def read(root: Path, model: str) -> Candidate:
 
 def monitor(root: Path) -> Monitor:
     """The image of judge and drift is no model's: one for all of them."""
-    return _read(root / "build" / "monitor" / "image.json", Monitor, "./loop monitor-image")
+    path = root / "build" / "monitor" / "image.json"
+    image = _read(path, Monitor, "./loop monitor-image")
+    _pushed(path, image, "./loop push-image")
+    return image
 
 
 def _record(build: Path, kind: type[R], model: str) -> R:
@@ -133,6 +139,12 @@ def _read(path: Path, kind: type[R], fix: str) -> R:
         return kind.model_validate(read_json(path))
     except (ValidationError, ValueError) as error:
         raise LoopError(f"{path}: {error}", fix=fix) from error
+
+
+def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
+    """Git names no image that nobody can pull."""
+    if not image.pushed:
+        raise LoopError(f"{path}: {image.image} was built, and not pushed", fix=fix)
 
 
 def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:

@@ -70,14 +70,14 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
     """The record of `name:key`: of the one that the registry shows, else of one built into build/…/image/."""
     registry, folder = Registry.of(root, name), _folder(root, name)
     if there := registry.digest(key):
-        return _record(name, there, registry.manifest(there))
+        return _record(name, there, registry.manifest(there), pushed=True)
     build(f"{name}:{key}")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:  # /tmp may hold less
         archive = Path(scratch) / "image.tar"
         engine.save(program, f"{name}:{key}", archive)
         digest = layout.write(archive, folder / "image")
-    return _record(name, digest, layout.manifest(folder / "image", digest))
+    return _record(name, digest, layout.manifest(folder / "image", digest), pushed=False)
 
 
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
@@ -103,8 +103,9 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
                 fix=f"look at {registry.host}, which may be changing what it is given; push it again",
             )
     elif served != digest:
-        record |= _record(name, served, registry.manifest(served))
-        write_json(folder / "image.json", record)
+        record |= _record(name, served, registry.manifest(served), pushed=True)
+    record["pushed"] = True
+    write_json(folder / "image.json", record)
     return record
 
 
@@ -119,9 +120,10 @@ def small(record: dict[str, Any]) -> None:
         )
 
 
-def _record(name: str, digest: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def _record(name: str, digest: str, manifest: dict[str, Any], *, pushed: bool) -> dict[str, Any]:
     layers = [asdict(layer) for layer in layout.layers(manifest)]
-    return {"kind": "container", "image": f"{name}@{digest}", "digest": digest, "layers": layers}
+    image = f"{name}@{digest}"
+    return {"kind": "container", "image": image, "digest": digest, "layers": layers, "pushed": pushed}
 
 
 def _check(name: str, folder: Path, record: dict[str, Any]) -> None:
