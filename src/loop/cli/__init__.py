@@ -30,6 +30,8 @@ COMMANDS = {
     "push-image": "serving:push_image",
     "monitor-release": "delivery:monitor_release",
     "propose-locks": "locks:propose_locks",
+    "bundle": "bundle:bundle",
+    "unbundle": "bundle:unbundle",
     "attest": "provenance:attest",
     "verify": "provenance:verify",
     "serve": "serving:serve",
