@@ -46,7 +46,7 @@ def _programs(root: Path) -> Finding:
     done = subprocess.run([root / "tools" / "programs"], capture_output=True, text=True, check=False)
     if done.returncode:
         return Finding("bad", "Go programs", done.stderr.strip()[-300:], "tools/programs")
-    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint are built")
+    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint, crane are built")
 
 
 def _engine(_root: Path) -> Finding:

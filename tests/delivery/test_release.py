@@ -21,6 +21,7 @@ from releases import (
 )
 
 from loop.core.errors import LoopError, Rejected, Superseded
+from loop.core.files import read_json, write_json
 from loop.core.git import Git
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
@@ -220,6 +221,16 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone):
     built(clone, B)
     (clone / "build" / "monitor" / "image.json").unlink()
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
+        candidate.read(clone, MODEL)
+
+
+@pytest.mark.parametrize(("record", "fix"), [("fraud_detector", " fraud-detector"), ("monitor", "$")])
+def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, fix):
+    """Git names no image that nobody can pull."""
+    built(clone, B)
+    path = clone / "build" / record / "image.json"
+    write_json(path, {**read_json(path), "pushed": False})
+    with pytest.raises(LoopError, match=rf"built, and not pushed\n  fix: \./loop push-image{fix}"):
         candidate.read(clone, MODEL)
 
 

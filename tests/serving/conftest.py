@@ -1,6 +1,7 @@
 """The app that serves a tiny model."""
 
 import pytest
+from oci import CRANE
 from starlette.testclient import TestClient
 from tiny import write_model
 from trained import trained, trained_once  # noqa: F401 - fixtures
@@ -37,6 +38,7 @@ def engines(tmp_path, monkeypatch):
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path / "calls"}\n{script}\n')
         (programs / name).chmod(0o755)
 
+    (programs / "crane").symlink_to(CRANE)
     for name in ENGINES:
         make(name, "exit 1")
     return make

@@ -1,11 +1,10 @@
-"""Which engine is taken, and by what digest it pushed. The engines here are stand-ins: shapes only."""
+"""Which engine is taken, and how it saves what it built. The engines here are stand-ins: shapes only."""
 
 import pytest
 
 from loop.core.errors import LoopError
 from loop.serving import engine
 
-DIGEST = "sha256:" + "a" * 64
 NAME = "registry.example:5000/team/x"
 
 
@@ -25,16 +24,20 @@ def test_an_engine_counts_only_when_it_runs(engines, monkeypatch):
 
 
 @pytest.mark.parametrize("program", engine.ENGINES)
-def test_a_push_gives_the_digest_that_the_registry_took(engines, program):
-    """From RepoDigests for docker, which has one for each registry; from --digestfile for the others."""
-    others = f"printf '{DIGEST}' > $3"
-    docker = f"echo other.example/x@sha256:1; echo {NAME}@{DIGEST}"
-    engines(program, docker if program == "docker" else others)
-    assert engine.push(program, f"{NAME}:k1") == DIGEST
+def test_an_image_is_saved_as_docker_saves_it(engines, program, tmp_path):
+    """Each engine by its own command, and in one format."""
+    engines(program, "exit 0")
+    engine.save(program, f"{NAME}:k1", tmp_path / "image.tar")
+    said = {
+        "docker": f"docker save --output {tmp_path}/image.tar {NAME}:k1",
+        "podman": f"podman save --format docker-archive --output {tmp_path}/image.tar {NAME}:k1",
+        "buildah": f"buildah push {NAME}:k1 docker-archive:{tmp_path}/image.tar",
+    }
+    assert (tmp_path / "calls").read_text().strip() == said[program]
 
 
-def test_a_push_that_fails_says_how_to_log_in(engines):
-    """The engine's own words, and the command for that registry."""
-    engines("docker", "echo denied; exit 1")
-    with pytest.raises(LoopError, match=r"denied\n.*docker login registry.example:5000"):
-        engine.push("docker", f"{NAME}:k1")
+def test_an_engine_that_fails_is_heard(engines, tmp_path):
+    """Its own words, and what to look at."""
+    engines("docker", "echo no space left; exit 1")
+    with pytest.raises(LoopError, match=r"no space left\n.*fix: is there room"):
+        engine.save("docker", f"{NAME}:k1", tmp_path / "image.tar")

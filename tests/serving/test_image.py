@@ -2,90 +2,165 @@
 
 import json
 import re
+import shutil
 
 import pytest
-from oci import serving
+from oci import CRANE, archive, crane, serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected
-from loop.serving import engine, image
+from loop.core.files import read_json, write_json
+from loop.serving import image
 from loop.serving.bento import Bento
+from loop.serving.registry import Registry
 
 
 @pytest.fixture
-def held():
+def host():
     """An empty registry."""
-    with serving() as held:
-        yield held
+    with serving() as host:
+        yield host
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch, held):
+def root(tmp_path, monkeypatch, host):
     """A repository with that registry, and a bento that needs no building."""
     (tmp_path / "argocd").mkdir()
     (tmp_path / names.PATH).write_text(
-        f"data: {{name: x, url: 'https://example.test/team/x.git', registry: '{held.host}/team'}}\n"
+        f"data: {{name: x, url: 'https://example.test/team/x.git', registry: '{host}/team'}}\n"
     )
     (tmp_path / "bento").mkdir()
     (tmp_path / "bento" / "bento.yaml").touch()
     monkeypatch.setenv("LOOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(image, "release_key", lambda *_: "k1")
     return tmp_path
+
+
+@pytest.fixture
+def built(root, engines, monkeypatch):
+    """What the engine writes once it was told to: an image of one layer."""
+
+    def one(layer=b"layer"):
+        written = archive(root / "written.tar", layer)
+        engines("docker", f'[ "$1" = save ] && cp {written} "$3"')
+
+    engines("python", "")
+    monkeypatch.setattr(image.sys, "executable", "python")
+    one()
+    return one
 
 
 def made(root, program):
     return image.make(root, "fraud-detector", Bento("k1", "fraud_detector:k1", root / "bento"), program)
 
 
-def push(held, monkeypatch, layer=b"layer"):
-    """Let the engine's push put an image of one layer into the registry."""
-    monkeypatch.setattr(engine, "push", lambda _, tag: held.add(tag.rpartition(":")[2], layer))
+def calls(root):
+    return (root / "calls").read_text().splitlines() if (root / "calls").exists() else []
 
 
-def test_an_image_is_containerized_once_and_pinned_as_the_registry_serves_it(
-    engines, root, held, monkeypatch
-):
-    """`bentoml containerize`, push, and the digest that is served; the same key again builds nothing."""
-    engines("python", "")
-    monkeypatch.setattr(image.sys, "executable", "python")
+def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(built, root, host, monkeypatch):
+    """`bentoml containerize`, its layers' sizes, and the digest by which it is served once it was pushed."""
     monkeypatch.setenv("LOOP_BUILD_OPTIONS", "network=host")
-    push(held, monkeypatch)
-    answer = made(root, "buildah")
-    name = f"{held.host}/team/fraud-detector"
+    answer = made(root, "docker")
+    name = f"{host}/team/fraud-detector"
     assert (answer["kind"], answer["image"]) == ("container", f"{name}@{answer['digest']}")
     assert [layer["unpacked"] for layer in answer["layers"]] == [5]
-    assert made(root, "buildah") == answer
-    (called,) = (root / "calls").read_text().splitlines()
-    asked = f"--backend buildah --image-tag {name}:k1 --opt=network=host"
+    called, saved = calls(root)
+    asked = f"--backend docker --image-tag {name}:k1 --opt=network=host"
     assert called == f"python -m bentoml containerize fraud_detector:k1 {asked}"
+    assert saved.startswith("docker save ")
+    registry = Registry(name, CRANE)
+    assert registry.digest("k1") is None
+    assert not answer["pushed"]
+    for _ in ("pushed", "again"):
+        assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+        assert registry.digest("k1") == answer["digest"]
 
 
-def test_a_digest_that_the_registry_does_not_serve_is_no_image(engines, root, held, monkeypatch):
-    """What was pushed and what is served must be one digest; else nothing is written."""
-    engines("python", "")
-    monkeypatch.setattr(image.sys, "executable", "python")
-    monkeypatch.setattr(engine, "push", lambda *_: held.add("k1", b"x") and "sha256:" + "a" * 64)
-    with pytest.raises(LoopError, match=r"was pushed, sha256:.* is served"):
-        made(root, "docker")
-    assert not (root / "build").exists()
+def test_what_the_registry_has_is_neither_built_nor_pushed_again(built, root):
+    """Sizes and digest are read from it, and it needs no layout here."""
+    answer = made(root, "docker")
+    image.push(root, "fraud-detector")
+    shutil.rmtree(root / "build")
+    (root / "calls").unlink()
+    assert made(root, "docker") == {**answer, "pushed": True} == image.push(root, "fraud-detector")
+    assert not calls(root)
 
 
-def test_an_image_over_the_limit_is_rejected(engines, root, held, monkeypatch):
+def test_of_two_builds_the_one_that_was_pushed_first_stays(built, root):
+    """The record follows it: Git names what is served."""
+    made(root, "docker")
+    aside = root / "build/aside"
+    (root / "build/fraud_detector").rename(aside)
+    built(b"of another time")
+    made(root, "docker")
+    second = image.push(root, "fraud-detector")
+    shutil.rmtree(root / "build/fraud_detector")
+    aside.rename(root / "build/fraud_detector")
+    assert image.push(root, "fraud-detector") == second
+    assert read_json(root / "build/fraud_detector/image.json") == second
+
+
+def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host):
+    """It had sent the layers, and no manifest yet."""
+    answer = made(root, "docker")
+    name = f"{host}/team/fraud-detector"
+    crane("push", str(root / "build/fraud_detector/image"), f"{name}:half")
+    crane("delete", f"{name}:half")
+    crane("delete", answer["image"])
+    assert Registry(name, CRANE).digest(answer["digest"]) is None
+    assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+
+
+def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
+    """What was pushed and what is served must be one digest."""
+    made(root, "docker")
+    (root / "bin/crane").unlink()
+    engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')
+    with pytest.raises(LoopError, match=r"was pushed, but the registry does not serve it"):
+        image.push(root, "fraud-detector")
+
+
+@pytest.mark.parametrize("what", ["another name", "another digest", "a changed layer", "no layout"])
+def test_only_what_the_record_names_is_pushed(built, root, host, what):
+    """A record of another repository's image, and a layout that is not what it was, reach no registry."""
+    path = root / "build/fraud_detector/image.json"
+    record, layout = made(root, "docker"), path.parent / "image"
+    digest = record["digest"]
+    if what == "another name":
+        record["image"] = f"{host}/team/other@{digest}"
+    elif what == "another digest":
+        record |= {"image": record["image"].replace(digest[7:], "a" * 64), "digest": "sha256:" + "a" * 64}
+    elif what == "a changed layer":
+        (layer,) = (
+            blob for blob in layout.rglob("*") if blob.is_file() and blob.read_bytes()[:2] == b"\x1f\x8b"
+        )
+        layer.write_bytes(layer.read_bytes() + b"x")
+    else:
+        shutil.rmtree(layout)
+    write_json(path, record)
+    with pytest.raises(LoopError, match=r"image\.json names|was changed"):
+        image.push(root, "fraud-detector")
+    assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
+
+
+def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
     """The unpacked size counts, however well it packs, and the layers say where it is."""
-    engines("python", "")
-    monkeypatch.setattr(image.sys, "executable", "python")
     monkeypatch.setattr(image, "MOST", 1_000_000)
-    push(held, monkeypatch, b"\0" * 1_000_001)
+    built(b"\0" * 1_000_001)
     with pytest.raises(Rejected, match=r"1 MB unpacked, may be 1:\n.*make"):
         made(root, "docker")
-    assert not (root / "build").exists()
+    assert not (root / "build/fraud_detector/image.json").exists()
 
 
-def test_without_an_engine_the_bento_itself_is_pinned(root, held):
+def test_without_an_engine_the_bento_itself_is_pinned(root, host):
     """The digest names an artifact on disk, which gives the bento back."""
     answer = made(root, None)
     assert answer["kind"] == "bento-artifact"
-    assert answer["image"] == f"{held.host}/team/fraud-detector@{answer['digest']}"
+    assert answer["image"] == f"{host}/team/fraud-detector@{answer['digest']}"
     assert (image.fetch("fraud-detector", answer["digest"]) / "bento.yaml").is_file()
+    assert image.push(root, "fraud-detector") == answer
+    assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
 
 
 def base(text):

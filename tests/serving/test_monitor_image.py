@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
-from oci import serving
+from oci import archive, serving
 
 from loop.core import repository as names
 from loop.core.files import read_json
-from loop.serving import engine, monitor_image
+from loop.serving import monitor_image
 
 
 @pytest.fixture
@@ -37,16 +37,17 @@ def test_its_key_is_what_goes_in(root, monkeypatch):
 
 def test_it_is_built_once(root, engines, monkeypatch):
     """From a folder with just its sources, on LOOP_BASE_IMAGE; an image of that key is taken as it is."""
-    engines("buildah", f"cd $5 && find . -type f | sort > {root}/context")
+    written = archive(root / "written.tar", b"layer")
+    listed = f"cd $5 && find . -type f | sort > {root}/context"
+    engines("buildah", f'if [ "$1" = build ]; then {listed}; else cp {written} "${{3#docker-archive:}}"; fi')
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
-    with serving() as held:
-        names.write(root, names.read(root).model_copy(update={"registry": f"{held.host}/team"}))
-        monkeypatch.setattr(engine, "push", lambda _, tag: held.add(tag.rpartition(":")[2], b"layer"))
+    with serving() as host:
+        names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
         made = monitor_image.make(root, "buildah")
-        assert monitor_image.make(root, "buildah") == made
-    tag = f"{held.host}/team/monitor:{made['key']}"
-    assert made["image"] == f"{held.host}/team/monitor@{made['digest']}"
-    (called,) = (root / "calls").read_text().splitlines()
+        assert monitor_image.push(root) == {**made, "pushed": True} == monitor_image.make(root, "buildah")
+    tag = f"{host}/team/monitor:{made['key']}"
+    assert made["image"] == f"{host}/team/monitor@{made['digest']}"
+    called, _ = (root / "calls").read_text().splitlines()
     assert called.startswith(f"buildah build --build-arg=BASE=base@sha256:1 --tag {tag} ")
     context = (root / "context").read_text().split()
     assert context == sorted(f"./{place}" for place, _ in monitor_image.sources(root))
@@ -59,4 +60,4 @@ def test_without_an_engine_there_is_none(root):
     """The record says so, with the key all the same."""
     made = monitor_image.make(root, None)
     assert made == {"kind": "none", "image": None, "digest": None, "key": monitor_image.image_key(root)}
-    assert read_json(root / "build/monitor/image.json") == made
+    assert read_json(root / "build/monitor/image.json") == made == monitor_image.push(root)

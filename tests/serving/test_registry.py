@@ -1,52 +1,124 @@
-"""What is said of an image is what its registry serves."""
+"""The registry is asked by crane, with whichever login the engine keeps; a real registry asks for it."""
 
 import base64
 import json
+from itertools import count
 
 import pytest
-from oci import serving
+from oci import CRANE, archive, serving
 
 from loop.core.errors import LoopError
-from loop.serving.registry import Layer, Registry
+from loop.serving import layout
+from loop.serving.registry import Registry
+
+NAMES = map(str, count())
+AUTH = {"auth": base64.b64encode(b"me:secret").decode()}
+HELPER = """\
+#!/bin/sh
+read -r host
+[ "$1" = get ] || exit 1
+printf '{"ServerURL": "%s", "Username": "me", "Secret": "secret"}' "$host"
+"""
 
 
-def test_layers_are_read_back_byte_by_byte():
-    """Sizes are those of what is served; a blob that is not what its digest says is an error."""
-    with serving() as held, Registry(f"{held.host}/team/x") as registry:
-        digest = held.add("k1", b"a" * 100_000)
-        assert (registry.digest("k1"), registry.digest(digest), registry.digest("k2")) == (
-            digest,
-            digest,
-            None,
-        )
-        (blob,) = json.loads(held.content[digest])["layers"]
-        assert registry.layers(digest) == [Layer(blob["size"], 100_000, "make")]
-        held.content[blob["digest"]] += b"x"
-        with pytest.raises(LoopError, match="serves sha256:"):
-            registry.layers(digest)
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A person who has logged in nowhere."""
+    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    return tmp_path
 
 
-def test_a_registry_is_asked_with_the_login_that_the_engine_keeps(tmp_path, monkeypatch):
-    """A challenge is answered with a token for that login; without one the registry shows nothing."""
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with serving(login="me:secret") as held:
-        digest = held.add("k1", b"a")
-        with Registry(f"{held.host}/team/x") as registry:
-            assert registry.digest("k1") is None
-            with pytest.raises(LoopError, match="401"):
-                registry.layers(digest)
-        auth = base64.b64encode(b"me:secret").decode()
-        (tmp_path / "config.json").write_text(json.dumps({"auths": {held.host: {"auth": auth}}}))
-        with Registry(f"{held.host}/team/x") as registry:
-            assert registry.digest("k1") == digest
-            assert len(registry.layers(digest)) == 1
+@pytest.fixture(scope="module")
+def host():
+    """A registry that shows nothing without the login me:secret."""
+    with serving(login="me:secret") as host:
+        yield host
 
 
-@pytest.mark.parametrize(("host", "scheme"), [("10.1.2.3:5000", "http"), ("ghcr.io", "https")])
-def test_only_an_insecure_registry_is_asked_without_tls(tmp_path, monkeypatch, host, scheme):
+@pytest.fixture
+def image(tmp_path):
+    layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")
+    return tmp_path / "image"
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+LOGINS = {
+    "docker login": (".docker/config.json", lambda host: {"auths": {host: AUTH}}),
+    "credHelpers, as of ECR and GAR": (".docker/config.json", lambda host: {"credHelpers": {host: "test"}}),
+    "credsStore, as of Docker Desktop": (".docker/config.json", lambda _: {"credsStore": "test"}),
+    "podman login": ("run/containers/auth.json", lambda host: {"auths": {host: AUTH}}),
+    "podman login, without a session": (".config/containers/auth.json", lambda host: {"auths": {host: AUTH}}),
+}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_login_is_used_wherever_it_is_kept(login, home, host, image, monkeypatch):
+    """Docker's file and podman's, and a helper on PATH for one host or for all of them."""
+    name, content = LOGINS[login]
+    write(home / name, content(host))
+    helper = home / "bin/docker-credential-test"
+    helper.parent.mkdir()
+    helper.write_text(HELPER)
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
+    registry = Registry(f"{host}/team/{next(NAMES)}", CRANE)
+    assert registry.digest("k1") is None
+    registry.push(image, "k1")
+    assert registry.digest("k1") == layout.verify(image)
+
+
+def test_podmans_login_counts_beside_a_docker_file_that_knows_nothing_of_the_host(home, host, image):
+    """By itself crane would read docker's file only."""
+    write(home / ".docker/config.json", {"auths": {"ghcr.io": AUTH}})
+    write(home / "run/containers/auth.json", {"auths": {host: AUTH}})
+    Registry(f"{host}/team/podman", CRANE).push(image, "k1")
+
+
+def test_without_a_login_nothing_is_shown_and_nothing_taken(home, host, image):
+    """Asked for a digest there is none; told to push, the message names the registry and the command."""
+    registry = Registry(f"{host}/team/x", CRANE)
+    assert registry.digest("k1") is None
+    with pytest.raises(LoopError, match=rf"(?s)crane push .*{host}/team/x:k1: .*401.*docker login {host}"):
+        registry.push(image, "k1")
+
+
+def test_a_helper_that_is_not_installed_is_named(home, host):
+    """Not taken for a registry that shows nothing."""
+    write(home / ".docker/config.json", {"credHelpers": {host: "nowhere"}})
+    with pytest.raises(LoopError, match="fix: install docker-credential-nowhere"):
+        Registry(f"{host}/team/x", CRANE).digest("k1")
+
+
+def test_a_login_file_that_is_no_json_is_named(home, host):
+    """In words, not by a traceback."""
+    (home / ".docker").mkdir()
+    (home / ".docker/config.json").write_text("{")
+    with pytest.raises(LoopError, match=r"\.docker/config\.json is no JSON"):
+        Registry(f"{host}/team/x", CRANE).digest("k1")
+
+
+def test_a_registry_that_is_not_there_is_named(home, port):
+    """Nothing listens on that port."""
+    with pytest.raises(
+        LoopError, match=rf"(?s)localhost:{port}/team/x:k1: .*refused.*fix: start localhost:{port}"
+    ):
+        Registry(f"localhost:{port}/team/x", CRANE).digest("k1")
+
+
+@pytest.mark.parametrize(("host", "plain"), [("10.1.2.3:5000", True), ("ghcr.io", False)])
+def test_only_an_insecure_registry_is_asked_without_tls(tmp_path, monkeypatch, host, plain):
     """registries.conf says which are, as it says to the engine."""
-    conf = tmp_path / "registries.conf"
+    conf, crane = tmp_path / "registries.conf", tmp_path / "crane"
     conf.write_text('[[registry]]\nlocation = "10.1.2.3:5000"\ninsecure = true\n')
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
-    with Registry(f"{host}/team/x") as registry:
-        assert registry.base_url.scheme == scheme
+    crane.write_text('#!/bin/sh\necho "$@"\n')
+    crane.chmod(0o755)
+    asked = Registry(f"{host}/team/x", str(crane)).digest("k1")
+    assert asked == f"{'--insecure ' if plain else ''}digest {host}/team/x:k1"

@@ -1,69 +1,108 @@
-"""A container registry that holds what a test put in; one with a login asks for it as ghcr.io does."""
+"""A real registry, `crane registry serve`, with a login as ghcr.io asks for it; and what engines write."""
 
 import base64
 import gzip
 import hashlib
+import io
 import json
+import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+import httpx
+import pyarrow as pa
+
+from loop.core.programs import program
+
+CRANE = program(Path(__file__).resolve().parents[2], "crane")
+PACKED = {"": bytes, "gzip": gzip.compress, "zstd": lambda layer: pa.compress(layer, "zstd", asbytes=True)}
 
 
-class Held:
-    """What the registry serves: manifests and blobs by digest, manifests by tag too."""
+def crane(*args: str) -> str:
+    """Run crane; returns what it printed."""
+    done = subprocess.run([CRANE, *args], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
-    def __init__(self, host: str, login: str = "") -> None:
-        self.host, self.login = host, login
-        self.content: dict[str, bytes] = {}
 
-    def add(self, tag: str, *layers: bytes) -> str:
-        """Put in an image of these layers (unpacked); returns its digest."""
-        steps = [{"created_by": "/bin/sh -c make"} for _ in layers] + [
-            {"created_by": "#", "empty_layer": True}
-        ]
-        manifest = {
-            "mediaType": MANIFEST,
-            "config": self._blob(json.dumps({"history": steps}).encode()),
-            "layers": [self._blob(gzip.compress(layer)) for layer in layers],
-        }
-        described = self._blob(json.dumps(manifest).encode())
-        self.content[tag] = self.content[described["digest"]]
-        return str(described["digest"])
-
-    def _blob(self, content: bytes) -> dict[str, object]:
-        digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        self.content[digest] = content
-        return {"digest": digest, "size": len(content)}
+def archive(to: Path, *layers: bytes, packed: str = "", history: bool = True) -> Path:
+    """An image of these layers as `docker save` writes it; each is packed so, and made by the step `make`."""
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers],
+        },
+    }
+    if history:
+        steps = [{"created_by": "/bin/sh -c make"} for _ in layers]
+        config["history"] = [*steps, {"created_by": "#", "empty_layer": True}]
+    names = [f"{number}.tar" for number in range(len(layers))]
+    described = [{"Config": "config.json", "RepoTags": None, "Layers": names}]
+    files = {"manifest.json": json.dumps(described).encode(), "config.json": json.dumps(config).encode()}
+    files |= {name: PACKED[packed](layer) for name, layer in zip(names, layers, strict=True)}
+    with tarfile.open(to, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return to
 
 
 @contextmanager
-def serving(login: str = "") -> Iterator[Held]:
-    """A registry on a free port; `login` is the `name:password` without which it shows nothing."""
+def serving(login: str = "") -> Iterator[str]:
+    """An empty registry's `host:port`; `login` is the `name:password` without which it shows nothing."""
+    command = [CRANE, "registry", "serve", "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            host = f"127.0.0.1:{server.stderr.readline().rpartition(' ')[2].strip()}"
+            if login:
+                with _asking(host, login) as host:
+                    yield host
+            else:
+                yield host
+        finally:
+            server.kill()
+
+
+@contextmanager
+def _asking(behind: str, login: str) -> Iterator[str]:
+    """Stand before a registry and let through only who has a token, which the login buys."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             sent = self.headers.get("Authorization", "")
             if self.path.startswith("/token"):
                 known = sent == "Basic " + base64.b64encode(login.encode()).decode()
-                self._answer(200 if known else 403, json.dumps({"token": "t"} if known else {}).encode())
-            elif login and sent != "Bearer t":
-                realm = f'Bearer realm="http://{held.host}/token",service="s",scope="pull"'
-                self._answer(401, b"", {"WWW-Authenticate": realm})
-            elif content := held.content.get(self.path.rpartition("/")[2]):
-                digest = "sha256:" + hashlib.sha256(content).hexdigest()
-                self._answer(200, content, {"Docker-Content-Digest": digest, "Content-Type": MANIFEST})
+                self._answer(200 if known else 401, json.dumps({"token": "t"} if known else {}).encode(), {})
+            elif sent != "Bearer t":
+                realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="s"'
+                refused = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+                self._answer(401, json.dumps(refused).encode(), {"WWW-Authenticate": realm})
             else:
-                self._answer(404, b"")
+                headers = {
+                    name: self.headers[name] for name in ("Content-Type", "Accept") if name in self.headers
+                }
+                answer = http.request(self.command, self.path, content=body, headers=headers)
+                self._answer(answer.status_code, answer.content, dict(answer.headers))
 
-        do_HEAD = do_GET  # noqa: N815 — http.server looks it up by this name
+        do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 — http.server looks them up by name
 
-        def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
-            for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
+            kept = {key.title(): value for key, value in headers.items()}
+            kept.setdefault("Content-Length", str(len(content)))
+            for name, value in kept.items():
+                if name not in ("Date", "Server", "Transfer-Encoding"):
+                    self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
@@ -71,10 +110,13 @@ def serving(login: str = "") -> Iterator[Held]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        held = Held(f"127.0.0.1:{server.server_address[1]}", login)
+    with (
+        httpx.Client(base_url=f"http://{behind}", trust_env=False) as http,
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+    ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield held
+            # by name, as crane asks no token server that has a private address
+            yield f"localhost:{server.server_address[1]}"
         finally:
             server.shutdown()

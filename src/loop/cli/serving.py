@@ -1,4 +1,4 @@
-"""From a trained model to a served one: `loop bento, rehearse, image, serve`."""
+"""From a trained model to a served one: `loop bento, rehearse, image, monitor-image, push-image, serve`."""
 
 import os
 from pathlib import Path
@@ -34,12 +34,15 @@ def rehearse(model: str) -> None:
 @click.command
 @click.argument("model")
 def image(model: str) -> None:
-    """Make what Git pins by digest: a container, or where no engine runs the bento as an OCI artifact."""
+    """Make what Git pins by digest: a container, or where no engine runs the bento as an OCI artifact.
+
+    It needs no right to push: `push-image` does that.
+    """
     from loop.core import actions, paths
     from loop.serving import bento as bentos
     from loop.serving import image as images
     from loop.serving.engine import engine
-    from loop.serving.registry import Layer
+    from loop.serving.layout import Layer, table
 
     program = engine() if _named() else None
     if not program:
@@ -47,13 +50,16 @@ def image(model: str) -> None:
     made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
-        click.echo(images.table(layers))
+        click.echo(table(layers))
     click.echo(f"{made['kind']}: {made['image']}")
 
 
 @click.command("monitor-image")
 def monitor_image() -> None:
-    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has this very one."""
+    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has this very one.
+
+    It needs no right to push: `push-image` does that.
+    """
     from loop.core import actions, paths
     from loop.serving import monitor_image as monitors
     from loop.serving.engine import engine
@@ -64,6 +70,24 @@ def monitor_image() -> None:
     made = monitors.make(paths.root(), program)
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
+
+
+@click.command("push-image")
+@click.argument("model", required=False)
+def push_image(model: str | None) -> None:
+    """Push what `image MODEL` has built, or without MODEL what `monitor-image` has, and check what is served.
+
+    Nothing is done where the registry has it, or where no engine built an image.
+    """
+    from loop.core import actions, paths
+    from loop.serving import image as images
+    from loop.serving import monitor_image as monitors
+
+    root = paths.root()
+    served = images.push(root, model) if model else monitors.push(root)
+    actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
+    told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
+    click.echo(f"{told} {served['image'] or ''}".strip())
 
 
 @click.command

@@ -1,5 +1,6 @@
 """The facts of DVC: what dvc.lock says, and the programs dvc and `./loop` run in a clone."""
 
+import json
 import os
 import re
 import subprocess
@@ -51,6 +52,11 @@ class Lock:
     def model_size(self, model: str) -> int:
         """Bytes of the trained model's folder."""
         return int(self._out(model, "train", "model")["size"])
+
+    def outs(self, model: str) -> dict[str, str]:
+        """The md5 of each output that a model's stages have made, by its path."""
+        stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
+        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs", [])}
 
     def data_md5(self, model: str) -> str:
         """The md5 of the raw rows that it all began with."""
@@ -126,6 +132,30 @@ def share_cache(root: Path) -> None:
         local.write_text(f"[cache]\n    dir = {cache() / 'dvc'}\n    type = reflink,hardlink,copy\n")
 
 
+def objects(root: Path) -> Path:
+    """The folder of DVC's cache that holds what outputs are made of, each file by its md5."""
+    share_cache(root)
+    folder = root / ".dvc"
+    return folder / _config(root).get("cache", "dir", fallback="cache") / "files" / "md5"
+
+
+def made_of(objects: Path, md5: str) -> dict[str, Path]:
+    """The files of a cache that an output is made of, by md5: of a folder its list, and each that it names.
+
+    KeyError or ValueError for a list that is none. A file need not be there, but the list must.
+    """
+    files = {md5: objects / md5[:2] / md5[2:]}
+    if md5.endswith(".dir"):
+        named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
+        files |= {name: objects / name[:2] / name[2:] for name in named}
+    return files
+
+
+def checkout(root: Path, model: str) -> None:
+    """Bring a model's outputs from the cache into data/<package>/, as dvc.lock records them."""
+    dvc(root, "checkout", "--with-deps", f"evaluate@{package(model)}", f"validate@{package(model)}")
+
+
 def repro(root: Path, model: str, *, pull: bool = True) -> None:
     """Bring every stage of one model up to date; with a remote, `pull` takes from there what it has."""
     args = ["repro", "--pull"] if pull and _has_remote(root) else ["repro"]
@@ -141,7 +171,12 @@ def push(root: Path, model: str) -> bool:
 
 
 def _has_remote(root: Path) -> bool:
-    """Whether .dvc/config names a remote; read as the INI that it is, as asking dvc takes a second."""
-    config = ConfigParser()
+    """Whether .dvc/config names a remote."""
+    return any(section.startswith("'remote") for section in _config(root).sections())
+
+
+def _config(root: Path) -> ConfigParser:
+    """DVC's settings, read as the INI that they are, as asking dvc takes a second."""
+    config = ConfigParser(interpolation=None)
     config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    return any(section.startswith("'remote") for section in config.sections())
+    return config

@@ -14,6 +14,7 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.delivery.state import Track
 
+MONITOR = "build/monitor/image.json"
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -71,12 +72,14 @@ class Image(BaseModel):
     digest: str
     kind: str
     layers: list[dict[str, Any]] = []
+    pushed: bool = True  # false between `image` and `push-image`
 
 
 class Monitor(BaseModel):
     """monitor/image.json: what runs judge and drift; no image where no engine could build one."""
 
     image: str | None
+    pushed: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,14 @@ class Candidate:
 def read(root: Path, model: str) -> Candidate:
     """Read a candidate; LoopError where a command has to run first, Rejected where one said no."""
     build = ModelPaths(root, model).build
-    gate, rehearse = _record(build, Gate, model), _record(build, Rehearse, model)
+    gate, rehearse = record(build, Gate, model), record(build, Rehearse, model)
     _accepted(gate, rehearse, model)
-    registered, bento = _record(build, Register, model), _record(build, Bento, model)
-    image, watching = _record(build, Image, model), monitor(root)
+    registered, bento = record(build, Register, model), record(build, Bento, model)
+    image, watching = record(build, Image, model), monitor(root)
+    _pushed(build / "image.json", image, f"./loop push-image {public(model)}")
     commit, lock = _trained(root, model)
-    for record, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
-        _about(build / f"{record}.json", md5, lock.model_md5(model), f"./loop {record} {public(model)}")
+    for name, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
+        _about(build / f"{name}.json", md5, lock.model_md5(model), f"./loop {name} {public(model)}")
     rehearsed = rehearse.sides.get("candidate", {}).get("key")
     _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {public(model)}")
     track = Track(
@@ -118,10 +122,18 @@ def read(root: Path, model: str) -> Candidate:
 
 def monitor(root: Path) -> Monitor:
     """The image of judge and drift is no model's: one for all of them."""
-    return _read(root / "build" / "monitor" / "image.json", Monitor, "./loop monitor-image")
+    image = monitor_record(root)
+    _pushed(root / MONITOR, image, "./loop push-image")
+    return image
 
 
-def _record(build: Path, kind: type[R], model: str) -> R:
+def monitor_record(root: Path) -> Monitor:
+    """What `loop monitor-image` has left."""
+    return _read(root / MONITOR, Monitor, "./loop monitor-image")
+
+
+def record(build: Path, kind: type[R], model: str) -> R:
+    """What a candidate's command has left: gate.json of Gate, and so on."""
     name = kind.__name__.lower()
     return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
 
@@ -133,6 +145,12 @@ def _read(path: Path, kind: type[R], fix: str) -> R:
         return kind.model_validate(read_json(path))
     except (ValidationError, ValueError) as error:
         raise LoopError(f"{path}: {error}", fix=fix) from error
+
+
+def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
+    """Git names no image that nobody can pull."""
+    if not image.pushed:
+        raise LoopError(f"{path}: {image.image} was built, and not pushed", fix=fix)
 
 
 def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:

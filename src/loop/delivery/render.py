@@ -1,6 +1,5 @@
 """What Argo CD will apply: an overlay rendered by kustomize, and checked by schema and policy."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
+from loop.core.programs import program
 from loop.delivery import policy
 
 SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
@@ -39,15 +39,6 @@ def check(root: Path, manifests: str, where: str) -> None:
     breaches = [*policy.breaches(documents(manifests)), *_schemas(root, manifests)]
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
-
-
-def program(root: Path, name: str) -> str:
-    """A pinned Go program: from tools/programs, which builds it once; in a tree without, from PATH."""
-    tools = root / "tools" / "programs"
-    found = f"{_run([str(tools)], None).strip()}/{name}" if tools.is_file() else shutil.which(name)
-    if not found:
-        raise LoopError(f"{name} is neither in tools/programs nor on PATH", fix="run this inside a clone")
-    return found
 
 
 def _schemas(root: Path, manifests: str) -> list[str]:

@@ -65,7 +65,7 @@ def play(root: Path, source: Path | None) -> None:
 
 
 def programs(root: Path) -> str:
-    """The folder of act, kustomize, kubeconform and actionlint; built when missing."""
+    """The folder of act, kustomize, kubeconform, actionlint and crane; built when missing."""
     done = subprocess.run([root / "tools" / "programs"], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()
 

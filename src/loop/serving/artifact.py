@@ -53,6 +53,17 @@ def pack(folder: Path, layout: Path, name: str, version: str) -> str:
     return digest
 
 
+def take(source: Path, digest: str, layout: Path, version: str) -> None:
+    """Put an artifact of another layout into `layout` (made if need be), once every digest is verified."""
+    verify(source, digest)
+    content = read_json(_blob(source, digest))
+    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
+    for part in (digest, content["config"]["digest"], *(one["digest"] for one in content["layers"])):
+        with whole(_blob(layout, part)) as aside:
+            shutil.copyfile(_checked(source, part), aside)
+    _index(layout, digest, _blob(layout, digest).stat().st_size, version)
+
+
 def verify(layout: Path, digest: str) -> Path:
     """Check the manifest and its layer against their digests; returns the layer. LoopError otherwise."""
     manifest = json.loads(_checked(layout, digest).read_text(encoding="utf-8"))

@@ -1,8 +1,7 @@
-"""The container engine of this machine: which one runs, and what it pushes."""
+"""The container engine of this machine: which one runs, and what it has built."""
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,18 +32,14 @@ def options() -> list[str]:
     return os.environ.get("LOOP_BUILD_OPTIONS", "").split()
 
 
-def push(program: str, tag: str) -> str:
-    """Push `name:tag` and return the digest by which the registry took it."""
-    name, _, _ = tag.rpartition(":")
-    login = f"log in: {program} login {name.partition('/')[0]}; or LOOP_ENGINE=none pins the bento itself"
-    if program == "docker":
-        run(["docker", "push", tag], login)
-        digests = run(["docker", "inspect", "--format", '{{join .RepoDigests "\\n"}}', tag], login)
-        return _only(name, digests)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "digest"
-        run([program, "push", "--digestfile", str(file), tag, f"docker://{tag}"], login)
-        return file.read_text(encoding="utf-8").strip()
+def save(program: str, tag: str, to: Path) -> None:
+    """Write the image `name:tag` as the archive that `docker save` writes."""
+    command = {
+        "docker": ["docker", "save", "--output", str(to), tag],
+        "podman": ["podman", "save", "--format", "docker-archive", "--output", str(to), tag],
+        "buildah": ["buildah", "push", tag, f"docker-archive:{to}"],
+    }[program]
+    run(command, f"is there room on the disk? {program} could not write the image")
 
 
 def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> str:
@@ -62,12 +57,3 @@ def _runs(program: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def _only(name: str, digests: str) -> str:
-    """Docker knows an image by a digest for each registry it was pushed to: the one of `name`."""
-    for line in digests.splitlines():
-        where, _, digest = line.strip().partition("@")
-        if digest and where.removeprefix("docker.io/") == name.removeprefix("docker.io/"):
-            return digest
-    raise LoopError(f"docker knows no digest of {name} after the push; it says {digests!r}")

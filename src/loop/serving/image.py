@@ -1,6 +1,11 @@
-"""The image that Git pins: a container where an engine runs, else the bento itself as an OCI artifact."""
+"""The image that Git pins: a container where an engine runs, else the bento itself as an OCI artifact.
+
+A container is built by one command and pushed by another, so that what builds it needs no right to push.
+`build/<package>/image/` holds it as the registry will serve it, so its digest is known before the push.
+"""
 
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,30 +13,46 @@ from typing import Any
 
 from loop.core import repository
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import write_json
+from loop.core.files import read_json, write_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths, cache
-from loop.serving import artifact, engine
+from loop.serving import artifact, engine, layout
 from loop.serving.bento import Bento, settings, store
-from loop.serving.registry import Layer, Registry
+from loop.serving.key import release_key
+from loop.serving.registry import Registry
 
 MOST = 500_000_000  # bytes unpacked: what a node pulls and keeps for every release
 
 
 def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Make the image of a bento; returns what it writes to build/<package>/image.json."""
-    name = f"{repository.read(root).registry}/{public(model)}"
+    name = name_of(root, model)
     record: dict[str, Any]
     if with_engine:
-        digest = pushed(name, bento.key, lambda tag: _containerize(with_engine, bento, tag), with_engine)
-        record = {"kind": "container", "layers": [asdict(layer) for layer in small(name, digest)]}
+        record = container(
+            root, name, bento.key, with_engine, lambda tag: _containerize(with_engine, bento, tag)
+        )
+        small(record)
     else:
-        layout = layout_of(model)
-        digest = artifact.pack(bento.path, layout, public(model), bento.key)
-        record = {"kind": "bento-artifact", "layout": str(layout)}
-    record |= {"image": f"{name}@{digest}", "digest": digest}
-    write_json(ModelPaths(root, model).build / "image.json", record)
+        digest = artifact.pack(bento.path, layout_of(model), public(model), bento.key)
+        record = {
+            "kind": "bento-artifact",
+            "layout": str(layout_of(model)),
+            "image": f"{name}@{digest}",
+            "digest": digest,
+        }
+    write_json(_folder(root, name) / "image.json", record)
     return record
+
+
+def push(root: Path, model: str) -> dict[str, Any]:
+    """Push the image that `make` left, unless the registry has the key; returns the record."""
+    return pushed(root, name_of(root, model), release_key(root, model))
+
+
+def name_of(root: Path, model: str) -> str:
+    """A model's image in the fork's registry, without tag or digest."""
+    return f"{repository.read(root).registry}/{public(model)}"
 
 
 def layout_of(model: str) -> Path:
@@ -45,43 +66,84 @@ def fetch(model: str, digest: str) -> Path:
     return into if into.is_dir() else artifact.unpack(layout_of(model), digest, into)
 
 
-def pushed(name: str, key: str, build: Callable[[str], None], program: str) -> str:
-    """The digest by which `name:key` is served: built and pushed unless the registry has it.
+def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
+    """The record of `name:key`: of the one that the registry shows, else of one built into build/…/image/."""
+    registry, folder = Registry.of(root, name), _folder(root, name)
+    if there := registry.digest(key):
+        return _record(name, there, registry.manifest(there), pushed=True)
+    build(f"{name}:{key}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:  # /tmp may hold less
+        archive = Path(scratch) / "image.tar"
+        engine.save(program, f"{name}:{key}", archive)
+        digest = layout.write(archive, folder / "image")
+    return _record(name, digest, layout.manifest(folder / "image", digest), pushed=False)
 
-    LoopError when the registry serves another digest than was pushed: Git would name what nobody can pull.
+
+def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
+    """Push what `container` has built as `name:key`; returns the record, of what is served.
+
+    Safe to run again. Where the registry has this key from another build, that one stays, and the record
+    follows it. LoopError when the registry does not serve what was pushed: nobody could pull what Git names.
     """
-    with Registry(name) as registry:
-        if there := registry.digest(key):
-            return there
-        build(f"{name}:{key}")
-        digest = engine.push(program, f"{name}:{key}")
-        if (served := registry.digest(key)) != digest:
+    folder = _folder(root, name)
+    if not (folder / "image.json").is_file():
+        raise LoopError(f"{folder}/image.json does not exist", fix=_fix(name))
+    record: dict[str, Any] = read_json(folder / "image.json")
+    if record["kind"] != "container":
+        return record
+    registry, digest = Registry.of(root, name), str(record["digest"])
+    served = registry.digest(key)
+    if not served:
+        _check(name, folder, record)
+        registry.push(folder / "image", key)
+        if registry.digest(digest) != digest:
             raise LoopError(
-                f"{name}:{key}: {digest} was pushed, {served} is served",
-                fix=f"{program} login {registry.host}; push it again",
+                f"{name}:{key}: {digest} was pushed, but the registry does not serve it",
+                fix=f"look at {registry.host}, which may be changing what it is given; push it again",
             )
-        return digest
+    elif served != digest:
+        record |= _record(name, served, registry.manifest(served), pushed=True)
+    record["pushed"] = True
+    write_json(folder / "image.json", record)
+    return record
 
 
-def small(name: str, digest: str) -> list[Layer]:
-    """The layers of an image, read back from its registry; Rejected when it is over MOST bytes unpacked."""
-    with Registry(name) as registry:
-        layers = registry.layers(digest)
+def small(record: dict[str, Any]) -> None:
+    """Rejected when an image is over MOST bytes unpacked."""
+    layers = [layout.Layer(**layer) for layer in record["layers"]]
     if (size := sum(layer.unpacked for layer in layers)) > MOST:
         raise Rejected(
-            f"{name}@{digest} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n{table(layers)}",
+            f"{record['image']} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n"
+            f"{layout.table(layers)}",
             fix="leave out of bentos/<model>/requirements.in what serving does without",
         )
-    return layers
 
 
-def table(layers: list[Layer]) -> str:
-    """Layers as lines of MB packed, MB unpacked and the step that made them."""
-    total = Layer(sum(layer.packed for layer in layers), sum(layer.unpacked for layer in layers), "in all")
-    return "\n".join(
-        f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
-        for layer in (*layers, total)
-    )
+def _record(name: str, digest: str, manifest: dict[str, Any], *, pushed: bool) -> dict[str, Any]:
+    layers = [asdict(layer) for layer in layout.layers(manifest)]
+    image = f"{name}@{digest}"
+    return {"kind": "container", "image": image, "digest": digest, "layers": layers, "pushed": pushed}
+
+
+def _check(name: str, folder: Path, record: dict[str, Any]) -> None:
+    """What is pushed is what the record names, whole, and goes where this repository's images go."""
+    found = layout.verify(folder / "image") if (folder / "image").is_dir() else "no image"
+    if record["image"] != f"{name}@{found}":
+        raise LoopError(
+            f"{folder}/image.json names {record['image']}, {folder}/image is {name}@{found}",
+            fix=_fix(name),
+        )
+
+
+def _folder(root: Path, name: str) -> Path:
+    """What is made of an image: build/<package>, or build/monitor."""
+    return ModelPaths(root, name.rpartition("/")[2]).build
+
+
+def _fix(name: str) -> str:
+    made = name.rpartition("/")[2]
+    return f"./loop {made}-image" if made == "monitor" else f"./loop image {made}"
 
 
 def _containerize(program: str, bento: Bento, tag: str) -> None:

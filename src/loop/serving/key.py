@@ -13,14 +13,14 @@ PACKED = "loop/serving/packed"
 PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED importable
 
 
-def release_key(root: Path, model: str) -> str:
+def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     """12 hex digits of SHA-256 over the model's md5 in dvc.lock, every file packed, base image and registry.
 
     The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
     names another base. A fork that moves to a registry releases anew: what it had, nobody can pull there.
-    LoopError where dvc.lock records no model.
+    LoopError where dvc.lock records no model. `lock` is one that is not in place yet.
     """
-    digest = hashlib.sha256(Lock.of(root).model_md5(model).encode())
+    digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     digest.update(repository.read(root).registry.encode() + b"\0")
     for name, path in sources(root, model):

@@ -11,26 +11,31 @@ from typing import Any
 from loop.core import repository
 from loop.core.files import write_json
 from loop.serving import engine
-from loop.serving.image import pushed
+from loop.serving.image import container, name_of, pushed
 
-FOLDER = "images/monitor"
+NAME = "monitor"
+FOLDER = f"images/{NAME}"
 LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)  # to /loop
 TOOLS = "src/loop/serving/packed"  # uv and its lock, as the bento's image has them
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build and push the image unless the registry has its key; returns what it writes to image.json.
+    """Build the image unless the registry shows its key; returns what it writes to image.json.
 
     Without an engine there is none: kind `none`, image null.
     """
     key = image_key(root)
-    record: dict[str, Any] = {"kind": "none", "image": None, "digest": None, "key": key}
+    record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
     if program:
-        name = f"{repository.read(root).registry}/monitor"
-        digest = pushed(name, key, lambda tag: _build(root, program, tag), program)
-        record |= {"kind": "container", "image": f"{name}@{digest}", "digest": digest}
-    write_json(root / "build" / "monitor" / "image.json", record)
+        record = container(root, name_of(root, NAME), key, program, lambda tag: _build(root, program, tag))
+    record["key"] = key
+    write_json(root / "build" / NAME / "image.json", record)
     return record
+
+
+def push(root: Path) -> dict[str, Any]:
+    """Push the image that `make` left, unless the registry has the key; returns the record."""
+    return pushed(root, name_of(root, NAME), image_key(root))
 
 
 def image_key(root: Path) -> str:

@@ -1,163 +1,141 @@
-"""What a registry serves, by its HTTP API (OCI distribution-spec 1.1): the kubelet will pull just that."""
+"""What a registry serves and takes: `crane` asks and pushes, with the login that docker or podman keeps."""
 
-import gzip
-import hashlib
-import io
 import json
 import os
 import re
+import subprocess
+import tempfile
 import tomllib
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from loop.core.errors import LoopError
-from loop.core.files import read_json
+from loop.core.files import read_json, write_json
+from loop.core.programs import program
 
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-ACCEPTED = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
-HIDDEN = (httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)  # a name not yet pushed to
-DOCKER_HUB = "registry-1.docker.io"  # where docker.io's API is
+# What registries answer for a repository that was never pushed to, or one that this login may not see.
+HIDDEN = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED|status code (401|403|404)")
+DOCKER_HUB = "https://index.docker.io/v1/"  # docker.io's key in a login file
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer of an image: bytes packed and unpacked, and the step that made it."""
+class Registry:
+    """One repository of a registry, `host[:port]/path`; `crane` is the program that speaks to it."""
 
-    packed: int
-    unpacked: int
-    made_by: str
+    name: str
+    crane: str
 
+    @classmethod
+    def of(cls, root: Path, name: str) -> "Registry":
+        return cls(name, program(root, "crane"))
 
-class Registry(httpx.Client):
-    """One repository of a registry, `host[:port]/path`, with the login that docker or podman keeps."""
-
-    def __init__(self, name: str) -> None:
-        self.host, _, self.path = name.partition("/")
-        host = DOCKER_HUB if self.host == "docker.io" else self.host
-        super().__init__(
-            base_url=f"{'http' if _plain(self.host) else 'https'}://{host}/v2/{self.path}",
-            auth=_Login(self.host),
-            follow_redirects=True,
-            timeout=60,
-        )
+    @property
+    def host(self) -> str:
+        return self.name.partition("/")[0]
 
     def digest(self, reference: str) -> str | None:
         """The digest of a tag's or a digest's manifest; None where the registry shows us none."""
-        answer = self._ask("HEAD", f"/manifests/{reference}", headers=ACCEPTED)
-        if answer.status_code in HIDDEN:
+        done = self._run("digest", self._named(reference))
+        if done.returncode and HIDDEN.search(done.stderr):
             return None
-        return str(self._good(answer).headers["Docker-Content-Digest"])
+        return self._good(done)
 
-    def layers(self, digest: str) -> list[Layer]:
-        """An image's layers as the registry serves them, each byte checked against its digest."""
-        manifest = self._manifest(digest)
-        if manifest["mediaType"] in INDEXES:
-            linux = (m for m in manifest["manifests"] if m.get("platform", {}).get("os") == "linux")
-            manifest = self._manifest(next(linux)["digest"])
-        config = json.loads(self._blob(manifest["config"]["digest"]))
-        steps = (step["created_by"] for step in config["history"] if not step.get("empty_layer"))
-        return [
-            Layer(layer["size"], self._unpacked(layer["digest"]), _said(step))
-            for layer, step in zip(manifest["layers"], steps, strict=True)
-        ]
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """The manifest of a digest; crane has checked it against that."""
+        return dict(json.loads(self._good(self._run("manifest", self._named(digest)))))
 
-    def _manifest(self, digest: str) -> dict[str, Any]:
-        answer = self._good(self._ask("GET", f"/manifests/{digest}", headers=ACCEPTED))
-        self._check(digest, hashlib.sha256(answer.content).hexdigest())
-        return {"mediaType": answer.headers["Content-Type"], **answer.json()}
+    def push(self, layout: Path, tag: str) -> None:
+        """Push the one image of an OCI layout; what the registry has of it is not sent again."""
+        self._good(self._run("push", str(layout), self._named(tag)))
 
-    def _blob(self, digest: str) -> bytes:
-        answer = self._good(self._ask("GET", f"/blobs/{digest}"))
-        self._check(digest, hashlib.sha256(answer.content).hexdigest())
-        return answer.content
+    def _named(self, reference: str) -> str:
+        return f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
 
-    def _unpacked(self, digest: str) -> int:
-        with gzip.open(io.BytesIO(self._blob(digest))) as tar:
-            return sum(len(chunk) for chunk in iter(lambda: tar.read(1 << 20), b""))
+    def _run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        insecure = ["--insecure"] if _insecure(self.host) else []
+        with _login(self.host) as env:
+            return subprocess.run(
+                [self.crane, *insecure, *args], env=env, capture_output=True, text=True, check=False
+            )
 
-    def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        try:
-            return self.request(method, path, **kwargs)
-        except httpx.TransportError as error:
-            raise LoopError(f"{self.base_url}: {error}", fix="start the registry, or name another") from error
+    def _good(self, done: subprocess.CompletedProcess[str]) -> str:
+        if done.returncode:
+            said = done.stderr.rpartition("Error: ")[2].strip()
+            raise LoopError(f"crane {' '.join(done.args[1:])}: {said[-2000:]}", fix=self._fix(said))
+        return done.stdout.strip()
 
-    def _good(self, answer: httpx.Response) -> httpx.Response:
-        if answer.is_success:
-            return answer
-        said = f"{answer.request.url}: {answer.status_code} {answer.reason_phrase}"
-        raise LoopError(said, fix=f"log in: docker login {self.host}")
-
-    def _check(self, digest: str, found: str) -> None:
-        if digest != f"sha256:{found}":
-            raise LoopError(f"{self.base_url} serves sha256:{found} as {digest}")
+    def _fix(self, said: str) -> str:
+        if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):
+            return (
+                f"install {helper[1]}, which your docker or podman login names, or take it out of that file"
+            )
+        if "HTTP response to HTTPS client" in said:
+            return f"{self.host} speaks plain HTTP: say `insecure = true` of it in registries.conf"
+        if "private or link-local" in said:
+            return (
+                "name the registry, or the server of its tokens, by a host name: crane trusts no such address"
+            )
+        if HIDDEN.search(said):
+            return (
+                f"log in with a name that may push: docker login {self.host}, or crane auth login {self.host}"
+            )
+        return f"start {self.host}, or name another registry: ./loop init --registry REGISTRY"
 
 
-class _Login(httpx.Auth):
-    """Answers a registry's challenge: with the login, or with a token from where the challenge says."""
+@contextmanager
+def _login(host: str) -> Iterator[dict[str, str]]:
+    """The environment in which crane finds the login that docker, podman or buildah keeps for a host.
 
-    requires_response_body = True
-
-    def __init__(self, host: str) -> None:
-        self.host, self.answer = host, ""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Ask as it is; challenged, log in and ask once more."""
-        if self.answer:
-            request.headers["Authorization"] = self.answer
-        response = yield request
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return
-        login = _login(self.host)
-        scheme, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
-        if scheme.lower() == "bearer":
-            asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-            headers = {"Authorization": login} if login else {}
-            token = yield httpx.Request("GET", asked.pop("realm"), params=asked, headers=headers)
-            said = token.json() if token.is_success else {}
-            login = f"Bearer {said.get('token') or said.get('access_token')}"
-        self.answer = request.headers["Authorization"] = login
-        yield request
+    crane reads podman's file only where docker has none at all, and not where podman keeps it for root.
+    """
+    files = (_read(path) for path in _login_files() if path.is_file())
+    found = next((file for file in files if _names(file, host)), None)
+    if found is None:  # crane's own way: the file's credsStore may know the host, or nobody has logged in
+        yield dict(os.environ)
+        return
+    auths = {
+        DOCKER_HUB if key == "docker.io" else key: auth for key, auth in (found.get("auths") or {}).items()
+    }
+    with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:  # only its owner can read it
+        write_json(Path(folder) / "config.json", {**found, "auths": auths})
+        yield {**os.environ, "DOCKER_CONFIG": folder}
 
 
-def _said(step: str) -> str:
-    """A build step without what every engine puts before it, and not all of a long one."""
-    return step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100]
-
-
-def _login(host: str) -> str:
-    """What `docker login`, `podman login` or `buildah login` left for a host; empty where nothing did."""
-    key = "https://index.docker.io/v1/" if host == "docker.io" else host
-    for path in _logins():
-        if path.is_file() and (auth := read_json(path).get("auths", {}).get(key, {}).get("auth")):
-            return f"Basic {auth}"
-    return ""
-
-
-def _logins() -> list[Path]:
-    """Where the engines keep logins: containers-auth.json(5), and Docker's own."""
+def _login_files() -> list[Path]:
+    """Docker's login file, and those of containers-auth.json(5)."""
     docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     mine = os.environ.get("XDG_RUNTIME_DIR")
     run = f"{mine}/containers" if mine else f"/run/containers/{os.getuid()}"
-    containers = os.environ.get("REGISTRY_AUTH_FILE") or f"{run}/auth.json"
-    return [docker / "config.json", Path(containers)]
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    podman = [
+        Path(os.environ.get("REGISTRY_AUTH_FILE") or f"{run}/auth.json"),
+        Path(config, "containers/auth.json"),
+    ]
+    return [docker / "config.json", *podman]
 
 
-def _plain(host: str) -> bool:
-    """Whether a registry is spoken to without TLS: on this machine, or insecure in registries.conf(5)."""
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except ValueError as error:
+        raise LoopError(
+            f"{path} is no JSON: {error}", fix="mend it, or remove it and log in again"
+        ) from error
+
+
+def _names(file: dict[str, Any], host: str) -> bool:
+    """Whether a login file says how to log in to a host or to a part of it."""
+    known = {*(file.get("auths") or {}), *(file.get("credHelpers") or {})}
+    return any(key == host or key.startswith(f"{host}/") for key in known) or (
+        host == "docker.io" and DOCKER_HUB in known
+    )
+
+
+def _insecure(host: str) -> bool:
+    """Whether registries.conf(5) lets a registry do without TLS; crane itself asks this machine without."""
     conf = Path(os.environ.get("CONTAINERS_REGISTRIES_CONF", "/etc/containers/registries.conf"))
     known = tomllib.loads(conf.read_text(encoding="utf-8")).get("registry", []) if conf.is_file() else []
-    local = host.partition(":")[0] in {"localhost", "127.0.0.1"}
-    return local or any(
-        one.get("insecure") and one.get("location", one.get("prefix")) == host for one in known
-    )
+    return any(one.get("insecure") and one.get("location", one.get("prefix")) == host for one in known)

@@ -1,0 +1,39 @@
+"""From the job that builds to the job that publishes: `loop bundle, unbundle`."""
+
+import click
+
+
+@click.command
+@click.argument("model", required=False)
+def bundle(model: str | None) -> None:
+    """Pack what publishing MODEL needs of what was built here; without MODEL, the monitor's image alone.
+
+    The output `sha256` is what `unbundle` wants to be given.
+    """
+    from loop.core import actions, paths
+    from loop.delivery import bundle as bundles
+
+    root = paths.root()
+    packed = bundles.pack(root, model)
+    path = packed.path.relative_to(root)
+    actions.output(sha256=packed.sha256, bundle=path)
+    click.echo(f"{path}: {packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.sha256}")
+
+
+@click.command
+@click.argument("model", required=False)
+@click.option("--sha256", required=True, metavar="HEX", help="what `bundle` has said of the file")
+def unbundle(model: str | None, sha256: str) -> None:
+    """Put in place what `bundle` packed on another machine; rejects (4) what is not that.
+
+    MODEL gets its outputs in data/<package>/, its records in build/<package>/, and its image. Nothing is run.
+    """
+    from loop.core import paths
+    from loop.delivery import bundle as bundles
+
+    root = paths.root()
+    new = bundles.unpack(root, model, sha256)
+    click.echo(f"{model or 'monitor'}: unpacked, every part checked")
+    for name in new:
+        said = f"{name} is not what Git has: the job that built has trained the model"
+        click.secho(said, fg="yellow", err=True)

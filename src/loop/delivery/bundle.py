@@ -1,0 +1,315 @@
+"""What a job that builds hands to a job that publishes: one tar, which both know by its SHA-256.
+
+The job that builds runs other people's code and may write nowhere. The job that publishes may, so it runs
+none of that code and takes from the tar only what it can check: files of known names, the outputs that its
+own dvc.lock records by their md5, images by their digest, and the release key.
+"""
+
+import hashlib
+import io
+import re
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from loop.candidate import champion
+from loop.core import dvc
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json, sha256, whole, write_json, write_text
+from loop.core.names import package, public
+from loop.core.paths import ModelPaths
+from loop.delivery import candidate
+from loop.serving import artifact, image, layout, monitor_image
+from loop.serving.bento import path_of
+from loop.serving.key import release_key
+
+TAR = "release.tar"
+MONITOR = monitor_image.NAME
+RECORDS: dict[str, type[BaseModel]] = {
+    "gate": candidate.Gate,
+    "rehearse": candidate.Rehearse,
+    "bento": candidate.Bento,
+    "image": candidate.Image,
+}
+NAMES = (  # of the files in the tar; {0} is the model's package
+    r"build/({0}|monitor)/image\.json",
+    r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
+    r"build/{0}/(gate|rehearse|bento)\.json",
+    r"build/{0}/champion\.parquet",
+    r"data/{0}/metrics\.json",
+    r"dvc\.lock",
+    r"objects/[0-9a-f]{{2}}/[0-9a-f]{{30}}(\.dir)?",
+)
+FIX = "build it again; if it is refused again, look at what the job that builds does"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A tar and the SHA-256 by which the other job knows it."""
+
+    path: Path
+    sha256: str
+
+
+def pack(root: Path, model: str | None) -> Bundle:
+    """Write build/<package>/release.tar; without a model build/monitor/release.tar, of the monitor alone.
+
+    LoopError where a command has to run first. What is equal gives an equal tar.
+    """
+    candidate.monitor_record(root)
+    files = _image(root, MONITOR)
+    if model:
+        files |= _candidate(root, model)
+    path = _path(root, model)
+    with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, source in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = source.stat().st_size
+            with source.open("rb") as content:
+                tar.addfile(entry, content)
+    return Bundle(path, sha256(path))
+
+
+def unpack(root: Path, model: str | None, expected: str) -> list[str]:
+    """Put what `pack` has packed where it was there; returns what of it Git does not have.
+
+    Nothing is put anywhere before all of it is checked; Rejected says what is wrong. Safe to run again.
+    """
+    path = _path(root, model)
+    if not path.is_file():
+        raise LoopError(f"{path} does not exist", fix="bring it from where `./loop bundle` was run")
+    if (found := sha256(path)) != expected.lower():
+        raise Rejected(f"{path} is sha256 {found}, expected {expected}", fix=FIX)
+    with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
+        tree = Path(scratch)
+        try:
+            _extract(path, tree, model or MONITOR)
+            return _Unpacked(root, tree, model).put()
+        except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
+            raise Rejected(f"{path}: {error!r}", fix=FIX) from error
+
+
+def _candidate(root: Path, model: str) -> dict[str, Path]:
+    """The files of a model's candidate, by their names in the tar."""
+    paths = ModelPaths(root, model)
+    for kind in RECORDS.values():
+        candidate.record(paths.build, kind, model)
+    names = [f"{name}.json" for name in RECORDS] + ["champion.parquet"]
+    found = {f"build/{paths.package}/{name}": paths.build / name for name in names}
+    found |= {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
+    record = read_json(paths.build / "image.json")
+    if record["kind"] == "bento-artifact":
+        bento = read_json(paths.build / "bento.json")
+        with whole(paths.build / "image") as aside:
+            artifact.pack(Path(bento["path"]), aside, public(model), bento["key"])
+    return {
+        **{name: path for name, path in found.items() if path.is_file()},
+        **_image(root, paths.package),
+        **{f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(root, model).items()},
+    }
+
+
+def _image(root: Path, name: str) -> dict[str, Path]:
+    """An image's record, and its layout unless a registry has it."""
+    folder = root / "build" / name
+    record = read_json(folder / "image.json")
+    needed = record["kind"] != "none" and not record.get("pushed")
+    files = [path for path in sorted((folder / "image").rglob("*")) if path.is_file()] if needed else []
+    kept = [path for path in files if not path.name.startswith(".")]
+    return {path.relative_to(root).as_posix(): path for path in (folder / "image.json", *kept)}
+
+
+def _objects(root: Path, model: str) -> dict[str, Path]:
+    """What dvc.lock's outputs are made of; and the champion's model, which `register` may have to enter."""
+    cache, wanted = dvc.objects(root), _cached(Lock.of(root), model)
+    stable = champion.find(root, model)
+    if stable and (cache / stable.model_md5[:2] / stable.model_md5[2:]).is_file():
+        wanted.append(stable.model_md5)
+    found: dict[str, Path] = {}
+    for md5 in wanted:
+        try:
+            found |= dvc.made_of(cache, md5)
+        except FileNotFoundError:
+            found[md5] = cache / md5[:2] / md5[2:]
+    if missing := [md5 for md5, path in found.items() if not path.is_file()]:
+        raise LoopError(
+            f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock",
+            fix=f"./loop repro {public(model)}",
+        )
+    return found
+
+
+def _cached(lock: Lock, model: str) -> list[str]:
+    """The md5 of each output that DVC's cache has; metrics.json is in Git."""
+    name = f"data/{package(model)}/metrics.json"
+    return [md5 for path, md5 in lock.outs(model).items() if path != name]
+
+
+def _path(root: Path, model: str | None) -> Path:
+    return ModelPaths(root, model or MONITOR).build / TAR
+
+
+def _extract(path: Path, into: Path, model: str) -> None:
+    """Write the tar's files, each a plain one of a known name, and none of them twice."""
+    names = re.compile("|".join(NAMES).format(package(model)))
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            target = into / member.name
+            if not member.isreg() or not names.fullmatch(member.name) or target.exists():
+                raise Rejected(
+                    f"{path}: {member.name!r} has no place in a bundle of {public(model)}", fix=FIX
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(tar.extractfile(member) or io.BytesIO(), file)
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """A tar's files in a scratch folder, which are checked and then put in place."""
+
+    root: Path
+    tree: Path
+    model: str | None
+
+    def put(self) -> list[str]:
+        monitor = self._monitor()
+        said = self._put_candidate(self.model) if self.model else []
+        self._put_image(MONITOR)
+        write_json(self.root / "build" / MONITOR / "image.json", monitor)
+        return said
+
+    def _put_candidate(self, model: str) -> list[str]:
+        paths, here = ModelPaths(self.root, model), ModelPaths(self.tree, model)
+        records = {name: candidate.record(here.build, kind, model) for name, kind in RECORDS.items()}
+        lock = self._lock(model)
+        self._check_objects(model, lock)
+        self._check_metrics(here, lock)
+        key, found = release_key(self.root, model, lock), records["bento"].model_dump()["key"]
+        if found != key:
+            raise Rejected(f"the bundle is of release {found}, this checkout makes {key}", fix=FIX)
+        record = self._image(model, here.build)
+
+        self._put_objects()
+        said = self._put_tracked(model)
+        if record["kind"] == "bento-artifact":
+            artifact.take(here.build / "image", record["digest"], image.layout_of(model), key)
+            record["layout"] = str(image.layout_of(model))
+        self._put_image(paths.package)
+        dvc.checkout(self.root, model)
+        for name in ("gate.json", "rehearse.json", "champion.parquet"):
+            self._copy(here.build / name, paths.build / name)
+        write_json(paths.build / "image.json", record)
+        bento = {**read_json(here.build / "bento.json"), "path": str(path_of(model, key))}
+        write_json(paths.build / "bento.json", bento)
+        return said
+
+    def _lock(self, model: str) -> Lock:
+        """What this checkout's dvc.lock records of the model; the bundle's where it records nothing."""
+        theirs, ours = Lock.of(self.tree), Lock.of(self.root)
+        if known := ours.outs(model):
+            for path, md5 in known.items():
+                if (found := theirs.outs(model).get(path)) != md5:
+                    raise Rejected(
+                        f"the bundle's {path} is {found}; dvc.lock of this checkout records {md5}",
+                        fix=f"./loop repro {public(model)}, commit dvc.lock, and build from that commit",
+                    )
+            return ours
+        return theirs
+
+    def _check_objects(self, model: str, lock: Lock) -> None:
+        """Each object is what its name says, and they make the outputs of dvc.lock, and nothing else."""
+        folder = self.tree / "objects"
+        found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
+        for md5, path in found.items():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if content != md5.removesuffix(".dir"):
+                raise Rejected(f"the bundle's object {md5} is {content}", fix=FIX)
+        wanted = {name for md5 in _cached(lock, model) for name in dvc.made_of(folder, md5)}
+        stable = champion.find(self.root, model)
+        allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
+        recorded = "dvc.lock of this checkout records"
+        if missing := sorted(wanted - found.keys()):
+            raise Rejected(f"the bundle lacks the object {missing[0]}, which {recorded}", fix=FIX)
+        if more := sorted(found.keys() - wanted - allowed):
+            raise Rejected(f"the bundle has the object {more[0]}, which is none that {recorded}", fix=FIX)
+
+    def _check_metrics(self, here: ModelPaths, lock: Lock) -> None:
+        recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), champion.md5(here.metrics)
+        if found != recorded:
+            raise Rejected(f"the bundle's metrics.json is {found}; dvc.lock records {recorded}", fix=FIX)
+
+    def _image(self, name: str, folder: Path) -> dict[str, Any]:
+        """An image's record, once it names this repository's image by the digest of what is in the tar."""
+        record = dict(read_json(folder / "image.json"))
+        if record["kind"] == "container" and record["pushed"]:  # `push-image` will ask the registry
+            found = record["digest"]
+        elif record["kind"] == "container":
+            found = layout.verify(folder / "image")
+        elif record["kind"] == "bento-artifact":
+            artifact.verify(folder / "image", found := record["digest"])
+        else:
+            raise Rejected(f"the bundle's image of {name} is of kind {record['kind']!r}", fix=FIX)
+        expected = f"{image.name_of(self.root, name)}@{found}"
+        if (record["image"], record["digest"]) != (expected, found):
+            raise Rejected(
+                f"the bundle's image.json names {record['image']}; its image is {expected}", fix=FIX
+            )
+        return record
+
+    def _monitor(self) -> dict[str, Any]:
+        folder, key = self.tree / "build" / MONITOR, monitor_image.image_key(self.root)
+        record = dict(read_json(folder / "image.json"))
+        if record["key"] != key:
+            raise Rejected(f"the bundle's monitor is {record['key']}, this checkout makes {key}", fix=FIX)
+        if record["kind"] == "none" and record["image"] is None:
+            return record
+        return self._image(MONITOR, folder)
+
+    def _put_objects(self) -> None:
+        """What the cache has already stays: DVC checks it itself when it checks out."""
+        cache, folder = dvc.objects(self.root), self.tree / "objects"
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            target = cache / path.relative_to(folder)
+            if not target.exists():
+                self._copy(path, target)
+                target.chmod(0o444)
+
+    def _put_tracked(self, model: str) -> list[str]:
+        """Git's files that the stages changed: dvc.lock where it knew nothing of the model, metrics.json."""
+        said = []
+        ours, theirs = Lock.of(self.root), Lock.of(self.tree)
+        if not ours.outs(model):
+            mine = f"@{package(model)}"
+            new = {name: entry for name, entry in theirs.stages.items() if name.endswith(mine)}
+            text = io.StringIO()
+            YAML().dump({"schema": "2.0", "stages": {**ours.stages, **new}}, text)
+            write_text(self.root / "dvc.lock", text.getvalue())
+            said.append("dvc.lock")
+        here, there = ModelPaths(self.root, model).metrics, ModelPaths(self.tree, model).metrics
+        if not here.is_file() or here.read_bytes() != there.read_bytes():
+            self._copy(there, here)
+            said.append(here.relative_to(self.root).as_posix())
+        return said
+
+    def _put_image(self, name: str) -> None:
+        """The layout of what is to be pushed; of an earlier build none is left."""
+        made, target = (place / "build" / name / "image" for place in (self.tree, self.root))
+        if made.is_dir():
+            with whole(target) as aside:
+                shutil.copytree(made, aside)
+        else:
+            shutil.rmtree(target, ignore_errors=True)
+
+    def _copy(self, path: Path, to: Path) -> None:
+        if path.is_file():
+            with whole(to) as aside:
+                shutil.copyfile(path, aside)

@@ -1,0 +1,171 @@
+"""An engine's image as an OCI image layout (image-spec v1.1): known by its digest before any registry has it.
+
+What `docker save` writes does not say which digest a registry will give it. So the layers are packed here,
+by gzip without a time. The manifest says of each its unpacked size and the step that made it, so that whoever
+has the manifest can say where the megabytes are and need not download the layers.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from loop.core.errors import LoopError
+from loop.core.files import read_json, sha256, whole, write_text
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # annotations of a layer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image: bytes packed and unpacked, and the step that made it."""
+
+    packed: int
+    unpacked: int
+    made_by: str
+
+
+def write(archive: Path, layout: Path) -> str:
+    """Write the one image of a `docker save` archive as a layout, whole; returns its manifest's digest.
+
+    Layers may be plain, gzip or zstd. LoopError where one is not what the image's config says.
+    """
+    with whole(layout) as aside, tarfile.open(archive, "r:") as tar:
+        (image,) = json.loads(_member(tar, "manifest.json").read())
+        content = _member(tar, image["Config"]).read()
+        config = json.loads(content)
+        blobs = aside / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        layers = []
+        for name, step, diff in zip(
+            image["Layers"], _steps(config, len(image["Layers"])), config["rootfs"]["diff_ids"], strict=True
+        ):
+            layers.append(_layer(_member(tar, name), blobs, step, diff))
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": CONFIG, **_blob(blobs, content)},
+            "layers": layers,
+        }
+        described = {
+            "mediaType": MANIFEST,
+            **_blob(blobs, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()),
+        }
+        write_text(aside / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
+        write_text(aside / "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}, indent=2))
+    return str(described["digest"])
+
+
+def verify(layout: Path) -> str:
+    """The digest of a layout's one image, once every blob is what its name says."""
+    for blob in (layout / "blobs" / "sha256").iterdir():
+        if sha256(blob) != blob.name:
+            raise LoopError(f"{blob} was changed: its content is sha256:{sha256(blob)}", fix="build it again")
+    (described,) = read_json(layout / "index.json")["manifests"]
+    digest = str(described["digest"])
+    for part in (digest, *(one["digest"] for one in _parts(manifest(layout, digest)))):
+        if not _path(layout, part).is_file():
+            raise LoopError(f"{layout} has no {part}", fix="build it again")
+    return digest
+
+
+def manifest(layout: Path, digest: str) -> dict[str, Any]:
+    """The manifest of a digest in a layout."""
+    return dict(read_json(_path(layout, digest)))
+
+
+def layers(manifest: dict[str, Any]) -> list[Layer]:
+    """An image's layers as its manifest tells of them; none where it was not made here."""
+    told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]
+    if not all(UNPACKED in notes for _, notes in told):
+        return []
+    return [Layer(size, int(notes[UNPACKED]), notes.get(MADE_BY, "")) for size, notes in told]
+
+
+def table(layers: list[Layer]) -> str:
+    """Layers as lines of MB packed, MB unpacked and the step that made them."""
+    total = Layer(sum(layer.packed for layer in layers), sum(layer.unpacked for layer in layers), "in all")
+    return "\n".join(
+        f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
+        for layer in (*layers, total)
+    )
+
+
+def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, Any]:
+    """Pack a layer anew: equal content is an equal digest, whatever the engine has packed it by."""
+    aside, content, unpacked = blobs / "aside", hashlib.sha256(), 0
+    with aside.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped:
+        for chunk in _unpacked(source):
+            content.update(chunk)
+            unpacked += len(chunk)
+            zipped.write(chunk)
+    if diff != (found := f"sha256:{content.hexdigest()}"):
+        raise LoopError(
+            f"a layer of the engine's image is {found}; its config says {diff}", fix="build it again"
+        )
+    name, size = sha256(aside), aside.stat().st_size
+    aside.replace(blobs / name)
+    notes = {UNPACKED: str(unpacked), **({MADE_BY: step} if step else {})}
+    return {"mediaType": LAYER, "digest": f"sha256:{name}", "size": size, "annotations": notes}
+
+
+def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
+    """A layer's bytes, unpacked by what it begins with."""
+    codec = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}.get(source.read(2))
+    source.seek(0)
+    stream: Any = source
+    if codec:
+        import pyarrow as pa  # Python knows zstd only from 3.14 on
+
+        stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec)
+    return iter(lambda: stream.read(1 << 20), b"")
+
+
+def _steps(config: dict[str, Any], count: int) -> list[str]:
+    """The step that made each layer; empty where the config's history does not say."""
+    steps = [
+        _said(step.get("created_by", ""))
+        for step in config.get("history") or []
+        if not step.get("empty_layer")
+    ]
+    return steps if len(steps) == count else [""] * count
+
+
+def _said(step: str) -> str:
+    """A build step without what every engine puts before it, and not all of a long one."""
+    return step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100]
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A file of the archive; a layer may be a link to another."""
+    try:
+        found = tar.extractfile(name)
+    except KeyError:
+        found = None
+    if found is None:
+        raise LoopError(f"the engine's archive has no {name}", fix="build it again")
+    return found
+
+
+def _blob(blobs: Path, content: bytes) -> dict[str, Any]:
+    name = hashlib.sha256(content).hexdigest()
+    (blobs / name).write_bytes(content)
+    return {"digest": f"sha256:{name}", "size": len(content)}
+
+
+def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [manifest["config"], *manifest["layers"]]
+
+
+def _path(layout: Path, digest: str) -> Path:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise LoopError(f"{digest!r} is not a digest", fix="give sha256: and 64 hex digits")
+    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

@@ -1,0 +1,282 @@
+"""What was built on one machine is published on another, which checks all of it and trains nothing."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+
+import pytest
+from oci import CRANE, archive, serving
+from trained import MODEL, commit, run, trained, trained_once  # noqa: F401 - fixtures
+from trained import release as release_state
+
+from loop.candidate import champion
+from loop.candidate.register import register
+from loop.cli import cli
+from loop.core import dvc, repository
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json, sha256, write_json, write_text
+from loop.core.git import Git
+from loop.core.paths import ModelPaths
+from loop.delivery import bundle, candidate, provenance
+from loop.delivery.release import release
+from loop.serving import image, monitor_image
+from loop.serving.bento import Bento, path_of
+from loop.serving.key import release_key
+from loop.serving.registry import Registry
+
+pytestmark = pytest.mark.slow  # the first to ask for it trains the world
+
+
+def build(root, program=None):
+    """Leave what gate, bento, rehearse, image and monitor-image leave; the bento is a file."""
+    key, folder = release_key(root, MODEL), ModelPaths(root, MODEL).build
+    bento = Bento(key, f"fraud_detector:{key}", path_of(MODEL, key))
+    write_text(bento.path / "bento.yaml", "name: fraud_detector\n")
+    judged = {"metrics": {}, "model_md5": Lock.of(root).model_md5(MODEL)}
+    gate = {"verdict": "promote", "reasons": ["first"], "challenger": judged}
+    write_json(folder / "gate.json", {**gate, "champion": None, "difference": None})
+    write_json(folder / "rehearse.json", {"passed": True, "reasons": [], "candidate": {"key": key}})
+    write_json(folder / "bento.json", {"key": key, "tag": bento.tag, "path": str(bento.path)})
+    image.make(root, MODEL, bento, program)
+    monitor_image.make(root, program)
+    return root
+
+
+@pytest.fixture
+def builder(trained, cache):  # noqa: F811
+    """A machine that has trained and built."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOP_CACHE", str(cache.parent / "builder"))
+        return build(trained)
+
+
+@pytest.fixture
+def publisher(builder, cache):
+    """Another machine: a fresh clone, and a cache without a model, a bento or an image."""
+    run("git", "clone", "--quiet", str(builder.parent / "origin.git"), str(cache.parent / "fresh"), cwd=cache)
+    return cache.parent / "fresh"
+
+
+def carry(packed, to, model=MODEL):
+    """Take the tar to the other machine, as a workflow's artifact."""
+    target = ModelPaths(to, model).build / packed.path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(packed.path, target)
+    return target
+
+
+def test_a_release_is_published_where_nothing_was_built(builder, publisher, monkeypatch):
+    """Outputs, records and image come over; register, attest, verify and release find all that they read."""
+    packed = bundle.pack(builder, MODEL)
+    assert bundle.pack(builder, MODEL) == packed
+    carry(packed, publisher)
+    for _ in ("first", "again"):
+        assert bundle.unpack(publisher, MODEL, packed.sha256) == []
+    paths = ModelPaths(publisher, MODEL)
+    for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/roc.json"):
+        assert sha256(paths.data / name) == sha256(ModelPaths(builder, MODEL).data / name)
+    assert (image.fetch(MODEL, read_json(paths.build / "image.json")["digest"]) / "bento.yaml").is_file()
+
+    monkeypatch.setattr("loop.core.dvc.repro", None)
+    register(publisher, MODEL)
+    assert image.push(publisher, MODEL)["kind"] == "bento-artifact"
+    provenance.attest(publisher, MODEL)
+    assert provenance.verify(publisher, MODEL) == read_json(paths.build / "image.json")["digest"]
+    found = candidate.read(publisher, MODEL)
+    assert release(Git(publisher), found, "dev").commit == Git(publisher).fetch()
+
+
+def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypatch, tmp_path):
+    """The layouts come over, of model and monitor; the registry serves the digests that were known before."""
+    written = archive(tmp_path / "written.tar", b"layer")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "buildah").write_text(
+        f'#!/bin/sh\n[ "$1" = build ] || cp {written} "${{3#docker-archive:}}"\n'
+    )
+    (programs / "buildah").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(image, "_containerize", lambda *_: None)
+    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, _, name: cls(name, CRANE)))
+    with serving() as host:
+        named = repository.read(builder).model_copy(update={"registry": f"{host}/team"})
+        repository.write(builder, named)
+        commit(builder, "Name a registry")
+        run("git", "pull", "--quiet", cwd=publisher)
+        packed = bundle.pack(build(builder, "buildah"), MODEL)
+        carry(packed, publisher)
+        bundle.unpack(publisher, MODEL, packed.sha256)
+        with pytest.raises(LoopError, match="built, and not pushed"):
+            candidate.monitor(publisher)
+        for served in (image.push(publisher, MODEL), monitor_image.push(publisher)):
+            name, _, digest = served["image"].partition("@")
+            assert Registry(name, CRANE).digest(digest) == digest
+        alone = bundle.pack(builder, None)
+        carry(alone, publisher, "monitor")
+        assert bundle.unpack(publisher, None, alone.sha256) == []
+
+
+def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(builder, publisher):
+    """Then `release` says what it always says of a dvc.lock that no commit has."""
+    run("git", "rm", "--quiet", "dvc.lock", "data/fraud_detector/metrics.json", cwd=publisher)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Forget", cwd=publisher)
+    packed = bundle.pack(builder, MODEL)
+    carry(packed, publisher)
+    new = bundle.unpack(publisher, MODEL, packed.sha256)
+    assert new == ["dvc.lock", "data/fraud_detector/metrics.json"]
+    assert Lock.of(publisher) == Lock.of(builder)
+    md5 = Lock.of(builder).model_md5(MODEL)
+    registered = {"name": MODEL, "version": 1, "model_md5": md5}
+    write_json(ModelPaths(publisher, MODEL).build / "register.json", registered)
+    with pytest.raises(LoopError, match="does not record the model in the work tree"):
+        candidate.read(publisher, MODEL)
+
+
+def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: F811
+    """A tracking server that has lost the champion gets it back, and nothing trains for that."""
+    lock, objects = (trained / "dvc.lock").read_text(), dvc.objects(trained)
+    file = hashlib.md5(b"another model", usedforsecurity=False).hexdigest()
+    listed = json.dumps([{"md5": file, "relpath": "meta.json"}]).encode()
+    folder = f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}.dir"
+    for md5, content in ((file, b"another model"), (folder, listed)):
+        (objects / md5[:2]).mkdir(exist_ok=True)
+        (objects / md5[:2] / md5[2:]).write_bytes(content)
+    write_text(trained / "dvc.lock", lock.replace(Lock.of(trained).model_md5(MODEL), folder))
+    commit(trained, "Train another model")
+    release_state(trained)
+    write_text(trained / "dvc.lock", lock)
+    commit(trained, "Train")
+    packed = bundle.pack(build(trained), MODEL)
+
+    publisher = cache.parent / "fresh"
+    run("git", "clone", "--quiet", str(trained.parent / "origin.git"), str(publisher), cwd=cache)
+    monkeypatch.setenv("LOOP_CACHE", str(cache.parent / "empty"))
+    carry(packed, publisher)
+    bundle.unpack(publisher, MODEL, packed.sha256)
+    found = champion.find(publisher, MODEL)
+    assert found.model_md5 == folder
+    monkeypatch.setattr(champion, "own_loop", None)
+    with champion.checkout(publisher, MODEL, found) as tree:
+        assert (tree / "data/fraud_detector/model/meta.json").read_bytes() == b"another model"
+
+
+def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher, monkeypatch, tmp_path):
+    """One byte; the message says what was found and what was expected. The step's output is what it was."""
+    told = tmp_path / "output"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(told))
+    monkeypatch.chdir(builder)
+    cli.main(["bundle", MODEL], standalone_mode=False)
+    packed = bundle.Bundle(builder / "build/fraud_detector/release.tar", told.read_text()[7:71])
+    assert sha256(packed.path) == packed.sha256
+    tar = carry(packed, publisher)
+    content = bytearray(tar.read_bytes())
+    content[len(content) // 2] ^= 1
+    tar.write_bytes(content)
+    monkeypatch.chdir(publisher)
+    with pytest.raises(Rejected, match=rf"release\.tar is sha256 {sha256(tar)}, expected {packed.sha256}"):
+        cli.main(["unbundle", MODEL, "--sha256", packed.sha256], standalone_mode=False)
+
+
+def forged(packed, to, change):
+    """A tar whose files a job that builds has changed, at the publisher's; returns its own SHA-256."""
+    with tarfile.open(packed.path) as tar:
+        files = {entry.name: tar.extractfile(entry).read() for entry in tar}
+    files = change(files)
+    path = carry(packed, to)
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            entry.size = 0 if entry is content else len(content)
+            tar.addfile(entry, io.BytesIO(b"" if entry is content else content))
+    return sha256(path)
+
+
+def link(name, to):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = tarfile.SYMTYPE, to
+    return entry
+
+
+def swapped(files, name, old, new):
+    return {**files, name: files[name].replace(old, new)}
+
+
+def objects(files):
+    return [name for name in files if name.startswith("objects/") and not name.endswith(".dir")]
+
+
+MODELS = "build/fraud_detector"
+FORGERIES = {
+    "a path outside": (lambda files: {**files, "../loop": b"x"}, "'../loop' has no place"),
+    "an absolute path": (lambda files: {**files, "/etc/loop": b"x"}, "'/etc/loop' has no place"),
+    "code": (lambda files: {**files, "src/loop/__init__.py": b"x"}, "has no place"),
+    "a link": (
+        lambda files: {**files, f"{MODELS}/champion.parquet": link(f"{MODELS}/champion.parquet", "/etc")},
+        "has no place",
+    ),
+    "an object that is not what its name says": (
+        lambda files: {**files, objects(files)[0]: b"another model"},
+        "the bundle's object [0-9a-f]+ is",
+    ),
+    "an object beyond those of dvc.lock": (
+        lambda files: {**files, "objects/9d/d4e461268c8034f5c8564e155c67a6": b"x"},
+        "has the object 9dd4e461268c8034f5c8564e155c67a6, which is none",
+    ),
+    "an object too few": (
+        lambda files: {name: files[name] for name in files if name != objects(files)[0]},
+        "the bundle lacks the object",
+    ),
+    "another model's lock": (
+        lambda files: {**files, "dvc.lock": files["dvc.lock"].replace(b"md5: ", b"md5: f")},
+        "dvc.lock of this checkout records",
+    ),
+    "other metrics": (
+        lambda files: {**files, "data/fraud_detector/metrics.json": b"{}"},
+        r"metrics\.json is",
+    ),
+    "another release": (
+        lambda files: {**files, f"{MODELS}/bento.json": b'{"key": "0123456789ab", "tag": "t", "path": "/"}'},
+        "is of release 0123456789ab",
+    ),
+    "another repository's image": (
+        lambda files: swapped(files, f"{MODELS}/image.json", b"/fraud-detector@", b"/other@"),
+        r"image\.json names",
+    ),
+    "another image": (
+        lambda files: swapped(files, f"{MODELS}/image.json", b"sha256:", b"sha256:0"),
+        "is not a digest",
+    ),
+    "a changed layer": (
+        lambda files: {
+            name: content + b"x" if content[:2] == b"\x1f\x8b" and "/blobs/" in name else content
+            for name, content in files.items()
+        },
+        "was changed",
+    ),
+    "another monitor": (
+        lambda files: swapped(files, "build/monitor/image.json", b'"key": "', b'"key": "0'),
+        "the bundle's monitor is",
+    ),
+    "no record of the gate": (
+        lambda files: {name: files[name] for name in files if not name.endswith("gate.json")},
+        r"gate\.json does not exist",
+    ),
+    "what is no JSON": (lambda files: {**files, f"{MODELS}/image.json": b"["}, r"image\.json"),
+}
+
+
+def test_a_job_that_builds_cannot_smuggle_anything_in(builder, publisher):
+    """Each tar has the SHA-256 that is given, and is refused for what is in it; nothing is put in place."""
+    packed = bundle.pack(builder, MODEL)
+    for what, (change, said) in FORGERIES.items():
+        forgery = forged(packed, publisher, change)
+        with pytest.raises(LoopError, match=said):
+            bundle.unpack(publisher, MODEL, forgery)
+        left = {path.name for path in (publisher / "build").rglob("*")}
+        assert left == {"fraud_detector", "release.tar"}, what
+    assert not dvc.objects(publisher).exists()
+    assert not (publisher.parent / "loop").exists()

@@ -1,0 +1,73 @@
+"""What an engine wrote is what a registry will serve, and its digest is known before."""
+
+import pytest
+from oci import archive, crane, serving
+
+from loop.core.errors import LoopError
+from loop.serving import layout
+from loop.serving.layout import Layer
+from loop.serving.registry import Registry
+
+BYTES = b"a" * 100_000
+
+
+@pytest.mark.parametrize("packed", ["", "gzip", "zstd"])
+def test_layers_are_told_however_the_engine_packed_them(tmp_path, packed):
+    """A plain, a gzip and a zstd layer of the same bytes are the same image, with the same sizes."""
+    digest = layout.write(archive(tmp_path / "image.tar", BYTES, packed=packed), tmp_path / "image")
+    assert digest == layout.write(archive(tmp_path / "plain.tar", BYTES), tmp_path / "plain")
+    (layer,) = layout.layers(layout.manifest(tmp_path / "image", digest))
+    assert (layer.unpacked, layer.made_by) == (100_000, "make")
+    assert layer.packed < 1000
+
+
+def test_an_image_without_history_is_one(tmp_path):
+    """Its layers have sizes, and no step that made them."""
+    written = archive(tmp_path / "image.tar", BYTES, b"b", history=False)
+    digest = layout.write(written, tmp_path / "image")
+    first, second = layout.layers(layout.manifest(tmp_path / "image", digest))
+    assert (first.unpacked, first.made_by, second.unpacked) == (100_000, "", 1)
+
+
+def test_the_digest_is_the_one_that_the_registry_will_serve(tmp_path, repository):
+    """Every byte that is served is what its digest says, and the sizes are served too."""
+    tar = archive(tmp_path / "layer.tar").read_bytes()
+    digest = layout.write(archive(tmp_path / "image.tar", tar), tmp_path / "image")
+    with serving() as host:
+        registry = Registry.of(repository, f"{host}/team/x")
+        assert registry.digest("k1") is None
+        registry.push(tmp_path / "image", "k1")
+        assert registry.digest("k1") == registry.digest(digest) == digest
+        assert [layer.unpacked for layer in layout.layers(registry.manifest(digest))] == [len(tar)]
+        crane("validate", "--remote", f"{host}/team/x:k1")
+
+
+def test_an_image_of_others_tells_of_no_layers():
+    """Sizes stand in the manifest of what was made here; of others nothing is said."""
+    assert layout.layers({"layers": [{"size": 3}]}) == layout.layers({"manifests": []}) == []
+    assert (
+        layout.table([Layer(1_000_000, 2_000_000, "make")]).splitlines()[1] == "    1.0 MB     2.0 MB  in all"
+    )
+
+
+def test_a_layout_that_was_changed_is_none(tmp_path):
+    """A blob of other bytes, and one that is missing."""
+    digest = layout.write(archive(tmp_path / "image.tar", BYTES), tmp_path / "image")
+    assert layout.verify(tmp_path / "image") == digest
+    (name,) = (one["digest"] for one in layout.manifest(tmp_path / "image", digest)["layers"])
+    blob = tmp_path / "image/blobs" / name.replace(":", "/")
+    blob.write_bytes(blob.read_bytes() + b"x")
+    with pytest.raises(LoopError, match="was changed"):
+        layout.verify(tmp_path / "image")
+    blob.unlink()
+    with pytest.raises(LoopError, match=f"has no {name}"):
+        layout.verify(tmp_path / "image")
+
+
+def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path):
+    """An engine that writes one image and describes another."""
+    written = archive(tmp_path / "image.tar", BYTES)
+    written.write_bytes(written.read_bytes().replace(b"aaaa", b"bbbb"))
+    with pytest.raises(LoopError, match="its config says"):
+        layout.write(written, tmp_path / "image")
+    assert not (tmp_path / "image").exists()
