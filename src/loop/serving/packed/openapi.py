@@ -28,7 +28,7 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
             "/health": _get("Whether it serves, and which version.", {"200": health}),
             "/readyz": _get("Whether it takes requests.", ready),
             "/livez": _get("Whether the process lives.", {"200": _answered("It lives.", text)}),
-            "/metrics": _get("Prometheus' text format.", {"200": _answered("All workers' metrics.", text)}),
+            "/metrics": _get("Prometheus' text format.", {"200": _answered("The metrics.", text)}),
         },
         "components": {"schemas": _schemas(model, max_rows)},
     }
