@@ -18,7 +18,8 @@ SCORE = tuple(i / 20 for i in range(1, 21))
 OURS, CALLERS = ("model", "overload"), ("json", "size", "features", "id", "timeout")
 ENDPOINTS = ("/predict", "/health", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "other")
 
-disable_created_metrics()  # nobody asks for a `_created` series beside each counter
+# Nobody asks for the `_created` series that each counter would have beside it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Histogram:
@@ -57,7 +58,7 @@ class Metrics:
 
     def __init__(self, model: str, version: str, classes: Sequence[int] = (0, 1)) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        of = {"model": model, "version": version}
+        self._of = of = {"model": model, "version": version}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, [*of, *labels], registry=self.registry)
@@ -71,14 +72,13 @@ class Metrics:
         )
         total = counter("model_prediction", "Predictions, by the class they gave.", "class")
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
-        failed = counter(
+        self._failed = counter(
             "model_prediction_failed",
             "Requests without a prediction; reasons `model` and `overload` are ours, "
             f"{', '.join(CALLERS)} are the caller's.",
             "reason",
         )
-        self._failed = lambda reason: failed.labels(**of, reason=reason)
-        self._failed("model")
+        self._failed.labels(**of, reason="model")
         self._score = Histogram(
             self.registry,
             "model_prediction_score",
@@ -115,7 +115,7 @@ class Metrics:
         self._latency.observe(seconds)
 
     def failed(self, reason: str) -> None:
-        self._failed(reason).inc()
+        self._failed.labels(**self._of, reason=reason).inc()
 
     def came(self) -> None:
         """A request to /predict is in progress until `gone`."""
