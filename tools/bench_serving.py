@@ -76,7 +76,6 @@ class Server:
     ready: str = "/readyz"
     listed: bool = False  # one row is a list of one
     npy: bool = False
-    twice: bool = True  # it is run with two workers too
 
 
 SERVERS = (
@@ -85,13 +84,12 @@ SERVERS = (
         "ours, by `bentoml serve`",
         (f"{BIN}/bentoml", "serve", f"service:{SERVICE}", "--port={port}"),
         npy=True,
-        twice=False,
     ),
     Server(
         "FastAPI + uvicorn",
         (
             *(f"{BIN}/uvicorn", "by_fastapi:app", f"--app-dir={RIVALS}", "--port={port}"),
-            *("--workers={workers}", "--loop=uvloop", "--http=httptools"),
+            *("--loop=uvloop", "--http=httptools"),
             *("--no-access-log", "--log-level=warning"),
         ),
         many="/many",
@@ -105,7 +103,7 @@ SERVERS = (
         "mlflow models serve",
         (
             *(f"{BIN}/mlflow", "models", "serve", "--model-uri={bento}/../mlflow", "--env-manager=local"),
-            *("--host=127.0.0.1", "--port={port}", "--workers={workers}"),
+            *("--host=127.0.0.1", "--port={port}", "--workers=1"),
         ),
         one="/invocations",
         many="/invocations",
@@ -113,7 +111,6 @@ SERVERS = (
         scores="predictions",
         ready="/ping",
         listed=True,
-        twice=False,
     ),
     Server("LitServe", ("{litserve}/bin/python", f"{RIVALS}/by_litserve.py", "{port}"), ready="/health"),
 )
@@ -216,14 +213,14 @@ class Running:
 
 
 @contextmanager
-def running(server: Server, scratch: Path, workers: int = 1) -> Iterator[Running]:
+def running(server: Server, scratch: Path) -> Iterator[Running]:
     """A server with a fresh log, ended at the end with all that it started."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     bento, output = scratch / "bento", scratch / "output"
     with tempfile.TemporaryDirectory(dir=scratch) as own, output.open("wb") as file:
-        env = environment(bento, Path(own), workers)
-        at = {"port": port, "workers": workers, "bento": bento, "litserve": litserve()}
+        env = environment(bento, Path(own))
+        at = {"port": port, "bento": bento, "litserve": litserve()}
         words = [word.format(**at) for word in server.command]
         begun = time.perf_counter()
         process = psutil.Popen(
@@ -256,17 +253,13 @@ def end(process: psutil.Popen) -> None:
     process.wait()
 
 
-def environment(bento: Path, own: Path, workers: int) -> dict[str, str]:
+def environment(bento: Path, own: Path) -> dict[str, str]:
     """What all servers get alike."""
-    shared = {"PROMETHEUS_MULTIPROC_DIR": str(own)} if workers > 1 else {}
     return {
         **os.environ,
-        **shared,
         "PATH": os.pathsep.join((str(BIN), os.environ["PATH"])),  # mlflow looks for uvicorn there
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", RIVALS))),
         "BENTO": str(bento),
-        "WORKERS": str(workers),
-        "SERVING_WORKERS": str(workers),
         "PREDICTION_LOG_DIR": str(own / "log"),
         "BENTOML_HOME": str(own / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "true",
@@ -341,14 +334,6 @@ def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[s
         memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
         memory["others_percent"] = others
         return {"figures": {**live.figures, **memory}, "wrk": measured, "open": steady}
-
-
-def twice(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, float]:
-    """Two workers, 16 connections."""
-    with running(server, scratch, workers=2) as live:
-        time.sleep(2)  # one worker may be ready before the other
-        wrk(live, server.one, asked.one, 16, 1)
-        return wrk(live, server.one, asked.one, 16, seconds)
 
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
@@ -428,7 +413,6 @@ ROWS_OF_TABLE: tuple[tuple[str, tuple[str, ...], float, str], ...] = (
     ("16 connections, p50 ms", ("wrk", "16 connections", "p50_ms"), 1, ".1f"),
     ("16 connections, p99 ms", ("wrk", "16 connections", "p99_ms"), 1, ".1f"),
     ("64 connections, requests/s", ("wrk", "64 connections", "per_s"), 1, ",.0f"),
-    ("2 workers, 16 connections, requests/s", ("two", "per_s"), 1, ",.0f"),
     ("rows by 100, JSON, rows/s", ("wrk", "100 rows, JSON", "per_s"), ROWS, ",.0f"),
     ("rows by 100, .npy, rows/s", ("wrk", "100 rows, npy", "per_s"), ROWS, ",.0f"),
     ("open loop, 200 requests/s, p50 ms", ("open", "p50_ms"), 1, ".1f"),
@@ -504,7 +488,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
         scratch, described = Path(made), machine()
         write_bento(scratch / "bento")
-        write_mlflow(scratch / "mlflow", environment(scratch / "bento", scratch, 1))
+        write_mlflow(scratch / "mlflow", environment(scratch / "bento", scratch))
         asked = {server: write_bodies(server, scratch / str(at)) for at, server in enumerate(SERVERS)}
         rounds: dict[Server, list[Any]] = {server: [] for server in SERVERS}
         for _ in range(options.rounds):
@@ -512,9 +496,6 @@ def main() -> None:
                 console.print(f"[dim]{server.name}")
                 rounds[server].append(measure(server, asked[server], scratch, options.seconds))
         results = {server.name: middle(rounds[server]) for server in SERVERS}
-        for server in SERVERS:
-            if server.twice:
-                results[server.name]["two"] = twice(server, asked[server], scratch, options.seconds)
         ours = {**asked_for(asked[SERVERS[0]], scratch), "overload": overload(asked[SERVERS[0]], scratch)}
     report({"machine": described, "servers": results, "ours": ours})
 

@@ -3,10 +3,12 @@
 from datetime import datetime
 from time import monotonic, time
 
+import httpx
 from cluster import until
 from scene import Scene
 
 REQUESTS = 5000
+INSIDE = ("/", "/metrics", "/livez", "/readyz", "/healthz", "/docs.json", "/predict/..%2fmetrics")
 
 
 def test_a_push_to_main_is_released(scene: Scene) -> None:
@@ -72,3 +74,17 @@ def test_the_gateway_answers(scene: Scene) -> None:
         f'sum(model_prediction_total{{namespace="{scene.namespace()}",version="{served.key}"}}) >= {REQUESTS}'
     )
     until(lambda: scene.cluster.ask(requests), "Prometheus does not count the requests")
+
+
+def test_the_public_route_has_only_what_callers_need(scene: Scene) -> None:
+    """/predict, /health and /openapi.json answer; metrics and probes are the gateway's 404, however spelt."""
+    with scene.bodies.open() as lines:
+        body = next(lines)
+    gateway, host = scene.cluster.facts.gateway, {"Host": scene.host()}
+    with httpx.Client(base_url=gateway, headers=host, timeout=15, trust_env=False) as client:
+        json = {"Content-Type": "application/json"}
+        answers = {"/predict": client.post("/predict", content=body, headers=json).status_code}
+        for path in ("/health", "/openapi.json", *INSIDE):
+            answers[path] = client.get(path).status_code
+    expected = {"/predict": 200, "/health": 200, "/openapi.json": 200, **dict.fromkeys(INSIDE, 404)}
+    assert answers == expected

@@ -9,6 +9,7 @@ from releases import MONITOR, A, B, canary, track
 from loop.core.errors import Rejected
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
+from loop.delivery.policy import PUBLIC
 from loop.delivery.state import State, files
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
@@ -82,6 +83,13 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
         for backend in route["spec"]["rules"][0]["backendRefs"]
     }
     assert weights == {f"serving-{name}": track.weight for name, track in tracks.items()}
+    public = [
+        (match["path"]["type"], match["path"]["value"])
+        for route in of("HTTPRoute", objects)
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    ]
+    assert public == ([("Exact", path) for path in PUBLIC] if tracks else [])
     for kind in ("Service", "ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert {each["metadata"]["name"] for each in of(kind, objects)} == set(images)
     assert not of("Release", objects)

@@ -82,7 +82,7 @@ SOUND = {
         "spec": {
             "rules": [
                 {
-                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                    "matches": [{"path": {"type": "Exact", "value": "/predict"}}],
                     "backendRefs": [
                         {"group": "", "kind": "Service", "name": "serving", "port": 80, "weight": 90},
                         {"group": "", "kind": "Service", "name": "serving", "port": 80, "weight": 10},
@@ -100,6 +100,7 @@ JOBS = "CronJob.spec.jobTemplate.spec"
 POD = "Deployment.spec.template.spec"
 BENTO = f"{POD}.containers.0"
 BACKENDS = "HTTPRoute.spec.rules.0.backendRefs"
+MATCHES = "HTTPRoute.spec.rules.0.matches"
 FAULTS = [
     ("digest_only", f"{BENTO}.image", "registry.example.com/model:v1.2.3"),
     ("digest_only", f"{BENTO}.image", "registry.example.com/model:v1@sha256:" + "a" * 64),
@@ -111,6 +112,12 @@ FAULTS = [
     ("explicit_backends", f"{BACKENDS}.0.group", None),
     ("explicit_backends", f"{BACKENDS}.0.kind", None),
     ("explicit_backends", "HTTPRoute.spec.rules.0.matches", None),
+    ("public_paths", MATCHES, [{"path": {"type": "PathPrefix", "value": "/"}}]),
+    ("public_paths", MATCHES, [{"path": {"type": "PathPrefix", "value": "/predict"}}]),
+    ("public_paths", MATCHES, [{"path": {"type": "Exact", "value": "/metrics"}}]),
+    ("public_paths", MATCHES, [{"method": "GET"}]),
+    ("public_paths", "HTTPRoute.spec.rules.0.filters", [{"type": "URLRewrite"}]),
+    ("public_paths", f"{BACKENDS}.0.filters", [{"type": "URLRewrite"}]),
     ("backends_exist", f"{BACKENDS}.1.name", "serving-canary"),
     ("autoscaler_owns_replicas", "Deployment.spec.replicas", 3),
     ("autoscaler_owns_replicas", "HorizontalPodAutoscaler.spec.scaleTargetRef.name", "other"),

@@ -1,9 +1,7 @@
 """The server of a bento's image, as a process."""
 
 import json
-import os
 import resource
-import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -193,15 +191,46 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_model_that_is_not_whole_does_not_start(alone, port, broken, workers):
+def test_a_model_that_is_not_whole_does_not_start(alone, port, broken):
     """The process ends with an error, and has answered nobody."""
     application(alone)
     broken(alone / "model" / "model.ubj")
-    with started(alone, port, "--workers", workers) as server:
+    with started(alone, port) as server:
         assert server.process.wait(60) == 3
     assert "Error" in server.output()
+
+
+def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
+    """At once, with one line that says why and where: the kubelet starts it again, later each time."""
+    asgi = alone / "asgi.py"
+    asgi.write_text("import nothing_of_this_name\n")
+    with started(alone, port) as server:
+        assert server.process.wait(60) == 1
+    assert server.output() == (
+        f"{asgi} gives no application: "
+        f"ModuleNotFoundError: No module named 'nothing_of_this_name' at {asgi}:1\n"
+    )
+
+
+def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
+    """With one line, although the app would serve: several workers are replicas now."""
+    application(alone)
+    with started(alone, port, SERVING_WORKERS="0") as server:
+        assert server.process.wait(60) == 1
+    assert server.output() == (
+        "SERVING_WORKERS is '0', should not be set: a replica is one process; "
+        "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead\n"
+    )
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(alone, port):
+    """Which one, and what the system says of it."""
+    application(alone)
+    with socket.create_server(("127.0.0.1", port)), started(alone, port) as server:
+        assert server.process.wait(60) == 1
+    assert server.output().startswith(f"cannot listen at --host 127.0.0.1 --port {port}: ")
+    assert server.output().count("\n") == 1
 
 
 def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
@@ -218,26 +247,6 @@ def test_a_full_disk_under_the_log_costs_no_answer(alone, port):
             not in httpx.get(f"{server.url}/metrics", trust_env=False).text
         ):
             assert predicted(server).status_code == 200
-
-
-def test_a_killed_worker_is_replaced(alone, port):
-    """What it counted stays counted, the other goes on answering, and there are two again."""
-    application(alone)
-    with serving(alone, port, "--workers", "2") as server:
-        for _ in range(20):
-            predicted(server)
-        first = server.children()
-        os.kill(first[0], signal.SIGKILL)
-        while len(set(server.children()) - {first[0]}) < 2:
-            try:
-                predicted(server)
-            except httpx.TransportError:  # a connection that the dead one had taken
-                continue
-        page = httpx.get(f"{server.url}/metrics", trust_env=False).text
-    (total,) = (
-        line for line in page.splitlines() if line.startswith("model_prediction_latency_seconds_count")
-    )
-    assert float(total.split()[-1]) >= 20
 
 
 def test_a_term_under_load_loses_nothing(alone, port):

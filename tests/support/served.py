@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -43,15 +43,6 @@ class Served:
 
     def output(self) -> str:
         return self._output.read_text()
-
-    def children(self) -> list[int]:
-        """The workers, where there are several."""
-        found = []
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.NoSuchProcess):  # it may be gone just now
-                if any("spawn_main" in word for word in child.cmdline()):
-                    found.append(child.pid)
-        return found
 
     def resident(self) -> int:
         """Bytes of memory."""

@@ -1,6 +1,5 @@
 """BentoML as its documentation shows it: a class with `@bentoml.api`, no access log."""
 
-import os
 from typing import Any
 
 import bentoml
@@ -8,7 +7,7 @@ from scored import Model
 
 
 @bentoml.service(
-    workers=int(os.environ["WORKERS"]),
+    workers=1,
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
 )

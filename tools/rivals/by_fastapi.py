@@ -1,10 +1,9 @@
 """FastAPI and pydantic under uvicorn (uvloop, httptools), in the event loop: quicker than its threads."""
 
-import os
 from typing import Annotated
 
 from fastapi import FastAPI, Response
-from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import generate_latest
 from pydantic import BaseModel, Field, FiniteFloat
 from scored import Model
 
@@ -67,9 +66,5 @@ async def ready() -> Response:
 
 @app.get("/metrics")
 async def metrics() -> Response:
-    """Of all workers."""
-    registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.MultiProcessCollector(registry)
-        return Response(generate_latest(registry))
+    """Prometheus' text."""
     return Response(generate_latest())

@@ -37,7 +37,7 @@ class Model:
         self._score = Histogram("model_prediction_score", "…", OF, buckets=SCORE).labels(**of)
         total = Counter("model_prediction_total", "…", [*OF, "class"])
         self._total = {label: total.labels(*of.values(), label) for label in self.meta.classes}
-        progress = Gauge("model_requests_in_progress", "…", OF, multiprocess_mode="livesum")
+        progress = Gauge("model_requests_in_progress", "…", OF)
         self._progress = progress.labels(**of)
         self._dropped = Counter("model_prediction_log_dropped_total", "…", OF).labels(**of)
         self._log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), self.release, self._dropped.inc)

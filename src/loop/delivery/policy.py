@@ -11,6 +11,7 @@ Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
+PUBLIC = ("/predict", "/health", "/openapi.json")  # what callers need: kustomize/components/route
 KEPT = {"Prune=false", "Delete=false"}
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 
@@ -43,6 +44,19 @@ def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
         for backend in rule.get("backendRefs", []):
             if (backend.get("group"), backend.get("kind")) != ("", "Service"):
                 yield f'{name}: backendRef {backend.get("name")} must say group: "" and kind: Service'
+
+
+def public_paths(manifests: list[Manifest]) -> Iterator[str]:
+    """A route lets callers reach what they need, path by path; metrics and probes are the cluster's own."""
+    for name, rule in _rules(manifests):
+        for match in rule.get("matches", []):
+            path = match.get("path", {})
+            if path.get("type") != "Exact" or path.get("value") not in PUBLIC:
+                found = f"{path.get('type', 'PathPrefix')} {path.get('value', '/')}"
+                yield f"{name}: a rule matches {found}, must match Exact {', '.join(PUBLIC)} only"
+        for each in [rule, *rule.get("backendRefs", [])]:
+            if any(one.get("type") == "URLRewrite" for one in each.get("filters", [])):
+                yield f"{name}: a filter URLRewrite leads to other paths than those that are matched"
 
 
 def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
@@ -180,6 +194,7 @@ POLICIES: tuple[Policy, ...] = (
     digest_only,
     weights_sum,
     explicit_backends,
+    public_paths,
     backends_exist,
     autoscaler_owns_replicas,
     gpu_pool,

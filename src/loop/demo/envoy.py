@@ -1,7 +1,7 @@
 """The demo's gateway: a real Envoy that takes endpoints and weights from files, as xDS."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ class Envoy:
 
     def __enter__(self) -> Self:
         """Start with no track: every request is answered 503 until `route` names one."""
-        self.route({}, {})
+        self.route({}, {}, ())
         write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
         write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
         command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"]
@@ -48,14 +48,17 @@ class Envoy:
         except subprocess.TimeoutExpired:
             self._process.kill()
 
-    def route(self, endpoints: Mapping[str, int], weights: Mapping[str, int]) -> None:
+    def route(self, endpoints: Mapping[str, int], weights: Mapping[str, int], paths: Iterable[str]) -> None:
         """Send `weights` (percent by track) of the traffic to `endpoints` (local port by track).
+
+        Only `paths` are public: any other is answered 404, as the cluster's gateway does.
 
         The clusters are written before the routes that name them, each file whole: Envoy never sees
         a route to nowhere.
         """
         write_json(self.folder / "cds.json", _clusters(endpoints))
-        write_json(self.folder / "rds.json", _routes({t: w for t, w in weights.items() if t in endpoints}))
+        shares = {track: weight for track, weight in weights.items() if track in endpoints}
+        write_json(self.folder / "rds.json", _routes(shares, paths))
 
     @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
@@ -120,20 +123,24 @@ def _clusters(endpoints: Mapping[str, int]) -> dict[str, Any]:
     return {"resources": [cluster(*item) for item in sorted(endpoints.items())]}
 
 
-def _routes(weights: Mapping[str, int]) -> dict[str, Any]:
+def _routes(weights: Mapping[str, int], paths: Iterable[str]) -> dict[str, Any]:
     def weighted(track: str, weight: int) -> dict[str, Any]:
         header = {"header": {"key": "x-track", "value": track}}
         return {"name": track, "weight": weight, "response_headers_to_add": [header]}
 
     nothing = {"status": 503, "body": {"inline_string": "no track is ready"}}
-    action: dict[str, Any] = {"direct_response": nothing}
+    table = _table({"direct_response": nothing})
     if sum(weights.values()):
         clusters = [weighted(*item) for item in sorted(weights.items())]
         action = {"route": {"weighted_clusters": {"clusters": clusters}}}
-    return {"resources": [{"@type": ROUTES, **_table(action)}]}
+        table = _table(action, [{"path": path} for path in paths])
+    return {"resources": [{"@type": ROUTES, **table}]}
 
 
-def _table(action: Mapping[str, Any]) -> dict[str, Any]:
-    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
+def _table(
+    action: Mapping[str, Any], matches: Iterable[Mapping[str, str]] = ({"prefix": "/"},)
+) -> dict[str, Any]:
+    routes = [{"match": match, **action} for match in matches]
+    host = {"name": "all", "domains": ["*"], "routes": routes}
     # A track comes and goes: until its cluster is there, its route answers 503.
     return {"name": "routes", "virtual_hosts": [host], "validate_clusters": False}

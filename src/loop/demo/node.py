@@ -21,24 +21,27 @@ LOOK = 0.5  # seconds between two looks at Git
 
 @dataclass(frozen=True)
 class Desired:
-    """What the manifests ask for: the image and the share of traffic (percent) of each track."""
+    """What the manifests ask for: each track's image and share of traffic (percent), and the public paths."""
 
     images: dict[str, str]
     weights: dict[str, int]
+    paths: list[str]
 
     @classmethod
     def of(cls, manifests: list[dict[str, Any]]) -> "Desired":
-        """Read rendered manifests: Deployments named serving-<track>, and the HTTPRoute's backends."""
+        """Read rendered manifests: Deployments named serving-<track>, and the HTTPRoute's rule."""
         images: dict[str, str] = {}
         weights: dict[str, int] = {}
+        paths: list[str] = []
         for document in manifests:
             if document["kind"] == "Deployment":
                 container = document["spec"]["template"]["spec"]["containers"][0]
                 images[_track(document["metadata"]["name"])] = container["image"]
             if document["kind"] == "HTTPRoute":
-                backends: list[dict[str, Any]] = document["spec"]["rules"][0]["backendRefs"]
-                weights = {_track(backend["name"]): backend["weight"] for backend in backends}
-        return cls(images, weights)
+                rule: dict[str, Any] = document["spec"]["rules"][0]
+                weights = {_track(backend["name"]): backend["weight"] for backend in rule["backendRefs"]}
+                paths = [match["path"]["value"] for match in rule["matches"]]
+        return cls(images, weights, paths)
 
 
 class Node:
@@ -98,7 +101,8 @@ class Node:
                 self.servers[track] = (image, self.start(image, self.ports[track]))
         for track in running.keys() - desired.images.keys():
             del self.servers[track]
-        self.envoy.route({track: self.ports[track] for track in self.servers}, desired.weights)
+        ports = {track: self.ports[track] for track in self.servers}
+        self.envoy.route(ports, desired.weights, desired.paths)
         for server in replaced:
             server.stop()
 

@@ -90,7 +90,7 @@ class Reader(Protocol):
 
 @dataclass
 class Scrape:
-    """Reads a track's own /metrics. `url` must reach one and the same process group at every look.
+    """Reads a track's own /metrics. `url` must reach one and the same process at every look.
 
     It knows no past: "since" is since it was first asked so, or with `from_start` since the server began.
     """

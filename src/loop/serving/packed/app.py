@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from loop.serving.packed import openapi
-from loop.serving.packed.log import DAYS, PredictionLog
+from loop.serving.packed import openapi, settings
+from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
@@ -77,10 +77,11 @@ class App(Starlette):
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         model = Model.load(self._folder, self._load)
-        release, shared = model.release, os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        metrics = Metrics(release.model, release.key, model.meta.classes, Path(shared) if shared else None)
-        where = os.environ.get("PREDICTION_LOG_DIR")
-        log = PredictionLog(Path(where), release, metrics.dropped, days=_log_days()) if where else None
+        release, log = model.release, None
+        metrics = Metrics(release.model, release.key, model.meta.classes)
+        if where := os.environ.get("PREDICTION_LOG_DIR"):
+            days = settings.number("PREDICTION_LOG_DAYS")
+            log = PredictionLog(Path(where), release, metrics.dropped, days=days)
         self.predictor = Predictor(model, metrics, log, **self._limits)
         yield
         self.predictor.close()
@@ -186,7 +187,7 @@ class App(Starlette):
         return _json({"status": "ok", "model_version": self.predictor.model.release.key})
 
     async def _metrics(self, _: Request) -> Response:
-        """GET /metrics: of all workers."""
+        """GET /metrics."""
         return Response(self.predictor.metrics.page(), media_type=METRICS)
 
     async def _document(self, _: Request) -> Response:
@@ -204,15 +205,6 @@ class App(Starlette):
 
 class Gone(Exception):
     """The caller has hung up."""
-
-
-def _log_days() -> float:
-    """How long the prediction log is kept; ValueError, and no start, where the variable is no number."""
-    text = os.environ.get("PREDICTION_LOG_DAYS") or str(DAYS)
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"PREDICTION_LOG_DAYS is {text!r}, should be a number of days") from None
 
 
 def create(

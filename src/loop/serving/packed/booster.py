@@ -1,14 +1,13 @@
 """XGBoost's own Booster as a scorer: no pandas, no scikit-learn; few rows by NumPy, which is quicker."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed import forest
+from loop.serving.packed import forest, settings
 from loop.serving.packed.model import Scorer
 
 FEW = 48  # rows, up to which NumPy is quicker than a call into XGBoost (tools/bench_serving)
@@ -20,7 +19,7 @@ def load(folder: Path) -> Scorer:
     """The scorer of `folder`/model.ubj; SCORER_THREADS threads a prediction, 1 unless set."""
     import xgboost
 
-    booster = xgboost.Booster({"nthread": int(os.environ.get("SCORER_THREADS", "1"))})
+    booster = xgboost.Booster({"nthread": settings.number("SCORER_THREADS")})
     booster.load_model(folder / "model.ubj")
 
     def many(rows: NDArray[np.float32]) -> NDArray[Any]:

@@ -26,9 +26,15 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict(model, max_bytes)},
             "/health": _get("Whether it serves, and which version.", {"200": health}),
-            "/readyz": _get("Whether it takes requests.", ready),
-            "/livez": _get("Whether the process lives.", {"200": _answered("It lives.", text)}),
-            "/metrics": _get("Prometheus' text format.", {"200": _answered("All workers' metrics.", text)}),
+            "/readyz": _get("Whether it takes requests; inside the cluster only.", ready),
+            "/livez": _get(
+                "Whether the process lives; inside the cluster only.",
+                {"200": _answered("It lives.", text)},
+            ),
+            "/metrics": _get(
+                "Prometheus' text format; inside the cluster only.",
+                {"200": _answered("The metrics.", text)},
+            ),
         },
         "components": {"schemas": _schemas(model, max_rows)},
     }

@@ -1,28 +1,26 @@
 """The server of a bento's image: `python -m loop.serving.packed.serve` in the bento's folder `src`.
 
 BentoML builds, pins and packs the bento, and can serve it (`bentoml serve`); this serves the same application
-without what BentoML puts around it. SERVING_WORKERS processes, 1 unless set, share one port.
+without what BentoML puts around it. It is one process: the cluster runs as many as are needed, and starts one
+again when it has ended.
 """
 
 import argparse
 import gc
 import importlib
-import multiprocessing
-import os
 import resource
-import signal
 import socket
 import sys
-import tempfile
 import time
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
+import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from loop.serving.packed import settings
 from loop.serving.packed.app import App
 
 LINGER = 1.0  # seconds, at most, in which connections that are still used end by themselves
@@ -83,10 +81,30 @@ class Server(uvicorn.Server):
                 connection.transport.close()
 
 
-def serve(listening: socket.socket) -> None:
-    """Serve `application` of the folder's asgi.py until SIGTERM."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    app = importlib.import_module("asgi").application
+def application() -> App:
+    """What asgi.py in this folder calls `application`; SystemExit with a line that says why there is none."""
+    folder = Path.cwd()
+    sys.path.insert(0, str(folder))
+    try:
+        app: App = importlib.import_module("asgi").application
+    except Exception as error:  # noqa: BLE001 - whatever the bento's own code raises
+        frames = traceback.extract_tb(error.__traceback__)
+        mine = [f" at {at.filename}:{at.lineno}" for at in frames if Path(at.filename).is_relative_to(folder)]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SystemExit(f"{folder / 'asgi.py'} gives no application: {reason}{''.join(mine[-1:])}") from None
+    return app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The port; SystemExit with a line that says why it can't be had."""
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise SystemExit(f"cannot listen at --host {host} --port {port}: {error}") from None
+
+
+def serve(app: App, listening: socket.socket) -> None:
+    """Serve until SIGTERM."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -107,46 +125,19 @@ def serve(listening: socket.socket) -> None:
         raise SystemExit(uvicorn.config.STARTUP_FAILURE)
 
 
-def supervise(listening: socket.socket, workers: int) -> None:
-    """Keep so many workers running until SIGTERM; one that can't start ends them all."""
-    spawned = multiprocessing.get_context("spawn")
-    ending: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda sig, _: ending.append(sig))
-    running: list[SpawnProcess] = []
-    failed = False
-    while not ending and not failed:
-        while len(running) < workers:
-            worker = spawned.Process(target=serve, args=(listening,))
-            worker.start()
-            running.append(worker)
-        wait([worker.sentinel for worker in running], timeout=0.2)
-        failed = any(worker.exitcode == uvicorn.config.STARTUP_FAILURE for worker in running)
-        running = [worker for worker in running if worker.is_alive()]
-    for worker in running:
-        worker.terminate()
-    for worker in running:
-        worker.join()
-    if failed:
-        raise SystemExit(uvicorn.config.STARTUP_FAILURE)
-
-
 def main() -> None:
-    """Listen, and serve by one process or several; a connection is a file, so as many of them as may be."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Serve what is in this folder; a connection is a file, so as many of them as may be."""
     parser = argparse.ArgumentParser(prog="python -m loop.serving.packed.serve", description=__doc__)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's port is its own
     parser.add_argument("--port", type=int, default=3000)
-    parser.add_argument("--workers", type=int, default=int(os.environ.get("SERVING_WORKERS", "1")))
     asked = parser.parse_args()
-    listening = socket.create_server((asked.host, asked.port), backlog=2048)
-    if asked.workers == 1:
-        serve(listening)
-        return
-    with tempfile.TemporaryDirectory(prefix="serving-metrics-") as shared:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        supervise(listening, asked.workers)
+    try:
+        settings.check()
+    except settings.WrongSetting as wrong:
+        raise SystemExit(str(wrong)) from None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    serve(application(), listen(asked.host, asked.port))
 
 
 if __name__ == "__main__":
