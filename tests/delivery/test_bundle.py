@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 from oci import CRANE, archive, serving
-from trained import MODEL, commit, run, trained, trained_once  # noqa: F401 - fixtures
+from trained import MODEL, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 from trained import release as release_state
 
 from loop.candidate import champion
@@ -134,6 +134,23 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
     write_json(ModelPaths(publisher, MODEL).build / "register.json", registered)
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
         candidate.read(publisher, MODEL)
+
+
+def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
+    """Outputs and the model's part of dvc.lock come over; a lock that changes another model is refused."""
+    change(builder, train__n_estimators=10)
+    loop(builder, "repro", MODEL)
+    packed = bundle.pack(builder, MODEL, trained=True)
+    other = b"  train@other:\n    cmd: x\nschema"
+    forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"schema", other))
+    with pytest.raises(Rejected, match="differs from this checkout's in train@other"):
+        bundle.unpack(publisher, MODEL, forgery, trained=True)
+    tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
+    new = bundle.unpack(publisher, MODEL, packed.sha256, trained=True, file=tar)
+    assert new == ["dvc.lock", "data/fraud_detector/metrics.json"]
+    assert Lock.of(publisher) == Lock.of(builder)
+    change(publisher, train__n_estimators=10)
+    assert "evaluate" not in loop(publisher, "repro", MODEL)  # nothing is left to do
 
 
 def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: F811

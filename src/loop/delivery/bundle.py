@@ -58,15 +58,17 @@ class Bundle:
     sha256: str
 
 
-def pack(root: Path, model: str | None) -> Bundle:
+def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
     """Write build/<package>/release.tar; without a model build/monitor/release.tar, of the monitor alone.
 
-    LoopError where a command has to run first. What is equal gives an equal tar.
+    `trained`: only what the stages made, for `land`. LoopError where a command has to run first. Equal files
+    give an equal tar.
     """
-    candidate.monitor_record(root)
-    files = _image(root, MONITOR)
-    if model:
-        files |= _candidate(root, model)
+    if trained and model:
+        files = _outputs(root, model)
+    else:
+        candidate.monitor_record(root)
+        files = _image(root, MONITOR) | (_candidate(root, model) if model else {})
     path = _path(root, model)
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(files.items()):
@@ -77,21 +79,26 @@ def pack(root: Path, model: str | None) -> Bundle:
     return Bundle(path, sha256(path))
 
 
-def unpack(root: Path, model: str | None, expected: str) -> list[str]:
+def unpack(
+    root: Path, model: str | None, expected: str, *, trained: bool = False, file: Path | None = None
+) -> list[str]:
     """Put what `pack` has packed where it was there; returns what of it Git does not have.
 
-    Nothing is put anywhere before all of it is checked; Rejected says what is wrong. Safe to run again.
+    `file` is where the tar is, if it is not where `pack` wrote it. Nothing is put in place before all of it
+    is checked; Rejected says what is wrong. Safe to run again.
     """
-    path = _path(root, model)
+    path = file or _path(root, model)
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix="bring it from where `./loop bundle` was run")
     if (found := sha256(path)) != expected.lower():
         raise Rejected(f"{path} is sha256 {found}, expected {expected}", fix=FIX)
+    (root / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
         tree = Path(scratch)
         try:
             _extract(path, tree, model or MONITOR)
-            return _Unpacked(root, tree, model).put()
+            there = _Unpacked(root, tree, model)
+            return there.put_trained(model) if trained and model else there.put()
         except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
 
@@ -103,7 +110,6 @@ def _candidate(root: Path, model: str) -> dict[str, Path]:
         candidate.record(paths.build, kind, model)
     names = [f"{name}.json" for name in RECORDS] + ["champion.parquet"]
     found = {f"build/{paths.package}/{name}": paths.build / name for name in names}
-    found |= {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
     record = read_json(paths.build / "image.json")
     if record["kind"] == "bento-artifact":
         bento = read_json(paths.build / "bento.json")
@@ -112,8 +118,17 @@ def _candidate(root: Path, model: str) -> dict[str, Path]:
     return {
         **{name: path for name, path in found.items() if path.is_file()},
         **_image(root, paths.package),
-        **{f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(root, model).items()},
+        **_outputs(root, model),
     }
+
+
+def _outputs(root: Path, model: str) -> dict[str, Path]:
+    """What a model's stages have made: dvc.lock, the metrics, and the objects of DVC's cache."""
+    paths = ModelPaths(root, model)
+    found = {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
+    if missing := [name for name, path in found.items() if not path.is_file()]:
+        raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
+    return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(root, model).items()}
 
 
 def _image(root: Path, name: str) -> dict[str, Path]:
@@ -186,6 +201,19 @@ class _Unpacked:
         write_json(self.root / "build" / MONITOR / "image.json", monitor)
         return said
 
+    def put_trained(self, model: str) -> list[str]:
+        """What a retraining made, for `land`: dvc.lock may differ from this checkout's in the model alone."""
+        theirs, ours, mine = Lock.of(self.tree), Lock.of(self.root), f"@{package(model)}"
+        for name in sorted({*theirs.stages, *ours.stages}):
+            if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):
+                raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
+        self._check_objects(model, theirs)
+        self._check_metrics(ModelPaths(self.tree, model), theirs)
+        self._put_objects()
+        said = self._put_tracked(model, theirs)
+        dvc.checkout(self.root, model)
+        return said
+
     def _put_candidate(self, model: str) -> list[str]:
         paths, here = ModelPaths(self.root, model), ModelPaths(self.tree, model)
         records = {name: candidate.record(here.build, kind, model) for name, kind in RECORDS.items()}
@@ -198,7 +226,7 @@ class _Unpacked:
         record = self._image(model, here.build)
 
         self._put_objects()
-        said = self._put_tracked(model)
+        said = self._put_tracked(model, lock)
         if record["kind"] == "bento-artifact":
             artifact.take(here.build / "image", record["digest"], image.layout_of(model), key)
             record["layout"] = str(image.layout_of(model))
@@ -283,15 +311,13 @@ class _Unpacked:
                 self._copy(path, target)
                 target.chmod(0o444)
 
-    def _put_tracked(self, model: str) -> list[str]:
-        """Git's files that the stages changed: dvc.lock where it knew nothing of the model, metrics.json."""
-        said = []
-        ours, theirs = Lock.of(self.root), Lock.of(self.tree)
-        if not ours.outs(model):
-            mine = f"@{package(model)}"
-            new = {name: entry for name, entry in theirs.stages.items() if name.endswith(mine)}
+    def _put_tracked(self, model: str, lock: Lock) -> list[str]:
+        """Git's files that the stages changed: the model's part of dvc.lock, and metrics.json."""
+        said, ours = [], Lock.of(self.root)
+        mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{package(model)}")}
+        if any(ours.stages.get(name) != entry for name, entry in mine.items()):
             text = io.StringIO()
-            YAML().dump({"schema": "2.0", "stages": {**ours.stages, **new}}, text)
+            YAML().dump({"schema": "2.0", "stages": {**ours.stages, **mine}}, text)
             write_text(self.root / "dvc.lock", text.getvalue())
             said.append("dvc.lock")
         here, there = ModelPaths(self.root, model).metrics, ModelPaths(self.tree, model).metrics
