@@ -141,8 +141,8 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     change(builder, train__n_estimators=10)
     loop(builder, "repro", MODEL)
     packed = bundle.pack(builder, MODEL, trained=True)
-    other = b"  train@other:\n    cmd: x\nschema"
-    forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"schema", other))
+    other = b"stages:\n  train@other:\n    cmd: x\n"
+    forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"stages:\n", other))
     with pytest.raises(Rejected, match="differs from this checkout's in train@other"):
         bundle.unpack(publisher, MODEL, forgery, trained=True)
     tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
@@ -289,8 +289,8 @@ FORGERIES = {
 def test_a_job_that_builds_cannot_smuggle_anything_in(builder, publisher):
     """Each tar has the SHA-256 that is given, and is refused for what is in it; nothing is put in place."""
     packed = bundle.pack(builder, MODEL)
-    for what, (change, said) in FORGERIES.items():
-        forgery = forged(packed, publisher, change)
+    for what, (forge, said) in FORGERIES.items():
+        forgery = forged(packed, publisher, forge)
         with pytest.raises(LoopError, match=said):
             bundle.unpack(publisher, MODEL, forgery)
         left = {path.name for path in (publisher / "build").rglob("*")}
