@@ -8,7 +8,8 @@ import click
 def bundle(model: str | None) -> None:
     """Pack what publishing MODEL needs of what was built here; without MODEL, the monitor's image alone.
 
-    The output `sha256` is what `unbundle` wants to be given.
+    The output `sha256` is what `unbundle` wants to be given; `bundle` is the file, which `unbundle` expects in
+    `folder` again.
     """
     from loop.core import actions, paths
     from loop.delivery import bundle as bundles
@@ -16,7 +17,7 @@ def bundle(model: str | None) -> None:
     root = paths.root()
     packed = bundles.pack(root, model)
     path = packed.path.relative_to(root)
-    actions.output(sha256=packed.sha256, bundle=path)
+    actions.output(sha256=packed.sha256, bundle=path, folder=path.parent)
     click.echo(f"{path}: {packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.sha256}")
 
 
