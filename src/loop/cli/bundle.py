@@ -8,8 +8,7 @@ import click
 def bundle(model: str | None) -> None:
     """Pack what publishing MODEL needs of what was built here; without MODEL, the monitor's image alone.
 
-    The output `sha256` is what `unbundle` wants to be given; `bundle` is the file, which `unbundle` expects in
-    `folder` again.
+    Outputs: `sha256`, which `unbundle` is given; `bundle`, the file; `folder`, where `unbundle` looks for it.
     """
     from loop.core import actions, paths
     from loop.delivery import bundle as bundles
