@@ -71,3 +71,9 @@ def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path):
     with pytest.raises(LoopError, match="its config says"):
         layout.write(written, tmp_path / "image")
     assert not (tmp_path / "image").exists()
+
+
+def test_an_archive_of_two_images_is_refused(tmp_path):
+    """As an engine writes that builds for several platforms."""
+    with pytest.raises(LoopError, match="has 2 images, should be one"):
+        layout.write(archive(tmp_path / "image.tar", BYTES, images=2), tmp_path / "image")

@@ -28,7 +28,7 @@ def crane(*args: str) -> str:
     return done.stdout.strip()
 
 
-def archive(to: Path, *layers: bytes, packed: str = "", history: bool = True) -> Path:
+def archive(to: Path, *layers: bytes, packed: str = "", history: bool = True, images: int = 1) -> Path:
     """An image of these layers as `docker save` writes it; each is packed so, and made by the step `make`."""
     config = {
         "architecture": "amd64",
@@ -42,7 +42,7 @@ def archive(to: Path, *layers: bytes, packed: str = "", history: bool = True) ->
         steps = [{"created_by": "/bin/sh -c make"} for _ in layers]
         config["history"] = [*steps, {"created_by": "#", "empty_layer": True}]
     names = [f"{number}.tar" for number in range(len(layers))]
-    described = [{"Config": "config.json", "RepoTags": None, "Layers": names}]
+    described = [{"Config": "config.json", "RepoTags": None, "Layers": names}] * images
     files = {"manifest.json": json.dumps(described).encode(), "config.json": json.dumps(config).encode()}
     files |= {name: PACKED[packed](layer) for name, layer in zip(names, layers, strict=True)}
     with tarfile.open(to, "w") as tar:

@@ -13,7 +13,7 @@ trained_option = click.option("--trained", is_flag=True, help="only what the sta
 def bundle(model: str | None, trained: bool) -> None:
     """Pack what publishing MODEL needs of what was built here; without MODEL, the monitor's image alone.
 
-    The output `sha256` is what `unbundle` wants to be given.
+    Outputs: `sha256`, which `unbundle` is given; `bundle`, the file; `folder`, where `unbundle` looks for it.
     """
     from loop.core import actions, paths
     from loop.delivery import bundle as bundles
@@ -21,7 +21,7 @@ def bundle(model: str | None, trained: bool) -> None:
     root = paths.root()
     packed = bundles.pack(root, model, trained=trained)
     path = packed.path.relative_to(root)
-    actions.output(sha256=packed.sha256, bundle=path)
+    actions.output(sha256=packed.sha256, bundle=path, folder=path.parent)
     click.echo(f"{path}: {packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.sha256}")
 
 

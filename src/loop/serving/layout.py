@@ -39,16 +39,24 @@ def write(archive: Path, layout: Path) -> str:
     Layers may be plain, gzip or zstd. LoopError where one is not what the image's config says.
     """
     with whole(layout) as aside, tarfile.open(archive, "r:") as tar:
-        (image,) = json.loads(_member(tar, "manifest.json").read())
-        content = _member(tar, image["Config"]).read()
+        images = json.loads(_member(tar, "manifest.json").read())
+        if len(images) != 1:
+            raise LoopError(
+                f"{archive}: has {len(images)} images, should be one", fix="build for one platform"
+            )
+        names, content = images[0]["Layers"] or [], _member(tar, images[0]["Config"]).read()
         config = json.loads(content)
+        diffs, steps = config["rootfs"]["diff_ids"], _steps(config, len(names))
+        if len(diffs) != len(names):
+            raise LoopError(
+                f"{archive}: has {len(names)} layers; its config says {len(diffs)}", fix="build it again"
+            )
         blobs = aside / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        layers = []
-        for name, step, diff in zip(
-            image["Layers"], _steps(config, len(image["Layers"])), config["rootfs"]["diff_ids"], strict=True
-        ):
-            layers.append(_layer(_member(tar, name), blobs, step, diff))
+        layers = [
+            _layer(_member(tar, name), blobs, step, diff)
+            for name, step, diff in zip(names, steps, diffs, strict=True)
+        ]
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
