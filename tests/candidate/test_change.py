@@ -87,7 +87,14 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
     assert changed(clone, base) == Changed(code=False, models=[], manifests=False)
 
 
-@pytest.mark.parametrize("base", ["0" * 40, "1" * 40])
+@pytest.mark.parametrize("base", ["0" * 40, "1" * 40, "", "1234567"])
 def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
     """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
     assert changed(clone, base) == Changed(code=True, models=["a", "b"], manifests=True)
+
+
+def test_a_base_of_seven_digits_is_a_commit(clone: Path):
+    """As people and `git log --oneline` name one."""
+    base = Git(clone).head()[:7]
+    write(clone, "docs/new.md", "text")
+    assert changed(clone, base, Git(clone).head()[:7]) == Changed(code=False, models=[], manifests=False)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loop.core.errors import Superseded
-from loop.core.git import Change, Git, GitError, bare
+from loop.core.git import BOT, Change, Git, GitError, bare
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
     git, other = clones
     commit = git.land("main", lambda _: Change({"a/b.txt": "new\n"}, "Add b"))
     assert other.read(other.fetch(), "a/b.txt") == "new\n"
-    assert other.run("log", "-1", "--format=%H %an", commit) == f"{commit} loop-bot"
+    assert other.run("log", "-1", "--format=%H %an", commit) == f"{commit} github-actions[bot]"
     assert git.run("status", "--porcelain") == ""
     assert not (git.root / "a").exists()
 
@@ -123,3 +123,62 @@ def test_settings_hold_for_each_command(clones):
     values = iter("ab")
     git = Git(clones[0].root, lambda: {"GIT_AUTHOR_NAME": next(values), "GIT_AUTHOR_EMAIL": "e"})
     assert [git.run("var", "GIT_AUTHOR_IDENT")[0] for _ in range(2)] == ["a", "b"]
+
+
+@pytest.fixture
+def shallow(clones, origin, tmp_path):
+    """A clone of one commit, as `actions/checkout` makes it, of a branch that main does not have."""
+    git, _ = clones
+    for name in ("One", "Two"):
+        git.land("main", lambda _, name=name: Change({name: "1\n"}, name))
+    git.push(git.commit_on(git.fetch(), Change({"x": "1\n"}, "Topic")), "topic")
+    git.land("main", lambda _: Change({"y": "1\n"}, "Three"))
+    at = tmp_path / "shallow"
+    clone = ["git", "clone", "-q", "--depth=1", "--branch=topic", f"file://{origin}", at]
+    subprocess.run(clone, check=True)
+    return Git(at)
+
+
+@pytest.mark.parametrize("reads", [["log", "--format=%s"], ["rev-list", "HEAD"]])
+def test_what_reads_history_makes_a_shallow_clone_whole(shallow, reads):
+    """It fetches what it lacks, moves no branch, and has nothing to do the next time."""
+    branches = shallow.run("for-each-ref")
+    assert len(shallow.run(*reads).splitlines()) == 4
+    assert shallow.run("for-each-ref") == branches
+    assert not shallow.deepen()
+
+
+def test_where_no_history_can_be_had_the_fix_is_named(shallow):
+    """A wrong answer from half a history would be worse."""
+    shallow.run("remote", "remove", "origin")
+    for read in (lambda: shallow.run("log"), lambda: shallow.fork_point("1" * 40, "HEAD")):
+        with pytest.raises(GitError, match="fetch-depth: 0"):
+            read()
+
+
+def test_one_commit_descends_from_another(clones, shallow):
+    """Itself included; a commit that nobody knows has no descendants."""
+    git, _ = clones
+    main = git.fetch()
+    before = git.run("rev-parse", f"{main}^")
+    topic = git.fetch("topic")
+    assert git.descends(main, before)
+    assert git.descends(main, main)
+    assert not git.descends(before, main)
+    assert not git.descends(topic, main)
+    assert not git.descends(main, "1" * 40)
+    assert shallow.descends("HEAD", before)
+
+
+def test_a_base_is_a_commit_or_unknown(clones):
+    """Named by seven digits or a branch it is one; zeros, nothing, lost and unrelated ones are unknown."""
+    git, _ = clones
+    begin = git.head()
+    main = git.land("main", lambda _: Change({"x": "1\n"}, "One"))
+    topic = git.commit_on(begin, Change({"y": "1\n"}, "Topic"))
+    git.run("fetch", "--quiet")
+    for base in (main, main[:7], "origin/main"):
+        assert git.fork_point(base, topic) == begin
+    unrelated = git.run("commit-tree", f"{main}^{{tree}}", "-m", "alone", env=BOT)
+    for base in ("0" * 40, "", "1" * 40, "1234567", "--all", "deleted", unrelated):
+        assert git.fork_point(base, topic) is None

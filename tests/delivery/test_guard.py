@@ -7,15 +7,28 @@ from click.testing import CliRunner
 from releases import B, canary, git, save, serve
 
 from loop.cli.delivery import guard as command
-from loop.core.errors import Rejected
-from loop.core.git import Change, GitError
-from loop.delivery.guard import check, check_range
+from loop.core.errors import LoopError, Rejected
+from loop.core.git import BOT, Change, GitError
+from loop.delivery.guard import BEFORE, check, check_range
 from loop.delivery.promote import promote
+
+EMAIL = BOT["GIT_AUTHOR_EMAIL"]
+OVERSTEP = {"src/a.py": "1"}
 
 
 def bot(here, files):
     """A commit by the bot, not pushed."""
-    return here.commit_on(here.fetch(), Change(files, "by the bot"))
+    return here.commit_on(here.fetch(), Change(files, "by the bot\n\nAction: release\n"))
+
+
+def by(clone, author, committer, message):
+    """An empty commit by two addresses, with what oversteps in it; not pushed."""
+    for path, text in OVERSTEP.items():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
+        (clone / path).write_text(text)
+    git(clone, "add", "-A")
+    git(clone, "-c", f"author.email={author}", "-c", f"committer.email={committer}", "commit", "-qm", message)
+    return git(clone, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize(
@@ -44,16 +57,59 @@ def test_what_the_bot_does_is_allowed(clone, here, production):
     serve(clone, canary(10))
     base = here.fetch()
     head = promote(here, production, B, "canary-10").commit
-    assert check_range(here, base, head) == 1
+    assert check_range(here, base, head)[0] == 1
     check({"params.yaml", "dvc.lock", "data/fraud_detector/metrics.json"}, "a retraining")
 
 
 def test_people_may_change_what_is_theirs(clone, here):
-    """The guard looks at the bot's commits only; a new branch counts from where it leaves the others."""
+    """The guard looks at the bot's commits only."""
     base = here.fetch()
-    save(clone, {"src/a.py": "1"})
-    assert check_range(here, base, here.fetch()) == 0
-    assert check_range(here, "0" * 40, bot(here, {"dvc.lock": "stages: {}\n"})) == 1
+    save(clone, OVERSTEP)
+    assert check_range(here, base, here.fetch())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("author", "committer", "message", "ours"),
+    [
+        (EMAIL, EMAIL, "release\n\nAction: release", True),
+        (BEFORE, BEFORE, "as it was before", True),
+        (EMAIL, EMAIL, "style: format", False),
+        (EMAIL, "noreply@github.com", "a squashed pull request\n\nAction: release", False),
+        (EMAIL, "person@example.test", "amended\n\nAction: release", False),
+    ],
+)
+def test_which_commits_are_our_machines(clone, here, author, committer, message, *, ours):
+    """By its old address, or Actions' with our trailer; not another tool's, nor what a person took over."""
+    base, head = here.fetch(), by(clone, author, committer, message)
+    if ours:
+        with pytest.raises(Rejected, match=r"src/a\.py"):
+            check_range(here, base, head)
+    else:
+        assert check_range(here, base, head)[0] == 0
+
+
+@pytest.mark.parametrize("base", ["1" * 40, "0" * 40, "", "deleted"])
+def test_an_unknown_base_checks_all_history(clone, here, base):
+    """As after a forced push of main: what oversteps is found wherever it is, and the output says so."""
+    save(clone, {"dvc.lock": "stages: {}\n"})
+    head = bot(here, {"dvc.lock": "stages:\n"})
+    assert check_range(here, base, head) == (
+        1,
+        f"of all history: the base {base[:12] or '(none)'} is unknown here",
+    )
+    git(clone, "switch", "-q", "--detach", bot(here, OVERSTEP))
+    save(clone, {"docs/a.md": "1"})
+    with pytest.raises(Rejected, match=r"src/a\.py"):
+        check_range(here, base, here.fetch())
+
+
+def test_commits_are_named_by_seven_digits_too(clone, here):
+    """A base and a head; a head that is no commit is named, and a deleted branch has none."""
+    base, head = here.fetch(), bot(here, {"dvc.lock": "stages:\n"})
+    assert check_range(here, base[:7], head[:7])[0] == 1
+    with pytest.raises(LoopError, match="1234567 is no commit here"):
+        check_range(here, base, "1234567")
+    assert check_range(here, base, "0" * 40)[0] == 0
 
 
 def test_a_merge_answers_only_for_what_it_changes_itself(clone, here):
@@ -62,11 +118,11 @@ def test_a_merge_answers_only_for_what_it_changes_itself(clone, here):
     git(clone, "switch", "-q", "-c", "theirs")
     save(clone, {"src/a.py": "1"})
     theirs = git(clone, "rev-parse", "HEAD")
-    ours = here.commit_on(base, Change({"dvc.lock": "stages: {}\n"}, "lock"))
+    ours = here.commit_on(base, Change({"dvc.lock": "stages: {}\n"}, "lock\n\nAction: retrain"))
     git(clone, "switch", "-q", "--detach", ours)
-    name = ("-c", "user.name=loop-bot", "-c", "user.email=loop-bot@users.noreply.github.com")
+    name = ("-c", "user.name=bot", "-c", f"user.email={BEFORE}")
     git(clone, *name, "merge", "-q", "--no-edit", theirs)
-    assert check_range(here, base, git(clone, "rev-parse", "HEAD")) == 2
+    assert check_range(here, base, git(clone, "rev-parse", "HEAD"))[0] == 2
 
 
 def test_a_server_refuses_the_push_by_its_hook(origin, clone, here, repository):
@@ -78,6 +134,9 @@ def test_a_server_refuses_the_push_by_its_hook(origin, clone, here, repository):
     hook.chmod(0o755)
     with pytest.raises(GitError, match=r"touches what people own: src/a\.py"):
         here.push(head, "main")
+    with pytest.raises(GitError, match=r"touches what people own: src/a\.py"):
+        here.push(head, "new-branch")
+    here.push(git(clone, "rev-parse", "HEAD"), "new-branch")
 
 
 def test_the_command_says_how_many_it_checked(clone, here, monkeypatch):

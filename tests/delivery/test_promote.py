@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from shutil import which
 
 import pytest
-from releases import A, B, C, canary, git, serve, track
+from releases import A, B, C, canary, git, save, serve, track
 
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.git import Git
+from loop.core.params import edit
 from loop.delivery import commit
 from loop.delivery.commit import Action, Place
 from loop.delivery.history import history
 from loop.delivery.promote import promote
 from loop.delivery.rollback import restore, rollback
-from loop.delivery.state import State
+from loop.delivery.state import State, release
 from loop.delivery.steps import released
 
 
@@ -33,7 +34,7 @@ def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
     serve(clone, canary(10))
     done = promote(here, production, B, "canary-10", "verdict: sound")
     assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
-        "loop-bot|fraud-detector/production: canary 10 % → 50 %"
+        "github-actions[bot]|fraud-detector/production: canary 10 % → 50 %"
     )
     assert "Why: verdict: sound" in here.run("log", "-1", "--format=%B", done.commit)
     assert commit.read(here, here.fetch(), production) == canary(50)
@@ -110,8 +111,10 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
     machines = [Git(another()) for _ in range(3)]
     staging = Place("fraud-detector", "staging")
 
-    def release(at: Git, place: Place):
-        return commit.land(at, Action("release", place, lambda s: released(s, track(C), canary=True), "new"))
+    def brings(at: Git, place: Place):
+        return commit.land(
+            at, Action("release", place, lambda now: released(now.state, track(C), canary=True), "new")
+        )
 
     doing = [
         lambda at: promote(at, production, B, "canary-10"),
@@ -121,9 +124,9 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
         lambda at: rollback(at, production, "errors", B),
         lambda at: rollback(at, staging, "errors", B),
         lambda at: rollback(at, staging, "errors", B),
-        lambda at: release(at, production),
-        lambda at: release(at, staging),
-        lambda at: release(at, production),
+        lambda at: brings(at, production),
+        lambda at: brings(at, staging),
+        lambda at: brings(at, production),
     ]
     with ThreadPoolExecutor(10) as pool:
         tasks = [pool.submit(attempt, lambda do=do, at=machines[n % 3]: do(at)) for n, do in enumerate(doing)]
@@ -195,6 +198,61 @@ def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, her
     assert entry.subject == f"fraud-detector/production: roll back {B} to {A}"
     assert (entry.action, entry.key, entry.why) == ("rollback", B, "refuses good customers")
     assert restore(here, production, A, "again", B).commit is None
+
+
+def test_the_weights_are_those_that_main_has(clone, another, here, production):
+    """Neither what a person has edited here nor what was checked out counts."""
+    serve(clone, canary(10))
+    edit(clone, {"models.fraud_detector.canary.weights": [10, 90, 100]})
+    other = another()
+    edit(other, {"models.fraud_detector.canary.weights": [10, 30, 100]})
+    save(other, {})
+    assert promote(here, production, B, "canary-10").step == "canary-30"
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        None,
+        "<<<<<<< a conflict\n",
+        "apiVersion: loop/v0\nkind: Deployed\nstable: {}\n",
+        release(State(stable=track(A, 100))).replace("image:", "digest:"),
+    ],
+)
+def test_an_unreadable_state_in_history_is_skipped(clone, here, production, unread):
+    """Deleted, broken, or of another format: the message names it; a field that is unknown now is ignored."""
+    path = "kustomize/overlays/production/fraud-detector/release/release.yaml"
+    older = release(State(stable=track(A, 100))).replace("  barred:", "  region: moon\n  barred:")
+    save(clone, {path: older.replace("modelMd5:", "owner: person\n    modelMd5:")})
+    if unread is None:
+        git(clone, "rm", "-q", path)
+    save(clone, {path: unread} if unread else {})
+    skipped = git(clone, "rev-parse", "HEAD")
+    serve(clone, State(stable=track(B, 100)))
+    done = restore(here, production, A, "hurts")
+    assert done.after.stable == track(A, 100)
+    assert f"skipped the state of {skipped[:12]}: " in done.notes[0]
+    assert len(history(here, production)) == 5
+    with pytest.raises(LoopError, match=f"never served {C}"):
+        restore(here, production, C, "by mistake")
+
+
+def test_what_was_served_is_read_from_main_at_the_push(clone, another, here, production, monkeypatch):
+    """Between reading main and pushing to it, stable takes another image of the release that comes back."""
+    for key in (A, B):
+        serve(clone, State(stable=track(key, 100)))
+    rebuilt = track(A, 100).model_copy(update={"image": track(C).image})
+    push, others = Git.push, [another()]
+
+    def overtaken(self, *args, **options):
+        if others:
+            other = others.pop()
+            serve(other, State(stable=rebuilt))
+            serve(other, State(stable=track(B, 100)))
+        return push(self, *args, **options)
+
+    monkeypatch.setattr(Git, "push", overtaken)
+    assert restore(here, production, A, "hurts").after.stable == rebuilt
 
 
 def test_a_release_that_stable_never_served_does_not_come_back(clone, here, production):

@@ -20,12 +20,14 @@ from releases import (
     track,
 )
 
-from loop.core.errors import LoopError, Rejected, Superseded
+from loop.cli import main
+from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.files import read_json, write_json
-from loop.core.git import Git
+from loop.core.git import Change, Git
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
+from loop.delivery.rollback import restore
 from loop.delivery.state import State
 from loop.delivery.steps import step_of
 
@@ -49,7 +51,7 @@ def test_a_release_is_one_commit_on_main_that_says_all(here, found):
     state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
     assert state == State(stable=found.track.model_copy(update={"weight": 100}))
     message = here.run("log", "-1", "--format=%an%n%B", done.commit).splitlines()
-    assert message[:2] == ["loop-bot", f"fraud-detector/dev: release {B}"]
+    assert message[:2] == ["github-actions[bot]", f"fraud-detector/dev: release {B}"]
     assert message[3:14] == [
         "Action: release",
         "Environment: dev",
@@ -125,15 +127,17 @@ def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, p
 def test_what_watches_production_changes_without_a_release(clone, here, production):
     """One commit that names the image by its digest; a second time none. Elsewhere nothing watches."""
     serve(clone, State(stable=track(A, 100)))
-    done = watch(here, production, MONITOR, "look at fewer days")
-    assert commit.read(here, here.fetch(), production) == State(stable=track(A, 100), monitor=MONITOR)
+    done = watch(here, production, MONITOR, here.head(), "look at fewer days")
+    assert commit.read(here, here.fetch(), production) == State(
+        stable=track(A, 100), monitor=MONITOR, monitor_commit=here.head()
+    )
     subject, _, body = here.run("log", "-1", "--format=%B", done.commit).partition("\n")
     assert subject == f"fraud-detector/production: judge and drift run {'e' * 12}"
     assert f"Action: monitor\nEnvironment: production\nModel: fraud-detector\nRelease-Key: {A}" in body
     assert f"Monitor: sha256:{'e' * 64}" in body
-    assert watch(here, production, MONITOR).commit is None
+    assert watch(here, production, MONITOR, here.head()).commit is None
     with pytest.raises(LoopError, match="neither judge nor drift"):
-        watch(here, Place(MODEL, "dev"), MONITOR)
+        watch(here, Place(MODEL, "dev"), MONITOR, here.head())
 
 
 def test_proposing_again_leaves_one_pull_request_and_no_second_commit(here, found, github):
@@ -270,3 +274,129 @@ def test_a_broken_overlay_stops_a_release(clone, here, found):
     )
     with pytest.raises(LoopError, match=r"dev/fraud-detector/release/release\.yaml: spec\.extra"):
         release(here, found, "dev")
+
+
+@pytest.fixture
+def at(clone):
+    """A candidate as a workflow builds it at a commit: `at(commit, key)`."""
+
+    def built_at(commit, key):
+        git(clone, "switch", "-q", "--detach", commit)
+        built(clone, key)
+        return candidate.read(clone, MODEL)
+
+    return built_at
+
+
+@pytest.fixture
+def commits(clone):
+    """Three commits of main, oldest first."""
+    made = []
+    for name in "123":
+        save(clone, {"src/x.py": name})
+        made.append(git(clone, "rev-parse", "HEAD"))
+    return made
+
+
+def serving(clone, state, environment="production"):
+    """Bring an environment to a state on top of main, wherever the clone is."""
+    git(clone, "fetch", "-q")
+    git(clone, "switch", "-q", "--detach", "origin/main")
+    serve(clone, state, environment)
+
+
+def test_an_older_release_does_not_replace_a_newer_one(
+    clone, here, at, commits, production, *, tmp_path, monkeypatch
+):
+    """A slow run ends with code 5 in every environment, and says which commit is served; nothing changes."""
+    older, _, newer = commits
+    for environment in ("dev", "staging"):
+        release(here, at(newer, C), environment)
+    serving(clone, State(stable=track(A, 100)))
+    watch(here, production, MONITOR.replace("e" * 64, "f" * 64), newer)
+    tip = here.fetch()
+    at(older, B)
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    for command in (
+        ["release", MODEL, "--environment", "dev", "--environment", "staging"],
+        ["monitor-release", MODEL, "--environment", "production"],
+    ):
+        monkeypatch.setattr("sys.argv", ["loop", *command])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == Exit.SUPERSEDED
+    summary = (tmp_path / "summary").read_text()
+    for place in ("dev", "staging"):
+        assert f"{MODEL}/{place}: {older[:12]} is superseded by {newer[:12]}" in summary
+    assert here.fetch() == tip
+
+
+def test_which_release_is_newer_is_decided_at_the_push(another, here, at, commits, monkeypatch):
+    """A newer one that lands first, between reading main and pushing to it, stays."""
+    older, _, newer = commits
+    fast, slow = at(newer, C), at(older, B)
+    push, others = Git.push, [Git(another())]
+
+    def overtaken(self, *args, **options):
+        if others:
+            release(others.pop(), fast, "dev")
+        return push(self, *args, **options)
+
+    monkeypatch.setattr(Git, "push", overtaken)
+    with pytest.raises(Superseded, match=f"superseded by {newer[:12]}"):
+        release(here, slow, "dev")
+    assert commit.read(here, here.fetch(), Place(MODEL, "dev")).stable.key == C
+
+
+def test_a_newer_release_replaces_an_older_one(here, at, commits):
+    """Of a later commit, or another key of the same."""
+    older, _, newer = commits
+    for found in (at(older, A), at(older, B), at(newer, C)):
+        assert release(here, found, "dev").commit
+
+
+def test_a_proposal_goes_only_forward(clone, here, at, commits, github):
+    """From what stable serves, and from a canary without traffic; a newer image of judge and drift stays."""
+    older, between, newer = commits
+    stable, new = (track(key).model_copy(update={"commit": by}) for key, by in ((A, between), (C, newer)))
+    with_canary = State(stable=stable.model_copy(update={"weight": 100}), canary=new)
+    for served, proposed in (
+        (with_canary, between),
+        (with_canary.model_copy(update={"canary": None}), older),
+    ):
+        serving(clone, served)
+        with pytest.raises(Superseded, match=f"{proposed[:12]} is superseded by"):
+            propose(here, github, at(proposed, B), "production")
+    watching = {"canary": None, "monitor": MONITOR.replace("e" * 64, "f" * 64), "monitor_commit": newer}
+    for built_from in (newer, None):
+        served = with_canary.model_copy(update={**watching, "monitor_commit": built_from})
+        serving(clone, served)
+        done, _ = propose(here, github, at(between, B), "production")
+        kept = commit.read(here, done.commit, Place(MODEL, "production"))
+        assert (kept.monitor == served.monitor) == bool(built_from)
+        assert kept.monitor_commit == (built_from or between)
+
+
+def test_a_release_goes_on_after_a_rollback(clone, here, at, commits):
+    """A later commit's release follows what the rollback brought back, and what is blocked stays so."""
+    older, between, newer = commits
+    dev = Place(MODEL, "dev")
+    for found in (at(older, A), at(between, B)):
+        release(here, found, "dev")
+    restore(here, dev, A, "hurts")
+    with pytest.raises(Rejected, match="hurts"):
+        release(here, at(newer, B), "dev")
+    release(here, at(newer, C), "dev")
+    assert commit.read(here, here.fetch(), dev).stable.key == C
+
+
+def test_what_main_has_lost_is_replaced(clone, here, at, commits):
+    """After a forced push the commit that is served is nobody's ancestor; the message says so."""
+    older, _, newer = commits
+    lost = here.commit_on(older, Change({"src/x.py": "lost"}, "lost"))
+    serving(clone, State(stable=track(A, 100).model_copy(update={"commit": lost})), "dev")
+    done = release(here, at(newer, C), "dev")
+    note = f"replaces what {lost[:12]} was, a commit that main's history does not have"
+    assert f"Why: {note}; holds against the champion" in here.run("log", "-1", "--format=%B", done.commit)
+    assert done.notes == (note,)

@@ -54,11 +54,12 @@ def test_what_watches_a_canary_stays_through_all_its_steps():
 def test_what_watches_changes_by_itself_where_no_canary_is_judged():
     """What is served stays; with the same image, or nothing to watch, there is nothing to do."""
     state = State(stable=track(A, 100))
-    assert watched(state, MONITOR) == state.model_copy(update={"monitor": MONITOR})
-    assert watched(watched(state, MONITOR), MONITOR) is None
-    assert watched(State(), MONITOR) is None
+    after = state.model_copy(update={"monitor": MONITOR, "monitor_commit": "d" * 40})
+    assert watched(state, MONITOR, "d" * 40) == after
+    assert watched(after, MONITOR, "e" * 40) is None
+    assert watched(State(), MONITOR, "d" * 40) is None
     with pytest.raises(Superseded, match="under way"):
-        watched(canary(10), MONITOR)
+        watched(canary(10), MONITOR, "d" * 40)
 
 
 def test_a_canary_without_traffic_makes_way_for_a_newer_release():
@@ -174,7 +175,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(digest=st.sampled_from("ef"))
     def watch(self, digest):
-        self.attempt(lambda: watched(self.state, f"registry.example.com/monitor@sha256:{digest * 64}"))
+        self.attempt(
+            lambda: watched(self.state, f"registry.example.com/monitor@sha256:{digest * 64}", digest * 40)
+        )
 
     @rule(key=st.sampled_from("0123456789"))
     def restore(self, key):

@@ -17,6 +17,7 @@ from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
 from loop.monitoring.judge import SHOWN, Judge, Look, Track
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
+from loop.monitoring.since import since
 from loop.monitoring.watch import watch as forever
 
 OLD, NEW = "0" * 12, "1" * 12
@@ -197,6 +198,16 @@ def test_restarted_judge(
     for judge in (watch, again):
         judge.look()
         assert (pods["stable"].asked[-1], pods["canary"].asked[-1]) == (released, 2_000_000_001.0)
+
+
+def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands in the history before the canary, it counts from its own commit."""
+    old = {f"{state.folder('production', 'shop')}/release.yaml": "kind: Release\nspec: {tracks: []}\n"}
+    canary.land("main", lambda _: Change(old, "An older format"))
+    begun = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2000000000 +0000")
+    commit = canary.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin again"))
+    assert since(canary, commit, PLACE).canary == 2_000_000_000
 
 
 def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

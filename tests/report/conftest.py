@@ -61,7 +61,7 @@ def _released(git: Git) -> None:
     place = Place(MODEL, "production")
     for key, why in ((A, "the first of all"), (B, "holds against the champion")):
         one = track(key).model_copy(update={"commit": git.head()})
-        land(git, Action("release", place, lambda before, one=one: released(before, one, canary=True), why))
+        land(git, Action("release", place, lambda now, one=one: released(now.state, one, canary=True), why))
     rollback(git, place, "p99 900 ms: <script>", B)
 
 

@@ -71,7 +71,7 @@ def test_a_models_page_tells_its_whole_life(site: Path):
         f"sha256:{A[0] * 64}",
         "production/fraud-detector stable, 100 %",
         "rollback roll back bbbbbbbbbbbb p99 900 ms: <script>",
-        "loop-bot",
+        "github-actions[bot]",
     ):
         assert expected in text
 

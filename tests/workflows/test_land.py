@@ -46,7 +46,7 @@ def test_land(clone: Clone) -> None:
     assert clone.git("show", f"{commit}:dvc.lock").stdout == LOCK.format(2)
     assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
     told = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
-    assert told.splitlines()[0] == "loop-bot"
+    assert told.splitlines()[0] == "github-actions[bot]"
     for trailer in ("Action: retrain", "Model: m", "Model-MD5: m2", "Data-MD5: d2", "Why: drift of amount"):
         assert trailer in told
     assert clone.git("rev-parse", "HEAD").stdout.strip() == begin

@@ -9,6 +9,7 @@ from standin import ROOT, Clone, StandIn
 from trained import work_tree
 
 from loop.core import params, repository
+from loop.core.git import BOT
 from loop.core.names import public
 from loop.core.repository import Repository
 from loop.delivery.state import State, files, parse
@@ -66,8 +67,8 @@ def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
     """A commit in the machine's name that touches what people own is red, through the required check too."""
     (clone.folder / "docs/more.md").write_text("more\n")
     clone.git("add", "-A")
-    bot = ["-c", "user.name=loop-bot", "-c", "user.email=loop-bot@users.noreply.github.com"]
-    clone.git(*bot, "commit", "-q", "-m", "overstep")
+    bot = ["-c", f"user.name={BOT['GIT_AUTHOR_NAME']}", "-c", f"user.email={BOT['GIT_AUTHOR_EMAIL']}"]
+    clone.git(*bot, "commit", "-q", "-m", "overstep\n\nAction: release")
     clone.git("push", "-q", "origin", "HEAD:overstep")
     standin.as_("person").pull_request("overstep", "Overstep", "why")
     (run,) = standin.wait(seconds=300)

@@ -137,9 +137,12 @@ class Repository:
             return None
 
     def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
-        """Write a commit as GitHub's web interface does."""
-        who = {"NAME": author, "EMAIL": f"{author}@users.noreply.github.com"}
-        env = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
+        """Write a commit as GitHub's web interface does: it is the committer, whoever is the author."""
+        ids = {"github-actions[bot]": 41898282}
+        own = f"{ids.get(author, 1)}+{author}@users.noreply.github.com"
+        email = "noreply@github.com" if author == "GitHub" else own
+        env = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": email}
+        env |= {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": "noreply@github.com"}
         options = [word for parent in parents for word in ("-p", parent)]
         return self.git("commit-tree", tree, *options, "-m", message, env=env)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from loop.core.dvc import Lock
-from loop.core.git import Git, GitError
+from loop.core.git import Git
 
 # What people tune and machines write. No test depends on it: tests set params and release states of their
 # own. CI checks the fork's by `repro --check` and `render --check`.
@@ -32,14 +32,12 @@ class Changed:
 def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     """Compare `head` with the commit where it left `base`.
 
-    Where no such commit is known (`base` is a new branch's zeros, or was forced away), all has changed.
+    Where no such commit is known (see `Git.fork_point`), all has changed.
     """
     git = Git(root)
     after = _facts(git, head)
     everything = sorted(after)
-    try:
-        begin = git.run("merge-base", base, head)
-    except GitError:
+    if (begin := git.fork_point(base, head)) is None:
         return Changed(code=True, models=everything, manifests=True)
     paths = git.run("diff", "--name-only", "--no-renames", begin, head).splitlines()
     if any(SHARED.fullmatch(path) for path in paths):

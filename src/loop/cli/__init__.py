@@ -51,6 +51,26 @@ COMMANDS = {
     "demo": "demo:demo",
 }
 
+# Commands that read more of Git's history than the commit that is checked out. A workflow's job that calls
+# one checks out with `fetch-depth: 0`; in any other shallow clone `loop.core.git.Git` fetches the rest.
+READS_HISTORY = frozenset(
+    {
+        "changed",
+        "comment",
+        "gate",
+        "guard",
+        "history",
+        "judge",
+        "merged",
+        "monitor",
+        "monitor-release",
+        "register",
+        "release",
+        "report",
+        "rollback",
+    }
+)
+
 
 class Lazy(click.Group):
     """A group whose commands are imported when they are named."""

@@ -18,8 +18,12 @@ environment_option = click.option("--environment", required=True, help="dev, sta
 @click.option("--pull-request", is_flag=True, help="propose it as a canary at weight 0, with the evidence")
 @click.option("--why", default="", help="goes into the commit, before the gate's reasons")
 def release(model: str, environments: tuple[str, ...], pull_request: bool, why: str) -> None:
-    """Bring the built candidate into environments. The same key again changes nothing."""
+    """Bring the built candidate into environments. The same key again changes nothing.
+
+    Exit code 5 where an environment serves a later commit's release, or takes a canary on; others get theirs.
+    """
     from loop.core import paths
+    from loop.core.errors import Superseded
     from loop.core.git import Git
     from loop.core.github import GitHub
     from loop.delivery import candidate
@@ -29,13 +33,19 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
 
     root = paths.root()
     found, git = candidate.read(root, model), Git(root)
+    refused = []
     for environment in environments:
         place = Place(model, environment)
-        if pull_request:
-            done, number = propose(git, GitHub.of_environment(), found, environment, why)
-            _tell(place, done, pull_request=number or "")
-        else:
-            _tell(place, release_to(git, found, environment, why))
+        try:
+            if pull_request:
+                done, number = propose(git, GitHub.of_environment(), found, environment, why)
+                _tell(place, done, pull_request=number or "")
+            else:
+                _tell(place, release_to(git, found, environment, why))
+        except Superseded as superseded:
+            refused.append(f"{place}: {superseded}")
+    if refused:
+        raise Superseded("\n".join(refused))
 
 
 @click.command("monitor-release")
@@ -43,18 +53,21 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
 @environment_option
 @click.option("--why", default="", help="goes into the commit")
 def monitor_release(model: str, environment: str, why: str) -> None:
-    """Let the image of `loop monitor-image` run judge and drift. Exit code 5 while a canary is under way."""
+    """Let the image of `loop monitor-image` run judge and drift.
+
+    Exit code 5 while a canary is under way, and where the image there was built from a later commit.
+    """
     from loop.core import paths
     from loop.core.git import Git
     from loop.delivery import candidate
     from loop.delivery.commit import Place
     from loop.delivery.release import watch
 
-    place, image = Place(model, environment), candidate.monitor(paths.root()).image
-    if image is None:
+    place, git = Place(model, environment), Git(paths.root())
+    if (image := candidate.monitor(git.root).image) is None:
         click.echo(f"{place}: nothing to do; no engine built an image")
         return
-    _tell(place, watch(Git(paths.root()), place, image, why))
+    _tell(place, watch(git, place, image, candidate.on_main(git), why))
 
 
 @click.command()
@@ -132,6 +145,7 @@ def render(model: str, environment: str, check: bool) -> None:
 def guard(base: str, head: str) -> None:
     """Reject a machine's commit in BASE..HEAD that touches what people own.
 
+    BASE may be unknown (zeros, empty, or replaced by a forced push): then all history of HEAD is checked.
     As a server's pre-receive hook: `while read old new ref; do loop guard $old $new || exit 1; done`.
     """
     from pathlib import Path
@@ -139,8 +153,8 @@ def guard(base: str, head: str) -> None:
     from loop.core.git import Git
     from loop.delivery.guard import check_range
 
-    checked = check_range(Git(Path.cwd()), base, head)
-    click.echo(f"{checked} commits by the bot, all of machine-owned files only")
+    checked, which = check_range(Git(Path.cwd()), base, head)
+    click.echo(f"{checked} commits by the bot, all of machine-owned files only; looked at commits {which}")
 
 
 @click.command()
@@ -190,9 +204,11 @@ def _tell(place: "Place", done: "Done", **outputs: object) -> None:
 
     what = f"commit {done.commit[:12]}" if done.commit else "nothing to do"
     said = f"{place}: {what}; {described(done.after)}"
+    for note in done.notes:
+        click.echo(f"{place}: {note}")
     click.echo(
         said + "".join(f"; {name.replace('_', ' ')} {value}" for name, value in outputs.items() if value)
     )
     canary = done.after.canary or done.after.stable
     actions.output(commit=done.commit or "", step=done.step, key=canary.key if canary else "", **outputs)
-    actions.summary(f"- {said}")
+    actions.summary("\n".join(f"- {line}" for line in (said, *done.notes)))

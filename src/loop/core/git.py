@@ -12,12 +12,15 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from loop.core.errors import LoopError
 
+# GitHub's own bot for Actions: any other `…@users.noreply.github.com` belongs to the account of that name.
+_NAME, _EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 BOT = {
-    "GIT_AUTHOR_NAME": "loop-bot",
-    "GIT_AUTHOR_EMAIL": "loop-bot@users.noreply.github.com",
-    "GIT_COMMITTER_NAME": "loop-bot",
-    "GIT_COMMITTER_EMAIL": "loop-bot@users.noreply.github.com",
+    "GIT_AUTHOR_NAME": _NAME,
+    "GIT_AUTHOR_EMAIL": _EMAIL,
+    "GIT_COMMITTER_NAME": _NAME,
+    "GIT_COMMITTER_EMAIL": _EMAIL,
 }
+HISTORY = ("log", "merge-base", "rev-list")  # in a shallow clone these answer for the few commits it has
 RACED = (
     "non-fast-forward",
     "fetch first",
@@ -57,7 +60,12 @@ class Git:
     seconds: float | None = None
 
     def run(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-        """Run git here and return its output without the last newline; GitError with git's words."""
+        """Run git here and return its output without the last newline; GitError with git's words.
+
+        A command that reads history makes a shallow clone whole first.
+        """
+        if args[0] in HISTORY:
+            self.deepen()
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         try:
             done = subprocess.run(
@@ -79,6 +87,43 @@ class Git:
     def head(self) -> str:
         """The commit that is checked out."""
         return self.run("rev-parse", "HEAD")
+
+    def deepen(self) -> bool:
+        """Fetch the history that a shallow clone lacks; whether any was lacking."""
+        if self.run("rev-parse", "--is-shallow-repository") != "true":
+            return False
+        try:
+            self.run(
+                "fetch", "--quiet", "--unshallow", "--no-write-fetch-head", "--refmap=", "origin", "HEAD"
+            )
+        except GitError as error:
+            fix = "check out with `fetch-depth: 0`, or `git fetch --unshallow`"
+            raise GitError(f"{self.root} is a shallow clone without the history: {error}", fix=fix) from error
+        return True
+
+    def commit(self, name: str) -> str | None:
+        """The full id of a commit named by branch, tag or its first digits; None where there is none here."""
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        except GitError:
+            return self.commit(name) if self.deepen() else None
+
+    def descends(self, commit: str, ancestor: str) -> bool:
+        """Whether `commit` is `ancestor` or has it in its history; False where `ancestor` is unknown here."""
+        known = self.commit(ancestor)
+        return known is not None and not self.run("rev-list", "--max-count=1", known, f"^{commit}")
+
+    def fork_point(self, base: str, head: str) -> str | None:
+        """The commit where `head` left `base`; None where `base` is unknown here or has no commit in common.
+
+        A base is unknown after a forced push, and where GitHub names zeros or nothing, as for a new branch.
+        """
+        self.deepen()  # outside `try`: a history that cannot be had is no unknown base
+        known = self.commit(base)
+        try:
+            return self.run("merge-base", known, head) if known else None
+        except GitError:
+            return None
 
     def tip(self, branch: str = "main") -> str:
         """The commit that `branch` of origin is at; it need not be here."""

@@ -138,10 +138,15 @@ class Model(Section):
 def read(root: Path) -> dict[str, Any]:
     """params.yaml as plain data: `{model: section}`."""
     path = root / "params.yaml"
+    return sections(path.read_text(encoding="utf-8"), str(path))
+
+
+def sections(text: str, where: str) -> dict[str, Any]:
+    """The text of a params.yaml as plain data; errors name it as `where`."""
     try:
-        models = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["models"]
+        models = YAML(typ="safe").load(text)["models"]
     except (MarkedYAMLError, TypeError, KeyError) as error:
-        raise LoopError(f"{path}: {error}", fix="it must be YAML with a top-level `models:`") from error
+        raise LoopError(f"{where}: {error}", fix="it must be YAML with a top-level `models:`") from error
     return {str(name): section for name, section in models.items()}
 
 
@@ -150,14 +155,18 @@ def load(root: Path, model: str) -> Model:
 
     Raises LoopError with the file, the key, what it is and what it should be.
     """
-    models = read(root)
+    return typed(read(root), model, "params.yaml")
+
+
+def typed(models: dict[str, Any], model: str, where: str) -> Model:
+    """One model's section of those that `where` has, typed."""
     name = package(model)
     if name not in models:
         raise LoopError(
-            f"params.yaml has no model {name!r}; it has {', '.join(sorted(models))}",
+            f"{where} has no model {name!r}; it has {', '.join(sorted(models))}",
             fix="add a section under `models:`, or name one of these",
         )
-    return parse(Model, models[name], f"params.yaml: models.{name}")
+    return parse(Model, models[name], f"{where}: models.{name}")
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:

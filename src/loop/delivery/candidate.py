@@ -102,7 +102,7 @@ def read(root: Path, model: str) -> Candidate:
     registered, bento = record(build, Register, model), record(build, Bento, model)
     image, watching = record(build, Image, model), monitor(root)
     _pushed(build / "image.json", image, f"./loop push-image {public(model)}")
-    commit, lock = _trained(root, model)
+    commit, lock = _committed(root, model)
     for name, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
         _about(build / f"{name}.json", md5, lock.model_md5(model), f"./loop {name} {public(model)}")
     rehearsed = rehearse.sides.get("candidate", {}).get("key")
@@ -160,17 +160,23 @@ def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
         raise Rejected(f"{public(model)}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
 
 
-def _trained(root: Path, model: str) -> tuple[str, Lock]:
-    """HEAD as the training commit: its dvc.lock records what is released, and everybody can fetch it."""
+def on_main(git: Git) -> str:
+    """HEAD, which is what everything in build/ was made from; LoopError unless main has it."""
+    commit = git.head()
+    if not git.descends(git.fetch(), commit):
+        raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
+    return commit
+
+
+def _committed(root: Path, model: str) -> tuple[str, Lock]:
+    """The commit that is released, and its dvc.lock, which records the model: everybody can fetch both."""
     git = Git(root)
     commit, lock = git.head(), Lock.of(root)
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
     if committed.stages == {} or committed.model_md5(model) != lock.model_md5(model):
         fix = "git commit dvc.lock params.yaml, push, and release again"
         raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
-    if git.run("merge-base", commit, git.fetch()) != commit:
-        raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
-    return commit, lock
+    return on_main(git), lock
 
 
 def _about(path: Path, found: str | None, expected: str, fix: str) -> None:

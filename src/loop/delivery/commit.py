@@ -1,7 +1,7 @@
 """One change of an environment as one commit of the bot, landed by compare-and-swap."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
@@ -9,8 +9,6 @@ from loop.core.names import public
 from loop.delivery import guard, steps
 from loop.delivery.message import message
 from loop.delivery.state import State, files, folder, parse
-
-Step = Callable[[State], State | None]
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,24 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Now:
+    """What an action is decided on: a commit of main, and the place's state there."""
+
+    commit: str
+    state: State
+    notes: list[str] = field(default_factory=list)  # what deciding adds to the commit's why
+
+
+@dataclass(frozen=True)
 class Action:
-    """What is done to a place: how the state changes, and how the commit tells it."""
+    """What is done to a place: how the state changes, and how the commit tells it.
+
+    `change` takes everything it decides on from main as it is now, nothing from the work tree.
+    """
 
     name: str  # release, promote, rollback or monitor
     place: Place
-    change: Step
+    change: Callable[[Now], State | None]
     why: str
 
 
@@ -41,6 +51,7 @@ class Done:
     commit: str | None
     before: State
     after: State
+    notes: tuple[str, ...] = ()
 
     @property
     def step(self) -> str:
@@ -58,21 +69,23 @@ def read(git: Git, commit: str, place: Place) -> State:
 
 def land(git: Git, action: Action, branch: str = "main") -> Done:
     """Do an action to what the remote says now, and again whenever somebody else was faster."""
-    seen: list[tuple[State, State]] = []
+    seen: list[tuple[Now, State]] = []
 
     def decide(parent: str) -> Change | None:
-        before = read(git, parent, action.place)
-        after = action.change(before)
-        seen.append((before, after or before))
-        return change(action, before, after) if after else None
+        now = Now(parent, read(git, parent, action.place))
+        after = action.change(now)
+        seen.append((now, after or now.state))
+        return change(action, now, after) if after else None
 
     commit = git.land(branch, decide)
-    return Done(commit, *seen[-1])
+    now, after = seen[-1]
+    return Done(commit, now.state, after, tuple(now.notes))
 
 
-def change(action: Action, before: State, after: State) -> Change:
+def change(action: Action, now: Now, after: State) -> Change:
     """The files and the message of an action; Rejected were it to touch what people own."""
     place = action.place
     written = files(after, place.environment, place.model)
     guard.check(written, f"{action.name} of {place}")
-    return Change(written, message(action.name, (place.model, place.environment), action.why, before, after))
+    why = "; ".join(part for part in (*now.notes, action.why) if part)
+    return Change(written, message(action.name, (place.model, place.environment), why, now.state, after))

@@ -1,9 +1,18 @@
-"""What a machine may change in Git: held before its own pushes, in CI, and by a pre-receive hook."""
+"""What a machine may change in Git: checked before its own pushes, in CI, and by a pre-receive hook.
+
+It protects what people own from our machine's mistakes: a release, promotion or retraining that would write
+more than its own files. It is no lock against an attacker, who may commit under any address; permissions are.
+
+A commit is our machine's if it has made the commit itself, that is, as committer, and either by
+GitHub's address for Actions with a trailer `Action:`, which all our commits have, or by the address that we
+had before. Other tools of a fork (formatters, changelogs) commit by Actions' address too, and what a person
+merges, squashes or rebases on GitHub has another committer and has been reviewed: neither is our machine's.
+"""
 
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git
 
 OWNED = (
@@ -18,6 +27,7 @@ LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merg
     "tools/*.lock",
     "src/loop/serving/packed/uv.lock",
 )
+BEFORE = "loop-bot@users.noreply.github.com"  # our machine's address in older commits
 RETRAINED = "params.yaml"  # a person's, but a retraining writes its window there, together with dvc.lock
 
 
@@ -33,17 +43,33 @@ def check(paths: Collection[str], what: str) -> None:
         )
 
 
-def check_range(git: Git, base: str, head: str) -> int:
-    """Check every commit of the machine in base..head; returns how many it checked.
+def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
+    """Check every commit of the machine in base..head; returns how many it checked, and of which.
 
-    `base` of only zeros is a new branch: then all commits count that no other branch has.
+    Where the base is unknown (see `Git.fork_point`) nobody knows what was checked before. Then a clone checks
+    the whole history of head, and a server, whose hook has seen all its refs, what none of these has.
     """
-    commits = [head, "--not", "--all"] if not base.strip("0") else [f"{base}..{head}"]
-    listed = git.run("log", "--format=%H %ae %ce", *commits, "--").splitlines()
-    mine = [line.split()[0] for line in listed if BOT["GIT_AUTHOR_EMAIL"] in line.split()[1:]]
+    if not head.strip("0"):
+        return 0, "none: the branch is deleted"
+    if (known := git.commit(head)) is None:
+        raise LoopError(f"{head} is no commit here", fix="git fetch, or name another one")
+    if git.fork_point(base, known):
+        commits, which = [f"{base}..{known}"], f"since {base[:12]}"
+    elif git.run("rev-parse", "--is-bare-repository") == "true":
+        commits, which = [known, "--not", "--all"], "that no ref here has"
+    else:
+        commits, which = [known], f"of all history: the base {base[:12] or '(none)'} is unknown here"
+    form = "--format=%H %ce %(trailers:key=Action,valueonly,separator=%x20)"
+    mine = [line.split()[0] for line in git.run("log", form, *commits, "--").splitlines() if _ours(line)]
     for commit in mine:
         check(_touched(git, commit), f"commit {commit[:12]}")
-    return len(mine)
+    return len(mine), which
+
+
+def _ours(line: str) -> bool:
+    """Whether a line of `log` (commit, committer's address, Action) is of our machine's commit."""
+    _, committer, action = line.split(" ", 2)
+    return committer == BEFORE or (committer == BOT["GIT_COMMITTER_EMAIL"] and bool(action))
 
 
 def _touched(git: Git, commit: str) -> set[str]:

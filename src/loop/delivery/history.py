@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
-from loop.delivery import commit as commits
-from loop.delivery.commit import Place
-from loop.delivery.state import Track, folder
+from loop.delivery.commit import Now, Place
+from loop.delivery.state import Track, folder, recall
 
 TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
 FIELD, RECORD = "\x1f", "\x1e"
@@ -37,16 +36,28 @@ def changes(git: Git, place: Place, commit: str) -> list[Entry]:
     """Every change of a place up to a commit, newest first. A person's change has no trailers."""
     trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
     form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
-    path = f"{folder(place.environment, place.model)}/release.yaml"
+    path = release_of(place)
     log = git.run("log", f"--format={form}", commit, "--", path)
     return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]
 
 
-def served(git: Git, place: Place, key: str) -> Track:
-    """Release `key` as stable served it last, by origin's main; LoopError where it never did."""
-    for entry in history(git, place):
-        stable = commits.read(git, entry.commit, place).stable
-        if stable and stable.key == key:
-            return stable
+def served(git: Git, place: Place, key: str, now: Now) -> Track:
+    """Release `key` as stable served it last, by the history of main; LoopError where it never did.
+
+    A state that cannot be read is skipped and noted: the format may have been another when it was written.
+    """
+    for entry in changes(git, place, now.commit):
+        try:
+            found = recall(git.read(entry.commit, release_of(place)) or "", "stable", key)
+        except LoopError as error:
+            now.notes.append(f"skipped the state of {entry.commit[:12]}: {error}")
+            continue
+        if found:
+            return found
     fix = f"./loop history {public(place.model)} --environment {place.environment}"
-    raise LoopError(f"{place}: stable has never served {key}", fix=fix)
+    raise LoopError("; ".join([f"{place}: stable has never served {key}", *now.notes]), fix=fix)
+
+
+def release_of(place: Place) -> str:
+    """The path of a place's release.yaml."""
+    return f"{folder(place.environment, place.model)}/release.yaml"

@@ -1,7 +1,7 @@
 """Which commit a name means, and whether main has merged it: only then may it run with write access."""
 
 from loop.core.errors import LoopError, Rejected
-from loop.core.git import Git, GitError
+from loop.core.git import Git
 
 
 def merged(git: Git, name: str) -> str:
@@ -10,19 +10,9 @@ def merged(git: Git, name: str) -> str:
     LoopError where nothing has this name, Rejected where main has not merged it.
     """
     main = git.fetch()
-    commit = _commit(git, f"refs/remotes/origin/{name}") or _commit(git, name)
+    commit = git.commit(f"refs/remotes/origin/{name}") or git.commit(name)
     if commit is None:
         raise LoopError(f"{name!r} is no branch, tag or commit here", fix="give a commit of main by its SHA")
-    try:
-        git.run("merge-base", "--is-ancestor", commit, main)
-    except GitError as error:
-        said = f"main has not merged {name} ({commit[:12]})"
-        raise Rejected(said, fix="merge its pull request first") from error
+    if not git.descends(main, commit):
+        raise Rejected(f"main has not merged {name} ({commit[:12]})", fix="merge its pull request first")
     return commit
-
-
-def _commit(git: Git, name: str) -> str | None:
-    try:
-        return git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    except GitError:
-        return None

@@ -1,15 +1,22 @@
 """One step of a canary: what is expected is said, what comes next is computed."""
 
-from functools import partial
-
 from loop.core import params
 from loop.core.git import Git
 from loop.delivery import commit, steps
-from loop.delivery.commit import Action, Done, Place
+from loop.delivery.commit import Action, Done, Now, Place
+from loop.delivery.state import State
 
 
 def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:
-    """Take canary `key` from `step` to the next one; Superseded where it is not (any more) there."""
-    weights = params.load(git.root, place.model).canary.weights
-    change = partial(steps.promoted, key=key, step=step, weights=weights)
+    """Take canary `key` from `step` to the next one; Superseded where it is not (any more) there.
+
+    The weights are those of main's params.yaml, whatever the work tree has.
+    """
+
+    def change(now: Now) -> State:
+        where = f"params.yaml of {now.commit[:12]}"
+        models = params.sections(git.read(now.commit, "params.yaml") or "", where)
+        weights = params.typed(models, place.model, where).canary.weights
+        return steps.promoted(now.state, key, step, weights)
+
     return commit.land(git, Action("promote", place, change, why))

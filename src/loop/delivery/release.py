@@ -1,39 +1,51 @@
 """Bring a candidate into environments: by the bot's commit, or into production by a pull request."""
 
-from functools import partial
+from collections.abc import Iterable
 
 import click
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub, own
 from loop.core.names import public
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
-from loop.delivery.commit import Action, Done, Place
+from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.message import told
 from loop.delivery.proposal import opened
+from loop.delivery.state import State
 
 REVIEWED = ("production",)  # a release enters only by a pull request, as a canary, with judge and drift
 
 
 def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:
-    """Put a candidate on stable, by one commit on main; none where it is there already."""
+    """Put a candidate on stable, by one commit on main; none where it is there already.
+
+    Superseded where the environment serves a later commit's release: only a rollback goes back.
+    """
     if environment in REVIEWED:
         fix = f"./loop release {public(candidate.model)} --environment {environment} --pull-request"
         raise LoopError(f"{environment} takes a release only by a pull request", fix=fix)
-    return commit.land(git, _action(candidate, environment, why, canary=False))
+    return commit.land(git, _action(git, candidate, environment, why, canary=False))
 
 
-def watch(git: Git, place: Place, monitor: str, why: str = "") -> Done:
+def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Done:
     """Let another image run judge and drift beside what is served, by one commit on main.
 
-    No pull request: what goes into it are main's code and params, which one has brought there.
+    No pull request: it was built from main's code and params, which one has brought there. Superseded where
+    the image there was built from a later commit than `built`.
     """
     if place.environment not in REVIEWED:
         raise LoopError(f"{place.environment} has neither judge nor drift", fix="--environment production")
-    return commit.land(git, Action("monitor", place, partial(steps.watched, monitor=monitor), why))
+
+    def change(now: Now) -> State | None:
+        after = steps.watched(now.state, monitor, built)
+        if after:
+            _follows(git, now, built, _watching(now.state))
+        return after
+
+    return commit.land(git, Action("monitor", place, change, why))
 
 
 @retry(
@@ -50,25 +62,67 @@ def propose(
     The branch is main with one commit on it. Returns the commit pushed (None where the branch already says
     it) and the pull request's number (None where main already has this release, or no workflow may open one).
     """
-    action = _action(candidate, environment, why, canary=True)
+    action = _action(git, candidate, environment, why, canary=True)
     main = git.fetch()
     before = commit.read(git, main, action.place)
-    after = action.change(before)
+    now = Now(main, before)
+    after = action.change(now)
     if after is None:
         return Done(None, before, before), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
-    pushed = _push(git, main, branch, commit.change(action, before, after))
+    pushed = _push(git, main, branch, commit.change(action, now, after))
     title = f"{action.place}: {told(action.name, before, after)}"
     number = opened(github, branch, title, evidence.markdown(candidate, before, after))
     _checked(git, github, branch)
-    return Done(pushed, before, after), number
+    return Done(pushed, before, after, tuple(now.notes)), number
 
 
-def _action(candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
+def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
     said = "; ".join([why, *candidate.gate.reasons] if why else candidate.gate.reasons)
-    monitor = candidate.monitor.image if canary else None
-    change = partial(steps.released, track=candidate.track, canary=canary, monitor=monitor)
+    track, monitor = candidate.track, candidate.monitor.image if canary else None
+
+    def change(now: Now) -> State | None:
+        state = now.state
+        after = steps.released(state, track, canary=canary, monitor=monitor)
+        if after is None:
+            return None
+        served = [one.commit for one in (state.stable, state.canary) if one]
+        _follows(git, now, track.commit, served)
+        if any(_later(git, now, track.commit, built) for built in _watching(state)):
+            kept = {"monitor": state.monitor, "monitor_commit": state.monitor_commit}
+            return after.model_copy(update=kept)
+        return after
+
     return Action("release", Place(candidate.model, environment), change, said)
+
+
+def _watching(state: State) -> list[str]:
+    """The commit that the image of judge and drift was built from; an older state names only stable's."""
+    if state.monitor is None or state.stable is None:
+        return []
+    return [state.monitor_commit or state.stable.commit]
+
+
+def _follows(git: Git, now: Now, commit: str, served: Iterable[str]) -> None:
+    """Superseded unless `commit` is each of the commits that are served, or descends from it.
+
+    One that main's history lacks, as after a forced push, is replaced with a note, or it would never go.
+    """
+    if not git.descends(now.commit, commit):
+        raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
+    for one in dict.fromkeys(served):
+        if _later(git, now, commit, one):
+            raise Superseded(
+                f"{commit[:12]} is superseded by {one[:12]}, which is served and does not precede it",
+                fix="release a later commit; only `./loop rollback --to KEY` goes back",
+            )
+        if not git.descends(commit, one):
+            now.notes.append(f"replaces what {one[:12]} was, a commit that main's history does not have")
+
+
+def _later(git: Git, now: Now, commit: str, served: str) -> bool:
+    """Whether main has the commit that is served, and `commit` does not come after it."""
+    return not git.descends(commit, served) and git.descends(now.commit, served)
 
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:

@@ -1,10 +1,9 @@
 """Take a release out and bar it: a canary, or what stable serves where an earlier one is to come back."""
 
-from functools import partial
-
 from loop.core.git import Git
 from loop.delivery import commit, history, steps
-from loop.delivery.commit import Action, Done, Place
+from loop.delivery.commit import Action, Done, Now, Place
+from loop.delivery.state import State
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None) -> Done:
@@ -12,7 +11,10 @@ def rollback(git: Git, place: Place, why: str, key: str | None = None) -> Done:
 
     It waits for nothing: a promotion that was faster is undone too.
     """
-    change = partial(steps.rolled_back, why=why, key=key)
+
+    def change(now: Now) -> State | None:
+        return steps.rolled_back(now.state, why, key)
+
     return commit.land(git, Action("rollback", place, change, why))
 
 
@@ -21,5 +23,8 @@ def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -
 
     Neither gate nor canary: it was judged when it came, and what it replaces hurts now.
     """
-    change = partial(steps.restored, track=history.served(git, place, to), why=why, key=key)
+
+    def change(now: Now) -> State | None:
+        return steps.restored(now.state, history.served(git, place, to, now), why, key)
+
     return commit.land(git, Action("rollback", place, change, why))

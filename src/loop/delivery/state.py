@@ -15,23 +15,27 @@ from loop.core.params import Section
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 HEADER = (
     "# Machine-owned: `loop release`, `promote` and `rollback` write it. People change what is beside it.\n"
 )
 RESTORE = "take the file back from Git's history; change it only by `loop release`, `promote` or `rollback`"
 
 
+CAMEL = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
 class Track(Section):
     """One release on one track: all that is needed to serve it, and to find where it came from."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+    model_config = CAMEL
 
     key: Key
     image: Image
     weight: int = Field(ge=0, le=100)  # % of the traffic
     model_md5: Md5
     data_md5: Md5
-    commit: str = Field(pattern=r"^[0-9a-f]{40}$")  # dvc.lock there records model_md5
+    commit: Commit  # it was built from this one, whose dvc.lock records model_md5
     mlflow: str  # registered model/version
     bento: str  # name:version
 
@@ -47,13 +51,16 @@ class State(Section):
     """Both tracks, what watches them, what is barred.
 
     `previous` is what stable served before a hand-over not yet ended; `monitor` is the image that runs judge
-    and drift, where this place has them.
+    and drift, where this place has them, and `monitor_commit` the commit that it was built from.
     """
+
+    model_config = CAMEL
 
     stable: Track | None = None
     canary: Track | None = None
     previous: Track | None = None
     monitor: Image | None = None
+    monitor_commit: Commit | None = None  # not in states that an older version wrote
     barred: tuple[Barred, ...] = ()
 
     @model_validator(mode="after")
@@ -92,6 +99,25 @@ def parse(text: str, where: str) -> State:
         raise LoopError("\n".join(lines), fix=RESTORE) from error
 
 
+def recall(text: str, name: str, key: str) -> Track | None:
+    """Track `name` of a release.yaml from Git's history, if it is release `key`.
+
+    It may be older than this version of the format: only what a Track needs is read, and the rest is ignored.
+    LoopError where that is not there.
+    """
+    try:
+        found = YAML(typ="safe").load(text)["spec"][name]
+        if found is None or found["key"] != key:
+            return None
+        fields = {field.alias for field in Track.model_fields.values()}
+        return Track.model_validate({"weight": 0, **{k: v for k, v in found.items() if k in fields}})
+    except (YAMLError, TypeError, KeyError) as error:
+        raise LoopError(f"it has no readable spec.{name}.key") from error
+    except ValidationError as error:
+        unread = (f"spec.{name}.{_dotted(e['loc'])}: {e['msg']}" for e in error.errors())
+        raise LoopError(", ".join(unread)) from error
+
+
 def files(state: State, environment: str, model: str) -> dict[str, str]:
     """The two files of a state, by path: the Release, and the Component that brings in what it names."""
     at = folder(environment, model)
@@ -101,7 +127,7 @@ def files(state: State, environment: str, model: str) -> dict[str, str]:
 def release(state: State) -> str:
     """The text of release.yaml: equal states are equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
-    for name in ("previous", "monitor"):
+    for name in ("previous", "monitor", "monitorCommit"):
         if spec[name] is None:
             del spec[name]
     annotations = {"config.kubernetes.io/local-config": "true"}

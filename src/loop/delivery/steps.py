@@ -24,8 +24,8 @@ def step_of(state: State) -> str:
 def released(state: State, track: Track, *, canary: bool, monitor: str | None = None) -> State | None:
     """The state with a new release: as a canary at weight 0, or on stable; None where it is there already.
 
-    The first release goes to stable; `monitor` is the image of what watches it. Rejected where its key is
-    barred, Superseded while a canary has traffic.
+    The first release goes to stable; `monitor` is the image of what watches it, built from the same commit.
+    Rejected where its key is barred, Superseded while a canary has traffic.
     """
     if why := state.why_barred(track.key):
         raise Rejected(f"release {track.key} is barred: {why}", fix="release a model or service that differs")
@@ -33,9 +33,10 @@ def released(state: State, track: Track, *, canary: bool, monitor: str | None = 
         return None
     if step_of(state) not in {"none", "stable", "canary-0"}:
         raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+    watch = {"monitor": monitor, "monitor_commit": track.commit if monitor else None}
     if state.stable and canary:
-        return state.model_copy(update={"canary": _at(track, 0), "monitor": monitor})
-    return state.model_copy(update={"stable": _at(track, 100), "canary": None, "monitor": monitor})
+        return state.model_copy(update={"canary": _at(track, 0), **watch})
+    return state.model_copy(update={"stable": _at(track, 100), "canary": None, **watch})
 
 
 def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
@@ -71,8 +72,8 @@ def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
         raise Superseded(f"expected canary {key}, found {described(state)}")
     if state.canary is None or state.stable is None:
         return None
-    stable = _at(state.previous or state.stable, 100)
-    return State(stable=stable, monitor=state.monitor, barred=_barred(state, state.canary.key, why))
+    stable, barred = _at(state.previous or state.stable, 100), _barred(state, state.canary.key, why)
+    return state.model_copy(update={"stable": stable, "canary": None, "previous": None, "barred": barred})
 
 
 def restored(state: State, track: Track, why: str, key: str | None = None) -> State | None:
@@ -92,11 +93,13 @@ def restored(state: State, track: Track, why: str, key: str | None = None) -> St
     if key and key != state.stable.key:
         raise Superseded(f"expected {key} on stable, found {described(state)}")
     barred_now = _barred(state, state.stable.key, why)
-    return State(stable=_at(track, 100), monitor=state.monitor, barred=barred_now)
+    return state.model_copy(update={"stable": _at(track, 100), "barred": barred_now})
 
 
-def watched(state: State, monitor: str) -> State | None:
+def watched(state: State, monitor: str, built: str) -> State | None:
     """The state with another image of judge and drift; None where it has that, or serves nothing to watch.
+
+    `built` is the commit that the image was built from.
 
     Superseded while a canary is under way: the judge that began with it takes it to its end.
     """
@@ -104,7 +107,7 @@ def watched(state: State, monitor: str) -> State | None:
         return None
     if state.canary:
         raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
-    return state.model_copy(update={"monitor": monitor})
+    return state.model_copy(update={"monitor": monitor, "monitor_commit": built})
 
 
 def described(state: State) -> str:

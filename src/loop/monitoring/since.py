@@ -6,7 +6,7 @@ from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.delivery import commit as commits
 from loop.delivery.commit import Place
-from loop.delivery.state import folder
+from loop.delivery.state import folder, recall
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ def since(git: Git, commit: str, place: Place) -> Since:
     times: list[float] = []
     for line in lines:
         changed, time = line.split()
-        before = commits.read(git, changed, place).canary if git.read(changed, path) else None
-        if before is None or before.key != canary.key:
+        try:
+            before = recall(git.read(changed, path) or "", "canary", canary.key)
+        except LoopError:  # deleted, or of another format: it was not this canary's
+            break
+        if before is None:
             break
         times.append(float(time))
     return Since(canary=times[-1], step=times[0])
