@@ -103,7 +103,7 @@ def secrets(tools: Path) -> Result:
         "scan",
         *off,
         skip,
-        # a Secret's name, a hook's secret of the tests, what tests/workflows/test_setup.py wants masked
+        # A Secret's name, and two values of tests: of a hook, and one that test_setup.py wants masked.
         '--exclude-lines=secretName: |^SECRET = "between|"AWS_SECRET_ACCESS_KEY": "a/b=c"',
         *tracked(),
     )
