@@ -124,11 +124,13 @@ def test_what_conflicts_is_taken_out(standin: StandIn, folder: Path) -> None:
 
 
 def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
-    """A merge at once is refused; so is what GraphQL cannot find, and what GitHub's schema does not have."""
+    """A merge at once is refused, and a push to its branches; so are unknown pull requests and fields."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"x": "1\n"})
     answer = standin.ask("PUT", f"/pulls/{pull['number']}/merge")
     assert (answer.status_code, "merge queue" in answer.json()["message"]) == (405, True)
+    pushed = clone.git("push", "origin", "HEAD:refs/heads/gh-readonly-queue/main/x", check=False)
+    assert "hidden ref" in pushed.stderr
     assert "global id" in enqueue(standin, {"node_id": "PR_0"})["errors"][0]["message"]
     wrong = {"query": ENQUEUE.replace("position", "place")}
     assert "'place'" in standin.own("POST", "graphql", wrong).json()["errors"][0]["message"]

@@ -39,7 +39,7 @@ def runs(call: Call) -> Response:
     """The runs of the repository or of one workflow, newest first."""
     with call.state.look() as data:
         found = [run for run in reversed(data["runs"]) if _asked_for(call, run)]
-        shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
+    shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
     return JSONResponse({"total_count": len(found), "workflow_runs": shown})
 
 
