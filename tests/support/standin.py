@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from loop.core.github import GitHub
 ROOT = Path(__file__).resolve().parents[2]
 FORKER = "mallory"  # who has a fork of every repository
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
+
+
+@cache
+def client() -> httpx.Client:
+    """One for all calls: each new one would read the machine's certificates again."""
+    return httpx.Client(timeout=30)
 
 
 class Server:
@@ -64,14 +71,13 @@ class StandIn:
     def ask(self, method: str, path: str, who: str = "person", body: Any = None) -> httpx.Response:
         """One REST call below /repos/{owner}/{name}, whatever its status."""
         headers = {"Authorization": f"Bearer {self.server.tokens[who]}"}
-        return httpx.request(
-            method, f"{self.server.url}/repos/{self.name}{path}", headers=headers, json=body, timeout=30
-        )
+        url = f"{self.server.url}/repos/{self.name}{path}"
+        return client().request(method, url, headers=headers, json=body)
 
     def own(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """One of the stand-in's own calls, which GitHub does not have."""
         headers = {"Authorization": f"Bearer {self.server.tokens['person']}"}
-        return httpx.request(method, f"{self.server.url}/{path}", headers=headers, json=body, timeout=30)
+        return client().request(method, f"{self.server.url}/{path}", headers=headers, json=body)
 
     def clone_url(self, who: str) -> str:
         return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
