@@ -71,6 +71,16 @@ def test_a_fork_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clon
 
 
 @pytest.mark.usefixtures("clone")
+def test_runs_are_listed_by_when_they_were_made(standin: StandIn) -> None:
+    """`created` takes a range, whatever GitHub's schema calls it."""
+    dispatch(standin)
+    counts = [
+        len(standin.runs(created=since)) for since in (">=2026-01-01", ">=2999-01-01T00:00:00Z", "2025-01-01")
+    ]
+    assert counts == [1, 0, 0]
+
+
+@pytest.mark.usefixtures("clone")
 def test_a_queued_run_is_cancelled_once(standin: StandIn) -> None:
     """It ends as cancelled; what is over cannot be cancelled again."""
     cancel = f"/actions/runs/{dispatch(standin)['workflow_run_id']}/cancel"

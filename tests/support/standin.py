@@ -16,6 +16,11 @@ from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKER = "mallory"  # who has a fork of every repository
+ENQUEUE = """
+mutation($input: EnqueuePullRequestInput!) {
+  enqueuePullRequest(input: $input) { mergeQueueEntry { position state } }
+}
+"""
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
 
@@ -79,6 +84,22 @@ class StandIn:
         headers = {"Authorization": f"Bearer {self.server.tokens['person']}"}
         return client().request(method, f"{self.server.url}/{path}", headers=headers, json=body)
 
+    def enqueue(self, number: int) -> dict[str, Any]:
+        """Put a pull request into its base's merge queue, as the button does; GraphQL's whole answer."""
+        id_ = self.ask("GET", f"/pulls/{number}").json().get("node_id", f"PR_{number}")
+        body = {"query": ENQUEUE, "variables": {"input": {"pullRequestId": id_}}}
+        return self.own("POST", "graphql", body).json()
+
+    def dequeued(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
+        """The merge queue's entries once there are `count` and all are over; oldest first, with `reason`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            entries = self.own("GET", f"_queue/{self.name}").json()
+            if len(entries) >= count and all(entry["reason"] for entry in entries):
+                return entries
+            time.sleep(0.05)
+        raise TimeoutError(f"still in the queue after {seconds} s: {entries}")
+
     def clone_url(self, who: str) -> str:
         return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
 
@@ -91,11 +112,11 @@ class StandIn:
         subprocess.run(["git", "clone", "-q", self.clone_url(who), folder], check=True, capture_output=True)
         return Clone(folder)
 
-    def seed(self, folder: Path, files: dict[str, str]) -> "Clone":
-        """The first commit of main, by the bot, so that it starts nothing; returns a person's clone."""
+    def seed(self, folder: Path, files: dict[str, str], branch: str = "main") -> "Clone":
+        """The first commit of a branch, by the bot, so that it starts nothing; returns a person's clone."""
         first = self.clone(folder.with_name(f"{folder.name}-seed"), "bot")
         first.commit("begin", files)
-        first.git("push", "-q", "origin", "HEAD:main")
+        first.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return self.clone(folder)
 
     def runs(self, **query: str) -> list[dict[str, Any]]:

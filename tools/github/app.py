@@ -38,7 +38,7 @@ Handler = Callable[[Call], Response]
 
 def about(call: Call) -> Response:
     """The repository."""
-    alone = {"network_count": 0, "subscribers_count": 0}  # elsewhere a repository has them not
+    alone = {"network_count": 0, "subscribers_count": 0}  # GitHub shows these only here
     return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
 
 

@@ -112,6 +112,8 @@ class Described:
         found = self.whole["paths"][path][how.lower()]
         parameters = [self.follow(parameter) for parameter in found.get("parameters", [])]
         query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
+        for schema in query.values():
+            schema.pop("format", None)  # GitHub calls `created` a date-time and takes ranges: >=2026-11-27
         return {
             "query": {"type": "object", "properties": query, "additionalProperties": False},
             "body": self._content(found.get("requestBody", {})),
