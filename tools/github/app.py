@@ -110,7 +110,7 @@ def build(
 async def _message(_: Request, error: Exception) -> Response:
     known = error if isinstance(error, HTTPException) else HTTPException(500)
     body = {"message": known.detail, "documentation_url": "https://docs.github.com/rest"}
-    return JSONResponse({**body, "status": str(known.status_code)}, known.status_code, headers=known.headers)
+    return JSONResponse(body, known.status_code, headers=known.headers)
 
 
 def _token(authorization: str) -> str:
@@ -186,7 +186,10 @@ class Server:
             if wrong := operation.wrong_request(dict(request.query_params), await _body(request)):
                 print(f"refused: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
                 raise HTTPException(422, f"Invalid request.\n\n{wrong}")
-            found = await answered(request)
+            try:
+                found = await answered(request)
+            except HTTPException as error:
+                found = await _message(request, error)
             content = json.loads(found.body) if found.body else None
             if wrong := operation.wrong_answer(found.status_code, content):
                 print(f"wrong answer: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
