@@ -43,6 +43,7 @@ class Server:
         )
         ready = json.loads(self._process.stdout.readline())
         self.url, self.tokens = ready["url"], {"person": ready["token"], "bot": ready["bot_token"]}
+        self.tokens["stranger"] = ready["stranger_token"]  # FORKER's, who has no rights in other repositories
 
     def stop(self) -> None:
         self._process.terminate()
@@ -70,7 +71,7 @@ class StandIn:
         self.server, self.name = server, name
 
     def as_(self, who: str) -> GitHub:
-        """The project's own client, as `person` or `bot`."""
+        """The project's own client, as `person`, `bot` or `stranger`."""
         return GitHub(self.server.url, self.name, self.server.tokens[who])
 
     def ask(self, method: str, path: str, who: str = "person", body: Any = None) -> httpx.Response:

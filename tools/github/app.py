@@ -145,14 +145,18 @@ class Server:
         self.contract = contract.read()
 
     def who(self, request: Request, need: str) -> str:
-        """`person` or `bot`, by token; a run's token must have been granted to write what it is to write."""
+        """Whose the token is. A job's must be granted what it is to write; a stranger's writes little."""
         token = _token(request.headers.get("authorization", ""))
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
         if granted is not None and need != READ and granted.get(need) != "write":
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: write")
-        return self.tokens.get(token, "bot")
+        who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
+        proposes = need == "pull-requests" and request.method == "POST"
+        if who == "stranger" and need != READ and not proposes and theirs != shapes.LOGINS[who]:
+            raise HTTPException(403, "Must have push access to repository")
+        return who
 
     def repository(self, request: Request) -> Repository:
         """The repository that the path names."""
