@@ -48,15 +48,14 @@ def test_a_dispatch_takes_25_inputs(standin: StandIn) -> None:
     assert standin.ask("POST", DISPATCH.replace("hand", "wide"), body={"ref": "main"}).status_code == 422
 
 
-def test_a_fork_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clone) -> None:
-    """A stranger's pull request starts a run of our workflow, under our title: event and origin tell it."""
+def test_a_stranger_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clone) -> None:
+    """A fork's pull request starts a run of our workflow, under our title: event and origin tell it."""
     ours = dispatch(standin)["workflow_run_id"]
-    clone.git("remote", "add", "fork", standin.fork.clone_url("person"))
+    clone.git("remote", "add", "fork", standin.fork.clone_url("stranger"))
     clone.commit("forge", {PATH: FORGED})
     clone.git("push", "-q", "fork", "HEAD:main")
-    standin.as_("person").call(
-        "POST", "/pulls", json={"head": f"{FORKER}:main", "base": "main", "title": "Innocent"}
-    )
+    body = {"head": f"{FORKER}:main", "base": "main", "title": "Innocent"}
+    assert standin.ask("POST", "/pulls", "stranger", body).status_code == 201
     forged, real = standin.as_("person").runs("hand.yml")
     same = ("name", "display_title", "path", "workflow_id", "head_branch")
     assert [forged[key] for key in same] == [real[key] for key in same]
@@ -65,9 +64,38 @@ def test_a_fork_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clon
         (run["head_repository"]["full_name"], run["head_repository"]["fork"]) for run in (real, forged)
     ]
     assert origins == [(standin.name, False), (standin.fork.name, True)]
+    assert [run["triggering_actor"]["login"] for run in (real, forged)] == ["person", FORKER]
     assert forged["repository"]["full_name"] == standin.name
     (found,) = standin.as_("person").runs("hand.yml", event="workflow_dispatch")
-    assert found["triggering_actor"]["login"] == "person"
+    assert found["id"] == ours
+
+
+def test_a_stranger_changes_nothing_of_ours(standin: StandIn, clone: Clone) -> None:
+    """Who has no rights may propose and comment; they cannot dispatch, cancel, merge, edit or push."""
+    clone.push("change", {"a": "2\n"}, "topic")
+    body = {"head": "topic", "base": "main", "title": "Change"}
+    assert standin.ask("POST", "/pulls", body=body).status_code == 201
+    assert standin.ask("POST", "/issues/1/comments", "stranger", {"body": "hm"}).status_code == 201
+    for how, path, sent in (
+        ("POST", DISPATCH, {"ref": "main"}),
+        ("POST", f"/actions/runs/{dispatch(standin)['workflow_run_id']}/cancel", None),
+        ("PUT", "/pulls/1/merge", None),
+        ("PATCH", "/pulls/1", {"title": "Mine"}),
+        ("POST", f"/statuses/{clone.git('rev-parse', 'HEAD').stdout.strip()}", {"state": "success"}),
+    ):
+        assert standin.ask(how, path, "stranger", sent).status_code == 403, path
+    pushed = clone.git("push", standin.clone_url("stranger"), "HEAD:refs/heads/mine", check=False)
+    assert "403" in pushed.stderr
+
+
+@pytest.mark.usefixtures("clone")
+def test_runs_are_listed_by_when_they_were_made(standin: StandIn) -> None:
+    """`created` takes a range, whatever GitHub's schema calls it."""
+    dispatch(standin)
+    counts = [
+        len(standin.runs(created=since)) for since in (">=2026-01-01", ">=2999-01-01T00:00:00Z", "2025-01-01")
+    ]
+    assert counts == [1, 0, 0]
 
 
 @pytest.mark.usefixtures("clone")

@@ -1,23 +1,17 @@
 """The merge queue at the stand-in: nothing reaches the base but what its check passed as it will be."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from standin import Clone, StandIn, repositories
+from standin import ENQUEUE, Clone, StandIn, repositories
 
 CHECK = "Everything is fine"
 QUEUE = (
     "name: Queue\non: merge_group\njobs: {a: {name: %s, runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"
 )
 PUSH = "name: Push\non: {push: {branches: [main]}}\njobs: {a: {runs-on: ubuntu-latest}}\n"
-ENQUEUE = """
-mutation($input: EnqueuePullRequestInput!) {
-  enqueuePullRequest(input: $input) { mergeQueueEntry { position state } }
-}
-"""
 ACT = """\
 #!/bin/sh
 for word; do
@@ -54,29 +48,14 @@ def propose(standin: StandIn, clone: Clone, branch: str, files: dict[str, str]) 
     return standin.ask("POST", "/pulls", body={"head": branch, "base": "main", "title": branch}).json()
 
 
-def enqueue(standin: StandIn, pull: dict[str, Any]) -> dict[str, Any]:
-    body = {"query": ENQUEUE, "variables": {"input": {"pullRequestId": pull["node_id"]}}}
-    return standin.own("POST", "graphql", body).json()
-
-
-def ended(standin: StandIn, count: int = 1) -> list[dict[str, Any]]:
-    """The queue's entries when all are over."""
-    for _ in range(200):
-        entries = standin.own("GET", f"_queue/{standin.name}").json()
-        if len(entries) == count and all(entry["reason"] for entry in entries):
-            return entries
-        time.sleep(0.05)
-    raise TimeoutError(entries)
-
-
 def test_what_passes_becomes_the_base(standin: StandIn, folder: Path) -> None:
     """Two pull requests are merged one on top of the other, each as it was checked; pushes follow."""
     clone = begin(standin, folder)
     pulls = [propose(standin, clone, name, {name: "1\n"}) for name in ("x", "y")]
-    entry = enqueue(standin, pulls[0])["data"]["enqueuePullRequest"]["mergeQueueEntry"]
+    entry = standin.enqueue(pulls[0]["number"])["data"]["enqueuePullRequest"]["mergeQueueEntry"]
     assert entry == {"position": 1, "state": "QUEUED"}
-    enqueue(standin, pulls[1])
-    assert [entry["reason"] for entry in ended(standin, 2)] == ["MERGE", "MERGE"]
+    standin.enqueue(pulls[1]["number"])
+    assert [entry["reason"] for entry in standin.dequeued(2)] == ["MERGE", "MERGE"]
     clone.git("fetch", "-qp")
     groups = [run for run in reversed(standin.wait(4)) if run["event"] == "merge_group"]
     second = clone.git("rev-parse", "origin/main").stdout.strip()
@@ -97,8 +76,8 @@ def test_what_fails_is_taken_out(standin: StandIn, folder: Path) -> None:
     clone = begin(standin, folder)
     bad = (QUEUE % CHECK).replace("true", "exit 1")
     pull = propose(standin, clone, "x", {".github/workflows/queue.yml": bad})
-    enqueue(standin, pull)
-    (entry,) = ended(standin)
+    standin.enqueue(pull["number"])
+    (entry,) = standin.dequeued()
     assert (entry["reason"], entry["words"]) == ("CI_FAILURE", f"'{CHECK}' failed")
     assert standin.ask("GET", f"/pulls/{pull['number']}").json()["state"] == "open"
     assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == pull["base"]["sha"]
@@ -107,8 +86,8 @@ def test_what_fails_is_taken_out(standin: StandIn, folder: Path) -> None:
 def test_a_check_that_nobody_reports_is_given_up(standin: StandIn, folder: Path) -> None:
     """A workflow on merge_group without the required job is no answer: the queue waits in vain."""
     clone = begin(standin, folder, "Another job")
-    enqueue(standin, propose(standin, clone, "x", {"x": "1\n"}))
-    (entry,) = ended(standin)
+    standin.enqueue(propose(standin, clone, "x", {"x": "1\n"})["number"])
+    (entry,) = standin.dequeued()
     assert entry["reason"] == "CI_TIMEOUT"
     assert entry["words"] == f"no workflow with a job '{CHECK}' listens to merge_group"
 
@@ -119,17 +98,19 @@ def test_what_conflicts_is_taken_out(standin: StandIn, folder: Path) -> None:
     pull = propose(standin, clone, "x", {"a": "2\n"})
     clone.git("checkout", "-q", "origin/main")
     clone.push("theirs", {"a": "3\n"})
-    enqueue(standin, pull)
-    assert [entry["reason"] for entry in ended(standin)] == ["MERGE_CONFLICT"]
+    standin.enqueue(pull["number"])
+    assert [entry["reason"] for entry in standin.dequeued()] == ["MERGE_CONFLICT"]
 
 
 def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
-    """A merge at once is refused; so is what GraphQL cannot find, and what GitHub's schema does not have."""
+    """A merge at once is refused, and a push to its branches; so are unknown pull requests and fields."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"x": "1\n"})
     answer = standin.ask("PUT", f"/pulls/{pull['number']}/merge")
     assert (answer.status_code, "merge queue" in answer.json()["message"]) == (405, True)
-    assert "global id" in enqueue(standin, {"node_id": "PR_0"})["errors"][0]["message"]
+    pushed = clone.git("push", "origin", "HEAD:refs/heads/gh-readonly-queue/main/x", check=False)
+    assert "hidden ref" in pushed.stderr
+    assert "global id" in standin.enqueue(0)["errors"][0]["message"]
     wrong = {"query": ENQUEUE.replace("position", "place")}
     assert "'place'" in standin.own("POST", "graphql", wrong).json()["errors"][0]["message"]
 
@@ -138,4 +119,4 @@ def test_where_no_queue_is_required_there_is_none(empty: Iterator[StandIn], fold
     """Enqueueing is refused in words."""
     standin = next(empty)
     pull = propose(standin, begin(standin, folder), "x", {"x": "1\n"})
-    assert "not enabled" in enqueue(standin, pull)["errors"][0]["message"]
+    assert "not enabled" in standin.enqueue(pull["number"])["errors"][0]["message"]

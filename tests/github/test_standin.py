@@ -225,7 +225,7 @@ def test_client(standin: StandIn, clone: Clone) -> None:
     assert (first["number"], second["title"]) == (second["number"], "Two")
     path = f"/issues/{first['number']}/comments"
     for body in ("<!-- report -->\nmine", *(f"comment {number}" for number in range(100))):
-        standin.as_("person").call("POST", path, json={"body": body})
+        standin.ask("POST", path, body={"body": body})
     for body in ("draft", "final"):
         bot.comment(first["number"], "report", body)
     theirs = bot.call("GET", path, params={"per_page": 100})

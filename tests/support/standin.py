@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKER = "mallory"  # who has a fork of every repository
+ENQUEUE = """
+mutation($input: EnqueuePullRequestInput!) {
+  enqueuePullRequest(input: $input) { mergeQueueEntry { position state } }
+}
+"""
 WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
+
+
+@cache
+def client() -> httpx.Client:
+    """One for all calls: each new one would read the machine's certificates again."""
+    return httpx.Client(timeout=30)
 
 
 class Server:
@@ -31,6 +43,7 @@ class Server:
         )
         ready = json.loads(self._process.stdout.readline())
         self.url, self.tokens = ready["url"], {"person": ready["token"], "bot": ready["bot_token"]}
+        self.tokens["stranger"] = ready["stranger_token"]  # FORKER's, who has no rights in other repositories
 
     def stop(self) -> None:
         self._process.terminate()
@@ -58,20 +71,35 @@ class StandIn:
         self.server, self.name = server, name
 
     def as_(self, who: str) -> GitHub:
-        """The project's own client, as `person` or `bot`."""
+        """The project's own client, as `person`, `bot` or `stranger`."""
         return GitHub(self.server.url, self.name, self.server.tokens[who])
 
     def ask(self, method: str, path: str, who: str = "person", body: Any = None) -> httpx.Response:
         """One REST call below /repos/{owner}/{name}, whatever its status."""
         headers = {"Authorization": f"Bearer {self.server.tokens[who]}"}
-        return httpx.request(
-            method, f"{self.server.url}/repos/{self.name}{path}", headers=headers, json=body, timeout=30
-        )
+        url = f"{self.server.url}/repos/{self.name}{path}"
+        return client().request(method, url, headers=headers, json=body)
 
     def own(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """One of the stand-in's own calls, which GitHub does not have."""
         headers = {"Authorization": f"Bearer {self.server.tokens['person']}"}
-        return httpx.request(method, f"{self.server.url}/{path}", headers=headers, json=body, timeout=30)
+        return client().request(method, f"{self.server.url}/{path}", headers=headers, json=body)
+
+    def enqueue(self, number: int) -> dict[str, Any]:
+        """Put a pull request into its base's merge queue, as the button does; GraphQL's whole answer."""
+        id_ = self.ask("GET", f"/pulls/{number}").json().get("node_id", f"PR_{number}")
+        body = {"query": ENQUEUE, "variables": {"input": {"pullRequestId": id_}}}
+        return self.own("POST", "graphql", body).json()
+
+    def dequeued(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
+        """The merge queue's entries once there are `count` and all are over; oldest first, with `reason`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            entries = self.own("GET", f"_queue/{self.name}").json()
+            if len(entries) >= count and all(entry["reason"] for entry in entries):
+                return entries
+            time.sleep(0.05)
+        raise TimeoutError(f"still in the queue after {seconds} s: {entries}")
 
     def clone_url(self, who: str) -> str:
         return f"{self.server.url}/{self.name}.git".replace("//", f"//x:{self.server.tokens[who]}@")
@@ -85,11 +113,11 @@ class StandIn:
         subprocess.run(["git", "clone", "-q", self.clone_url(who), folder], check=True, capture_output=True)
         return Clone(folder)
 
-    def seed(self, folder: Path, files: dict[str, str]) -> "Clone":
-        """The first commit of main, by the bot, so that it starts nothing; returns a person's clone."""
+    def seed(self, folder: Path, files: dict[str, str], branch: str = "main") -> "Clone":
+        """The first commit of a branch, by the bot, so that it starts nothing; returns a person's clone."""
         first = self.clone(folder.with_name(f"{folder.name}-seed"), "bot")
         first.commit("begin", files)
-        first.git("push", "-q", "origin", "HEAD:main")
+        first.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return self.clone(folder)
 
     def runs(self, **query: str) -> list[dict[str, Any]]:

@@ -29,13 +29,14 @@ from weather import Weather
 
 WORDS = """\
 When it is ready it prints one line of JSON: url, repositories {name: clone URL}, token (a person's, or
-an App's: its pushes start workflows) and bot_token (as a workflow's GITHUB_TOKEN: its pushes start none,
-but it may dispatch). Each run gets such a token of its own, good until it ends, for what its jobs'
+an App's: its pushes start workflows), bot_token (as a workflow's GITHUB_TOKEN: its pushes start none,
+but it may dispatch) and stranger_token (of mallory, who may propose and comment, and push only to
+repositories of their own). Each job gets a token of its own, good until its run ends, for what its
 `permissions:` let it write. Clone with the token as password and any user name. State, tokens and
 logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
 """
 REQUIRED = "Everything required has passed"  # the job that ends this project's CI
-LIFE = timedelta(days=30)  # of the two tokens; GitHub's own choice for a fine-grained one
+LIFE = timedelta(days=30)  # of these tokens; GitHub's own choice for a fine-grained one
 
 
 def arguments() -> argparse.Namespace:
@@ -99,11 +100,13 @@ def arguments() -> argparse.Namespace:
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """The two tokens, made once: {token: who}."""
-    if not path.exists():
-        write(path, {f"ghp_{secrets.token_hex(18)}": "person", f"ghs_{secrets.token_hex(18)}": "bot"})
+    """The tokens, each made once: {token: who}."""
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
+    if missing := set(kinds) - set(kept.values()):
+        kept |= {f"{kinds[who]}_{secrets.token_hex(18)}": who for who in missing}
+        write(path, kept)
         path.chmod(0o600)
-    kept: dict[str, str] = json.loads(path.read_text())
     return kept
 
 
@@ -158,6 +161,7 @@ def main() -> None:
         "repositories": {name: f"{url}/{name}.git" for name in names},
         "token": by_name["person"],
         "bot_token": by_name["bot"],
+        "stranger_token": by_name["stranger"],
     }
     if options.with_stdin:
         stop_with_stdin()

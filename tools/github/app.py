@@ -39,7 +39,7 @@ Handler = Callable[[Call], Response]
 
 def about(call: Call) -> Response:
     """The repository."""
-    alone = {"network_count": 0, "subscribers_count": 0}  # elsewhere a repository has them not
+    alone = {"network_count": 0, "subscribers_count": 0}  # GitHub shows these only here
     return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
 
 
@@ -111,7 +111,7 @@ def build(
 async def _message(_: Request, error: Exception) -> Response:
     known = error if isinstance(error, HTTPException) else HTTPException(500)
     body = {"message": known.detail, "documentation_url": "https://docs.github.com/rest"}
-    return JSONResponse({**body, "status": str(known.status_code)}, known.status_code, headers=known.headers)
+    return JSONResponse(body, known.status_code, headers=known.headers)
 
 
 def _token(authorization: str) -> str:
@@ -150,14 +150,21 @@ class Server:
         self.contract = contract.read()
 
     def who(self, request: Request, need: str, level: str) -> str:
-        """`person` or `bot`, by token; a run's token needs the scope `need`, as in a private repository."""
+        """Whose the token is.
+
+        A job's token needs the scope `need`, as in a private repository. A stranger's writes little.
+        """
         token = _token(request.headers.get("authorization", ""))
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
         if granted is not None and need and not jobs.allows(granted, need, level):
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
-        return self.tokens.get(token, "bot")
+        who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
+        proposes = need == "pull-requests" and request.method == "POST"
+        if who == "stranger" and need and level == "write" and not proposes and theirs != shapes.LOGINS[who]:
+            raise HTTPException(403, "Must have push access to repository")
+        return who
 
     def repository(self, request: Request) -> Repository:
         """The repository that the path names."""
@@ -191,7 +198,10 @@ class Server:
             if wrong := operation.wrong_request(dict(request.query_params), await _body(request)):
                 print(f"refused: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
                 raise HTTPException(422, f"Invalid request.\n\n{wrong}")
-            found = await answered(request)
+            try:
+                found = await answered(request)
+            except HTTPException as error:
+                found = await _message(request, error)
             content = json.loads(found.body) if found.body else None
             if wrong := operation.wrong_answer(found.status_code, content):
                 print(f"wrong answer: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ CONFIG = """
 	receivepack = true
 [receive]
 	hideRefs = refs/pull
+	hideRefs = refs/heads/gh-readonly-queue
 [uploadpack]
 	allowAnySHA1InWant = true
 	allowFilter = true

@@ -71,22 +71,29 @@ class Queue:
             with self.runner.state.look() as data:
                 bases = {(e["repository"], e["base_ref"]) for e in data["queue"] if e["state"] in WAITING}
             for repository, base in bases:
-                with self.runner.hosting.moving:
-                    self._step(repository, base)
+                entry = self.waiting(repository, base)[0]
+                try:
+                    with self.runner.hosting.moving:
+                        self._step(entry)
+                except Exception as error:  # noqa: BLE001 - what cannot be handled leaves the queue, which goes on
+                    words = f"{type(error).__name__}: {error}"
+                    self.runner.state.update(
+                        entry, state="UNMERGEABLE", reason="UNKNOWN_REMOVAL_REASON", words=words
+                    )
             self._wake.wait(TICK if bases else None)
             self._wake.clear()
 
-    def _step(self, repository: str, base: str) -> None:
+    def _step(self, entry: dict[str, Any]) -> None:
         """Bring the first entry of one queue a step on."""
-        entry, repo = self.waiting(repository, base)[0], self.runner.hosting.find(repository)
-        with self.runner.state.look() as data:
-            pulls = [p for p in data["pulls"] if p["repository"] == repository]
-        pull = next(pull for pull in pulls if pull["number"] == entry["number"])
+        repo = self.runner.hosting.find(entry["repository"])
         if repo is None:
-            return
+            raise FileNotFoundError(entry["repository"])
+        with self.runner.state.look() as data:
+            pulls = [pull for pull in data["pulls"] if pull["repository"] == repo.name]
+        pull = next(pull for pull in pulls if pull["number"] == entry["number"])
         if pull["merged"]:
             self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
-        elif pull["state"] == "closed" or pull["base_ref"] != base:
+        elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
             self._remove(repo, entry, pull, "MANUAL", "it was closed, or its base was changed")
         elif pull["head_sha"] != entry["head_sha"]:
             self._remove(repo, entry, pull, "MANUAL", "its head branch was pushed to")

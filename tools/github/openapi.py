@@ -17,7 +17,7 @@ from typing import Any
 
 import contract
 
-FILE = "package/generated/api.github.com.json"
+FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
 REST = ("@octokit/openapi@23.0.2", "octokit-openapi-23.0.2.tgz")
 WEBHOOKS = ("@octokit/openapi-webhooks@12.1.0", "octokit-openapi-webhooks-12.1.0.tgz")
 INTEGRITY = {  # as `npm view PACKAGE dist.integrity` gives them
@@ -61,8 +61,10 @@ def published(package: str, file: str) -> dict[str, Any]:
         if found != INTEGRITY[package]:
             sys.exit(f"{package}: integrity is {found}, expected {INTEGRITY[package]}; do not use it")
         with tarfile.open(packed) as tar:
-            member = tar.extractfile(FILE)
-            return dict(json.load(member)) if member else {}
+            description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
+            if description is None or terms is None:
+                sys.exit(f"{package} has no {FILE} or no {LICENSE}; look for where its new version has them")
+            return {**json.load(description), LICENSE: terms.read().decode()}
 
 
 class Described:
@@ -110,6 +112,8 @@ class Described:
         found = self.whole["paths"][path][how.lower()]
         parameters = [self.follow(parameter) for parameter in found.get("parameters", [])]
         query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
+        for schema in query.values():
+            schema.pop("format", None)  # GitHub calls `created` a date-time and takes ranges: >=2026-11-27
         return {
             "query": {"type": "object", "properties": query, "additionalProperties": False},
             "body": self._content(found.get("requestBody", {})),
@@ -145,6 +149,7 @@ def main() -> None:
     rest, hooks = Described(published(*REST), "", defs), Described(published(*WEBHOOKS), "webhook:", defs)
     kept = {
         "from": [REST[0], WEBHOOKS[0]],
+        "license": rest.whole[LICENSE],  # of both; it goes where the descriptions go
         "operations": {f"{how} {path}": rest.operation(how, path) for how, path, *_ in GITHUBS},
         "error": rest.schema({"$ref": "#/components/schemas/basic-error"}),
         "events": {event: hooks.event(name) for event, name in EVENTS.items()},

@@ -6,7 +6,7 @@ from zlib import crc32
 from hosting import Repository
 from runs import Runner
 
-LOGINS = {"person": "person", "bot": "github-actions[bot]"}
+LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
 BOT_ID = 41898282  # GitHub's own, as in the bot's e-mail address
 BORN = "2026-01-01T00:00:00Z"  # every account and repository is this old
 

@@ -34,7 +34,7 @@ def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict
             continue
         payload = push_event(runner, repo, ref, old=old, new=new, who=who)
         runner.hooks.send("push", payload)
-        if who == "person" and new != ZERO:  # what the workflows' own token pushes starts no workflow
+        if who != "bot" and new != ZERO:  # what the workflows' own token pushes starts no workflow
             _start_on_push(runner, repo, payload)
         _follow(runner, repo, ref, new, who)
 
