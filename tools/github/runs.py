@@ -32,7 +32,7 @@ PLAYED = {
     "actions/download-artifact": "artifact",
     "actions/upload-artifact": "artifact",
 }
-ACTIONS = Path(__file__).resolve().parent / "actions"
+PLAYS = Path(__file__).resolve().parent / "played"
 USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 
@@ -254,7 +254,7 @@ class Runner:
     def _played(plan: Path) -> list[str]:
         """Options that let our own actions stand in for those that workflows pin by commit."""
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
-        return [f"--local-repository={name}@{sha}={ACTIONS / PLAYED[name]}" for name, sha in sorted(found)]
+        return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
 
     def _mounts(self) -> str:
         """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
