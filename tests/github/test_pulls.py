@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin import Clone, StandIn
+from standin import Clone, Server, StandIn
+
+from loop.delivery.proposal import opened
 
 ON_PULL = """\
 name: Pull
@@ -125,3 +127,13 @@ def test_an_unrelated_history_is_no_error(standin: StandIn, clone: Clone, tmp_pa
     for branch in ("orphan", "main"):
         other.git("push", "-qf", "origin", f"HEAD:{branch}")
     assert standin.ask("GET", "/pulls").json() == []
+
+
+def test_workflows_may_not_propose_until_a_person_allows_it(tmp_path: Path) -> None:
+    """As in a new repository: a workflow's proposal is refused, and our client names the branch instead."""
+    server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", "--no-pulls-by-actions")
+    standin = StandIn(server, "acme/loop")
+    standin.seed(tmp_path / "clone", {"a": "1\n"}).push("one", {"b": "1\n"}, "topic")
+    assert opened(standin.as_("bot"), "topic", "One", "why") is None
+    assert opened(standin.as_("person"), "topic", "One", "why") == 1
+    server.stop()

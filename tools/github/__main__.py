@@ -76,6 +76,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--weather-rate", type=float, default=0.1, metavar="SHARE", help="of the calls it happens to (0.1)"
     )
+    parser.add_argument(
+        "--no-pulls-by-actions",
+        action="store_true",
+        help="workflows may not open pull requests, as in a new repository whose settings nobody has changed",
+    )
     parser.add_argument("--act", help="the act program (default: the one that tools/programs builds)")
     parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 0 only queues them (2)")
     parser.add_argument(
@@ -155,6 +160,7 @@ def main() -> None:
         keep=options.keep,
         image=options.image,
         mounts=options.mount,
+        pulls_by_actions=not options.no_pulls_by_actions,
     )
     ready = {
         "url": url,

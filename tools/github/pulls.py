@@ -35,6 +35,8 @@ def _shown(call: Call, pull: dict[str, Any], status: int = 200) -> Response:
 
 def open_pull(call: Call) -> Response:
     """Propose a branch, of this repository or of a fork."""
+    if call.who == "bot" and not call.runner.pulls_by_actions:
+        raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
     owner, _, head = call.text("head").rpartition(":")
     title, base, source = call.text("title"), call.text("base"), _source(call, owner)
     sha = source.resolve(f"refs/heads/{head}")

@@ -64,6 +64,7 @@ class Runner:
     keep: bool = False
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
+    pulls_by_actions: bool = True
 
     def __post_init__(self) -> None:
         self.grants: dict[str, jobs.Grants] = {}  # {token of a job whose run is not over: what it may do}
