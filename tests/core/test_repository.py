@@ -142,7 +142,7 @@ def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> 
 
 def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
     """Whoever reads it is told to write the URL alone and to revoke the credential; `init` does the first."""
-    right = "https://github.com/your-team/loop.git"
+    right = f"https://github.com/{repository.TEMPLATE}/loop.git"
     fork.write_text(fork.read_text().replace(right, f"https://x:{TYPED}@github.com/zoo/birds.git"))
     with pytest.raises(LoopError, match=r"init --url https://github\.com/zoo/birds\.git; then revoke"):
         repository.read(fork.parents[1])

@@ -10,6 +10,7 @@ from standin import ROOT
 HERE = Path(__file__).parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 RUN_BY = {  # workflow, event: the test that starts it so, and asserts what it leaves
+    "ci merge_group": "test_real.py::test_a_merge_queue_checks_what_will_be_main",
     "ci pull_request": "test_report.py::test_from_push_to_report",
     "ci push": "test_circle.py::test_the_circle",
     "ci workflow_dispatch": "test_real.py::test_ci_of_words",
@@ -21,9 +22,11 @@ RUN_BY = {  # workflow, event: the test that starts it so, and asserts what it l
     "release push": "test_circle.py::test_the_circle",
     "release workflow_call": "test_circle.py::test_the_circle",
     "release workflow_dispatch": "test_circle.py::test_the_circle",
+    "release-model workflow_call": "test_circle.py::test_the_circle",
     "rollback workflow_dispatch": "test_real.py::test_promotions_and_a_rollback_at_once",
     "train schedule": "test_real.py::test_timers_of_a_fresh_fork",
     "train workflow_dispatch": "test_circle.py::test_the_circle",
+    "train-model workflow_call": "test_circle.py::test_the_circle",
 }
 CHECK, CIRCLE, LOCKS = (
     "../e2e/test_7_containers.py::test_a_pull_request_is_checked_in_a_container",
@@ -40,11 +43,13 @@ IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
     "release push": CIRCLE,
     "release workflow_call": CIRCLE,
     "release workflow_dispatch": CIRCLE,
+    "release-model workflow_call": CIRCLE,
     "rollback workflow_dispatch": CIRCLE,
     "train workflow_dispatch": CIRCLE,
+    "train-model workflow_call": CIRCLE,
 }
-# A timer starts the jobs that a dispatch starts, so in containers the dispatch stands for both.
-BY_DISPATCH = {"drift schedule", "refresh-lock schedule", "train schedule"}
+# A timer and a merge queue start the jobs that a dispatch starts, so in containers the dispatch stands for them.
+BY_DISPATCH = {"ci merge_group", "drift schedule", "refresh-lock schedule", "train schedule"}
 # It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
 
@@ -63,7 +68,7 @@ def test_every_event_of_every_workflow() -> None:
 def test_every_event_in_containers() -> None:
     """It needs one that runs it in a container too, a timer by the dispatch of the same workflow."""
     assert named() == {*IN_CONTAINERS, *BY_DISPATCH, *BY_MAKE_E2E}
-    assert {event.replace("schedule", "workflow_dispatch") for event in BY_DISPATCH} <= set(IN_CONTAINERS)
+    assert {f"{event.split()[0]} workflow_dispatch" for event in BY_DISPATCH} <= set(IN_CONTAINERS)
 
 
 @pytest.mark.parametrize("test", sorted({*RUN_BY.values(), *IN_CONTAINERS.values()}))

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 from releases import track
-from standin import ROOT, Clone, StandIn
+from standin import ROOT, Clone, Server, StandIn
 from trained import work_tree
 
 from loop.core import params, repository
@@ -47,6 +47,24 @@ def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
         assert run["conclusion"] == "success", standin.log(run)
         assert len(lines(standin, run, "Job succeeded")) == 2
         assert not lines(standin, run, "Evaluate")
+
+
+def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) -> None:
+    """CI runs on the group, and its required check lets the pull request into main; a push would not."""
+    server = Server(tmp_path / "queue", "--repository", "acme/r", "--merge-queue", "squash")
+    queued = StandIn(server, "acme/r")
+    clone.git("push", "-q", queued.clone_url("bot"), "HEAD:main")
+    clone.git("remote", "set-url", "origin", queued.clone_url("person"))
+    clone.push("say more", {"docs/more.md": "more\n"}, "words")
+    number = queued.as_("person").pull_request("words", "Say more", "why")["number"]
+    queued.enqueue(number)
+    (entry,) = queued.dequeued(seconds=300)
+    group = next(run for run in queued.runs() if run["event"] == "merge_group")
+    assert entry["reason"] == "MERGE", queued.log(group)
+    assert len(lines(queued, group, "Job succeeded")) == 2
+    clone.git("fetch", "-q", "origin")
+    assert clone.git("rev-parse", "origin/main").stdout.strip() == group["head_sha"]
+    server.stop()
 
 
 def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:

@@ -60,9 +60,10 @@ def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
 
 
 def job_names(workflow: dict[str, Any]) -> set[str]:
-    """What a workflow's jobs are called where checks are listed."""
+    """What a workflow's jobs may be called where checks are listed; an expression has several names."""
     jobs = workflow.get("jobs") or {}
-    return {str((job or {}).get("name", key)) for key, job in jobs.items()}
+    names = [str((job or {}).get("name", key)) for key, job in jobs.items()]
+    return {one for name in names for one in (re.findall("'([^']*)'", name) if "${{" in name else [name])}
 
 
 def _name_fits(rule: dict[str, Any], kind: str, name: str) -> bool:

@@ -38,23 +38,23 @@ class Registry:
 
     def digest(self, reference: str) -> str | None:
         """The digest of a tag's or a digest's manifest; None where the registry shows us none."""
-        done = self._run("digest", self._named(reference))
+        done = self._ask("digest", self._named(reference))
         if done.returncode and HIDDEN.search(done.stderr):
             return None
         return self._good(done)
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """The manifest of a digest; crane has checked it against that."""
-        return dict(json.loads(self._good(self._run("manifest", self._named(digest)))))
+        return dict(json.loads(self._good(self._ask("manifest", self._named(digest)))))
 
     def push(self, layout: Path, tag: str) -> None:
         """Push the one image of an OCI layout; what the registry has of it is not sent again."""
-        self._good(self._run("push", str(layout), self._named(tag)))
+        self._good(self._ask("push", str(layout), self._named(tag)))
 
     def _named(self, reference: str) -> str:
         return f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
 
-    def _run(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *args: str) -> subprocess.CompletedProcess[str]:
         insecure = ["--insecure"] if _insecure(self.host) else []
         with _login(self.host) as env:
             return subprocess.run(
