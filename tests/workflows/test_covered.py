@@ -48,7 +48,7 @@ IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
     "train workflow_dispatch": CIRCLE,
     "train-model workflow_call": CIRCLE,
 }
-# A timer and a merge queue start the jobs that a dispatch starts, so in containers the dispatch stands for them.
+# A timer and a merge queue start the jobs of a dispatch, so in containers the dispatch stands for them.
 BY_DISPATCH = {"ci merge_group", "drift schedule", "refresh-lock schedule", "train schedule"}
 # It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
