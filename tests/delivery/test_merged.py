@@ -19,6 +19,14 @@ def test_names_of_a_merged_commit(here: Git, clone: Path) -> None:
     assert merged(here, tip[:7]) == tip
 
 
+def test_a_branch_is_where_origin_has_it(here: Git, clone: Path) -> None:
+    """What this clone believes of origin's branch may be older, as after a checkout of an event's commit."""
+    old = here.head()
+    save(clone, {"a": "later\n"})
+    git(clone, "update-ref", "refs/remotes/origin/main", old)
+    assert merged(here, "main") == here.head() != old
+
+
 def test_a_commit_that_main_has_not_merged(here: Git, clone: Path) -> None:
     """The head of a branch that nobody merged is rejected, by its name and by its SHA."""
     tip = here.head()

@@ -10,7 +10,9 @@ def merged(git: Git, name: str) -> str:
     LoopError where nothing has this name, Rejected where main has not merged it.
     """
     main = git.fetch()
-    commit = git.commit(f"refs/remotes/origin/{name}") or git.commit(name)
+    # A checkout of an event's commit sets its branch's origin/… back to that commit, so origin itself is asked.
+    is_branch = name and git.run("ls-remote", "origin", f"refs/heads/{name}")
+    commit = git.fetch(name) if is_branch else git.commit(name)
     if commit is None:
         raise LoopError(f"{name!r} is no branch, tag or commit here", fix="give a commit of main by its SHA")
     if not git.descends(main, commit):
