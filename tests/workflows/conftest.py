@@ -10,7 +10,7 @@ from standin import StandIn, repositories
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
     with repositories(
-        tmp_path_factory.mktemp("github"), 20, "--var", "COLOUR=blue", "--secret", "KEY=k3y"
+        tmp_path_factory.mktemp("github"), 40, "--var", "COLOUR=blue", "--secret", "KEY=k3y"
     ) as each:
         yield each
 

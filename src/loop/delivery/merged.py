@@ -10,7 +10,7 @@ def merged(git: Git, name: str) -> str:
     LoopError where nothing has this name, Rejected where main has not merged it.
     """
     main = git.fetch()
-    # A checkout of an event's commit sets its branch's origin/… back to that commit, so origin itself is asked.
+    # Origin is asked, because a checkout of an event's commit sets its branch's origin/… back to that.
     is_branch = name and git.run("ls-remote", "origin", f"refs/heads/{name}")
     commit = git.fetch(name) if is_branch else git.commit(name)
     if commit is None:
