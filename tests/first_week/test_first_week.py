@@ -17,7 +17,7 @@ from trained import SMALL as SMALL_WORLD
 
 from loop.core import params
 
-NAME = "acme/churn"
+NAME = "acme/fork"
 URL = f"https://github.com/{NAME}.git"
 NEWEST = "2026-11-27T00:00:00Z"  # what the refreshed locks may hold: the quick tests are known to pass on it
 
@@ -76,7 +76,7 @@ def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
     clone.push("Initial commit", {})
     green(standin)
 
-    loop(clone.folder, "init", "--name", "churn", "--url", URL, "--registry", "ghcr.io/acme")
+    loop(clone.folder, "init", "--name", "fork", "--url", URL, "--registry", "ghcr.io/acme")
     clone.push("Name this fork", {})
     green(standin)
 

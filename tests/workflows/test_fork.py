@@ -7,7 +7,7 @@ import pytest
 from standin import Clone, Server, StandIn
 from trained import work_tree
 
-NAME = "acme/churn"
+NAME = "acme/fork"
 URL = f"https://github.com/{NAME}.git"
 
 
@@ -31,7 +31,7 @@ def test_a_fork_is_green_with_no_secret(forked):
     """`loop init` names the fork in one place; its push passes lint and tests, and nothing was configured."""
     standin, clone = forked
     before = subprocess.check_output(["git", "grep", "-l", "your-team/loop"], cwd=clone.folder, text=True)
-    command = ["./loop", "init", "--name", "churn", "--url", URL, "--registry", "ghcr.io/acme"]
+    command = ["./loop", "init", "--name", "fork", "--url", URL, "--registry", "ghcr.io/acme"]
     for _ in range(2):  # again, it changes nothing more
         subprocess.run(command, cwd=clone.folder, check=True, capture_output=True)
         changed = clone.git("diff", "--name-only").stdout.split()
