@@ -145,7 +145,7 @@ def test_init_writes_nothing_that_is_refused(fork: Path, options: list[str]) -> 
 
 
 def test_a_file_with_a_credential_is_refused_until_init_mends_it(fork: Path) -> None:
-    """Whoever reads it is told to write the URL alone and to revoke the credential; `init` does the first."""
+    """The error says to write the URL without it and to revoke it; `init` rewrites the URL."""
     fork.write_text(re.sub("url: .*", f"url: https://x:{TYPED}@github.com/zoo/birds.git", fork.read_text()))
     with pytest.raises(LoopError, match=r"init --url https://github\.com/zoo/birds\.git; then revoke"):
         repository.read(fork.parents[1])

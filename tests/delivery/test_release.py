@@ -392,7 +392,7 @@ def test_a_release_goes_on_after_a_rollback(clone, here, at, commits):
 
 
 def test_what_main_has_lost_is_replaced(clone, here, at, commits):
-    """After a forced push the commit that is served is nobody's ancestor; the message says so."""
+    """After a forced push main may lack the served commit: it is replaced, and the message says so."""
     older, _, newer = commits
     lost = here.commit_on(older, Change({"src/x.py": "lost"}, "lost"))
     serving(clone, State(stable=track(A, 100).model_copy(update={"commit": lost})), "dev")

@@ -119,7 +119,7 @@ def test_a_push_that_contains_a_pull_request_merges_it(standin: StandIn, clone: 
 
 
 def test_an_unrelated_history_is_no_error(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """A branch may begin anew, and main may be pushed over by it."""
+    """A branch with an unrelated history may be pushed, also over main."""
     other = Clone(tmp_path / "other")
     subprocess.run(["git", "init", "-q", other.folder], check=True)
     other.git("remote", "add", "origin", standin.clone_url("person"))

@@ -38,7 +38,7 @@ def root(tmp_path, monkeypatch, host):
 
 @pytest.fixture
 def built(root, engines, monkeypatch):
-    """What the engine writes once it was told to: an image of one layer."""
+    """The archive that the engine saves: an image of one layer."""
 
     def one(layer=b"layer"):
         written = archive(root / "written.tar", layer)

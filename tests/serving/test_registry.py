@@ -82,7 +82,7 @@ def test_podmans_login_counts_beside_a_docker_file_that_knows_nothing_of_the_hos
 
 
 def test_without_a_login_nothing_is_shown_and_nothing_taken(home, host, image):
-    """Asked for a digest there is none; told to push, the message names the registry and the command."""
+    """A digest is not found; a refused push names the registry and the login command."""
     registry = Registry(f"{host}/team/x", CRANE)
     assert registry.digest("k1") is None
     with pytest.raises(LoopError, match=rf"(?s)crane push .*{host}/team/x:k1: .*401.*docker login {host}"):

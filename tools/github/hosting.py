@@ -148,7 +148,7 @@ class Repository:
         return self.git("commit-tree", tree, *options, "-m", message, env=env)
 
     def rebased(self, base: str, head: str, committer: str) -> str | None:
-        """The commits of `head` that `base` lacks, each made anew on top of it; None where they conflict."""
+        """Rebase the commits of `head` that `base` lacks onto `base`; None if they conflict."""
         who = {"NAME": committer, "EMAIL": f"{committer}@users.noreply.github.com"}
         with tempfile.TemporaryDirectory() as folder:
             self.git("worktree", "add", "-q", "--detach", folder, head)

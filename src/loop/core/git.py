@@ -102,7 +102,7 @@ class Git:
         return True
 
     def commit(self, name: str) -> str | None:
-        """The full id of a commit named by branch, tag or its first digits; None where there is none here."""
+        """The full id of a commit named by branch, tag or first digits; None if this clone lacks it."""
         try:
             return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         except GitError:

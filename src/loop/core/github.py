@@ -126,7 +126,7 @@ def _say(state: RetryCallState) -> None:
 _patiently = retry(
     retry=retry_if_exception(_repeatable), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
-# For a method that first looks for what it would make: it begins anew where it is unclear what was made.
+# For a method that first looks for what it would make: it starts over if an earlier attempt may have made it.
 _looking_again = retry(
     retry=retry_if_exception(_unclear), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
@@ -236,7 +236,7 @@ class GitHub:
         return [found[id_] for id_ in sorted(found, reverse=True)]
 
     def run(self, run: int) -> dict[str, Any] | None:
-        """One run; None where there is none (any more)."""
+        """One run; None if it does not exist or was deleted."""
         try:
             return dict(self.call("GET", f"/actions/runs/{run}"))
         except GitHubError as error:

@@ -32,7 +32,7 @@ HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 REGISTRY = re.compile(  # a first part with neither dot nor port is no host: Docker Hub takes it for an owner
     rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
-# There every image has an owner, so the host alone is the place of none.
+# On these hosts every image has an owner, so the host alone is not enough.
 OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.gitlab.com")
 # Up to the last `@`: a password that was pasted as it is may hold another one, or a slash.
 USERINFO = re.compile(r"(?:(?P<scheme>\w+)://)?(?P<user>.*)@(?!sha256:)", re.DOTALL)

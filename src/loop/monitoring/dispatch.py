@@ -50,7 +50,7 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must look"
         return _done(dispatched=False, why=why, budget_spent=True)
     run = github.dispatch(WORKFLOW, wish.inputs)
-    if run is None:  # GitHub does not say which run it is, so it can't be told from the other monitor's
+    if run is None:  # without an id, our run cannot be distinguished from the other monitor's
         return _done(dispatched=True, why=wish.reason)
     try:
         if first := _first(github, run, wish, cooldown, now):

@@ -195,7 +195,7 @@ class Judge:
         return None
 
     def _search(self, github: GitHub, workflow: str, title: str, asked: _Asked) -> None:
-        """Find this action's runs by title: after a restart, or where a dispatch told no id.
+        """Find this action's runs by title: after a restart, or where a dispatch returned no id.
 
         A fork that has changed `run-name` finds none, and dispatches once more than it had to. That is
         harmless, because promote and rollback change nothing unless main is still where they start from.

@@ -108,7 +108,7 @@ def table(layers: list[Layer]) -> str:
 
 
 def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, Any]:
-    """Pack a layer anew: equal content is an equal digest, whatever the engine has packed it by."""
+    """Compress a layer ourselves, so that equal content has an equal digest whichever engine built it."""
     aside, content, unpacked = blobs / "aside", hashlib.sha256(), 0
     with aside.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped:
         for chunk in _unpacked(source):

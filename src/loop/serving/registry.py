@@ -93,7 +93,7 @@ def _login(host: str) -> Iterator[dict[str, str]]:
     """
     files = (_read(path) for path in _login_files() if path.is_file())
     found = next((file for file in files if _names(file, host)), None)
-    if found is None:  # crane's own way: the file's credsStore may know the host, or nobody has logged in
+    if found is None:  # crane looks itself: a credsStore may know the host, or there is no login
         yield dict(os.environ)
         return
     auths = {

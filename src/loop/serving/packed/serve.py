@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
 
 
 def application() -> App:
-    """What asgi.py in this folder calls `application`; SystemExit with a line that says why there is none."""
+    """Import `application` from this folder's asgi.py; SystemExit with a one-line reason if that fails."""
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
     try:
