@@ -82,6 +82,8 @@ def test_push(hooked: StandIn, clone: Clone, listener: Listener) -> None:
     assert hooked.server.url.startswith("http://127.0.0.2:")
     assert told["repository"]["clone_url"] == f"{hooked.server.url}/acme/loop.git"
     assert told["repository"]["html_url"] == f"{hooked.server.url}/acme/loop"
+    times = [told["repository"][key] for key in ("created_at", "pushed_at", "updated_at")]
+    assert [type(each) for each in times] == [int, int, str]  # Argo CD drops an event with any others
 
 
 def test_the_bots_push_and_a_merge_are_told_too(

@@ -1,5 +1,6 @@
 """What happens when something happens: pushes and pull requests start workflows, dispatches start one."""
 
+from datetime import datetime
 from typing import Any
 
 import contract
@@ -65,6 +66,10 @@ def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str
         "pusher": {"name": LOGINS[who]},
         **facts(runner, repo, who),
     }
+    # In this event alone GitHub gives these two as Unix times, and Argo CD reads no others.
+    for key in ("created_at", "pushed_at"):
+        text = payload["repository"][key]
+        payload["repository"][key] = int(datetime.fromisoformat(text).timestamp())
     contract.read().event("push", payload)
     return payload
 
