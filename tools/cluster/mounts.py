@@ -4,6 +4,7 @@ containerd, CNI and the kubelet write into fixed folders whatever they are told;
 filesystems in memory, so that nothing of this host's is touched and nothing is left there.
 """
 
+import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,16 @@ def make(place: Place) -> None:
     _run("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", NAME, str(place.folder("fast")))
     _run("mount", "--make-private", str(place.fast))  # what a namespace's name must lie on
     place.mounts.touch()
-    _run("unshare", f"--mount={place.mounts}", "--", "sh", "-c", HIDE, NAME, *map(str, FIXED))
+    command = ["unshare", f"--mount={place.mounts}", "--", "sh", "-c", HIDE, NAME, *map(str, FIXED)]
+    # Since Linux 6.18 each CPU numbers the namespaces that it makes, and a namespace can be named only from
+    # one with a lower number. In a mount namespace that is itself new, not every CPU gives a higher one.
+    *others, last = (("taskset", "--cpu-list", str(cpu), *command) for cpu in sorted(os.sched_getaffinity(0)))
+    if not any(_ran(*each) for each in others):
+        _run(*last)
+
+
+def _ran(*words: str) -> bool:
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def _run(*words: str) -> None:
