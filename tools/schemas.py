@@ -18,6 +18,10 @@ OUT = Path(__file__).resolve().parent.parent / "tests" / "manifests" / "schemas"
 KUBERNETES = "k8s.io/kubernetes@v1.34.4"
 BUILT_IN = {  # the file below api/openapi-spec/v3: kinds
     "api__v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Service", "ServiceAccount"),
+    "apis__admissionregistration.k8s.io__v1": (
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ),
     "apis__apps__v1": ("Deployment",),
     "apis__autoscaling__v2": ("HorizontalPodAutoscaler",),
     "apis__batch__v1": ("CronJob",),

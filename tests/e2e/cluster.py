@@ -98,6 +98,19 @@ class Cluster:
         """Apply what a cluster's operator brings; not what Argo CD does."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
+    def refused(self, manifest: str) -> str:
+        """What the API server says against creating an object; nothing where it would. Creates nothing."""
+        done = subprocess.run(
+            [self.program, "create", "--dry-run=server", "-f", "-"],
+            input=manifest,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.stderr.strip() if done.returncode else ""
+
     def get(self, path: str) -> dict[str, Any] | None:
         """An object or a list by its API path; None where there is none."""
         answer = self._api.get(path)

@@ -12,6 +12,9 @@ from ruamel.yaml import YAML
 from scene import APPLICATIONS, QUIET, Scene
 from standin import ROOT
 
+from loop.delivery import render
+from loop.delivery.project import ADMISSION, PROJECT
+
 SYNCS = 10
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"
 DIGITS = ROOT / "tests/models/digits"
@@ -97,26 +100,36 @@ def test_a_broken_commit_leaves_the_last_good_state(scene: Scene) -> None:
 
 
 def added(scene: Scene) -> None:
-    """A second model's folders, and a second place for the first one."""
+    """A second model's folders, and a second place for the first one, with its two lines in argocd/."""
     shutil.copytree(DIGITS / "kustomize", scene.team.clone / "kustomize", dirs_exist_ok=True)
     old = scene.overlay("staging").parent
     new = old.parent.parent / "trial" / scene.model
     shutil.copytree(old, new)
     for path in (new / "kustomization.yaml",):
         path.write_text(path.read_text().replace("staging", "trial"))
+    for file, old_line, line in (
+        (
+            PROJECT,
+            '*-dev"',
+            '*-dev"\n    - server: https://kubernetes.default.svc\n      namespace: "*-trial"',
+        ),
+        (ADMISSION, "(dev|", "(trial|dev|"),
+    ):
+        path = scene.team.clone / file
+        path.write_text(path.read_text().replace(old_line, line))
     for name in ("release.yaml", "kustomization.yaml"):  # nothing is released there
         shutil.copy(DIGITS / "kustomize/overlays/dev/digits/release" / name, new / "release" / name)
 
 
 def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
-    """A new model's and a new environment's folder appear in the cluster; argocd/ is as it was."""
+    """A new model's folder appears in the cluster by itself, a new environment's once argocd/ is applied."""
     begun = monotonic()
     commit = scene.push(f"Add digits, and an environment {QUIET}", lambda: added(scene))
+    scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
     names = ("dev-digits", f"trial-{scene.model}")
     for name in names:
         until(lambda name=name: healthy(scene, name), f"{name} is not Synced and Healthy")
     scene.figures.tell("new folders -> new Applications Healthy", monotonic() - begun, "s")
-    assert not scene.team.git.run("diff", "--name-only", f"{commit}~1", commit, "--", "argocd")
     scene.revert(commit)
     for name in names:
         until(lambda name=name: scene.cluster.get(f"{APPLICATIONS}/{name}") is None, f"{name} stays")

@@ -6,11 +6,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from cluster import tool, until
+from pods import BAD, spec_of
 from scene import Scene
 from standin import ROOT
 
 from loop.core.git import Git
 from loop.delivery import render, state
+from loop.demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
 POOL = "pool-production"
@@ -74,6 +76,31 @@ def test_only_the_needed_edges_are_open(scene: Scene) -> None:
     scene.figures.tell("edges tried: open", 4, "")
     scene.figures.tell("edges tried: shut", len(shut), "")
     scene.cluster.kubectl("delete", "namespace", STRANGER, "--wait=false")
+
+
+def test_no_pod_runs_that_render_check_rejects(scene: Scene) -> None:
+    """The cluster itself refuses it where models run, also where no namespace label does."""
+    space = f"unlabelled-{ENVIRONMENT}"
+    scene.cluster.kubectl("create", "namespace", space)
+    told = {wrong: refusal(scene, space, spec_of(wrong)) for wrong in ("", *BAD)}
+    assert told.pop("") == ""
+    for wrong, said in told.items():
+        assert "ValidatingAdmissionPolicy 'models'" in said, f"{wrong}: {said}"
+    scene.cluster.kubectl("delete", "namespace", space, "--wait=false")
+    kinds = {wrong: refusal(scene, scene.namespace(), spec_of(wrong)) for wrong in ("privileged", "a tag")}
+    assert all("forbidden" in said for said in kinds.values()), kinds
+    scene.figures.tell("pods refused", len(told), "")
+
+
+def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
+    """What the API server says against a pod; nothing where it would take it."""
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "tried", "namespace": space},
+        "spec": spec,
+    }
+    return scene.cluster.refused(json.dumps(manifest))
 
 
 def real(scene: Scene) -> list[dict[str, Any]]:

@@ -3,14 +3,13 @@
 import json
 import shutil
 import subprocess
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from loop.core import repository as own
-from loop.delivery import render
+from loop.delivery import project, render
 
 SHARED = ("base", "tracks/*", "components/*")
 
@@ -91,27 +90,71 @@ def test_the_platforms_project_allows_what_it_renders_and_no_more(repository, ob
     assert {each["metadata"].get("namespace") for each in platform.values()} == {None, *namespaces}
 
 
-def test_a_new_environment_needs_no_line_here(repository, objects):
-    """Any <model>-<environment> is a destination; the cluster's and the platform's namespaces are not."""
+def test_the_project_ends_where_the_environments_do(repository, objects):
+    """Argo CD may write to namespaces of these environments and to no other."""
+    found = {each["namespace"] for each in objects["AppProject", "models"]["spec"]["destinations"]}
+    environments = [path.name for path in (repository / "kustomize/overlays").iterdir()]
+    assert found == {f"*-{environment}" for environment in environments}
+    assert "namespace" not in objects["ValidatingAdmissionPolicy", "models"]["metadata"]
 
-    def permitted(namespace: str) -> bool:
-        patterns = [each["namespace"] for each in objects["AppProject", "models"]["spec"]["destinations"]]
-        denied = [each[1:] for each in patterns if each.startswith("!")]
-        return any(fnmatch(namespace, each) for each in patterns) and not any(
-            fnmatch(namespace, each) for each in denied
-        )
 
-    overlays = {
-        path.parent.parts[-2:] for path in repository.glob("kustomize/overlays/*/*/kustomization.yaml")
-    }
-    assert all(permitted(f"{model}-{environment}") for environment, model in overlays)
-    assert permitted("churn-berlin")
-    assert not any(
-        map(
-            permitted,
-            ("kube-system", "argocd", "gateway", "monitoring", "default", "gpu-operator", "cert-manager"),
-        )
+FOREIGN = {  # what an overlay must not render: what is changed in one of its objects, and what is said of it
+    "another namespace": (
+        ("Deployment", "metadata", "namespace", "kube-system"),
+        "is in namespace kube-system, must be in fraud-detector-dev",
+    ),
+    "no namespace": (("Service", "metadata", "namespace", None), "is in namespace None"),
+    "a namespace of another name": (
+        ("Namespace", "metadata", "name", "kube-system"),
+        "must be named fraud-detector-dev",
+    ),
+    "a lax namespace": (
+        ("Namespace", "metadata", "labels", {project.ENFORCE: "privileged"}),
+        "is privileged, must be restricted",
+    ),
+    "another kind": (("Service", "kind", "ClusterRoleBinding"), "does not allow a model this kind"),
+    "another group": (
+        ("Deployment", "apiVersion", "extensions.example.com/v1"),
+        "does not allow a model this kind",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_an_overlay_renders_nothing_foreign(repository, what):
+    """Only the kinds that its project allows, in its own namespace."""
+    (kind, *path, last, value), said = FOREIGN[what]
+    manifests = render.documents(
+        render.build(repository, repository / "kustomize/overlays/dev/fraud-detector")
     )
+    assert not list(project.breaches(repository, manifests, "fraud-detector-dev"))
+    manifests.append(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+        }
+    )
+    manifests.append(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+        }
+    )
+    node = next(each for each in manifests if each["kind"] == kind)
+    for key in path:
+        node = node[key]
+    node[last] = value
+    (breach,) = project.breaches(repository, manifests, "fraud-detector-dev")
+    assert said in breach
+
+
+def test_an_unknown_environment_is_a_breach(repository):
+    """A new environment's overlay says which two files must know it."""
+    said = list(project.breaches(repository, [], "churn-trial"))
+    assert [each.partition(":")[0] for each in said] == [project.PROJECT, project.ADMISSION]
+    assert not list(project.breaches(repository, [], "churn-dev"))
 
 
 def test_what_is_sent_to_github_is_whole(objects):

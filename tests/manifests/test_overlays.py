@@ -33,7 +33,8 @@ def life() -> dict[str, State]:
 @pytest.fixture
 def tree(tmp_path, repository, monkeypatch):
     """A copy of the kustomize tree to set states in, with the pinned programs and the schemas."""
-    shutil.copytree(repository / "kustomize", tmp_path / "kustomize")
+    for folder in ("kustomize", "argocd"):
+        shutil.copytree(repository / folder, tmp_path / folder)
     (tmp_path / "tests" / "manifests").mkdir(parents=True)
     (tmp_path / render.SCHEMAS).parent.symlink_to((repository / render.SCHEMAS).parent)
     programs = Path(render.program(repository, "kustomize")).parent
@@ -47,7 +48,7 @@ def rendered(tree: Path, overlay: Path, state: State) -> list[dict]:
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
     manifests = render.build(tree, tree / overlay)
-    render.check(tree, manifests, str(overlay))
+    render.check(tree, manifests, str(overlay), f"{model}-{environment}")
     return render.documents(manifests)
 
 

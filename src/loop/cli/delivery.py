@@ -133,7 +133,8 @@ def render(model: str, environment: str, check: bool) -> None:
         return
     path = f"{state.folder(environment, model)}/release.yaml"
     state.parse((root / path).read_text(encoding="utf-8"), path)
-    rendering.check(root, manifests, str(folder.relative_to(root)))
+    namespace = f"{folder.name}-{environment}"
+    rendering.check(root, manifests, str(folder.relative_to(root)), namespace)
     click.echo(
         f"{folder.relative_to(root)}: {len(rendering.documents(manifests))} objects keep to schema and policy"
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from typing import Any
 
 from loop.delivery.network import ANY_PORT, ANYWHERE, edges
@@ -14,6 +15,31 @@ LOG = "PREDICTION_LOG_DIR"
 PUBLIC = ("/predict", "/health", "/openapi.json")  # what callers need: kustomize/components/route
 KEPT = {"Prune=false", "Delete=false"}
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
+# Pod Security Standards, "restricted": what a pod may mount. Anything else may lead to the node.
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+UNSET = ("privileged", "procMount", "seLinuxOptions", "sysctls", "windowsOptions")  # of a security context
+PRIVATE = [  # what lies behind a way out to the whole internet, the cloud's metadata server included
+    ip_network(cidr)
+    for cidr in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+]
+DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
 
 
 def breaches(manifests: list[Manifest]) -> list[str]:
@@ -44,6 +70,8 @@ def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
         for backend in rule.get("backendRefs", []):
             if (backend.get("group"), backend.get("kind")) != ("", "Service"):
                 yield f'{name}: backendRef {backend.get("name")} must say group: "" and kind: Service'
+            if "namespace" in backend:
+                yield f"{name}: backendRef {backend.get('name')} must name no other namespace"
 
 
 def public_paths(manifests: list[Manifest]) -> Iterator[str]:
@@ -57,6 +85,16 @@ def public_paths(manifests: list[Manifest]) -> Iterator[str]:
         for each in [rule, *rule.get("backendRefs", [])]:
             if any(one.get("type") == "URLRewrite" for one in each.get("filters", [])):
                 yield f"{name}: a filter URLRewrite leads to other paths than those that are matched"
+
+
+def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
+    """Callers come through a route, so no Service has a port on the nodes or an address outside."""
+    for service in of("Service", manifests):
+        name, spec = service["metadata"]["name"], service["spec"]
+        if (kind := spec.get("type", "ClusterIP")) != "ClusterIP":
+            yield f"Service {name}: type is {kind}, must be ClusterIP"
+        if spec.get("externalIPs"):
+            yield f"Service {name}: must have no externalIPs"
 
 
 def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
@@ -129,13 +167,17 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def restricted(manifests: list[Manifest]) -> Iterator[str]:
-    """Containers run as a numbered user without privileges, on a read-only root, without a cluster token."""
+    """Containers run as a numbered user without privileges, on a read-only root, without a way to the node.
+
+    These are the rules of the Pod Security Standards' profile "restricted", with a read-only root and without
+    a cluster token. argocd/admission.yaml has the cluster apply the same ones.
+    """
     for workload in workloads(manifests):
-        if workload.pod.get("automountServiceAccountToken") is not False:
-            yield f"{workload}: automountServiceAccountToken must be false"
+        yield from (f"{workload}: {breach}" for breach in _near_the_node(workload.pod))
         for container in workload.every_container:
             context = {**workload.pod.get("securityContext", {}), **container.get("securityContext", {})}
-            yield from (f"{workload}/{container['name']}: {breach}" for breach in _unsafe(context))
+            found = [*_unsafe(context), *_of_the_host(container)]
+            yield from (f"{workload}/{container['name']}: {breach}" for breach in found)
 
 
 def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
@@ -156,6 +198,17 @@ def segmented(manifests: list[Manifest]) -> Iterator[str]:
         if ANYWHERE in edge or ANY_PORT in edge:
             said = f"{edge.source} → {edge.target} at {edge.port}"
             yield f"NetworkPolicies allow {said}: must name both ends and the port"
+    for name, rule in _ways_out(manifests):
+        for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
+            yield from (f"{name}: {block['cidr']} must except {net}" for net in _inside(block))
+
+
+def resolved_by_the_cluster(manifests: list[Manifest]) -> Iterator[str]:
+    """Names are asked of the cluster's DNS alone: another server would hear whatever a pod puts in a name."""
+    wanted = {"namespaceSelector": {"matchLabels": DNS[0]}, "podSelector": {"matchLabels": DNS[1]}}
+    for name, rule in _ways_out(manifests):
+        if any(_has_port(port, 53) for port in rule.get("ports", [])) and rule.get("to") != [wanted]:
+            yield f"{name}: port 53 must lead to the pods k8s-app=kube-dns of kube-system and nowhere else"
 
 
 def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
@@ -195,6 +248,7 @@ POLICIES: tuple[Policy, ...] = (
     weights_sum,
     explicit_backends,
     public_paths,
+    behind_the_gateway,
     backends_exist,
     autoscaler_owns_replicas,
     gpu_pool,
@@ -204,6 +258,7 @@ POLICIES: tuple[Policy, ...] = (
     restricted,
     denied_by_default,
     segmented,
+    resolved_by_the_cluster,
     log_outlives,
     labels_known,
 )
@@ -216,10 +271,57 @@ def _unsafe(context: dict[str, Any]) -> Iterator[str]:
             yield f"securityContext.{key} must be {str(value).lower()}"
     if not context.get("runAsUser"):
         yield "securityContext.runAsUser must be a number other than 0"
-    if context.get("capabilities", {}).get("drop") != ["ALL"]:
-        yield "securityContext.capabilities.drop must be [ALL]"
+    if context.get("capabilities") != {"drop": ["ALL"]}:
+        yield "securityContext.capabilities must be drop: [ALL] and add nothing"
     if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         yield "securityContext.seccompProfile.type must be RuntimeDefault"
+    if context.get("appArmorProfile", {}).get("type", "RuntimeDefault") != "RuntimeDefault":
+        yield "securityContext.appArmorProfile.type must be RuntimeDefault"
+    yield from (f"securityContext.{key} must not be set" for key in UNSET if context.get(key))
+
+
+def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
+    """What of a pod's spec leads to its node or to the API server."""
+    yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key))
+    if pod.get("nodeName"):
+        yield "nodeName must not be set: it goes round the scheduler, and so round the nodes' taints"
+    if pod.get("automountServiceAccountToken") is not False:
+        yield "automountServiceAccountToken must be false"
+    for volume in pod.get("volumes", []):
+        if more := sorted(volume.keys() - VOLUMES - {"name"}):
+            yield f"volume {volume['name']} is {', '.join(more)}, must be one of {', '.join(sorted(VOLUMES))}"
+        if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", [])):
+            yield f"volume {volume['name']} must have no serviceAccountToken"
+
+
+def _of_the_host(container: dict[str, Any]) -> Iterator[str]:
+    if any(port.get("hostPort") for port in container.get("ports", [])):
+        yield "ports must have no hostPort"
+    handlers = {key: container.get(key, {}) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
+    for name, handler in {**handlers, **container.get("lifecycle", {})}.items():
+        if any("host" in handler.get(action, {}) for action in ("httpGet", "tcpSocket")):
+            yield f"{name} must name no host: the node would call it"
+
+
+def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for policy in of("NetworkPolicy", manifests):
+        for rule in policy["spec"].get("egress", []):
+            yield f"NetworkPolicy {policy['metadata']['name']}", rule
+
+
+def _has_port(port: dict[str, Any], number: int) -> bool:
+    """Whether an entry of a NetworkPolicy's ports is a number, or a range around it."""
+    first = port.get("port")
+    return isinstance(first, int) and first <= number <= port.get("endPort", first)
+
+
+def _inside(block: dict[str, Any]) -> Iterator[Any]:
+    """The private networks that a block leads to; one that lies in a private network was meant."""
+    cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
+    for net in (net for net in PRIVATE if net.version == cidr.version):
+        covered = any(net.subnet_of(each) for each in left_out)  # type: ignore[arg-type]
+        if net != cidr and net.subnet_of(cidr) and not covered:  # type: ignore[arg-type]
+            yield net
 
 
 def _options(manifest: Manifest) -> list[str]:

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
-from loop.delivery import policy
+from loop.delivery import policy, project
 
 SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
 
@@ -30,15 +30,29 @@ def build(root: Path, folder: Path) -> str:
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
-    """Rendered YAML as plain data."""
-    return [document for document in YAML(typ="safe").load_all(manifests) if document]
+    """Rendered YAML as plain data, without nulls: to Kubernetes, such a key is not there."""
+    return [_given(document) for document in YAML(typ="safe").load_all(manifests) if document]
 
 
-def check(root: Path, manifests: str, where: str) -> None:
-    """Rejected where a manifest breaks a policy or its schema; every breach is named."""
-    breaches = [*policy.breaches(documents(manifests)), *_schemas(root, manifests)]
+def check(root: Path, manifests: str, where: str, namespace: str | None = None) -> None:
+    """Rejected where a manifest breaks a policy or its schema; every breach is named.
+
+    `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render.
+    """
+    objects = documents(manifests)
+    breaches = [*policy.breaches(objects), *_schemas(root, manifests)]
+    if namespace:
+        breaches += project.breaches(root, objects, namespace)
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
+
+
+def _given(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_given(each) for each in node]
+    if isinstance(node, dict):
+        return {key: _given(value) for key, value in node.items() if value is not None}
+    return node
 
 
 def _schemas(root: Path, manifests: str) -> list[str]:

@@ -1,0 +1,65 @@
+"""What `argocd/` permits models. Overlays are checked against it before Argo CD sees them."""
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from loop.core.errors import LoopError
+from loop.delivery.workloads import Manifest, of
+
+PROJECT, ADMISSION = "argocd/projects.yaml", "argocd/admission.yaml"
+MATCHES = re.compile(r"request\.namespace\.matches\('(.+)'\)")
+FIX = "add the environment, then kubectl apply --server-side -k argocd/"
+ENFORCE = "pod-security.kubernetes.io/enforce"
+
+
+def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[str]:
+    """What an overlay renders outside of its own namespace, or of kinds that its project does not allow.
+
+    `argocd/` must know the environment, too: otherwise Argo CD refuses the overlay, or no admission policy
+    applies to its pods. LoopError where a file of `argocd/` cannot be read.
+    """
+    project = _read(root, PROJECT, "AppProject")
+    whole, inner = (_kinds(project, f"{scope}ResourceWhitelist") for scope in ("cluster", "namespace"))
+    for manifest in manifests:
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        known, told = (manifest["apiVersion"].rpartition("/")[0], kind), f"{kind} {metadata['name']}"
+        if known not in whole | inner:
+            yield f"{told}: {PROJECT} does not allow a model this kind"
+        elif known in inner and metadata.get("namespace") != namespace:
+            yield f"{told}: is in namespace {metadata.get('namespace')}, must be in {namespace}"
+        elif known in whole and metadata["name"] != namespace:
+            yield f"{told}: must be named {namespace}, as the overlay's own namespace"
+    for each in of("Namespace", manifests):
+        if (found := each["metadata"].get("labels", {}).get(ENFORCE)) != "restricted":
+            yield f"Namespace {each['metadata']['name']}: label {ENFORCE} is {found}, must be restricted"
+    if not any(fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]):
+        yield f"{PROJECT}: no destination of the project models is {namespace}: {FIX}"
+    if not any(re.search(each, namespace) for each in _admitted(root)):
+        yield f"{ADMISSION}: no pod of {namespace} would be checked when it is admitted: {FIX}"
+
+
+def _admitted(root: Path) -> list[str]:
+    """The patterns of namespaces whose pods the admission policy checks."""
+    conditions = _read(root, ADMISSION, "ValidatingAdmissionPolicy")["matchConditions"]
+    return [found[1] for each in conditions if (found := MATCHES.fullmatch(each["expression"]))]
+
+
+def _read(root: Path, path: str, kind: str) -> dict[str, Any]:
+    """The spec of a file's object that is named `models`."""
+    try:
+        documents = YAML(typ="safe").load_all((root / path).read_text(encoding="utf-8"))
+        (spec,) = [
+            each["spec"] for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, "models")
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{path}: has no {kind} models: {error}", fix="take it from the template") from error
+    return dict(spec)
+
+
+def _kinds(project: dict[str, Any], key: str) -> set[tuple[str, str]]:
+    return {(each["group"], each["kind"]) for each in project[key]}
