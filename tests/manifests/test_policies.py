@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import pytest
-from pods import BAD, CONTAINER, put, spec_of
+from pods import BAD, BARE, CONTAINER, NOBODY, put, spec_of
 
 from loop.delivery.policy import POLICIES, breaches, digest_only, restricted
 
@@ -23,7 +23,7 @@ JOB = {
     "name": "monitor",
     "image": CONTAINER["image"],
     "resources": {name: {"cpu": "1", "memory": "1Gi"} for name in ("requests", "limits")},
-    "securityContext": CONTAINER["securityContext"],
+    "securityContext": {**NOBODY, **BARE},
 }
 SOUND = {
     "Deployment": {
@@ -34,6 +34,7 @@ SOUND = {
                 "metadata": {"labels": {"app": "serving", "model": "any"}},
                 "spec": {
                     "automountServiceAccountToken": False,
+                    "securityContext": NOBODY,
                     "nodeSelector": {"accelerator": "any"},
                     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
                     "containers": [BENTO],

@@ -3,13 +3,11 @@
 from copy import deepcopy
 from typing import Any
 
-NONROOT = {
-    "runAsNonRoot": True,
-    "runAsUser": 1034,
+NOBODY = {"runAsNonRoot": True, "runAsUser": 1034, "seccompProfile": {"type": "RuntimeDefault"}}
+BARE = {
     "readOnlyRootFilesystem": True,
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
 }
 CONTAINER = {
     "name": "bento",
@@ -22,10 +20,11 @@ CONTAINER = {
         "requests": {"cpu": "1", "memory": "1Gi"},
         "limits": {"cpu": "1", "memory": "1Gi"},
     },
-    "securityContext": NONROOT,
+    "securityContext": BARE,
 }
 SOUND: dict[str, Any] = {
     "automountServiceAccountToken": False,
+    "securityContext": NOBODY,
     "containers": [CONTAINER],
     "volumes": [{"name": "tmp", "emptyDir": {}}],
 }
@@ -41,16 +40,21 @@ BAD: dict[str, tuple[Any, ...]] = {  # places in the pod's spec and their values
     "a token in a volume": ("volumes", [{"name": "token", "projected": TOKEN}]),
     "a folder of the host": ("volumes", [{"name": "host", "hostPath": {"path": "/"}}]),
     "a share": ("volumes", [{"name": "share", "nfs": {"server": "192.0.2.1", "path": "/"}}]),
-    "kernel settings": ("securityContext", {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}),
+    "kernel settings": ("securityContext.sysctls", [{"name": "kernel.shm_rmid_forced", "value": "1"}]),
     "a role of SELinux": (f"{SECURITY}.seLinuxOptions", {"role": "system_r"}),
+    "a role of SELinux for all": ("securityContext.seLinuxOptions", {"role": "system_r"}),
+    "no AppArmor for all": ("securityContext.appArmorProfile", {"type": "Unconfined"}),
     "no AppArmor": (f"{SECURITY}.appArmorProfile", {"type": "Unconfined"}),
     "privileged": (f"{SECURITY}.privileged", True, f"{SECURITY}.allowPrivilegeEscalation", None),
     "may gain privileges": (f"{SECURITY}.allowPrivilegeEscalation", None),
     "root": (f"{SECURITY}.runAsUser", 0),
-    "perhaps root": (f"{SECURITY}.runAsNonRoot", None),
+    "root for all": ("securityContext.runAsUser", 0),
+    "nobody's number": ("securityContext.runAsUser", None),
+    "perhaps root": ("securityContext.runAsNonRoot", None),
     "a writable root": (f"{SECURITY}.readOnlyRootFilesystem", None),
     "capabilities kept": (f"{SECURITY}.capabilities", {"drop": ["NET_RAW"]}),
     "a capability added": (f"{SECURITY}.capabilities.add", ["NET_BIND_SERVICE"]),
+    "no seccomp for all": ("securityContext.seccompProfile", None),
     "no seccomp": (f"{SECURITY}.seccompProfile", {"type": "Unconfined"}),
     "all of /proc": (f"{SECURITY}.procMount", "Unmasked", "hostUsers", False),
     "a port of the host": (f"{BENTO}.ports.0.hostPort", 3000),
