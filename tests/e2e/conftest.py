@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
@@ -89,7 +90,9 @@ def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figu
     options += [f"--hook={url}" for url in cluster.facts.hooks]
     hub = stack.enter_context(Hub(ROOT / "tools", folder / "github", environment, {}, options))
     ours = repository.Repository(name="e2e", url=hub.url, registry=f"{cluster.facts.registry}/acme")
-    clone, store = folder / "clone", folder / "store"
+    clone = folder / "clone"
+    # Pods see the store at the same path, and in an image only root can enter /root, where a clone may be.
+    store = Path(stack.enter_context(TemporaryDirectory(prefix="loop-store-", dir="/var/tmp")))
     play.fork(ROOT, clone, hub, ours)
     team = Team(tell, hub, clone, model, {**environment, **play.credentials(hub)})
     shrink(clone, public(model), store, (cluster.facts.host, urlsplit(hub.url).port or 80))

@@ -1,7 +1,10 @@
 """The joins behind a window, where `monitor` as a whole does not show them."""
 
 import json
+import os
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fsspec
 import numpy as np
@@ -14,6 +17,7 @@ from loop.monitoring import log
 from loop.monitoring.accuracy import accuracy
 from loop.monitoring.drift import drift
 
+NOBODY = 65534
 FEW = ["amount", "often"]
 ROLES = Roles(id="id", label="y", time="at")
 DAY = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
@@ -44,6 +48,29 @@ def test_a_place_that_nobody_answers_for(monkeypatch) -> None:
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "glob", away)
     with pytest.raises(LoopError, match=r"^memory://far/log/\*\.jsonl\*: cannot be read: .*nobody there"):
         log.read("memory://far/log", "m", ["a", "b"], ROLES, store=None, until=None, days=7)
+
+
+def test_a_folder_that_is_closed_to_this_user() -> None:
+    """A store that cannot be listed is not taken for an empty one, which would change every event's time."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "a.jsonl").write_text(line(1))
+        (folder / "closed" / "store" / "transactions").mkdir(parents=True)
+        (folder / "closed").chmod(0)
+        log.read(
+            name, "m", ["a", "b"], ROLES, store=None, until=None, days=7
+        )  # imports what nobody may not read
+        root = os.geteuid() == 0
+        if root:  # root may enter every folder
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(LoopError, match="transactions: cannot be read: Permission denied"):
+                log.read(name, "m", ["a", "b"], ROLES, store=f"{name}/closed/store", until=None, days=7)
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / "closed").chmod(0o700)
 
 
 def test_several_scores(tmp_path) -> None:

@@ -1,8 +1,10 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loop.core.errors import LoopError
@@ -218,6 +220,8 @@ def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     """The files that a pattern names, in order; LoopError where nobody answers for the place."""
     import duckdb
 
+    if "://" not in pattern:
+        _check_access(Path(pattern).parent)
     try:
         found = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
     except duckdb.Error as error:
@@ -226,6 +230,17 @@ def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
             f"{pattern}: cannot be read: {why}", fix="check the place and access to it"
         ) from error
     return [row[0] for row in found]
+
+
+def _check_access(folder: Path) -> None:
+    """LoopError where a folder is closed to this user: DuckDB would take it for an empty one."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        fix = f"give user {os.geteuid()} access to it and to every folder above it"
+        raise LoopError(f"{folder}: cannot be read: {error.strerror}", fix=fix) from error
 
 
 def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
