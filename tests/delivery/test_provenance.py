@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+from oci import CRANE, archive, crane, serving
 
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
+from loop.core.paths import cache as machine
 from loop.delivery import provenance
+from loop.serving import attestation, layout
+from loop.serving.registry import Registry
 
 LOCK = """\
 stages:
@@ -16,6 +20,7 @@ stages:
   train@m: {outs: [{path: data/m/model, md5: m1}]}
 """
 SHA = "0" * 64
+LOCKED = f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n"
 
 
 @pytest.fixture
@@ -25,13 +30,16 @@ def built(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
     (root / "tools").symlink_to(repository / "tools")
     for path, text in {
         "dvc.lock": LOCK,
-        "bentos/m/requirements.lock": f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n",
+        "bentos/m/requirements.lock": LOCKED,
+        "images/monitor/requirements.lock": LOCKED,
         "argocd/repository.yaml": (repository / "argocd/repository.yaml").read_text(),
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     digest = f"sha256:{'a' * 64}"
-    write_json(root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "container"})
+    write_json(
+        root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "bento-artifact"}
+    )
     write_json(root / "build/m/bento.json", {"key": "0123456789ab"})
     provenance.attest(root, "m")
     return root
@@ -43,7 +51,7 @@ def test_attested(built: Path) -> None:
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")
     assert SHA in json.dumps(package)
     assert provenance.verify(built, "m") == f"sha256:{'a' * 64}"
-    assert provenance.cache().joinpath("keys/release.pem").stat().st_mode & 0o077 == 0
+    assert machine().joinpath("keys/release.pem").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("what", ["image", "sbom", "lock", "payload", "signature"])
@@ -52,7 +60,8 @@ def test_another_is_rejected(built: Path, what: str) -> None:
     folder = built / "build/m"
     envelope = read_json(folder / "provenance.dsse.json")
     if what == "image":
-        write_json(folder / "image.json", {**read_json(folder / "image.json"), "digest": f"sha256:{SHA}"})
+        other = {"image": f"r/m@sha256:{SHA}", "digest": f"sha256:{SHA}"}
+        write_json(folder / "image.json", {**read_json(folder / "image.json"), **other})
     elif what == "sbom":
         (folder / "sbom.json").write_text("{}")
     elif what == "lock":
@@ -64,3 +73,34 @@ def test_another_is_rejected(built: Path, what: str) -> None:
         write_json(folder / "provenance.dsse.json", {**envelope, "signatures": []})
     with pytest.raises(Rejected, match=r"provenance\.dsse\.json"):
         provenance.verify(built, "m")
+
+
+@pytest.mark.parametrize("model", ["m", None])
+def test_a_container_is_known_again_by_its_attestation(
+    built: Path, tmp_path: Path, model: str | None
+) -> None:
+    """A model's and the monitor's: the registry keeps it, it is of just this key, and without it nothing passes."""
+    record = built / "build" / (model or "monitor") / "image.json"
+    digest = layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")
+    with serving() as host:
+        registry = Registry(f"{host}/team/image", CRANE)
+        told = {
+            "image": f"{registry.name}@{digest}",
+            "digest": digest,
+            "kind": "container",
+            "key": "0123456789ab",
+        }
+        write_json(record, {**told, "pushed": False})
+        with pytest.raises(LoopError, match=r"not pushed\n  fix: \./loop push-image"):
+            provenance.attest(built, model)
+        registry.push(tmp_path / "image", "0123456789ab")
+        write_json(record, {**told, "pushed": True})
+        provenance.attest(built, model)
+        assert provenance.verify(built, model) == digest
+        assert attestation.doubt(registry, digest, "0123456789ab") == ""
+        write_json(record, {**told, "pushed": True, "attested": True})
+        (record.parent / "provenance.dsse.json").unlink()
+        assert provenance.verify(built, model) == digest
+        crane("delete", f"{registry.name}:{digest.replace(':', '-')}.att")
+        with pytest.raises(Rejected, match="our release has attested no"):
+            provenance.verify(built, model)
