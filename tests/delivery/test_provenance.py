@@ -24,8 +24,8 @@ LOCKED = f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n"
 
 
 @pytest.fixture
-def built(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
-    """A clone with what bento and image leave, and the tools that make an SBOM."""
+def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
+    """What bento and image leave, and the tools that make an SBOM."""
     root = tmp_path / "clone"
     (root / "tools").symlink_to(repository / "tools")
     for path, text in {
@@ -41,8 +41,14 @@ def built(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
         root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "bento-artifact"}
     )
     write_json(root / "build/m/bento.json", {"key": "0123456789ab"})
-    provenance.attest(root, "m")
     return root
+
+
+@pytest.fixture
+def built(clone: Path) -> Path:
+    """The same, attested."""
+    provenance.attest(clone, "m")
+    return clone
 
 
 def test_attested(built: Path) -> None:
@@ -77,10 +83,11 @@ def test_another_is_rejected(built: Path, what: str) -> None:
 
 @pytest.mark.parametrize("model", ["m", None])
 def test_a_container_is_known_again_by_its_attestation(
-    built: Path, tmp_path: Path, model: str | None
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
 ) -> None:
-    """A model's and the monitor's: the registry keeps it, it is of just this key, and without it nothing passes."""
-    record = built / "build" / (model or "monitor") / "image.json"
+    """A model's and the monitor's: the registry keeps it, of just this key; without it nothing passes."""
+    monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
+    record = clone / "build" / (model or "monitor") / "image.json"
     digest = layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")
     with serving() as host:
         registry = Registry(f"{host}/team/image", CRANE)
@@ -92,15 +99,15 @@ def test_a_container_is_known_again_by_its_attestation(
         }
         write_json(record, {**told, "pushed": False})
         with pytest.raises(LoopError, match=r"not pushed\n  fix: \./loop push-image"):
-            provenance.attest(built, model)
+            provenance.attest(clone, model)
         registry.push(tmp_path / "image", "0123456789ab")
         write_json(record, {**told, "pushed": True})
-        provenance.attest(built, model)
-        assert provenance.verify(built, model) == digest
+        provenance.attest(clone, model)
+        assert provenance.verify(clone, model) == digest
         assert attestation.doubt(registry, digest, "0123456789ab") == ""
         write_json(record, {**told, "pushed": True, "attested": True})
         (record.parent / "provenance.dsse.json").unlink()
-        assert provenance.verify(built, model) == digest
+        assert provenance.verify(clone, model) == digest
         crane("delete", f"{registry.name}:{digest.replace(':', '-')}.att")
         with pytest.raises(Rejected, match="our release has attested no"):
-            provenance.verify(built, model)
+            provenance.verify(clone, model)

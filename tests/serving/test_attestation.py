@@ -1,4 +1,4 @@
-"""Which image of a registry counts as our release's: by this machine's key, and on GitHub by what gh verifies."""
+"""Which image of a registry counts as our release's: by this machine's key, on GitHub by what gh verifies."""
 
 import json
 
@@ -96,7 +96,8 @@ shift 3
 cat {answer}
 """
 OPTIONS = (
-    f"--repo acme/churn --cert-identity {SIGNER} --cert-oidc-issuer https://token.actions.githubusercontent.com "
+    f"--repo acme/churn --cert-identity {SIGNER} "
+    "--cert-oidc-issuer https://token.actions.githubusercontent.com "
     "--source-ref refs/heads/main --predicate-type https://slsa.dev/provenance/v1 --format json"
 )
 
@@ -156,7 +157,7 @@ ON_GITHUB = {
 
 @pytest.mark.parametrize("what", ON_GITHUB)
 def test_on_github_the_signer_is_the_release_of_main(pushed, tmp_path, monkeypatch, what):
-    """gh verifies the signature, of the job that signs and of the run's branch; its answer is read strictly."""
+    """By what gh verifies: the signature, the file of the job that signed, the branch of its run."""
     registry, digest = pushed
     answer, expected = ON_GITHUB[what]
     programs = tmp_path / "bin"

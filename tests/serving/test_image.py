@@ -91,7 +91,7 @@ def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, ro
 
 @pytest.mark.parametrize("attested_for", [None, "k2"])
 def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, attested_for):
-    """Neither one that nobody attested, nor our own of another key: ours is built, and pushed in its place."""
+    """Neither one that nobody attested, nor our own of another key: a new one is pushed in its place."""
     name = f"{host}/team/fraud-detector"
     layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
     crane("push", str(root / "theirs"), f"{name}:k1")

@@ -61,7 +61,7 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
 
 
 def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache):
-    """The job that built may have pushed an image itself, and call it ours: it is neither released nor attested."""
+    """The job that built may have pushed an image itself, and call it ours: it is not released."""
     with serving() as host:
         names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
         digest = layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")

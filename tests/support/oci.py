@@ -32,7 +32,7 @@ def crane(*args: str) -> str:
 
 
 def attest(image: str, key: str) -> None:
-    """Attest a registry's `name@digest` as `loop attest` does off GitHub: as this machine's release of a key."""
+    """Attest a registry's `name@digest` as `loop attest` does off GitHub: as our release of a key."""
     name, _, digest = image.partition("@")
     predicate = {"buildDefinition": {"internalParameters": {"releaseKey": key}}}
     said = attestation.statement(name, digest, predicate)

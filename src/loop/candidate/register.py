@@ -139,7 +139,10 @@ def _own_database(path: Path) -> str:
 
 
 def _log(folder: ModelFolder, paths: ModelPaths, experiment: str, tags: dict[str, str]) -> tuple[str, str]:
-    """Log one run from what the stages left; returns its id and the logged model's URI. LoopError for a link in it."""
+    """Log one run from what the stages left; returns its id and the logged model's URI.
+
+    LoopError for a link among it: MLflow would log what it points to.
+    """
     plain_files(
         paths.root, *(path.relative_to(paths.root).as_posix() for path in (paths.trained, paths.plots))
     )

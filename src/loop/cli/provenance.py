@@ -8,8 +8,8 @@ import click
 def attest(model: str | None) -> None:
     """Write SBOM and provenance of the image made here, signed with this machine's key.
 
-    Without MODEL it is the image of judge and monitor. Output `new`: whether this run has pushed the image; one that
-    an earlier release has pushed and attested needs nothing more.
+    Without MODEL it is the image of judge and monitor. Output `new`: whether this run has pushed the image;
+    one that an earlier release has attested needs nothing more.
     """
     from loop.core import actions, paths
     from loop.delivery import provenance

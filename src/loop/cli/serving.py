@@ -77,8 +77,8 @@ def monitor_image() -> None:
 def push_image(model: str | None) -> None:
     """Push what `image MODEL` has built, or without MODEL what `monitor-image` has, and check what is served.
 
-    Nothing is pushed where the registry has one of the same key that our release has attested, or where no engine
-    built an image.
+    Nothing is pushed where the registry has one of the same key that our release has attested, or where no
+    engine built an image.
     """
     from loop.core import actions, paths
     from loop.serving import image as images

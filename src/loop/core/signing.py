@@ -1,4 +1,4 @@
-"""This machine's key and what it signs: Ed25519 in $LOOP_CACHE/keys, in the envelope that cosign uses too (DSSE)."""
+"""This machine's key and what it signs: Ed25519 in $LOOP_CACHE/keys, in DSSE envelopes as cosign has them."""
 
 import base64
 from typing import Any

@@ -28,9 +28,9 @@ MONITOR = monitor_image.NAME
 def attest(root: Path, model: str | None) -> dict[str, Any]:
     """Write sbom.json, provenance.json (the predicate) and provenance.dsse.json of the image made here.
 
-    Without a model it is the image of judge and monitor. Off GitHub the registry gets the envelope of a container.
-    Nothing is written of one that an earlier release has attested, nor where there is no image. Returns
-    the image's record.
+    Without a model it is the image of judge and monitor. Off GitHub the registry gets the envelope of a
+    container. Nothing is written of one that an earlier release has attested, nor where there is no image.
+    Returns the image's record.
     """
     build, image = _image(root, model)
     if not _new(image):
@@ -58,13 +58,13 @@ def verify(root: Path, model: str | None) -> str:
     build, image = _image(root, model)
     if image["kind"] == "none":
         return ""
-    name, digest = image["image"].split("@")
+    name, digest = str(image["image"]).split("@")
     if _new(image):
         _verify_here(root, model, name, digest)
-    if image.get("attested") or _kept(image):
-        if why := attestation.doubt(Registry.of(root, name), digest, _key(root, model)):
-            raise Rejected(f"{build}/image.json: {why}", fix=f"build and push {name} again")
-    return str(digest)
+    registry = Registry.of(root, name) if image.get("attested") or _kept(image) else None
+    if registry and (why := attestation.doubt(registry, digest, _key(root, model))):
+        raise Rejected(f"{build}/image.json: {why}", fix=f"build and push {name} again")
+    return digest
 
 
 def _image(root: Path, model: str | None) -> tuple[Path, dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Whether an image in the registry is one that our release made, for just this key: a tag does not say who pushed it.
+"""Whether our release made an image in the registry, for just this key: a tag does not say who pushed it.
 
-On GitHub the answer is the provenance that actions/attest has signed by the run's identity. Elsewhere it is an
-envelope signed by this machine's key. The registry keeps that beside the image, where cosign keeps its own.
+On GitHub the proof is the provenance that actions/attest has signed by the run's identity. Elsewhere it is
+an envelope that this machine's key has signed. The registry keeps it beside the image, where cosign keeps
+its own.
 """
 
 import json
@@ -26,7 +27,7 @@ ISSUER = "https://token.actions.githubusercontent.com"
 
 
 def on_github() -> bool:
-    """Whether GitHub runs this. Not so under act, which sets GitHub's variables but has no identity to sign by."""
+    """Whether GitHub runs this; act sets the same variables, but has no identity to sign by."""
     return os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get("ACT")
 
 

@@ -65,7 +65,7 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """The bento of an artifact, verified and unpacked into the cache; what was unpacked before is compared."""
+    """The bento of an artifact, verified and unpacked into the cache; unpacked before, it is compared."""
     into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
     if into.is_dir():
         if not (changed := artifact.changed(layout_of(model), digest, into)):
@@ -92,8 +92,8 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     """Push what `container` has built as `name:key`; returns the record, of what is served.
 
-    Safe to run again. Where the registry has one of this key that our release has attested, that one stays, and
-    the record follows it. Any other is replaced: Git names the digest that was built here. LoopError when
+    Safe to run again. Where the registry has one of this key that our release has attested, that one stays,
+    and the record follows it. Any other is replaced: Git names the digest that was built here. LoopError when
     the registry does not serve what was pushed: nobody could pull what Git names.
     """
     folder = _folder(root, name)
@@ -130,7 +130,7 @@ def small(record: dict[str, Any]) -> None:
 
 
 def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
-    """The record of the registry's image of a key; None where it has none, or not one that our release attested."""
+    """The record of the registry's image of a key; None where it has none that our release has attested."""
     if not (digest := registry.digest(key)):
         return None
     if why := attestation.doubt(registry, digest, key):
