@@ -15,7 +15,7 @@ from loop.serving.key import release_key
 
 
 def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -> dict[str, str]:
-    """The step outputs of `loop status`, which prints what is `shown`; less the registry, a fork's own."""
+    """The step outputs of `loop status`, which prints what is `shown`."""
     outputs = clone.parent / "outputs"
     outputs.write_text("")
     monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
@@ -23,9 +23,7 @@ def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -
     result = CliRunner().invoke(status, [MODEL])
     assert result.exit_code == 0, result.output
     assert shown in result.output
-    found = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
-    assert "registry" in found
-    return {name: value for name, value in found.items() if name != "registry"}
+    return dict(line.split("=", 1) for line in outputs.read_text().splitlines())
 
 
 def test_status_where_nothing_was_ever_trained(

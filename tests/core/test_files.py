@@ -1,4 +1,4 @@
-"""Files are whole or not there."""
+"""Files are whole or not there; what is hashed or packed is plain files."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from loop.core.files import read_json, whole, write_json
+from loop.core.errors import LoopError
+from loop.core.files import plain_files, read_json, whole, write_json
 
 WRITER = """
 import sys, time
@@ -54,3 +55,29 @@ def test_a_killed_writer_leaves_no_half_file(tmp_path, repository):
     assert read_json(path) == "old"
     write_json(path, "new")
     assert read_json(path) == "new"
+
+
+OTHERS = {
+    "a link to a file": lambda top: (top / "a/x").symlink_to("/proc/self/environ"),
+    "a link inside": lambda top: (top / "a/x").symlink_to("b"),
+    "a link to nothing": lambda top: (top / "a/x").symlink_to("nowhere"),
+    "a link to a folder": lambda top: (top / "a/x").symlink_to("/etc"),
+    "the folder itself": lambda top: (top / "a").rename(top / "c") and (top / "a").symlink_to("c"),
+    "a folder on the way": lambda top: top.rename(top.with_name("c")) and top.symlink_to("c"),
+    "a FIFO": lambda top: os.mkfifo(top / "a/x"),
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_only_plain_files_in_plain_folders(tmp_path, make):
+    """The path is named; what else is beside the folder is nobody's business."""
+    top = tmp_path / "top"
+    (top / "a/__pycache__").mkdir(parents=True)
+    (top / "a/b").touch()
+    (top / "a/__pycache__/b.pyc").touch()
+    (top / "beside").symlink_to("/etc")
+    assert plain_files(tmp_path, "top/a", "top/none") == [top / "a/b"]
+    assert plain_files(top / "a", bytecode=True) == [top / "a/__pycache__/b.pyc", top / "a/b"]
+    make(top)
+    with pytest.raises(LoopError, match=r"top(/a)?(/x)? is a (symbolic link|FIFO)"):
+        plain_files(tmp_path, "top/a")

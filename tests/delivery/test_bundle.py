@@ -117,7 +117,10 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
             assert Registry(name, CRANE).digest(digest) == digest
         alone = bundle.pack(builder, None)
         carry(alone, publisher, "monitor")
-        assert bundle.unpack(publisher, None, alone.sha256) == []
+        monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
+        monkeypatch.chdir(publisher)
+        cli.main(["unbundle", "--sha256", alone.sha256], standalone_mode=False)
+        assert (tmp_path / "told").read_text() == f"registry={host}\n"
 
 
 def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(builder, publisher):

@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+from oci import CRANE, archive, crane, serving
 
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
+from loop.core.paths import cache as machine
 from loop.delivery import provenance
+from loop.serving import attestation, layout
+from loop.serving.registry import Registry
 
 LOCK = """\
 stages:
@@ -16,25 +20,35 @@ stages:
   train@m: {outs: [{path: data/m/model, md5: m1}]}
 """
 SHA = "0" * 64
+LOCKED = f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n"
 
 
 @pytest.fixture
-def built(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
-    """A clone with what bento and image leave, and the tools that make an SBOM."""
+def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
+    """What bento and image leave, and the tools that make an SBOM."""
     root = tmp_path / "clone"
     (root / "tools").symlink_to(repository / "tools")
     for path, text in {
         "dvc.lock": LOCK,
-        "bentos/m/requirements.lock": f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n",
+        "bentos/m/requirements.lock": LOCKED,
+        "images/monitor/requirements.lock": LOCKED,
         "argocd/repository.yaml": (repository / "argocd/repository.yaml").read_text(),
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     digest = f"sha256:{'a' * 64}"
-    write_json(root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "container"})
+    write_json(
+        root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "bento-artifact"}
+    )
     write_json(root / "build/m/bento.json", {"key": "0123456789ab"})
-    provenance.attest(root, "m")
     return root
+
+
+@pytest.fixture
+def built(clone: Path) -> Path:
+    """The same, attested."""
+    provenance.attest(clone, "m")
+    return clone
 
 
 def test_attested(built: Path) -> None:
@@ -43,7 +57,7 @@ def test_attested(built: Path) -> None:
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")
     assert SHA in json.dumps(package)
     assert provenance.verify(built, "m") == f"sha256:{'a' * 64}"
-    assert provenance.cache().joinpath("keys/release.pem").stat().st_mode & 0o077 == 0
+    assert machine().joinpath("keys/release.pem").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("what", ["image", "sbom", "lock", "payload", "signature"])
@@ -52,7 +66,8 @@ def test_another_is_rejected(built: Path, what: str) -> None:
     folder = built / "build/m"
     envelope = read_json(folder / "provenance.dsse.json")
     if what == "image":
-        write_json(folder / "image.json", {**read_json(folder / "image.json"), "digest": f"sha256:{SHA}"})
+        other = {"image": f"r/m@sha256:{SHA}", "digest": f"sha256:{SHA}"}
+        write_json(folder / "image.json", {**read_json(folder / "image.json"), **other})
     elif what == "sbom":
         (folder / "sbom.json").write_text("{}")
     elif what == "lock":
@@ -64,3 +79,35 @@ def test_another_is_rejected(built: Path, what: str) -> None:
         write_json(folder / "provenance.dsse.json", {**envelope, "signatures": []})
     with pytest.raises(Rejected, match=r"provenance\.dsse\.json"):
         provenance.verify(built, "m")
+
+
+@pytest.mark.parametrize("model", ["m", None])
+def test_a_container_is_known_again_by_its_attestation(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None
+) -> None:
+    """A model's and the monitor's: the registry keeps it, of just this key; without it nothing passes."""
+    monkeypatch.setattr(provenance, "_bill", lambda _, lock, to: write_json(to, lock))
+    record = clone / "build" / (model or "monitor") / "image.json"
+    digest = layout.write(archive(tmp_path / "image.tar", b"layer"), tmp_path / "image")
+    with serving() as host:
+        registry = Registry(f"{host}/team/image", CRANE)
+        told = {
+            "image": f"{registry.name}@{digest}",
+            "digest": digest,
+            "kind": "container",
+            "key": "0123456789ab",
+        }
+        write_json(record, {**told, "pushed": False})
+        with pytest.raises(LoopError, match=r"not pushed\n  fix: \./loop push-image"):
+            provenance.attest(clone, model)
+        registry.push(tmp_path / "image", "0123456789ab")
+        write_json(record, {**told, "pushed": True})
+        provenance.attest(clone, model)
+        assert provenance.verify(clone, model) == digest
+        assert attestation.doubt(registry, digest, "0123456789ab") == ""
+        write_json(record, {**told, "pushed": True, "attested": True})
+        (record.parent / "provenance.dsse.json").unlink()
+        assert provenance.verify(clone, model) == digest
+        crane("delete", f"{registry.name}:{digest.replace(':', '-')}.att")
+        with pytest.raises(Rejected, match="our release has attested no"):
+            provenance.verify(clone, model)

@@ -79,6 +79,32 @@ def test_a_changed_byte_is_refused(folder, tmp_path, part):
     assert not (tmp_path / "into").exists()
 
 
+CHANGES = {
+    "a changed file": (
+        lambda into: (into / "bento.yaml").write_text("name: other\n"),
+        "bento.yaml was changed",
+    ),
+    "another mode": (lambda into: (into / "bento.yaml").chmod(0o755), "bento.yaml was changed"),
+    "a file too few": (lambda into: (into / "bento.yaml").unlink(), "bento.yaml is missing"),
+    "bytecode": (
+        lambda into: (into / "src/__pycache__").mkdir() or (into / "src/__pycache__/x.pyc").touch(),
+        "x.pyc was added",
+    ),
+    "a link": (lambda into: (into / "x").symlink_to("bento.yaml"), "is a symbolic link"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_after_it_was_unpacked_is_found(folder, tmp_path, change):
+    """What lies unpacked in a cache is compared with the artifact before it is used again."""
+    layout, (spoil, said) = tmp_path / "layout", CHANGES[change]
+    digest = artifact.pack(folder, layout, "m", "1")
+    into = artifact.unpack(layout, digest, tmp_path / "into")
+    assert artifact.changed(layout, digest, into) == ""
+    spoil(into)
+    assert said in artifact.changed(layout, digest, into)
+
+
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "latest", "sha256:../../x"])
 def test_a_digest_that_names_nothing_is_refused(folder, tmp_path, digest):
     """An absent one, a tag, a path."""

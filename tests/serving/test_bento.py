@@ -1,4 +1,4 @@
-"""What is laid out for a bento, before BentoML packs it."""
+"""What is laid out for a bento, before BentoML packs it, and what of the store is believed."""
 
 import shutil
 
@@ -6,7 +6,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from loop.candidate.champion import md5
-from loop.core.paths import ModelPaths
+from loop.core import signing
+from loop.core.errors import LoopError
+from loop.core.files import write_text
+from loop.core.paths import ModelPaths, cache
+from loop.serving import bento
 from loop.serving.bento import stage
 
 MODEL = "fraud-detector"
@@ -50,3 +54,64 @@ def test_no_other_reference_is_packed(root, tmp_path, what):
             (root / "dvc.lock").write_text("stages: {}\n")
     stage(root, MODEL, "0123456789ab", tmp_path / "context")
     assert not (tmp_path / "context" / "reference.parquet").exists()
+
+
+@pytest.fixture
+def stored(root, monkeypatch):
+    """A bento in the store; BentoML is not asked, and each build counts its number."""
+    monkeypatch.setenv("LOOP_CACHE", str(root / "cache"))
+    monkeypatch.setattr(bento, "release_key", lambda *_: "0123456789ab")
+    builds = []
+
+    def build(*given):
+        builds.append(given)
+        write_text(given[-1] / "bento.yaml", "name: fraud_detector\n")
+        write_text(given[-1] / "env/docker/entrypoint.sh", "#!/bin/sh\n")
+
+    monkeypatch.setattr(bento, "_build", build)
+    return bento.build(root, MODEL).path, builds
+
+
+def copied(path):
+    """Another bento of the store, with its record, under this one's name."""
+    write_text(path.with_name("ba9876543210") / "bento.yaml", "name: other\n")
+    bento.write_json(
+        bento._seal(path), signing.signed(bento._told(path.with_name("ba9876543210")), bento.SEAL)
+    )
+    write_text(path / "bento.yaml", "name: other\n")
+    (path / "env/docker/entrypoint.sh").unlink()
+
+
+def forged(path):
+    """A record that another machine's key has signed."""
+    (cache() / "keys/release.pem").rename(cache() / "keys/mine.pem")
+    write_text(path / "bento.yaml", "name: other\n")
+    bento.write_json(bento._seal(path), signing.signed(bento._told(path), bento.SEAL))
+    (cache() / "keys/mine.pem").replace(cache() / "keys/release.pem")
+
+
+SPOILT = {
+    "a changed file": lambda path: write_text(path / "env/docker/entrypoint.sh", "#!/bin/sh\nsh -c x\n"),
+    "a file that may be run": lambda path: (path / "bento.yaml").chmod(0o755),
+    "a file more": lambda path: write_text(path / "src/__pycache__/asgi.cpython-311.pyc", "x"),
+    "a file fewer": lambda path: (path / "env/docker/entrypoint.sh").unlink(),
+    "a link": lambda path: (path / "src").symlink_to("/proc/self"),
+    "no record": lambda path: bento._seal(path).unlink(),
+    "another bento's record": copied,
+    "a record of another machine": forged,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_stored_bento_that_was_changed_is_built_again(root, stored, spoil, capsys):
+    """The store may come from a cache that others can write; what it has is believed only file by file."""
+    path, builds = stored
+    assert bento.build(root, MODEL) == bento.built(root, MODEL)
+    assert len(builds) == 1
+    spoil(path)
+    with pytest.raises(LoopError, match=r"fix: \./loop bento"):
+        bento.built(root, MODEL)
+    assert bento.build(root, MODEL).path == path
+    assert len(builds) == 2
+    assert "is built again" in capsys.readouterr().err
+    assert (path / "bento.yaml").read_text() == "name: fraud_detector\n"

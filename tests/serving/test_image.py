@@ -5,12 +5,12 @@ import re
 import shutil
 
 import pytest
-from oci import CRANE, archive, crane, serving
+from oci import CRANE, archive, attest, crane, serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
-from loop.serving import image
+from loop.serving import image, layout
 from loop.serving.bento import Bento
 from loop.serving.registry import Registry
 
@@ -77,28 +77,49 @@ def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(bu
         assert registry.digest("k1") == answer["digest"]
 
 
-def test_what_the_registry_has_is_neither_built_nor_pushed_again(built, root):
-    """Sizes and digest are read from it, and it needs no layout here."""
+def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, root):
+    """Sizes and digest are read from the registry, and it needs no layout here."""
     answer = made(root, "docker")
     image.push(root, "fraud-detector")
+    attest(answer["image"], "k1")
     shutil.rmtree(root / "build")
     (root / "calls").unlink()
-    assert made(root, "docker") == {**answer, "pushed": True} == image.push(root, "fraud-detector")
+    found = {**answer, "pushed": True, "attested": True}
+    assert made(root, "docker") == found == image.push(root, "fraud-detector")
     assert not calls(root)
 
 
-def test_of_two_builds_the_one_that_was_pushed_first_stays(built, root):
+@pytest.mark.parametrize("attested_for", [None, "k2"])
+def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, attested_for):
+    """Neither one that nobody attested, nor our own of another key: a new one is pushed in its place."""
+    name = f"{host}/team/fraud-detector"
+    layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
+    crane("push", str(root / "theirs"), f"{name}:k1")
+    theirs = Registry(name, CRANE).digest("k1")
+    if attested_for:
+        attest(f"{name}@{theirs}", attested_for)
+    answer = made(root, "docker")
+    assert answer["digest"] != theirs
+    assert not answer["pushed"]
+    assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+    assert Registry(name, CRANE).digest("k1") == answer["digest"]
+
+
+def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
     """The record follows it: Git names what is served."""
-    made(root, "docker")
+    first = made(root, "docker")
     aside = root / "build/aside"
     (root / "build/fraud_detector").rename(aside)
     built(b"of another time")
     made(root, "docker")
     second = image.push(root, "fraud-detector")
+    assert second["digest"] != first["digest"]
+    attest(second["image"], "k1")
     shutil.rmtree(root / "build/fraud_detector")
     aside.rename(root / "build/fraud_detector")
-    assert image.push(root, "fraud-detector") == second
-    assert read_json(root / "build/fraud_detector/image.json") == second
+    followed = {**second, "attested": True}
+    assert image.push(root, "fraud-detector") == followed
+    assert read_json(root / "build/fraud_detector/image.json") == followed
 
 
 def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host):
@@ -125,7 +146,7 @@ def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engi
 def test_only_what_the_record_names_is_pushed(built, root, host, what):
     """A record of another repository's image, and a layout that is not what it was, reach no registry."""
     path = root / "build/fraud_detector/image.json"
-    record, layout = made(root, "docker"), path.parent / "image"
+    record, blobs = made(root, "docker"), path.parent / "image"
     digest = record["digest"]
     if what == "another name":
         record["image"] = f"{host}/team/other@{digest}"
@@ -133,11 +154,11 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
         record |= {"image": record["image"].replace(digest[7:], "a" * 64), "digest": "sha256:" + "a" * 64}
     elif what == "a changed layer":
         (layer,) = (
-            blob for blob in layout.rglob("*") if blob.is_file() and blob.read_bytes()[:2] == b"\x1f\x8b"
+            blob for blob in blobs.rglob("*") if blob.is_file() and blob.read_bytes()[:2] == b"\x1f\x8b"
         )
         layer.write_bytes(layer.read_bytes() + b"x")
     else:
-        shutil.rmtree(layout)
+        shutil.rmtree(blobs)
     write_json(path, record)
     with pytest.raises(LoopError, match=r"image\.json names|was changed"):
         image.push(root, "fraud-detector")
@@ -158,7 +179,10 @@ def test_without_an_engine_the_bento_itself_is_pinned(root, host):
     answer = made(root, None)
     assert answer["kind"] == "bento-artifact"
     assert answer["image"] == f"{host}/team/fraud-detector@{answer['digest']}"
-    assert (image.fetch("fraud-detector", answer["digest"]) / "bento.yaml").is_file()
+    for _ in ("first", "changed"):
+        unpacked = image.fetch("fraud-detector", answer["digest"]) / "bento.yaml"
+        assert unpacked.read_text() == ""
+        unpacked.write_text("another")
     assert image.push(root, "fraud-detector") == answer
     assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
 

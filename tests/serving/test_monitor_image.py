@@ -3,11 +3,13 @@
 import shutil
 
 import pytest
-from oci import archive, serving
+from oci import archive, attest, crane, serving
 
 from loop.core import repository as names
-from loop.core.files import read_json
-from loop.serving import monitor_image
+from loop.core.errors import LoopError
+from loop.core.files import read_json, write_json
+from loop.delivery import bundle, candidate
+from loop.serving import layout, monitor_image
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def test_its_key_is_what_goes_in(root, monkeypatch):
     assert len(known) == 6
 
 
-def test_it_is_built_once(root, engines, monkeypatch):
-    """From a folder with just its sources, on LOOP_BASE_IMAGE; an image of that key is taken as it is."""
+def test_it_is_built_once(root, engines, cache, monkeypatch):
+    """From a folder with just its sources, on LOOP_BASE_IMAGE; one that was attested is taken as it is."""
     written = archive(root / "written.tar", b"layer")
     listed = f"cd $5 && find . -type f | sort > {root}/context"
     engines("buildah", f'if [ "$1" = build ]; then {listed}; else cp {written} "${{3#docker-archive:}}"; fi')
@@ -44,7 +46,9 @@ def test_it_is_built_once(root, engines, monkeypatch):
     with serving() as host:
         names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
         made = monitor_image.make(root, "buildah")
-        assert monitor_image.push(root) == {**made, "pushed": True} == monitor_image.make(root, "buildah")
+        assert monitor_image.push(root) == {**made, "pushed": True}
+        attest(made["image"], made["key"])
+        assert monitor_image.make(root, "buildah") == {**made, "pushed": True, "attested": True}
     tag = f"{host}/team/monitor:{made['key']}"
     assert made["image"] == f"{host}/team/monitor@{made['digest']}"
     called, _ = (root / "calls").read_text().splitlines()
@@ -54,6 +58,23 @@ def test_it_is_built_once(root, engines, monkeypatch):
     assert {"./Dockerfile", "./packages/uv", "./packages/requirements.lock", "./loop/params.yaml"} < {
         *context
     }
+
+
+def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache):
+    """The job that built may have pushed an image itself, and call it ours: it is not released."""
+    with serving() as host:
+        names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
+        digest = layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
+        name, key = f"{host}/team/monitor", monitor_image.image_key(root)
+        crane("push", str(root / "theirs"), f"{name}:{key}")
+        told = {"pushed": True, "attested": True, "layers": [], "key": key}
+        record = {"kind": "container", "image": f"{name}@{digest}", "digest": digest, **told}
+        write_json(root / "build/monitor/image.json", record)
+        bundle.unpack(root, None, bundle.pack(root, None).sha256)
+        with pytest.raises(LoopError, match="built, and not pushed"):
+            candidate.monitor(root)
+        with pytest.raises(LoopError, match=r"image\.json names"):
+            monitor_image.push(root)
 
 
 def test_without_an_engine_there_is_none(root):

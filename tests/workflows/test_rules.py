@@ -82,6 +82,79 @@ def test_who_can_write_trains_nothing(job: dict[str, Any]) -> None:
         assert not commands(job) & UNTRUSTED
 
 
+def given(job: dict[str, Any], action: str) -> list[dict[str, Any]]:
+    """What a job's uses of one of our actions are given."""
+    steps = [step for step in job.get("steps", []) if step.get("uses") == f"./.github/actions/{action}"]
+    return [step.get("with") or {} for step in steps]
+
+
+def only_on_main(path: Path) -> bool:
+    """Whether a workflow runs on main alone: its first job refuses the others, or only such ones call it."""
+    workflow, name = read(path), f"./.github/workflows/{path.name}"
+    first = next(job for job in workflow["jobs"].values() if "needs" not in job)
+    if first.get("steps", [{}])[0].get("if") == "github.ref != 'refs/heads/main'":
+        return True
+    callers = [one for one in WORKFLOWS if name in {job.get("uses") for job in read(one)["jobs"].values()}]
+    return {*workflow["on"]} == {"workflow_call"} and all(only_on_main(one) for one in callers)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_caches_are_separated_by_trust(path: Path) -> None:
+    """A job that can write, or that resolves versions that nobody has merged, has no cache.
+
+    What a release is made of comes from a cache that only main's own jobs have filled.
+    """
+    main = only_on_main(path)
+    for name, job in read(path)["jobs"].items():
+        writes = WRITES & {scope for scope, level in (job["permissions"] or {}).items() if level == "write"}
+        for setup in given(job, "setup"):
+            trust = setup.get("cache", "checks")
+            if writes or "lock" in commands(job):
+                assert trust == "false", name
+            elif "bundle" in commands(job) or "upload" in str([step.get("uses") for step in job["steps"]]):
+                assert trust == ("main" if main else "checks"), name
+            assert trust != "main" or main, name
+
+
+@pytest.mark.parametrize("trust", ["main", "checks"])
+def test_no_cache_is_filled_by_whom_its_readers_do_not_trust(trust: str) -> None:
+    """All read what main has filled, and main reads nothing else. No key that signs and no bento is kept."""
+    (step,) = read(FOLDER / "actions/cache/action.yml")["runs"]["steps"]
+    filled = {name: str(text).replace("${{ inputs.trust }}", trust) for name, text in step["with"].items()}
+    prefix = f"loop-${{{{ runner.os }}}}-{trust}-"
+    assert filled["key"].startswith(prefix)
+    restored = filled["restore-keys"].split("\n")[:-1]
+    assert {key.startswith(prefix) for key in restored[:-1]} == {True}
+    assert restored[-1] == "loop-${{ runner.os }}-main-"
+    assert not {"keys", "bentoml"} & {line.rpartition("/")[2] for line in filled["path"].split()}
+
+
+def test_every_verification_names_the_signer() -> None:
+    """The workflow file that signs, on main, by its whole identity; and the branch of its run."""
+    release, signed = read(FOLDER / "workflows/release-model.yml"), "release-model.yml@refs/heads/main"
+    assert given(release["jobs"]["publish"], "attest")
+    assert release["jobs"]["build"]["steps"][0]["if"] == "github.ref != 'refs/heads/main'"
+    found = [
+        step
+        for step in read(FOLDER / "actions/attest/action.yml")["runs"]["steps"]
+        if "verify" in step.get("run", "")
+    ]
+    assert len(found) == 2
+    for step in found:
+        assert step["env"]["SIGNER"].endswith(f"/{signed}")
+        for option in (' "$SIGNER"', "-ref refs/heads/main"):
+            assert option in step["run"]
+        assert "regex" not in step["run"]
+
+
+def test_the_registry_is_named_by_the_checkout_that_logs_in() -> None:
+    """Not by the job that ran others' code: it could have the token sent anywhere."""
+    publish = read(FOLDER / "workflows/release-model.yml")["jobs"]["publish"]
+    (login,) = given(publish, "login")
+    assert login["registry"] == "${{ steps.bundle.outputs.registry }}"
+    assert [step["run"].split()[1] for step in publish["steps"] if step.get("id") == "bundle"] == ["unbundle"]
+
+
 @pytest.mark.parametrize("job", jobs())
 def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None:
     """After a checkout of some `ref`, the next step refuses what main has not merged."""

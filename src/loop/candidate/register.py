@@ -20,7 +20,7 @@ from loop.candidate.score import same_code
 from loop.core import models, params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import read_json, sha256, whole, write_json
+from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
 from loop.core.names import public
@@ -139,7 +139,13 @@ def _own_database(path: Path) -> str:
 
 
 def _log(folder: ModelFolder, paths: ModelPaths, experiment: str, tags: dict[str, str]) -> tuple[str, str]:
-    """Log one run from what the stages left; returns its id and the logged model's URI."""
+    """Log one run from what the stages left; returns its id and the logged model's URI.
+
+    LoopError for a link among it: MLflow would log what it points to.
+    """
+    plain_files(
+        paths.root, *(path.relative_to(paths.root).as_posix() for path in (paths.trained, paths.plots))
+    )
     mlflow = _mlflow()
     with mlflow.start_run(experiment_id=experiment, run_name=tags["model_md5"][:12], tags=tags) as run:
         mlflow.log_params(_params(paths))

@@ -1,5 +1,6 @@
 """From the job that builds to the job that publishes: `loop bundle, unbundle`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -34,12 +35,16 @@ def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -
     """Put in place what `bundle` packed on another machine; rejects (4) what is not that.
 
     MODEL gets its outputs in data/<package>/, its records in build/<package>/, and its image. Nothing is run.
+    Output `registry`: the host that images are pushed to, by this checkout; empty where none are.
     """
-    from loop.core import paths
+    from loop.core import actions, paths, repository
     from loop.delivery import bundle as bundles
 
     root = paths.root()
     new = bundles.unpack(root, model, sha256, trained=trained, file=file)
+    own = repository.read(root)
+    none = os.environ.get("LOOP_ENGINE") == "none" or not own.named
+    actions.output(registry="" if none else own.registry.partition("/")[0])
     click.echo(f"{model or 'monitor'}: unpacked, every part checked")
     for name in new:
         said = f"{name} is not what Git has: the job that built has trained the model"

@@ -1,7 +1,6 @@
 """What CI asks about a candidate: `loop changed, status, gate, register, score, comment`."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def status(model: str, environment: str) -> None:
     params.load(root, model)  # an unknown model is an error, not one that was never trained
     if not Lock.of(root).records(model):
         none = {"key": "", "released": "false", "barred": "false", "due": "false"}
-        actions.output(**none, registry=_registry(root))
+        actions.output(**none)
         said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
         said += f"; to begin: {begin(model)}"
         click.echo(said)
@@ -52,7 +51,7 @@ def status(model: str, environment: str) -> None:
     released = any(track.get("key") == key for track in tracks)
     barred = any(entry["key"] == key for entry in spec.get("barred") or [])
     facts = {"released": _yes(released), "barred": _yes(barred), "due": _yes(not released and not barred)}
-    actions.output(key=key, **facts, registry=_registry(root))
+    actions.output(key=key, **facts)
     click.echo(f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}")
 
 
@@ -108,15 +107,6 @@ def comment(model: str | None) -> None:
     from loop.review.comment import comment as report
 
     click.echo(report(paths.root(), model))
-
-
-def _registry(root: Path) -> str:
-    """The registry's host that images are pushed to; empty where none are."""
-    from loop.core import repository
-
-    own = repository.read(root)
-    none = os.environ.get("LOOP_ENGINE") == "none" or not own.named
-    return "" if none else own.registry.partition("/")[0]
 
 
 def _yes(value: bool) -> str:

@@ -56,7 +56,7 @@ def image(model: str) -> None:
 
 @click.command("monitor-image")
 def monitor_image() -> None:
-    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has this very one.
+    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has ours of its key.
 
     It needs no right to push: `push-image` does that.
     """
@@ -77,7 +77,8 @@ def monitor_image() -> None:
 def push_image(model: str | None) -> None:
     """Push what `image MODEL` has built, or without MODEL what `monitor-image` has, and check what is served.
 
-    Nothing is done where the registry has it, or where no engine built an image.
+    Nothing is pushed where the registry has one of the same key that our release has attested, or where no
+    engine built an image.
     """
     from loop.core import actions, paths
     from loop.serving import image as images
@@ -87,7 +88,8 @@ def push_image(model: str | None) -> None:
     served = images.push(root, model) if model else monitors.push(root)
     actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
     told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
-    click.echo(f"{told} {served['image'] or ''}".strip())
+    earlier = ", which an earlier release of the same key has pushed and attested"
+    click.echo(f"{told} {served['image'] or ''}".strip() + (earlier if served.get("attested") else ""))
 
 
 @click.command
@@ -112,7 +114,7 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
     if digest:
         path = fetch(model, digest)
     else:
-        path = bentos.path_of(model, key) if key else bentos.built(root, model).path
+        path = bentos.checked(bentos.path_of(model, key), model) if key else bentos.built(root, model).path
     with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.wait()

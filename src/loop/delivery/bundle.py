@@ -22,7 +22,7 @@ from loop.candidate import champion
 from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
-from loop.core.files import read_json, sha256, whole, write_json, write_text
+from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
 from loop.delivery import candidate
@@ -61,8 +61,8 @@ class Bundle:
 def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
     """Write build/<package>/release.tar; without a model build/monitor/release.tar, of the monitor alone.
 
-    `trained`: only what the stages made, for `land`. LoopError where a command has to run first. Equal files
-    give an equal tar.
+    `trained`: only what the stages made, for `land`. LoopError where a command has to run first, and for a
+    link: who can read the tar would read what it points to. Equal files give an equal tar.
     """
     if trained and model:
         files = _outputs(root, model)
@@ -72,6 +72,7 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
     path = _path(root, model)
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(files.items()):
+            _plain(root, source)
             entry = tarfile.TarInfo(name)
             entry.size = source.stat().st_size
             with source.open("rb") as content:
@@ -101,6 +102,12 @@ def unpack(
             return there.put_trained(model) if trained and model else there.put()
         except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
+
+
+def _plain(root: Path, source: Path) -> None:
+    """LoopError unless a file of the clone or of DVC's cache is a plain one."""
+    top = root if source.is_relative_to(root) else dvc.objects(root)
+    plain_files(top, source.relative_to(top).as_posix())
 
 
 def _candidate(root: Path, model: str) -> dict[str, Path]:
@@ -278,10 +285,10 @@ class _Unpacked:
     def _image(self, name: str, folder: Path) -> dict[str, Any]:
         """An image's record, once it names this repository's image by the digest of what is in the tar."""
         record = dict(read_json(folder / "image.json"))
-        if record["kind"] == "container" and record["pushed"]:  # `push-image` will ask the registry
-            found = record["digest"]
-        elif record["kind"] == "container":
-            found = layout.verify(folder / "image")
+        if record["kind"] == "container":
+            # `push-image` asks the registry itself. Without a layout it can only take one that is attested.
+            found = layout.verify(folder / "image") if (folder / "image").is_dir() else record["digest"]
+            record |= {"pushed": False, "attested": False}
         elif record["kind"] == "bento-artifact":
             artifact.verify(folder / "image", found := record["digest"])
         else:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.core.errors import LoopError
-from loop.core.files import read_json, sha256, whole, write_text
+from loop.core.files import plain_files, read_json, sha256, whole, write_text
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 BENTO = "application/vnd.loop.bento.v1"
@@ -91,6 +91,23 @@ def unpack(layout: Path, digest: str, into: Path) -> Path:
     return into
 
 
+def changed(layout: Path, digest: str, folder: Path) -> str:
+    """What of a folder is not as `unpack` writes the bento of `digest`; empty where all of it is."""
+    try:
+        found = {path.relative_to(folder).as_posix(): path for path in plain_files(folder, bytecode=True)}
+    except LoopError as error:
+        return str(error)
+    with tarfile.open(verify(layout, digest), "r:gz") as tar:
+        for member in tar:
+            content, path = tar.extractfile(member), found.pop(member.name, None)
+            if content is None or path is None:
+                return f"{member.name} is missing"
+            same = hashlib.file_digest(content, "sha256").hexdigest() == sha256(path)  # type: ignore[arg-type]
+            if not same or path.stat().st_mode & 0o777 != member.mode:
+                return f"{member.name} was changed"
+    return f"{min(found)} was added" if found else ""
+
+
 def _add_layer(folder: Path, blobs: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=blobs.parent, prefix=".layer.") as scratch:
         aside = Path(scratch) / "layer"
@@ -101,7 +118,7 @@ def _add_layer(folder: Path, blobs: Path) -> dict[str, Any]:
 
 
 def _tar(folder: Path, to: Path) -> None:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    files = plain_files(folder)
     with (
         to.open("wb") as raw,
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped,

@@ -1,5 +1,6 @@
 """Builds a model's bento by BentoML, once a release key, into a store in the cache."""
 
+import json
 import os
 import re
 import shutil
@@ -9,13 +10,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from loop.candidate.champion import md5
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import read_json, sha256, whole, write_json
+from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
+from loop.core.signing import opened, signed
 from loop.serving.key import release_key, sources
+
+SEAL = "application/vnd.loop.bento.seal+json"
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,13 @@ def build(root: Path, model: str, home: Path | None = None) -> Bento:
     """
     key = release_key(root, model)
     path = path_of(model, key, home)
-    if not (path / "bento.yaml").is_file():
+    if why := fault(path):
+        if path.is_dir():
+            click.echo(f"{path} is not taken, and is built again: {why}", err=True)
         _check_model(root, model)
         with whole(path) as aside:
             _build(root, model, key, aside)
+        write_json(_seal(path), signed(_told(path), SEAL))
     bento = Bento(key, f"{package(model)}:{key}", path)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
     write_json(ModelPaths(root, model).build / "bento.json", record)
@@ -72,9 +81,51 @@ def built(root: Path, model: str) -> Bento:
             f"{record} does not exist: no bento was built here", fix=f"./loop bento {public(model)}"
         )
     values = read_json(record)
-    if not Path(values["path"], "bento.yaml").is_file():
-        raise LoopError(f"{record}: {values['path']} is gone", fix=f"./loop bento {public(model)}")
-    return Bento(values["key"], values["tag"], Path(values["path"]))
+    return Bento(values["key"], values["tag"], checked(Path(values["path"]), model))
+
+
+def checked(path: Path, model: str) -> Path:
+    """The bento at a path of the store, if all of it is as this machine built it; LoopError otherwise."""
+    if why := fault(path):
+        raise LoopError(f"{path}: {why}", fix=f"./loop bento {public(model)}")
+    return path
+
+
+def fault(path: Path) -> str:
+    """What of a stored bento is not as this machine built it; empty where all of it is.
+
+    The store may come from a cache that others could write. The key that signs what was built never does.
+    """
+    if not (path / "bento.yaml").is_file():
+        return "no bento is there"
+    try:
+        was, now = opened(read_json(_seal(path)), SEAL), _told(path)
+    except FileNotFoundError:
+        return "there is no record of what was built"
+    except ValueError:
+        return "the record of what was built is not signed by this machine's key"
+    except LoopError as error:
+        return str(error)
+    if was == now:
+        return ""
+    before, after = (json.loads(told)["files"] for told in (was, now))
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return f"{names[0]} is not what was built" if names else "it was built as another bento"
+
+
+def _seal(path: Path) -> Path:
+    """Where this machine's word on a stored bento is: beside the bentos, as whatever is in one is packed."""
+    return path.parents[2] / "seals" / path.parent.name / f"{path.name}.json"
+
+
+def _told(path: Path) -> bytes:
+    """A stored bento, file by file: SHA-256, and whether it may be run."""
+    files = {
+        file.relative_to(path).as_posix(): [sha256(file), bool(file.stat().st_mode & 0o100)]
+        for file in plain_files(path.parents[1], f"{path.parent.name}/{path.name}", bytecode=True)
+    }
+    told = {"bento": f"{path.parent.name}:{path.name}", "files": files}
+    return json.dumps(told, sort_keys=True).encode()
 
 
 def _check_model(root: Path, model: str) -> None:
@@ -109,19 +160,20 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
 
     And reference.parquet, where the one that dvc.lock records is here: the monitor takes it from the image.
     """
-    for name, source in sources(root, model):
+    trained = ModelPaths(root, model).trained
+    model_files = {
+        path.relative_to(trained).as_posix(): path
+        for path in plain_files(root, trained.relative_to(root).as_posix(), bytecode=True)
+    }
+    packed = dict(sources(root, model)) | {f"model/{name}": path for name, path in model_files.items()}
+    for reference in plain_files(root, ModelPaths(root, model).reference.relative_to(root).as_posix()):
+        if _recorded(root, model, reference):
+            packed[reference.name] = reference
+    for name, source in packed.items():
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    trained = ModelPaths(root, model).trained
-    shutil.copytree(trained, context / "model", copy_function=shutil.copyfile)
-    if (reference := ModelPaths(root, model).reference).is_file() and _recorded(root, model, reference):
-        shutil.copyfile(reference, context / reference.name)
-    files = {
-        path.relative_to(trained).as_posix(): sha256(path)
-        for path in sorted(trained.rglob("*"))
-        if path.is_file()
-    }
+    files = {name: sha256(path) for name, path in model_files.items()}
     write_json(context / "release.json", {"model": public(model), "key": key, "files": files})
 
 

@@ -2,6 +2,8 @@
 
 A container is built by one command and pushed by another, so that what builds it needs no right to push.
 `build/<package>/image/` holds it as the registry will serve it, so its digest is known before the push.
+A container that the registry has under the same key is taken only if our release has attested it for that key
+(`loop.serving.attestation`); whoever may push could have put any other there.
 """
 
 import sys
@@ -11,12 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
+
 from loop.core import repository
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths, cache
-from loop.serving import artifact, engine, layout
+from loop.serving import artifact, attestation, engine, layout
 from loop.serving.bento import Bento, settings, store
 from loop.serving.key import release_key
 from loop.serving.registry import Registry
@@ -46,7 +50,7 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
 
 
 def push(root: Path, model: str) -> dict[str, Any]:
-    """Push the image that `make` left, unless the registry has the key; returns the record."""
+    """Push the image that `make` left, unless the registry has ours of that key; returns the record."""
     return pushed(root, name_of(root, model), release_key(root, model))
 
 
@@ -61,30 +65,36 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """The bento of an artifact, verified and unpacked into the cache, once."""
+    """The bento of an artifact, verified and unpacked into the cache; unpacked before, it is compared."""
     into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
-    return into if into.is_dir() else artifact.unpack(layout_of(model), digest, into)
+    if into.is_dir():
+        if not (changed := artifact.changed(layout_of(model), digest, into)):
+            return into
+        click.echo(f"{into}: {changed}; unpacked again from {digest}", err=True)
+    return artifact.unpack(layout_of(model), digest, into)
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """The record of `name:key`: of the one that the registry shows, else of one built into build/…/image/."""
+    """The record of `name:key`: of the registry's, if ours, else of one built into build/…/image/."""
     registry, folder = Registry.of(root, name), _folder(root, name)
-    if there := registry.digest(key):
-        return _record(name, there, registry.manifest(there), pushed=True)
+    if there := _attested(registry, key):
+        return there
     build(f"{name}:{key}")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:  # /tmp may hold less
         archive = Path(scratch) / "image.tar"
         engine.save(program, f"{name}:{key}", archive)
         digest = layout.write(archive, folder / "image")
-    return _record(name, digest, layout.manifest(folder / "image", digest), pushed=False)
+    manifest = layout.manifest(folder / "image", digest)
+    return _record(name, digest, manifest, pushed=False, attested=False)
 
 
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     """Push what `container` has built as `name:key`; returns the record, of what is served.
 
-    Safe to run again. Where the registry has this key from another build, that one stays, and the record
-    follows it. LoopError when the registry does not serve what was pushed: nobody could pull what Git names.
+    Safe to run again. Where the registry has one of this key that our release has attested, that one stays,
+    and the record follows it. Any other is replaced: Git names the digest that was built here. LoopError when
+    the registry does not serve what was pushed: nobody could pull what Git names.
     """
     folder = _folder(root, name)
     if not (folder / "image.json").is_file():
@@ -93,8 +103,9 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     if record["kind"] != "container":
         return record
     registry, digest = Registry.of(root, name), str(record["digest"])
-    served = registry.digest(key)
-    if not served:
+    if there := _attested(registry, key):
+        record |= there
+    else:
         _check(name, folder, record)
         registry.push(folder / "image", key)
         if registry.digest(digest) != digest:
@@ -102,9 +113,7 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
                 f"{name}:{key}: {digest} was pushed, but the registry does not serve it",
                 fix=f"look at {registry.host}, which may be changing what it is given; push it again",
             )
-    elif served != digest:
-        record |= _record(name, served, registry.manifest(served), pushed=True)
-    record["pushed"] = True
+        record |= {"pushed": True, "attested": False}
     write_json(folder / "image.json", record)
     return record
 
@@ -120,10 +129,19 @@ def small(record: dict[str, Any]) -> None:
         )
 
 
-def _record(name: str, digest: str, manifest: dict[str, Any], *, pushed: bool) -> dict[str, Any]:
+def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
+    """The record of the registry's image of a key; None where it has none that our release has attested."""
+    if not (digest := registry.digest(key)):
+        return None
+    if why := attestation.doubt(registry, digest, key):
+        click.echo(f"{registry.name}:{key} in the registry is not taken: {why}", err=True)
+        return None
+    return _record(registry.name, digest, registry.manifest(digest), pushed=True, attested=True)
+
+
+def _record(name: str, digest: str, manifest: dict[str, Any], **told: bool) -> dict[str, Any]:
     layers = [asdict(layer) for layer in layout.layers(manifest)]
-    image = f"{name}@{digest}"
-    return {"kind": "container", "image": image, "digest": digest, "layers": layers, "pushed": pushed}
+    return {"kind": "container", "image": f"{name}@{digest}", "digest": digest, "layers": layers, **told}
 
 
 def _check(name: str, folder: Path, record: dict[str, Any]) -> None:

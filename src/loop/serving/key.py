@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loop.core import repository
 from loop.core.dvc import Lock
+from loop.core.files import plain_files
 from loop.core.paths import ModelPaths
 
 PACKED = "loop/serving/packed"
@@ -30,13 +31,12 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
 
 
 def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:
-    """Every file that is packed beside the model: its place in the bento, and where it lies; sorted."""
+    """Every file that is packed beside the model: its place in the bento, and where it lies; sorted.
+
+    LoopError for a link or anything else that is no plain file.
+    """
     bento, src = ModelPaths(root, model).bento, root / "src"
-    for path in _files(bento):
+    for path in plain_files(root, bento.relative_to(root).as_posix()):
         yield path.relative_to(bento).as_posix(), path
-    for path in (*(src / name for name in PACKAGES), *_files(src / PACKED)):
+    for path in plain_files(root, *(f"src/{name}" for name in (*PACKAGES, PACKED))):
         yield path.relative_to(src).as_posix(), path
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)

@@ -20,6 +20,7 @@ from loop.core.files import read_json, sha256, whole, write_text
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"  # an artifact's config
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # annotations of a layer
 
@@ -57,18 +58,17 @@ def write(archive: Path, layout: Path) -> str:
             _layer(_member(tar, name), blobs, step, diff)
             for name, step, diff in zip(names, steps, diffs, strict=True)
         ]
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, **_blob(blobs, content)},
-            "layers": layers,
-        }
-        described = {
-            "mediaType": MANIFEST,
-            **_blob(blobs, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()),
-        }
-        write_text(aside / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
-        write_text(aside / "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}, indent=2))
+        described = _manifest(aside, {"mediaType": CONFIG, **_blob(blobs, content)}, layers)
+    return str(described["digest"])
+
+
+def single(layout: Path, kind: str, content: bytes) -> str:
+    """Write an artifact of one layer of the media type `kind`; returns its manifest's digest."""
+    with whole(layout) as aside:
+        blobs = aside / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        layers = [{"mediaType": kind, **_blob(blobs, content)}]
+        described = _manifest(aside, {"mediaType": EMPTY, **_blob(blobs, b"{}")}, layers)
     return str(described["digest"])
 
 
@@ -105,6 +105,16 @@ def table(layers: list[Layer]) -> str:
         f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
         for layer in (*layers, total)
     )
+
+
+def _manifest(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write the manifest of these parts, and name it as the layout's only one; returns what names it."""
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
+    content = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+    described = {"mediaType": MANIFEST, **_blob(layout / "blobs" / "sha256", content)}
+    write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
+    write_text(layout / "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}, indent=2))
+    return described
 
 
 def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, Any]:

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from loop.core import repository
-from loop.core.files import write_json
+from loop.core.files import plain_files, write_json
 from loop.serving import engine
 from loop.serving.image import container, name_of, pushed
 
 NAME = "monitor"
 FOLDER = f"images/{NAME}"
+LOCK = f"{FOLDER}/requirements.lock"
 LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)  # to /loop
 TOOLS = "src/loop/serving/packed"  # uv and its lock, as the bento's image has them
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build the image unless the registry shows its key; returns what it writes to image.json.
+    """Build the image unless the registry has ours of its key; returns what it writes to image.json.
 
     Without an engine there is none: kind `none`, image null.
     """
@@ -34,7 +35,7 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
 
 
 def push(root: Path) -> dict[str, Any]:
-    """Push the image that `make` left, unless the registry has the key; returns the record."""
+    """Push the image that `make` left, unless the registry has ours of that key; returns the record."""
     return pushed(root, name_of(root, NAME), image_key(root))
 
 
@@ -47,19 +48,15 @@ def image_key(root: Path) -> str:
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every file of the build: its place in the build's context, and where it lies."""
-    folder = root / FOLDER
-    yield "Dockerfile", folder / "Dockerfile"
-    for path in (folder / "requirements.lock", root / TOOLS / "uv", root / TOOLS / "uv.lock"):
+    """Every file of the build: its place in the build's context, and where it lies.
+
+    LoopError for a link or anything else that is no plain file.
+    """
+    yield from ((path.name, path) for path in plain_files(root, f"{FOLDER}/Dockerfile"))
+    for path in plain_files(root, LOCK, f"{TOOLS}/uv", f"{TOOLS}/uv.lock"):
         yield f"packages/{path.name}", path
-    for path in (file for name in LOADED for file in _files(root / name)):
+    for path in plain_files(root, *LOADED):
         yield f"loop/{path.relative_to(root)}", path
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
 def _build(root: Path, program: str, tag: str) -> None:

@@ -39,13 +39,21 @@ class Registry:
     def digest(self, reference: str) -> str | None:
         """The digest of a tag's or a digest's manifest; None where the registry shows us none."""
         done = self._ask("digest", self._named(reference))
-        if done.returncode and HIDDEN.search(done.stderr):
+        if done.returncode and HIDDEN.search(done.stderr.decode()):
             return None
-        return self._good(done)
+        return self._good(done).decode().strip()
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """The manifest of a digest; crane has checked it against that."""
-        return dict(json.loads(self._good(self._ask("manifest", self._named(digest)))))
+        return dict(json.loads(self.content(digest)))
+
+    def content(self, digest: str) -> bytes:
+        """The manifest's own bytes, which are what the digest is of."""
+        return self._good(self._ask("manifest", self._named(digest)))
+
+    def blob(self, digest: str) -> bytes:
+        """A layer as it is kept; crane has checked it against its digest."""
+        return self._good(self._ask("blob", self._named(digest)))
 
     def push(self, layout: Path, tag: str) -> None:
         """Push the one image of an OCI layout; what the registry has of it is not sent again."""
@@ -54,18 +62,16 @@ class Registry:
     def _named(self, reference: str) -> str:
         return f"{self.name}{'@' if reference.startswith('sha256:') else ':'}{reference}"
 
-    def _ask(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *args: str) -> subprocess.CompletedProcess[bytes]:
         insecure = ["--insecure"] if _insecure(self.host) else []
         with _login(self.host) as env:
-            return subprocess.run(
-                [self.crane, *insecure, *args], env=env, capture_output=True, text=True, check=False
-            )
+            return subprocess.run([self.crane, *insecure, *args], env=env, capture_output=True, check=False)
 
-    def _good(self, done: subprocess.CompletedProcess[str]) -> str:
+    def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
         if done.returncode:
-            said = done.stderr.rpartition("Error: ")[2].strip()
+            said = done.stderr.decode().rpartition("Error: ")[2].strip()
             raise LoopError(f"crane {' '.join(done.args[1:])}: {said[-2000:]}", fix=self._fix(said))
-        return done.stdout.strip()
+        return done.stdout
 
     def _fix(self, said: str) -> str:
         if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):

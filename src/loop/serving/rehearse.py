@@ -122,7 +122,7 @@ def champion(root: Path, model: str) -> tuple[Bento | None, str]:
     if not stable:
         return None, "production has no release yet"
     key, tag = stable["key"], stable["bento"]
-    if (path := bentos.path_of(model, key)).is_dir():
+    if not bentos.fault(path := bentos.path_of(model, key)):
         return Bento(key, tag, path), "champion from the store"
     try:
         path = image.fetch(model, stable["image"].rpartition("@")[2])

@@ -1,0 +1,59 @@
+"""A link to what lies on the machine that builds is neither hashed, nor packed, nor handed on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loop.candidate import register
+from loop.core.errors import LoopError
+from loop.core.files import write_json
+from loop.core.paths import ModelPaths
+from loop.delivery import bundle
+from loop.serving import artifact, bento, key, monitor_image
+
+PACKERS = {
+    "release key": ("bentos/m/x", lambda root: dict(key.sources(root, "m"))),
+    "a bento's folder": ("bentos/m", lambda root: dict(key.sources(root, "m"))),
+    "packed code": ("src/loop/serving/packed/x.py", lambda root: dict(key.sources(root, "m"))),
+    "monitor's code": ("src/loop/x.py", lambda root: dict(monitor_image.sources(root))),
+    "monitor's params": ("params.yaml", lambda root: dict(monitor_image.sources(root))),
+    "monitor's lock": ("images/monitor/requirements.lock", lambda root: dict(monitor_image.sources(root))),
+    "a bento's model": ("data/m/model/x", lambda root: bento.stage(root, "m", "k", root / "context")),
+    "a bento's reference": (
+        "data/m/reference.parquet",
+        lambda root: bento.stage(root, "m", "k", root / "context"),
+    ),
+    "artifact": ("stored/x", lambda root: artifact.pack(root / "stored", root / "layout", "m", "k")),
+    "registered model": ("data/m/model/x", lambda root: register._log(None, ModelPaths(root, "m"), "0", {})),
+    "registered plots": ("data/m/plots/x", lambda root: register._log(None, ModelPaths(root, "m"), "0", {})),
+    "bundle": ("build/monitor/image.json", lambda root: bundle.pack(root, None)),
+    "bundle of a folder": ("build/monitor", lambda root: bundle.pack(root, None)),
+}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_link_is_refused_by_its_path(tmp_path: Path, packer: str) -> None:
+    """The person reads which path it is, and how to mend it."""
+    (at, pack), outside = PACKERS[packer], tmp_path / "outside"
+    root = tmp_path / "clone"
+    for name in (
+        "bentos/m",
+        "src/loop/serving/packed",
+        "data/m/model",
+        "data/m/plots",
+        "stored",
+        "images/monitor",
+    ):
+        (root / name).mkdir(parents=True)
+    (root / "params.yaml").touch()
+    write_json(outside / "secret", {})
+    write_json(outside / "image.json", {"kind": "none", "image": None})
+    path = root / at
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(outside if packer.endswith("folder") else outside / "image.json")
+    with pytest.raises(LoopError, match=f"{path} is a symbolic link.*\n  fix: .*rm {path}"):
+        pack(root)

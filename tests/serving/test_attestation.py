@@ -1,0 +1,178 @@
+"""Which image of a registry counts as our release's: by this machine's key, on GitHub by what gh verifies."""
+
+import json
+
+import pytest
+from oci import CRANE, archive, attest, crane, serving
+
+from loop.core import paths
+from loop.core.signing import signed
+from loop.serving import attestation, layout
+from loop.serving.registry import Registry
+
+KEY = "0123456789ab"
+REPOSITORY = "https://github.com/acme/churn"
+SIGNER = f"{REPOSITORY}/.github/workflows/release-model.yml@refs/heads/main"
+
+
+@pytest.fixture(scope="module")
+def host():
+    with serving() as host:
+        yield host
+
+
+@pytest.fixture
+def pushed(host, tmp_path, cache):
+    """An image that somebody has pushed: its registry and digest."""
+    digest = layout.write(archive(tmp_path / "image.tar", tmp_path.name.encode()), tmp_path / "image")
+    registry = Registry(f"{host}/team/{tmp_path.name.rstrip('_')}", CRANE)
+    registry.push(tmp_path / "image", KEY)
+    return registry, digest
+
+
+def said(registry, digest, key=KEY, kind=attestation.PREDICATE):
+    predicate = {"buildDefinition": {"internalParameters": {"releaseKey": key}}}
+    return {**attestation.statement(registry.name, digest, predicate), "predicateType": kind}
+
+
+def test_what_this_machine_has_attested_counts(pushed):
+    """For that key; and again after it was attested for another one."""
+    registry, digest = pushed
+    assert "has attested no" in attestation.doubt(registry, digest, KEY)
+    attest(f"{registry.name}@{digest}", KEY)
+    assert attestation.doubt(registry, digest, KEY) == ""
+    assert "of the key ba9876543210" in attestation.doubt(registry, digest, "ba9876543210")
+
+
+def moved(registry, digest):
+    """The attestation of another image of ours, put beside this one."""
+    attestation.keep(registry, digest, signed(json.dumps(said(registry, f"sha256:{'0' * 64}")).encode()))
+
+
+def strange(registry, digest):
+    """Signed by the key of another machine."""
+    attest(f"{registry.name}@{digest}", KEY)
+    (paths.cache() / "keys/release.pem").unlink()
+
+
+def unsigned(registry, digest):
+    envelope = signed(json.dumps(said(registry, digest)).encode())
+    attestation.keep(registry, digest, {**envelope, "signatures": []})
+
+
+def of_kind(registry, digest):
+    """Ours, of this image, and no provenance."""
+    content = said(registry, digest, kind="https://cyclonedx.org/bom")
+    attestation.keep(registry, digest, signed(json.dumps(content).encode()))
+
+
+def huge(registry, digest):
+    attestation.keep(registry, digest, {"payload": "A" * attestation.MOST})
+
+
+def image(registry, digest):
+    """No attestation at all, but an image under its tag."""
+    crane("tag", f"{registry.name}@{digest}", f"{digest.replace(':', '-')}.att")
+
+
+@pytest.mark.parametrize(
+    "forge", [moved, strange, unsigned, of_kind, huge, image], ids=lambda forge: forge.__name__
+)
+def test_what_else_lies_beside_an_image_does_not(pushed, forge):
+    """Whoever may push can put it there. It ends nothing: the image is built again."""
+    registry, digest = pushed
+    forge(registry, digest)
+    assert attestation.doubt(registry, digest, KEY)
+
+
+# What gh answers; where it refuses, it says why and ends with 1. It has the options that are asked for.
+GH = """\
+#!/bin/sh
+[ "$1 $2" = "attestation verify" ] || exit 9
+[ "$(sha256sum "$3" | cut -d ' ' -f 1)" = "{hex}" ] || exit 9
+shift 3
+[ "$*" = "{options}" ] || {{ echo "called with $*" >&2; exit 9; }}
+[ -z "{refused}" ] || {{ echo "Error: verifying with issuer \\"sigstore.dev\\"" >&2; exit 1; }}
+cat {answer}
+"""
+OPTIONS = (
+    f"--repo acme/churn --cert-identity {SIGNER} "
+    "--cert-oidc-issuer https://token.actions.githubusercontent.com "
+    "--source-ref refs/heads/main --predicate-type https://slsa.dev/provenance/v1 --format json"
+)
+
+
+def answered(statement, **certificate):
+    """One verified attestation as gh prints it."""
+    signed_by = {
+        "certificateIssuer": "CN=sigstore-intermediate,O=sigstore.dev",
+        "subjectAlternativeName": SIGNER,
+        "issuer": "https://token.actions.githubusercontent.com",
+        "githubWorkflowRef": "refs/heads/main",
+        "buildSignerURI": SIGNER,
+        "sourceRepositoryURI": REPOSITORY,
+        "sourceRepositoryRef": "refs/heads/main",
+        "buildConfigURI": f"{REPOSITORY}/.github/workflows/release.yml@refs/heads/main",
+        **certificate,
+    }
+    return {
+        "attestation": {"bundle": {}, "bundle_url": "", "initiator": ""},
+        "verificationResult": {
+            "mediaType": "application/vnd.dev.sigstore.verificationresult+json;version=0.1",
+            "signature": {"certificate": signed_by},
+            "verifiedTimestamps": [],
+            "statement": statement,
+        },
+    }
+
+
+OTHER = f"{REPOSITORY}/.github/workflows/evil.yml@refs/heads/main"
+ON_GITHUB = {
+    "ours": (lambda *it: [answered(said(*it))], ""),
+    "ours among others": (
+        lambda *it: [answered(said(*it), sourceRepositoryRef="refs/heads/x"), answered(said(*it))],
+        "",
+    ),
+    "another key": (lambda *it: [answered(said(*it, key="ba9876543210"))], "has attested no"),
+    "another image": (lambda it, _: [answered(said(it, f"sha256:{'0' * 64}"))], "has attested no"),
+    "another workflow": (
+        lambda *it: [answered(said(*it), subjectAlternativeName=OTHER)],
+        "has attested no",
+    ),
+    "a run on another branch": (
+        lambda *it: [answered(said(*it), sourceRepositoryRef="refs/heads/x")],
+        "has attested no",
+    ),
+    "another repository": (
+        lambda *it: [answered(said(*it), sourceRepositoryURI="https://github.com/evil/churn")],
+        "has attested no",
+    ),
+    "no provenance": (lambda *it: [answered(said(*it, kind="https://cyclonedx.org/bom"))], "has attested no"),
+    "nothing": (lambda *_: [], "has attested no"),
+    "no list": (lambda *_: {"message": "Not Found"}, "cannot be read"),
+    "refused": (None, "cannot be read: gh attestation verify: Error: verifying with issuer"),
+    "no gh": (None, "cannot be read: gh does not run"),
+}
+
+
+@pytest.mark.parametrize("what", ON_GITHUB)
+def test_on_github_the_signer_is_the_release_of_main(pushed, tmp_path, monkeypatch, what):
+    """By what gh verifies: the signature, the file of the job that signed, the branch of its run."""
+    registry, digest = pushed
+    answer, expected = ON_GITHUB[what]
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (tmp_path / "answer").write_text(json.dumps(answer(registry, digest) if answer else []))
+    values = {"hex": digest[7:], "options": OPTIONS, "answer": tmp_path / "answer"}
+    if what != "no gh":
+        (programs / "gh").write_text(GH.format(**values, refused="" if answer else "yes"))
+        (programs / "gh").chmod(0o755)
+    given = {"ACTIONS": "true", "SERVER_URL": "https://github.com", "REPOSITORY": "acme/churn"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    attest(f"{registry.name}@{digest}", KEY)  # this machine's key says nothing on GitHub
+    found = attestation.doubt(registry, digest, KEY)
+    assert found == "" if not expected else expected in found
+    monkeypatch.setenv("ACT", "true")
+    assert attestation.doubt(registry, digest, KEY) == ""
