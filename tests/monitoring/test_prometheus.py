@@ -201,7 +201,7 @@ class Cluster:
     def place(self, **pods: FakeTrack) -> None:
         """Let these be the pods that are there."""
         self.pods = pods
-        labels = {"namespace": "shop-production", "track": "canary", "endpoint": "http"}
+        labels = {"namespace": "shop-production", "track": "canary"}
         targets = [
             {"targets": [pod.url.removeprefix("http://")], "labels": {**labels, "pod": name}}
             for name, pod in pods.items()
