@@ -76,7 +76,9 @@ def fleet_targets() -> Iterator[Panel]:
     yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit", under(0.93))
     yield number("Furthest drift", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
     yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
-    yield number("Retrained by drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none")
+    yield number(
+        "Retrained by drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none"
+    )
     yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{{{PUSHED}}})", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
     yield number("Longest since a monitor looked", f"max({LOOKED})", "s", over(26 * 3600))
@@ -118,7 +120,10 @@ def fleet_lines() -> Iterator[Panel]:
     yield lines("Prediction volume per model", {name: volume}, "none")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
     yield lines(
-        "Feature distribution shift", {"{{model}}": f"max by (model) (feature_drift_score{{{PUSHED}}})"}, "none", over(0.3)
+        "Feature distribution shift",
+        {"{{model}}": f"max by (model) (feature_drift_score{{{PUSHED}}})"},
+        "none",
+        over(0.3),
     )
     yield lines(
         "Accuracy over time",

@@ -81,7 +81,9 @@ def test_a_process_on_the_node_is_a_pod_of_its_endpointslice() -> None:
 def test_a_process_on_the_node_can_be_isolated_from_pods() -> None:
     """Only the listed pods reach its port; the node itself, this host and other ports are let through."""
     peer = {"namespaceSelector": {"matchLabels": {"tier": "gateway"}}}
-    found = chains(policy("kube-system", ingress=[{"from": [peer], "ports": [{"port": 53, "protocol": "UDP"}]}]))
+    found = chains(
+        policy("kube-system", ingress=[{"from": [peer], "ports": [{"port": 53, "protocol": "UDP"}]}])
+    )
     first = f"ip saddr != {PODS} return"
     assert found["ingress_node_udp_53"] == [first, f"ip saddr {CLIENT} udp dport 53 return", "drop"]
     assert found["edges"][1:] == [f"ip daddr {NODE} udp dport 53 jump ingress_node_udp_53"]

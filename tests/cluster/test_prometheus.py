@@ -1,4 +1,4 @@
-"""Whose word Prometheus takes, by a real one with the node's configuration: Kubernetes' for pods, the monitor's."""
+"""Whom Prometheus believes: a real one, configured as the node's, scrapes pods that lie."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 
 def targets(pods: dict[str, tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
-    """What discovery makes of the committed PodMonitor and these pods, each at its address on this machine."""
+    """What discovery makes of the committed PodMonitor and these pods, each at its own address here."""
     monitor = YAML(typ="safe").load(prometheus.SERVING)
     monitor["metadata"]["namespace"] = "other-dev"
     found = discovery.targets([monitor], [each for each, _ in pods.values()])
@@ -78,7 +78,7 @@ def targets(pods: dict[str, tuple[dict[str, Any], str]]) -> list[dict[str, Any]]
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[Callable[[str], list[dict[str, str]]]]:
-    """A query's answer by a Prometheus that has scraped pods that lie, and a Pushgateway that others pushed to."""
+    """A query's answer, once Prometheus has scraped pods that lie and a Pushgateway that others pushed to."""
     with ExitStack() as stack:
         pages = {"liar": LIES, "flood": FLOOD, "long": LONG, "trackless": LIES}
         at = {name: stack.enter_context(serving(page)) for name, page in pages.items()}
@@ -102,7 +102,9 @@ def asked(tmp_path: Path) -> Iterator[Callable[[str], list[dict[str, str]]]]:
 
         def ask(query: str) -> list[dict[str, str]]:
             answer = httpx.post(f"{url}/api/v1/query", data={"query": query}, timeout=10).raise_for_status()
-            return [series["metric"] | {"value": series["value"][1]} for series in answer.json()["data"]["result"]]
+            return [
+                series["metric"] | {"value": series["value"][1]} for series in answer.json()["data"]["result"]
+            ]
 
         ends = time.monotonic() + 60
         while time.monotonic() < ends:
@@ -116,8 +118,14 @@ def asked(tmp_path: Path) -> Iterator[Callable[[str], list[dict[str, str]]]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH (Debian: prometheus)")
 def test_labels_are_kubernetes_own(asked: Callable[[str], list[dict[str, str]]]) -> None:
-    """A pod of dev that says it is production's canary is dev's; the flood of another, and long labels, are not taken."""
-    mine = {"namespace": "other-dev", "pod": "liar", "track": "stable", "model": "other", "container": "bento"}
+    """A pod of dev that says it is production's canary is dev's; a flood and long labels are not taken."""
+    mine = {
+        "namespace": "other-dev",
+        "pod": "liar",
+        "track": "stable",
+        "model": "other",
+        "container": "bento",
+    }
     for name, own in ((COUNT, {"version": "b2"}), (HTTP, {"endpoint": "/predict"})):
         (found,) = asked(name)
         assert found == {**found, **mine, **own, "job": "other-dev/serving"}

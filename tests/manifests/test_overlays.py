@@ -134,7 +134,11 @@ def test_the_networks_edges_are_just_these(tree):
 def pod_of(name: str, namespace: str, **labels: str) -> dict:
     """A Deployment of one pod that declares no port."""
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "any"}]}}
-    return {"kind": "Deployment", "metadata": {"name": name, "namespace": namespace}, "spec": {"template": template}}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"template": template},
+    }
 
 
 def test_only_the_monitor_pushes(tree):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -248,12 +249,12 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("health", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("weight", [0, 10])
+@pytest.mark.parametrize("answer", product(HOSTILE.values(), (0, 10)))
 def test_a_canary_forges_no_line(
-    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, health: object, weight: int
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, answer: tuple[object, int]
 ) -> None:
-    """Whatever /health says, the judge's line, a dispatch's reason and the commit's are one printable line."""
+    """Whatever /health says: the judge's, a dispatch's reason and the commit's are one printable line."""
+    health, weight = answer
     if weight:
         watch.look()
         run_workflow(canary, github)
@@ -264,13 +265,18 @@ def test_a_canary_forges_no_line(
     if weight:
         said.append(github.dispatched[-1][1]["why"])
         run_workflow(canary, github)
-        said += [watch.look().line, canary.run("log", "-1", "--format=%(trailers:key=Why,valueonly)", "origin/main")]
+        said += [
+            watch.look().line,
+            canary.run("log", "-1", "--format=%(trailers:key=Why,valueonly)", "origin/main"),
+        ]
     for line in said:
         assert line.strip().isprintable()
         assert len(line) <= 1000
 
 
-def test_a_canary_cannot_hold_the_judge(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+def test_a_canary_cannot_hold_the_judge(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
+) -> None:
     """A byte a second is no answer: the look ends in time, and the canary goes."""
     watch.look()
     run_workflow(canary, github)

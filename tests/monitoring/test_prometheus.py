@@ -150,7 +150,7 @@ def test_an_answer_of_another_shape_is_unread(answered: tuple[str, dict[str, Any
 
 
 def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) -> None:
-    """Scrapes that are no counts are left out and told; a pod that names two releases, or none, is of no release."""
+    """Scrapes that are no counts are left out and told; a pod that names two releases, or none, has none."""
     url, answers = answered
     answers.update(record := recorded(time.time()))
     plain = Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])

@@ -77,5 +77,5 @@ def test_counts_that_fall_are_no_negative_answers() -> None:
 @pytest.mark.parametrize("page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000])
 def test_a_page_that_is_none_is_unread(page: str) -> None:
     """Prometheus takes nothing of such a page either."""
-    with pytest.raises(Unread, match="^metrics can't be read: .{1,250}$"):
+    with pytest.raises(Unread, match=r"^metrics can't be read: .{1,250}$"):
         parse(page, "a1")

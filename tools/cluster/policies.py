@@ -105,7 +105,11 @@ def rules(policies: list[Thing], ends: list[End]) -> str:
                 chains.append(_chain(name, [*lines, "drop"]))
                 jumps.append(f"ip {match} {end.address} jump {name}")
     for end in (end for end in ends if end.only):
-        specs = [policy["spec"] for policy in policies if _takes(policy, end) and "Ingress" in _types(policy["spec"])]
+        specs = [
+            policy["spec"]
+            for policy in policies
+            if _takes(policy, end) and "Ingress" in _types(policy["spec"])
+        ]
         if specs:
             lines = sorted({line for spec in specs for line in _allow(spec, "Ingress", end, ends)})
             for protocol, port in sorted(end.ports.values()):

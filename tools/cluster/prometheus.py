@@ -1,8 +1,8 @@
 """Prometheus, its Pushgateway and Alertmanager on the node: what operators do in a larger cluster.
 
 `discovery.py` beside them turns PodMonitor and PrometheusRule objects into files that Prometheus reads.
-Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it. Whose labels
-are believed, and how much is taken, is what the repository's own PodMonitors say.
+Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it. Whose
+labels are believed, and how much is taken, is what the repository's own PodMonitors say.
 """
 
 import re
@@ -92,7 +92,9 @@ def _snake(value: Any) -> Any:
     if isinstance(value, list):
         return [_snake(each) for each in value]
     if isinstance(value, dict):
-        return {re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): _snake(of) for key, of in value.items()}
+        return {
+            re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): _snake(of) for key, of in value.items()
+        }
     return value
 
 

@@ -197,7 +197,7 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
             rules = endpoint.get("metricRelabelings", [])
             named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
             if endpoint.get("honorLabels") and not named:
-                yield f"PodMonitor {monitor['metadata']['name']}: honorLabels must be false: pods could pose as others"
+                yield f"PodMonitor {monitor['metadata']['name']}: honorLabels lets pods pose as others"
 
 
 POLICIES: tuple[Policy, ...] = (

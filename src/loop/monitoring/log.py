@@ -162,7 +162,7 @@ def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any]
 
 
 def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
-    """The files without what DuckDB stops at, and how much that was: lines over LONGEST, files of another kind.
+    """The files without what DuckDB stops at, and how much that was: lines over LONGEST, other kinds of file.
 
     A file that has none of it is itself; of another, a copy goes to the run's own folder.
     """

@@ -26,7 +26,7 @@ class Histogram:
 
     @classmethod
     def of_cumulative(cls, cumulative: dict[float, float]) -> "Histogram":
-        """From Prometheus' buckets, each of which counts the ones below it too; at least those, whatever it says."""
+        """From Prometheus' buckets, each of which counts the ones below it too, even where it says less."""
         bounds = sorted(cumulative)
         counts = [0.0, *accumulate((cumulative[bound] for bound in bounds), max)]
         return cls({bound: more - less for bound, (less, more) in zip(bounds, pairwise(counts), strict=True)})
@@ -137,7 +137,7 @@ Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its va
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format; Unread where a line is none of it, as Prometheus takes no part of a page."""
+    """Read Prometheus' text format; Unread where a line is none of it: Prometheus takes no such page either."""
     from prometheus_client.parser import text_string_to_metric_families
 
     try:

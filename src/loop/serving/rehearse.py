@@ -219,7 +219,9 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
         answer = response.json()
     except (ValueError, RecursionError) as error:
         return {}, f"the answer is not JSON: {error}"
-    return (answer, "") if isinstance(answer, dict) else ({}, f"the answer is no object: {response.text[:200]}")
+    return (
+        (answer, "") if isinstance(answer, dict) else ({}, f"the answer is no object: {response.text[:200]}")
+    )
 
 
 def shift(served: Any, expected: list[Row]) -> float:

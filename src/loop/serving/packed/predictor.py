@@ -114,7 +114,7 @@ class Predictor:
         return Answer(bad.status, encode({"error": bad.error, "field": bad.field}))
 
     def broke(self, what: str = "the server failed") -> Answer:
-        """The answer to a request that our own fault costs; what the fault was, the log says and no caller."""
+        """The answer where the fault is ours: the log says what it was, and no caller is told."""
         self.metrics.failed("model")
         return Answer(500, encode({"error": f"{what}: see the server's log", "field": ""}))
 

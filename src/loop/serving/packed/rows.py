@@ -19,7 +19,10 @@ NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of f
 HEADERS: dict[tuple[int, int], Any] = {  # readers by the version that the body names
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
-    (3, 0): np.lib.format.read_array_header_2_0,  # UTF-8 in place of Latin-1: names of fields, which we refuse
+    (
+        3,
+        0,
+    ): np.lib.format.read_array_header_2_0,  # UTF-8 in place of Latin-1: names of fields, which we refuse
 }
 DIMENSIONS, MOST = 8, 200  # that are repeated in an error; characters of what NumPy says
 LONGEST_ID = 128  # characters
