@@ -32,8 +32,9 @@ PLACE = 'namespace=~"$namespace"'  # of every model: the fleet
 MODEL = 'model=~"$model"'  # what the monitor says has no namespace: it watches production
 HERE = f"{PLACE}, {MODEL}"
 TRACK = "{{track}} {{version}}"
-LOOKED = 'time() - push_time_seconds{job="monitor"}'
-ENDS = "github_token_expires_seconds - time()"
+PUSHED = 'job="monitor"'  # a pod can export the monitor's names, but not under its job
+LOOKED = f"time() - push_time_seconds{{{PUSHED}}}"
+ENDS = f"github_token_expires_seconds{{{PUSHED}}} - time()"
 Limit = build.ThresholdsConfig
 Panel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel
 
@@ -72,11 +73,13 @@ def fleet_targets() -> Iterator[Panel]:
     yield number("Predictions a second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
     yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s", over(0.1))
     yield number("Failed", share(PLACE), "percentunit", over(0.0005))
-    yield number("Lowest accuracy", "min(model_accuracy_score)", "percentunit", under(0.93))
-    yield number("Furthest drift", "max(feature_drift_score)", "none", over(0.3))
-    yield number("Lowest data quality", "min(data_quality_score)", "percentunit", under(0.985))
-    yield number("Retrained by drift, 30 days", "sum(max by (model) (auto_retrain_in_30_days))", "none")
-    yield number("Fewest retrainings left", "min(auto_retrain_budget_left)", "none", under(1))
+    yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit", under(0.93))
+    yield number("Furthest drift", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
+    yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
+    yield number(
+        "Retrained by drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none"
+    )
+    yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{{{PUSHED}}})", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
     yield number("Longest since a monitor looked", f"max({LOOKED})", "s", over(26 * 3600))
     yield number("GitHub's token ends in", f"min({ENDS})", "s", under(14 * 86400))
@@ -91,9 +94,9 @@ def every_model() -> Panel:
         "Predictions/s": f"sum {by} (model:predictions:rate5m{{{PLACE}}})",
         "p99, s": f"max {by} (model:latency_seconds:p99{{{PLACE}}})",
         "SLA burn, 1 h": f"max {by} (model:sla_burn:1h{{{PLACE}}})",
-        "Accuracy": f"{rows}min by (model) (model_accuracy_score)",
-        "Drift": f"{rows}max by (model) (feature_drift_score)",
-        "Data quality": f"{rows}min by (model) (data_quality_score)",
+        "Accuracy": f"{rows}min by (model) (model_accuracy_score{{{PUSHED}}})",
+        "Drift": f"{rows}max by (model) (feature_drift_score{{{PUSHED}}})",
+        "Data quality": f"{rows}min by (model) (data_quality_score{{{PUSHED}}})",
     }
     panel = table.Panel().title("Every model").datasource(SOURCE).span(24).height(8)
     for ref, (name, expr) in zip("ABCDEF", columns.items(), strict=True):
@@ -117,11 +120,14 @@ def fleet_lines() -> Iterator[Panel]:
     yield lines("Prediction volume per model", {name: volume}, "none")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
     yield lines(
-        "Feature distribution shift", {"{{model}}": "max by (model) (feature_drift_score)"}, "none", over(0.3)
+        "Feature distribution shift",
+        {"{{model}}": f"max by (model) (feature_drift_score{{{PUSHED}}})"},
+        "none",
+        over(0.3),
     )
     yield lines(
         "Accuracy over time",
-        {"{{model}}": "min by (model) (model_accuracy_score)"},
+        {"{{model}}": f"min by (model) (model_accuracy_score{{{PUSHED}}})"},
         "percentunit",
         under(0.93),
     )
@@ -130,7 +136,7 @@ def fleet_lines() -> Iterator[Panel]:
 
 def model_targets() -> Iterator[Panel]:
     """What serves, and the SLA's numbers."""
-    pods, monitored = f"model:pods:count{{{HERE}", f"{{{MODEL}}}"
+    pods, monitored = f"model:pods:count{{{HERE}", f"{{{PUSHED}, {MODEL}}}"
     yield named("Stable", f'{pods}, track="stable"}}')
     yield named("Canary", f'{pods}, track="canary"}}')
     yield number("Slowest p99", f"max(model:latency_seconds:p99{{{HERE}}})", "s", over(0.1))
@@ -164,13 +170,13 @@ def model_serving() -> Iterator[Panel]:
 
 def model_quality() -> Iterator[Panel]:
     """What the model says, and what the monitor says of it."""
-    moved = f"max by (feature) (feature_drift_score{{{MODEL}}})"
-    right = f"max by (version) (model_accuracy_score{{{MODEL}}})"
-    good = f"min by (model) (data_quality_score{{{MODEL}}})"
+    moved = f"max by (feature) (feature_drift_score{{{PUSHED}, {MODEL}}})"
+    right = f"max by (version) (model_accuracy_score{{{PUSHED}, {MODEL}}})"
+    good = f"min by (model) (data_quality_score{{{PUSHED}, {MODEL}}})"
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
-    answers = f"max by (model) (prediction_drift_score{{{MODEL}}})"
-    unknown = f"max by (model) (model_labels_missing{{{MODEL}}})"
-    asked = f"max by (model) (auto_retrain_total{{{MODEL}}})"
+    answers = f"max by (model) (prediction_drift_score{{{PUSHED}, {MODEL}}})"
+    unknown = f"max by (model) (model_labels_missing{{{PUSHED}, {MODEL}}})"
+    asked = f"max by (model) (auto_retrain_total{{{PUSHED}, {MODEL}}})"
     yield scores()
     yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from place import NODE
+from place import NODE, PODS
 from policies import node_end, pod_end, rules
 
 SPACES = {"shop": {"tier": "serving"}, "edge": {"tier": "gateway"}, "kube-system": {}}
@@ -76,6 +76,17 @@ def test_a_process_on_the_node_is_a_pod_of_its_endpointslice() -> None:
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 6443}]
     found = chains(policy(policyTypes=["Egress"], egress=[{"to": [peer], "ports": ports}]))
     assert found["egress_10_244_0_5"] == [f"ip daddr {NODE} udp dport 53 return", "drop"]
+
+
+def test_a_process_on_the_node_can_be_isolated_from_pods() -> None:
+    """Only the listed pods reach its port; the node itself, this host and other ports are let through."""
+    peer = {"namespaceSelector": {"matchLabels": {"tier": "gateway"}}}
+    found = chains(
+        policy("kube-system", ingress=[{"from": [peer], "ports": [{"port": 53, "protocol": "UDP"}]}])
+    )
+    first = f"ip saddr != {PODS} return"
+    assert found["ingress_node_udp_53"] == [first, f"ip saddr {CLIENT} udp dport 53 return", "drop"]
+    assert found["edges"][1:] == [f"ip daddr {NODE} udp dport 53 jump ingress_node_udp_53"]
 
 
 def test_a_block_leaves_out_its_exceptions() -> None:

@@ -70,7 +70,9 @@ def test_only_the_needed_edges_are_open(scene: Scene) -> None:
         assert reaches(scene, judge, address, port), f"the judge does not reach {address}:{port}"
     assert inside(scene, serving, NAME, track).strip(), "serving does not resolve names"
     shut = [(serving, address, port) for address, port in (git, (prometheus, 9090), (other, 3000))]
-    shut += [(serving, "kubernetes.default", 443), (judge, other, 3000), (stranger(scene), here, 3000)]
+    shut += [(serving, "kubernetes.default", 443), (judge, other, 3000)]
+    outside, pushed = stranger(scene), "prometheus-pushgateway.monitoring"
+    shut += [(outside, here, 3000), *((pod, pushed, 9091) for pod in (outside, serving, judge))]
     for pod, address, port in shut:
         assert not reaches(scene, pod, address, port), f"{pod['metadata']['name']} reaches {address}:{port}"
     scene.figures.tell("edges tried: open", 4, "")

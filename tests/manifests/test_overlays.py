@@ -132,6 +132,33 @@ def test_the_networks_edges_are_just_these(tree):
     assert edges(rendered(tree, PRODUCTION, life()["canary-10"])) == expected
 
 
+def pod_of(name: str, namespace: str, **labels: str) -> dict:
+    """A Deployment of one pod that declares no port."""
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "any"}]}}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"template": template},
+    }
+
+
+def test_only_the_monitor_pushes(tree):
+    """Production's drift job reaches the Pushgateway, and Prometheus; no other pod of the cluster does."""
+    name, component = "app.kubernetes.io/name", "app.kubernetes.io/component"
+    objects = [
+        *rendered(tree, PRODUCTION, life()["canary-10"]),
+        *rendered(tree, Path("kustomize/overlays/dev/fraud-detector"), life()["stable"]),
+        *render.documents(render.build(tree, tree / "kustomize/platform")),
+        pod_of("pushgateway", "monitoring", **{name: "prometheus-pushgateway"}),
+        pod_of("prometheus", "monitoring", **{name: "prometheus"}),
+        pod_of("grafana", "monitoring", **{name: "grafana"}),
+        pod_of("posing", "fraud-detector-dev", **{component: "drift"}),
+        pod_of("outside", "other-team", **{component: "drift"}),
+    ]
+    into = {(edge.source, edge.port) for edge in edges(objects) if edge.target == "pushgateway"}
+    assert into == {("drift", "TCP 9091"), ("prometheus", "TCP 9091")}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_the_log_outlives_a_canary(tree, overlay):
     """Both tracks write to one claim, which is there before them and after them."""

@@ -83,6 +83,10 @@ SOUND = {
         "metadata": {"name": "default-deny", "namespace": "model-dev"},
         "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
     },
+    "PodMonitor": {
+        "metadata": {"name": "serving"},
+        "spec": {"podMetricsEndpoints": [{"port": "http", "honorLabels": False}]},
+    },
 }
 JOBS = "CronJob.spec.jobTemplate.spec"
 POD = "Deployment.spec.template.spec"
@@ -132,6 +136,7 @@ FAULTS = [
     ("log_outlives", "PersistentVolumeClaim.metadata.name", "other"),
     ("log_outlives", "PersistentVolumeClaim.metadata.annotations", None),
     ("labels_known", f"{POD.removesuffix('spec')}metadata.labels", {"app": "serving"}),
+    ("pods_pose_as_none", "PodMonitor.spec.podMetricsEndpoints.0.honorLabels", True),
 ]
 TO_ALL = {  # what makes a NetworkPolicy's edge open to all
     "from anywhere": {"ingress": [{"ports": [{"port": "http"}]}]},

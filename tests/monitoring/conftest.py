@@ -2,8 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -96,6 +97,11 @@ def _handler(fake: FakeTrack) -> type[BaseHTTPRequestHandler]:
             status, text = fake.answer(self.path)
             self.send_response(status)
             self.end_headers()
+            if fake.drip:
+                with suppress(OSError):
+                    while not time.sleep(fake.drip):
+                        self.wfile.write(b"x")
+                return
             self.wfile.write(text.encode())
 
         def log_message(self, *args: object) -> None: ...

@@ -1,5 +1,8 @@
 """The judge through a whole canary: what it asks for at each step, and what it never does."""
 
+import json
+import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -233,6 +236,74 @@ def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "alive").exists()
     assert [line.partition(":")[0] for line in lines] == ["shop/production", "GitError", "shop/production"]
     assert lines[-1] == f"shop/production: no canary; stable serves {OLD}"
+
+
+HOSTILE = {
+    "an escape and a line": {"model_version": "\x1b[2J\nshop/production: promoted\x9b2J\u2028\u202e" * 99},
+    "no text": {"model_version": [1, {"2": None}]},
+    "no version": {"status": "ok"},
+    "a list": ["\x1b[2J"],
+    "nothing": None,
+    "deep": "[" * 100_000,
+    "endless": "x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("answer", product(HOSTILE.values(), (0, 10)))
+def test_a_canary_forges_no_line(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub, answer: tuple[object, int]
+) -> None:
+    """Whatever /health says: the judge's, a dispatch's reason and the commit's are one printable line."""
+    health, weight = answer
+    if weight:
+        watch.look()
+        run_workflow(canary, github)
+    tracks["canary"].health = health if isinstance(health, str) else json.dumps(health)
+    looks = [watch.look() for _ in range(3)]
+    assert looks[-1].what == ("rollback" if weight else "wait")
+    said = [look.line for look in looks]
+    if weight:
+        said.append(github.dispatched[-1][1]["why"])
+        run_workflow(canary, github)
+        said += [
+            watch.look().line,
+            canary.run("log", "-1", "--format=%(trailers:key=Why,valueonly)", "origin/main"),
+        ]
+    for line in said:
+        assert line.strip().isprintable()
+        assert len(line) <= 1000
+
+
+def test_a_canary_cannot_hold_the_judge(
+    watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
+) -> None:
+    """A byte a second is no answer: the look ends in time, and the canary goes."""
+    watch.look()
+    run_workflow(canary, github)
+    tracks["canary"].drip = 0.05
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loop.monitoring.judge.SLOWEST", 0.2)
+        assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("error", [KeyError("le"), RecursionError(), TypeError("x\n\x1b[2J" * 999)])
+def test_forever_outlives_whatever_a_look_raises(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told on a line, and the next look comes; only what ends the process ends it."""
+    looks, lines = iter([error, Look("fine"), KeyboardInterrupt()]), []
+
+    def look() -> Look:
+        if isinstance(found := next(looks), BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr("click.echo", lines.append)
+    with pytest.raises(KeyboardInterrupt):
+        forever(look, 0.0, forever=True)
+    assert lines[0].startswith(type(error).__name__)
+    assert lines[0].isprintable()
+    assert lines[1] == "fine"
 
 
 def test_asked_once(watch: Judge, github: FakeGitHub) -> None:

@@ -1,8 +1,9 @@
 """The joins behind a window, where `monitor` as a whole does not show them."""
 
+import gzip
 import json
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -160,3 +161,78 @@ def test_an_event_of_the_future(tmp_path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(wrong) + "\n" + line(2))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
     assert (window.predictions, window.end) == (1, DAY.replace(second=1))
+
+
+def changed(number: int, **values: object) -> bytes:
+    return (json.dumps(json.loads(line(number)) | values) + "\n").encode()
+
+
+@pytest.mark.parametrize("apart", [0, 1], ids=["in one request", "in many"])
+def test_one_prediction_an_id(tmp_path, apart) -> None:
+    """A known id that is sent 8,000 times is one labelled prediction: the first that was answered."""
+    first = [changed(number) for number in range(100)]
+    again = [
+        changed(
+            7, **{"class": 1, "time": f"{(DAY + timedelta(seconds=apart + n * apart)).isoformat()}+00:00"}
+        )
+        for n in range(8_000)
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*again, *first] if apart else [*first, changed(-1), *again]))
+    if not apart:  # the same instant: which one is first nobody can say, but it is one
+        first[7] = again[0]
+    (tmp_path / "labels").mkdir()
+    labels = pd.DataFrame({"id": range(100), "y": 7, "reported_at": DAY})
+    labels.to_parquet(tmp_path / "labels" / "a.parquet")
+    window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7)
+    found = accuracy(window.labelled, "multiclass")
+    assert (found.labelled, found.accuracy) == (100, pytest.approx(1, abs=0 if apart else 0.01))
+    assert window.repeated == 8_000
+
+
+NOISE = {
+    "broken": b'{"time": \n',
+    "binary": bytes(range(256)).replace(b"\n", b"") * 9 + b"\n",
+    "zeros": bytes(5_000) + b"\n",
+    "no UTF-8": changed(9).replace(b'"v"', b'"\xff\xfe"'),
+    "deep": b"[" * 100_000 + b"\n",
+    "no object": b"[1, 2]\n",
+    "two on a line": changed(9)[:-1] + changed(10),
+    "no class": changed(9, **{"class": "x"}),
+    "a time without end": changed(9, time="infinity"),
+    "40 MB of one id": changed(9, id="x" * 40_000_000),
+    "40 MB of nothing": b"z" * 40_000_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_a_line_that_is_no_prediction_is_skipped(tmp_path, noise) -> None:
+    """Of any length, and whatever it holds: it is counted as broken, and the lines around it are read."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2) + noise + changed(3))
+    (tmp_path / "b.jsonl").write_bytes(changed(4))
+    window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+    assert (window.predictions, window.broken, len(window.rows)) == (4, 1, 4)
+
+
+@pytest.mark.parametrize("features", [[None, 2.0], [1e300, 2.0]], ids=["null", "too large"])
+def test_numbers_that_are_none_have_no_distance(tmp_path, features) -> None:
+    """A row that no server of ours logs is counted, and not measured."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, features=features))
+    window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+    assert (window.predictions, len(window.rows), len(window.days)) == (2, 1, 1)
+
+
+def test_a_file_that_cannot_be_read_is_skipped(tmp_path) -> None:
+    """One that is not packed as its name says, or is cut off, is counted as broken; packed ones are read."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1))
+    (tmp_path / "b.jsonl.gz").write_bytes(b"junk")
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(changed(2) * 1_000)[:-20])
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(changed(3)))
+    window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+    assert (window.predictions, window.broken) == (2, 2)
+
+
+def test_a_time_to_come_hides_no_silence(tmp_path) -> None:
+    """When the log was last written is said without lines of the future."""
+    (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, time="2099-01-01T00:00:00+00:00"))
+    window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
+    assert window.latest == DAY.replace(tzinfo=UTC).timestamp()

@@ -140,7 +140,8 @@ def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -
     production.answer(week.iloc[700:], "host-1.jsonl")
     with (production.log / "host-1.jsonl").open("ab") as file:
         file.write(b'{"time": "2026-03-08T00:00:00Z", "id": 1, "features": [1.0, \xff\n')
-        file.write(b'{"time": "2026-03-08T00:00:00Z", "model": "other", "version": "1", "features": [1]}\n')
+        other = b'"model": "other", "version": "1", "features": [1], "class": 0}\n'
+        file.write(b'{"time": "2026-03-08T00:00:00Z", ' + other)
         file.write(b'{"time": "2026-03-08T00:')
     run(production, monkeypatch)
     found = report(production)["rows"]

@@ -73,7 +73,7 @@ def answered() -> Iterator[tuple[str, dict[str, Any]]]:
             said = {"status": "success", "data": {"result": found}} if isinstance(found, list) else found
             self.send_response(200 if isinstance(found, list) else 422)
             self.end_headers()
-            self.wfile.write(json.dumps(said).encode())
+            self.wfile.write(said if isinstance(said, bytes) else json.dumps(said).encode())
 
         def log_message(self, *args: object) -> None: ...
 
@@ -122,6 +122,63 @@ def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
         Prometheus(f"http://127.0.0.1:{free_port()}", "n", "canary").unlike(NEW)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"no JSON",
+        b"[" * 100_000,
+        b"[]",
+        b"null",
+        b'{"status": "success"}',
+        b'{"status": "error", "error": ["\\u001b[2J"]}',
+        b'{"status": "success", "data": {"result": {"metric": {}}}}',
+        b'{"status": "success", "data": {"result": [7, "1"]}}',
+        b'{"status": "success", "data": {"result": [{"value": [0, "1"]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {"pod": 7}, "value": [0, "1"]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {"pod": "a"}, "value": [0]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {"pod": "a"}, "values": [{}]}]}}',
+    ],
+)
+def test_an_answer_of_another_shape_is_unread(answered: tuple[str, dict[str, Any]], said: bytes) -> None:
+    """It is told on one line, and is no sample and no verdict."""
+    url, answers = answered
+    answers["{__name__"] = answers["up"] = said
+    reader = Prometheus(url, "shop-production", "canary")
+    for ask in (lambda: reader.sample(NEW, SINCE), lambda: reader.unlike(NEW)):
+        with pytest.raises(Unread, match=r"^Prometheus[ -~]{1,500}$"):
+            ask()
+
+
+def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) -> None:
+    """Scrapes that are no counts are left out and told; a pod that names two releases, or none, has none."""
+    url, answers = answered
+    answers.update(record := recorded(time.time()))
+    plain = Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])
+    bucket = {"__name__": "model_prediction_score_bucket", "version": NEW, "pod": "x"}
+    now = time.time()
+    answers["{__name__"] += [
+        {"metric": {**bucket, "le": "abc"}, "values": [[now, "5"]]},
+        {"metric": {**bucket, "le": "1.0"}, "values": [[now, text] for text in ("NaN", "-1", "x", "1e999")]},
+        {"metric": bucket, "values": []},
+    ]
+    found = Prometheus(url, "shop-production", "canary").sample(NEW, record["since"])
+    assert (found.requests, found.scores) == (plain.requests, plain.scores)
+    assert found.skipped == (
+        "model_prediction_score_bucket: le is 'abc'",
+        "model_prediction_score_bucket: a value is no count",
+    )
+    count = answers["model_prediction_latency_seconds_count"]
+    count += [{"metric": {"pod": "b", "version": "\x1b[2J\nready"}, "value": [now, "1"]}]
+    count += [{"metric": {"pod": "c"}, "value": [now, "1"]}]
+    answers["up"] += [{"metric": {}, "value": [now, "1"]}]
+    assert Prometheus(url, "shop-production", "canary").unlike(NEW) == (
+        "has a pod without a name, which can't be scraped"
+    )
+    answers["up"].pop()
+    unlike = Prometheus(url, "shop-production", "canary").unlike(NEW)
+    assert unlike == f"still has b (?[2J ready, {NEW}), c ({NEW}, no version)"
+
+
 def test_down(answered: tuple[str, dict[str, Any]]) -> None:
     """A pod that can't be scraped, or tells no release, is not that release."""
     url, answers = answered
@@ -144,7 +201,7 @@ class Cluster:
     def place(self, **pods: FakeTrack) -> None:
         """Let these be the pods that are there."""
         self.pods = pods
-        labels = {"namespace": "shop-production", "track": "canary", "endpoint": "http"}
+        labels = {"namespace": "shop-production", "track": "canary"}
         targets = [
             {"targets": [pod.url.removeprefix("http://")], "labels": {**labels, "pod": name}}
             for name, pod in pods.items()

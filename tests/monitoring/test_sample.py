@@ -3,7 +3,7 @@
 import pytest
 from shop import exposition
 
-from loop.monitoring.sample import Sample, parse
+from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, of_rows, parse
 
 
 def test_counts() -> None:
@@ -32,3 +32,50 @@ def test_since() -> None:
     added = after.since(before)
     assert (added.requests, added.failed, added.latency.total, added.scores.total) == (20, 0, 20, 20)
     assert before.since(after) == before
+
+
+OURS = {"version": "a1"}
+SERVED = {"service_version": "a1", "endpoint": "/predict", "http_response_code": "500"}
+ODD = {
+    "le is a word": (f"{LATENCY}_bucket", {**OURS, "le": "abc"}, 5.0),
+    "le is NaN": (f"{LATENCY}_bucket", {**OURS, "le": "NaN"}, 5.0),
+    "le is nothing": (f"{LATENCY}_bucket", {**OURS, "le": "0"}, 5.0),
+    "le is negative": (f"{SCORE}_bucket", {**OURS, "le": "-Inf"}, 5.0),
+    "le is an escape": (f"{SCORE}_bucket", {**OURS, "le": "\x1b[2J\n" * 999}, 5.0),
+    "no le": (f"{SCORE}_bucket", OURS, 5.0),
+    "no reason": (f"{FAILED}_total", OURS, 5.0),
+    "no endpoint": (f"{HTTP}_total", {"service_version": "a1", "http_response_code": "500"}, 5.0),
+    "no status": (f"{HTTP}_total", {"service_version": "a1", "endpoint": "/predict"}, 5.0),
+    "NaN": (f"{LATENCY}_bucket", {**OURS, "le": "+Inf"}, float("nan")),
+    "negative": (f"{FAILED}_total", {**OURS, "reason": "model"}, -5.0),
+    "infinite": (f"{HTTP}_total", SERVED, float("inf")),
+    "beyond counting": (f"{HTTP}_total", SERVED, 1e300),
+}
+
+
+@pytest.mark.parametrize("row", ODD.values(), ids=ODD)
+def test_a_series_that_cannot_be_read_is_skipped(row: tuple[str, dict[str, str], float]) -> None:
+    """The others count as without it, and what was skipped is named in a few printable words."""
+    good = [(f"{name}_bucket", {**OURS, "le": "0.5"}, 7.0) for name in (LATENCY, SCORE)]
+    found = of_rows([*good, row], "a1")
+    assert (found.requests, found.failed, found.scores.total) == (7, 0, 7)
+    (said,) = found.skipped
+    assert said.startswith(row[0])
+    assert said.isprintable()
+    assert len(said) < 100
+
+
+def test_counts_that_fall_are_no_negative_answers() -> None:
+    """Buckets below those that they hold, and a restart of some, leave no count under nothing."""
+    buckets = {"0.1": 9.0, "0.5": 4.0, "+Inf": 6.0}
+    rows = [(f"{LATENCY}_bucket", {**OURS, "le": le}, value) for le, value in buckets.items()]
+    found = of_rows(rows, "a1")
+    assert list(found.latency.counts.values()) == [9, 0, 0]
+    assert min(Sample(9, latency=found.latency).since(found).latency.counts.values()) == 0
+
+
+@pytest.mark.parametrize("page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000])
+def test_a_page_that_is_none_is_unread(page: str) -> None:
+    """Prometheus takes nothing of such a page either."""
+    with pytest.raises(Unread, match=r"^metrics can't be read: .{1,250}$"):
+        parse(page, "a1")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import asked
@@ -21,19 +22,19 @@ PANELS = [
     "GPU utilisation",
 ]
 MONITOR = [
-    'model_accuracy_score{model="shop", version="a1"}',
-    'feature_drift_score{model="shop", feature="amount"}',
-    'data_quality_score{model="shop"}',
-    'prediction_drift_score{model="shop"}',
-    'model_labels_missing{model="shop"}',
-    'auto_retrain_total{model="shop"}',
-    'auto_retrain_in_30_days{model="shop"}',
-    'auto_retrain_budget_left{model="shop"}',
-    'auto_retrain_budget_spent{model="shop"}',
-    'prediction_log_latest_seconds{model="shop"}',
-    'monitor_verdict_unknown{model="shop", of="drift"}',
-    'github_token_expires_seconds{model="shop"}',
-    'push_time_seconds{model="shop", job="monitor"}',
+    'model_accuracy_score{job="monitor", model="shop", version="a1"}',
+    'feature_drift_score{job="monitor", model="shop", feature="amount"}',
+    'data_quality_score{job="monitor", model="shop"}',
+    'prediction_drift_score{job="monitor", model="shop"}',
+    'model_labels_missing{job="monitor", model="shop"}',
+    'auto_retrain_total{job="monitor", model="shop"}',
+    'auto_retrain_in_30_days{job="monitor", model="shop"}',
+    'auto_retrain_budget_left{job="monitor", model="shop"}',
+    'auto_retrain_budget_spent{job="monitor", model="shop"}',
+    'prediction_log_latest_seconds{job="monitor", model="shop"}',
+    'monitor_verdict_unknown{job="monitor", model="shop", of="drift"}',
+    'github_token_expires_seconds{job="monitor", model="shop"}',
+    'push_time_seconds{job="monitor", model="shop"}',
 ]
 GPU = 'DCGM_FI_DEV_GPU_UTIL{gpu="0", namespace="shop-production", pod="stable-0"}'
 COUNT = "model_prediction_latency_seconds_count"
@@ -91,6 +92,21 @@ def test_every_number_is_seen_or_rings(spec):
     asks = [query.expr for query in asked.queries()]
     asks += [rule["expr"] for group in spec["groups"] for rule in group["rules"]]
     assert {name for name in (*ours, *told) if name not in "\n".join(asks)} == set()
+
+
+def test_of_what_is_pushed_the_monitors_own_is_kept(repository):
+    """Each series of its, by job and name, and no other of these jobs or names."""
+    path = repository / "kustomize" / "platform" / "monitoring" / "pushgateway.yaml"
+    (endpoint,) = next(iter(YAML(typ="safe").load_all(path)))["spec"]["podMetricsEndpoints"]
+    keep, labels = (re.compile(rule["regex"]) for rule in endpoint["metricRelabelings"])
+    names = {line.partition("{")[0] for line in MONITOR}
+    assert all(keep.fullmatch(f"monitor;{name}") for name in names)
+    others = {each.name for family in Metrics("shop", "a1").registry.collect() for each in family.samples}
+    assert not any(keep.fullmatch(f"monitor;{name}") for name in (*others, "up", "x_model_accuracy_score"))
+    assert not any(keep.fullmatch(f"shop-production/serving;{name}") for name in names)
+    used = {label for line in MONITOR for label in re.findall(r"(\w+)=", line)}
+    assert all(labels.fullmatch(label) for label in used)
+    assert not any(labels.fullmatch(label) for label in ("namespace", "track", "pod"))
 
 
 @pytest.mark.parametrize("name", ["fleet", "model"])

@@ -22,7 +22,7 @@ def client(source):
     """The app of the tiny model, started; no prediction log."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREDICTION_LOG_DIR", raising=False)
-        with TestClient(app.create(source, booster.load, max_rows=5, max_bytes=2000)) as client:
+        with TestClient(app.create(source, booster.load, max_rows=5, max_bytes=10_000)) as client:
             yield client
 
 

@@ -72,9 +72,11 @@ BAD = {
     "a string by name": ({"features": [{**NAMED, "night": "no"}]}, 422, "features[0].night"),
     "rows that differ": ({"features": [ROW, 3]}, 422, "features[1]"),
     "too many rows": ({"features": [ROW] * 6}, 413, "features"),
-    "too large a body": (b" " * 2001, 413, ""),
+    "too large a body": (b" " * 10_001, 413, ""),
     "id is a list": ({"features": ROW, "id": [1]}, 422, "id"),
     "id is a float": ({"features": ROW, "id": 1.5}, 422, "id"),
+    "id has over 128 characters": ({"features": ROW, "id": "x" * 129}, 422, "id"),
+    "one id has over 128 characters": ({"features": [ROW, ROW], "id": ["x" * 128, "x" * 129]}, 422, "id[1]"),
     "id has over 64 bits": ({"features": ROW, "id": 2**64}, 422, "id"),
     "too few ids": ({"features": [ROW, ROW], "id": [1]}, 422, "id"),
     "one id is wrong": ({"features": [ROW, ROW], "id": [1, True]}, 422, "id[1]"),
@@ -165,6 +167,19 @@ def test_a_model_that_fails_is_a_500_of_reason_model(source):
     with TestClient(app.create(source, lambda _: lambda _: next(answers))) as client:
         assert [ask(client, {"features": ROW}).status_code for _ in range(2)] == [500, 500]
         assert metric(client.app, "model_prediction_failed_total", reason="model") == 2
+
+
+@pytest.mark.parametrize("place", ["predictor.parse", "metrics.Metrics.predicted", "app.App._body"])
+def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
+    """Whatever raises on the way to an answer: the caller gets an answer, and nothing of the exception."""
+    with TestClient(app.create(source, booster.load)) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"loop.serving.packed.{place}", lambda *_: {}["/secret"])
+            answer = ask(client, {"features": ROW})
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+        assert ask(client, {"features": ROW}).status_code == 200
+        assert metric(client.app, "model_prediction_failed_total", reason="model") == 1
 
 
 def test_a_model_that_cannot_score_its_own_example_does_not_start(source):

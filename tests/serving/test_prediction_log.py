@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -73,6 +74,35 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch):
     goes_on.set()
     kept.close()
     assert [entry["id"] for entry in lines(tmp_path)] == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "classes"), [(1, 4, 2), (1, 2_000, 2), (500, 2_000, 2), (500, 4, 200)]
+)
+def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes):
+    """While the disk hangs, wide rows, long ids and many classes hold no more memory than narrow ones."""
+    goes_on, dropped = threading.Event(), []
+    monkeypatch.setattr(log._File, "_open", lambda _: goes_on.wait())
+    monkeypatch.setattr(log, "QUEUED", 6_000_000)
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+
+    def one(number):
+        scores = [[float(number + n) for n in range(classes)] if classes > 2 else number / 7] * rows
+        ids = [f"{number}-{n}".ljust(128, "\N{SNOWMAN}") for n in range(rows)]
+        values = np.full((rows, width), number, np.float32)
+        return Scored(0.0, ids, values, [list(s) if classes > 2 else s + 0.0 for s in scores], [1] * rows)
+
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    number = 0
+    while not dropped:
+        kept.write(one(number := number + 1))
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    goes_on.set()
+    kept.close()
+    assert 1_000_000 < held < 12_000_000
+    assert dropped[0] == rows
 
 
 def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):

@@ -226,11 +226,15 @@ class FakeTrack:
     answers: int = 0
     failed: int = 0
     high: int = 0  # answers with a high score
+    health: str = ""  # another answer of /health than its own
+    drip: float = 0.0  # seconds before each byte
 
     def answer(self, path: str) -> tuple[int, str]:
         match path:
             case "/readyz":
                 return (200 if self.ready else 503), ""
+            case "/health" if self.health:
+                return 200, self.health
             case "/health":
                 return 200, json.dumps({"status": "ok", "model_version": self.key})
             case _:

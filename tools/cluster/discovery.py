@@ -2,7 +2,7 @@
 
 Debian's Prometheus is built without Kubernetes discovery. Labels are those that the Prometheus operator
 gives: job `<namespace>/<PodMonitor>`, namespace, pod, container, endpoint, and the pod's labels that
-`podTargetLabels` names.
+`podTargetLabels` names; all labels of the pod as `__meta_kubernetes_pod_label_…`, for relabelings to read.
 """
 
 import json
@@ -110,6 +110,7 @@ def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
     if not _looks_at(monitor, pod["metadata"]["namespace"]) or not selects(spec["selector"], labels):
         return
     copied = {_label(name): labels[name] for name in spec.get("podTargetLabels") or [] if name in labels}
+    copied |= {f"__meta_kubernetes_pod_label_{_label(name)}": value for name, value in labels.items()}
     for endpoint in spec["podMetricsEndpoints"]:
         for container in pod["spec"]["containers"]:
             for port in container.get("ports") or []:

@@ -4,7 +4,8 @@ The bridge plugin enforces none. A NetworkPolicy isolates a pod and lists who ma
 isolated pod gets a chain that lets the listed peers through and drops the rest. What the node itself
 sends is let through, as networks do for the kubelet's probes; so Envoy and Prometheus, which are
 processes on the node, reach every pod. Towards the node a pod is held to its policies: a process there
-counts as a pod of the namespace, and with the labels, of the EndpointSlice that names it.
+counts as a pod of the namespace, and with the labels, of the EndpointSlice that names it; and where a policy
+isolates that one, no pod reaches the process but those that it lists.
 """
 
 import subprocess
@@ -103,6 +104,18 @@ def rules(policies: list[Thing], ends: list[End]) -> str:
                 name = f"{direction.lower()}_{end.address.replace('.', '_')}"
                 chains.append(_chain(name, [*lines, "drop"]))
                 jumps.append(f"ip {match} {end.address} jump {name}")
+    for end in (end for end in ends if end.only):
+        specs = [
+            policy["spec"]
+            for policy in policies
+            if _takes(policy, end) and "Ingress" in _types(policy["spec"])
+        ]
+        if specs:
+            lines = sorted({line for spec in specs for line in _allow(spec, "Ingress", end, ends)})
+            for protocol, port in sorted(end.ports.values()):
+                name = f"ingress_node_{protocol}_{port}"
+                chains.append(_chain(name, [f"ip saddr != {PODS} return", *lines, "drop"]))
+                jumps.append(f"ip daddr {end.address} {protocol} dport {port} jump {name}")
     chains.append(_chain("edges", ["ct state established,related accept", *jumps]))
     accept = "type filter hook {} priority -5; policy accept;"
     chains += [_chain(hook, [accept.format(hook), "jump edges"]) for hook in HOOKS]

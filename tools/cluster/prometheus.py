@@ -1,9 +1,11 @@
 """Prometheus, its Pushgateway and Alertmanager on the node: what operators do in a larger cluster.
 
 `discovery.py` beside them turns PodMonitor and PrometheusRule objects into files that Prometheus reads.
-Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it.
+Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it. Whose
+labels are believed, and how much is taken, is what the repository's own PodMonitors say.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,14 @@ import process
 from kube import apply, established
 from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, Place, write_json
 from process import answers, wait
+from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
+MANIFESTS = HERE.parents[1] / "kustomize"
+SERVING = MANIFESTS / "components" / "monitoring" / "podmonitor.yaml"
+PUSHED = MANIFESTS / "platform" / "monitoring" / "pushgateway.yaml"
+ELSEWHERE = ("port", "path", "interval")  # of a PodMonitor's endpoint: said by discovery, or not heeded here
+RENAMED = {"relabelings": "relabel_configs", "metric_relabelings": "metric_relabel_configs"}
 CRDS = ("podmonitors", "prometheusrules")
 PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
 PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
@@ -61,13 +69,33 @@ def config(folder: Path) -> dict[str, Any]:
         "rule_files": [f"{folder}/rules/*.json"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [ALERTMANAGER]}]}]},
         "scrape_configs": [
-            {"job_name": "pods", "file_sd_configs": [pods], "honor_labels": True},  # as our PodMonitor asks
+            {"job_name": "pods", "file_sd_configs": [pods], **asked(SERVING)},
             _job("envoy", gateway.STATS) | {"metrics_path": "/stats/prometheus"},
             _job("contour", gateway.METRICS),
-            _job("pushgateway", PUSHGATEWAY) | {"honor_labels": True},  # what was pushed keeps its own job
+            _job("pushgateway", PUSHGATEWAY) | asked(PUSHED),
             *(_job(name, address) for name, address in programs.items()),
         ],
     }
+
+
+def asked(manifest: Path) -> dict[str, Any]:
+    """What the operator makes of a PodMonitor, but for where its pods are and how often they are asked."""
+    monitor = next(each for each in YAML(typ="safe").load_all(manifest) if each["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    limits = {name: value for name, value in monitor["spec"].items() if name.endswith("Limit")}
+    plain = limits | {name: value for name, value in endpoint.items() if name not in ELSEWHERE}
+    return {RENAMED.get(name, name): value for name, value in _snake(plain).items()}
+
+
+def _snake(value: Any) -> Any:
+    """The same with keys as Prometheus writes them: `sampleLimit` is `sample_limit`."""
+    if isinstance(value, list):
+        return [_snake(each) for each in value]
+    if isinstance(value, dict):
+        return {
+            re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): _snake(of) for key, of in value.items()
+        }
+    return value
 
 
 def _job(name: str, address: str) -> dict[str, Any]:

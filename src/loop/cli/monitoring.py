@@ -129,6 +129,8 @@ def _tell(found: "Findings", folder: Path) -> None:
     ]
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")
+    if found.window.repeated:
+        lines.append(f"{found.window.repeated} labelled predictions repeat an id: its first one counts")
     if found.over:
         lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch.get("url", "")]).rstrip())
     lines.append(f"report: {folder / 'report.html'}")

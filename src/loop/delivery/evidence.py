@@ -3,9 +3,10 @@
 from typing import Any
 
 from loop.core.names import public
+from loop.core.text import one_line
 from loop.delivery.candidate import Candidate
 from loop.delivery.state import State
-from loop.delivery.steps import described, one_line, step_of
+from loop.delivery.steps import described, step_of
 
 WEIGHTLESS = "The merge gives it no traffic: later commits do, each after a verdict on live requests."
 

@@ -1,8 +1,9 @@
 """How a commit tells what it changed: a subject to read, and trailers that are an overlay's history."""
 
 from loop.core.names import public
+from loop.core.text import one_line
 from loop.delivery.state import State, Track
-from loop.delivery.steps import one_line, step_of
+from loop.delivery.steps import step_of
 
 
 def message(action: str, place: tuple[str, str], why: str, before: State, after: State) -> str:

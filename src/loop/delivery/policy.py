@@ -243,6 +243,16 @@ def labels_known(manifests: list[Manifest]) -> Iterator[str]:
                     yield f"{workload}/{container['name']}: {env['name']} is of the label {found[1]}, not set"
 
 
+def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
+    """Prometheus believes a page's own labels only where just named series are kept, as the Pushgateway's."""
+    for monitor in of("PodMonitor", manifests):
+        for endpoint in monitor["spec"].get("podMetricsEndpoints", []):
+            rules = endpoint.get("metricRelabelings", [])
+            named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
+            if endpoint.get("honorLabels") and not named:
+                yield f"PodMonitor {monitor['metadata']['name']}: honorLabels lets pods pose as others"
+
+
 POLICIES: tuple[Policy, ...] = (
     digest_only,
     weights_sum,
@@ -261,6 +271,7 @@ POLICIES: tuple[Policy, ...] = (
     resolved_by_the_cluster,
     log_outlives,
     labels_known,
+    pods_pose_as_none,
 )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from loop.core.errors import LoopError, Rejected, Superseded
+from loop.core.text import one_line
 from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
@@ -115,11 +116,6 @@ def described(state: State) -> str:
     if state.canary:
         return f"canary {state.canary.key} at step {step_of(state)}"
     return f"no canary; stable serves {state.stable.key}" if state.stable else "no release"
-
-
-def one_line(text: str) -> str:
-    """Text as one line, so that it can be a trailer."""
-    return " ".join(text.split())[:500]
 
 
 def _barred(state: State, key: str, why: str) -> tuple[Barred, ...]:

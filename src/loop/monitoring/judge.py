@@ -6,15 +6,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from loop.core import params
 from loop.core.errors import Rejected
 from loop.core.git import Git
 from loop.core.github import GitHub, GitHubError
 from loop.core.names import public
+from loop.core.text import one_line
 from loop.delivery import commit, steps
 from loop.delivery.commit import Place
 from loop.delivery.state import State
+from loop.monitoring.fetch import get
 from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, psi, verdict
@@ -27,6 +30,7 @@ PROMPT = (
     20.0  # seconds that a call may wait for GitHub: the pod is restarted after two minutes without a look
 )
 DAYS = timedelta(days=30)  # how far back runs are searched by title
+LONGEST = 1000  # characters of a look's line: servers write parts of it
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class Judge:
             ended = [
                 f"{key} was rolled back: {why}" for key in self._condemned if (why := state.why_barred(key))
             ]
-            return Look("; ".join([f"{self.place}: {steps.described(state)}", *ended]), over=True)
+            line = "; ".join([f"{self.place}: {steps.described(state)}", *ended])
+            return Look(one_line(line, LONGEST), over=True)
         key, step = state.canary.key, steps.step_of(state)
         found, numbers = self._judge(main, state, key)
         if found.what == "rollback":
@@ -97,7 +102,7 @@ class Judge:
         dispatched, asked = self._ask(found, key, step)
         said = f"{found.what}: {', '.join(found.reasons)}"
         line = "; ".join(part for part in (f"{self.place}: {key} at {step}", numbers, said, asked) if part)
-        return Look(line, found.what, dispatched)
+        return Look(one_line(line, LONGEST), found.what, dispatched)
 
     def _state(self) -> tuple[str, State]:
         """The commit that main is at, and the place's state there."""
@@ -144,7 +149,7 @@ class Judge:
             return False, ""
         model, environment = public(self.place.model), self.place.environment
         inputs = {"model": model, "environment": environment, "key": key}
-        reason = steps.one_line("; ".join(found.reasons))
+        reason = one_line("; ".join(found.reasons))
         if found.what == "promote":
             workflow, title = "promote.yml", f"Promote {model}: {environment} {key} from {step}"
             inputs |= {"from": step, "reason": reason}
@@ -210,22 +215,31 @@ class Judge:
 READY = Verdict("promote", ("ready",))
 
 
+class Health(BaseModel):
+    """What a server says of itself."""
+
+    model_version: str
+
+
 def unready(url: str, key: str) -> str | None:
     """What keeps a track from traffic: not ready, or not (yet) the release that Git names."""
     try:
-        ready, health = (httpx.get(f"{url}{path}", timeout=SLOWEST) for path in ("/readyz", "/health"))
-        served = health.json().get("model_version") if health.is_success else None
-    except (httpx.HTTPError, ValueError) as error:
+        ready, health = (get(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
+    except httpx.HTTPError as error:
         return f"does not answer: {type(error).__name__}"
-    if not ready.is_success or not health.is_success:
-        return f"is not ready: /readyz {ready.status_code}, /health {health.status_code}"
-    return None if served == key else f"serves {served}, not {key}"
+    if not ready.good or not health.good:
+        return f"is not ready: /readyz {ready.status}, /health {health.status}"
+    try:
+        said = Health.model_validate_json(health.body)
+    except ValidationError:
+        return "does not answer: /health names no model_version"
+    return None if said.model_version == key else f"serves {one_line(said.model_version, 40)}, not {key}"
 
 
 def answers(url: str) -> bool:
     """Whether a track is ready, whatever it serves."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=SLOWEST).is_success
+        return get(f"{url}/readyz", SLOWEST).good
     except httpx.HTTPError:
         return False
 
@@ -239,7 +253,12 @@ def told(stable: Sample, canary: Sample) -> str:
     shift = (
         f"PSI {psi(stable.scores, canary.scores):.2f}" if stable.scores.total and canary.scores.total else ""
     )
+    odd = {name: len(side.skipped) for name, side in (("canary", canary), ("stable", stable)) if side.skipped}
+    skipped = [f"{count} series of {name} skipped" for name, count in odd.items()]
+    first = [f"the first: {one_line((canary.skipped + stable.skipped)[0], 150)}"] if odd else []
     mine = f"{canary.requests:.0f} requests, {canary.failed:.0f} failed, p99 {p99(canary)}"
     return ", ".join(
-        part for part in (f"{mine} (stable {stable.requests:.0f}, {p99(stable)})", shift) if part
+        part
+        for part in (f"{mine} (stable {stable.requests:.0f}, {p99(stable)})", shift, *skipped, *first)
+        if part
     )

@@ -1,14 +1,17 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
+import io
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from loop.core.errors import LoopError
 from loop.core.models import Roles
+from loop.core.text import one_line
 from loop.monitoring.database import opened
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
 KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
+LONGEST = 1 << 24  # bytes of a line that DuckDB reads whatever its size: the server writes far shorter ones
 SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
 DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
@@ -48,7 +52,8 @@ class Window:
     latest: (
         float  # when the newest of them was logged: Unix time by the server's clock; 0 where there is none
     )
-    broken: int  # lines that are no prediction: what a killed writer left
+    repeated: int  # labelled predictions of an id that was answered before: only an id's first one counts
+    broken: int  # lines that are no prediction, as what a killed writer left, and files that can't be read
     unmatched: int  # predictions whose id the store does not know: outside every window
     transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
 
@@ -89,6 +94,7 @@ def read(
         rows = _rows(con, features, start, end)
         event = rows.pop("event")
         _labels(con, store, roles, end)
+        labelled, repeated = _labelled(con, start)
         return Window(
             start=start,
             end=end,
@@ -99,11 +105,12 @@ def read(
             before=_day(con, features, end - 7 * DAY),
             learned=_day(con, features, trained) if trained else rows.iloc[:0],
             versions=versions,
-            labelled=_labelled(con, start),
+            labelled=labelled,
             unlabelled=sum(versions.values())
             - _one(con, "select count(*) from inside semi join labels using (id)"),
             logged=logged,
             latest=latest,
+            repeated=repeated,
             broken=broken,
             unmatched=unmatched,
             transactions=_transactions(con, store, roles, start, end),
@@ -116,26 +123,82 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tupl
     A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
     Ids are kept as hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
     """
+    import duckdb
+
     files = _files(con, f"{log.rstrip('/')}/*.jsonl*")
     if not files:
         raise LoopError(
             f"{log} has no *.jsonl file", fix="serve with PREDICTION_LOG_DIR set to it, or name another --log"
         )
     size = int(_one(con, "select sum(size) from read_blob($1)", [files]))
+    values = [min(SPREAD, SPREAD * KEPT // max(size, 1)), model]
+    cut = 0
+    try:
+        _table(con, files, values)
+    except duckdb.Error:
+        readable, cut = _readable(con, files)
+        try:
+            _table(con, readable, values)
+        except duckdb.Error as error:
+            raise LoopError(f"{log}: {one_line(error)}", fix="take the file that it names away") from error
+    logged, rows, latest = con.execute(
+        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits and time <= now())) from log"
+    ).fetchall()[0]
+    return int(logged), int(rows - logged) + cut, float(latest or 0)
+
+
+def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any]) -> None:
+    """Make the table `log` of these files; `values`: which share keeps its features, and the model."""
     con.execute(
         f"""create table log as
         select fits, time, hash(id) as id, version, score, class, len(features) as width, place,
                case when place < $2 then features end as features
-        from (select *, time is not null and version is not null and features is not null as fits,
+        from (select *, coalesce(isfinite(time), false) and version is not null and class is not null
+                        and features is not null as fits,
                      (hash(id, time, features) % {SPREAD})::integer as place
               from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true))
         where model = $3 or not fits""",  # noqa: S608 — our own constants
-        [files, min(SPREAD, SPREAD * KEPT // max(size, 1)), model],
+        [files, *values],
     )
-    logged, rows, latest = con.execute(
-        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits)) from log"
-    ).fetchall()[0]
-    return int(logged), int(rows - logged), float(latest or 0)
+
+
+def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
+    """The files without what DuckDB stops at, and how much that was: lines over LONGEST, other kinds of file.
+
+    A file that has none of it is itself; of another, a copy goes to the run's own folder.
+    """
+    import fsspec
+
+    folder = Path(str(_one(con, "select current_setting('temp_directory')"))).with_name("readable")
+    folder.mkdir(exist_ok=True)
+    kept, cut = [], 0
+    for number, file in enumerate(files):
+        aside = folder / f"{number}.jsonl"
+        try:
+            with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
+                long = _copy(io.BufferedReader(source), target)
+        except (OSError, EOFError, ValueError, zlib.error):  # no file, or not packed as its name says
+            cut += 1
+            aside.unlink(missing_ok=True)
+            continue
+        if not long:
+            aside.unlink()
+        kept.append(str(aside) if long else file)
+        cut += long
+    return kept, cut
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> int:
+    """Copy lines but those over LONGEST; how many those were."""
+    long = 0
+    while line := source.readline(LONGEST):
+        if len(line) < LONGEST or line.endswith(b"\n"):
+            target.write(line)
+            continue
+        long += 1
+        while len(line) == LONGEST and not line.endswith(b"\n"):
+            line = source.readline(LONGEST)
+    return long
 
 
 def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
@@ -147,7 +210,7 @@ def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -
     if store and roles.time and (files := _files(con, f"{store.rstrip('/')}/transactions/*.parquet")):
         con.execute(
             f"""create table events as
-            select log.* exclude (fits, time), event from log join (
+            select log.* exclude (fits), event from log join (
                 select hash(cast("{roles.id}" as varchar)) as id, min("{roles.time}")::timestamp as event
                 from read_parquet($1, union_by_name = true) where "{roles.id}" is not null group by 1
             ) using (id) where fits""",  # noqa: S608 — names from the model's schema
@@ -184,15 +247,29 @@ def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetim
     return {version: rows for version, rows, _ in found}, min((first for *_, first in found), default=None)
 
 
-def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> "pd.DataFrame":
-    """What was answered and what was true, as far as it was reported since `start`; how often each."""
+def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> tuple["pd.DataFrame", int]:
+    """What was answered and what was true, as far as it was reported since `start`; how often each.
+
+    Of an id that was sent again the first answer counts; also returns how many others there are.
+    """
     many = _one(con, "select count(*) from events") > MOST
     score = f"round(score, {DECIMALS})" if many else "score"
-    return con.execute(
-        f"""select version, {score} as score, class, label, count(*) as rows
-        from events join labels using (id) where reported >= $1 group by all""",  # noqa: S608 — ours
+    known, once = "events join labels using (id) where reported >= $1", ""
+    con.execute(
+        f"create table repeated as select id, count(*) as times from {known} group by 1 having times > 1",  # noqa: S608
         [start],
-    ).df()
+    )
+    repeated = int(_one(con, "select coalesce(sum(times - 1), 0) from repeated"))
+    if repeated:
+        once = f"""and id not in (select id from repeated) union all
+            select * from {known} and id in (select id from repeated)
+            qualify row_number() over (partition by id order by time, place) = 1"""  # noqa: S608
+    found = con.execute(
+        f"""select version, {score} as score, class, label, count(*) as rows
+        from (select * from {known} {once}) group by all""",  # noqa: S608 — ours
+        [start],
+    )
+    return found.df(), repeated
 
 
 def _transactions(
@@ -268,6 +345,7 @@ def _rows(
     con: "duckdb.DuckDBPyConnection", features: Sequence[str], start: datetime, end: datetime
 ) -> "pd.DataFrame":
     """The features between two events' times, one column each, `score` and `event`."""
+    import numpy as np
     import pandas as pd
 
     inside, values = "event >= $1 and event < $2 and width = $3", [start, end, len(features)]
@@ -278,7 +356,9 @@ def _rows(
     ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-    return frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
+    finite = np.isfinite(frame.to_numpy()).all(axis=1)  # what no server of ours logs has no distance
+    frame = frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
+    return frame if finite.all() else frame[finite].reset_index(drop=True)
 
 
 def _day(con: "duckdb.DuckDBPyConnection", features: Sequence[str], end: datetime) -> "pd.DataFrame":

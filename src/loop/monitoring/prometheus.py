@@ -1,13 +1,17 @@
 """What one track's pods have answered, as Prometheus scraped it."""
 
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Any
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
-from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, of_rows
+from loop.core.text import one_line
+from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, counted, of_rows
 
 SERIES = f"{LATENCY}_bucket|{SCORE}_bucket|{FAILED}_total|{HTTP}_total"
 LOOKBACK = 300.0  # seconds before `since` in which a counter's value then is looked for, as Prometheus does
@@ -54,6 +58,35 @@ class Counted:
             self.seen = max(self.seen, at)
 
 
+class Series(BaseModel):
+    """One of an answer's: at one time, or over some."""
+
+    metric: dict[str, str]
+    value: tuple[float, str] = (0.0, "NaN")
+    values: list[tuple[float, str]] = []
+
+    @property
+    def scrapes(self) -> Iterator[tuple[float, float]]:
+        """The values that a counter can have, by their times."""
+        for at, value in self.values:
+            with suppress(ValueError):
+                yield at, counted(value)
+
+
+class Found(BaseModel):
+    """What a query found."""
+
+    result: list[Series]
+
+
+class Said(BaseModel):
+    """Prometheus' answer to a query."""
+
+    status: str
+    error: str = "it says no reason"
+    data: Found | None = None
+
+
 @dataclass
 class Prometheus:
     """Reads the pods of one track in one namespace.
@@ -72,51 +105,56 @@ class Prometheus:
     def sample(self, version: str, since: float) -> Sample:
         """What `version` has answered since then; Unread where no scrape of these minutes knows it."""
         now = time.time()
-        counted = self._counted.get(version)
-        if counted is None or counted.asked != since:
-            counted = self._counted[version] = Counted(since, max(since, now - LONGEST))
-        first = counted.seen - OVERLAP if counted.seen else counted.since - LOOKBACK
+        kept = self._counted.get(version)
+        if kept is None or kept.asked != since:
+            kept = self._counted[version] = Counted(since, max(since, now - LONGEST))
+        first = kept.seen - OVERLAP if kept.seen else kept.since - LOOKBACK
         found = self._query(f'{{__name__=~"{SERIES}",{self._pods}}}[{max(1, ceil(now - first))}s]')
-        mine = [series for series in found if version in _versions(series["metric"])]
-        if not any(series["values"][-1][0] >= now - LOOKBACK for series in mine):
+        mine = [series for series in found if version in _versions(series.metric)]
+        if not any(at >= now - LOOKBACK for series in mine for at, _ in series.values[-1:]):
             raise Unread(f"Prometheus has nothing of {self.track} {version} in {self.namespace}")
         for series in mine:
-            scrapes = [(float(at), float(value)) for at, value in series["values"]]
-            counted.add(tuple(sorted(series["metric"].items())), scrapes)
-        counts = [(dict(labels), count.gained) for labels, count in counted.counts.items()]
-        return of_rows(((labels["__name__"], labels, gained) for labels, gained in counts), version)
+            kept.add(tuple(sorted(series.metric.items())), list(series.scrapes))
+        counts = [(dict(labels), count.gained) for labels, count in kept.counts.items()]
+        sample = of_rows(((labels["__name__"], labels, gained) for labels, gained in counts), version)
+        odd = [s.metric["__name__"] for s in mine if len(list(s.scrapes)) < len(s.values)]
+        return replace(sample, skipped=(*sample.skipped, *(f"{name}: a value is no count" for name in odd)))
 
     def unlike(self, version: str) -> str | None:
         """Which pods that are scraped are down, or serve another release; or that none is scraped."""
-        up = {_pod(series["metric"]): float(series["value"][1]) for series in self._now("up")}
-        served = {_pod(s["metric"]): s["metric"]["version"] for s in self._now(f"{LATENCY}_count")}
+        up = {_pod(series.metric): series.value[1] == "1" for series in self._now("up")}
+        served: dict[str, set[str]] = defaultdict(set)
+        for series in self._now(f"{LATENCY}_count"):
+            served[_pod(series.metric)].add(series.metric.get("version", "no version"))
         if not up:
             return "has no pod that Prometheus scrapes"
         if down := sorted(pod for pod in up if not up[pod] or pod not in served):
             return f"has {', '.join(down)}, which can't be scraped"
-        if others := sorted(pod for pod in up if served[pod] != version):
-            return f"still has {', '.join(f'{pod} ({served[pod]})' for pod in others)}"
+        if others := sorted(pod for pod in up if served[pod] != {version}):
+            told = (f"{pod} ({one_line(', '.join(sorted(served[pod])), 40)})" for pod in others)
+            return f"still has {', '.join(told)}"
         return None
 
     @property
     def _pods(self) -> str:
         return f'namespace="{self.namespace}",track="{self.track}"'
 
-    def _now(self, name: str) -> list[dict[str, Any]]:
+    def _now(self, name: str) -> "list[Series]":
         """The pods' series of that name; without those of pods that went while Prometheus was away."""
         series = f"{name}{{{self._pods}}}"
         return self._query(f"{series} and timestamp({series}) > time() - {RECENT:g}")
 
-    def _query(self, query: str) -> list[dict[str, Any]]:
+    def _query(self, query: str) -> "list[Series]":
         """The series that answer a query now."""
         try:
             answer = httpx.post(f"{self.url}/api/v1/query", data={"query": query}, timeout=10)
-            said = answer.json()
-            if said["status"] != "success":
-                raise Unread(f"Prometheus: {said['error']}")
-            return list(said["data"]["result"])
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise Unread(f"Prometheus at {self.url} can't be read: {type(error).__name__} {error}") from error
+            said = Said.model_validate_json(answer.content)
+        except (httpx.HTTPError, ValidationError) as error:
+            why = one_line(f"{type(error).__name__} {error}", 300)
+            raise Unread(f"Prometheus at {self.url} can't be read: {why}") from error
+        if said.status != "success" or said.data is None:
+            raise Unread(f"Prometheus: {one_line(said.error, 300)}")
+        return said.data.result
 
 
 def _versions(labels: dict[str, str]) -> tuple[str | None, str | None]:
@@ -124,4 +162,4 @@ def _versions(labels: dict[str, str]) -> tuple[str | None, str | None]:
 
 
 def _pod(labels: dict[str, str]) -> str:
-    return labels.get("pod") or labels["instance"]
+    return labels.get("pod") or labels.get("instance", "a pod without a name")

@@ -119,6 +119,7 @@ class Findings:
                 "versions": w.versions,
                 "logged": w.logged,
                 "broken": w.broken,
+                "repeated": w.repeated,
                 "unmatched": w.unmatched,
             },
             "drift": {

@@ -3,14 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 from loop.core.errors import LoopError
+from loop.core.text import one_line
+from loop.monitoring.fetch import get
 
 LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
 HTTP = "bentoml_service_request"  # also counts what failed before it came to the model
+HIGHEST = 1e15  # of a counter that is believed
+TIMEOUT, PAGE = 10.0, 16 * 1024 * 1024  # seconds and bytes that a page of metrics may take
 
 
 @dataclass(frozen=True)
@@ -21,27 +26,31 @@ class Histogram:
 
     @classmethod
     def of_cumulative(cls, cumulative: dict[float, float]) -> "Histogram":
-        """From Prometheus' buckets, each of which counts the ones below it too."""
+        """From Prometheus' buckets, each of which counts the ones below it too, even where it says less."""
         bounds = sorted(cumulative)
-        below = [0.0, *(cumulative[bound] for bound in bounds)]
-        return cls({bound: cumulative[bound] - less for bound, less in zip(bounds, below, strict=False)})
+        counts = [0.0, *accumulate((cumulative[bound] for bound in bounds), max)]
+        return cls({bound: more - less for bound, (less, more) in zip(bounds, pairwise(counts), strict=True)})
 
     @property
     def total(self) -> float:
         return sum(self.counts.values())
 
     def minus(self, other: "Histogram") -> "Histogram":
-        return Histogram({bound: count - other.counts.get(bound, 0) for bound, count in self.counts.items()})
+        """What is here and not in `other`; nothing where that has more, as after a restart."""
+        left = {bound: count - other.counts.get(bound, 0) for bound, count in self.counts.items()}
+        return Histogram({bound: max(0.0, count) for bound, count in left.items()})
 
     def quantile(self, share: float) -> float:
         """The value that `share` of the counts lie below, linear within its bucket; LoopError when empty."""
+        if not self.total:
+            raise LoopError("an empty histogram has no quantile")
         wanted, low = share * self.total, 0.0
-        for bound in sorted(self.counts):
+        for bound in sorted(set(self.counts) - {float("inf")}):
             if self.counts[bound] and wanted <= self.counts[bound]:
-                return low if bound == float("inf") else low + (bound - low) * wanted / self.counts[bound]
+                return low + (bound - low) * wanted / self.counts[bound]
             wanted -= self.counts[bound]
             low = bound
-        raise LoopError("an empty histogram has no quantile")
+        return low
 
     def above(self, value: float) -> float:
         """How many counts are above `value`, linear within its bucket; all of the last, which has no end."""
@@ -61,6 +70,7 @@ class Sample:
     failed: float = 0.0
     latency: Histogram = field(default_factory=Histogram)  # seconds
     scores: Histogram = field(default_factory=Histogram)
+    skipped: tuple[str, ...] = ()  # series that say nothing readable, and why
 
     def since(self, before: "Sample") -> "Sample":
         """What came after `before`; all of it where a restart has begun the counters anew."""
@@ -71,6 +81,7 @@ class Sample:
             self.failed - before.failed,
             self.latency.minus(before.latency),
             self.scores.minus(before.scores),
+            self.skipped,
         )
 
 
@@ -104,10 +115,12 @@ class Scrape:
         import httpx
 
         try:
-            answer = httpx.get(f"{self.url}/metrics", timeout=10).raise_for_status()
+            answer = get(f"{self.url}/metrics", TIMEOUT, PAGE)
         except httpx.HTTPError as error:
             raise Unread(f"metrics can't be read: {error}") from error
-        found = parse(answer.text, version)
+        if not answer.good:
+            raise Unread(f"metrics can't be read: {self.url}/metrics answers {answer.status}")
+        found = parse(answer.body.decode(errors="replace"), version)
         if self.from_start:
             return found
         base = self._bases.setdefault((version, since), found)
@@ -124,34 +137,60 @@ Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its va
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format."""
+    """Read Prometheus' text format; Unread where a line is none of it: Prometheus takes no such page either."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    families = text_string_to_metric_families(text)
-    return of_rows(
-        ((row.name, row.labels, row.value) for family in families for row in family.samples), version
-    )
+    try:
+        rows = [row for family in text_string_to_metric_families(text) for row in family.samples]
+    except Exception as error:
+        raise Unread(f"metrics can't be read: {one_line(f'{type(error).__name__}: {error}', 200)}") from error
+    return of_rows(((row.name, row.labels, row.value) for row in rows), version)
 
 
 def of_rows(rows: Iterable[Row], version: str) -> Sample:
-    """Add up a release's series. Failed are 5xx answers, or the model's own failures if they are more."""
+    """Add up a release's series. Failed are 5xx answers, or the model's own failures if they are more.
+
+    A series without a label that it must have, or with a bound or a value that no counter has, is skipped.
+    """
     cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
-    failed = {HTTP: 0.0, FAILED: 0.0}
+    failed, skipped = {HTTP: 0.0, FAILED: 0.0}, []
     for name, labels, value in rows:
         ours, histogram = labels.get("version") == version, name.removesuffix("_bucket")
-        if ours and name.endswith("_bucket") and histogram in cumulative:
-            cumulative[histogram][float(labels["le"])] += value
-        elif ours and name == f"{FAILED}_total" and labels["reason"] == "model":
-            failed[FAILED] += value
-        elif name == f"{HTTP}_total" and _server_error(labels, version):
-            failed[HTTP] += value
+        try:
+            if ours and name.endswith("_bucket") and histogram in cumulative:
+                cumulative[histogram][_bound(labels["le"])] += counted(value)
+            elif ours and name == f"{FAILED}_total" and labels["reason"] == "model":
+                failed[FAILED] += counted(value)
+            elif name == f"{HTTP}_total" and _server_error(labels, version):
+                failed[HTTP] += counted(value)
+        except KeyError as error:
+            skipped.append(f"{name} has no label {error}")
+        except ValueError as error:
+            skipped.append(f"{name}: {error}")
     latency, scores = (Histogram.of_cumulative(cumulative[name]) for name in (LATENCY, SCORE))
     errors = max(failed.values())
-    return Sample(latency.total + errors, errors, latency, scores)
+    return Sample(latency.total + errors, errors, latency, scores, tuple(skipped))
+
+
+def counted(value: float | str) -> float:
+    """A counter's value; ValueError where it is none."""
+    if not 0 <= (number := float(value)) <= HIGHEST:
+        raise ValueError(f"its value is {number:g}")
+    return number
+
+
+def _bound(le: str) -> float:
+    """The upper bound of a bucket of seconds or scores; ValueError where it is none."""
+    try:
+        bound = float(le)
+    except ValueError:
+        bound = float("nan")
+    if not bound > 0:
+        raise ValueError(f"le is {one_line(ascii(le), 40)}")
+    return bound
 
 
 def _server_error(labels: Mapping[str, str], version: str) -> bool:
-    """A 5xx of /predict. The Prometheus operator's own label `endpoint` renames the one of BentoML."""
-    endpoint = labels.get("exported_endpoint", labels["endpoint"])
-    ours = (endpoint, labels["service_version"]) == ("/predict", version)
+    """A 5xx of /predict."""
+    ours = (labels["endpoint"], labels["service_version"]) == ("/predict", version)
     return ours and labels["http_response_code"].startswith("5")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import httpx
 
-from loop.core.errors import LoopError, Rejected
-from loop.monitoring.judge import Look
+from loop.core.errors import Rejected
+from loop.core.text import one_line
+from loop.monitoring.judge import LONGEST, Look
 
 
 def watch(
@@ -21,7 +21,7 @@ def watch(
 ) -> Look:
     """Look every so many seconds, tell what is new, and return the look that finds no canary.
 
-    With `forever` it goes on then, and through outages of Git, GitHub or the metrics. Each look touches
+    With `forever` it goes on then, and through whatever a look may raise. Each look touches
     `alive`. Rejected when `deadline` seconds have passed.
     """
     ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
@@ -43,5 +43,5 @@ def outliving(look: Callable[[], Look]) -> Look:
     """One look; what went wrong with it is its line."""
     try:
         return look()
-    except (LoopError, httpx.HTTPError) as error:
-        return Look(f"{type(error).__name__}: {' '.join(str(error).split())}", "wait")
+    except Exception as error:  # noqa: BLE001 — whatever a server answers, the next look comes
+        return Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")

@@ -16,6 +16,7 @@ from loop.core import models, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.paths import ModelPaths
+from loop.core.text import one_line
 from loop.serving import bento as bentos
 from loop.serving import image
 from loop.serving.bento import Bento
@@ -201,7 +202,7 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
         error = f"answered id {answer.get('id')} of {answer.get('model_version')} to id {body['id']}"
     if error:
         side.failed += 1
-        side.errors = [*side.errors, error][:5]
+        side.errors = [*side.errors, one_line(error)][:5]
         return
     side.score_shift = max(side.score_shift, shift(answer["score"], expected))
 
@@ -214,7 +215,13 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
         return {}, f"{type(error).__name__}: {error}"
     if response.status_code != httpx.codes.OK:
         return {}, f"{response.status_code} {response.text[:200]}"
-    return dict(response.json()), ""
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError) as error:
+        return {}, f"the answer is not JSON: {error}"
+    return (
+        (answer, "") if isinstance(answer, dict) else ({}, f"the answer is no object: {response.text[:200]}")
+    )
 
 
 def shift(served: Any, expected: list[Row]) -> float:

@@ -3,6 +3,7 @@
 /predict does not go through Starlette's routes unless somebody adds a middleware, which then sees all of it.
 """
 
+import logging
 import os
 from asyncio import Future, get_running_loop, timeout
 from collections.abc import AsyncIterator, Callable
@@ -24,14 +25,14 @@ from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
-from loop.serving.packed.rows import BadRequest
+from loop.serving.packed.rows import LONGEST_ID, BadRequest
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-LONGEST_ID = 128  # of a request: a longer one is not echoed
 BODY_SECONDS = 10.0  # from a request's headers to the end of its body
 HELD = 64 * 1024 * 1024  # bytes of all bodies that are still coming; with more, a request is refused
 
 Headers = list[tuple[bytes, bytes]]
+logger = logging.getLogger(__name__)
 
 
 class App(Starlette):
@@ -98,6 +99,9 @@ class App(Starlette):
             answer = await self._answer(headers.get(b"content-type", b""), receive)
         except Gone:
             return 0
+        except Exception:
+            logger.exception("a request failed")
+            answer = self.predictor.broke()
         finally:
             metrics.gone()
         await send(
@@ -230,8 +234,10 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 
-async def _failed(_: Request, __: Exception) -> Response:
-    """Something of the server's own failed; it logs what."""
+async def _failed(request: Request, _: Exception) -> Response:
+    """Something of the server's own failed, or a middleware did; the server logs what."""
+    if request.scope["path"] == "/predict":
+        request.app.predictor.metrics.failed("model")
     return _json({"error": "the server failed: see its log", "field": ""}, 500)
 
 

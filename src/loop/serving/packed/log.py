@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from sys import getsizeof
 from threading import Event, Lock, Thread
 from time import time, time_ns
 from typing import Any, NamedTuple
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 
 from loop.serving.packed.model import Release
 
-LINES = 20_000  # in the queue: some seconds of traffic, a few MB
+LINES = 20_000  # in the queue: some seconds of traffic
+QUEUED = 32 * 1024 * 1024  # bytes in the queue: wide rows fill it before there are so many lines
+REQUEST, ROW, NUMBER = 800, 32, 32  # bytes of Python's own around a request, a row and a score
 BYTES = 64 * 1024 * 1024  # a file, before the next is begun
 DAY = 86_400  # seconds
 DAYS = 16  # kept: the monitor's week, a week until its labels have come, and two to mend what stops it
@@ -54,6 +57,13 @@ class Scored(NamedTuple):
     scores: list[Any]
     classes: list[int]
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes while it waits, about."""
+        each = len(self.scores[0]) + 2 if isinstance(self.scores[0], list) else 1
+        rows = len(self.ids) * (ROW + NUMBER * each) + sum(map(getsizeof, self.ids))
+        return REQUEST + rows + self.values.nbytes
+
     def lines(self, release: Release) -> Iterator[Line]:
         time = datetime.fromtimestamp(self.time, UTC).isoformat()
         rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, strict=True)
@@ -64,7 +74,8 @@ class Scored(NamedTuple):
 class PredictionLog:
     """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line.
 
-    The queue holds `lines`; what was last written `days` ago, by whatever process, is removed.
+    The queue holds `lines`, and QUEUED bytes at most. What was last written `days` ago, by whatever process, is
+    removed.
     """
 
     def __init__(
@@ -78,7 +89,7 @@ class PredictionLog:
     ) -> None:
         self._release, self._dropped, self._most = release, dropped, lines
         self._waiting: deque[Scored] = deque()
-        self._count, self._lock = 0, Lock()
+        self._count, self._bytes, self._lock = 0, 0, Lock()
         self._some, self._closing = Event(), Event()
         self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", days)
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
@@ -86,10 +97,11 @@ class PredictionLog:
 
     def write(self, scored: Scored) -> None:
         """Queue an answer's lines, or count them as dropped; never waits."""
-        count = len(scored.ids)
+        count, size = len(scored.ids), scored.size
         with self._lock:
-            if fits := self._count + count <= self._most:
+            if fits := self._count + count <= self._most and self._bytes + size <= QUEUED:
                 self._count += count
+                self._bytes += size
                 self._waiting.append(scored)
         if fits:
             self._some.set()
@@ -129,6 +141,7 @@ class PredictionLog:
             with self._lock:
                 scored = self._waiting.popleft()
                 self._count -= len(scored.ids)
+                self._bytes -= scored.size
             yield from scored.lines(self._release)
 
     def _append(self, content: bytearray, lines: int) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loop.serving.packed.model import Model
-from loop.serving.packed.rows import NPY, OVER
+from loop.serving.packed.rows import LONGEST_ID, NPY, OVER
 
 REFUSED = {
     "400": "The body is not JSON, or no array.",
@@ -77,6 +77,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     features = model.meta.features
     number, text = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}, {"type": "string"}
     one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
+    one_id |= {"maxLength": LONGEST_ID}
     share = {"type": "number"}
     score = share if model.meta.task == "binary" else _list(share, len(model.meta.classes))
     label = {"type": "integer", "enum": list(model.meta.classes)}

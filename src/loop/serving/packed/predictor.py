@@ -7,7 +7,7 @@ for them, and are then scored together in one call: nobody waits for a batch to 
 import logging
 import time
 from asyncio import Future, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
@@ -95,6 +95,10 @@ class Predictor:
         except BadRequest as bad:
             answer(self.refused(bad))
             return
+        except Exception:
+            logger.exception("a request can't be read")
+            answer(self.broke())
+            return
         self._waiting.append(Waiting(rows, came, answer, copy_context()))
         if not self._scoring:
             self._go_on()
@@ -108,6 +112,11 @@ class Predictor:
         """The answer to a request that can't be answered."""
         self.metrics.failed(bad.reason)
         return Answer(bad.status, encode({"error": bad.error, "field": bad.field}))
+
+    def broke(self, what: str = "the server failed") -> Answer:
+        """The answer where the fault is ours: the log says what it was, and no caller is told."""
+        self.metrics.failed("model")
+        return Answer(500, encode({"error": f"{what}: see the server's log", "field": ""}))
 
     def close(self) -> None:
         """Wait for what is scored, and for the log."""
@@ -161,27 +170,34 @@ class Predictor:
             return [Group(batch, None)]
 
     def _answer(self, groups: list[Group]) -> None:
+        """Answer every request of every group, whatever fails."""
         for group in groups:
-            if group.values is None:
-                self.metrics.failed("model")
-                error = {"error": "the model failed: see the server's log", "field": ""}
-                group.batch[0].answer(Answer(500, encode(error)))
-            else:
-                self._tell(group.batch, group.values)
+            answers = self._answers(group)
+            for waiting in group.batch:
+                try:
+                    said = next(answers)
+                except Exception:
+                    logger.exception("an answer can't be given")
+                    said = self.broke()
+                waiting.answer(said)
 
-    def _tell(self, batch: list[Waiting], values: NDArray[np.float64]) -> None:
-        """Count, log and answer what was scored together."""
-        best = self.model.best(values)
-        self.metrics.predicted(values, best)
+    def _answers(self, group: Group) -> Iterator[Answer]:
+        """Count, log and tell what was scored together: an answer for each request, in their order."""
+        if group.values is None:
+            yield self.broke("the model failed")
+            return
+        best = self.model.best(group.values)
+        self.metrics.predicted(group.values, best)
         labels, now, start = self.model.meta.classes, time.time(), 0
-        scores, classes = values.tolist(), [labels[place] for place in best.tolist()]
-        for rows, came, answer, _ in batch:
+        scores, classes = group.values.tolist(), [labels[place] for place in best.tolist()]
+        for rows, came, _, _ in group.batch:
             end = start + len(rows.ids)
             of = Scored(now, rows.ids, rows.values, scores[start:end], classes[start:end])
             if self.log:
                 self.log.write(of)
-            answer(Answer(200, self._json(rows, of)))
+            answer = Answer(200, self._json(rows, of))
             self.metrics.took(perf_counter() - came)
+            yield answer
             start = end
 
     def _json(self, rows: Rows, of: Scored) -> bytes:

@@ -4,6 +4,7 @@ What is right is decoded straight into floats; everything else is read again by 
 wrong with it, and that way alone decides what is refused.
 """
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -15,6 +16,16 @@ from numpy.typing import NDArray
 
 Id = int | str | None
 NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
+HEADERS: dict[tuple[int, int], Any] = {  # readers by the version that the body names
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (
+        3,
+        0,
+    ): np.lib.format.read_array_header_2_0,  # UTF-8 in place of Latin-1: names of fields, which we refuse
+}
+DIMENSIONS, MOST = 8, 200  # that are repeated in an error; characters of what NumPy says
+LONGEST_ID = 128  # characters
 OVER = float(2**128 - 2**103)  # the least that no float32 rounds to: half a step over the greatest
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 
@@ -57,41 +68,48 @@ def parse(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
 
 def parse_npy(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
     """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
-    given = _array(body)
-    if given.ndim not in (1, 2) or given.shape[-1] != len(names):
+    shape, dtype, start = _header(body)
+    if len(shape) not in (1, 2) or shape[-1] != len(names):
         raise BadRequest(
-            f"the array is {given.shape}; it must be (rows, {len(names)}): {', '.join(names)}", "features"
+            f"the array is {_told(shape)}; it must be (rows, {len(names)}): {', '.join(names)}", "features"
         )
-    rows = np.atleast_2d(given)
-    if not 0 < len(rows) <= max_rows:
-        status, reason = (413, "size") if len(rows) else (422, "features")
-        error = f"has {len(rows)} rows; 1 to {max_rows} may be"
+    many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
+    if rows * len(names) * dtype.itemsize != len(body) - start:
+        said = f"the body holds {len(body) - start} bytes of an array {_told(shape)} of {dtype}"
+        raise BadRequest(said, status=400, reason="json")
+    if not 0 < rows <= max_rows:
+        status, reason = (413, "size") if rows else (422, "features")
+        error = f"has {rows} rows; 1 to {max_rows} may be"
         raise BadRequest(error, "features", status=status, reason=reason)
     with np.errstate(over="ignore"):
-        values = rows.astype(np.float32)
-    where = [f"features[{i}]" for i in range(len(rows))] if given.ndim == 2 else ["features"]  # noqa: PLR2004
-    return Rows(_finite(values, names, where), [None] * len(rows), many=given.ndim == 2, named=False)  # noqa: PLR2004
+        values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
+    where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
+    return Rows(_finite(values, names, where), [None] * rows, many=many, named=False)
 
 
-def _array(body: bytes) -> NDArray[Any]:
-    """The array of a .npy, a view of its bytes, once its header is found to fit them."""
+def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """What a .npy says of its array: shape and type; and where its bytes begin. Nothing is made of it yet."""
     file = BytesIO(body)
     try:
-        version = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = header(file)
+        with warnings.catch_warnings(action="ignore"):  # what Python 2 wrote is read too
+            if (version := np.lib.format.read_magic(file)) not in HEADERS:
+                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - answered as NumPy's own
+            shape, fortran, dtype = HEADERS[version](file)
     except Exception as error:  # noqa: BLE001 - NumPy reads the header as Python: whatever that may raise
-        raise BadRequest(f"the body is not a .npy: {error}", status=400, reason="json") from None
+        said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
+        raise BadRequest(said, status=400, reason="json") from None
+    if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
+        error = "the body is not a .npy: a length in its shape is negative, too large or no integer"
+        raise BadRequest(error, status=400, reason="json")
     if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
         order = "Fortran" if fortran else "C"
-        raise BadRequest(f"the array is {dtype} in {order} order; float32 or float64 in C order", "features")
-    rest = body[file.tell() :]
-    if prod(shape) * dtype.itemsize != len(rest) or any(length < 0 for length in shape):
-        said = f"the body holds {len(rest)} bytes of an array {shape} of {dtype}"
-        raise BadRequest(said, status=400, reason="json")
-    return np.frombuffer(rest, dtype).reshape(shape)
+        error = f"the array is {str(dtype)[:MOST]} in {order} order; float32 or float64 in C order"
+        raise BadRequest(error, "features")
+    return shape, dtype, file.tell()
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return str(shape) if len(shape) <= DIMENSIONS else f"of {len(shape)} dimensions"
 
 
 def _one(body: bytes, width: int) -> Rows | None:
@@ -197,12 +215,15 @@ def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
     for position, value in enumerate(ids):
         if not _fits(value):
             place = f"id[{position}]" if many else "id"
-            raise BadRequest("must be a string or an integer of 64 bits", place, reason="id")
+            error = f"must be a string of at most {LONGEST_ID} characters or an integer of 64 bits"
+            raise BadRequest(error, place, reason="id")
     return list(ids)
 
 
 def _fits(value: Any) -> bool:
-    return value is None or type(value) is str or (type(value) is int and abs(value) < 2**63)
+    if type(value) is str:
+        return len(value) <= LONGEST_ID
+    return value is None or (type(value) is int and abs(value) < 2**63)
 
 
 def _kind(value: Any) -> str:

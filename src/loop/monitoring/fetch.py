@@ -1,0 +1,40 @@
+"""Asking a server that may be anything: its answer has an end, in seconds and in bytes."""
+
+import asyncio
+from typing import NamedTuple
+
+import httpx
+
+
+class Fetched(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    body: bytes
+
+    @property
+    def good(self) -> bool:
+        return self.status // 100 == 2  # noqa: PLR2004 — 2xx
+
+
+def get(url: str, seconds: float, most: int = 64 * 1024) -> Fetched:
+    """GET a URL; httpx.HTTPError where all of its answer is not there in time, or is over `most` bytes."""
+    try:
+        return asyncio.run(_get(url, seconds, most))
+    except TimeoutError:
+        raise httpx.ReadTimeout(f"{url}: no whole answer within {seconds:g} s") from None
+
+
+async def _get(url: str, seconds: float, most: int) -> Fetched:
+    body = bytearray()
+    plain = {"Accept-Encoding": "identity"}  # what is packed may be any size
+    async with (
+        asyncio.timeout(seconds),
+        httpx.AsyncClient(timeout=seconds) as client,
+        client.stream("GET", url, headers=plain) as answer,
+    ):
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > most:
+                raise httpx.ReadError(f"{url}: the answer is over {most} bytes")
+    return Fetched(answer.status_code, bytes(body))
