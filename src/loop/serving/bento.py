@@ -9,8 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from loop.candidate.champion import md5
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, md5
 from loop.core.errors import LoopError
 from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.names import package, public
