@@ -118,10 +118,8 @@ def _obtain(tree: Path, model: str, champion: Champion) -> None:
                 bring(tree, model, trained.name, remote=attempt == "pull")
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
-            if attempt != "repro" and isinstance(
-                error, Rejected
-            ):  # it may be rebuilt, and yet people must know
-                actions.warning("Changed outputs", str(error))
+            if attempt != "repro" and isinstance(error, Rejected):
+                actions.warning("Changed outputs", str(error))  # a rebuilt model must not hide it
             continue
         if (found := md5(trained)) == champion.model_md5:
             return
