@@ -59,7 +59,7 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     folder = production.root / "build" / "shop" / "monitor"
     page = (folder / "report.html").read_text()
     assert "healthy" in page
-    assert "http" not in page
+    assert "://" not in page
     families = {f.name: f for f in text_string_to_metric_families((folder / "metrics.prom").read_text())}
     assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
     assert set(families) - {"auto_retrain_created"} == TOLD

@@ -3,15 +3,19 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from great_expectations import expectations as gx
 
 from loop.core import models, params
 from loop.core.errors import Exit, Rejected
+from loop.core.html import POLICY
 from loop.core.models import ModelFolder
 from loop.pipeline import validate
 from models.fraud_detector.expectations import Params as Suite
@@ -120,10 +124,10 @@ def test_bad_data_is_stopped(
 
 
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
-    """The simulated world passes every check, with a score of 1 and the same Data Docs each time."""
+    """The simulated world passes every check, with a score of 1 and the same findings each time."""
     report = validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles)
     assert (report.failed, report.score) == ([], 1.0)
-    assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles).docs == report.docs
+    assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles) == report
 
 
 def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
@@ -166,6 +170,33 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     assert not (clone / "data/fraud_detector/validation").exists()
 
 
+HOSTILE = "<script src=https://evil.example/x.js></script><img src=x onerror=alert(1)>"
+
+
+def test_a_value_stays_text_on_the_page(clone: Path) -> None:
+    """A supplier's value and a column's name run nothing in Data Docs, which fetch nothing either."""
+    bad = gx.ExpectColumnValuesToBeInSet(column=HOSTILE, value_set=["</small><script>"])
+    rows = pa.table({"id": [HOSTILE], HOSTILE: [HOSTILE]})
+    roles = models.Roles(id="id", label="y")
+    report = validate.examine(rows, [validate.Check(bad)], "m", roles)
+    validate._write(report, clone / "page", 1.0, 1, "m")
+    page = (clone / "page/data_docs/index.html").read_text()
+    assert [one.examples for one in report.failed] == [[{HOSTILE: HOSTILE, "id": HOSTILE}]]
+    assert str(POLICY) in page
+    assert HOSTILE in unescape(page)
+    assert not {tag for tag, _ in tags(page)} & {"script", "img", "link", "iframe", "object", "base", "svg"}
+    assert not [name for _, names in tags(page) for name in names if name.startswith(("on", "src", "href"))]
+
+
+def tags(page: str) -> list[tuple[str, set[str]]]:
+    """A page's elements and the names of their attributes, as a browser reads them."""
+    found: list[tuple[str, set[str]]] = []
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, attrs: found.append((tag, {name for name, _ in attrs}))  # type: ignore[method-assign]
+    reader.feed(page)
+    return found
+
+
 def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
     """Good rows leave quality.json and Data Docs, and take an earlier rejection's report away."""
     data, stale = clone / "data/fraud_detector", clone / "build/fraud_detector/validation"
@@ -177,5 +208,5 @@ def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
     assert quality["data_quality_score"] == 1.0
     assert len(quality["passed"]) == quality["checks"]
     assert any(check["expected"].get("min_value") is not None for check in quality["passed"])
-    assert "Succeeded" in (data / "validation/data_docs/index.html").read_text()
+    assert "100.00 %" in (data / "validation/data_docs/index.html").read_text()
     assert not stale.exists()

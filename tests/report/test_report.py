@@ -10,6 +10,7 @@ import pytest
 from releases import DATA_MD5, MODEL, MODEL_MD5, A, B, git, save
 
 from loop.core.errors import LoopError
+from loop.core.html import POLICY
 from loop.report.site import MARK, build
 
 
@@ -96,6 +97,7 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
     assert len(pages) == 2
     for page, read in pages.items():
         assert not re.search(r"@import|url\(|<script|<link|<iframe|https?://", page.read_text())
+        assert str(POLICY) in page.read_text()
         for link in read.links:
             path, _, anchor = link.partition("#")
             target = (page.parent / path).resolve() if path else page

@@ -1,5 +1,6 @@
 """loop.review: the report of a pull request, and where it is put."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,29 @@ def test_a_curve_is_drawn_on_one_grid(drawn: Any):
         assert 0 <= min(points) <= max(points) <= 1
 
 
-def test_what_a_reason_holds_stays_text():
-    """A reason cannot break out of its line, open a tag or call somebody."""
-    gate = {**GATE, "reasons": ["<img src=x>\n\n## @everyone | x"]}
-    text = report(Evidence("m", {"f1": 0.9}, gate=gate))
-    assert "<img" not in text
-    assert "@everyone" not in text
-    assert "- &lt;img src=x> ## " in text
+def test_what_others_wrote_stays_text():
+    """A reason, a check, a column, a feature, a folder: none opens a tag, links, or calls somebody."""
+    bad = "![x](https://evil.example)\n\n## <img src=x> @everyone #12 | x"
+    quality = {"data_quality_score": 1.0, "failed": [{"check": "C", "column": bad, "found": bad}]}
+    point = {"feature": bad, "rise_of_log_loss": 0.1}
+    text = report(
+        Evidence(
+            "m",
+            {bad: 0.9},
+            quality=quality,
+            gate={**GATE, "reasons": [bad]},
+            importance={"candidate": [point]},
+            drift={bad: ("psi", 0.2)},
+            manifests={bad: ["---", "+++", "+```", "+@everyone"]},
+            packages=[("requirements.lock", "a", "1", bad)],
+        )
+    )
+    outside = re.sub(r"(?s)^(`{3,}).*?^\1$", "", text, flags=re.MULTILINE)
+    outside = re.sub(r"(`+) .*? \1|<code>[^<]*</code>", "", outside)
+    assert not re.search(r"!\[|<img|@everyone|#12|://|\n## <", outside)
+    for rows in re.findall(r"(?m)(?:^\|.*\n)+", text):
+        assert len({row.count("|") for row in rows.splitlines()}) == 1, rows
+    assert text.count("everyone") == 9
 
 
 @pytest.mark.slow
@@ -142,10 +159,10 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     assert "- dev/fraud-detector: nothing changes" in text
     assert "The locks are the base branch's." in text
     megabytes = {cells[0]: cells[1:] for cells in table(text, "### Image")}
-    assert list(megabytes) == ["packages", "code", "model", "**in all**"]
+    assert list(megabytes) == ["packages", "code", "model", "in all"]
     assert float(megabytes["packages"][0]) > 100
     assert [cells[2] for cells in megabytes.values()][:2] == ["+0.00", "+0.00"]
-    assert float(megabytes["**in all**"][0]) < 500
+    assert float(megabytes["in all"][0]) < 500
 
 
 @pytest.mark.slow
@@ -190,7 +207,7 @@ def test_the_image_is_told_by_its_parts():
     text = report(Evidence("m", {"f1": 0.9}, image=parts))
     assert "| packages | 250.00 | 240.00 | +10.00 |" in text
     assert "| model | 1.50 | - | - |" in text
-    assert "| **in all** | 251.50 | - | - |" in text
+    assert "| in all | 251.50 | - | - |" in text
     assert "### Image" not in report(Evidence("m", {"f1": 0.9}))
 
 

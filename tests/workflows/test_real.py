@@ -76,7 +76,7 @@ def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
     assert run["conclusion"] == "success", standin.log(run)
     assert len(lines(standin, run, "Job succeeded")) == 3
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
-    assert f"<summary>staging/{public(MODELS[0])}: +" in comment["body"]
+    assert f"<summary><code>staging/{public(MODELS[0])}</code>: +" in comment["body"]
     assert "+  kind: Deployment" in comment["body"] or "+kind: Deployment" in comment["body"]
     assert "s after the push" in comment["body"]
 

@@ -208,6 +208,14 @@ def test_scripts_hold_no_expression(script: str) -> None:
     assert "${{" not in script
 
 
+def test_a_step_writes_the_outputs_that_it_names() -> None:
+    """A variable is stripped of line breaks, or what dispatched the run could name outputs of its own."""
+    lines = [line for script in scripts() for line in script.splitlines() if "$GITHUB_OUTPUT" in line]
+    taken = [line for line in lines if re.search(r"\$\{?(?!GITHUB_OUTPUT)[A-Z_]+", line)]
+    assert taken
+    assert [line for line in taken if "tr -d '\\n'" not in line] == []
+
+
 @pytest.mark.parametrize("words", loop_commands(), ids=" ".join)
 def test_commands_exist(words: list[str]) -> None:
     """Every command that a workflow names exists, with every option it is given."""

@@ -33,6 +33,19 @@ def test_setup(tmp_path: Path, variables: dict[str, str]) -> None:
         assert f"{name}<<{end}\n{value}\n{end}\n" in told
 
 
+@pytest.mark.parametrize("secret", ["a%25b", "a%0Ab", "100%", "a%0D%0A::set-output name=x::y"])
+def test_a_mask_hides_the_very_value(tmp_path: Path, secret: str) -> None:
+    """GitHub decodes what a command says, so what stands for a sign in the value stays as it is."""
+    done = setup(tmp_path, stores=f"KEY={secret}")
+    [said] = done.stdout.splitlines()
+    assert unescaped(said.removeprefix("::add-mask::")) == secret
+
+
+def unescaped(data: str) -> str:
+    """What GitHub's runner makes of a command's data."""
+    return data.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
+
+
 def test_a_secret_that_is_no_line(tmp_path: Path) -> None:
     """What is no NAME=value ends the job with the line's number, and is shown to nobody."""
     done = setup(tmp_path, stores="AWS_REGION=eu\ns3cr3t")

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from loop.core.actions import mask
+
 
 def stores(lines: list[str]) -> Iterator[tuple[str, str]]:
     """Names and values of lines NAME=value; an error tells a line's number, never what it says."""
     for number, line in enumerate(lines, start=1):
         name, equals, value = line.strip().partition("=")
         if equals and name.isidentifier():
-            print(f"::add-mask::{value}")  # a log shows neither: GitHub itself hides the whole line only
+            mask(value)  # a log shows none: GitHub itself hides the whole secret only
             yield name, value
         elif line.strip():
             sys.exit(f"secret STORES: line {number} is not NAME=value")

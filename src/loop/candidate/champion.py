@@ -11,10 +11,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core.dvc import DvcError, Lock, dvc
+from loop.core import actions
+from loop.core.dvc import DvcError, Lock, bring, md5
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git, GitError
-from loop.core.names import package, public
+from loop.core.names import public
 from loop.core.paths import ModelPaths
 
 # What tells a command that a workflow runs it: a command inside a command must not answer in its place.
@@ -71,18 +72,6 @@ def checkout(root: Path, model: str, champion: Champion) -> Iterator[Path]:
         yield tree
 
 
-def md5(path: Path) -> str:
-    """A file's or folder's md5 as dvc.lock records it."""
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.db import HashFileDB
-    from dvc_objects.fs import LocalFileSystem
-    from dvc_objects.fs.memory import MemoryFileSystem
-
-    nowhere = HashFileDB(MemoryFileSystem(), "/")
-    _, _, hashed = build(nowhere, str(path.absolute()), LocalFileSystem(), "md5", dry_run=True)
-    return str(hashed.hash_info.value)
-
-
 def _need_commit(git: Git, champion: Champion) -> None:
     """A shallow clone lacks the training commit: ask origin for it."""
     try:
@@ -119,18 +108,20 @@ def _share_settings(root: Path, tree: Path) -> None:
 
 
 def _obtain(tree: Path, model: str, champion: Champion) -> None:
-    target = f"data/{package(model)}/model"
+    trained = ModelPaths(tree, model).trained
     tried = []
     for attempt in ("checkout", "pull", "repro"):
         try:
             if attempt == "repro":
                 own_loop(tree, "repro", public(model))
             else:
-                dvc(tree, attempt, "--force", target, quiet=True)
+                bring(tree, model, trained.name, remote=attempt == "pull")
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
+            if attempt != "repro" and isinstance(error, Rejected):
+                actions.warning("Changed outputs", str(error))  # a rebuilt model must not hide it
             continue
-        if (found := md5(tree / target)) == champion.model_md5:
+        if (found := md5(trained)) == champion.model_md5:
             return
         tried.append(f"{attempt}: gave model {found}")
     raise Rejected(

@@ -23,7 +23,7 @@ from loop.candidate import champion as champions
 from loop.candidate.champion import Champion
 from loop.candidate.score import champion_scores
 from loop.core import models, params
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder
@@ -54,6 +54,7 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     for left in (record, paths.build / CHAMPION):
         left.unlink(missing_ok=True)
     metrics = _metrics(paths)
+    check(root, model)
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
     found = champions.find(root, model)

@@ -18,7 +18,7 @@ from loop.candidate import champion as champions
 from loop.candidate.champion import Champion, own_loop
 from loop.candidate.score import same_code
 from loop.core import models, params
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.git import Git
@@ -44,6 +44,7 @@ def register(root: Path, model: str) -> Registered:
     Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, else SQLite in `root`.
     Safe to kill: the version is made last, and a run that has none is replaced by the next call.
     """
+    check(root, model)
     found = champions.find(root, model)
     registry = _Registry.connect(root, model)
     if found and found.model_md5 != Lock.of(root).model_md5(model):

@@ -7,6 +7,7 @@ import click
 
 from loop.core import actions
 from loop.core.errors import LoopError
+from loop.core.markdown import fenced
 
 # name: "module:function" — imported only when called, so that `./loop --help` needs no training stack.
 COMMANDS = {
@@ -93,11 +94,12 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors that a person can mend are one message and an exit code, no traceback."""
+    actions.stop_commands()
     try:
         sys.exit(cli.main(prog_name="loop", standalone_mode=False))
     except LoopError as error:
         click.secho(f"error: {error}", fg="red", err=True)
-        actions.summary(f"**{type(error).__name__}**\n```\n{error}\n```")
+        actions.summary(f"**{type(error).__name__}**\n{fenced(str(error))}")
         sys.exit(error.exit)
     except click.ClickException as error:
         error.show()

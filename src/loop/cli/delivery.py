@@ -201,6 +201,7 @@ def history(model: str, environment: str) -> None:
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:
     """Say what was done, to the person and to the workflow."""
     from loop.core import actions
+    from loop.core.markdown import inert
     from loop.delivery.steps import described
 
     what = f"commit {done.commit[:12]}" if done.commit else "nothing to do"
@@ -212,4 +213,4 @@ def _tell(place: "Place", done: "Done", **outputs: object) -> None:
     )
     canary = done.after.canary or done.after.stable
     actions.output(commit=done.commit or "", step=done.step, key=canary.key if canary else "", **outputs)
-    actions.summary("\n".join(f"- {line}" for line in (said, *done.notes)))
+    actions.summary("\n".join(f"- {inert(line)}" for line in (said, *done.notes)))

@@ -108,6 +108,7 @@ def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
 def _tell(found: "Findings", folder: Path) -> None:
     """Say it to the person and to the workflow."""
     from loop.core import actions
+    from loop.core.markdown import inert
 
     shown = {
         "drift_score": "" if found.drift is None else f"{found.drift:.4f}",
@@ -134,7 +135,7 @@ def _tell(found: "Findings", folder: Path) -> None:
     if found.over:
         lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch.get("url", "")]).rstrip())
     lines.append(f"report: {folder / 'report.html'}")
-    actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {line}" for line in lines[1:])]))
+    actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {inert(line)}" for line in lines[1:])]))
     click.echo("\n".join(lines))
 
 

@@ -1,6 +1,5 @@
 """From a trained model to a served one: `loop bento, rehearse, image, monitor-image, push-image, serve`."""
 
-import os
 from pathlib import Path
 
 import click
@@ -135,7 +134,4 @@ def _warn(instead: str) -> None:
     why = "no docker, podman or buildah runs here"
     if not _named():
         why = "this fork has no registry of its own: ./loop init --registry REGISTRY names one"
-    if os.environ.get("GITHUB_ACTIONS"):
-        click.echo(f"::warning title=No image::{why}; until then {instead}")
-    click.secho(f"{why}: {instead}", fg="yellow", err=True)
-    actions.summary(f"> [!WARNING]\n> {why}; until then {instead}.\n")
+    actions.warning("No image", f"{why}; until then {instead}")

@@ -1,10 +1,15 @@
 """What a command tells the workflow that runs it; outside a workflow these do nothing."""
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
+from loop.core.errors import LoopError
+from loop.core.markdown import inert
+
 SUMMARY = 1024 * 1024  # bytes: GitHub shows nothing of a step's summary that is larger
+STOPPED = "LOOP_STOPPED"  # the word after which GitHub takes commands from a step's output again
 LEFT_OUT = "The rest is left out: GitHub takes 1 MiB as a summary."
 
 
@@ -39,9 +44,41 @@ def cut(markdown: str, most: int, rest: str) -> str:
 def warning(title: str, text: str) -> None:
     """Warn the person: on the console, at the workflow's run and in the job's summary."""
     if os.environ.get("GITHUB_ACTIONS"):
-        print(f"::warning title={title}::{text}")
+        _command(f"::warning title={_escaped(title, ':,')}::{_escaped(text)}")
     print(f"warning: {text}", file=sys.stderr)
-    summary(f"> [!WARNING]\n> {title}: {text}\n")
+    summary(f"> [!WARNING]\n> {title}: {inert(text)}\n")
+
+
+def mask(value: str) -> None:
+    """Have a workflow's log hide a secret, and of one with several lines each."""
+    for part in dict.fromkeys([value, *value.splitlines()]):
+        if part.strip():
+            _command(f"::add-mask::{_escaped(part)}")
+
+
+def stop_commands() -> None:
+    """Have GitHub take no line of this step's output for a command of a workflow, until the step ends.
+
+    What a command and its programs print holds other people's text, and a column's name can be
+    `::add-mask::…`, or hold a line break. GitHub goes on with commands after a word that nobody can guess.
+    """
+    if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
+        os.environ[STOPPED] = secrets.token_hex(16)
+        print(f"::stop-commands::{os.environ[STOPPED]}", flush=True)
+
+
+def _command(line: str) -> None:
+    """Print a command of a workflow, also where `stop_commands` has stopped them."""
+    sys.stderr.flush()
+    word = os.environ.get(STOPPED)
+    print(f"::{word}::\n{line}\n::stop-commands::{word}" if word else line, flush=True)
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """Text as GitHub's own toolkit writes it into a command; `also` are the signs that end a property."""
+    for sign in f"%\r\n{also}":
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return text
 
 
 def _append(variable: str, text: str) -> None:
@@ -53,5 +90,7 @@ def _append(variable: str, text: str) -> None:
 def _one_line(value: object) -> str:
     text = str(value)
     if "\n" in text or "\r" in text:
-        raise ValueError(f"a step output is one line, not {text!r}")
+        raise LoopError(
+            f"a step's output is {text!r}, should be one line", fix="take the line break out of it"
+        )
     return text

@@ -1,19 +1,23 @@
 """The facts of DVC: what dvc.lock says, and the programs dvc and `./loop` run in a clone."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
 from ruamel.yaml import YAML
 
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
 
@@ -144,29 +148,148 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
 
     KeyError or ValueError for a list that is none. A file need not be there, but the list must.
     """
-    files = {md5: objects / md5[:2] / md5[2:]}
+    files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
         named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
-        files |= {name: objects / name[:2] / name[2:] for name in named}
+        files |= {name: _place(objects, name) for name in named}
     return files
+
+
+def altered(files: dict[str, Path]) -> dict[str, str]:
+    """Of DVC's objects by md5, those whose bytes have another, and which; what is not there is left out."""
+    found = {}
+    for name, path in files.items():
+        if path.is_file() and (content := _hashed(path)) != name.removesuffix(".dir"):
+            found[name] = content
+    return found
+
+
+def md5(path: Path) -> str:
+    """A file's or folder's md5 as dvc.lock records it."""
+    if path.is_file():
+        return _hashed(path)
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs import LocalFileSystem
+    from dvc_objects.fs.memory import MemoryFileSystem
+
+    nowhere = HashFileDB(MemoryFileSystem(), "/")
+    _, _, hashed = build(nowhere, str(path.absolute()), LocalFileSystem(), "md5", dry_run=True)
+    return str(hashed.hash_info.value)
+
+
+def check(root: Path, model: str, *outs: str) -> None:
+    """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
+
+    DVC itself goes by a file's time and size. An output that is not there, or not recorded, is left out.
+    """
+    folder = f"data/{package(model)}/"
+    for path, recorded in Lock.of(root).outs(model).items():
+        if outs and path.removeprefix(folder) not in outs:
+            continue
+        if (root / path).exists() and (found := md5(root / path)) != recorded:
+            raise Rejected(
+                f"{root / path}: found md5 {found}, dvc.lock records {recorded}",
+                fix=f"rm -r {path} && ./loop repro {public(model)}",
+            )
+
+
+def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
+    """Put outputs of a model into data/<package>/ from the cache; with `remote`, from there what it lacks.
+
+    DvcError where one is not to be had. Rejected where its bytes are not those that dvc.lock records.
+    """
+    targets = [f"data/{package(model)}/{out}" for out in outs]
+    if remote:
+        dvc(root, "fetch", *targets, quiet=True)
+    _check_cache(root, model, targets)
+    dvc(root, "checkout", "--force", *targets, quiet=True)
 
 
 def checkout(root: Path, model: str) -> None:
     """Bring a model's outputs from the cache into data/<package>/, as dvc.lock records them."""
-    dvc(root, "checkout", "--with-deps", f"evaluate@{package(model)}", f"validate@{package(model)}")
+    _check_cache(root, model)
+    dvc(root, "checkout", "--with-deps", *_ends(model))
+    check(root, model)
 
 
-def repro(root: Path, model: str, *, pull: bool = True) -> None:
-    """Bring every stage of one model up to date; with a remote, `pull` takes from there what it has."""
-    args = ["repro", "--pull"] if pull and _has_remote(root) else ["repro"]
-    dvc(root, *args, f"evaluate@{package(model)}", f"validate@{package(model)}")
+def repro(root: Path, model: str) -> None:
+    """Bring every stage of one model up to date, with what the remote has of dvc.lock's outputs.
+
+    Rejected where an output's bytes are not those that dvc.lock records, before any stage reads it. So this
+    is no `dvc repro --pull`: that reads while it pulls, and believes the remote's run cache.
+    """
+    pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
+    if pulls:
+        try:
+            dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
+        except DvcError as error:  # what the remote lacks, the stages make
+            click.secho(f"{error}\nThe stages make what the remote did not give.", fg="yellow", err=True)
+    _check_cache(root, model)
+    if pulls:
+        dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *_ends(model), quiet=True)
+    dvc(root, "repro", *_ends(model))
+    check(root, model)
+
+
+def _ends(model: str) -> list[str]:
+    """The stages that no other one follows; with their dependencies they are all that a model has."""
+    return [f"evaluate@{package(model)}", f"validate@{package(model)}"]
+
+
+def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
+    """Rejected where the cache has other bytes than dvc.lock records of an output.
+
+    The cache keeps none of them, nor data/ what is made of them: DVC would go on taking both for good.
+    """
+    cache, outs = objects(root), Lock.of(root).outs(model)
+    found = {path: _altered(cache, outs[path]) for path in paths or outs if path in outs}
+    if not (bad := {path: names for path, names in found.items() if names}):
+        return
+    path, names = next(iter(bad.items()))
+    name, content = next(iter(names.items()))
+    said = f"{path}{_name_in(cache, outs[path], name)}: found md5 {content}, dvc.lock records {name}"
+    for place in [root / path for path in bad]:
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    for each in {each for names in bad.values() for each in names}:
+        _place(cache, each).unlink()
+    raise Rejected(
+        f"{said}; somebody changed it in DVC's cache or remote; the cache {cache} has it no more",
+        fix=f"in the DVC remote, if there is one, remove files/md5/{name[:2]}/{name[2:]}; then "
+        f"./loop repro {public(model)} && ./loop push {public(model)}",
+    )
+
+
+def _place(cache: Path, name: str) -> Path:
+    return cache / name[:2] / name[2:]
+
+
+def _altered(cache: Path, recorded: str) -> dict[str, str]:
+    """What the cache has wrong of an output. A folder's list is believed only where itself is right."""
+    place = _place(cache, recorded)
+    if not place.is_file():
+        return {}
+    return altered({recorded: place}) or altered(made_of(cache, recorded))
+
+
+def _name_in(cache: Path, folder: str, name: str) -> str:
+    """How a folder's output calls the file of an md5: `/meta.json`; of the folder's list nothing."""
+    if name == folder:
+        return ""
+    listed = json.loads(_place(cache, folder).read_text(encoding="utf-8"))
+    return next(f"/{entry['relpath']}" for entry in listed if entry["md5"] == name)
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def push(root: Path, model: str) -> bool:
     """Keep what a model's stages have made in the remote, so that others can pull it; False without one."""
     if not _has_remote(root):
         return False
-    dvc(root, "push", "--with-deps", f"evaluate@{package(model)}", f"validate@{package(model)}")
+    dvc(root, "push", "--with-deps", *_ends(model))
     return True
 
 

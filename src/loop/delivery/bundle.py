@@ -5,7 +5,6 @@ none of that code and takes from the tar only what it can check: files of known 
 own dvc.lock records by their md5, images by their digest, and the release key.
 """
 
-import hashlib
 import io
 import re
 import shutil
@@ -263,11 +262,8 @@ class _Unpacked:
         """Each object is what its name says, and they make the outputs of dvc.lock, and nothing else."""
         folder = self.tree / "objects"
         found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
-        for md5, path in found.items():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            if content != md5.removesuffix(".dir"):
-                raise Rejected(f"the bundle's object {md5} is {content}", fix=FIX)
+        for md5, content in dvc.altered(found).items():
+            raise Rejected(f"the bundle's object {md5} is {content}", fix=FIX)
         wanted = {name for md5 in _cached(lock, model) for name in dvc.made_of(folder, md5)}
         stable = champion.find(self.root, model)
         allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
@@ -278,7 +274,7 @@ class _Unpacked:
             raise Rejected(f"the bundle has the object {more[0]}, which is none that {recorded}", fix=FIX)
 
     def _check_metrics(self, here: ModelPaths, lock: Lock) -> None:
-        recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), champion.md5(here.metrics)
+        recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
         if found != recorded:
             raise Rejected(f"the bundle's metrics.json is {found}; dvc.lock records {recorded}", fix=FIX)
 
@@ -310,13 +306,12 @@ class _Unpacked:
         return self._image(MONITOR, folder)
 
     def _put_objects(self) -> None:
-        """What the cache has already stays: DVC checks it itself when it checks out."""
+        """Over what the cache has: this is checked, and that may be changed."""
         cache, folder = dvc.objects(self.root), self.tree / "objects"
         for path in (path for path in folder.rglob("*") if path.is_file()):
             target = cache / path.relative_to(folder)
-            if not target.exists():
-                self._copy(path, target)
-                target.chmod(0o444)
+            self._copy(path, target)
+            target.chmod(0o444)
 
     def _put_tracked(self, model: str, lock: Lock) -> list[str]:
         """Git's files that the stages changed: the model's part of dvc.lock, and metrics.json."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from loop.core.markdown import inert
 from loop.core.names import public
 from loop.core.text import one_line
 from loop.delivery.candidate import Candidate
@@ -27,7 +28,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
     parts = [
         f"Release **{track.key}** of {public(candidate.model)}.",
         _table(("what", "is"), [[name, value] for name, value in facts.items()]),
-        "### Gate: promote\n\n" + "\n".join(f"- {reason}" for reason in candidate.gate.reasons),
+        "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in candidate.gate.reasons),
         _metrics(candidate),
         "### Rehearsal: passed\n\n" + _sides(candidate.rehearse.sides),
         WEIGHTLESS if after.canary else "",
@@ -51,7 +52,7 @@ def _metrics(candidate: Candidate) -> str:
     gate = candidate.gate
     theirs = gate.champion.metrics if gate.champion else {}
     rows = [
-        [name, _figure(value), _figure(theirs.get(name))]
+        [inert(name), _figure(value), _figure(theirs.get(name))]
         for name, value in gate.challenger.metrics.items()
         if isinstance(value, int | float)
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git
+from loop.core.markdown import quiet
 from loop.core.names import package, public
 from loop.delivery import guard
 
@@ -48,7 +49,7 @@ def _message(root: Path, model: str, reason: str) -> str:
         "Model": public(model),
         "Model-MD5": lock.model_md5(model),
         "Data-MD5": lock.data_md5(model),
-        "Why": " ".join(reason.split()),
+        "Why": quiet(reason),
     }
     lines = (f"{name}: {value}" for name, value in trailers.items())
     return f"{public(model)}: retrain\n\n" + "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub, own
+from loop.core.markdown import quiet
 from loop.core.names import public
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
@@ -78,7 +79,8 @@ def propose(
 
 
 def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
-    said = "; ".join([why, *candidate.gate.reasons] if why else candidate.gate.reasons)
+    reasons = [quiet(reason) for reason in candidate.gate.reasons]
+    said = "; ".join([why, *reasons] if why else reasons)
     track, monitor = candidate.track, candidate.monitor.image if canary else None
 
     def change(now: Now) -> State | None:

@@ -7,6 +7,7 @@ import click
 from loop.core.errors import Rejected
 from loop.core.git import BOT, Change, Git
 from loop.core.github import GitHub
+from loop.core.markdown import inert, quiet
 from loop.delivery.proposal import opened
 
 BRANCH = "refresh-lock"
@@ -25,13 +26,13 @@ def propose(root: Path, github: GitHub, reason: str) -> str | None:
         raise Rejected(f"more than locks has changed: {', '.join(foreign)}", fix="commit that first")
     if not changed:
         return None
-    why = " ".join(reason.split())
+    why = quiet(reason)
     files = {path: (root / path).read_text(encoding="utf-8") for path in changed}
     told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {why}\n"
     listed = git.run("ls-remote", "origin", f"refs/heads/{BRANCH}").split()
     commit = git.commit_on(git.fetch(), Change(files, told))
     git.push(commit, BRANCH, replaces=listed[0] if listed else "")
-    body = f"By {BOT['GIT_AUTHOR_NAME']}: {why}. {len(files)} locks move; CI tests them."
+    body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. {len(files)} locks move; CI tests them."
     number = opened(github, BRANCH, "Refresh the locks", body)
     run = github.dispatch("ci.yml", {}, ref=BRANCH)
     click.echo(f"{BRANCH}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loop.core.remote import filesystem
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -35,9 +37,7 @@ def opened(*urls: str | None) -> "Iterator[duckdb.DuckDBPyConnection]":
 
 
 def _register(con: "duckdb.DuckDBPyConnection", url: str) -> None:
-    import fsspec
-
-    fs, _ = fsspec.core.url_to_fs(url)
+    fs, _ = filesystem(url)
     if not con.filesystem_is_registered(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]):
         con.register_filesystem(fs)
 

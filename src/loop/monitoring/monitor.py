@@ -74,14 +74,17 @@ def look(
 def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
     """The training sample: the model's features in its order, and `score` where the model has one.
 
-    Raises LoopError where it is missing, or lists other features than the model's meta.json.
+    Raises LoopError where it is missing, lists other features than the model's meta.json, or is the clone's
+    and not what dvc.lock records.
     """
     import pandas as pd
 
     if not path.is_file():
-        raise LoopError(
-            f"{path} does not exist", fix=f"./loop repro {paths.package}, dvc pull, or --reference PATH"
-        )
+        raise LoopError(f"{path} does not exist", fix=f"./loop repro {paths.package}, or --reference PATH")
+    if path == paths.reference and (paths.root / "dvc.lock").is_file():
+        from loop.core.dvc import check  # here, as the monitor's image has no DVC, and no clone either
+
+        check(paths.root, paths.model, path.name)
     frame = pd.read_parquet(path)
     columns = [
         name

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from loop.core import params
+from loop.core import html, params
 from loop.core.files import write_json, write_text
 from loop.monitoring.accuracy import Accuracy
 from loop.monitoring.drift import Drift
@@ -163,19 +163,13 @@ def write(folder: Path, findings: Findings, reference: "pd.DataFrame") -> None:
 
 def page(findings: Findings, reference: "pd.DataFrame") -> str:
     """One HTML page that needs nothing else: the verdict, and each feature then and now."""
-    from jinja2 import Environment, PackageLoader
-
-    template = Environment(loader=PackageLoader("loop.monitoring", "."), autoescape=True).get_template(
-        "report.html.j2"
-    )
     measured = dict(findings.features)
     if findings.prediction:
         measured[PREDICTION] = findings.prediction
     rows = sorted(measured.items(), key=lambda item: -item[1].score)
     charts = {name: _bars(reference[name], findings.window.rows[name]) for name in measured}
-    return template.render(
-        found=findings.plain(), over=findings.over, unknown=findings.unknown, rows=rows, charts=charts
-    )
+    values = {"found": findings.plain(), "over": findings.over, "unknown": findings.unknown}
+    return html.page("report.html.j2", "loop.monitoring", filters={}, rows=rows, charts=charts, **values)
 
 
 def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, float]]:

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from loop.core import models, params
+from loop.core import models, params, remote
 from loop.core.errors import LoopError
 from loop.core.files import sha256, whole
 from loop.core.models import ModelFolder
@@ -100,8 +99,7 @@ def _local(source: str, root: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
         path = Path(scratch) / "source"
         with _reaching(source):
-            system, remote = fsspec.core.url_to_fs(source)
-            system.get_file(remote, str(path))
+            remote.fetch(source, path)
         yield path
 
 
@@ -110,6 +108,8 @@ def _reaching(place: str) -> Iterator[None]:
     """Name the place that cannot be read."""
     try:
         yield
+    except LoopError:
+        raise
     except Exception as error:  # every file system raises errors of its own
         said = f"{type(error).__name__}: {error}"
         raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
@@ -205,7 +205,7 @@ def _store(store: str, part: str, root: Path) -> Iterator[tuple[str, pa.Table]]:
     base = store if "://" in store else str(root / store)
     place = f"{base.rstrip('/')}/{part}"
     with _reaching(place):
-        system, folder = fsspec.core.url_to_fs(place)
+        system, folder = remote.filesystem(place)
         names = sorted(system.glob(f"{folder}/*.parquet"))
     if part == "transactions" and not names:
         raise LoopError(f"{place}: holds no *.parquet", fix="check ingest.logged.store in params.yaml")

@@ -5,11 +5,11 @@ the share of rows that pass; a check of a whole table counts as all of its rows 
 `validate.quality` rejects too.
 """
 
-import itertools
 import json
 import math
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from loop.core import models, params
+from loop.core import html, models, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import whole, write_json, write_text
 from loop.core.models import Roles
@@ -63,11 +63,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, what they come to, and Data Docs of them as one HTML page."""
+    """All findings, and what they come to."""
 
     score: float
     findings: list[Finding]
-    docs: str
 
     @property
     def failed(self) -> list[Finding]:
@@ -87,7 +86,7 @@ def main(root: Path, model: str) -> None:
     least, rejected = wanted.validation.quality, paths.build / "validation"
     Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
     if report.critical or report.score < least:
-        _write(report, rejected, least, rows.num_rows)
+        _write(report, rejected, least, rows.num_rows, model)
         raise Rejected(
             f"{paths.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
             f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
@@ -95,7 +94,7 @@ def main(root: Path, model: str) -> None:
             fix="mend the source; where the data is right, the bounds in models."
             f"{folder.name}.validate.suite",
         )
-    _write(report, paths.validation, least, rows.num_rows)
+    _write(report, paths.validation, least, rows.num_rows, model)
     shutil.rmtree(rejected, ignore_errors=True)  # what an earlier rejection left no longer holds
 
 
@@ -105,7 +104,7 @@ def examine(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -
     findings = [_finding(check, result) for check, result in zip(checks, results, strict=True)]
     scored = [finding.share for finding in findings if not finding.critical]
     score = sum(scored) / len(scored) if scored else 1.0
-    return Report(score, findings, _docs(public(model), results))
+    return Report(score, findings)
 
 
 def days(rows: pa.Table, time: str) -> Any:
@@ -135,8 +134,7 @@ def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> l
         for check in checks
     ]
     for result in results:
-        plain = json.dumps(result.to_json_dict()["result"])
-        result.result = json.loads(plain)  # Data Docs cannot print numpy's numbers
+        result.result = json.loads(json.dumps(result.to_json_dict()["result"]))  # no numpy, as JSON has none
     return results
 
 
@@ -189,50 +187,43 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
 
 
-def _docs(suite: str, results: list[Any]) -> str:
-    """Data Docs' page of the results; without times and random ids, so that equal results are equal bytes."""
-    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
-
-    class Page(DefaultJinjaPageView):  # type: ignore[misc]
-        def generate_html_element_uuid(self, prefix: str = "") -> str:
-            return f"{prefix}{next(numbers)}"
-
-        def add_data_context_id_to_url(self, url: str, add_datetime: bool = True) -> str:
-            return url
-
-    numbers = itertools.count()
-    passed = sum(bool(result.success) for result in results)
-    whole_suite = ExpectationSuiteValidationResult(
-        suite_name=suite,
-        success=passed == len(results),
-        results=results,
-        statistics={
-            "evaluated_expectations": len(results),
-            "successful_expectations": passed,
-            "unsuccessful_expectations": len(results) - passed,
-            "success_percent": 100 * passed / len(results) if results else None,
-        },
-        meta={"run_id": {}},
+def _write(report: Report, place: Path, least: float, rows: int, model: str) -> None:
+    quality = {
+        "data_quality_score": report.score,
+        "least": least,
+        "rows": rows,
+        "checks": len(report.findings),
+        "failed": [asdict(finding) for finding in report.failed],
+        "passed": [asdict(finding) for finding in report.findings if finding.passed],
+    }
+    docs = html.page(
+        "validation.html.j2", "loop.pipeline", filters=FILTERS, quality=quality, model=public(model)
     )
-    return str(Page().render(ValidationResultsPageRenderer().render(whole_suite)))
-
-
-def _write(report: Report, place: Path, least: float, rows: int) -> None:
     with whole(place) as aside:
-        write_text(aside / "data_docs" / "index.html", report.docs)
-        write_json(
-            aside / "quality.json",
-            {
-                "data_quality_score": report.score,
-                "least": least,
-                "rows": rows,
-                "checks": len(report.findings),
-                "failed": [asdict(finding) for finding in report.failed],
-                "passed": [asdict(finding) for finding in report.findings if finding.passed],
-            },
-        )
+        write_text(aside / "data_docs" / "index.html", docs)
+        write_json(aside / "quality.json", quality)
+
+
+def figure(value: Any) -> str:
+    """A number as people read it."""
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    )
+
+
+def argument(value: Any) -> str:
+    """An expectation's argument; a condition on rows is GX's own mapping."""
+    if isinstance(value, dict):
+        return " ".join(argument(part) for name, part in value.items() if name != "type")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check(name: str) -> str:
+    """An expectation's name as words: ExpectColumnToExist is `column to exist`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name.removeprefix("Expect")).lower()
+
+
+FILTERS: dict[str, Callable[[Any], str]] = {"figure": figure, "check": check, "argument": argument}
 
 
 def _shown(report: Report) -> list[str | Table]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loop.candidate.champion import md5
 from loop.core import params
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, md5
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths

@@ -1,20 +1,18 @@
 """Writes the site: an index of the fleet and a page a model, each whole in itself; nothing is fetched."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from loop.core import params
+from loop.core import html, params
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_text
 from loop.core.git import Git, GitError
 from loop.core.names import public
 from loop.delivery.history import Entry
+from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
 
 MARK = '<meta name="generator" content="loop report">'  # in each page
@@ -77,12 +75,8 @@ def weakest(facts: Facts) -> tuple[str, str, float] | None:
 
 def page(template: str, **values: Any) -> str:
     """A page, by its template."""
-    loader = PackageLoader("loop.report", ".")
-    made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"figure": figure, "when": when, "check": check, "argument": argument, "public": public}
-    return made.get_template(template).render(**values)
+    filters = {**FILTERS, "when": when, "public": public}
+    return html.page(template, "loop.report", "loop.pipeline", filters=filters, **values)
 
 
 def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
@@ -95,25 +89,6 @@ def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
         shutil.copy(drift, folder / "drift.html")
 
 
-def figure(value: Any) -> str:
-    """A number as people read it."""
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
-    )
-
-
 def when(iso: str) -> str:
     """An ISO time, to the minute and in UTC."""
     return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def argument(value: Any) -> str:
-    """An expectation's argument; a condition on rows is GX's own mapping."""
-    if isinstance(value, dict):
-        return " ".join(argument(part) for name, part in value.items() if name != "type")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def check(name: str) -> str:
-    """An expectation's name as words: ExpectColumnToExist is `column to exist`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", name.removeprefix("Expect")).lower()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loop.core.dvc import DvcError, dvc
+from loop.core.dvc import DvcError, bring
 from loop.core.git import Git, GitError
 from loop.core.paths import ModelPaths
 
@@ -31,12 +31,15 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
 
 
 def outputs(tree: Path, model: str) -> ModelPaths:
-    """Bring a model's scores, reference and importance there, as far as cache or remote have them."""
+    """Bring a model's scores, reference and importance there, as far as cache or remote have them.
+
+    Rejected where one is not what the base branch's dvc.lock records.
+    """
     paths = ModelPaths(tree, model)
-    for command in ("checkout", "pull"):
+    for remote in (False, True):
         missing = [name for name in OUTPUTS if not (paths.data / name).is_file()]
         if not missing or not (tree / "dvc.lock").is_file():
             break
         with suppress(DvcError):  # what it has, it has brought; the report does without the rest
-            dvc(tree, command, "--force", *(f"data/{paths.package}/{name}" for name in missing), quiet=True)
+            bring(tree, model, *missing, remote=remote)
     return paths

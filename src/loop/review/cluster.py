@@ -1,9 +1,11 @@
 """What a change will do to the cluster: every folder that Argo CD or a person applies, before and after."""
 
 import difflib
+import html
 from pathlib import Path
 
 from loop.core.git import Git
+from loop.core.markdown import fenced, inert, quiet
 from loop.core.names import public
 from loop.delivery import render
 
@@ -33,12 +35,12 @@ def markdown(found: dict[str, list[str]]) -> str:
 
 def _told(folder: str, lines: list[str], most: int) -> str:
     if not lines:
-        return f"- {folder}: nothing changes"
+        return f"- {inert(folder)}: nothing changes"
     added, removed = (sum(line.startswith(sign) for line in lines[2:]) for sign in "+-")
-    shown = "\n".join(line.replace("```", "` ` `") for line in lines[:most])
-    rest = f"\n… and {len(lines) - most} lines more" if len(lines) > most else ""
-    said = f"<summary>{folder}: +{added} -{removed} lines</summary>"
-    return f"<details>{said}\n\n```diff\n{shown}{rest}\n```\n</details>"
+    rest = [f"… and {len(lines) - most} lines more"] if len(lines) > most else []
+    shown = fenced("\n".join([*lines[:most], *rest]), "diff")
+    said = f"<summary><code>{html.escape(quiet(folder))}</code>: +{added} -{removed} lines</summary>"
+    return f"<details>{said}\n\n{shown}\n</details>"
 
 
 def _difference(before: Path, after: Path, folder: Path) -> list[str]:

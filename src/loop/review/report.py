@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from loop.core.markdown import inert
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
 from loop.serving.image import MOST
@@ -35,7 +36,7 @@ def _verdict(found: Evidence) -> str:
         return f"## {found.model}\n\nThe gate has not judged this candidate."
     verdict = found.gate["verdict"]
     lines = [f"## {SIGNS[verdict]} {found.model}: {verdict}", "", f"This candidate {MEANING[verdict]}.", ""]
-    return "\n".join([*lines, *(f"- {_cell(reason)}" for reason in found.gate["reasons"])])
+    return "\n".join([*lines, *(f"- {inert(reason)}" for reason in found.gate["reasons"])])
 
 
 def _metrics(found: Evidence) -> str:
@@ -91,7 +92,7 @@ def _data(found: Evidence) -> str:
     """Validation, and how far the training rows moved from the base branch's."""
     score = found.quality.get("data_quality_score")
     lines = [] if score is None else [f"Data quality: {score:.2%}"]
-    lines += [f"- {_cell(check)}" for check in _failed(found.quality)]
+    lines += [f"- {inert(check)}" for check in _failed(found.quality)]
     if found.drift and all(test == "equal" for test, _ in found.drift.values()):
         lines += ["", "The training data is the base branch's."]
     elif found.drift:
@@ -125,7 +126,7 @@ def _image(found: Evidence) -> str:
     rows = [(part, *_sizes(ours, theirs)) for part, (ours, theirs) in found.image.items()]
     total = sum(ours for ours, _ in found.image.values())
     before = [theirs for _, theirs in found.image.values() if theirs is not None]
-    rows.append(("**in all**", *_sizes(total, sum(before) if len(before) == len(found.image) else None)))
+    rows.append(("in all", *_sizes(total, sum(before) if len(before) == len(found.image) else None)))
     said = f"Beside the base and bytecode. A release tells the layers; over {MOST / 1e6:.0f} MB is rejected."
     head = ("goes into the image, MB", "this commit", "base branch", "change")
     return f"### Image\n\n{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
@@ -163,10 +164,5 @@ def _number(value: float | None) -> str:
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: int = 0) -> str:
     rule = ["---"] * (len(head) - right) + ["---:"] * right
-    lines = [head, rule, *([_cell(cell) for cell in row] for row in rows)]
+    lines = [head, rule, *([inert(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """One line, and nothing that Markdown or a table would take for its own."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("@", "@\u200b")

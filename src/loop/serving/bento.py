@@ -12,8 +12,7 @@ from pathlib import Path
 
 import click
 
-from loop.candidate.champion import md5
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public

@@ -15,6 +15,7 @@ from loop.candidate import champion as production
 from loop.core import models, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
+from loop.core.markdown import inert
 from loop.core.paths import ModelPaths
 from loop.core.text import one_line
 from loop.serving import bento as bentos
@@ -263,4 +264,4 @@ def table(result: dict[str, Any]) -> str:
             lines.append(
                 f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
             )
-    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {result['note']}"])
+    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"])

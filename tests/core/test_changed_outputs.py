@@ -1,0 +1,133 @@
+"""What was changed in DVC's cache or its remote does not become an output of this clone."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loop.core import dvc
+from loop.core.dvc import Lock
+from loop.core.errors import Rejected
+
+STAGES = """
+stages:
+  train: {foreach: [m], do: {deps: [rows], outs: [data/m/model, data/m/reference.parquet],
+    cmd: mkdir -p data/m/model && cp rows data/m/model/meta.json && cp rows data/m/reference.parquet}}
+  validate: {foreach: [m], do: {deps: [rows], outs: [data/m/validation], cmd: cp rows data/m/validation}}
+  evaluate: {foreach: [m], do: {deps: [data/m/model], outs: [data/m/scores.parquet],
+    cmd: cp data/m/model/meta.json data/m/scores.parquet}}
+"""
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `clone`, whose model was trained, and of `remote`, to which it was pushed."""
+    folder = tmp_path_factory.mktemp("pushed")
+    root = folder / "clone"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc/config").write_text(
+        "[core]\n    no_scm = true\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n"
+    )
+    (root / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n    type = hardlink\n")
+    (root / "dvc.yaml").write_text(STAGES)
+    (root / "rows").write_text("rows\n")
+    dvc.repro(root, "m")
+    dvc.push(root, "m")
+    return folder
+
+
+@pytest.fixture
+def clone(pushed: Path, tmp_path: Path) -> Path:
+    """A clone with what is in Git, beside a remote with its outputs; no cache, as on a fresh machine."""
+    for name in ("clone", "remote"):
+        shutil.copytree(pushed / name, tmp_path / name, ignore=shutil.ignore_patterns("data", "tmp"))
+    return tmp_path / "clone"
+
+
+def place(store: Path, name: str) -> Path:
+    """Where a store has an object."""
+    return store / "files/md5" / name[:2] / name[2:]
+
+
+def change(path: Path) -> None:
+    """Other bytes of the same length, time and mode."""
+    before, content = path.stat(), path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content.translate(bytes.maketrans(b"mw", b"nv")))
+    assert path.read_bytes() != content
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("where", "what"), [("remote", "file"), ("remote", "list"), ("cache", "file")])
+def test_changed_bytes_are_no_output(clone: Path, pushed: Path, where: str, what: str) -> None:
+    """A folder's file or list: no stage reads it, the cache does not keep it; removed, all is had again."""
+    store, folder = clone.parent / where, Lock.of(clone).model_md5("m")
+    if where == "cache":
+        shutil.copytree(pushed / "cache", store)
+    (entry,) = json.loads(place(store, folder).read_text())
+    name, part = (folder, "") if what == "list" else (entry["md5"], "/meta.json")
+    change(place(store, name))
+    found = dvc.md5(place(store, name))
+    with pytest.raises(Rejected) as error:
+        dvc.repro(clone, "m")
+    said = f"data/m/model{part}: found md5 {found}, dvc.lock records {name}"
+    assert said in str(error.value)
+    assert f"in the DVC remote, if there is one, remove files/md5/{name[:2]}/{name[2:]}" in str(error.value)
+    assert not place(clone.parent / "cache", name).exists()
+    assert not (clone / "data/m/model").exists()
+
+
+def test_what_was_changed_and_is_removed_is_had_again(clone: Path, pushed: Path) -> None:
+    """Outputs that were checked out before go too: DVC takes them, by time and size, for what they were."""
+    for name in ("cache", "clone/data"):
+        shutil.copytree(pushed / name, clone.parent / name)
+    recorded = Lock.of(clone)
+    name = recorded.md5("m", "train", "reference.parquet")
+    for path in (place(clone.parent / "cache", name), *(clone / out for out in recorded.outs("m"))):
+        if path.is_file() and dvc.md5(path) == name:
+            change(path)
+    with pytest.raises(Rejected, match="found md5"):
+        dvc.repro(clone, "m")
+    dvc.repro(clone, "m")
+    assert Lock.of(clone).stages == recorded.stages
+    assert (clone / "data/m/validation").read_text() == "rows\n"
+
+
+def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
+    """Who may write the remote may say there what a stage gives; a stage that is to run runs all the same."""
+    shutil.copytree(pushed / "cache/runs", clone.parent / "remote/runs")
+    lock, forged = (
+        (clone / "dvc.lock").read_text(),
+        hashlib.md5(b"forged\n", usedforsecurity=False).hexdigest(),
+    )
+    target = place(clone.parent / "remote", forged)
+    target.parent.mkdir(parents=True)
+    target.write_text("forged\n")
+    for run in (run for run in (clone.parent / "remote/runs").rglob("*") if run.is_file()):
+        run.chmod(0o644)
+        head, outs = run.read_text().split("outs:")
+        run.write_text(
+            head + "outs:" + outs.replace(Lock.of(clone).md5("m", "evaluate", "scores.parquet"), forged)
+        )
+    (clone / "dvc.lock").write_text(lock[: lock.index("  evaluate@m:")])
+    dvc.repro(clone, "m")
+    assert (clone / "data/m/scores.parquet").read_text() == "rows\n"
+
+
+def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
+    """What gate, register and monitor read is what dvc.lock records, in files and in folders."""
+    (clone / "data/m/model").mkdir(parents=True)
+    for name in ("model/meta.json", "reference.parquet"):
+        (clone / "data/m" / name).write_text("other\n")
+    with pytest.raises(
+        Rejected, match=r"data/m/model: found md5 .*, dvc\.lock records [\s\S]*rm -r data/m/model"
+    ):
+        dvc.check(clone, "m")
+    with pytest.raises(Rejected, match=r"data/m/reference\.parquet: found md5"):
+        dvc.check(clone, "m", "reference.parquet")
+    (clone / "data/m/scores.parquet").write_text("rows\n")
+    dvc.check(clone, "m", "scores.parquet")

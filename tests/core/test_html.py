@@ -1,0 +1,24 @@
+"""Every page escapes what it shows, and tells the browser to fetch and run nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from loop.core.html import POLICY
+
+ROOMS = Path(__file__).resolve().parents[2] / "src" / "loop"
+TEMPLATES = sorted(ROOMS.glob("*/*.j2"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_no_template_says_that_a_value_is_safe(template: Path) -> None:
+    """What is a page of its own has the policy; none switches the escaping off."""
+    text = template.read_text()
+    assert "safe" not in text
+    assert "autoescape" not in text
+    assert ("<!doctype html>" in text) == ("{{ policy }}" in text)
+
+
+def test_the_policy_lets_nothing_in() -> None:
+    """Neither a script nor a picture nor a frame, from nowhere; the page's own style alone."""
+    assert "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'" in POLICY
