@@ -96,6 +96,7 @@ SPOILT = {
     "a file more": lambda path: write_text(path / "src/__pycache__/asgi.cpython-311.pyc", "x"),
     "a file fewer": lambda path: (path / "env/docker/entrypoint.sh").unlink(),
     "a link": lambda path: (path / "src").symlink_to("/proc/self"),
+    "a link in its place": lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
     "no record": lambda path: bento._seal(path).unlink(),
     "another bento's record": copied,
     "a record of another machine": forged,

@@ -28,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         aside = scratch / path.name
         yield aside
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and (aside.is_dir() or not path.is_symlink()):
             path.rename(scratch / "replaced")
         aside.replace(path)
     finally:
