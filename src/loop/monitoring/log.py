@@ -263,7 +263,7 @@ def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> tuple["pd.Da
     if repeated:
         once = f"""and id not in (select id from repeated) union all
             select * from {known} and id in (select id from repeated)
-            qualify row_number() over (partition by id order by time, place) = 1"""  # noqa: S608
+            qualify row_number() over (partition by id order by time, place, score, class) = 1"""  # noqa: S608
     found = con.execute(
         f"""select version, {score} as score, class, label, count(*) as rows
         from (select * from {known} {once}) group by all""",  # noqa: S608 — ours

@@ -137,7 +137,7 @@ Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its va
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format; Unread where a line is none of it: Prometheus takes no such page either."""
+    """Read Prometheus' text format; Unread where a line is none of it, as Prometheus takes no such page."""
     from prometheus_client.parser import text_string_to_metric_families
 
     try:

@@ -136,6 +136,7 @@ def _window(
         unlabelled=0,
         logged=len(rows),
         latest=end.timestamp(),
+        repeated=0,
         broken=0,
         unmatched=0,
     )

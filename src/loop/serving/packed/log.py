@@ -74,8 +74,8 @@ class Scored(NamedTuple):
 class PredictionLog:
     """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line.
 
-    The queue holds `lines`, and QUEUED bytes at most. What was last written `days` ago, by whatever process, is
-    removed.
+    The queue holds `lines`, and QUEUED bytes at most. What was last written `days` ago, by whatever process,
+    is removed.
     """
 
     def __init__(

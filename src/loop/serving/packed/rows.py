@@ -99,12 +99,12 @@ def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
         raise BadRequest(said, status=400, reason="json") from None
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
-        error = "the body is not a .npy: a length in its shape is negative, too large or no integer"
-        raise BadRequest(error, status=400, reason="json")
+        said = "the body is not a .npy: a length in its shape is negative, too large or no integer"
+        raise BadRequest(said, status=400, reason="json")
     if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
         order = "Fortran" if fortran else "C"
-        error = f"the array is {str(dtype)[:MOST]} in {order} order; float32 or float64 in C order"
-        raise BadRequest(error, "features")
+        said = f"the array is {str(dtype)[:MOST]} in {order} order; float32 or float64 in C order"
+        raise BadRequest(said, "features")
     return shape, dtype, file.tell()
 
 
