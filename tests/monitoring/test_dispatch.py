@@ -104,7 +104,7 @@ FORGED = {
     "more than a retraining writes": (BOT, {"dvc.lock": "1", "src/a.py": "1"}, MESSAGE),
     "another model's": (BOT, {"dvc.lock": "1"}, MESSAGE.replace("shop\nWhy", "shop-2\nWhy")),
     "a clock of 1970": ({**THEIRS, "GIT_COMMITTER_DATE": "1970-01-02T00:00:00Z"}, {"a.md": "1"}, "old"),
-    "bytes that are no text, and odd line ends": (BOT, {"dvc.lock": "1"}, MESSAGE.replace("drift", "\udcff\u2028\x0b")),
+    "bytes that are no text": (BOT, {"dvc.lock": "1"}, MESSAGE.replace("drift", "\udcff\u2028\x0b")),
     "our trailers as a body": (BOT, {"dvc.lock": "1"}, f"{MESSAGE}\nbut it is no trailer\n"),
 }  # fmt: skip
 
