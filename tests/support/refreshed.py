@@ -33,7 +33,9 @@ def settings(folder: Path) -> dict[str, object]:
     for name, version in {*pinned, ("click", "99.0")}:
         hollow(wheels, name, version)
     for name, version in pinned:
-        if name in (ROOT / "tools/environment").read_text():  # it has no wheel, and nobody looks into its source
+        if (
+            name in (ROOT / "tools/environment").read_text()
+        ):  # it has no wheel, and nobody looks into its source
             (wheels / f"{name}-{version}.tar.gz").write_bytes(b"")
     return {"UV_OFFLINE": 1, "UV_FIND_LINKS": wheels, "UV_CACHE_DIR": folder / "uv"}
 
