@@ -5,8 +5,11 @@ SHELL := /bin/sh
 ENV = $$(tools/environment)
 PY = PYTHONPATH=src $(ENV)/bin/python
 UV_VERSION = $(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)
-UV = $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python -m uv pip compile --universal --python-version 3.11 \
-     --generate-hashes --no-annotate --no-header --fork-strategy fewest --quiet $(ARGS)
+WHEELS = $(shell sed -n "s/^wheels='\(.*\)'.*/\1/p" tools/environment)
+# Wheels only, as resolving would run the setup.py of what has none. A release is a week old before it is
+# chosen, so that others find what is wrong with it; UV_EXCLUDE_NEWER=2026-11-01T00:00:00Z says otherwise.
+UV = UV_EXCLUDE_NEWER="$${UV_EXCLUDE_NEWER:-7 days}" $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python -m uv pip compile --universal --python-version 3.11 \
+     --generate-hashes --no-annotate --no-header --fork-strategy fewest $(WHEELS) --quiet $(ARGS)
 
 .PHONY: help
 help: ## List the tasks

@@ -5,18 +5,27 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from loop.core import models, params, repository
 from loop.core.dvc import dvc
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
+from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import public
 
 KUSTOMIZATION = "kustomization.yaml"
 FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
+ENVIRONMENT = "main-only"  # GitHub's, which the jobs name that use a secret of WRITERS
+WRITERS = frozenset({"PUSH_KEY", "REGISTRY_TOKEN", "STORES"})  # secrets that let their holder write
+REVIEW = {  # what the rule `pull_request` of main has to say, in GitHub's words and in the page's
+    "dismiss_stale_reviews_on_push": "dismiss stale approvals when new commits are pushed",
+    "require_last_push_approval": "require approval of the most recent push",
+    "require_code_owner_review": "require review from code owners",
+}
+PROTECTION = "see docs/protection.md"
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Finding:
 
 def examine(root: Path) -> list[Finding]:
     """Ask every question of this machine and this clone."""
-    return [*_asked(root, _programs, _engine, _name, _origin, _branch, _remote, _tracking), *_models(root)]
+    questions = (_programs, _engine, _name, _origin, _branch, _remote, _tracking, _secrets, _review)
+    return [*_asked(root, *questions), *_models(root)]
 
 
 def _asked(root: Path, *questions: Callable[[Path], Finding]) -> Iterator[Finding]:
@@ -119,6 +129,75 @@ def _tracking(_root: Path) -> Finding:
     return Finding(
         "default", "MLflow", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…"
     )
+
+
+def _secrets(root: Path) -> Finding:
+    """Whether the secrets of who writes are main's alone: anybody who pushes a branch reads any other."""
+    what = "secrets of who writes"
+    try:
+        github = _github(root)
+        loose = _named(github, "/actions/secrets") | _named(github, "/actions/organization-secrets", MISSING)
+        places = {each["name"]: each for each in github.every("/environments", "environments")}
+        held = {name: WRITERS & _named(github, f"/environments/{name}/secrets") for name in places}
+        wide = {name: _branches(github, places[name]) for name in places if held[name]}
+    except LoopError as error:
+        return _unknown(what, error)
+    if loose := loose & WRITERS:
+        found = f"{', '.join(sorted(loose))} can be read by a workflow on any branch"
+        return Finding("bad", what, found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
+    for name, branches in wide.items():
+        if branches != [FOLLOWED]:
+            found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, is open to "
+            found += ", ".join(branches) or "any branch"
+            return Finding("bad", what, found, f"limit it to {FOLLOWED}: {PROTECTION}")
+    if wide:
+        return Finding("ok", what, f"in {', '.join(wide)}, for {FOLLOWED} alone")
+    return Finding("default", what, "none", f"make the environment {ENVIRONMENT} for the first: {PROTECTION}")
+
+
+def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
+    """Which branches and tags may use an environment; none is any."""
+    if (policy := environment["deployment_branch_policy"]) is None:
+        return []
+    if policy["protected_branches"]:
+        return ["every protected branch"]
+    path = f"/environments/{environment['name']}/deployment-branch-policies"
+    listed = github.every(path, "branch_policies")
+    return [each["name"] if each.get("type") != "tag" else f"the tag {each['name']}" for each in listed]
+
+
+def _review(root: Path) -> Finding:
+    """Whether what is merged is what was approved."""
+    what = f"review of {FOLLOWED}"
+    try:
+        rules = list(_github(root).every(f"/rules/branches/{FOLLOWED}"))
+    except LoopError as error:
+        return _unknown(what, error)
+    given = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
+    if not given:
+        return Finding("default", what, f"no ruleset asks for pull requests into {FOLLOWED}", PROTECTION)
+    if lacking := [said for key, said in REVIEW.items() if not any(each.get(key) for each in given)]:
+        return Finding("bad", what, f"the ruleset lacks: {'; '.join(lacking)}", PROTECTION)
+    return Finding("ok", what, "by code owners, of the latest push")
+
+
+def _github(root: Path) -> GitHub:
+    return replace(GitHub.of_environment(root), patience=5.0)
+
+
+def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
+    """The names of the secrets that GitHub lists at `path`; none at a status of `nothing`."""
+    try:
+        return {str(secret["name"]) for secret in github.every(path, "secrets")}
+    except GitHubError as error:
+        if error.status not in nothing:
+            raise
+        return set()
+
+
+def _unknown(what: str, error: LoopError) -> Finding:
+    fix = "export GITHUB_TOKEN=$(gh auth token), of who administers the repository"
+    return Finding("default", what, f"not checked: {error.args[0]}", fix)
 
 
 def _models(root: Path) -> Iterator[Finding]:

@@ -169,6 +169,7 @@ def test_a_pull_request_is_checked_in_a_container(
     run, _ = standin.wait(2, seconds=600)
     assert run["conclusion"] == "success", standin.log(run)[-8000:]
     assert trained.exists()
+    standin.reported(run)
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert f"## ✅ {MODEL}: promote" in comment["body"]
 

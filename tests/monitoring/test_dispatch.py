@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import BEGIN, FakeGitHub, Production
+from shop import BEGIN, FakeGitHub, Production, retrain
 
 from loop.core import params
-from loop.core.git import Git
+from loop.core.git import BOT, Change, Git
 from loop.core.github import GitHub
 from loop.monitoring import dispatch as dispatching
-from loop.monitoring.dispatch import Wish, dispatch
+from loop.monitoring.dispatch import Wish, dispatch, retrainings
 
 DAY = timedelta(days=1)
 WISH = Wish("shop", BEGIN, "drift 0.40 >= 0.3 (amount)")
@@ -88,6 +88,40 @@ def test_two_at_once_come_to_one(
     github.run(1).update(status="completed", conclusion="cancelled")
     github.on_dispatch = lambda: None
     assert ask()["dispatched"]
+
+
+MESSAGE = "shop: retrain\n\nAction: retrain\nModel: shop\nWhy: drift 0.4\n"
+THEIRS = {
+    f"GIT_{who}_{what}": "t@example.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
+FORGED = {
+    "a squash that quotes ours": (THEIRS, {"dvc.lock": "1"}, MESSAGE),
+    "a rebase of a commit with our author": (
+        {**BOT, "GIT_COMMITTER_EMAIL": "noreply@github.com"}, {"dvc.lock": "1"}, MESSAGE
+    ),
+    "a merge of a branch with our author and committer": (BOT, {"dvc.lock": "1"}, MESSAGE),
+    "no dvc.lock": (BOT, {"data/shop/metrics.json": "1"}, MESSAGE),
+    "more than a retraining writes": (BOT, {"dvc.lock": "1", "src/a.py": "1"}, MESSAGE),
+    "another model's": (BOT, {"dvc.lock": "1"}, MESSAGE.replace("shop\nWhy", "shop-2\nWhy")),
+    "a clock of 1970": ({**THEIRS, "GIT_COMMITTER_DATE": "1970-01-02T00:00:00Z"}, {"a.md": "1"}, "old"),
+    "bytes that are no text": (BOT, {"dvc.lock": "1"}, MESSAGE.replace("drift", "\udcff\u2028\x0b")),
+    "our trailers as a body": (BOT, {"dvc.lock": "1"}, f"{MESSAGE}\nbut it is no trailer\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_nobody_elses_commit_spends_the_budget(production: Production, how: str) -> None:
+    """Three retrainings by `land` count; none that a merged pull request brings, and nothing hides them."""
+    git, (who, files, message) = Git(production.root), FORGED[how]
+    for _ in range(3):
+        retrain(production.root, "drift 0.4")
+    main = git.fetch()
+    made = git.commit_on(main, Change(files, how))
+    tree = f"{made}^{{tree}}"
+    made = git.run("commit-tree", tree, "-p", main, "-m", message, env=who)
+    if how.startswith("a merge"):
+        made = git.run("commit-tree", tree, "-p", main, "-p", made, "-m", message, env=THEIRS)
+    assert retrainings(git, "shop", made, datetime.now(UTC) - 30 * DAY) == 3
 
 
 def test_the_two_timers_are_apart(repository: Path) -> None:

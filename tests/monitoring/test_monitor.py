@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
-from shop import BEGIN, FEATURES, FakeGitHub, Production, commit, rows
+from shop import BEGIN, FEATURES, FakeGitHub, Production, commit, retrain, rows
 
 from loop.cli.monitoring import monitor
 from loop.core.errors import Exit, LoopError
@@ -202,7 +202,7 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
     """After three of its runs in 30 days it asks a person, not GitHub; older and other ones don't count."""
     production.answer(rows(1_500, scale=1.5))
     for why in ("weekly", "weekly", "by hand", "accuracy 91.00% < 93% (400 labels)"):
-        commit(production.root, f"Retrain\n\nAction: retrain\nModel: shop\nWhy: {why}")
+        retrain(production.root, why)
     ages = [(2, "drift 0.4"), (9, "accuracy 90%"), (29, "drift 0.5"), (31, "drift 0.5"), (3, "by hand")]
     for age, reason in sorted(ages, reverse=True):
         github.add("train.yml", f"Train shop: {reason}", age * DAY, status="completed", conclusion="success")
@@ -229,12 +229,13 @@ def change(production: Production, drifted_from: datetime, days: int) -> None:
         production.answer(frame, f"week-{week}.jsonl")
 
 
-def retrained(production: Production, until: datetime, why: str = "drift 0.4") -> None:
+def retrained(production: Production, until: datetime) -> None:
     """Main as a retraining leaves it."""
     params = production.root / "params.yaml"
     logged = f"ingest: {{logged: {{store: s, until: '{until.isoformat()}'}}}}"
     params.write_text(params.read_text().replace("ingest: {}", logged))
-    commit(production.root, f"Retrain\n\nAction: retrain\nModel: shop\nWhy: {why}")
+    commit(production.root, "Train on later rows")
+    retrain(production.root, "drift 0.4")
 
 
 @pytest.mark.parametrize("fault", ["no-log", "empty-log", "width", "order", "no-reference"])

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from releases import A, B, canary
 from ruamel.yaml import YAML
-from shop import FakeTrack, Production, rows
+from shop import FakeTrack, Production, retrain, rows
 from standin import Server, StandIn
 
 from loop.cli.monitoring import monitor
@@ -133,10 +133,8 @@ def test_monitor(
     folder = tmp_path / "loop"
     shutil.copytree(production.root, folder, ignore=shutil.ignore_patterns(".git", "data"))
     tracked = ("params.yaml", "dvc.yaml")
-    clone.push(
-        "Retrain\n\nAction: retrain\nModel: shop\nWhy: drift 0.4",
-        {n: (folder / n).read_text() for n in tracked},
-    )
+    clone.push("Begin", {name: (folder / name).read_text() for name in tracked})
+    retrain(clone.folder, "drift 0.4")
     url = f"{github.server.url}/acme/loop.git"
     (folder / "argocd").mkdir()
     YAML().dump(

@@ -121,9 +121,19 @@ class StandIn:
         return self.clone(folder)
 
     def runs(self, **query: str) -> list[dict[str, Any]]:
-        """All runs so far, newest first."""
+        """All runs so far, newest first, but for those that another run's end has started: see `reported`."""
         found = self.as_("person").call("GET", "/actions/runs", params={"per_page": "100", **query})
-        return list(found["workflow_runs"])
+        return [run for run in found["workflow_runs"] if "event" in query or run["event"] != "workflow_run"]
+
+    def reported(self, run: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
+        """Wait for the run that the end of `run` has started."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for report in self.runs(event="workflow_run"):
+                if self.event(report)["workflow_run"]["id"] == run["id"] and report["status"] == "completed":
+                    return report
+            time.sleep(0.05)
+        raise TimeoutError(f"the end of run {run['id']} has started nothing that ended within {seconds} s")
 
     def wait(self, number: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until there are `number` runs and all are completed; newest first."""

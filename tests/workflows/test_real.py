@@ -75,6 +75,7 @@ def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
     assert len(lines(standin, run, "Job succeeded")) == 3
+    assert standin.reported(run)["conclusion"] == "success"
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert f"<summary><code>staging/{public(MODELS[0])}</code>: +" in comment["body"]
     assert "+  kind: Deployment" in comment["body"] or "+kind: Deployment" in comment["body"]

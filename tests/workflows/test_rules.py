@@ -10,9 +10,11 @@ from ruamel.yaml import YAML
 from standin import ROOT
 
 from loop.cli import COMMANDS, READS_HISTORY, cli
+from loop.diagnosis import ENVIRONMENT, WRITERS
 
 CHECKOUT = "actions/checkout@"
 UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}  # packages run
+SECRETS = re.compile(rf"secrets\.({'|'.join(WRITERS)})\b")
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
 FOLDER = ROOT / ".github"
 WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
@@ -153,6 +155,30 @@ def test_the_registry_is_named_by_the_checkout_that_logs_in() -> None:
     (login,) = given(publish, "login")
     assert login["registry"] == "${{ steps.bundle.outputs.registry }}"
     assert [step["run"].split()[1] for step in publish["steps"] if step.get("id") == "bundle"] == ["unbundle"]
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_secrets_that_write_are_mains_alone(job: dict[str, Any]) -> None:
+    """A job that uses one names the environment which only main may use; a caller passes it on by name."""
+    if "uses" in job:
+        assert job["secrets"] == {name: f"${{{{ secrets.{name} }}}}" for name in job["secrets"]}
+    elif SECRETS.search(str(job)):
+        named = job["environment"]["name"]
+        assert named in (
+            ENVIRONMENT,
+            "production",
+        )  # this one where people approve each step: docs/protection.md
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
+    """It runs the pull request's own code. Nor has it a secret of who writes."""
+    workflow = read(path)
+    if "pull_request" in workflow["on"]:
+        given = [level for job in workflow["jobs"].values() for level in (job["permissions"] or {}).values()]
+        assert set(given) == {"read"}
+        assert not SECRETS.search(path.read_text())
+    assert "pull_request_target" not in workflow["on"]
 
 
 @pytest.mark.parametrize("job", jobs())

@@ -1,10 +1,11 @@
 """Workflows run under act as they would on GitHub: what starts them, what they see, what they may do."""
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from standin import Server, StandIn
+from standin import ROOT, Server, StandIn
 
 POST = """\
 import json, os, sys, urllib.request
@@ -148,3 +149,80 @@ def test_interrupted(tmp_path: Path, end: str) -> None:
     assert run["conclusion"] == "failure"
     command = Path(f"/proc/{pid.read_text().strip()}/cmdline")
     assert not command.exists() or not command.read_bytes()
+
+
+LISTEN = "name: Then\non: {workflow_run: {workflows: [Tiny]}}\n"
+SEEN = """\
+    steps:
+      - run: echo "PUSH_KEY has ${#PUSH_KEY} characters, STORES_READ ${#KEY}"
+        env: {PUSH_KEY: "${{ secrets.PUSH_KEY }}", KEY: "${{ secrets.KEY }}"}
+"""
+JOB = "    runs-on: ubuntu-latest\n    permissions: {}\n"
+SECRETS = f"""\
+name: Secrets
+on: {{push: {{}}, workflow_dispatch: {{}}}}
+jobs:
+  named:
+{JOB}    environment: {{name: main-only, deployment: false}}
+{SEEN}\
+  unnamed:
+{JOB}{SEEN}\
+  passed:
+    permissions: {{}}
+    uses: ./.github/workflows/called.yml
+    secrets: {{PUSH_KEY: "${{{{ secrets.PUSH_KEY }}}}"}}
+"""
+CALLED = f"""\
+name: Called
+on: {{workflow_call: {{secrets: {{PUSH_KEY: {{}}}}}}}}
+jobs:
+  called:
+{JOB}    environment: main-only
+{SEEN}"""
+
+
+@pytest.mark.parametrize("branch", ["main", "topic"])
+def test_an_environments_secrets(standin: StandIn, folder: Path, branch: str) -> None:
+    """Main's jobs that name it have them, called ones too; on another branch such a job fails."""
+    held = {"main-only": {"branches": ["main"], "secrets": {"PUSH_KEY": "a-key"}}}
+    standin.own("POST", f"_settings/{standin.name}", {"environments": held})
+    files = {".github/workflows/secrets.yml": SECRETS, ".github/workflows/called.yml": CALLED}
+    clone = standin.seed(folder, files)
+    clone.push("change", {"a": "1\n"}, branch)
+    (run,) = standin.wait()
+    log = standin.log(run)
+    allowed = branch == "main"
+    assert run["conclusion"] == ("success" if allowed else "failure"), log
+    assert log.count("PUSH_KEY has 5 characters") == (2 if allowed else 0)
+    assert log.count("PUSH_KEY has 0 characters") == 1
+    assert log.count("is not allowed to deploy to main-only") >= (0 if allowed else 1)
+    assert "a-key" not in log
+
+
+def test_a_report_on_a_forks_pull_request(standin: StandIn, folder: Path) -> None:
+    """Its run writes nothing, and what it leaves becomes one comment a report, by main's own workflow."""
+    hostile = (
+        "run: mkdir -p a b; echo '@acme/admins [x](https://evil.test)' > a/report.md; echo fine > b/report.md"
+    )
+    upload = "uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a\n        with: "
+    steps = [hostile, *(f"{upload}{{name: report-{name}, path: {name}/report.md}}" for name in "ab")]
+    named = workflow("{pull_request: {}}", *steps)
+    command = f"PYTHONPATH={ROOT}/src {sys.executable} -m loop post-reports"
+    then = workflow("push", f"run: {command}\n        env: {{GITHUB_TOKEN: '${{{{ github.token }}}}'}}",
+                    may="contents: read, actions: read, pull-requests: write")  # fmt: skip
+    then = then[".github/workflows/tiny.yml"].replace("name: Tiny\non: push\n", LISTEN)
+    clone = standin.seed(folder, {**named, ".github/workflows/then.yml": then})
+    clone.commit("theirs", {"c": "1\n"})
+    clone.git("push", "-q", standin.fork.clone_url("person"), "HEAD:topic")
+    body = {"head": "mallory:topic", "base": "main", "title": "Theirs"}
+    standin.as_("person").call("POST", "/pulls", json=body)
+    (run,) = standin.wait()
+    report = standin.reported(run)
+    assert report["conclusion"] == "success", standin.log(report)
+    comments = standin.ask("GET", "/issues/1/comments").json()
+    assert [one["body"].splitlines()[0] for one in comments] == [
+        "<!-- loop-report-a -->",
+        "<!-- loop-report-b -->",
+    ]
+    assert "@acme" not in comments[0]["body"]
+    assert {one["user"]["login"] for one in comments} == {"github-actions[bot]"}

@@ -17,6 +17,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import triggers
 import uvicorn
 from app import build
 from hooks import Hooks
@@ -162,6 +163,7 @@ def main() -> None:
         mounts=options.mount,
         pulls_by_actions=not options.no_pulls_by_actions,
     )
+    runner.on_end = lambda run: triggers.completed(runner, run)
     ready = {
         "url": url,
         "repositories": {name: f"{url}/{name}.git" for name in names},

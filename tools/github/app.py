@@ -15,6 +15,7 @@ import graphql_api
 import jobs
 import notes
 import pulls
+import settings
 import shapes
 import triggers
 import weather
@@ -49,6 +50,8 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a r
     ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, "actions"),
     ("GET", f"{REPO}/actions/runs", workflows.runs, "actions"),
     ("GET", f"{REPO}/actions/runs/{{run_id}}", workflows.run, "actions"),
+    ("GET", f"{REPO}/actions/runs/{{run_id}}/artifacts", workflows.artifacts, "actions"),
+    ("GET", f"{REPO}/actions/artifacts/{{artifact_id}}/{{archive_format}}", workflows.archive, "actions"),
     ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", workflows.cancel, "actions"),
     ("GET", f"{REPO}/pulls", pulls.pulls, "pull-requests"),
     ("POST", f"{REPO}/pulls", pulls.open_pull, "pull-requests"),
@@ -60,15 +63,28 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a r
     ("PATCH", f"{REPO}/issues/comments/{{comment_id}}", notes.edit_comment, "pull-requests"),
     ("POST", f"{REPO}/statuses/{{sha}}", notes.add_status, "statuses"),
     ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
+    ("GET", f"{REPO}/environments", settings.environments, "actions"),
+    (
+        "GET",
+        f"{REPO}/environments/{{environment_name}}/deployment-branch-policies",
+        settings.policies,
+        "actions",
+    ),
+    ("GET", f"{REPO}/environments/{{environment_name}}/secrets", settings.environment_secrets, "secrets"),
+    ("GET", f"{REPO}/actions/secrets", settings.secrets, "secrets"),
+    ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
+    ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
 OWN: list[tuple[str, str, Handler, str]] = [  # the stand-in's: GitHub has a page, an archive or nothing
     ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
     ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
     ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
+    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
     ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
     ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
 ]
-NUMBERS = re.compile(r"\{(run_id|comment_id|\w+_number)\}")
+NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
 
 def build(

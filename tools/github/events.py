@@ -59,6 +59,17 @@ def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
     )
 
 
+def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
+    """Does the end of a run of the workflow of this name start it?"""
+    named = rule.get("workflows") or []
+    types = rule.get("types") or ["completed"]
+    return (
+        name in ([named] if isinstance(named, str) else named)
+        and "completed" in types
+        and _name_fits(rule, "branches", branch)
+    )
+
+
 def job_names(workflow: dict[str, Any]) -> set[str]:
     """What a workflow's jobs may be called where checks are listed; an expression has several names."""
     jobs = workflow.get("jobs") or {}

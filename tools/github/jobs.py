@@ -6,6 +6,8 @@ its token, and `github.token` reads it from there.
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
@@ -18,21 +20,47 @@ SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses"
 LEVELS = ("none", "read", "write")
 
 Grants = dict[str, str]  # {scope: read or write}
+SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
+DENIED = (
+    "echo '::error::This branch is not allowed to deploy to {} due to environment protection rules.'; exit 1"
+)
 
 
 class Invalid(Exception):
     """GitHub would not start this workflow."""
 
 
-def prepared(files: dict[str, str], file: str, most: str) -> tuple[dict[str, str], dict[str, Grants]]:
+@dataclass(frozen=True)
+class Environment:
+    """What jobs that name this environment get, if the branch of their run is `allowed`."""
+
+    allowed: bool
+    secrets: dict[str, str]
+
+
+def lines(environments: dict[str, Environment]) -> list[str]:
+    """The secrets of all environments that are allowed, as act takes them: each by a name of its own."""
+    return [
+        f"{_own_name(name, place)}={value}"
+        for place, environment in environments.items()
+        if environment.allowed
+        for name, value in environment.secrets.items()
+    ]
+
+
+def prepared(
+    files: dict[str, str], file: str, most: str, environments: dict[str, Environment]
+) -> tuple[dict[str, str], dict[str, Grants]]:
     """The workflows that a run of `file` needs, as JSON (which is YAML), and what each token in them may do.
 
-    `most` is the highest level of any grant: "read" for a run of a fork's pull request.
+    `most` is the highest level of any grant: "read" for a run of a fork's pull request. A job that names an
+    environment has its secrets; in a called workflow only those that its callers pass on by name.
     """
     ready: dict[str, str] = {}
     tokens: dict[str, Grants] = {}
+    held = {(name, place) for place, one in environments.items() if one.allowed for name in one.secrets}
 
-    def prepare(file: str, limit: Grants) -> None:
+    def prepare(file: str, limit: Grants, passed: set[tuple[str, str]]) -> None:
         if file in ready:
             raise Invalid(f"{file} is called twice in one run: the stand-in gives its jobs one token each")
         if file not in files:
@@ -44,15 +72,30 @@ def prepared(files: dict[str, str], file: str, most: str) -> tuple[dict[str, str
             if over := [scope for scope, level in asked.items() if _lower(level, limit.get(scope)) != level]:
                 raise Invalid(f"{file}: job {name} asks for more than its caller grants: {over}")
             if "uses" in job:
-                prepare(str(job["uses"]).removeprefix(LOCAL), asked)
+                given = job.get("secrets") or {}
+                on = {pair for pair in passed if given == "inherit" or pair[0] in given}
+                if isinstance(given, dict):
+                    own = {_own_name(*pair): f"${{{{ secrets.{_own_name(*pair)} }}}}" for pair in on}
+                    job["secrets"] = {**given, **own}
+                prepare(str(job["uses"]).removeprefix(LOCAL), asked, on)
                 continue
+            place = job.pop("environment", None)  # act knows neither environments nor `deployment`
+            place = place.get("name") if isinstance(place, dict) else place
+            if place in environments and not environments[place].allowed:
+                job["steps"] = [{"run": DENIED.format(place)}]
+            names = {secret for secret, where in passed if where == place}
+            job["steps"] = _environments_own(job.get("steps"), names, str(place))
             token = f"ghs_{token_hex(18)}"
             tokens[token] = {scope: _lower(level, most) for scope, level in asked.items() if level != "none"}
             job["env"] = {**(job.get("env") or {}), VARIABLE: token}
             job["steps"] = _own_token(job.get("steps"))
+        on = workflow.get("on")
+        if passed and isinstance(on, dict) and on.get("workflow_call"):  # act hands on what is declared
+            declared = {_own_name(*pair): {} for pair in passed}
+            on["workflow_call"]["secrets"] = {**(on["workflow_call"].get("secrets") or {}), **declared}
         ready[file] = json.dumps(workflow)
 
-    prepare(file, dict.fromkeys(SCOPES, "write"))
+    prepare(file, dict.fromkeys(SCOPES, "write"), held)
     return ready, tokens
 
 
@@ -74,9 +117,27 @@ def _lower(level: str, other: str | None) -> str:
     return min(level, other or "none", key=LEVELS.index)
 
 
+def _own_name(secret: str, environment: str) -> str:
+    return re.sub(r"\W", "_", f"{secret}_OF_{environment}").upper()
+
+
 def _own_token(value: Any) -> Any:
+    return _rewritten(value, lambda text: TOKEN.sub(f"env.{VARIABLE}", text))
+
+
+def _environments_own(value: Any, names: set[str], environment: str) -> Any:
+    """Steps that read an environment's secrets where these have the name of another."""
+
+    def own(found: re.Match[str]) -> str:
+        return f"secrets.{_own_name(found[1], environment)}" if found[1] in names else found[0]
+
+    return _rewritten(value, lambda text: SECRET.sub(own, text))
+
+
+def _rewritten(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with every text in it changed."""
     if isinstance(value, dict):
-        return {key: _own_token(inner) for key, inner in value.items()}
+        return {key: _rewritten(inner, change) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_own_token(inner) for inner in value]
-    return TOKEN.sub(f"env.{VARIABLE}", value) if isinstance(value, str) else value
+        return [_rewritten(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value

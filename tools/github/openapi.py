@@ -32,6 +32,7 @@ EVENTS = {
     "push": "push",
     "workflow_dispatch": "workflow-dispatch",
     "merge_group checks_requested": "merge-group-checks-requested",
+    "workflow_run completed": "workflow-run-completed",
     **{
         f"pull_request {action}": f"pull-request-{action}"
         for action in ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")

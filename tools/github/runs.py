@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +67,7 @@ class Runner:
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
     pulls_by_actions: bool = True
+    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # gets each run that is over
 
     def __post_init__(self) -> None:
         self.grants: dict[str, jobs.Grants] = {}  # {token of a job whose run is not over: what it may do}
@@ -151,6 +154,23 @@ class Runner:
         """What act printed."""
         return self._folder(run) / "log.txt"
 
+    def artifacts(self, run: dict[str, Any]) -> list[Path]:
+        """The zips that a run has uploaded, each called as its artifact."""
+        return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
+
+    def settings(self, repository: str) -> dict[str, Any]:
+        """What a person has set for a repository: see settings.py."""
+        with self.state.look() as data:
+            return dict(data["settings"].get(repository, {}))
+
+    def _environments(self, run: dict[str, Any]) -> dict[str, jobs.Environment]:
+        """What a run's jobs may use of the repository's environments."""
+        branch, held = run["ref"].removeprefix("refs/heads/"), self.settings(run["repository"])
+        return {
+            name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
+            for name, each in held.get("environments", {}).items()
+        }
+
     def _folder(self, run: dict[str, Any]) -> Path:
         return self.root / str(run["id"])
 
@@ -181,10 +201,17 @@ class Runner:
             log.write(words)
         if not self.keep:
             (self._folder(run) / "secrets").unlink(missing_ok=True)
-            for scratch in ("plan", "act", "artifacts"):
+            # GitHub keeps every artifact; here those stay that a run of main's takes from a pull request's.
+            for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
                 shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
+        if self._stopping:
+            return
+        try:
+            self.on_end(run)
+        except Exception as error:  # noqa: BLE001 - the run is over all the same, and the server goes on
+            print(f"what the end of run {run['id']} starts: {error}", file=sys.stderr, flush=True)
 
     def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
         """Lay out what act plans by: the workflows of the run's commit. Returns what its jobs' tokens may do.
@@ -198,7 +225,9 @@ class Runner:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files, file = repo.workflows(run["commit"]), Path(run["path"]).name
-        ready, tokens = jobs.prepared(files, file, "read" if run["fork"] else "write")
+        ready, tokens = jobs.prepared(
+            files, file, "read" if run["fork"] else "write", self._environments(run)
+        )
         for name, text in ready.items():
             (folder / name).write_text(text)
         (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
@@ -208,7 +237,7 @@ class Runner:
         """Run the workflow; act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
-            secrets: [] if run["fork"] else self.secrets,
+            secrets: [] if run["fork"] else [*self.secrets, *jobs.lines(self._environments(run))],
             self._folder(run) / "variables": self.variables,
             self._folder(run) / "environment": [f"{k}={v}" for k, v in self._environment(run).items()],
         }.items():

@@ -1,5 +1,6 @@
 """Records as GitHub shows them. Most fields are required, so each kind of record is built in one place."""
 
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -162,6 +163,62 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
         "previous_attempt_url": None,
         "check_suite_url": f"{api}/check-suites/{record['id']}",
         "workflow_url": f"{api}/actions/workflows/{workflow}",
+    }
+
+
+def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A run in the event of its end, where repositories have fewer fields."""
+    shown = run(runner, repo, record)
+    kept = (
+        "id",
+        "node_id",
+        "name",
+        "full_name",
+        "owner",
+        "private",
+        "fork",
+        "html_url",
+        "url",
+        "description",
+    )
+    kept += tuple(name for name, *_ in map(str.split, REPOSITORY_URLS))
+    for side in ("repository", "head_repository"):
+        shown[side] = {key: value for key, value in shown[side].items() if key in kept}
+    return shown
+
+
+def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) -> dict[str, Any]:
+    """An artifact of a run; its zip is at `path`."""
+    known, source = number(f"{run['id']}/{path.stem}"), number(run["head_repository"])
+    url = f"{runner.url}/repos/{repo.name}/actions/artifacts/{known}"
+    of = {"id": run["id"], "repository_id": number(repo.name), "head_repository_id": source}
+    return {
+        **{key: run[key] for key in ("created_at", "updated_at")},
+        "id": known,
+        "node_id": f"MDg6QXJ0_{known}",
+        "name": path.stem,
+        "size_in_bytes": path.stat().st_size,
+        "url": url,
+        "archive_download_url": f"{url}/zip",
+        "expired": False,
+        "expires_at": None,
+        "workflow_run": {**of, **{key: run[key] for key in ("head_branch", "head_sha")}},
+    }
+
+
+def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """The workflow of a run."""
+    known = number(f"{repo.name}/{record['path']}")
+    api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}"
+    return {
+        **{key: record[key] for key in ("name", "path")},
+        **dict.fromkeys(("created_at", "updated_at"), BORN),
+        "id": known,
+        "node_id": f"W_{known}",
+        "state": "active",
+        "url": f"{api}/actions/workflows/{known}",
+        "html_url": f"{page}/blob/{repo.default_branch}/{record['path']}",
+        "badge_url": f"{page}/workflows/{record['name']}/badge.svg",
     }
 
 

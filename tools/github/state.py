@@ -27,7 +27,15 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        empty = {"next_id": 1, "pulls": [], "comments": [], "statuses": [], "runs": [], "queue": []}
+        empty = {
+            "next_id": 1,
+            "pulls": [],
+            "comments": [],
+            "statuses": [],
+            "runs": [],
+            "queue": [],
+            "settings": {},
+        }
         kept = json.loads(path.read_text()) if path.exists() else {}
         self._data: dict[str, Any] = {**empty, **kept}
 

@@ -239,3 +239,29 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
     ref = f"refs/heads/{repo.default_branch}"
     event = Event("schedule", payload, commit=commit, head=commit, ref=ref, title=title)
     return runner.enqueue(repo, file, event)
+
+
+def completed(runner: Runner, run: dict[str, Any]) -> None:
+    """A run is over: start what listens to that, as the default branch has it and with its rights."""
+    repo = runner.hosting.find(run["repository"])
+    commit = repo.resolve(repo.default_branch) if repo else None
+    if repo is None or commit is None:
+        return
+    waiting = [
+        file
+        for file, text in repo.workflows(commit).items()
+        if (rule := events.trigger(events.parse(text), "workflow_run")) is not None
+        and events.starts_on_run(rule, run["name"], run["head_branch"])
+    ]
+    if not waiting:
+        return
+    payload = {
+        "action": "completed",
+        "workflow": shapes.workflow(runner, repo, run),
+        "workflow_run": shapes.ended_run(runner, repo, run),
+        **facts(runner, repo, "person"),
+    }
+    ref = f"refs/heads/{repo.default_branch}"
+    event = _event("workflow_run", payload, commit=commit, head=commit, ref=ref, title=run["display_title"])
+    for file in waiting:
+        runner.enqueue(repo, file, event)

@@ -75,6 +75,39 @@ def cancel(call: Call) -> Response:
     return JSONResponse({}, 202)
 
 
+def artifacts(call: Call) -> Response:
+    """What a run has uploaded."""
+    run = call.find("runs", "id", "run_id")
+    found = [
+        shapes.artifact(call.runner, call.repo, run, path)
+        for path in call.runner.artifacts(run)
+        if call.query.get("name") in (None, path.stem)
+    ]
+    return JSONResponse({"total_count": len(found), "artifacts": call.page(found)})
+
+
+def archive(call: Call) -> Response:
+    """Where an artifact's zip is: GitHub names a URL at its storage."""
+    if call.path["archive_format"] != "zip":
+        raise HTTPException(404, "Not Found")
+    _artifact(call)
+    url = f"{call.runner.url}/_artifact/{call.repo.name}/{call.path['artifact_id']}"
+    return Response(status_code=302, headers={"Location": url})
+
+
+def content(call: Call) -> Response:
+    """The zip itself."""
+    return Response(_artifact(call).read_bytes(), media_type="application/zip")
+
+
+def _artifact(call: Call) -> Path:
+    for run in call.of("runs"):
+        for path in call.runner.artifacts(run):
+            if shapes.number(f"{run['id']}/{path.stem}") == call.path["artifact_id"]:
+                return path
+    raise HTTPException(404, "Not Found")
+
+
 # The stand-in's own: GitHub shows these on pages, as archives, or not at all.
 
 

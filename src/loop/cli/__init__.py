@@ -46,6 +46,7 @@ COMMANDS = {
     "monitor": "monitoring:monitor",
     "judge": "monitoring:judge",
     "comment": "candidate:comment",
+    "post-reports": "post:post_reports",
     "report": "report:report",
     "init": "fork:init",
     "doctor": "fork:doctor",

@@ -99,14 +99,16 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
 @click.command
 @click.argument("model", required=False)
 def comment(model: str | None) -> None:
-    """Report on the candidate: in the job's summary and, for a pull request, in a comment kept up to date.
+    """Report on the candidate: in the job's summary, and in a file that `post-reports` makes a comment of.
 
     Without MODEL, on a change that no model has a part in: what it does to the cluster and to the locks.
     """
-    from loop.core import paths
+    from loop.core import actions, paths
     from loop.review.comment import comment as report
 
-    click.echo(report(paths.root(), model))
+    path, text = report(paths.root(), model)
+    actions.output(report=path)
+    click.echo(text)
 
 
 def _yes(value: bool) -> str:

@@ -75,6 +75,7 @@ class Git:
                 env={**os.environ, **plain, **self.settings(), **(env or {})},
                 capture_output=True,
                 text=True,
+                errors="replace" if args[0] == "log" else None,  # a message may hold any bytes
                 check=False,
                 timeout=self.seconds,
             )

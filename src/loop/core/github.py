@@ -225,7 +225,7 @@ class GitHub:
         """
         found = {}
         for event in events:
-            listed = self._every(
+            listed = self.every(
                 f"/actions/workflows/{workflow}/runs", "workflow_runs", event=event, branch=MAIN
             )
             for run in listed:
@@ -272,14 +272,14 @@ class GitHub:
         People's comments stay theirs, whatever they copy. What is too long is cut, and ends with `rest`.
         """
         text = actions.cut(f"<!-- {mark} -->\n{body}", LONGEST, rest)
-        for comment in self._every(f"/issues/{number}/comments"):
+        for comment in self.every(f"/issues/{number}/comments"):
             author, said = comment["user"] or {}, comment.get("body") or ""  # a deleted account is null
             if author.get("type") == "Bot" and said.startswith(f"<!-- {mark} -->"):
                 self.call("PATCH", f"/issues/comments/{comment['id']}", json={"body": text})
                 return
         self.call("POST", f"/issues/{number}/comments", json={"body": text})
 
-    def _every(self, path: str, key: str = "", **query: str) -> Iterator[dict[str, Any]]:
+    def every(self, path: str, key: str = "", **query: str) -> Iterator[dict[str, Any]]:
         """All of a list, page by page; `key` is where the answer has it."""
         for page in count(1):
             answer = self.call("GET", path, params={**query, "per_page": PAGE, "page": page})

@@ -62,7 +62,7 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     form = "--format=%H %ce %(trailers:key=Action,valueonly,separator=%x20)"
     mine = [line.split()[0] for line in git.run("log", form, *commits, "--").splitlines() if _ours(line)]
     for commit in mine:
-        check(_touched(git, commit), f"commit {commit[:12]}")
+        check(touched(git, commit), f"commit {commit[:12]}")
     return len(mine), which
 
 
@@ -72,7 +72,7 @@ def _ours(line: str) -> bool:
     return committer == BEFORE or (committer == BOT["GIT_COMMITTER_EMAIL"] and bool(action))
 
 
-def _touched(git: Git, commit: str) -> set[str]:
+def touched(git: Git, commit: str) -> set[str]:
     """What a commit changes; of a merge only what it changes itself."""
     args = ("--root", "--no-commit-id", "--name-only", "--no-renames", "-r", "-c", "-z")
     return {name for name in git.run("diff-tree", *args, commit).split("\0") if name}

@@ -35,8 +35,13 @@ def land(root: Path, model: str, reason: str) -> str | None:
     return git.land("main", decide)
 
 
+def written(model: str) -> tuple[str, ...]:
+    """The files that a retraining of this model writes, and no other."""
+    return ("params.yaml", "dvc.lock", f"data/{package(model)}/metrics.json")
+
+
 def _files(root: Path, model: str) -> dict[str, str]:
-    paths = ("params.yaml", "dvc.lock", f"data/{package(model)}/metrics.json")
+    paths = written(model)
     if missing := [path for path in paths if not (root / path).is_file()]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
     return {path: (root / path).read_text(encoding="utf-8") for path in paths}

@@ -102,8 +102,11 @@ class Hub:
         merged = self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash", **words})
         return str(merged["sha"])
 
-    def comments(self, number: int) -> list[str]:
-        """The comments on a pull request."""
-        return [
-            comment.get("body") or "" for comment in self.person.call("GET", f"/issues/{number}/comments")
-        ]
+    def report(self, number: int, seconds: float = 120) -> str:
+        """The report on a pull request, once report.yml has posted it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := self.person.call("GET", f"/issues/{number}/comments"):
+                return str(found[-1]["body"])
+            time.sleep(0.3)
+        raise LoopError(f"#{number} has no report after {seconds:.0f} s", fix=f"see {self.folder}/runs")

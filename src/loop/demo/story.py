@@ -55,7 +55,7 @@ def change_a_param(stage: Stage) -> None:
 
     number, run = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
     stage.expect(run, "success")
-    stage.tell.markdown(stage.hub.comments(number)[-1])
+    stage.tell.markdown(stage.hub.report(number))
     if stage.published:
         stage.tell.beside_published(read_json(ModelPaths(stage.clone, stage.model).metrics))
     before = stage.hub.runs("release.yml")
@@ -138,7 +138,7 @@ def bad_candidate(stage: Stage) -> None:
 
     number, run = stage.propose("one-stump", "Train a single stump", edit)
     stage.expect(run, "failure", "block")
-    stage.tell.markdown(stage.hub.comments(number)[-1])
+    stage.tell.markdown(stage.hub.report(number))
     stage.tell.step(f"#{number} is blocked by the gate: production is as it was")
 
 

@@ -10,9 +10,10 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.errors import LoopError
-from loop.core.git import Git
+from loop.core.git import BOT, Git
 from loop.core.github import GitHub, Run
 from loop.core.names import package, public
+from loop.delivery import guard, land
 
 WORKFLOW = "train.yml"
 TITLE = re.compile("Train (.+?): ?(.*)")  # its run-name: `Train <model>: <reason>`
@@ -137,15 +138,30 @@ def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
-    """How often drift or accuracy has retrained this model, by the trailers in a commit's log.
+    """How often drift or accuracy has retrained this model, by the commits that `land` has put on main.
 
-    Weekly retrainings and those by hand do not count, so that they leave the budget to drift.
+    Whoever proposes a change writes its message, and its author too. So a commit counts only if it stands on
+    main itself, our machine has made it, and it writes what `land` writes, dvc.lock among it. Weekly
+    retrainings and those by hand do not count, so that they leave the budget to drift.
     """
-    why = "|".join(AUTOMATIC)
-    query = ["--extended-regexp", "--all-match", "--grep=^Action: retrain$"]
-    query += [f"--grep=^Model: {public(model)}$", f"--grep=^Why: ({why})"]
-    query += [f"--since={since.isoformat()}"] if since else []
-    return len(git.run("log", "--format=%H", *query, commit).split())
+    trailers = (
+        f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in ("Action", "Model", "Why")
+    )
+    # As a filter: otherwise the walk ends at the first commit whose clock is wrong.
+    query = [f"--since-as-filter={since.isoformat()}"] if since else []
+    form = f"--format={'%x1f'.join(('%H', '%ae', '%ce', *trailers))}"
+    found = git.run("log", "--first-parent", "--no-merges", form, *query, commit).split("\n")
+    ours = [*[BOT["GIT_AUTHOR_EMAIL"]] * 2, "retrain", public(model)]
+    return sum(
+        said == ours and why.startswith(AUTOMATIC) and _landed(git, made, model)
+        for made, *said, why in (line.split("\x1f") for line in found if line)
+    )
+
+
+def _landed(git: Git, commit: str, model: str) -> bool:
+    """Whether a commit has changed dvc.lock, and no file but those that `land` writes."""
+    touched = guard.touched(git, commit)
+    return "dvc.lock" in touched and touched <= {*land.written(model)}
 
 
 def _title(run: dict[str, Any]) -> str:

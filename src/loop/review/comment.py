@@ -1,37 +1,28 @@
-"""Writes the report on a candidate to the job's summary and to the pull request."""
+"""Writes the report on a candidate to the job's summary and into a file: `loop.review.post` posts it."""
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from loop.core import actions
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
-from loop.core.github import FORBIDDEN, GitHub, GitHubError
-from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.review import base, cluster, locks
 from loop.review.evidence import gather
 from loop.review.report import report, without_model
 
-REST = "The rest is too long for a comment: it is in the job's summary."
 
-
-def comment(root: Path, model: str | None = None) -> str:
-    """Write the report; returns it, with a note where the token may not comment.
+def comment(root: Path, model: str | None = None) -> tuple[Path, str]:
+    """Write the report; returns its file and its text.
 
     Without a model the report is about changes that belong to none: the cluster, the locks.
     """
-    pull_request = _pull_request()
-    branch = (pull_request or {}).get("base", {}).get("ref", "main")
+    branch = _base()
     text = written(root, model, branch) if model else deployed(root, branch)
-    if pull_request:
-        text += _took()
-        text += _post(pull_request["number"], f"loop-report {public(model or 'deployed')}", text)
-    write_text((ModelPaths(root, model).build if model else root / "build") / "report.md", text)
+    path = (ModelPaths(root, model).build if model else root / "build") / "report.md"
+    write_text(path, text)
     actions.summary(text)
-    return text
+    return path, text
 
 
 def written(root: Path, model: str, branch: str) -> str:
@@ -51,31 +42,8 @@ def deployed(root: Path, branch: str) -> str:
         return without_model(cluster.differences(tree, root), locks.changes(tree, root, locks.every(root)))
 
 
-def _pull_request() -> dict[str, Any] | None:
-    """The pull request of the event that started this workflow; None for another event."""
-    path = os.environ.get("GITHUB_EVENT_PATH")
-    if not path or not Path(path).is_file():
-        return None
-    found = read_json(Path(path)).get("pull_request")
-    return dict(found) if found else None
-
-
-def _took() -> str:
-    """How long a reviewer has waited since GitHub made the run; empty where that can't be known."""
-    try:
-        run = GitHub.of_environment().call("GET", f"/actions/runs/{os.environ['GITHUB_RUN_ID']}")
-        begun = datetime.fromisoformat(run["created_at"])
-    except (KeyError, LoopError):
-        return ""
-    seconds = (datetime.now(UTC) - begun).total_seconds()
-    return f"\n<sub>This report was there {seconds:.0f} s after the push.</sub>\n"
-
-
-def _post(number: int, mark: str, text: str) -> str:
-    try:
-        GitHub.of_environment().comment(number, mark, text, REST)
-    except GitHubError as error:
-        if error.status != FORBIDDEN or error.again:  # 403 may be a rate limit, too
-            raise
-        return "\nThis token may not comment on the pull request, as a fork's may not: the report is here.\n"
-    return ""
+def _base() -> str:
+    """The base of the pull request that started this workflow; main for another event."""
+    path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
+    event = read_json(path) if path.is_file() else {}
+    return str((event.get("pull_request") or {}).get("base", {}).get("ref", "main"))

@@ -1,0 +1,116 @@
+"""What `make lock` chooses and tools/environment installs: no setup.py runs, and no release is brand new."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import threading
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from refreshed import hollow
+from standin import ROOT
+
+NOW = datetime.now(UTC)
+RELEASES = {  # of `toy`: by file, how old it is
+    "toy-1.0-py3-none-any.whl": timedelta(days=400),
+    "toy-2.0.tar.gz": timedelta(days=100),  # nothing but source
+    "toy-3.0-py3-none-any.whl": timedelta(days=2),
+}
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """The file that the setup.py of toy 2.0 writes when it runs."""
+    return tmp_path / "setup.py-ran"
+
+
+@pytest.fixture
+def index(tmp_path: Path, ran: Path) -> Iterator[str]:
+    """A package index (PEP 691) that has toy alone; its URL."""
+    (files := tmp_path / "files").mkdir()
+    for version in ("1.0", "3.0"):
+        hollow(files, "toy", version)
+    source = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: toy\nVersion: 2.0\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n',
+        "setup.py": f"open({str(ran)!r}, 'w').close()\n",
+    }
+    with tarfile.open(files / "toy-2.0.tar.gz", "w:gz") as packed:
+        for name, text in source.items():
+            member = tarfile.TarInfo(f"toy-2.0/{name}")
+            member.size = len(text)
+            packed.addfile(member, io.BytesIO(text.encode()))
+    listed = [
+        {"filename": name, "url": f"/{name}", "hashes": {"sha256": digest(files / name)},
+         "upload-time": f"{NOW - age:%Y-%m-%dT%H:%M:%SZ}"}
+        for name, age in RELEASES.items()
+    ]  # fmt: skip
+    about = json.dumps({"meta": {"api-version": "1.1"}, "name": "toy", "files": listed, "versions": []})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = {"/simple/toy/": about.encode()} | {
+                f"/{name}": (files / name).read_bytes() for name in RELEASES
+            }
+            body = found.get(self.path)
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body or b"")
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/simple"
+    server.shutdown()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_no_lock_runs_a_setup_py_or_takes_a_new_release(
+    tmp_path: Path, cache: Path, index: str, ran: Path
+) -> None:
+    """Of an old wheel, newer source and a wheel of this week, the lock has the old wheel.
+
+    A lock that names the source is not installed, and in neither case does its setup.py run.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    env = {**kept, "UV_DEFAULT_INDEX": index, "UV_CACHE_DIR": str(tmp_path / "uv")}
+    (tmp_path / "in").write_text("toy\n")
+    lock = tmp_path / "out.lock"
+    make = ["make", "-s", "--eval", f"one: ; @$(UV) {tmp_path}/in -o {lock}", "one"]
+    subprocess.run(make, cwd=ROOT, env=env, check=True)
+    assert "toy==1.0" in lock.read_text()
+    assert not ran.exists()
+
+    lock.write_text(f"toy==2.0 --hash=sha256:{digest(tmp_path / 'files/toy-2.0.tar.gz')}\n")
+    done = subprocess.run(
+        [ROOT / "tools/environment", lock], env=env, capture_output=True, text=True, check=False
+    )
+    assert "toy==2.0 has no usable wheels" in done.stderr
+    assert not ran.exists()
+
+
+def test_what_may_be_built_is_known() -> None:
+    """Each package without a wheel has one version, and its needs written down: resolving builds none."""
+    words = (ROOT / "tools/environment").read_text().partition("wheels='")[2].partition("'")[0].split()
+    assert words[:2] == ["--only-binary", ":all:"]
+    uv = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+    known = [f"{package['name']}=={package['version']}" for package in uv["dependency-metadata"]]
+    assert [pinned.partition("==")[0] for pinned in known] == words[3::2]
+    assert known == uv["constraint-dependencies"]
