@@ -18,7 +18,7 @@ from loop.core.names import public
 
 KUSTOMIZATION = "kustomization.yaml"
 FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
-ENVIRONMENT = "main-only"  # GitHub's, which the jobs name that use a secret of WRITERS
+ENVIRONMENT = "main-only"  # the GitHub environment of every job that uses a secret of WRITERS
 WRITERS = frozenset({"PUSH_KEY", "REGISTRY_TOKEN", "STORES"})  # secrets that let their holder write
 REVIEW = {  # what the rule `pull_request` of main has to say, in GitHub's words and in the page's
     "dismiss_stale_reviews_on_push": "dismiss stale approvals when new commits are pushed",
@@ -132,7 +132,7 @@ def _tracking(_root: Path) -> Finding:
 
 
 def _secrets(root: Path) -> Finding:
-    """Whether the secrets of who writes are main's alone: anybody who pushes a branch reads any other."""
+    """Whether only jobs on main get the secrets that write. Whoever pushes a branch can read all others."""
     what = "secrets of who writes"
     try:
         github = _github(root)
@@ -156,7 +156,7 @@ def _secrets(root: Path) -> Finding:
 
 
 def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
-    """Which branches and tags may use an environment; none is any."""
+    """The branches and tags that may use an environment; an empty answer means all."""
     if (policy := environment["deployment_branch_policy"]) is None:
         return []
     if policy["protected_branches"]:
@@ -167,7 +167,7 @@ def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
 
 
 def _review(root: Path) -> Finding:
-    """Whether what is merged is what was approved."""
+    """Whether only approved commits can be merged."""
     what = f"review of {FOLLOWED}"
     try:
         rules = list(_github(root).every(f"/rules/branches/{FOLLOWED}"))

@@ -9,7 +9,7 @@ from loop.core.errors import LoopError
 from loop.core.markdown import inert
 
 SUMMARY = 1024 * 1024  # bytes: GitHub shows nothing of a step's summary that is larger
-STOPPED = "LOOP_STOPPED"  # the word after which GitHub takes commands from a step's output again
+STOPPED = "LOOP_STOPPED"  # holds the word that makes GitHub read commands in a step's output again
 LEFT_OUT = "The rest is left out: GitHub takes 1 MiB as a summary."
 
 
@@ -50,17 +50,17 @@ def warning(title: str, text: str) -> None:
 
 
 def mask(value: str) -> None:
-    """Have a workflow's log hide a secret, and of one with several lines each."""
+    """Hide a secret in the workflow's log; of a secret with several lines, also each line."""
     for part in dict.fromkeys([value, *value.splitlines()]):
         if part.strip():
             _command(f"::add-mask::{_escaped(part)}")
 
 
 def stop_commands() -> None:
-    """Have GitHub take no line of this step's output for a command of a workflow, until the step ends.
+    """Stop GitHub from reading workflow commands in this step's output, until the step ends.
 
-    What a command and its programs print holds other people's text, and a column's name can be
-    `::add-mask::…`, or hold a line break. GitHub goes on with commands after a word that nobody can guess.
+    A command prints text from outside, and a column may be named `::add-mask::…` or hold a line break. Only
+    a word that nobody can guess makes GitHub read commands again.
     """
     if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
         os.environ[STOPPED] = secrets.token_hex(16)
@@ -68,14 +68,14 @@ def stop_commands() -> None:
 
 
 def _command(line: str) -> None:
-    """Print a command of a workflow, also where `stop_commands` has stopped them."""
+    """Print a workflow command, which GitHub reads even after `stop_commands`."""
     sys.stderr.flush()
     word = os.environ.get(STOPPED)
     print(f"::{word}::\n{line}\n::stop-commands::{word}" if word else line, flush=True)
 
 
 def _escaped(text: str, also: str = "") -> str:
-    """Text as GitHub's own toolkit writes it into a command; `also` are the signs that end a property."""
+    """Text escaped for a command as GitHub's own toolkit does; `also` lists further signs to escape."""
     for sign in f"%\r\n{also}":
         text = text.replace(sign, f"%{ord(sign):02X}")
     return text

@@ -144,9 +144,9 @@ def objects(root: Path) -> Path:
 
 
 def made_of(objects: Path, md5: str) -> dict[str, Path]:
-    """The files of a cache that an output is made of, by md5: of a folder its list, and each that it names.
+    """The files of a cache that make up an output, by md5: for a folder, its list and each file in that list.
 
-    KeyError or ValueError for a list that is none. A file need not be there, but the list must.
+    KeyError or ValueError for a malformed list. A file may be missing, but the list must be there.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
@@ -156,7 +156,7 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
 
 
 def altered(files: dict[str, Path]) -> dict[str, str]:
-    """Of DVC's objects by md5, those whose bytes have another, and which; what is not there is left out."""
+    """The objects whose bytes do not match their md5, with the md5 found. Missing objects are left out."""
     found = {}
     for name, path in files.items():
         if path.is_file() and (content := _hashed(path)) != name.removesuffix(".dir"):
@@ -181,7 +181,7 @@ def md5(path: Path) -> str:
 def check(root: Path, model: str, *outs: str) -> None:
     """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
 
-    DVC itself goes by a file's time and size. An output that is not there, or not recorded, is left out.
+    DVC itself compares only times and sizes. An output that is missing or not recorded is left out.
     """
     folder = f"data/{package(model)}/"
     for path, recorded in Lock.of(root).outs(model).items():
@@ -195,9 +195,9 @@ def check(root: Path, model: str, *outs: str) -> None:
 
 
 def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
-    """Put outputs of a model into data/<package>/ from the cache; with `remote`, from there what it lacks.
+    """Put outputs of a model into data/<package>/ from the cache; with `remote`, fetch missing ones first.
 
-    DvcError where one is not to be had. Rejected where its bytes are not those that dvc.lock records.
+    DvcError where an output cannot be found. Rejected where its bytes are not those that dvc.lock records.
     """
     targets = [f"data/{package(model)}/{out}" for out in outs]
     if remote:
@@ -214,16 +214,16 @@ def checkout(root: Path, model: str) -> None:
 
 
 def repro(root: Path, model: str) -> None:
-    """Bring every stage of one model up to date, with what the remote has of dvc.lock's outputs.
+    """Bring every stage of one model up to date, taking from the remote what dvc.lock records.
 
-    Rejected where an output's bytes are not those that dvc.lock records, before any stage reads it. So this
-    is no `dvc repro --pull`: that reads while it pulls, and believes the remote's run cache.
+    Rejected where an output's bytes are not those that dvc.lock records, before any stage reads it. `dvc
+    repro --pull` would not do, because it runs stages while it pulls and trusts the remote's run cache.
     """
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
     if pulls:
         try:
             dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-        except DvcError as error:  # what the remote lacks, the stages make
+        except DvcError as error:  # the stages make what is missing in the remote
             click.secho(f"{error}\nThe stages make what the remote did not give.", fg="yellow", err=True)
     _check_cache(root, model)
     if pulls:
@@ -233,14 +233,14 @@ def repro(root: Path, model: str) -> None:
 
 
 def _ends(model: str) -> list[str]:
-    """The stages that no other one follows; with their dependencies they are all that a model has."""
+    """The last stages. With their dependencies they are all stages of a model."""
     return [f"evaluate@{package(model)}", f"validate@{package(model)}"]
 
 
 def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
-    """Rejected where the cache has other bytes than dvc.lock records of an output.
+    """Rejected where the bytes in the cache are not those that dvc.lock records for an output.
 
-    The cache keeps none of them, nor data/ what is made of them: DVC would go on taking both for good.
+    They are removed from the cache, and so is the output in data/, because DVC would go on using both.
     """
     cache, outs = objects(root), Lock.of(root).outs(model)
     found = {path: _altered(cache, outs[path]) for path in paths or outs if path in outs}
@@ -254,7 +254,7 @@ def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
     for each in {each for names in bad.values() for each in names}:
         _place(cache, each).unlink()
     raise Rejected(
-        f"{said}; somebody changed it in DVC's cache or remote; the cache {cache} has it no more",
+        f"{said}; somebody changed it in DVC's cache or remote; it was removed from the cache {cache}",
         fix=f"in the DVC remote, if there is one, remove files/md5/{name[:2]}/{name[2:]}; then "
         f"./loop repro {public(model)} && ./loop push {public(model)}",
     )
@@ -265,7 +265,7 @@ def _place(cache: Path, name: str) -> Path:
 
 
 def _altered(cache: Path, recorded: str) -> dict[str, str]:
-    """What the cache has wrong of an output. A folder's list is believed only where itself is right."""
+    """The wrong objects of an output. A folder's list is read only if its own md5 is right."""
     place = _place(cache, recorded)
     if not place.is_file():
         return {}
@@ -273,7 +273,7 @@ def _altered(cache: Path, recorded: str) -> dict[str, str]:
 
 
 def _name_in(cache: Path, folder: str, name: str) -> str:
-    """How a folder's output calls the file of an md5: `/meta.json`; of the folder's list nothing."""
+    """The name of an object in a folder, as `/meta.json`; empty for the folder's list."""
     if name == folder:
         return ""
     listed = json.loads(_place(cache, folder).read_text(encoding="utf-8"))

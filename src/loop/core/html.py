@@ -1,4 +1,4 @@
-"""Pages that only show: what tables and names hold is text in them, and they fetch and run nothing."""
+"""Fills HTML pages. Values are always text in them, and a page fetches and runs nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-# Each template has it as {{ policy }}: a browser then runs and fetches nothing, whatever escaping has missed.
+# Each template includes {{ policy }}: a browser runs and fetches nothing, even if a value was not escaped.
 POLICY = Markup(
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"

@@ -1,16 +1,16 @@
-"""Text of other people inside Markdown: GitHub shows it, and makes nothing of it."""
+"""Puts text from outside into Markdown, so that GitHub shows it as plain text."""
 
 import re
 
-# What GitHub or Markdown could make something of: a link, an image, a tag, a mention, another issue's number.
+# Signs of Markdown, HTML, links, mentions and references to issues.
 ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|\bGH-\d""", re.IGNORECASE)
 LINKED = re.compile(r"[@#](?=\S)|\bGH-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
 
 
 def inert(text: str) -> str:
-    """The text on one line, for a sentence, a list or a table; as code where it could be anything else.
+    """The text on one line, for a sentence, a list or a table; as code if it could be anything but text.
 
-    In code GitHub looks for nothing. A bar ends a table's cell even there, so a broken bar replaces it.
+    GitHub finds no link or mention in code. A bar ends a table's cell even there, so it becomes a broken bar.
     """
     line = _one_line(text).replace("|", "¦")
     if not ALIVE.search(line) and "¦" not in line:
@@ -20,18 +20,18 @@ def inert(text: str) -> str:
 
 
 def quiet(text: str) -> str:
-    """The text on one line, for a commit's message, where GitHub knows no code: it links nothing in it."""
+    """The text on one line for a commit message, with no link, mention or reference in it."""
     return LINKED.sub(lambda found: f"{found[0]}\u200b", _one_line(text))
 
 
 def fenced(text: str, kind: str = "") -> str:
-    """The text as a block of code, whatever lines it has."""
+    """The text as a block of code that no line in it can end."""
     fence = _longer_than(text, "```")
     return f"{fence}{kind}\n{text}\n{fence}"
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks; what does not show, as a change of the writing's direction, by its number."""
+    """The text without line breaks; a character that does not print is shown by its number."""
     line = " ".join(text.split())
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in line)
 

@@ -1,4 +1,4 @@
-"""Files at URLs, through fsspec. Over HTTP only the URL itself can lead a download into a private network."""
+"""Reads files at URLs through fsspec. A redirect cannot lead a download into a private network."""
 
 import errno
 import io
@@ -14,16 +14,16 @@ from loop.core.errors import LoopError
 if TYPE_CHECKING:
     import aiohttp
 
-MOST = 8 * 2**30  # bytes of a file fetched over HTTP, as they are written: unpacked where it came compressed
+MOST = 8 * 2**30  # bytes of a file fetched over HTTP, after decompression
 SECONDS = 3600.0  # for all of a file
 SILENCE = 60.0  # seconds without a byte, or without a connection
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds IPv4 addresses in its last 32 bits
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The file system that a URL is on, and its path there, as fsspec.core.url_to_fs gives them.
+    """The file system of a URL, and the path there, as fsspec.core.url_to_fs returns them.
 
-    Over HTTP, a redirect leads to public addresses only, and from https never to http.
+    Over HTTP, redirects are followed to public addresses only, and never from https to http.
     """
     import fsspec
 
@@ -45,7 +45,7 @@ def fetch(url: str, to: Path) -> None:
 
 
 class _Bounded(io.BufferedWriter):
-    """A file that takes no more than MOST bytes, whatever length a server has named."""
+    """A file that holds at most MOST bytes, whatever length the server announced."""
 
     def __init__(self, url: str, path: Path) -> None:
         super().__init__(io.FileIO(path, "w"))
@@ -62,10 +62,10 @@ class _Bounded(io.BufferedWriter):
 
 
 class _Guard:
-    """Opens the connections of one URL's download, and looks at each address that it is about to reach.
+    """Opens the connections of one URL's download, and checks each address before it connects.
 
-    The URL's own host may be in-house: it may have a private address, and where the URL spells the address
-    out, any. Whoever answers names the hosts of redirects, so these have to be public.
+    The URL's own host may be an in-house server with a private address. The server chooses where it redirects
+    to, so those addresses must be public.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,7 +85,7 @@ class _Guard:
         request: "aiohttp.ClientRequest",
         send: "Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]",
     ) -> "aiohttp.ClientResponse":
-        """Comes before every request, so before that of each redirect."""
+        """Runs before every request, and so before each redirect is followed."""
         if self.encrypted and request.url.scheme != "https":
             raise LoopError(
                 f"https://{self.host}: redirects to {request.url}, which is not encrypted",
@@ -95,7 +95,7 @@ class _Guard:
         return await send(request)
 
     def _socket(self, address: Any) -> socket.socket:
-        """The socket for one resolved address: what is looked at here is what is connected to."""
+        """The socket for one resolved address. This very address is connected to, so DNS cannot change it."""
         family, kind, protocol, _, place = address
         if not self._may_reach(str(place[0])):
             said = f"{place[0]} is not a public address; name its host in params.yaml if it is meant"

@@ -104,7 +104,7 @@ def unpack(
 
 
 def _plain(root: Path, source: Path) -> None:
-    """LoopError unless a file of the clone or of DVC's cache is a plain one."""
+    """LoopError unless this is a plain file of the clone or of DVC's cache."""
     top = root if source.is_relative_to(root) else dvc.objects(root)
     plain_files(top, source.relative_to(top).as_posix())
 
@@ -306,7 +306,7 @@ class _Unpacked:
         return self._image(MONITOR, folder)
 
     def _put_objects(self) -> None:
-        """Over what the cache has: this is checked, and that may be changed."""
+        """Put the checked objects into the cache, over any that may have been changed there."""
         cache, folder = dvc.objects(self.root), self.tree / "objects"
         for path in (path for path in folder.rglob("*") if path.is_file()):
             target = cache / path.relative_to(folder)

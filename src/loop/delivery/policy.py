@@ -204,7 +204,7 @@ def segmented(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def resolved_by_the_cluster(manifests: list[Manifest]) -> Iterator[str]:
-    """Names are asked of the cluster's DNS alone: another server would hear whatever a pod puts in a name."""
+    """Pods ask only the cluster's DNS. Any other server would learn whatever a pod puts into a name."""
     wanted = {"namespaceSelector": {"matchLabels": DNS[0]}, "podSelector": {"matchLabels": DNS[1]}}
     for name, rule in _ways_out(manifests):
         if any(_has_port(port, 53) for port in rule.get("ports", [])) and rule.get("to") != [wanted]:
@@ -244,7 +244,7 @@ def labels_known(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
-    """Prometheus believes a page's own labels only where just named series are kept, as the Pushgateway's."""
+    """A PodMonitor may honour labels only if it keeps nothing but series that it names."""
     for monitor in of("PodMonitor", manifests):
         for endpoint in monitor["spec"].get("podMetricsEndpoints", []):
             rules = endpoint.get("metricRelabelings", [])
@@ -292,7 +292,7 @@ def _unsafe(context: dict[str, Any]) -> Iterator[str]:
 
 
 def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
-    """What of a pod's spec leads to its node or to the API server."""
+    """The parts of a pod's spec that lead to its node or to the API server."""
     yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key))
     if pod.get("nodeName"):
         yield "nodeName must not be set: it goes round the scheduler, and so round the nodes' taints"
@@ -327,7 +327,7 @@ def _has_port(port: dict[str, Any], number: int) -> bool:
 
 
 def _inside(block: dict[str, Any]) -> Iterator[Any]:
-    """The private networks that a block leads to; one that lies in a private network was meant."""
+    """The private networks that a block contains. A block inside a private network is meant for it."""
     cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
     for net in (net for net in PRIVATE if net.version == cidr.version):
         covered = any(net.subnet_of(each) for each in left_out)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[str]:
-    """What an overlay renders outside of its own namespace, or of kinds that its project does not allow.
+    """Each object of an overlay that is outside its namespace, or of a kind that its project does not allow.
 
     `argocd/` must know the environment, too: otherwise Argo CD refuses the overlay, or no admission policy
     applies to its pods. LoopError where a file of `argocd/` cannot be read.

@@ -1,4 +1,4 @@
-"""Asking a server that may be anything: its answer has an end, in seconds and in bytes."""
+"""GET requests to servers that nobody vouches for, limited in seconds and in bytes."""
 
 import asyncio
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Fetched(NamedTuple):
 
 
 def get(url: str, seconds: float, most: int = 64 * 1024) -> Fetched:
-    """GET a URL; httpx.HTTPError where all of its answer is not there in time, or is over `most` bytes."""
+    """GET a URL; httpx.HTTPError where the answer is not complete in time, or is larger than `most` bytes."""
     try:
         return asyncio.run(_get(url, seconds, most))
     except TimeoutError:
@@ -27,7 +27,7 @@ def get(url: str, seconds: float, most: int = 64 * 1024) -> Fetched:
 
 async def _get(url: str, seconds: float, most: int) -> Fetched:
     body = bytearray()
-    plain = {"Accept-Encoding": "identity"}  # what is packed may be any size
+    plain = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
     async with (
         asyncio.timeout(seconds),
         httpx.AsyncClient(timeout=seconds) as client,

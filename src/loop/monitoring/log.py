@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
 KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
-LONGEST = 1 << 24  # bytes of a line that DuckDB reads whatever its size: the server writes far shorter ones
+LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
 SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
 DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
@@ -52,8 +52,8 @@ class Window:
     latest: (
         float  # when the newest of them was logged: Unix time by the server's clock; 0 where there is none
     )
-    repeated: int  # labelled predictions of an id that was answered before: only an id's first one counts
-    broken: int  # lines that are no prediction, as what a killed writer left, and files that can't be read
+    repeated: int  # labelled predictions of an id that has an earlier one, which alone counts
+    broken: int  # lines that are not predictions, as a killed writer leaves them, and unreadable files
     unmatched: int  # predictions whose id the store does not know: outside every window
     transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
 
@@ -163,9 +163,9 @@ def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any]
 
 
 def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
-    """The files without what DuckDB stops at, and how much that was: lines over LONGEST, other kinds of file.
+    """The files that DuckDB can read, and how many lines over LONGEST and unreadable files were left out.
 
-    A file that has none of it is itself; of another, a copy goes to the run's own folder.
+    A file with such lines is copied without them to the run's own folder.
     """
     import fsspec
 
@@ -177,7 +177,7 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
         try:
             with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
                 long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # no file, or not packed as its name says
+        except (OSError, EOFError, ValueError, zlib.error):  # not a file, or not compressed as its name says
             cut += 1
             aside.unlink(missing_ok=True)
             continue
@@ -189,7 +189,7 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> int:
-    """Copy lines but those over LONGEST; how many those were."""
+    """Copy the lines that are not over LONGEST; return how many are."""
     long = 0
     while line := source.readline(LONGEST):
         if len(line) < LONGEST or line.endswith(b"\n"):

@@ -26,8 +26,8 @@ REST = "The rest is too long for a comment: it is in the summary of CI's run."
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError),
-)  # by what is no zip, or one with another file, a password or an unknown method
-# What GitHub makes a link, an image, a mention, a reference or HTML of, but for the tags that the report has.
+)  # what zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method
+# What GitHub would turn into a link, an image, a mention, a reference or HTML, except the report's own tags.
 LIVE = re.compile(
     r"@(?!\u200b)|\](?=[(\[:])|(?<=:)(?=//)|(?<=www)(?=\.)|#(?=\d+\b)|\bGH(?=-\d)|(?:mailto|xmpp)(?=:)",
     re.IGNORECASE,
@@ -37,7 +37,7 @@ ENTITY = re.compile(r"&(?!lt;)")  # it could spell any of these
 
 
 def run_of_event() -> dict[str, Any]:
-    """The run whose end has started this workflow, as GitHub tells it."""
+    """The run whose end started this workflow, from the event."""
     path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
     found = read_json(path).get("workflow_run") if path.is_file() else None
     if not found:
@@ -59,9 +59,9 @@ def post(github: GitHub, run: dict[str, Any]) -> str:
 
 
 def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
-    """The open pull request whose head is the run's commit; None where there is none, or it has moved on.
+    """The number of the open pull request whose head is the run's commit; None if there is none any more.
 
-    A run of a fork's pull request names none, so it is looked for by the fork's branch.
+    A run of a fork's pull request does not name it, so it is searched by the fork's branch.
     """
     source = (run.get("head_repository") or {}).get("full_name") or ""
     head = f"{source.partition('/')[0]}:{run['head_branch']}"
@@ -80,7 +80,7 @@ def _artifacts(github: GitHub, run: dict[str, Any]) -> list[tuple[str, int, int]
 
 
 def _text(github: GitHub, id_: int, size: int) -> str:
-    """A report's text; empty where the artifact is too large, or is no zip that has one."""
+    """A report's text; empty where the artifact is too large or holds no report."""
     if size > LARGEST:
         return ""
     packed = github.answer("GET", f"/actions/artifacts/{id_}/zip").content
@@ -93,7 +93,7 @@ def _text(github: GitHub, id_: int, size: int) -> str:
 
 
 def harmless(markdown: str) -> str:
-    """The same to read, but nothing in it is a link, an image, a mention, a reference, or HTML of others."""
+    """The same text with no link, image, mention, reference or foreign HTML alive in it."""
     plain = HTML.sub("&lt;", ENTITY.sub("&amp;", markdown))
     return LIVE.sub(lambda found: f"{found[0]}\u200b", plain)
 

@@ -1,4 +1,4 @@
-"""Whether our release made an image in the registry, for just this key: a tag does not say who pushed it.
+"""Whether our release made an image in the registry for a key. A tag does not tell who pushed it.
 
 On GitHub the proof is the provenance that actions/attest has signed by the run's identity. Elsewhere it is
 an envelope that this machine's key has signed. The registry keeps it beside the image, where cosign keeps
@@ -77,7 +77,7 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
         "sourceRepositoryRef": MAIN,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = Path(scratch) / "manifest.json"  # gh takes a file, and then needs no login to the registry
+        manifest = Path(scratch) / "manifest.json"  # given a file, gh needs no login to the registry
         manifest.write_bytes(registry.content(digest))
         options = {
             "--repo": repository,

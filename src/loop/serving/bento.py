@@ -91,7 +91,7 @@ def checked(path: Path, model: str) -> Path:
 
 
 def fault(path: Path) -> str:
-    """What of a stored bento is not as this machine built it; empty where all of it is.
+    """What in a stored bento is not as this machine built it; empty if all of it is.
 
     The store may come from a cache that others could write. The key that signs what was built never does.
     """
@@ -113,12 +113,12 @@ def fault(path: Path) -> str:
 
 
 def _seal(path: Path) -> Path:
-    """Where this machine's word on a stored bento is: beside the bentos, as whatever is in one is packed."""
+    """The signed record of a stored bento, which lies outside it because all of a bento is packed."""
     return path.parents[2] / "seals" / path.parent.name / f"{path.name}.json"
 
 
 def _told(path: Path) -> bytes:
-    """A stored bento, file by file: SHA-256, and whether it may be run."""
+    """A stored bento as JSON: each file's SHA-256, and whether it is executable."""
     files = {
         file.relative_to(path).as_posix(): [sha256(file), bool(file.stat().st_mode & 0o100)]
         for file in plain_files(path.parents[1], f"{path.parent.name}/{path.name}", bytecode=True)

@@ -65,7 +65,7 @@ def layout_of(model: str) -> Path:
 
 
 def fetch(model: str, digest: str) -> Path:
-    """The bento of an artifact, verified and unpacked into the cache; unpacked before, it is compared."""
+    """The bento of an artifact, unpacked into the cache and verified, also if it was unpacked before."""
     into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
     if into.is_dir():
         if not (changed := artifact.changed(layout_of(model), digest, into)):
@@ -75,7 +75,7 @@ def fetch(model: str, digest: str) -> Path:
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """The record of `name:key`: of the registry's, if ours, else of one built into build/…/image/."""
+    """The record of `name:key`: of the attested image in the registry, or of one that is built here."""
     registry, folder = Registry.of(root, name), _folder(root, name)
     if there := _attested(registry, key):
         return there
@@ -130,7 +130,7 @@ def small(record: dict[str, Any]) -> None:
 
 
 def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
-    """The record of the registry's image of a key; None where it has none that our release has attested."""
+    """The record of the registry's image of a key; None if our release has attested none."""
     if not (digest := registry.digest(key)):
         return None
     if why := attestation.doubt(registry, digest, key):
