@@ -123,10 +123,10 @@ def test_nothing_in_a_report_is_live() -> None:
 def test_what_is_no_report_is_named(packed: bytes) -> None:
     """It is left out, and the reports beside it are posted; names that are no report's are not looked at."""
     github = Fake(
-        [pull()], {"bundle": b"", "report-a": packed, "report-b": zipped(b"fine"), "report-../c": b""}
+        [pull()], {"bundle": b"", "report-a": packed, "report-b_c": zipped(b"fine"), "report-../c": b""}
     )
     said = post.post(github, RUN)
-    assert said == "posted to #3: not report-a, which is no zip with a report.md within 1 MiB, report-b"
+    assert said == "posted to #3: not report-a, which is no zip with a report.md within 1 MiB, report-b_c"
     assert len(github.sent) == 1
 
 

@@ -216,5 +216,6 @@ def test_nothing_stays_of_what_installs(repository, monkeypatch):
     assert found.base_image == "base@sha256:1"
     assert "> /usr/local/bin/uv &&" in found.commands[0]
     assert "--require-hashes" in found.commands[0]
+    assert "pip.no-build = true" in found.commands[0]
     assert "\n" not in json.dumps(found.commands[0])
     assert found.post_commands == ["rm /usr/local/bin/uv /usr/local/bin/uv.lock"]

@@ -18,7 +18,7 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.github import MAIN, GitHub
 
-NAME = re.compile(r"report-[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of an artifact: `report-<model>`
+NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # of an artifact: `report-<model>`
 FILE = "report.md"  # what is in it
 LARGEST = 1024 * 1024  # bytes of an artifact, and of its text
 MOST = 20  # comments on a pull request by one run
