@@ -29,9 +29,8 @@ def propose(root: Path, github: GitHub, reason: str) -> str | None:
     why = quiet(reason)
     files = {path: (root / path).read_text(encoding="utf-8") for path in changed}
     told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {why}\n"
-    listed = git.run("ls-remote", "origin", f"refs/heads/{BRANCH}").split()
     commit = git.commit_on(git.fetch(), Change(files, told))
-    git.push(commit, BRANCH, replaces=listed[0] if listed else "")
+    git.push(commit, BRANCH, replaces=git.listed(BRANCH))
     body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. {len(files)} locks move; CI tests them."
     number = opened(github, BRANCH, "Refresh the locks", body)
     run = github.dispatch("ci.yml", {}, ref=BRANCH)
