@@ -186,7 +186,7 @@ def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
 def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None:
     """After a checkout of some `ref`, the next step refuses what main has not merged.
 
-    It names main's ref in full: git takes a tag `origin/main`, which whoever may push can push, for `origin/main`.
+    It names main's ref in full: for `origin/main` git would take a tag of that name, which anybody may push.
     """
     for place, given in checkouts(job):
         if "ref" in given:
