@@ -3,8 +3,8 @@
 import re
 
 # What GitHub or Markdown could make something of: a link, an image, a tag, a mention, another issue's number.
-ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|\bGH-\d""", re.IGNORECASE)
-LINKED = re.compile(r"[@#](?=\S)|\bGH-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|GH-\d""", re.IGNORECASE)
+LINKED = re.compile(r"[@#](?=\S)|GH-(?=\d)|:(?=//)|www(?=\.)", re.IGNORECASE)
 
 
 def inert(text: str) -> str:
