@@ -105,7 +105,7 @@ def test_what_a_link_points_to_is_not_proposed(origin: Path, told: list[Any]) ->
 
 
 def test_the_patch_writes_locks_only(origin: Path, tmp_path: Path) -> None:
-    """Of a patch that changes code too, refresh-lock applies the locks alone: the next step would run the code."""
+    """Of a patch that changes code too, refresh-lock applies the locks alone: the next step would run it."""
     clone, patch = origin.parent / "clone", tmp_path / "locks.patch"
     save(clone, {"tools/commit.lock": "a==1\n", "src/loop/__init__.py": "1\n"})
     for path in ("tools/commit.lock", "src/loop/__init__.py"):
