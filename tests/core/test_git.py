@@ -31,6 +31,22 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
     assert not (git.root / "a").exists()
 
 
+def test_a_branch_of_a_longer_name_is_not_main(clones):
+    """Git lists `a/refs/heads/main` too where it is asked for main's ref; its commit must not land."""
+    git, other = clones
+    main = git.tip()
+    unreviewed = git.commit_on(main, Change({"evil": "\n"}, "unreviewed"))
+    for branch in ("a/refs/heads/main", "a/refs/heads/gone"):
+        git.push(unreviewed, branch)
+    other.run("fetch", "-q", "origin")
+    assert other.tip() == other.fetch() == main
+    landed = other.land("main", lambda _: Change({"x": "\n"}, "Add x"))
+    assert other.run("rev-parse", f"{landed}^") == main
+    assert other.listed("gone") == ""
+    with pytest.raises(GitError, match="origin has no branch gone"):
+        other.tip("gone")
+
+
 def test_the_same_change_makes_no_second_commit(clones):
     """A tree that is already so is not committed again."""
     git, other = clones

@@ -1,10 +1,13 @@
 """Where GitHub is and by which token; what is done when it refuses, limits, or does not answer."""
 
+import http.server
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -281,3 +284,32 @@ def test_a_strangers_run_is_not_trusted(replies: Callable[..., Replies]) -> None
     runs = API.trusted("train.yml", datetime(2026, 11, 1, tzinfo=UTC), "schedule")
     assert [run["id"] for run in runs] == [*range(200, 105, -1), 8]
     assert len(github.sent) == 2
+
+
+class Endless(http.server.BaseHTTPRequestHandler):
+    """A file that has no end, whatever was said of its size; at /repos/acme/shop/small a small one."""
+
+    def do_GET(self) -> None:
+        small = self.path.endswith("small")
+        self.send_response(404 if self.path.endswith("none") else 200)
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(b"1234")
+            while not small and not self.path.endswith("none"):
+                self.wfile.write(bytes(1024))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_no_more_is_read_than_was_asked_for() -> None:
+    """Whoever uploads an artifact tells GitHub its size as well."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        github = GitHub(f"http://127.0.0.1:{server.server_port}", "acme/shop", "t")
+        assert github.content("/small", 4) == b"1234"
+        assert github.content("/small", 3) is None
+        assert github.content("/large", 1 << 20) is None
+        with pytest.raises(GitHubError, match="404"):
+            github.content("/none", 4)
+        server.shutdown()

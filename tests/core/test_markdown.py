@@ -17,6 +17,7 @@ HOSTILE = [
     "owner/repo#12",
     "fixes #12",
     "GH-12",
+    "_GH-12_",
     "a|b",
     "a\\|b",
     "a\n| b |",

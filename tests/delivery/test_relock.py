@@ -1,12 +1,17 @@
 """loop.delivery.relock: new locks are proposed, and nothing else is."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from releases import save
+from releases import git, save
+from ruamel.yaml import YAML
+from standin import ROOT
 
-from loop.core.errors import Rejected
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import sha256
 from loop.core.git import Git
 from loop.core.github import GitHub, GitHubError
 from loop.delivery import guard, relock
@@ -84,3 +89,31 @@ def test_more_than_locks_is_rejected(origin: Path, told: list[Any]) -> None:
         relock.propose(clone, GitHub("", "o/r", ""), "weekly")
     with pytest.raises(Rejected, match=r"src/x\.py"):
         guard.check(["requirements.lock", "src/x.py"], "it")
+
+
+def test_what_a_link_points_to_is_not_proposed(origin: Path, told: list[Any]) -> None:
+    """Everybody reads the proposal, and the clone's own .git may hold a token."""
+    clone = origin.parent / "clone"
+    save(clone, {"requirements.lock": "a==1\n"})
+    (clone / "requirements.lock").unlink()
+    with pytest.raises(Rejected, match="a lock was removed"):
+        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+    (clone / "requirements.lock").symlink_to(".git/config")
+    with pytest.raises(LoopError, match=r"requirements\.lock is a symbolic link"):
+        relock.propose(clone, GitHub("", "o/r", ""), "weekly")
+    assert told == []
+
+
+def test_the_patch_writes_locks_only(origin: Path, tmp_path: Path) -> None:
+    """Of a patch that changes code too, refresh-lock applies the locks alone: the next step would run it."""
+    clone, patch = origin.parent / "clone", tmp_path / "locks.patch"
+    save(clone, {"tools/commit.lock": "a==1\n", "src/loop/__init__.py": "1\n"})
+    for path in ("tools/commit.lock", "src/loop/__init__.py"):
+        (clone / path).write_text("2\n")
+    patch.write_text(git(clone, "diff", "--binary") + "\n")
+    git(clone, "checkout", "-q", ".")
+    steps = YAML(typ="safe").load(ROOT / ".github/workflows/refresh-lock.yml")["jobs"]["propose"]["steps"]
+    (script,) = (step["run"] for step in steps if "git apply" in step.get("run", ""))
+    told = {**os.environ, "RUNNER_TEMP": str(tmp_path), "SHA256": sha256(patch)}
+    subprocess.run(["bash", "-e", "-c", script], cwd=clone, env=told, check=True)
+    assert git(clone, "status", "--porcelain") == "M tools/commit.lock"

@@ -13,6 +13,7 @@ from loop.cli import COMMANDS, READS_HISTORY, cli
 from loop.diagnosis import ENVIRONMENT, WRITERS
 
 CHECKOUT = "actions/checkout@"
+MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
 UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}  # packages run
 SECRETS = re.compile(rf"secrets\.({'|'.join(WRITERS)})\b")
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
@@ -183,11 +184,14 @@ def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("job", jobs())
 def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None:
-    """After a checkout of some `ref`, the next step refuses what main has not merged."""
+    """After a checkout of some `ref`, the next step refuses what main has not merged.
+
+    It names main's ref in full: for `origin/main` git would take a tag of that name, which anybody may push.
+    """
     for place, given in checkouts(job):
         if "ref" in given:
             assert given["fetch-depth"] == 0
-            assert job["steps"][place + 1]["run"] == "git merge-base --is-ancestor HEAD origin/main"
+            assert job["steps"][place + 1]["run"] == MERGED
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

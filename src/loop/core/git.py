@@ -126,12 +126,20 @@ class Git:
         except GitError:
             return None
 
+    def listed(self, branch: str) -> str:
+        """The commit that `branch` of origin is at; empty where origin has no such branch.
+
+        What git is asked for is a pattern, and it lists `x/refs/heads/main` before `refs/heads/main`.
+        """
+        ref = f"refs/heads/{branch}"
+        lines = (line.split("\t") for line in self.run("ls-remote", "origin", ref).splitlines())
+        return next((commit for commit, name in lines if name == ref), "")
+
     def tip(self, branch: str = "main") -> str:
         """The commit that `branch` of origin is at; it need not be here."""
-        listed = self.run("ls-remote", "origin", f"refs/heads/{branch}")
-        if not listed:
+        if not (commit := self.listed(branch)):
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")
-        return listed.split()[0]
+        return commit
 
     def fetch(self, branch: str = "main") -> str:
         """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""

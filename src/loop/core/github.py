@@ -196,6 +196,28 @@ class GitHub:
             raise _refused(method, answer)
         return answer
 
+    @_patiently
+    def content(self, path: str, most: int) -> bytes | None:
+        """The bytes that a GET answers with, as they come; None where they are more than `most`.
+
+        No more than that is read: who has uploaded a file has also told GitHub its size.
+        """
+        url, found = f"{self.url}/repos/{self.repository}{path}", bytearray()
+        headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
+        timeout = httpx.Timeout(30, connect=5)
+        try:
+            with httpx.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refused("GET", answer)
+                for part in answer.iter_raw():
+                    found += part
+                    if len(found) > most:
+                        return None
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise _unanswered("GET", url, error) from error
+        return bytes(found)
+
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = MAIN) -> Run | None:
         """Start a workflow by workflow_dispatch: a token with `actions: write` is enough.
 

@@ -3,8 +3,8 @@
 import re
 
 # Signs of Markdown, HTML, links, mentions and references to issues.
-ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|\bGH-\d""", re.IGNORECASE)
-LINKED = re.compile(r"[@#](?=\S)|\bGH-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|GH-\d""", re.IGNORECASE)
+LINKED = re.compile(r"[@#](?=\S)|GH-(?=\d)|:(?=//)|www(?=\.)", re.IGNORECASE)
 
 
 def inert(text: str) -> str:

@@ -11,7 +11,7 @@ def merged(git: Git, name: str) -> str:
     """
     main = git.fetch()
     # Origin is asked, because a checkout of an event's commit sets its branch's origin/… back to that.
-    is_branch = name and git.run("ls-remote", "origin", f"refs/heads/{name}")
+    is_branch = name and git.listed(name)
     commit = git.fetch(name) if is_branch else git.commit(name)
     if commit is None:
         raise LoopError(f"{name!r} is no branch, tag or commit here", fix="give a commit of main by its SHA")

@@ -129,11 +129,11 @@ def _later(git: Git, now: Now, commit: str, served: str) -> bool:
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
     """Make `branch` main plus the change, unless it is just that; returns the new commit."""
-    listed = git.run("ls-remote", "origin", f"refs/heads/{branch}").split()
+    listed = git.listed(branch)
     if listed and _proposes(git, git.fetch(branch), main, change):
         return None
     new = git.commit_on(main, change)
-    git.push(new, branch, replaces=listed[0] if listed else "")
+    git.push(new, branch, replaces=listed)
     return new
 
 
