@@ -67,7 +67,7 @@ def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: 
 def test_names_of_columns_that_cannot_be_used(header: bytes, folder: ModelFolder, tmp_path: Path) -> None:
     """A name that is no text, and one that two columns share, are errors that name the file."""
     (path := tmp_path / "t.csv").write_bytes(header + b"\n1,2\n")
-    with pytest.raises(LoopError, match=r"t\.csv: (a )?column"):
+    with pytest.raises(LoopError, match=r"t\.csv: (a column's name|column TX_FRAUD: is there twice)"):
         ingest.read(pinned(path), folder, tmp_path)
 
 
@@ -76,15 +76,6 @@ def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolde
     place = rows.column_names.index("TX_FRAUD")
     path = written(rows.set_column(place, "TX_FRAUD", pa.nulls(rows.num_rows)), tmp_path / "t.parquet")
     assert ingest.read(pinned(path), folder, tmp_path)["TX_FRAUD"].null_count == rows.num_rows
-
-
-def test_a_type_that_cannot_be_read_is_an_error(folder: ModelFolder, tmp_path: Path) -> None:
-    """Arrow's errors are several: a dictionary of lists, which Arrow can't write back, is one of those."""
-    broken = written(pa.table({"a": pa.array([1], pa.int32())}), tmp_path / "t.parquet").read_bytes()
-    for at in range(len(broken)):
-        (path := tmp_path / "t.parquet").write_bytes(broken[:at] + b"\x7f" + broken[at + 1 :])
-        with pytest.raises(LoopError):
-            ingest.read(pinned(path), folder, tmp_path)
 
 
 def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
