@@ -76,3 +76,23 @@ def test_an_edit_that_would_be_invalid_changes_nothing(root):
         params.edit(root, {"models.tiny.split.train_days": -1})
     assert (root / "params.yaml").read_text() == before
     assert YAML(typ="safe").load(before)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "text", ["models:", "models: [1]", "models: \0", "models: {2020-99-99: 1}", "models: " + "[" * 3000]
+)
+def test_what_is_no_params_at_all_is_an_error(text):
+    """YAML of another shape, or none, is named with its file."""
+    with pytest.raises(LoopError, match=r"^there: "):
+        params.sections(text, "there")
+
+
+def test_a_wrong_value_is_told_in_short():
+    """A few aliases in a pull request's params.yaml would be gigabytes of message."""
+    text = f"{BOMB}models: {{m: *a8}}"
+    with pytest.raises(LoopError, match=r"there: models\.m") as error:
+        params.typed(params.sections(text, "there"), "m", "there")
+    assert len(str(error.value)) < 100_000

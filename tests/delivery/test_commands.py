@@ -87,12 +87,12 @@ def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
 def test_the_history_is_a_table(clone, run):
     """What was done, at which step, to which release, and why."""
     serve(clone, canary(10))
-    run(rollback, "--environment", "production", "--why", "error rate 12 %")
+    run(rollback, "--environment", "production", "--why", "error rate 12 % [/]")
     (row,) = [line for line in run(history, "--environment", "production").splitlines() if "rollback" in line]
     assert [cell.strip() for cell in row.split("│")][2:7] == [
         "rollback",
         "stable",
         B,
         "b" * 8,
-        "error rate 12 %",
+        "error rate 12 % [/]",
     ]

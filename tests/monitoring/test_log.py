@@ -83,6 +83,22 @@ def test_several_scores(tmp_path) -> None:
     assert window.rows[["a", "b"]].to_numpy().tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize("part", ["transactions", "labels"])
+@pytest.mark.parametrize(
+    "content",
+    [b"no Parquet", {"id": 1}, {"id": 1, "at": "soon", "y": "yes", "reported_at": DAY}],
+    ids=["bytes", "columns", "types"],
+)
+def test_a_store_that_cannot_be_read(tmp_path, part, content) -> None:
+    """What a supplier put there is an error that names the store, and no traceback."""
+    (tmp_path / "a.jsonl").write_text(line(1))
+    (tmp_path / part).mkdir()
+    file = tmp_path / part / "a.parquet"
+    file.write_bytes(content) if isinstance(content, bytes) else pd.DataFrame([content]).to_parquet(file)
+    with pytest.raises(LoopError, match=f"{tmp_path}: cannot be read"):
+        log.read(str(tmp_path), "m", ["a", "b"], ROLES, store=str(tmp_path), until=None, days=7)
+
+
 def test_corrected_label(tmp_path) -> None:
     """The latest label counts that was known when the window ended, once for each prediction."""
     (tmp_path / "a.jsonl").write_text(line(1))

@@ -63,6 +63,21 @@ def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: 
     assert ingest.read(Ingest(source=source, sha256=sha256(path)), folder, tmp_path).equals(rows)
 
 
+@pytest.mark.parametrize("header", [b"\xff\xfe,TX_FRAUD", b"TX_FRAUD,TX_FRAUD"], ids=["latin", "twice"])
+def test_names_of_columns_that_cannot_be_used(header: bytes, folder: ModelFolder, tmp_path: Path) -> None:
+    """A name that is no text, and one that two columns share, are errors that name the file."""
+    (path := tmp_path / "t.csv").write_bytes(header + b"\n1,2\n")
+    with pytest.raises(LoopError, match=r"t\.csv: (a column's name|column TX_FRAUD: is there twice)"):
+        ingest.read(pinned(path), folder, tmp_path)
+
+
+def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
+    """Arrow gives such a column no type, and casts nothing back to that."""
+    place = rows.column_names.index("TX_FRAUD")
+    path = written(rows.set_column(place, "TX_FRAUD", pa.nulls(rows.num_rows)), tmp_path / "t.parquet")
+    assert ingest.read(pinned(path), folder, tmp_path)["TX_FRAUD"].null_count == rows.num_rows
+
+
 def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
     """A changed file is an error that names both hashes and the command that pins it anew."""
     path = written(rows, tmp_path / "t.parquet")

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from great_expectations import expectations as gx
+from rich.console import Console
 
 from loop.core import models, params
 from loop.core.errors import Exit, Rejected
 from loop.core.html import POLICY
 from loop.core.models import ModelFolder
+from loop.core.text import one_line
 from loop.pipeline import validate
 from models.fraud_detector.expectations import Params as Suite
 from models.fraud_detector.expectations import suite
@@ -186,6 +188,16 @@ def test_a_value_stays_text_on_the_page(clone: Path) -> None:
     assert HOSTILE in unescape(page)
     assert not {tag for tag, _ in tags(page)} & {"script", "img", "link", "iframe", "object", "base", "svg"}
     assert not [name for _, names in tags(page) for name in names if name.startswith(("on", "src", "href"))]
+
+
+@pytest.mark.parametrize("value", ["[/]", "[/a]b", "[link=//evil.example]a[/link]", "\x1b]0;a\x07\n::b"])
+def test_a_value_stays_text_on_the_console(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A supplier's value is no tag of Rich's, which would end the stage, nor a terminal's command."""
+    bad = gx.ExpectColumnValuesToBeInSet(column="y", value_set=["a"])
+    rows = pa.table({"id": [1], "y": [value]})
+    report = validate.examine(rows, [validate.Check(bad)], "m", models.Roles(id="id", label="y"))
+    Console(stderr=True, width=200).print(*validate._shown(report), highlight=False)
+    assert f"y {one_line(value)}" in capsys.readouterr().err
 
 
 def tags(page: str) -> list[tuple[str, set[str]]]:

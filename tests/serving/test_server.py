@@ -293,3 +293,50 @@ def test_a_term_under_load_loses_nothing(alone, port):
     lines = [line for path in log.glob("*.jsonl") for line in path.read_text().splitlines()]
     assert len(lines) == answers
     assert all(json.loads(line)["features"] == [1.0, 0.0, -0.5] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n", b"a:b\r\n"),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\na: ", b"a"),
+        (b"GET /", b"a"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\na: ", b"a"),
+        (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ],
+    ids=["headers", "header", "url", "trailer", "requests"],
+)
+def test_what_is_endless_beside_a_body_is_cut_off(server, endless):
+    """100 MB of headers would take 2.5 GB of memory; so would all requests that one connection sent ahead."""
+    begin, more = endless
+    with connected(server) as connection, pytest.raises(ConnectionError):
+        connection.sendall(begin)
+        for _ in range(100):
+            connection.sendall(more * (262144 // len(more)))
+            time.sleep(0.01)
+    assert predicted(server).status_code == 200
+
+
+def test_a_few_requests_ahead_are_answered(server):
+    """Requests that come before the last one's answer are answered in turn, with long headers too."""
+    head = HEAD + b"A: " + b"a" * 30_000 + b"\r\nContent-Length: %d\r\n\r\n" % len(ROW)
+    with connected(server) as connection:
+        connection.sendall((head + ROW) * 10)
+        answers = b""
+        while answers.count(b"model_version") < 10:
+            part = connection.recv(65536)
+            assert part
+            answers += part
+    assert answers.count(b" 200 OK") == 10
+
+
+def test_who_hangs_up_early_leaves_no_trace(server):
+    """Requests whose caller has gone before their answer fail nothing, and fill no log."""
+    many = b'{"features":[%s]}' % b",".join([b"[1,0,1]"] * 1000)
+    for _ in range(20):
+        with connected(server) as connection:
+            connection.sendall((HEAD + b"Content-Length: %d\r\n\r\n" % len(many) + many) * 8)
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert predicted(server).status_code == 200
+    assert "Traceback" not in server.output()

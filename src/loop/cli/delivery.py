@@ -180,9 +180,11 @@ def history(model: str, environment: str) -> None:
     """Show what an environment served, when and why, from Git's log."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from loop.core import paths
     from loop.core.git import Git
+    from loop.core.text import one_line
     from loop.delivery.commit import Place
     from loop.delivery.history import history as read
 
@@ -194,7 +196,8 @@ def history(model: str, environment: str) -> None:
     for entry in read(Git(paths.root()), place):
         when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:8]
         action = entry.action or f"{entry.subject} ({entry.author})"
-        table.add_row(when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8])
+        cells = (when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8])
+        table.add_row(*(Text(one_line(cell)) for cell in cells))  # as a string, `[/]` is a tag of Rich's
     console.print(table)
 
 

@@ -30,6 +30,7 @@ def doctor() -> None:
     """Say what this machine and this clone can do, and how to mend what they can't."""
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     from loop.core import paths
     from loop.core.errors import Exit
@@ -40,7 +41,7 @@ def doctor() -> None:
     findings = examine(paths.root())
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
-        table.add_row(sign, finding.what, finding.found, finding.fix)
+        table.add_row(sign, *map(Text, (finding.what, finding.found, finding.fix)))
     Console().print(table)
     if any(finding.state == "bad" for finding in findings):
         raise SystemExit(Exit.BAD_INPUT)

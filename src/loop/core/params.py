@@ -3,11 +3,12 @@
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from loop.core.errors import LoopError
 from loop.core.files import whole
@@ -15,6 +16,8 @@ from loop.core.names import package
 
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
+SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
+SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
 
 
 class Section(BaseModel):
@@ -145,9 +148,9 @@ def sections(text: str, where: str) -> dict[str, Any]:
     """The text of a params.yaml as plain data; errors name it as `where`."""
     try:
         models = YAML(typ="safe").load(text)["models"]
-    except (MarkedYAMLError, TypeError, KeyError) as error:
+        return {str(name): section for name, section in models.items()}
+    except (YAMLError, AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise LoopError(f"{where}: {error}", fix="it must be YAML with a top-level `models:`") from error
-    return {str(name): section for name, section in models.items()}
 
 
 def load(root: Path, model: str) -> Model:
@@ -175,7 +178,8 @@ def parse(kind: type[S], values: Any, where: str) -> S:
         return kind.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{where}.{'.'.join(map(str, e['loc']))}: is {e['input']!r}; {e['msg']}" for e in error.errors()
+            f"{where}.{'.'.join(map(str, e['loc']))}: is {SHOWN.repr(e['input'])}; {e['msg']}"
+            for e in error.errors()
         ]
         raise LoopError("\n".join(lines)) from error
 

@@ -3,7 +3,8 @@
 import io
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -84,7 +85,8 @@ def read(
     """
     with opened(log, store) as con:
         logged, broken, latest = _predictions(con, log, model)
-        unmatched = _events(con, store, roles)
+        with _reading(store):
+            unmatched = _events(con, store, roles)
         end = until or _latest(con, log)
         start = end - timedelta(days=days)
         inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
@@ -93,7 +95,9 @@ def read(
         versions, first = _versions(con)
         rows = _rows(con, features, start, end)
         event = rows.pop("event")
-        _labels(con, store, roles, end)
+        with _reading(store):
+            _labels(con, store, roles, end)
+            transactions = _transactions(con, store, roles, start, end)
         labelled, repeated = _labelled(con, start)
         return Window(
             start=start,
@@ -113,8 +117,20 @@ def read(
             repeated=repeated,
             broken=broken,
             unmatched=unmatched,
-            transactions=_transactions(con, store, roles, start, end),
+            transactions=transactions,
         )
+
+
+@contextmanager
+def _reading(store: str | None) -> Iterator[None]:
+    """LoopError for what DuckDB says of a store's files: no Parquet, or columns of other names or types."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        said = f"{store}: cannot be read: {one_line(error)}"
+        raise LoopError(said, fix="write the file again, or take it away") from error
 
 
 def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int, float]:

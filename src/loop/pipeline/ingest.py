@@ -62,19 +62,30 @@ def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, 
     Raises LoopError with file, column, what was found and what is expected; casts only lose nothing.
     """
     optional = {*absent, *folder.roles.never}
-    columns = {}
+    columns, found = {}, _names(table, file)
     for name, kind in folder.schema.COLUMNS.items():
         expected = pa.type_for_alias(kind)
-        if name in table.column_names:
+        if name in found:
             columns[name] = _cast(table[name], expected, f"{file}: column {name}")
         elif name in optional:
             columns[name] = pa.nulls(table.num_rows, expected)
         else:
             raise LoopError(
-                f"{file}: column {name}: found only {', '.join(table.column_names)}; expected {expected}",
+                f"{file}: column {name}: found only {', '.join(found)}; expected {expected}",
                 fix=f"add it to the file, or take it out of {folder.schema.__name__}.COLUMNS",
             )
     return pa.table(columns)
+
+
+def _names(table: pa.Table, file: str) -> list[str]:
+    """The names of a table's columns; LoopError where they are no text, or two columns share one."""
+    try:
+        names: list[str] = table.column_names
+    except UnicodeDecodeError as error:
+        raise LoopError(f"{file}: a column's name: {error}", fix="write the file again in UTF-8") from error
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LoopError(f"{file}: column {twice[0]}: is there twice", fix="keep the one that is meant")
+    return names
 
 
 def _file(ingest: Ingest, folder: ModelFolder, root: Path) -> pa.Table:
@@ -124,7 +135,7 @@ def _parse(path: Path, name: str) -> pa.Table:
         if plain.endswith((".csv", ".csv.gz")):
             with pa.input_stream(str(path), "gzip" if plain.endswith(".gz") else None) as stream:
                 return csv.read_csv(stream)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise LoopError(f"{name}: cannot be read: {error}", fix="write it again as Parquet or CSV") from error
     raise LoopError(f"{name}: neither Parquet nor CSV", fix="its name ends in .parquet, .csv or .csv.gz")
 
@@ -133,18 +144,18 @@ def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.Chun
     """Cast within one family of types, and only when the way back gives the same values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if column.type == expected:
-        return column
+    if column.type == expected or pa.types.is_null(column.type):
+        return column.cast(expected)
     error = LoopError(
         f"{where}: found {column.type}, expected {expected}",
         fix=f"write it as {expected}; only casts that lose nothing are made",
     )
-    if not pa.types.is_null(column.type) and _family(column.type) != _family(expected):
+    if _family(column.type) != _family(expected):
         raise error
     try:
         cast = column.cast(expected)
         same = pc.all(pc.equal(cast.cast(column.type), column)).as_py()
-    except pa.ArrowInvalid as why:
+    except pa.ArrowException as why:
         raise LoopError(f"{where}: found {column.type}, expected {expected}: {why}", fix=error.fix) from why
     if same is False:
         raise error
@@ -192,8 +203,9 @@ def _labels(store: str, until: pa.Scalar, folder: ModelFolder, root: Path) -> pa
     types[REPORTED] = until.type
     parts = [pa.schema(types).empty_table()]
     for name, part in _store(store, "labels", root):
-        if missing := [column for column in types if column not in part.column_names]:
-            raise LoopError(f"{name}: column {missing[0]}: not found among {', '.join(part.column_names)}")
+        found = _names(part, name)
+        if missing := [column for column in types if column not in found]:
+            raise LoopError(f"{name}: column {missing[0]}: not found among {', '.join(found)}")
         parts.append(pa.table({c: _cast(part[c], kind, f"{name}: column {c}") for c, kind in types.items()}))
     labels = pa.concat_tables(parts)
     in_time = labels.filter(pc.less_equal(labels[REPORTED], until))

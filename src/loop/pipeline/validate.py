@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loop.core import html, models, params
 from loop.core.errors import LoopError, Rejected
@@ -25,6 +26,7 @@ from loop.core.files import whole, write_json, write_text
 from loop.core.models import Roles
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.core.text import one_line
 
 EXAMPLES = 5  # rows shown of each failed check
 NAMED = (
@@ -236,7 +238,9 @@ def _shown(report: Report) -> list[str | Table]:
     for name in ("check", "column", "stops", "rows", "found"):
         table.add_column(name, overflow="fold")
     for one in report.failed:
-        rows = "\n".join(dict.fromkeys(", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples))
+        rows = (", ".join(f"{k} {v}" for k, v in row.items()) for row in one.examples)
+        seen = "\n".join(dict.fromkeys(map(one_line, rows))) or one_line(one.found)
         stops = "yes" if one.critical else "no"
-        table.add_row(one.check, one.column, stops, str(one.unexpected), rows or one.found)
+        cells = (one.check, one.column, stops, str(one.unexpected), seen)
+        table.add_row(*map(Text, cells))  # as a string, `[/]` of a supplier's is a tag of Rich's
     return [title, table]

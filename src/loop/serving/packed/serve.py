@@ -27,25 +27,65 @@ LINGER = 1.0  # seconds, at most, in which connections that are still used end b
 GRACE = 20  # seconds for the requests in flight after that
 TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the connections
 HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
+HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
+PIPELINED = 64  # requests that a connection may send before the first of them is answered
 KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
 
 
+class TooMuch(Exception):
+    """A request that is refused before it is whole; uvicorn answers 400 and closes the connection."""
+
+
 class Connection(HttpToolsProtocol):
-    """uvicorn's, which also knows since when it has waited for a request's head."""
+    """uvicorn's, which also knows since when it has waited for a request's head, and takes no endless one.
+
+    uvicorn keeps all of a head, of what follows a body, and of the requests that wait for their turn.
+    """
 
     waits_since: float | None = None
+    beside = 0  # bytes since the request began, or since the last of its body
+    asked: Any = None  # the request that is being answered; uvicorn knows the last one that came
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.waits_since = time.monotonic()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.pipeline.clear()  # nobody waits for these answers, nor for the one that is on its way
+        if self.asked is not None:
+            self.asked.disconnected = True
+            self.asked.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.asked = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def data_received(self, data: bytes) -> None:
+        if self.beside > HEAD:
+            self.send_400_response("The head is too long.")
+            return
+        self.beside += len(data)
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.waits_since = time.monotonic()
+        self.waits_since, self.beside = time.monotonic(), 0
+        if len(self.pipeline) >= PIPELINED:
+            raise TooMuch
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > FIELDS:
+            raise TooMuch
 
     def on_headers_complete(self) -> None:
         self.waits_since = None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.beside = 0
+        super().on_body(body)
 
 
 class Server(uvicorn.Server):
