@@ -46,6 +46,8 @@ def clone(origin: Path) -> Path:
         ("bentos/b/requirements.lock", "", True, ["b"], True),
         ("src/models/b/features.py", "", True, ["b"], False),
         ("bentos/b/service.py", "", True, ["b"], False),
+        ("bentos/b/sérvice\n.py", "", True, ["b"], False),  # git quotes such a name, unless asked not to
+        ("kustomize/overlays/production/a/release/é.yaml", "", False, [], True),
         ("src/models/gone/features.py", "", True, [], False),  # a folder that params.yaml does not name
         ("src/loop/delivery/state.py", "", True, [], False),
         ("src/loop/pipeline/train.py", "", True, ["a", "b"], True),

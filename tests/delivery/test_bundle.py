@@ -221,6 +221,17 @@ def link(name, to):
     return entry
 
 
+def sparse(name):
+    """A file that says it has 1 GiB, of which the tar has nothing."""
+    entry = tarfile.TarInfo(name)
+    entry.pax_headers = {
+        "GNU.sparse.size": str(1 << 30),
+        "GNU.sparse.map": "0,0",
+        "GNU.sparse.numblocks": "1",
+    }
+    return entry
+
+
 def swapped(files, name, old, new):
     return {**files, name: files[name].replace(old, new)}
 
@@ -234,6 +245,11 @@ FORGERIES = {
     "a path outside": (lambda files: {**files, "../loop": b"x"}, "'../loop' has no place"),
     "an absolute path": (lambda files: {**files, "/etc/loop": b"x"}, "'/etc/loop' has no place"),
     "code": (lambda files: {**files, "src/loop/__init__.py": b"x"}, "has no place"),
+    "a sparse file": (lambda files: {**files, "dvc.lock": sparse("dvc.lock")}, "'dvc.lock' has no place"),
+    "records without a bottom": (
+        lambda files: {**files, "build/monitor/image.json": b"[" * 200_000},
+        "RecursionError",
+    ),
     "a link": (
         lambda files: {**files, f"{MODELS}/champion.parquet": link(f"{MODELS}/champion.parquet", "/etc")},
         "has no place",

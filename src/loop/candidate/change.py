@@ -16,10 +16,10 @@ NOT_CODE = re.compile(
     r"params\.yaml|dvc\.lock|data/.*|[^/]+\.md|docs/.*|kustomize/overlays/[^/]+/[^/]+/release/.*"
 )
 # What every model runs through on its way to a release.
-SHARED = re.compile(r"src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.yaml|requirements\.lock")
-OF_MODEL = re.compile(r"(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
+SHARED = re.compile(r"(?s)src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.yaml|requirements\.lock")
+OF_MODEL = re.compile(r"(?s)(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
 # What a cluster or an image is made of, beside the models.
-MANIFESTS = re.compile(r"kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
+MANIFESTS = re.compile(r"(?s)kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     everything = sorted(after)
     if (begin := git.fork_point(base, head)) is None:
         return Changed(code=True, models=everything, manifests=True)
-    paths = git.run("diff", "--name-only", "--no-renames", begin, head).splitlines()
+    paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
     if any(SHARED.fullmatch(path) for path in paths):
         return Changed(code=True, models=everything, manifests=True)
     before = _facts(git, begin)

@@ -99,7 +99,7 @@ def unpack(
             _extract(path, tree, model or MONITOR)
             there = _Unpacked(root, tree, model)
             return there.put_trained(model) if trained and model else there.put()
-        except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
+        except (tarfile.TarError, OSError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
 
 
@@ -183,7 +183,9 @@ def _extract(path: Path, into: Path, model: str) -> None:
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             target = into / member.name
-            if not member.isreg() or not names.fullmatch(member.name) or target.exists():
+            # A sparse file's holes take no room in the tar, and all that they claim when it is unpacked.
+            plain = member.isreg() and not member.issparse()
+            if not plain or not names.fullmatch(member.name) or target.exists():
                 raise Rejected(
                     f"{path}: {member.name!r} has no place in a bundle of {public(model)}", fix=FIX
                 )
