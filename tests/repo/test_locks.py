@@ -114,3 +114,11 @@ def test_what_may_be_built_is_known() -> None:
     known = [f"{package['name']}=={package['version']}" for package in uv["dependency-metadata"]]
     assert [pinned.partition("==")[0] for pinned in known] == words[3::2]
     assert known == uv["constraint-dependencies"]
+
+
+def test_requirements_name_packages_only() -> None:
+    """An option in such a file, as --no-binary, would undo those of `make lock`; a URL has no age."""
+    files = subprocess.run(["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = {line for file in files.stdout.split() for line in (ROOT / file).read_text().splitlines()}
+    wanted = {line.partition("#")[0].strip() for line in lines}
+    assert not [each for each in wanted if each.startswith("-") or "@" in each or "/" in each]
