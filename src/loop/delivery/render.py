@@ -1,5 +1,6 @@
 """What Argo CD will apply: an overlay rendered by kustomize, and checked by schema and policy."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from loop.core.names import public
 from loop.core.programs import program
 from loop.delivery import policy, project
 
+# kustomize fetches by git, which it finds on PATH, and over HTTP, which it asks a proxy for: nobody is there.
+OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+)
 SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
 
 
@@ -25,8 +30,14 @@ def overlay(root: Path, model: str, environment: str) -> Path:
 
 
 def build(root: Path, folder: Path) -> str:
-    """A folder's manifests as YAML; LoopError with kustomize's own words."""
-    return _run([program(root, "kustomize"), "build", str(folder)], None)
+    """A folder's manifests as YAML; LoopError with kustomize's own words.
+
+    All of it comes from the clone: what kustomize brings from elsewhere may be another thing for Argo CD.
+    LoopError also for a file by which Argo CD changes what kustomize makes of the folder.
+    """
+    if beside := sorted(folder.glob(".argocd-source*")):
+        raise LoopError(f"{beside[0]}: Argo CD would apply other manifests than these", fix="remove it")
+    return _run([program(root, "kustomize"), "build", str(folder)])
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
@@ -39,10 +50,13 @@ def check(root: Path, manifests: str, where: str, namespace: str | None = None) 
 
     `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render.
     """
-    objects = documents(manifests)
-    breaches = [*policy.breaches(objects), *_schemas(root, manifests)]
-    if namespace:
-        breaches += project.breaches(root, objects, namespace)
+    objects, breaches = documents(manifests), _schemas(root, manifests)
+    try:
+        breaches += policy.breaches(objects)
+        if namespace:
+            breaches += project.breaches(root, objects, namespace)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        breaches.append(f"an object lacks what its kind has, or has it in another form: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
 
@@ -70,8 +84,10 @@ def _schemas(root: Path, manifests: str) -> list[str]:
     return found or (["kubeconform failed without a word"] if done.returncode else [])
 
 
-def _run(command: list[str], stdin: str | None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise LoopError(
+            f"{' '.join(command)}: {done.stderr.strip()}", fix="mend it; name files of this clone only"
+        )
     return done.stdout
