@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
+from loop.core.text import one_line
 
 
 class DvcError(LoopError):
@@ -146,11 +147,21 @@ def objects(root: Path) -> Path:
 def made_of(objects: Path, md5: str) -> dict[str, Path]:
     """The files of a cache that an output is made of, by md5: of a folder its list, and each that it names.
 
-    KeyError or ValueError for a list that is none. A file need not be there, but the list must.
+    Rejected for a list that is none, or names what is no md5: that would be a path out of the cache. A file
+    need not be there, but the list must.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
-        named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
+        try:
+            named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
+            odd = next((repr(name) for name in named if not re.fullmatch("[0-9a-f]{32}", name)), "")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            named, odd = [], repr(error)
+        if odd:
+            raise Rejected(
+                f"{files[md5]} is no folder's list of DVC: {one_line(odd)}",
+                fix="see who committed its md5 in dvc.lock; make the output again and commit dvc.lock",
+            )
         files |= {name: _place(objects, name) for name in named}
     return files
 
