@@ -131,3 +131,20 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
         dvc.check(clone, "m", "reference.parquet")
     (clone / "data/m/scores.parquet").write_text("rows\n")
     dvc.check(clone, "m", "scores.parquet")
+
+
+@pytest.mark.parametrize("named", ["..{kept}", "a", None])
+def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
+    """A list that dvc.lock records may be anybody's: a path in it is neither read nor removed."""
+    kept = tmp_path / "kept"
+    kept.write_text("a file beside the clone")
+    content = json.dumps([{"relpath": "meta.json", "md5": named and named.format(kept=kept)}]).encode()
+    name = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
+    there = dvc.objects(clone) / name[:2] / name[2:]
+    there.parent.mkdir(parents=True)
+    there.write_bytes(content)
+    lock = (clone / "dvc.lock").read_text()
+    (clone / "dvc.lock").write_text(lock.replace(Lock.parse(lock).model_md5("m"), name))
+    with pytest.raises(Rejected, match="is no folder's list of DVC"):
+        dvc.bring(clone, "m", "model")
+    assert kept.is_file()

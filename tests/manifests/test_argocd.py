@@ -3,12 +3,17 @@
 import json
 import shutil
 import subprocess
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from releases import git
 from ruamel.yaml import YAML
 
 from loop.core import repository as own
+from loop.core.errors import LoopError, Rejected
 from loop.delivery import project, render
 
 SHARED = ("base", "tracks/*", "components/*")
@@ -112,6 +117,19 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
         ("Namespace", "metadata", "labels", {project.ENFORCE: "privileged"}),
         "is privileged, must be restricted",
     ),
+    "a namespace that is lax as long ago": (
+        (
+            "Namespace",
+            "metadata",
+            "labels",
+            {project.ENFORCE: "restricted", f"{project.ENFORCE}-version": "v1.7"},
+        ),
+        "is v1.7, must be v1.34 or newer",
+    ),
+    "what Argo CD does not apply": (
+        ("NetworkPolicy", "metadata", "annotations", {"argocd.argoproj.io/hook": "Skip"}),
+        "must not be a hook",
+    ),
     "another kind": (("Service", "kind", "ClusterRoleBinding"), "does not allow a model this kind"),
     "another group": (
         ("Deployment", "apiVersion", "extensions.example.com/v1"),
@@ -148,6 +166,47 @@ def test_an_overlay_renders_nothing_foreign(repository, what):
     node[last] = value
     (breach,) = project.breaches(repository, manifests, "fraud-detector-dev")
     assert said in breach
+
+
+@pytest.mark.parametrize("name", [".argocd-source.yaml", ".argocd-source-dev-any.yaml"])
+def test_what_is_checked_is_what_argocd_applies(repository, tmp_path, name):
+    """No file changes a folder's manifests behind kustomize's back."""
+    (tmp_path / name).write_text("kustomize: {patches: []}")
+    with pytest.raises(LoopError, match=f"{name}: Argo CD would apply other manifests"):
+        render.build(repository, tmp_path)
+
+
+def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
+    """What kustomize fetches from elsewhere may have changed when Argo CD fetches it: git and HTTP."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kustomization.yaml").write_text("resources: [claim.yaml]")
+    shutil.copyfile(repository / "kustomize/components/network/deny.yaml", other / "claim.yaml")
+    git(other, "init", "-q")
+    git(other, "add", "-A")
+    git(other, "commit", "-q", "-m", "any")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=other)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for place in (f"file://{other}/.git", f"http://0.0.0.0:{server.server_port}/claim.yaml"):
+            (tmp_path / "kustomization.yaml").write_text(f"resources: ['{place}']")
+            with pytest.raises(LoopError, match="name files of this clone only"):
+                render.build(repository, tmp_path)
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "any-"}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "any"}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "any"}, "spec": {}},
+    ],
+    ids=["no name", "no spec", "no pod"],
+)
+def test_an_odd_manifest_is_rejected_in_words(repository, manifest):
+    """The policies, too, end in a sentence."""
+    with pytest.raises(Rejected, match="lacks what its kind has"):
+        render.check(repository, json.dumps(manifest), "any", "fraud-detector-dev")
 
 
 def test_an_unknown_environment_is_a_breach(repository):

@@ -272,27 +272,3 @@ def test_an_unknown_key_is_rejected_by_schema(tree):
     base.write_text(base.read_text().replace("preStop:", "prestop:"))
     with pytest.raises(Rejected, match="'prestop' not allowed"):
         rendered(tree, overlay.relative_to(tree), life()["stable"])
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "resources: [https://example.test/base.yaml]",
-        "Components: [github.com/mallory/base?ref=v1]",
-        "components: [./github.com/mallory/base]",
-        "resources: ['git@example.test:mallory/base']",
-        "resources: [base.yaml, more]",
-        "patches: [{path: 'https://example.test/patch.yaml'}]",
-        "configMapGenerator: [{name: a, files: ['a=http://example.test/a']}]",
-        "resources: [base.yaml",
-    ],
-)
-def test_nothing_is_rendered_that_is_not_in_the_repository(tmp_path: Path, line: str) -> None:
-    """What is fetched when Argo CD renders may be something else than what was reviewed and checked."""
-    (tmp_path / "one/github.com/mallory/base").mkdir(parents=True)
-    (tmp_path / "one/base.yaml").write_text("")
-    (tmp_path / "one/kustomization.yml").write_text(f"{line}\n")
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two/kustomization.yaml").write_text("resources:\n- ../one\n- ../two\n- |-\n  kind: A\n")
-    with pytest.raises(Rejected, match=r"one/kustomization\.yml: "):
-        render.build(tmp_path, tmp_path / "two")

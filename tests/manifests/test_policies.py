@@ -91,6 +91,7 @@ SOUND = {
 JOBS = "CronJob.spec.jobTemplate.spec"
 POD = "Deployment.spec.template.spec"
 SERVING = f"{POD}.containers.0"
+ENDPOINT = "PodMonitor.spec.podMetricsEndpoints.0"
 BACKENDS = "HTTPRoute.spec.rules.0.backendRefs"
 MATCHES = "HTTPRoute.spec.rules.0.matches"
 FAULTS = [
@@ -108,6 +109,8 @@ FAULTS = [
     ("public_paths", MATCHES, [{"method": "GET"}]),
     ("public_paths", "HTTPRoute.spec.rules.0.filters", [{"type": "URLRewrite"}]),
     ("public_paths", f"{BACKENDS}.0.filters", [{"type": "URLRewrite"}]),
+    ("public_paths", "HTTPRoute.spec.rules.0.filters", [{"type": "RequestRedirect"}]),
+    ("public_paths", f"{BACKENDS}.0.filters", [{"type": "RequestMirror"}]),
     ("backends_exist", f"{BACKENDS}.1.name", "serving-canary"),
     ("autoscaler_owns_replicas", "Deployment.spec.replicas", 3),
     ("autoscaler_owns_replicas", "HorizontalPodAutoscaler.spec.scaleTargetRef.name", "other"),
@@ -125,6 +128,9 @@ FAULTS = [
     ("restricted", f"{JOBS}.template.spec.automountServiceAccountToken", True),
     ("restricted", f"{JOBS}.template.spec.initContainers", [{**JOB, "securityContext": {}}]),
     ("restricted", f"{POD}.nodeName", "node-1"),
+    ("restricted", f"{POD}.tolerations", [{"key": "nvidia.com/gpu"}, {"operator": "Exists"}]),
+    ("restricted", f"{JOBS}.template.spec.tolerations", [{"key": "node-role.kubernetes.io/control-plane"}]),
+    ("restricted", f"{JOBS}.template.spec.ephemeralContainers", [{**JOB, "securityContext": {}}]),
     ("behind_the_gateway", "Service.spec.type", "NodePort"),
     ("behind_the_gateway", "Service.spec.type", "LoadBalancer"),
     ("behind_the_gateway", "Service.spec.type", "ExternalName"),
@@ -136,7 +142,17 @@ FAULTS = [
     ("log_outlives", "PersistentVolumeClaim.metadata.name", "other"),
     ("log_outlives", "PersistentVolumeClaim.metadata.annotations", None),
     ("labels_known", f"{POD.removesuffix('spec')}metadata.labels", {"app": "serving"}),
-    ("pods_pose_as_none", "PodMonitor.spec.podMetricsEndpoints.0.honorLabels", True),
+    ("pods_pose_as_none", f"{ENDPOINT}.honorLabels", True),
+    ("pods_pose_as_none", f"{ENDPOINT}.relabelings", [{"targetLabel": "namespace", "replacement": "other"}]),
+    (
+        "pods_pose_as_none",
+        f"{ENDPOINT}.metricRelabelings",
+        [{"targetLabel": "track", "replacement": "canary"}],
+    ),
+    ("pods_pose_as_none", f"{ENDPOINT}.metricRelabelings", [{"targetLabel": "$1", "regex": "(.+)"}]),
+    ("pods_pose_as_none", f"{ENDPOINT}.metricRelabelings", [{"action": "LabelMap", "regex": "is_(.+)"}]),
+    ("pods_pose_as_none", "PodMonitor.spec.podTargetLabels", ["track", "namespace"]),
+    ("pods_pose_as_none", "PodMonitor.spec.namespaceSelector", {"any": True}),
 ]
 TO_ALL = {  # what makes a NetworkPolicy's edge open to all
     "from anywhere": {"ingress": [{"ports": [{"port": "http"}]}]},
@@ -144,6 +160,34 @@ TO_ALL = {  # what makes a NetworkPolicy's edge open to all
     "at any port": {"ingress": [{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]},
     "to anywhere": {"egress": [{"ports": [{"port": 443}]}]},
     "to everything": {"egress": [{}]},
+    "to everything, of a side that is not said": {"policyTypes": [], "egress": [{}]},
+    "to everything, by a label of the cluster's": {
+        "podSelector": {"matchExpressions": [{"key": "pod-template-hash", "operator": "Exists"}]},
+        "egress": [{}],
+    },
+    "at every port of a protocol": {
+        "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"protocol": "UDP"}]}]
+    },
+    "at a range of ports": {
+        "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 54, "endPort": 65535}]}]
+    },
+    "from every address": {
+        "ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": "http"}]}]
+    },
+    "from every namespace that has a name": {
+        "ingress": [
+            {
+                "from": [
+                    {
+                        "namespaceSelector": {
+                            "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]
+                        }
+                    }
+                ],
+                "ports": [{"port": "http"}],
+            }
+        ]
+    },
 }
 
 

@@ -1,6 +1,8 @@
 """Which image of a registry counts as our release's: by this machine's key, on GitHub by what gh verifies."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from oci import CRANE, archive, attest, crane, serving
@@ -70,13 +72,20 @@ def huge(registry, digest):
     attestation.keep(registry, digest, {"payload": "A" * attestation.MOST})
 
 
+def deep(registry, digest):
+    """JSON that no parser follows to its end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        layout.single(Path(scratch) / "image", attestation.ENVELOPE, b"[" * 100_000)
+        registry.push(Path(scratch) / "image", f"{digest.replace(':', '-')}.att")
+
+
 def image(registry, digest):
     """No attestation at all, but an image under its tag."""
     crane("tag", f"{registry.name}@{digest}", f"{digest.replace(':', '-')}.att")
 
 
 @pytest.mark.parametrize(
-    "forge", [moved, strange, unsigned, of_kind, huge, image], ids=lambda forge: forge.__name__
+    "forge", [moved, strange, unsigned, of_kind, huge, deep, image], ids=lambda forge: forge.__name__
 )
 def test_what_else_lies_beside_an_image_does_not(pushed, forge):
     """Whoever may push can put it there. It ends nothing: the image is built again."""

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
+from loop.core.text import one_line
 
 
 class DvcError(LoopError):
@@ -146,11 +147,21 @@ def objects(root: Path) -> Path:
 def made_of(objects: Path, md5: str) -> dict[str, Path]:
     """The files of a cache that make up an output, by md5: for a folder, its list and each file in that list.
 
-    KeyError or ValueError for a malformed list. A file may be missing, but the list must be there.
+    Rejected for a malformed list, or one whose names are not md5s, because such a name could lead out of the
+    cache. A file may be missing, but the list must be there.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
-        named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
+        try:
+            named = [str(entry["md5"]) for entry in json.loads(files[md5].read_text(encoding="utf-8"))]
+            odd = next((repr(name) for name in named if not re.fullmatch("[0-9a-f]{32}", name)), "")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            named, odd = [], repr(error)
+        if odd:
+            raise Rejected(
+                f"{files[md5]} is no folder's list of DVC: {one_line(odd)}",
+                fix="see who committed its md5 in dvc.lock; make the output again and commit dvc.lock",
+            )
         files |= {name: _place(objects, name) for name in named}
     return files
 

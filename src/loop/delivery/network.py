@@ -61,7 +61,7 @@ class _World:
             policy
             for policy in self.policies
             if policy["metadata"].get("namespace", "") == pod.namespace
-            and side in policy["spec"].get("policyTypes", ["Ingress"])
+            and side in _sides(policy["spec"])
             and _matches(policy["spec"]["podSelector"], pod.labels)
         ]
         allowed = [
@@ -126,6 +126,27 @@ class _World:
         return "/".join(_told(each) for each in (selector, peer.get("podSelector")) if each) or ANYWHERE
 
 
+def wide(policy: Manifest) -> Iterator[tuple[str, str]]:
+    """The side and what is open there, of a NetworkPolicy's rules.
+
+    It does not look at which pods are selected: the cluster gives pods labels that no manifest has.
+    """
+    for side in _sides(policy["spec"]):
+        rules, peers = SIDES[side]
+        for rule in policy["spec"].get(rules, []):
+            if ANY_PORT in _ports(rule, None):
+                yield side, ANY_PORT
+            for peer in rule.get(peers) or [{}]:
+                selector = peer.get("namespaceSelector")
+                if not peer or (selector is not None and not selector.get("matchLabels")):
+                    yield side, ANYWHERE
+
+
+def _sides(spec: dict[str, Any]) -> list[str]:
+    """The sides that a policy binds; left out, Kubernetes takes those that it has rules for, and Ingress."""
+    return list(spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])])
+
+
 def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
         _holds(expression, labels) for expression in selector.get("matchExpressions", [])
@@ -151,12 +172,12 @@ def _told(selector: dict[str, Any]) -> str:
 
 
 def _ports(rule: dict[str, Any], target: Workload | None) -> list[str]:
-    """A rule's ports; one that is named is the target's own by that name."""
-    if not rule.get("ports"):
+    """A rule's ports; one that is named is the target's own by that name. A range is no port."""
+    if not rule.get("ports") or any("port" not in port or "endPort" in port for port in rule["ports"]):
         return [ANY_PORT]
     declared = _declared(target) if target else {}
     return [
-        declared.get(str(port.get("port")), f"{port.get('protocol', 'TCP')} {port.get('port', 'any')}")
+        declared.get(str(port.get("port")), f"{port.get('protocol', 'TCP')} {port['port']}")
         for port in rule["ports"]
     ]
 

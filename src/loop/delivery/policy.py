@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from loop.delivery.network import ANY_PORT, ANYWHERE, edges
+from loop.delivery.network import ANY_PORT, ANYWHERE, edges, wide
 from loop.delivery.workloads import Manifest, of, workloads
 
 Policy = Callable[[list[Manifest]], Iterator[str]]
@@ -13,6 +13,9 @@ PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
 PUBLIC = ("/predict", "/health", "/openapi.json")  # what callers need: kustomize/components/route
+FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # of a route: they lead calls nowhere else
+RELABELINGS = ("relabelings", "metricRelabelings")
+WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and rules know a pod
 KEPT = {"Prune=false", "Delete=false"}
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 # Pod Security Standards, "restricted": what a pod may mount. Anything else may lead to the node.
@@ -83,8 +86,9 @@ def public_paths(manifests: list[Manifest]) -> Iterator[str]:
                 found = f"{path.get('type', 'PathPrefix')} {path.get('value', '/')}"
                 yield f"{name}: a rule matches {found}, must match Exact {', '.join(PUBLIC)} only"
         for each in [rule, *rule.get("backendRefs", [])]:
-            if any(one.get("type") == "URLRewrite" for one in each.get("filters", [])):
-                yield f"{name}: a filter URLRewrite leads to other paths than those that are matched"
+            for kind in (one.get("type") for one in each.get("filters", [])):
+                if kind not in FILTERS:
+                    yield f"{name}: a filter {kind} leads elsewhere than to the paths and Services it names"
 
 
 def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
@@ -198,6 +202,15 @@ def segmented(manifests: list[Manifest]) -> Iterator[str]:
         if ANYWHERE in edge or ANY_PORT in edge:
             said = f"{edge.source} → {edge.target} at {edge.port}"
             yield f"NetworkPolicies allow {said}: must name both ends and the port"
+    for policy in of("NetworkPolicy", manifests):
+        name = f"NetworkPolicy {policy['metadata']['name']}"
+        yield from (
+            f"{name}: {side} is {what}, must name both ends and the port" for side, what in wide(policy)
+        )
+        for rule in policy["spec"].get("ingress", []):
+            for cidr in (peer["ipBlock"]["cidr"] for peer in rule.get("from", []) if "ipBlock" in peer):
+                if not any(_within(ip_network(cidr), net) for net in PRIVATE):
+                    yield f"{name}: {cidr} may call in, must name both ends and the port, inside the cluster"
     for name, rule in _ways_out(manifests):
         for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
             yield from (f"{name}: {block['cidr']} must except {net}" for net in _inside(block))
@@ -244,13 +257,25 @@ def labels_known(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
-    """A PodMonitor may honour labels only if it keeps nothing but series that it names."""
+    """A PodMonitor scrapes its own namespace only, and no rule of it lets a pod pose as another.
+
+    It may honour labels only if it keeps nothing but series that it names, as the Pushgateway's.
+    """
     for monitor in of("PodMonitor", manifests):
-        for endpoint in monitor["spec"].get("podMetricsEndpoints", []):
+        name, spec = f"PodMonitor {monitor['metadata']['name']}", monitor["spec"]
+        if spec.get("namespaceSelector"):
+            yield f"{name}: must have no namespaceSelector: it would scrape other namespaces' pods"
+        if taken := sorted(WHO - {"track"} & {_label(each) for each in spec.get("podTargetLabels", [])}):
+            yield f"{name}: podTargetLabels {', '.join(taken)} let pods pose as others"
+        endpoints = spec.get("podMetricsEndpoints", [])
+        every = [r for e in endpoints for key in RELABELINGS for r in e.get(key, [])]
+        if any(_says_who(rule) for rule in every):
+            yield f"{name}: a relabeling must not set {', '.join(sorted(WHO))}: pods would pose as others"
+        for endpoint in endpoints:
             rules = endpoint.get("metricRelabelings", [])
             named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
             if endpoint.get("honorLabels") and not named:
-                yield f"PodMonitor {monitor['metadata']['name']}: honorLabels lets pods pose as others"
+                yield f"{name}: honorLabels lets pods pose as others"
 
 
 POLICIES: tuple[Policy, ...] = (
@@ -296,6 +321,9 @@ def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
     yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key))
     if pod.get("nodeName"):
         yield "nodeName must not be set: it goes round the scheduler, and so round the nodes' taints"
+    for key in (str(toleration.get("key", "")) for toleration in pod.get("tolerations", [])):
+        if not key or key.startswith("node-role.kubernetes.io/"):
+            yield f"tolerations must name a taint of the pod's own pool, not {key or 'all'}"
     if pod.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken must be false"
     for volume in pod.get("volumes", []):
@@ -333,6 +361,21 @@ def _inside(block: dict[str, Any]) -> Iterator[Any]:
         covered = any(net.subnet_of(each) for each in left_out)  # type: ignore[arg-type]
         if net != cidr and net.subnet_of(cidr) and not covered:  # type: ignore[arg-type]
             yield net
+
+
+def _label(name: str) -> str:
+    """The name that Prometheus gives a pod's label."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
+
+
+def _says_who(rule: dict[str, Any]) -> bool:
+    """Whether a relabeling may set a label by which a pod is known."""
+    target = rule.get("targetLabel", "")
+    return target in WHO or "$" in target or str(rule.get("action", "")).lower() == "labelmap"
+
+
+def _within(inner: Any, outer: Any) -> bool:
+    return bool(inner.version == outer.version and inner.subnet_of(outer))
 
 
 def _options(manifest: Manifest) -> list[str]:

@@ -14,6 +14,8 @@ from loop.delivery.workloads import Manifest, of
 PROJECT, ADMISSION = "argocd/projects.yaml", "argocd/admission.yaml"
 MATCHES = re.compile(r"request\.namespace\.matches\('(.+)'\)")
 FIX = "add the environment, then kubectl apply --server-side -k argocd/"
+HOOKS = {"argocd.argoproj.io/hook", "helm.sh/hook"}
+SINCE = [1, 34]  # older versions of "restricted" refuse less
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
@@ -34,13 +36,24 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
             yield f"{told}: is in namespace {metadata.get('namespace')}, must be in {namespace}"
         elif known in whole and metadata["name"] != namespace:
             yield f"{told}: must be named {namespace}, as the overlay's own namespace"
+        if hooks := HOOKS & metadata.get("annotations", {}).keys():
+            yield f"{told}: must not be a hook ({min(hooks)}): Argo CD skips it, or takes it away again"
     for each in of("Namespace", manifests):
-        if (found := each["metadata"].get("labels", {}).get(ENFORCE)) != "restricted":
-            yield f"Namespace {each['metadata']['name']}: label {ENFORCE} is {found}, must be restricted"
+        yield from _lax(each)
     if not any(fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]):
         yield f"{PROJECT}: no destination of the project models is {namespace}: {FIX}"
     if not any(re.search(each, namespace) for each in _admitted(root)):
         yield f"{ADMISSION}: no pod of {namespace} would be checked when it is admitted: {FIX}"
+
+
+def _lax(namespace: Manifest) -> Iterator[str]:
+    """How a namespace's pod security is not the strictest."""
+    labels, name = namespace["metadata"].get("labels", {}), namespace["metadata"]["name"]
+    if (found := labels.get(ENFORCE)) != "restricted":
+        yield f"Namespace {name}: label {ENFORCE} is {found}, must be restricted"
+    version = str(labels.get(f"{ENFORCE}-version", "latest"))
+    if version != "latest" and [int(part) for part in re.findall(r"\d+", version)] < SINCE:
+        yield f"Namespace {name}: label {ENFORCE}-version is {version}, must be v1.34 or newer"
 
 
 def _admitted(root: Path) -> list[str]:

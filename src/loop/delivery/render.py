@@ -1,27 +1,21 @@
 """What Argo CD will apply: an overlay rendered by kustomize, and checked by schema and policy."""
 
-import re
+import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
 from loop.delivery import policy, project
 
-KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-FOLDERS = {  # where a kustomization names folders and files; by a URL kustomize clones or downloads it
-    *("resources", "components", "bases", "crds", "configurations"),
-    *("generators", "transformers", "validators"),
-}
-FILES = {"path", "files", "envs", "env", "patchesstrategicmerge"}  # and where files alone
-HERE = re.compile(r"(?!(?:\./)*github\.com)[\w.][\w./-]*", re.IGNORECASE)  # that host is one without a scheme
-COPY = "copy it into the repository, where it is reviewed"
+# kustomize finds git on PATH, and fetches over HTTP through a proxy. With neither it fetches nothing.
+OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+)
 SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
 
 
@@ -38,11 +32,12 @@ def overlay(root: Path, model: str, environment: str) -> Path:
 def build(root: Path, folder: Path) -> str:
     """A folder's manifests as YAML; LoopError with kustomize's own words.
 
-    Rejected where a kustomization names what is not in the repository: kustomize would fetch it, and Argo CD
-    again, when it may be something else than what was checked.
+    kustomize fetches nothing, because what it fetched could differ from what Argo CD fetches later. LoopError
+    also for a file by which Argo CD would change what kustomize renders.
     """
-    _local(folder, set())
-    return _run([program(root, "kustomize"), "build", str(folder)], None)
+    if beside := sorted(folder.glob(".argocd-source*")):
+        raise LoopError(f"{beside[0]}: Argo CD would apply other manifests than these", fix="remove it")
+    return _run([program(root, "kustomize"), "build", str(folder)])
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
@@ -55,43 +50,15 @@ def check(root: Path, manifests: str, where: str, namespace: str | None = None) 
 
     `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render.
     """
-    objects = documents(manifests)
-    breaches = [*policy.breaches(objects), *_schemas(root, manifests)]
-    if namespace:
-        breaches += project.breaches(root, objects, namespace)
+    objects, breaches = documents(manifests), _schemas(root, manifests)
+    try:
+        breaches += policy.breaches(objects)
+        if namespace:
+            breaches += project.breaches(root, objects, namespace)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        breaches.append(f"an object lacks what its kind has, or has it in another form: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
-
-
-def _local(folder: Path, seen: set[Path]) -> None:
-    """Rejected unless all that this folder's kustomization names, and what that names, is here."""
-    if (place := folder.resolve()) in seen:
-        return
-    seen.add(place)
-    for path in (folder / name for name in KUSTOMIZATIONS if (folder / name).is_file()):
-        try:
-            named = list(_named(YAML(typ="safe").load(path.read_text(encoding="utf-8"))))
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise Rejected(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
-        for key, name in named:
-            if key in FOLDERS and "\n" not in name:  # with a line break it is the object itself
-                if not HERE.fullmatch(name) or not (folder / name).exists():
-                    raise Rejected(f"{path}: {key}: {name} is not in this repository", fix=COPY)
-                _local(folder / name, seen)
-            elif key in FILES and "://" in name:
-                raise Rejected(f"{path}: {key}: {name} is not in this repository", fix=COPY)
-
-
-def _named(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a kustomization with its key, which kustomize reads in any case of letters."""
-    if isinstance(node, dict):
-        for name, each in node.items():
-            yield from _named(each, str(name).lower())
-    elif isinstance(node, list):
-        for each in node:
-            yield from _named(each, key)
-    elif isinstance(node, str):
-        yield key, node
 
 
 def _given(node: Any) -> Any:
@@ -117,8 +84,10 @@ def _schemas(root: Path, manifests: str) -> list[str]:
     return found or (["kubeconform failed without a word"] if done.returncode else [])
 
 
-def _run(command: list[str], stdin: str | None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise LoopError(
+            f"{' '.join(command)}: {done.stderr.strip()}", fix="mend it; name files of this clone only"
+        )
     return done.stdout

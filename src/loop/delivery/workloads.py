@@ -54,8 +54,9 @@ class Workload:
 
     @property
     def every_container(self) -> list[Manifest]:
-        """Those that prepare it, too."""
-        return [*self.pod.get("initContainers", []), *self.containers]
+        """Those that prepare it, and those that look into it, too."""
+        others = [each for key in ("initContainers", "ephemeralContainers") for each in self.pod.get(key, [])]
+        return [*others, *self.containers]
 
 
 def workloads(manifests: list[Manifest]) -> list[Workload]:

@@ -50,7 +50,7 @@ def doubt(registry: Registry, digest: str, key: str) -> str:
         found = _by_github(registry, digest) if on_github() else _by_this_machine(registry, digest)
         if any(_about(one, registry.name, digest, key) for one in found):
             return ""
-    except (LoopError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (LoopError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         return f"its attestation cannot be read: {error}"
     return f"our release has attested no {registry.name}@{digest} of the key {key}"
 
