@@ -1,9 +1,10 @@
 """The image of judge and monitor: one for each state of the repository."""
 
 import shutil
+from pathlib import Path
 
 import pytest
-from oci import archive, attest, crane, serving
+from oci import CRANE, archive, attest, crane, serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError
@@ -60,8 +61,9 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
     }
 
 
-def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache):
+def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeypatch):
     """The job that built may have pushed an image itself, and call it ours: it is not released."""
+    monkeypatch.setenv("PATH", str(Path(CRANE).parent), prepend=":")
     with serving() as host:
         names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
         digest = layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")

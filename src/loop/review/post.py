@@ -36,7 +36,7 @@ LIVE = re.compile(
     r"|mermaid(?!\n%%\{init: [^\r\n%;]*\}%%\nxychart-beta\n)",
     re.IGNORECASE,
 )
-HTML = re.compile(r"<(?!/?(?:details|summary|sub)>)(?=[a-z/!?])", re.IGNORECASE)
+HTML = re.compile(r"<(?!/?(?:details|summary|code|sub)>)(?=[a-z/!?])", re.IGNORECASE)
 ENTITY = re.compile(r"&(?!lt;)")  # it could spell any of these
 
 
