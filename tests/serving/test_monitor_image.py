@@ -1,6 +1,8 @@
 """The image of judge and monitor: one for each state of the repository."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,33 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
             candidate.monitor(root)
         with pytest.raises(LoopError, match=r"image\.json names"):
             monitor_image.push(root)
+
+
+IMPORTS = """
+import importlib.metadata, pkgutil, re, sys
+import loop.monitoring
+known = set(re.findall(r"(?m)^([a-z0-9.-]+)==", open(sys.argv[1]).read()))
+owners = importlib.metadata.packages_distributions()
+
+class Image:
+    def find_spec(self, name, path=None, target=None):
+        packages = {re.sub("[-_.]+", "-", each).lower() for each in owners.get(name, ())}
+        if packages and not packages & known:
+            raise ModuleNotFoundError(f"the image has no {name}")
+
+sys.meta_path.insert(0, Image())
+for module in pkgutil.iter_modules(loop.monitoring.__path__):
+    __import__(f"loop.monitoring.{module.name}")
+import loop.cli.monitoring
+"""
+
+
+def test_it_has_what_judge_and_monitor_import(repository):
+    """Its lock is smaller than the environment's, so an import too many would fail only there."""
+    lock = repository / monitor_image.FOLDER / "requirements.lock"
+    command = [sys.executable, "-c", IMPORTS, lock]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
 
 
 def test_without_an_engine_there_is_none(root):

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git
+from loop.core.names import package
 
 OWNED = (
     "kustomize/overlays/*/*/release/release.yaml",
@@ -29,6 +30,11 @@ LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merg
 )
 BEFORE = "loop-bot@users.noreply.github.com"  # our machine's address in older commits
 RETRAINED = "params.yaml"  # a person's, but a retraining writes its window there, together with dvc.lock
+
+
+def retrained(model: str) -> tuple[str, ...]:
+    """The files that a retraining of this model writes, and no other."""
+    return (RETRAINED, "dvc.lock", f"data/{package(model)}/metrics.json")
 
 
 def check(paths: Collection[str], what: str) -> None:

@@ -6,7 +6,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git
 from loop.core.markdown import quiet
-from loop.core.names import package, public
+from loop.core.names import public
 from loop.delivery import guard
 
 # What the pipeline reads: had main moved here, the retraining would not fit what main says now.
@@ -35,13 +35,8 @@ def land(root: Path, model: str, reason: str) -> str | None:
     return git.land("main", decide)
 
 
-def written(model: str) -> tuple[str, ...]:
-    """The files that a retraining of this model writes, and no other."""
-    return ("params.yaml", "dvc.lock", f"data/{package(model)}/metrics.json")
-
-
 def _files(root: Path, model: str) -> dict[str, str]:
-    paths = written(model)
+    paths = guard.retrained(model)
     if missing := [path for path in paths if not (root / path).is_file()]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
     return {path: (root / path).read_text(encoding="utf-8") for path in paths}

@@ -13,7 +13,7 @@ from loop.core.errors import LoopError
 from loop.core.git import BOT, Git
 from loop.core.github import GitHub, Run
 from loop.core.names import package, public
-from loop.delivery import guard, land
+from loop.delivery import guard
 
 WORKFLOW = "train.yml"
 TITLE = re.compile("Train (.+?): ?(.*)")  # its run-name: `Train <model>: <reason>`
@@ -161,7 +161,7 @@ def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | No
 def _landed(git: Git, commit: str, model: str) -> bool:
     """Whether a commit has changed dvc.lock, and no file but those that `land` writes."""
     touched = guard.touched(git, commit)
-    return "dvc.lock" in touched and touched <= {*land.written(model)}
+    return "dvc.lock" in touched and touched <= {*guard.retrained(model)}
 
 
 def _title(run: dict[str, Any]) -> str:
