@@ -104,7 +104,7 @@ def test_it_has_what_judge_and_monitor_import(repository):
     """Its lock is smaller than the environment's, so an import too many would fail only there."""
     lock = repository / monitor_image.FOLDER / "requirements.lock"
     command = [sys.executable, "-c", IMPORTS, lock]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=repository / "src", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-1500:]
 
 
