@@ -64,7 +64,7 @@ def change(path: Path) -> None:
 
 @pytest.mark.parametrize(("where", "what"), [("remote", "file"), ("remote", "list"), ("cache", "file")])
 def test_changed_bytes_are_no_output(clone: Path, pushed: Path, where: str, what: str) -> None:
-    """A folder's file or list: no stage reads it, the cache does not keep it; removed, all is had again."""
+    """No stage reads a changed file or list. The cache drops it, and the stages can make it again."""
     store, folder = clone.parent / where, Lock.of(clone).model_md5("m")
     if where == "cache":
         shutil.copytree(pushed / "cache", store)

@@ -70,7 +70,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
 def test_only_plain_files_in_plain_folders(tmp_path, make):
-    """The path is named; what else is beside the folder is nobody's business."""
+    """The error names the path. Files outside the folder do not matter."""
     top = tmp_path / "top"
     (top / "a/__pycache__").mkdir(parents=True)
     (top / "a/b").touch()

@@ -32,7 +32,7 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
 
 
 def test_a_branch_of_a_longer_name_is_not_main(clones):
-    """Git lists `a/refs/heads/main` too where it is asked for main's ref; its commit must not land."""
+    """Asked for main's ref, Git also lists `a/refs/heads/main`, whose commit must not land."""
     git, other = clones
     main = git.tip()
     unreviewed = git.commit_on(main, Change({"evil": "\n"}, "unreviewed"))

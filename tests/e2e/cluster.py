@@ -80,15 +80,7 @@ class Cluster:
 
     def kubectl(self, *args: str, stdin: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
         """Run kubectl; its output. Fails the test where it ends otherwise than with `codes`."""
-        done = subprocess.run(
-            [self.program, *args],
-            input=stdin,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
+        done = self._run(*args, stdin=stdin)
         assert done.returncode in codes, (
             f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
@@ -99,17 +91,20 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
     def refused(self, manifest: str) -> str:
-        """What the API server says against creating an object; nothing where it would. Creates nothing."""
-        done = subprocess.run(
-            [self.program, "create", "--dry-run=server", "-f", "-"],
-            input=manifest,
+        """The API server's reason for refusing an object; empty if it would take it. Creates nothing."""
+        done = self._run("create", "--dry-run=server", "-f", "-", stdin=manifest)
+        return done.stderr.strip() if done.returncode else ""
+
+    def _run(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.program, *args],
+            input=stdin,
             env=self._environment(),
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
-        return done.stderr.strip() if done.returncode else ""
 
     def get(self, path: str) -> dict[str, Any] | None:
         """An object or a list by its API path; None where there is none."""

@@ -137,7 +137,7 @@ Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its va
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format; Unread where a line is none of it, as Prometheus takes no such page."""
+    """Read Prometheus' text format; Unread if a line is malformed, as Prometheus rejects such a page."""
     from prometheus_client.parser import text_string_to_metric_families
 
     try:
@@ -173,14 +173,14 @@ def of_rows(rows: Iterable[Row], version: str) -> Sample:
 
 
 def counted(value: float | str) -> float:
-    """A counter's value; ValueError where it is none."""
+    """A counter's value; ValueError if it is not from 0 to HIGHEST."""
     if not 0 <= (number := float(value)) <= HIGHEST:
         raise ValueError(f"its value is {number:g}")
     return number
 
 
 def _bound(le: str) -> float:
-    """The upper bound of a bucket of seconds or scores; ValueError where it is none."""
+    """The upper bound of a bucket of seconds or scores; ValueError if it is not a number."""
     try:
         bound = float(le)
     except ValueError:

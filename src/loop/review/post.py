@@ -63,7 +63,7 @@ def post(github: GitHub, run: dict[str, Any]) -> str:
 
 
 def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
-    """The number of the open pull request whose head is the run's commit; None if there is none any more.
+    """The number of the open pull request whose head is the run's commit; None if no pull request has it.
 
     A run of a fork's pull request does not name it, so it is searched by the fork's branch.
     """

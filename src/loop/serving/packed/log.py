@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from loop.serving.packed.model import Release
 
 LINES = 20_000  # in the queue: some seconds of traffic
-QUEUED = 32 * 1024 * 1024  # bytes in the queue: wide rows fill it before there are so many lines
+QUEUED = 32 * 1024 * 1024  # bytes in the queue; with wide rows this limit is reached before LINES
 REQUEST, ROW, NUMBER = 800, 32, 32  # bytes of Python's own around a request, a row and a score
 BYTES = 64 * 1024 * 1024  # a file, before the next is begun
 DAY = 86_400  # seconds

@@ -114,7 +114,7 @@ class Predictor:
         return Answer(bad.status, encode({"error": bad.error, "field": bad.field}))
 
     def broke(self, what: str = "the server failed") -> Answer:
-        """The answer where the fault is ours: the log says what it was, and no caller is told."""
+        """The answer to a fault of ours. Details go to the server's log, never to the caller."""
         self.metrics.failed("model")
         return Answer(500, encode({"error": f"{what}: see the server's log", "field": ""}))
 
