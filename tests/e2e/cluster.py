@@ -80,7 +80,7 @@ class Cluster:
 
     def kubectl(self, *args: str, stdin: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
         """Run kubectl; its output. Fails the test where it ends otherwise than with `codes`."""
-        done = self._kubectl(*args, stdin=stdin)
+        done = self._asked(*args, stdin=stdin)
         assert done.returncode in codes, (
             f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
@@ -92,10 +92,10 @@ class Cluster:
 
     def refused(self, manifest: str) -> str:
         """The API server's reason for refusing an object; empty if it would take it. Creates nothing."""
-        done = self._kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest)
+        done = self._asked("create", "--dry-run=server", "-f", "-", stdin=manifest)
         return done.stderr.strip() if done.returncode else ""
 
-    def _kubectl(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+    def _asked(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *args],
             input=stdin,
