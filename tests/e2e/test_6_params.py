@@ -16,7 +16,8 @@ def test_what_watches_follows_main(scene: Scene) -> None:
     scene.push("Let three days pass between retrainings", lambda: params.edit(team.clone, change))
     team.expect(team.finished("release.yml", releases), "success")
     after = team.state()
-    assert after == before.model_copy(update={"monitor": after.monitor})
+    rebuilt = {"monitor": after.monitor, "monitor_commit": after.monitor_commit}
+    assert after == before.model_copy(update=rebuilt)
     assert after.monitor != before.monitor
     scene.settled()
     (job,) = scene.objects("batch/v1/cronjobs")
