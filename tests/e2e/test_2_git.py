@@ -124,8 +124,12 @@ def added(scene: Scene) -> None:
 def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
     """A new model's folder appears in the cluster by itself, a new environment's once argocd/ is applied."""
     begun = monotonic()
-    commit = scene.push(f"Add digits, and an environment {QUIET}", lambda: added(scene))
-    scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
+
+    def change() -> None:  # argocd/ is applied first: an Application that its project refuses waits for a resync
+        added(scene)
+        scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
+
+    commit = scene.push(f"Add digits, and an environment {QUIET}", change)
     names = ("dev-digits", f"trial-{scene.model}")
     for name in names:
         until(lambda name=name: healthy(scene, name), f"{name} is not Synced and Healthy")
