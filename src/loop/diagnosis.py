@@ -210,7 +210,7 @@ def _models(root: Path) -> Iterator[Finding]:
 
 def _model(root: Path, name: str) -> Finding:
     params.load(root, name)
-    models.load(root, name)
+    models.check(root, name)
     places = [root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)]
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [str(place.relative_to(root)) for place in places if not place.exists()]:

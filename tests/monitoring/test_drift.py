@@ -7,8 +7,6 @@ from shop import FEATURES, rows
 
 from loop.monitoring.drift import drift
 
-pytestmark = pytest.mark.slow  # the import of Evidently alone takes seconds
-
 THRESHOLD = 0.3
 
 
@@ -30,18 +28,39 @@ def test_still() -> None:
         ("amount", lambda column: column * 1.5),
         ("often", lambda column: column + 1),
         ("weekend", lambda column: 1 - column),
+        ("weekend", lambda column: column + 0.5),
         ("risk", lambda column: np.where(np.arange(len(column)) % 10, column, 0.9)),
+        ("amount", lambda column: np.where(np.arange(len(column)) % 3, column, np.nan)),
+        ("amount", lambda column: column * np.nan),
+        ("weekend", lambda column: column * np.nan),
     ],
 )
 def test_moved(feature: str, change: object) -> None:
-    """What moved crosses the threshold, and nothing else does."""
+    """What moved crosses the threshold, and nothing else does; values that went missing have moved, too."""
     week = rows(1_500, seed=2)[FEATURES]
     week[feature] = change(week[feature])
     found = drift(rows(5_000, seed=1)[FEATURES], week)
-    assert [name for name, d in found.items() if d.score >= THRESHOLD] == [feature]
+    assert [name for name, d in found.items() if d.told >= THRESHOLD] == [feature]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-5, 1.0, 1e5, 1e20, 1e37])
+def test_any_scale(scale: float) -> None:
+    """Ten standard deviations are ten in any unit."""
+    rng = np.random.default_rng(0)
+    trained, served = ({"x": scale * (mean + rng.normal(size=5_000))} for mean in (20, 30))
+    found = drift(trained, served)["x"]
+    assert found.score == pytest.approx(10, rel=0.03)
+    assert found.chance == 0
 
 
 def test_flags_as_served() -> None:
     """A flag's values are the same ones after a service has read them as float32."""
     trained = pd.DataFrame({"flag": np.tile([0.1, 0.7], 500)})
-    assert drift(trained, trained.astype("float32"))["flag"].score == pytest.approx(0)
+    assert drift(trained, trained.astype("float32"))["flag"].score == 0
+
+
+def test_many_columns() -> None:
+    """Of a hundred columns that did not move, chance moves none."""
+    rng = np.random.default_rng(1)
+    trained, served = ({str(n): rng.normal(size=200) for n in range(100)} for _ in range(2))
+    assert max(d.told for d in drift(trained, served).values()) == 0

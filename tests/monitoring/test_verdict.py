@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from loop.core import params
 from loop.monitoring.sample import Histogram, Sample
-from loop.monitoring.verdict import psi, verdict
+from loop.monitoring.verdict import verdict
 
 RULES = params.Canary()
 BOUNDS = (0.01, 0.05, 0.1, 0.5, float("inf"))
@@ -123,4 +123,4 @@ def test_a_bad_canary_is_known_soon(bad: str, most: int) -> None:
 def test_same_scores(side: list[int]) -> None:
     """A distribution does not differ from itself."""
     histogram = Histogram({float(bound): float(count) for bound, count in enumerate(side)})
-    assert psi(histogram, histogram) == 0
+    assert histogram.psi(histogram) == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from folders import with_modules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +136,7 @@ def test_a_column_that_explains_the_label_is_refused(folder):
     """A feature that the schema names in `never` stops the stage."""
     roles = dataclasses.replace(folder.roles, never=("TX_AMOUNT",))
     schema = type("schema", (), {"ROLES": roles})
-    leaky = dataclasses.replace(folder, schema=schema)
+    leaky = with_modules(folder, schema=schema)
     with pytest.raises(LoopError, match="TX_AMOUNT"):
         compute(leaky, _table([(0, 1, 1, 100, 0)]), folder.features.Params())
 
@@ -149,4 +150,4 @@ def test_a_feature_that_is_no_number_is_refused(folder, value):
     raw = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD", "TX_AMOUNT")
     features = type("features", (), {"compute": staticmethod(lambda rows, _: rows.select(*raw))})
     with pytest.raises(LoopError, match=r"TX_AMOUNT is null or not finite in 1 of 2 rows, .* is 1\b"):
-        compute(dataclasses.replace(folder, features=features), table, None)
+        compute(with_modules(folder, features=features), table, None)

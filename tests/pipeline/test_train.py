@@ -1,11 +1,11 @@
 """Training: the same bytes again, on the device asked for, told what it learned from."""
 
-import dataclasses
 import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from folders import with_modules
 
 from loop.core import models
 from loop.core.errors import LoopError
@@ -113,7 +113,7 @@ def test_several_classes_without_time(folder, tmp_path):
         "load": staticmethod(lambda _: lambda x: np.tile(prior, (len(x), 1))),
     })  # fmt: skip
     schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "multiclass"})
-    animals = dataclasses.replace(folder, schema=schema, estimator=estimator)
+    animals = with_modules(folder, schema=schema, estimator=estimator)
     rows = pa.table({"id": range(30), "label": ["owl", "cat", "dog"] * 10, "weight": np.arange(30.0)})
     kind = RandomSplit(kind="random", test=0.2)
     reference = train(animals, rows, kind, None, threshold=0.5, out=tmp_path / "model")

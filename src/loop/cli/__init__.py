@@ -9,7 +9,8 @@ from loop.core import actions
 from loop.core.errors import LoopError
 from loop.core.markdown import fenced
 
-# name: "module:function" — imported only when called, so that `./loop --help` needs no training stack.
+# name: "module:function". Help and completion import all of these modules, so at its top each of them imports
+# only what is quick: click, the standard library, loop.core's errors, names and paths.
 COMMANDS = {
     "stage": "pipeline:stage",
     "repro": "pipeline:repro",

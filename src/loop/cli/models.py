@@ -4,7 +4,7 @@ import json
 
 import click
 
-from loop.core import actions, params, paths
+from loop.core import actions, paths
 from loop.core.names import public
 
 
@@ -15,6 +15,8 @@ from loop.core.names import public
 )
 def models(model: str | None, logged: bool) -> None:
     """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them."""
+    from loop.core import params
+
     root = paths.root()
     names = [model] if model else sorted(params.read(root))
     sections = {public(name): params.load(root, name) for name in names}

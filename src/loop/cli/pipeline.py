@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from loop.core import actions, params
+from loop.core import actions
 from loop.core.errors import LoopError, Rejected
-from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, root
 
@@ -42,6 +41,8 @@ def stage(name: str, model: str) -> None:
 @click.option("--check", is_flag=True, help="Reject what changed but was not committed, as CI does.")
 def repro(models: tuple[str, ...], check: bool) -> None:
     """Bring every stage of each MODEL (default: all) up to date: `dvc repro`."""
+    from loop.core import params
+
     here = root()
     for model in models or sorted(params.read(here)):
         _repro(here, model)
@@ -106,6 +107,8 @@ def retrain(  # noqa: PLR0917 — click passes by name
     Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
     test window ends there, at UNTIL less the delay, and the training window moves with it.
     """
+    from loop.core import params
+
     here, name = root(), package(model)
     wanted = params.load(here, model)
     if not isinstance(wanted.split, params.TimeSplit):
@@ -133,7 +136,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
 
 def _repro(here: Path, model: str) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
-    from loop.core import dvc
+    from loop.core import dvc, params
 
     params.load(here, model)
     report = ModelPaths(here, model).build / "validation"
@@ -153,6 +156,7 @@ def _repro(here: Path, model: str) -> None:
 def _committed(here: Path, model: str) -> None:
     """Rejected where the stages' results are not those that Git has; a fork that never trained has none."""
     from loop.core.dvc import begin
+    from loop.core.git import Git
 
     files = ["dvc.lock", str(ModelPaths(here, model).metrics.relative_to(here))]
     git = Git(here)
@@ -187,6 +191,8 @@ def _instant(text: str) -> datetime:
 
 def _section(here: Path, model: str) -> dict[str, Any]:
     """A model's section as it is written, unchecked: `pin` mends one that lacks its hash."""
+    from loop.core import params
+
     models, name = params.read(here), package(model)
     if name not in models:
         raise LoopError(f"params.yaml has no model {name!r}; it has {', '.join(sorted(models))}")
@@ -195,6 +201,8 @@ def _section(here: Path, model: str) -> dict[str, Any]:
 
 def _change(here: Path, changes: dict[str, Any]) -> None:
     """Set keys of params.yaml and print each that was something else."""
+    from loop.core import params
+
     before = {"models": params.read(here)}
     new = {key: value for key, value in changes.items() if _get(before, key) != value}
     if not new:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The five modules of a model's folder, imported and checked.
+    """The five modules of a model's folder. Each is imported and checked when it is first used.
 
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
                   written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
@@ -46,14 +47,32 @@ class ModelFolder:
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
                   load(folder) -> scorer(x) -> scores, log_to_mlflow(folder, **kwargs) -> ModelInfo
+
+    LoopError where a module, or a name that it must define, is missing.
     """
 
+    root: Path
     name: str
-    schema: ModuleType
-    source: ModuleType
-    expectations: ModuleType
-    features: ModuleType
-    estimator: ModuleType
+
+    @cached_property
+    def schema(self) -> ModuleType:
+        return load_one(self.root, self.name, "schema")
+
+    @cached_property
+    def source(self) -> ModuleType:
+        return load_one(self.root, self.name, "source")
+
+    @cached_property
+    def expectations(self) -> ModuleType:
+        return load_one(self.root, self.name, "expectations")
+
+    @cached_property
+    def features(self) -> ModuleType:
+        return load_one(self.root, self.name, "features")
+
+    @cached_property
+    def estimator(self) -> ModuleType:
+        return load_one(self.root, self.name, "estimator")
 
     @property
     def roles(self) -> Roles:
@@ -76,12 +95,20 @@ class ModelFolder:
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """Import a model's folder from `root`/src; a missing file or name is an error that names it."""
-    return ModelFolder(name=package(model), **{module: load_one(root, model, module) for module in CONTRACT})
+    """A model's folder in `root`/src; LoopError where there is none."""
+    folder = ModelFolder(root, package(model))
+    _ = folder.schema  # every command needs it, so an unknown model is an error at once
+    return folder
+
+
+def check(root: Path, model: str) -> None:
+    """LoopError where a model's folder lacks a module, or a module lacks a name that it must define."""
+    for module in CONTRACT:
+        load_one(root, model, module)
 
 
 def load_one(root: Path, model: str, module: str) -> ModuleType:
-    """Import one module of a model's folder: who needs its schema needs no training stack."""
+    """Import one module of a model's folder, and check that it defines what it must."""
     name, names = package(model), CONTRACT[module]
     folder = root / "src" / "models" / name
     if not folder.is_dir():

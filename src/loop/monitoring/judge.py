@@ -20,7 +20,7 @@ from loop.delivery.state import State
 from loop.monitoring.fetch import get
 from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since
-from loop.monitoring.verdict import Verdict, psi, verdict
+from loop.monitoring.verdict import Verdict, verdict
 
 PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
 SLOWEST = 3  # seconds for a probe's answer: more is unready
@@ -251,7 +251,7 @@ def told(stable: Sample, canary: Sample) -> str:
         return f"{1000 * sample.latency.quantile(0.99):.0f} ms" if sample.latency.total else "unknown"
 
     shift = (
-        f"PSI {psi(stable.scores, canary.scores):.2f}" if stable.scores.total and canary.scores.total else ""
+        f"PSI {stable.scores.psi(canary.scores):.2f}" if stable.scores.total and canary.scores.total else ""
     )
     odd = {name: len(side.skipped) for name, side in (("canary", canary), ("stable", stable)) if side.skipped}
     skipped = [f"{count} series of {name} skipped" for name, count in odd.items()]

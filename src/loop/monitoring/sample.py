@@ -9,6 +9,7 @@ from typing import Protocol
 from loop.core.errors import LoopError
 from loop.core.text import one_line
 from loop.monitoring.fetch import get
+from loop.stats.stability import psi
 
 LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
@@ -39,6 +40,10 @@ class Histogram:
         """What is here and not in `other`; nothing where that has more, as after a restart."""
         left = {bound: count - other.counts.get(bound, 0) for bound, count in self.counts.items()}
         return Histogram({bound: max(0.0, count) for bound, count in left.items()})
+
+    def psi(self, current: "Histogram") -> float:
+        """How far `current`, of the same buckets, has moved from this one."""
+        return psi(list(self.counts.values()), [current.counts.get(bound, 0) for bound in self.counts])
 
     def quantile(self, share: float) -> float:
         """The value that `share` of the counts lie below, linear within its bucket; LoopError when empty."""

@@ -1,11 +1,10 @@
 """The judge's rules, as a pure function of what both tracks answered."""
 
 from dataclasses import dataclass
-from math import log
 from typing import Literal
 
 from loop.core import params
-from loop.monitoring.sample import Histogram, Sample
+from loop.monitoring.sample import Sample
 
 CHANCE = 0.01  # a canary no slower than it may be is called slow this seldom
 
@@ -37,21 +36,6 @@ def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
     return Verdict("promote", (f"{canary.requests:.0f} requests, {canary.failed:.0f} failed",))
 
 
-def psi(reference: Histogram, current: Histogram) -> float:
-    """Population stability index of two histograms of the same buckets, less what chance alone gives.
-
-    Each bucket that either has seen counts half an observation more. Two samples of one distribution have
-    an expected PSI of (buckets - 1)(1/n + 1/m): Yurdakul, "Statistical properties of PSI", 2018.
-    """
-    bounds = [b for b in reference.counts if reference.counts[b] or current.counts.get(b, 0)]
-    if len(bounds) < 2:  # noqa: PLR2004 — one bucket holds all of both
-        return 0.0
-    n, m = (side.total + len(bounds) / 2 for side in (reference, current))
-    shares = [((reference.counts[b] + 0.5) / n, (current.counts.get(b, 0) + 0.5) / m) for b in bounds]
-    found = sum((now - then) * log(now / then) for then, now in shares)
-    return max(0.0, found - (len(bounds) - 1) * (1 / n + 1 / m))
-
-
 def _fails(canary: Sample, rules: params.Canary) -> str | None:
     if canary.failed <= rules.max_failed * max(canary.requests, rules.min_requests):
         return None
@@ -74,7 +58,7 @@ def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
 
 
 def _differs(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
-    found = psi(stable.scores, canary.scores)
+    found = stable.scores.psi(canary.scores)
     if found <= rules.max_score_psi:
         return None
     return f"scores differ from stable's: PSI {found:.2f} > {rules.max_score_psi:g}"

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from loop.core import models, params
 from loop.core.errors import LoopError
@@ -16,7 +15,7 @@ from loop.core.models import ModelFolder, Roles
 from loop.core.params import Evaluate
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
-from loop.stats import calibration, ranking
+from loop.stats import bootstrap, calibration, classification, ranking
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -61,22 +60,25 @@ def values(scored: pa.Table) -> Floats:
 def binary(y: Labels, scores: Floats, threshold: float) -> dict[str, Any]:
     """Ranking, decisions at the threshold, and calibration, of (n,) labels 0 or 1 and scores."""
     flagged = scores >= threshold
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        y, flagged, average="binary", zero_division=0.0
-    )
+    precision, recall, f1 = classification.decisions(y, flagged)
     return {
         "rows": len(y),
         "positives": int(y.sum()),
-        "average_precision": float(metrics.average_precision_score(y, scores)),
-        "roc_auc": float(metrics.roc_auc_score(y, scores)),
-        "accuracy": float(metrics.accuracy_score(y, flagged)),
-        "f1": float(f1),
-        "precision": float(precision),
-        "recall": float(recall),
-        "log_loss": float(metrics.log_loss(y, scores)),
-        "brier": float(metrics.brier_score_loss(y, scores)),
+        **ranked(y, scores),
+        "accuracy": float(np.mean(flagged == y)),
+        "f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "log_loss": classification.log_loss(y, scores),
+        "brier": classification.brier(y, scores),
         "calibration_error": calibration.expected_error(y, scores),
     }
+
+
+def ranked(y: Labels, scores: Floats) -> dict[str, float]:
+    """How well (n,) scores put the positive rows before the others; labels of both classes."""
+    once = np.ones(len(y), dtype=np.int64)
+    return {name: bootstrap.prepare(name, y, scores)(once) for name in ("average_precision", "roc_auc")}
 
 
 def multiclass(y: Labels, scores: Floats) -> dict[str, Any]:
@@ -84,9 +86,9 @@ def multiclass(y: Labels, scores: Floats) -> dict[str, Any]:
     chosen = scores.argmax(axis=1)
     return {
         "rows": len(y),
-        "accuracy": float(metrics.accuracy_score(y, chosen)),
-        "f1": float(metrics.f1_score(y, chosen, average="macro")),
-        "log_loss": float(metrics.log_loss(y, scores, labels=np.arange(scores.shape[1]))),
+        "accuracy": float(np.mean(chosen == y)),
+        "f1": classification.macro_f1(y, chosen),
+        "log_loss": classification.log_loss(y, scores),
     }
 
 
@@ -117,8 +119,7 @@ def _part(y: Labels, scores: Floats, threshold: float) -> dict[str, Any]:
     out: dict[str, Any] = {"rows": len(y), "positives": int(y.sum())}
     out["accuracy"] = float(np.mean((scores >= threshold) == y))
     if 0 < out["positives"] < out["rows"]:
-        out["average_precision"] = float(metrics.average_precision_score(y, scores))
-        out["roc_auc"] = float(metrics.roc_auc_score(y, scores))
+        out.update(ranked(y, scores))
     return out
 
 

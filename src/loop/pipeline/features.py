@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,6 +29,8 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     Raises:
         LoopError: a feature explains the label, or is null or not finite: no request may ask so either.
     """
+    import ibis  # here, as whoever compares two models' scores computes no features
+
     roles = folder.roles
     engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
     rows = folder.features.compute(ibis.memtable(table), section)

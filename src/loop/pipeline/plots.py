@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from loop.core.files import read_json
 from loop.core.models import ModelFolder
 from loop.pipeline import split
-from loop.stats import calibration
+from loop.stats import calibration, classification
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -28,8 +27,8 @@ def draw(folder: ModelFolder, trained: Path, rows: pa.Table, scores: Floats) -> 
     true, score = y, scores
     if scores.ndim > 1:
         true, score = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
-    false_rate, true_rate, _ = metrics.roc_curve(true, score)
-    precision, recall, _ = metrics.precision_recall_curve(true, score)
+    false_rate, true_rate = classification.roc_curve(true, score)
+    precision, recall = classification.precision_recall_curve(true, score)
     observed = calibration.curve(true, score)
     x = split.matrix(rows, meta["features"])
     return {
@@ -57,17 +56,11 @@ def importance(scorer: Callable[[Floats], Floats], x: Floats, y: Labels, names: 
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
     x, y = x[rows], y[rows]
-    before = loss(y, scorer(x))
+    before = classification.log_loss(y, scorer(x))
     rises = {}
     for position, name in enumerate(names):
         shuffled = x.copy()
         shuffled[:, position] = rng.permutation(x[:, position])
-        rises[name] = loss(y, scorer(shuffled)) - before
+        rises[name] = classification.log_loss(y, scorer(shuffled)) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
     return [{"feature": name, "rise_of_log_loss": round(rise, 6)} for name, rise in ranked]
-
-
-def loss(y: Labels, scores: Floats) -> float:
-    """Log loss of (n,) or (n, classes) scores."""
-    classes = np.arange(2 if scores.ndim == 1 else scores.shape[1])
-    return float(metrics.log_loss(y, scores, labels=classes))

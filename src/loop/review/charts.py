@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics
 
-from loop.stats import calibration
+from loop.stats import calibration, classification
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -27,13 +26,13 @@ BLOCKS = 20  # the longest bar of text
 
 def roc(y: Labels, scores: Floats) -> list[float]:
     """The true positive rate at evenly spaced false positive rates."""
-    false_rate, true_rate, _ = metrics.roc_curve(y, scores)
+    false_rate, true_rate = classification.roc_curve(y, scores)
     return _rounded(np.interp(GRID, false_rate, true_rate))
 
 
 def precision_recall(y: Labels, scores: Floats) -> list[float]:
     """The best precision at evenly spaced recalls and above."""
-    precision, recall, _ = metrics.precision_recall_curve(y, scores)
+    precision, recall = classification.precision_recall_curve(y, scores)
     return _rounded(np.array([precision[recall >= least].max() for least in GRID]))
 
 

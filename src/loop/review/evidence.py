@@ -14,6 +14,7 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.monitoring.drift import drift
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap
@@ -112,15 +113,13 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
     """How far the training rows have moved from those of the base branch."""
     if not theirs or not theirs.reference.is_file() or not paths.reference.is_file():
         return {}
-    from loop.monitoring.drift import drift  # here, as Evidently takes seconds
-
     names = read_json(paths.trained / "meta.json")["features"]
     before, after = (pq.read_table(side.reference) for side in (theirs, paths))
     both = [name for name in names if name in before.column_names]
     before, after = before.select(both), after.select(both)
     if before.equals(after):
         return dict.fromkeys(both, ("equal", 0.0))
-    found = drift(before.to_pandas(), after.to_pandas())
+    found = drift(*({name: side[name].to_numpy() for name in both} for side in (before, after)))
     return {name: (one.test, one.score) for name, one in found.items()}
 
 

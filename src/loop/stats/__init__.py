@@ -1,1 +1,1 @@
-"""Pure functions over arrays: bootstrap, calibration, ranking metrics."""
+"""Pure functions over arrays: bootstrap, calibration, classification, ranking, stability."""
