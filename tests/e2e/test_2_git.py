@@ -125,7 +125,7 @@ def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
     """A new model's folder appears in the cluster by itself, a new environment's once argocd/ is applied."""
     begun = monotonic()
 
-    def change() -> None:  # argocd/ is applied first: an Application that its project refuses waits for a resync
+    def change() -> None:  # argocd/ first: Argo CD retries only minutes later what a project refused
         added(scene)
         scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
 

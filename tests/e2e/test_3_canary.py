@@ -99,7 +99,8 @@ def reached(scene: Scene, step: str, seconds: float = 120) -> None:
 
 
 def weighted(scene: Scene, step: str) -> bool:
-    """Whether the route has a step's weights."""
+    """Whether the route has a step's weights, and at the last one the canary is gone."""
     if step == "stable":
-        return scene.weights() == {"serving-stable": 100}
-    return scene.weights().get("serving-canary") == int(step.rpartition("-")[2])
+        tracks = {each["metadata"]["name"] for each in scene.objects("apps/v1/deployments")}
+        return scene.weights()["serving-canary"] == 0 and "serving-canary" not in tracks
+    return scene.weights()["serving-canary"] == int(step.rpartition("-")[2])

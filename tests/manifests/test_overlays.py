@@ -83,7 +83,8 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
         for route in of("HTTPRoute", objects)
         for backend in route["spec"]["rules"][0]["backendRefs"]
     }
-    assert weights == {f"serving-{name}": track.weight for name, track in tracks.items()}
+    both = {"serving-stable": 100, "serving-canary": 0} if tracks else {}
+    assert weights == both | {f"serving-{name}": track.weight for name, track in tracks.items()}
     public = [
         (match["path"]["type"], match["path"]["value"])
         for route in of("HTTPRoute", objects)
@@ -91,7 +92,8 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
         for match in rule["matches"]
     ]
     assert public == ([("Exact", path) for path in PUBLIC] if tracks else [])
-    for kind in ("Service", "ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
+    assert {each["metadata"]["name"] for each in of("Service", objects)} == set(both)
+    for kind in ("ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert {each["metadata"]["name"] for each in of(kind, objects)} == set(images)
     assert not of("Release", objects)
 

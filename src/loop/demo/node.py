@@ -41,7 +41,8 @@ class Desired:
                 rule: dict[str, Any] = document["spec"]["rules"][0]
                 weights = {_track(backend["name"]): backend["weight"] for backend in rule["backendRefs"]}
                 paths = [match["path"]["value"] for match in rule["matches"]]
-        return cls(images, weights, paths)
+        running = {track: weight for track, weight in weights.items() if weight or track in images}
+        return cls(images, running, paths)
 
 
 class Node:
