@@ -255,6 +255,7 @@ def test_commands_exist(words: list[str]) -> None:
     assert {word for word in words if word.startswith("--")} <= known
 
 
+@pytest.mark.contract
 def test_no_model_is_named() -> None:
     """No workflow names a model: they run over what params.yaml has."""
     models = read(ROOT / "params.yaml")["models"]
