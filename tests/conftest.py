@@ -29,10 +29,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the files out in turn, so that what a file makes for its tests is made once."""
+    """Deal the files out in turn, slow ones first; what a file makes for its tests is made once."""
     if config.option.part:
         part, parts = config.option.part
-        files = sorted({item.path for item in items})[part - 1 :: parts]
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        files = [*sorted(slow), *sorted({item.path for item in items} - slow)][part - 1 :: parts]
         config.hook.pytest_deselected(items=[item for item in items if item.path not in files])
         items[:] = [item for item in items if item.path in files]
 
