@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.candidate.change import CONTRACT, DOCS, EVERYTHING, TABLE, Changed, broken, changed
+from loop.candidate.change import CONTRACT, DOCS, EVERYTHING, PARAMS, TABLE, Changed, broken, changed
 from loop.core.git import Git
 
-PARAMS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
+SECTIONS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
 LOCK = "schema: '2.0'\nstages:\n  train@a: {cmd: one}\n  train@b: {cmd: one}\n"
 
 
@@ -29,7 +29,7 @@ def write(clone: Path, path: str, text: str) -> str:
 def clone(origin: Path) -> Path:
     """A clone with two models."""
     clone = origin.parent / "clone"
-    write(clone, "params.yaml", PARAMS)
+    write(clone, "params.yaml", SECTIONS)
     write(clone, "dvc.lock", LOCK)
     return clone
 
@@ -39,7 +39,7 @@ OURS = ["a", "b"]
 ROWS = {
     "docs/**": ("docs/a/b.svg", [DOCS], True, [], False),
     "*.md": ("SECURITY.md", [DOCS], True, [], False),
-    "params.yaml": ("params.yaml", [CONTRACT], False, [], False),  # a comment
+    "params.yaml": ("params.yaml", [PARAMS], False, [], False),  # a comment
     "dvc.lock": ("dvc.lock", [], False, [], False),  # a stage of no model
     "data/.gitignore": ("data/.gitignore", [], False, [], False),
     "data/{model}/**": ("data/a/metrics.json", [], False, ["a"], False),
@@ -116,8 +116,8 @@ def test_a_model_that_params_do_not_name_is_not_judged() -> None:
 @pytest.mark.parametrize(
     ("path", "text", "tests", "models"),
     [
-        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), [CONTRACT], ["b"]),
-        ("params.yaml", PARAMS + "  # a comment\n", [CONTRACT], []),
+        ("params.yaml", SECTIONS.replace("b: {x: 1}", "b: {x: 2}"), [PARAMS], ["b"]),
+        ("params.yaml", SECTIONS + "  # a comment\n", [PARAMS], []),
         ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), [], ["a"]),
         ("bentos/b/sérvice\n.py", "", [CONTRACT], ["b"]),  # git quotes such a name, unless asked not to
     ],
@@ -165,7 +165,7 @@ def test_every_category_is_checked(path: str, tests: list[str], models: list[str
 def test_categories_add_up() -> None:
     """Each kind of change brings what it is due; everything has all tests in it."""
     paths = ["docs/a.md", "params.yaml", "bentos/b/asgi.py"]
-    assert broken(paths, {"a", "b"}, {"a"}) == Changed([CONTRACT, DOCS], True, ["a", "b"], manifests=False)
+    assert broken(paths, {"a", "b"}, {"a"}) == Changed([CONTRACT, DOCS, PARAMS], True, ["a", "b"], manifests=False)
     assert broken([*paths, "Makefile"], {"a"}, {"a"}).tests == [EVERYTHING]
 
 

@@ -256,6 +256,7 @@ def test_commands_exist(words: list[str]) -> None:
 
 
 @pytest.mark.contract
+@pytest.mark.params
 def test_no_model_is_named() -> None:
     """No workflow names a model: they run over what params.yaml has."""
     models = read(ROOT / "params.yaml")["models"]

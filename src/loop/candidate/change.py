@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from loop.core.dvc import Lock
 from loop.core.git import Git
 
-EVERYTHING, CONTRACT, DOCS = "everything", "contract", "docs"  # tests; the last two are markers of pytest's
+EVERYTHING = "everything"
+CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # markers of pytest's
 EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"  # models; recorded: whose params or stages differ
 
 
@@ -31,7 +32,7 @@ TABLE = {
     # files                                     tests       models    manifests
     "docs/**":                           Breaks(DOCS,       None,     False),
     "*.md":                              Breaks(DOCS,       None,     False),
-    "params.yaml":                       Breaks(CONTRACT,   RECORDED, False),
+    "params.yaml":                       Breaks(PARAMS,     RECORDED, False),
     "dvc.lock":                          Breaks(None,       RECORDED, False),
     "data/.gitignore":                   Breaks(None,       None,     False),
     "data/{model}/**":                   Breaks(None,       ITS_OWN,  False),
