@@ -165,7 +165,9 @@ def test_every_category_is_checked(path: str, tests: list[str], models: list[str
 def test_categories_add_up() -> None:
     """Each kind of change brings what it is due; everything has all tests in it."""
     paths = ["docs/a.md", "params.yaml", "bentos/b/asgi.py"]
-    assert broken(paths, {"a", "b"}, {"a"}) == Changed([CONTRACT, DOCS, PARAMS], True, ["a", "b"], manifests=False)
+    assert broken(paths, {"a", "b"}, {"a"}) == Changed(
+        [CONTRACT, DOCS, PARAMS], True, ["a", "b"], manifests=False
+    )
     assert broken([*paths, "Makefile"], {"a"}, {"a"}).tests == [EVERYTHING]
 
 
