@@ -14,7 +14,8 @@ from loop.diagnosis import ENVIRONMENT, WRITERS
 
 CHECKOUT = "actions/checkout@"
 MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
-UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}  # packages run
+# Packages run in these.
+UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "test-marked", "lock"}
 SECRETS = re.compile(rf"secrets\.({'|'.join(WRITERS)})\b")
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
 FOLDER = ROOT / ".github"
