@@ -32,6 +32,12 @@ test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
+.PHONY: test-marked
+test-marked: ## Run the tests with a marker, as CI does by what changed: make test-marked MARKS="contract or docs"
+	@tools/needs test-marked
+	@tools/programs >/dev/null
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -m "$${MARKS:?is missing: MARKS=docs, say}"
+
 .PHONY: e2e
 e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), or one of its own (Linux, root)
 	@tools/needs e2e

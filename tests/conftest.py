@@ -1,6 +1,8 @@
 """Fixtures that every room shares."""
 
+import argparse
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,6 +11,37 @@ import pytest
 from loop.core import paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part 1/2` and `--part 2/2` share the tests between two machines."""
+    parser.addoption("--part", type=_part, help="K/N: the K-th of N parts of the test files")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m a`, or `-m "a or b"`, what names no such marker is not imported: that would take longest."""
+    markers = config.option.markexpr.split(" or ")
+    if not all(map(str.isidentifier, markers)):
+        return None
+    named = re.compile(rf"\bmark\.({'|'.join(markers)})\b")
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any(named.search(file.read_text()) for file in files) else True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the files out in turn, slow ones first; what a file makes for its tests is made once."""
+    if config.option.part:
+        part, parts = config.option.part
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        files = [*sorted(slow), *sorted({item.path for item in items} - slow)][part - 1 :: parts]
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in files])
+        items[:] = [item for item in items if item.path in files]
+
+
+def _part(text: str) -> tuple[int, int]:
+    if not (found := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)) or int(found[1]) > int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text} is no part: 1/2 is the first of two")
+    return int(found[1]), int(found[2])
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,16 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loop.candidate.change import Changed, changed
+from loop.candidate.change import CONTRACT, DOCS, EVERYTHING, PARAMS, TABLE, Changed, broken, changed
 from loop.core.git import Git
 
-PARAMS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
+SECTIONS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
 LOCK = "schema: '2.0'\nstages:\n  train@a: {cmd: one}\n  train@b: {cmd: one}\n"
 
 
@@ -26,57 +29,162 @@ def write(clone: Path, path: str, text: str) -> str:
 def clone(origin: Path) -> Path:
     """A clone with two models."""
     clone = origin.parent / "clone"
-    write(clone, "params.yaml", PARAMS)
+    write(clone, "params.yaml", SECTIONS)
     write(clone, "dvc.lock", LOCK)
     return clone
 
 
+OURS = ["a", "b"]
+# A row of change.TABLE: a file, what is due (tests, lint, models, manifests).
+ROWS = {
+    "docs/**": ("docs/a/b.svg", [DOCS], True, [], False),
+    "*.md": ("SECURITY.md", [DOCS], True, [], False),
+    "params.yaml": ("params.yaml", [PARAMS], False, [], False),  # a comment
+    "dvc.lock": ("dvc.lock", [], False, [], False),  # a stage of no model
+    "data/.gitignore": ("data/.gitignore", [], False, [], False),
+    "data/{model}/**": ("data/a/metrics.json", [], False, ["a"], False),
+    "src/models/{model}/**": ("src/models/b/features.py", [CONTRACT], True, ["b"], False),
+    "bentos/{model}/requirements.lock": ("bentos/b/requirements.lock", [CONTRACT], False, ["b"], True),
+    "bentos/{model}/**": ("bentos/b/asgi.py", [CONTRACT], True, ["b"], False),
+    "kustomize/models/*/**": ("kustomize/models/a/patch.yaml", [CONTRACT], False, [], True),
+    "kustomize/overlays/*/*/release/**": ("kustomize/overlays/dev/a/release/é.yaml", [], False, [], True),
+    "kustomize/overlays/*/*/**": ("kustomize/overlays/dev/a/x.yaml", [CONTRACT], False, [], True),
+    "src/loop/core/**": ("src/loop/core/new.py", [EVERYTHING], True, OURS, True),
+    "src/loop/stats/**": ("src/loop/stats/bootstrap.py", [EVERYTHING], True, OURS, True),
+    "src/loop/pipeline/**": ("src/loop/pipeline/train.py", [EVERYTHING], True, OURS, True),
+    "src/loop/candidate/**": ("src/loop/candidate/change.py", [EVERYTHING], True, OURS, True),
+    "src/loop/serving/**": ("src/loop/serving/packed/uv.lock", [EVERYTHING], True, OURS, True),
+    "dvc.yaml": ("dvc.yaml", [EVERYTHING], True, OURS, True),
+    "requirements.lock": ("requirements.lock", [EVERYTHING], True, OURS, True),
+    "kustomize/**": ("kustomize/base/service.yaml", [EVERYTHING], True, [], True),
+    "argocd/**": ("argocd/projects.yaml", [EVERYTHING], True, [], True),
+    "**.lock": ("images/monitor/requirements.lock", [EVERYTHING], True, [], True),
+    "**": ("pyproject.toml", [EVERYTHING], True, [], False),
+}
+
+
+def test_every_row_of_the_table_is_tested() -> None:
+    """A new row needs a file that it is for."""
+    assert list(ROWS) == list(TABLE)
+
+
+@pytest.mark.parametrize(("path", "tests", "lint", "models", "manifests"), ROWS.values(), ids=ROWS)
+def test_a_row_says_what_its_files_can_break(
+    path: str, *, tests: list[str], lint: bool, models: list[str], manifests: bool
+) -> None:
+    """The tests, the lint, the models to judge and the manifests to check."""
+    assert broken([path], {"a", "b"}, set()) == Changed(tests, lint, models, manifests)
+
+
 @pytest.mark.parametrize(
-    ("path", "text", "code", "models", "manifests"),
+    "path",
     [
-        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), False, ["b"], False),
-        ("params.yaml", PARAMS + "  # a comment\n", False, [], False),
-        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), False, ["a"], False),
-        ("data/a/metrics.json", "{}", False, ["a"], False),
-        ("docs/architecture.md", "text", False, [], False),
-        ("kustomize/overlays/production/a/release/release.yaml", "spec: {}", False, [], True),
-        ("kustomize/overlays/production/a/kustomization.yaml", "", True, [], True),
-        ("argocd/projects.yaml", "", True, [], True),
-        ("images/monitor/requirements.lock", "", True, [], True),
-        ("bentos/b/requirements.lock", "", True, ["b"], True),
-        ("src/models/b/features.py", "", True, ["b"], False),
-        ("bentos/b/service.py", "", True, ["b"], False),
-        ("bentos/b/sérvice\n.py", "", True, ["b"], False),  # git quotes such a name, unless asked not to
-        ("kustomize/overlays/production/a/release/é.yaml", "", False, [], True),
-        ("src/models/gone/features.py", "", True, [], False),  # a folder that params.yaml does not name
-        ("src/loop/delivery/state.py", "", True, [], False),
-        ("src/loop/pipeline/train.py", "", True, ["a", "b"], True),
-        ("dvc.yaml", "", True, ["a", "b"], True),
+        "tests/models/test_source.py",
+        "tools/needs",
+        ".github/workflows/ci.yml",
+        ".github/pull_request_template.md",
+        "src/loop/demo/story.py",
+        "src/loop/__init__.py",
+        "src/models/loose.py",  # in no model's folder
+        "bentos/README",
+        "data/loose",
+        "kustomize/overlays/dev/a",
+        "params.yaml.orig",
+        "Params.yaml",
+        "docs",
+        "a/b.md",
+        "new\nplace/é.txt",
+        "\n",
     ],
 )
-def test_a_path_says_what_it_changes(
-    clone: Path, path: str, text: str, *, code: bool, models: list[str], manifests: bool
+def test_what_no_row_knows_can_break_everything(path: str) -> None:
+    """As can what tests, builds and checks the rest."""
+    assert broken([path], {"a"}, set()).tests == [EVERYTHING]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1))
+def test_no_name_falls_through(paths: list[str]) -> None:
+    """Git takes any name without a zero byte: every one has a row, so at least something is due."""
+    assert broken(paths, {"a"}, {"a"}) != Changed([], False, [], False)
+
+
+def test_a_model_that_params_do_not_name_is_not_judged() -> None:
+    """Its folder may be gone: what is left of it is tested."""
+    assert broken(["src/models/gone/features.py"], {"a"}, set()) == Changed([CONTRACT], True, [], False)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "tests", "models"),
+    [
+        ("params.yaml", SECTIONS.replace("b: {x: 1}", "b: {x: 2}"), [PARAMS], ["b"]),
+        ("params.yaml", SECTIONS + "  # a comment\n", [PARAMS], []),
+        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), [], ["a"]),
+        ("bentos/b/sérvice\n.py", "", [CONTRACT], ["b"]),  # git quotes such a name, unless asked not to
+    ],
+)
+def test_whose_params_or_stages_differ_is_judged(
+    clone: Path, path: str, text: str, tests: list[str], models: list[str]
 ):
-    """Each kind of file asks for tests, for models to be judged, for manifests to be checked, or for none."""
+    """A model is judged for its own section and its own stages, not for another's."""
     base = Git(clone).head()
     write(clone, path, text)
-    assert changed(clone, base) == Changed(code=code, models=models, manifests=manifests)
+    found = changed(clone, base)
+    assert (found.tests, found.models) == (tests, models)
+
+
+def test_what_is_deleted_or_moved_has_changed(clone: Path):
+    """A file that moves is missed where it was, too."""
+    write(clone, "src/models/a/one.py", "1\n" * 50)
+    base = write(clone, "docs/gone.md", "gone")
+    git = Git(clone)
+    (clone / "src/models/b").mkdir(parents=True)
+    git.run("mv", "src/models/a/one.py", "src/models/b/one.py")
+    git.run("rm", "docs/gone.md")
+    write(clone, "README", "")
+    git.run("rm", "README")
+    git.run("-c", "user.name=t", "-c", "user.email=t@example.test", "commit", "-m", "gone")
+    assert changed(clone, base) == Changed([CONTRACT, DOCS], True, ["a", "b"], manifests=False)
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "models"),
+    ("path", "tests", "models"),
     [
-        ("params.yaml", PARAMS.replace("b: {x: 1}", "b: {x: 2}"), ["b"]),
-        ("dvc.lock", LOCK.replace("train@a: {cmd: one}", "train@a: {cmd: two}"), ["a"]),
-        ("docs/architecture.md", "text", []),
+        ("data/b/metrics.json", [], ["b"]),
+        ("docs/architecture.md", [DOCS], []),
+        ("src/models/a/schema.py", [CONTRACT], ["a"]),
+        ("tests/new.py", [EVERYTHING], []),
     ],
 )
-def test_every_category_is_checked(clone: Path, path: str, text: str, models: list[str]):
+def test_every_category_is_checked(path: str, tests: list[str], models: list[str]) -> None:
     """A release state that was edited by hand is checked, whatever else the same pull request changes."""
-    base = Git(clone).head()
-    write(clone, "kustomize/overlays/production/a/release/release.yaml", "spec: {}")
-    write(clone, path, text)
-    assert changed(clone, base) == Changed(code=False, models=models, manifests=True)
+    state = "kustomize/overlays/production/a/release/release.yaml"
+    found = broken([state, path], {"a", "b"}, set())
+    assert (found.tests, found.models, found.manifests) == (tests, models, True)
+
+
+def test_categories_add_up() -> None:
+    """Each kind of change brings what it is due; everything has all tests in it."""
+    paths = ["docs/a.md", "params.yaml", "bentos/b/asgi.py"]
+    assert broken(paths, {"a", "b"}, {"a"}) == Changed(
+        [CONTRACT, DOCS, PARAMS], True, ["a", "b"], manifests=False
+    )
+    assert broken([*paths, "Makefile"], {"a"}, {"a"}).tests == [EVERYTHING]
+
+
+@pytest.mark.parametrize(
+    ("tests", "parts", "jobs"),
+    [
+        ([], 2, []),
+        ([DOCS], 2, [("docs", "docs", "", False)]),
+        ([CONTRACT, DOCS], 1, [("contract or docs", "contract or docs", "", False)]),
+        ([EVERYTHING], 1, [("everything", "", "", True)]),
+        ([EVERYTHING], 2, [("1/2", "", "--part 1/2", True), ("2/2", "", "--part 2/2", False)]),
+    ],
+)
+def test_jobs(tests: list[str], parts: int, jobs: list[tuple[Any, ...]]) -> None:
+    """The chosen markers in one job, or the whole suite in so many parts, of which the first one lints."""
+    found = Changed(tests, lint=tests == [EVERYTHING], models=[], manifests=False).jobs(parts)
+    assert [tuple(job.values()) for job in found] == jobs
 
 
 def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
@@ -86,17 +194,19 @@ def test_what_the_base_did_since_is_not_this_branchs_change(clone: Path):
     base = write(clone, "src/loop/core/new.py", "")
     git.run("checkout", "--quiet", "-b", "topic", fork)
     write(clone, "docs/new.md", "text")
-    assert changed(clone, base) == Changed(code=False, models=[], manifests=False)
+    assert changed(clone, base) == Changed([DOCS], lint=True, models=[], manifests=False)
 
 
 @pytest.mark.parametrize("base", ["0" * 40, "1" * 40, "", "1234567"])
 def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
     """GitHub names zeros before the first push of a branch, and a lost commit after a forced one."""
-    assert changed(clone, base) == Changed(code=True, models=["a", "b"], manifests=True)
+    assert changed(clone, base) == Changed([EVERYTHING], lint=True, models=["a", "b"], manifests=True)
 
 
 def test_a_base_of_seven_digits_is_a_commit(clone: Path):
     """As people and `git log --oneline` name one."""
     base = Git(clone).head()[:7]
     write(clone, "docs/new.md", "text")
-    assert changed(clone, base, Git(clone).head()[:7]) == Changed(code=False, models=[], manifests=False)
+    assert changed(clone, base, Git(clone).head()[:7]) == Changed(
+        [DOCS], lint=True, models=[], manifests=False
+    )

@@ -66,6 +66,7 @@ def test_another_url_reaches_everything(repository, tmp_path, monkeypatch):
     assert specs["Application", "platform"]["source"]["repoURL"] == url
 
 
+@pytest.mark.contract
 def test_every_overlay_is_an_application(repository, objects):
     """The generator's pattern and the name's and namespace's templates fit the folders there are."""
     spec = objects["ApplicationSet", "models"]["spec"]

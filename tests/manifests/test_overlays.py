@@ -67,6 +67,7 @@ def container(pod: dict, kind: str = "containers") -> dict:
     return only
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(tree, overlay, step):
@@ -161,6 +162,7 @@ def test_only_the_monitor_pushes(tree):
     assert into == {("drift", "TCP 9091"), ("prometheus", "TCP 9091")}
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_the_log_outlives_a_canary(tree, overlay):
     """Both tracks write to one claim, which is there before them and after them."""
@@ -177,6 +179,7 @@ def test_the_log_outlives_a_canary(tree, overlay):
         assert claim["metadata"]["name"] == "predictions"
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_a_track_is_alone(tree, overlay):
     """Selectors of one track never match the other's pods, and each autoscaler has its own Deployment."""
@@ -191,6 +194,7 @@ def test_a_track_is_alone(tree, overlay):
         assert scaler["spec"]["scaleTargetRef"]["name"] == scaler["metadata"]["name"]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_everything_is_in_the_overlays_own_namespace(tree, overlay):
     """It brings its Namespace, under restricted pod security, by the name that Argo CD expects."""

@@ -72,6 +72,7 @@ def changed_files(root):
     return {name for name in names if not name.startswith((*ADDED, "data/digits/", "data/.gitignore"))}
 
 
+@pytest.mark.contract
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     """The folders copied by hand, the doctor names each file that still says the first model's name."""
     work_tree(tmp_path)
@@ -88,6 +89,7 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     ]
 
 
+@pytest.mark.contract
 def test_a_model_is_read_from_its_own_folder(repository):
     """No model imports by an absolute name: a copy of its folder would go on with the first one's columns."""
     for path in (repository / "src" / "models").rglob("*.py"):

@@ -42,6 +42,7 @@ def test_every_alert_is_tested_to_fire_and_to_be_silent(alerts):
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
+@pytest.mark.docs
 def test_every_alert_says_how_grave_it_is_what_it_saw_and_what_to_do(repository, alerts):
     """One label, a summary with values, and a page that exists and speaks of the alert."""
     for alert in alerts:

@@ -15,6 +15,7 @@ from loop.core.errors import LoopError
 from loop.pipeline.features import compute
 from loop.pipeline.split import features, matrix
 
+pytestmark = pytest.mark.contract
 START = np.datetime64("2018-04-01", "us")
 PARAMS = {"windows_days": (1, 2), "delay_days": 3}
 SPAN = 8 * 24 * 60 * 60

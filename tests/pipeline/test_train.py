@@ -15,6 +15,7 @@ from loop.core.params import RandomSplit, TimeSplit
 from loop.pipeline import split
 from loop.pipeline.train import train
 
+pytestmark = pytest.mark.contract
 SPLIT = TimeSplit(until="2018-05-15T00:00:00", train_days=20, delay_days=7, test_days=7)
 NAMES = ["TX_AMOUNT", "TERMINAL_ID_RISK_7DAY_WINDOW"]
 

@@ -112,6 +112,7 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str]] = {
 }
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("spoil", "check", "column"), BAD.values(), ids=BAD)
 def test_bad_data_is_stopped(
     spoil: Callable[[pd.DataFrame], pd.DataFrame],
@@ -125,6 +126,7 @@ def test_bad_data_is_stopped(
     assert (check, column) in {(one.check, one.column) for one in report.critical}
 
 
+@pytest.mark.contract
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
     """The simulated world passes every check, with a score of 1 and the same findings each time."""
     report = validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles)
@@ -132,6 +134,7 @@ def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
     assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles) == report
 
 
+@pytest.mark.contract
 def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
     """Rows without a scenario, and labels unknown after the test window, are as they should be."""
     frame = rows.to_pandas()
@@ -143,6 +146,7 @@ def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
     assert validate.examine(table, suite(Suite(), split), folder.name, folder.roles).failed == []
 
 
+@pytest.mark.contract
 def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: ModelFolder) -> None:
     """Absurd amounts stop nothing by themselves: they take their share off one of the scored checks."""
     report = examined(setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas()), folder)

@@ -43,6 +43,9 @@ def test_credentials_in_urls(audit, tmp_path: Path, text: str, verdict: str):
     assert TYPED not in said
 
 
+@pytest.mark.docs
+@pytest.mark.contract
+@pytest.mark.params
 def test_no_tracked_url_holds_a_credential(audit, repository: Path):
     """This repository keeps to it, tests and documents too."""
     assert audit.credentials(repository) == ("passed", "nothing found")

@@ -117,6 +117,7 @@ def test_what_may_be_built_is_known() -> None:
     assert known == uv["constraint-dependencies"]
 
 
+@pytest.mark.contract
 def test_requirements_name_packages_only() -> None:
     """An option in such a file, as --no-binary, would undo those of `make lock`; a URL has no age."""
     files = subprocess.run(["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -12,7 +12,19 @@ import pytest
 
 from loop.serving.engine import ENGINES
 
-TASKS = ("setup", "demo", "test", "lint", "e2e", "audit", "cluster", "bench", "bench-serving", "bench-gitops")
+TASKS = (
+    "setup",
+    "demo",
+    "test",
+    "test-marked",
+    "lint",
+    "e2e",
+    "audit",
+    "cluster",
+    "bench",
+    "bench-serving",
+    "bench-gitops",
+)
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
 

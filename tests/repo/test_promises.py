@@ -51,6 +51,7 @@ def test_every_command_exists_and_says_what_it_does(name):
     assert command.help
 
 
+@pytest.mark.contract
 def test_every_locked_package_is_hashed(repository):
     """No lock has a package without a hash: an install checks all of them."""
     for lock in [
@@ -66,6 +67,7 @@ def test_every_locked_package_is_hashed(repository):
             assert "--hash=sha256:" in package, f"{lock}: {package[:80]}"
 
 
+@pytest.mark.contract
 def test_an_images_versions_are_the_repositorys(repository):
     """What serves and watches is what was tested: each package of its lock has the repository's version."""
     ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / "requirements.lock").read_text()))
@@ -81,6 +83,7 @@ def pages(repository):
     return [repository / "README.md", repository / "CONTRIBUTING.md", *repository.glob("docs/**/*.md")]
 
 
+@pytest.mark.docs
 def test_every_path_that_a_document_names_exists(pages):
     """README and docs lead nowhere that isn't there."""
     for page in pages:
@@ -88,6 +91,7 @@ def test_every_path_that_a_document_names_exists(pages):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
     """A blank line ends a table: what follows is shown as bars and words."""
     markdown = MarkdownIt("commonmark").enable("table")

@@ -194,6 +194,7 @@ def base(text):
     return name.removesuffix(digest) + digest
 
 
+@pytest.mark.contract
 def test_every_image_stands_on_a_base_by_digest(repository):
     """And the monitor on one that a bento stands on, so that a node pulls it once."""
     bentos, others = repository.glob("bentos/*/service.py"), repository.glob("images/*/Dockerfile")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pip_requirements_parser import RequirementsFile
 
+pytestmark = pytest.mark.contract
 TRAINING = ["ibis", "duckdb", "great_expectations", "mlflow", "dvc", "pandas"]
 BENTOS = sorted(path.parent.name for path in Path(__file__).parents[2].glob("bentos/*/service.py"))
 

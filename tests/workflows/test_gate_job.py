@@ -35,32 +35,32 @@ def test_it_always_runs_after_all_others(jobs: dict[str, Any], done: dict[str, A
 @pytest.mark.parametrize(
     ("facts", "green"),
     [
-        ("success true success ['m'] success false skipped pull_request", True),
-        ("success false skipped ['m'] success false skipped pull_request", True),
-        ("success true success [] skipped false skipped pull_request", True),
-        ("success true success [] skipped true success pull_request", True),
-        ("success true success ['m'] skipped false skipped push", True),
-        ("success false skipped ['m'] success true success pull_request", True),
-        ("success true success ['m'] skipped true success push", True),
+        ("success [1] success ['m'] success false skipped pull_request", True),
+        ("success [] skipped ['m'] success false skipped pull_request", True),
+        ("success [1] success [] skipped false skipped pull_request", True),
+        ("success [1] success [] skipped true success pull_request", True),
+        ("success [1] success ['m'] skipped false skipped push", True),
+        ("success [] skipped ['m'] success true success pull_request", True),
+        ("success [1] success ['m'] skipped true success push", True),
         ("failure  skipped  skipped  skipped pull_request", False),
-        ("success true failure [] skipped false skipped pull_request", False),
-        ("success true skipped [] skipped false skipped pull_request", False),
-        ("success true cancelled [] skipped false skipped pull_request", False),
-        ("success false skipped ['m'] failure false skipped pull_request", False),
-        ("success false skipped ['m'] skipped false skipped pull_request", False),
-        ("success false skipped ['m'] cancelled false skipped push", False),
-        ("success true success [] skipped true failure pull_request", False),
-        ("success true success [] skipped true skipped pull_request", False),
-        ("success true success [] skipped true skipped push", False),
-        ("success true success [] skipped true cancelled push", False),
-        ("success false skipped ['m'] success true skipped pull_request", False),
-        ("success false skipped ['m'] success true failure pull_request", False),
+        ("success [1] failure [] skipped false skipped pull_request", False),
+        ("success [1] skipped [] skipped false skipped pull_request", False),
+        ("success [1] cancelled [] skipped false skipped pull_request", False),
+        ("success [] skipped ['m'] failure false skipped pull_request", False),
+        ("success [] skipped ['m'] skipped false skipped pull_request", False),
+        ("success [] skipped ['m'] cancelled false skipped push", False),
+        ("success [1] success [] skipped true failure pull_request", False),
+        ("success [1] success [] skipped true skipped pull_request", False),
+        ("success [1] success [] skipped true skipped push", False),
+        ("success [1] success [] skipped true cancelled push", False),
+        ("success [] skipped ['m'] success true skipped pull_request", False),
+        ("success [] skipped ['m'] success true failure pull_request", False),
         ("success  skipped  skipped  skipped pull_request", False),
     ],
 )
 def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
     """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
-    names = ("CHANGED", "CODE", "TEST", "MODELS", "EVALUATE", "MANIFESTS", "DEPLOYED", "EVENT")
+    names = ("CHANGED", "TESTS", "TEST", "MODELS", "EVALUATE", "MANIFESTS", "DEPLOYED", "EVENT")
     assert verdict(done, **dict(zip(names, facts.split(" "), strict=True)), WORDS="false") is green
 
 

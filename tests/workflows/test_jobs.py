@@ -1,5 +1,6 @@
 """What a job gets from GitHub: an empty workspace, the commits it asks for, its own token, artifacts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,18 @@ def test_a_called_workflow_gets_no_more_than_its_caller_grants(standin: StandIn,
     (run,) = standin.wait()
     assert run["conclusion"] == "failure"
     assert "more than its caller grants: ['contents']" in standin.log(run)
+
+
+@pytest.mark.parametrize(("level", "small"), [("", True), (", compression-level: 0", False)])
+def test_compression_of_an_artifact(standin: StandIn, folder: Path, level: str, *, small: bool) -> None:
+    """An upload is compressed unless it asks for level 0, as for what is compressed already."""
+    makes = job(
+        "run: head -c 9000 /dev/zero >out", f"{{uses: {UPLOAD}, with: {{name: made, path: out{level}}}}}"
+    )
+    conclusion, log = ran(standin, folder, makes)
+    assert conclusion == "success", log
+    (size,) = re.findall(r"Uploaded bytes (\d+)", log)
+    assert (int(size) < 1000) is small
 
 
 def test_artifacts(standin: StandIn, folder: Path) -> None:

@@ -39,13 +39,14 @@ def lines(standin: StandIn, run: dict[str, object], *words: str) -> list[str]:
 
 
 def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
-    """A pull request that changes only words is green, with nothing tested or evaluated; by dispatch too."""
+    """A pull request that changes only words has the tests of words and no evaluation; by dispatch too."""
     clone.push("say more", {"docs/more.md": "more\n"}, "words")
     standin.as_("person").pull_request("words", "Say more", "why")
     standin.as_("bot").dispatch("ci.yml", {}, ref="words")
     for run in standin.wait(2, seconds=300):
         assert run["conclusion"] == "success", standin.log(run)
-        assert len(lines(standin, run, "Job succeeded")) == 2
+        assert len(lines(standin, run, "Job succeeded")) == 3
+        assert lines(standin, run, "Lint and test: docs", "[100%]")
         assert not lines(standin, run, "Evaluate")
 
 
@@ -61,7 +62,7 @@ def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) ->
     (entry,) = queued.dequeued(seconds=300)
     group = next(run for run in queued.runs() if run["event"] == "merge_group")
     assert entry["reason"] == "MERGE", queued.log(group)
-    assert len(lines(queued, group, "Job succeeded")) == 2
+    assert len(lines(queued, group, "Job succeeded")) == 3
     clone.git("fetch", "-q", "origin")
     assert clone.git("rev-parse", "origin/main").stdout.strip() == group["head_sha"]
     server.stop()

@@ -14,7 +14,8 @@ from loop.diagnosis import ENVIRONMENT, WRITERS
 
 CHECKOUT = "actions/checkout@"
 MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
-UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "lock"}  # packages run
+# Packages run in these.
+UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "test-marked", "lock"}
 SECRETS = re.compile(rf"secrets\.({'|'.join(WRITERS)})\b")
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
 FOLDER = ROOT / ".github"
@@ -255,6 +256,8 @@ def test_commands_exist(words: list[str]) -> None:
     assert {word for word in words if word.startswith("--")} <= known
 
 
+@pytest.mark.contract
+@pytest.mark.params
 def test_no_model_is_named() -> None:
     """No workflow names a model: they run over what params.yaml has."""
     models = read(ROOT / "params.yaml")["models"]

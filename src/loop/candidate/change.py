@@ -1,6 +1,7 @@
-"""What commits change: code, models, manifests. Each is checked, whatever else changed with it."""
+"""What commits can break, by the files that they touch: the tests that run, the models that are judged."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,81 @@ from ruamel.yaml import YAML
 from loop.core.dvc import Lock
 from loop.core.git import Git
 
-# What people tune and machines write. No test depends on it: tests set params and release states of their
-# own. CI checks the fork's by `repro --check` and `render --check`.
-NOT_CODE = re.compile(
-    r"params\.yaml|dvc\.lock|data/.*|[^/]+\.md|docs/.*|kustomize/overlays/[^/]+/[^/]+/release/.*"
-)
-# What every model runs through on its way to a release.
-SHARED = re.compile(r"(?s)src/loop/(core|stats|pipeline|candidate|serving)/.*|dvc\.yaml|requirements\.lock")
-OF_MODEL = re.compile(r"(?s)(?:src/models|bentos|data)/(?P<model>[^/]+)/.*")
-# What a cluster or an image is made of, beside the models.
-MANIFESTS = re.compile(r"(?s)kustomize/.*|argocd/.*|(?!dvc\.lock).*\.lock")
+EVERYTHING = "everything"
+CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # markers of pytest's
+EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"  # models; recorded: whose params or stages differ
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """What a file can break. Manifests: every release state, and what it renders to."""
+
+    tests: str | None
+    models: str | None
+    manifests: bool
+
+
+# The first row that fits a file is the file's. `*` is a name, `**` whatever lies below.
+# Tests set params and release states of their own. What people tune and machines write is checked by
+# `repro --check` and `render --check`.
+TABLE = {
+    # files                                     tests       models    manifests
+    "docs/**":                           Breaks(DOCS,       None,     False),
+    "*.md":                              Breaks(DOCS,       None,     False),
+    "params.yaml":                       Breaks(PARAMS,     RECORDED, False),
+    "dvc.lock":                          Breaks(None,       RECORDED, False),
+    "data/.gitignore":                   Breaks(None,       None,     False),
+    "data/{model}/**":                   Breaks(None,       ITS_OWN,  False),
+    "src/models/{model}/**":             Breaks(CONTRACT,   ITS_OWN,  False),
+    "bentos/{model}/requirements.lock":  Breaks(CONTRACT,   ITS_OWN,  True),
+    "bentos/{model}/**":                 Breaks(CONTRACT,   ITS_OWN,  False),
+    "kustomize/models/*/**":             Breaks(CONTRACT,   None,     True),
+    "kustomize/overlays/*/*/release/**": Breaks(None,       None,     True),
+    "kustomize/overlays/*/*/**":         Breaks(CONTRACT,   None,     True),
+    # Every model runs through these on its way to a release.
+    "src/loop/core/**":                  Breaks(EVERYTHING, EVERY,    True),
+    "src/loop/stats/**":                 Breaks(EVERYTHING, EVERY,    True),
+    "src/loop/pipeline/**":              Breaks(EVERYTHING, EVERY,    True),
+    "src/loop/candidate/**":             Breaks(EVERYTHING, EVERY,    True),
+    "src/loop/serving/**":               Breaks(EVERYTHING, EVERY,    True),
+    "dvc.yaml":                          Breaks(EVERYTHING, EVERY,    True),
+    "requirements.lock":                 Breaks(EVERYTHING, EVERY,    True),
+    # A cluster or an image is made of these.
+    "kustomize/**":                      Breaks(EVERYTHING, None,     True),
+    "argocd/**":                         Breaks(EVERYTHING, None,     True),
+    "**.lock":                           Breaks(EVERYTHING, None,     True),
+    "**":                                Breaks(EVERYTHING, None,     False),
+}  # fmt: skip
+PLACES = {"**": "(?s:.*)", "*": "[^/]+", "{model}": "(?P<model>[^/]+)"}
+
+
+def _pattern(files: str) -> re.Pattern[str]:
+    """A row's files as a regular expression."""
+    parts = re.split(r"(\*\*|\*|\{model\})", files)
+    return re.compile("".join(PLACES.get(part) or re.escape(part) for part in parts))
+
+
+ROWS = [(_pattern(files), row) for files, row in TABLE.items()]
 
 
 @dataclass(frozen=True)
 class Changed:
-    code: bool  # lint and tests are due
+    tests: list[str]  # EVERYTHING alone, or the markers of the tests that are due
+    lint: bool
     models: list[str]  # packages, sorted; each is evaluated
-    manifests: bool  # every release state, and what it renders to, is checked
+    manifests: bool
+
+    def jobs(self, parts: int) -> list[dict[str, Any]]:
+        """The jobs that lint and test: one for the markers, or `parts` that share the whole suite."""
+        if self.tests != [EVERYTHING]:
+            marks = " or ".join(self.tests)
+            return [{"name": marks, "marks": marks, "args": "", "lint": self.lint}] if marks else []
+        if parts == 1:
+            return [{"name": EVERYTHING, "marks": "", "args": "", "lint": True}]
+        named = [f"{part}/{parts}" for part in range(1, parts + 1)]
+        return [
+            {"name": name, "marks": "", "args": f"--part {name}", "lint": name == named[0]} for name in named
+        ]
 
 
 def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
@@ -36,19 +95,33 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     """
     git = Git(root)
     after = _facts(git, head)
-    everything = sorted(after)
     if (begin := git.fork_point(base, head)) is None:
-        return Changed(code=True, models=everything, manifests=True)
-    paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
-    if any(SHARED.fullmatch(path) for path in paths):
-        return Changed(code=True, models=everything, manifests=True)
+        return Changed(tests=[EVERYTHING], lint=True, models=sorted(after), manifests=True)
     before = _facts(git, begin)
-    named = {found["model"] for path in paths if (found := OF_MODEL.fullmatch(path))}
-    named |= {model for model in everything if before.get(model) != after[model]}
-    code = any(not NOT_CODE.fullmatch(path) for path in paths)
-    models = [model for model in everything if model in named]
-    manifests = any(MANIFESTS.fullmatch(path) for path in paths)
-    return Changed(code=code, models=models, manifests=manifests)
+    differing = {model for model in after if before.get(model) != after[model]}
+    paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
+    return broken(paths, set(after), differing)
+
+
+def broken(paths: Iterable[str], models: set[str], differing: set[str]) -> Changed:
+    """What files can break together; `differing` are the models whose params or recorded stages differ."""
+    tests: set[str | None] = set()
+    judged: set[str] = set()
+    lint = manifests = False
+    for path in paths:
+        model, row = _row(path)
+        tests.add(row.tests)
+        judged |= {EVERY: models, ITS_OWN: {model}, RECORDED: differing, None: set()}[row.models]
+        lint |= row.tests in {EVERYTHING, DOCS} or path.endswith(".py")
+        manifests |= row.manifests
+    chosen = {EVERYTHING} if EVERYTHING in tests else tests - {None}
+    return Changed(sorted(map(str, chosen)), lint, sorted(judged & models), manifests)
+
+
+def _row(path: str) -> tuple[str, Breaks]:
+    """The first row that fits, and the model that it names."""
+    found = ((pattern.fullmatch(path), row) for pattern, row in ROWS)
+    return next((fits.groupdict().get("model", ""), row) for fits, row in found if fits)
 
 
 def _facts(git: Git, commit: str) -> dict[str, Any]:

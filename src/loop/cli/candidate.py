@@ -12,15 +12,22 @@ PARQUET = click.Path(path_type=Path, dir_okay=False)
 @click.command
 @click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
 @click.option("--head", default="HEAD", show_default=True)
-def changed(base: str, head: str) -> None:
-    """Say whether commits changed code, which models, and whether they changed manifests."""
+@click.option(
+    "--parts",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Jobs that share the whole suite.",
+)
+def changed(base: str, head: str, parts: int) -> None:
+    """Say what commits can break: which tests, which models, and whether manifests."""
     from loop.candidate import change
     from loop.core import actions, paths
 
     found = change.changed(paths.root(), base, head)
-    models = json.dumps(found.models)
-    actions.output(code=_yes(found.code), models=models, manifests=_yes(found.manifests))
-    said = f"code: {_yes(found.code)}; models: {', '.join(found.models) or 'none'}"
+    jobs, models = json.dumps(found.jobs(parts)), json.dumps(found.models)
+    actions.output(tests=jobs, models=models, manifests=_yes(found.manifests))
+    said = f"tests: {', '.join(found.tests) or 'none'}; models: {', '.join(found.models) or 'none'}"
     click.echo(f"{said}; manifests: {_yes(found.manifests)}")
 
 

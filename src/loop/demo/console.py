@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import rich.console
 from rich.markdown import Markdown
@@ -52,6 +53,14 @@ class Console:
     def print(self, text: str) -> None:
         """What a command printed, colours and all."""
         self.rich.print(Text.from_ansi(text), soft_wrap=True)
+
+    def metrics(self, found: Mapping[str, Any]) -> None:
+        """What a model reached on its test window."""
+        table = Table("metric", "test window")
+        for name, value in found.items():
+            if isinstance(value, int | float):
+                table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+        self.rich.print(table)
 
     def beside_published(self, metrics: Mapping[str, float]) -> None:
         """The test week's metrics, under those that the handbook published for the same week."""

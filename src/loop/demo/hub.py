@@ -71,13 +71,19 @@ class Hub:
         return {run["id"] for run in self.person.runs(workflow)}
 
     def finished(
-        self, workflow: str, before: set[int], tell: Callable[[str], None], *, seconds: float
+        self,
+        workflow: str,
+        before: set[int],
+        tell: Callable[[str], None],
+        *,
+        seconds: float,
+        branch: str | None = None,
     ) -> dict[str, Any]:
-        """Wait for the one run since `before`, and return it completed; until then `tell` its steps."""
+        """Wait for the one run since `before`, of `branch` if named; until it is over `tell` its steps."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for run in self.person.runs(workflow):
-                if run["id"] in before:
+                if run["id"] in before or branch not in {None, run["head_branch"]}:
                     continue
                 if run["status"] == "completed":
                     return run

@@ -9,12 +9,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.core import models, params, repository
 from loop.core.dvc import share_cache
-from loop.core.files import sha256
+from loop.core.files import read_json, sha256
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
@@ -89,6 +90,7 @@ def staged(
         loop(clone, told, "repro", model)
         Git(clone).run("add", "--all")
         Git(clone).run("commit", "--quiet", "-m", "Train the first model")
+        first_answer(clone, model, told, tell)
         world = World(clone, model, folder / "store", **DAYS)
         ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
         envoy = stack.enter_context(Envoy(folder / "envoy", ports))
@@ -103,6 +105,17 @@ def staged(
         stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
         stack.enter_context(node)
         yield stage
+
+
+def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Console) -> None:
+    """What a person sees first: the metrics of what they trained, and an answer of it, served here."""
+    paths = ModelPaths(clone, model)
+    tell.metrics(read_json(paths.metrics))
+    loop(clone, environment, "bento", model)
+    row = read_json(paths.trained / "meta.json")["example"]
+    with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
+        answer = httpx.post(f"{server.url}/predict", json={"features": row}, timeout=30).raise_for_status()
+    tell.step(f"served on this machine, it answers: {answer.text}")
 
 
 def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository) -> None:

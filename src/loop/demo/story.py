@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from loop.core.paths import ModelPaths
 from loop.demo.console import Console
 from loop.demo.envoy import Envoy
 from loop.demo.fault import spoilt
-from loop.demo.team import ENVIRONMENT, Team
+from loop.demo.team import ENVIRONMENT, Proposal, Team
 from loop.demo.traffic import Traffic, replay
 from loop.demo.world import World
 from loop.monitoring.dispatch import retrainings
@@ -53,14 +53,14 @@ def change_a_param(stage: Stage) -> None:
         params.edit(stage.clone, {f"models.{stage.model}.train.n_estimators": TREES})
         stage.loop("repro", stage.model)
 
-    number, run = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
-    stage.expect(run, "success")
-    stage.tell.markdown(stage.hub.report(number))
+    proposal = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
+    stage.expect(stage.checked(proposal), "success")
+    stage.tell.markdown(stage.hub.report(proposal.number))
     if stage.published:
         stage.tell.beside_published(read_json(ModelPaths(stage.clone, stage.model).metrics))
     before = stage.hub.runs("release.yml")
-    stage.hub.merge(number)
-    stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
+    stage.hub.merge(proposal.number)
+    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses, releases")
     stage.expect(stage.finished("release.yml", before), "success")
 
 
@@ -113,39 +113,37 @@ def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
         yield line
 
 
-def bad_data(stage: Stage) -> None:
-    """Chapter 3a: transactions with negative amounts are stopped by validation."""
+def bad_data(stage: Stage) -> Proposal:
+    """Chapter 3a: transactions with negative amounts."""
     path = stage.clone.parent / "bad.parquet"
     table = pq.read_table(ModelPaths(stage.clone, stage.model).raw)
     amounts = table.schema.get_field_index("TX_AMOUNT")
     pq.write_table(table.set_column(amounts, "TX_AMOUNT", pc.negate(table["TX_AMOUNT"])), path)
     where = f"models.{stage.model}.ingest"
     changes = {f"{where}.source": str(path), f"{where}.sha256": sha256(path)}
-    number, run = stage.propose(
-        "bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes)
-    )
-    stage.expect(run, "failure", "validate stopped the data")
-    stage.tell.step(f"#{number} is stopped by validation: nothing was trained, production is as it was")
+    return stage.propose("bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes))
 
 
-def bad_candidate(stage: Stage) -> None:
-    """Chapter 3b: a model that has learnt next to nothing is blocked by the gate."""
+def bad_candidate(stage: Stage) -> Proposal:
+    """Chapter 3b: a model that has learnt next to nothing."""
 
     def edit() -> None:
         where = f"models.{stage.model}.train"
         params.edit(stage.clone, {f"{where}.n_estimators": 1, f"{where}.max_depth": 1})
         stage.loop("repro", stage.model)
 
-    number, run = stage.propose("one-stump", "Train a single stump", edit)
-    stage.expect(run, "failure", "block")
-    stage.tell.markdown(stage.hub.report(number))
-    stage.tell.step(f"#{number} is blocked by the gate: production is as it was")
+    return stage.propose("one-stump", "Train a single stump", edit)
 
 
 def stopped(stage: Stage) -> None:
-    """Chapter 3: neither bad data nor a bad model gets as far as main."""
-    bad_data(stage)
-    bad_candidate(stage)
+    """Chapter 3: validation stops bad data, and the gate a bad model; CI checks both at once."""
+    data, candidate = bad_data(stage), bad_candidate(stage)
+    stage.expect(stage.checked(data), "failure", "validate stopped the data")
+    told = "is stopped by validation: nothing was trained, production is as it was"
+    stage.tell.step(f"#{data.number} {told}")
+    stage.expect(stage.checked(candidate), "failure", "block")
+    stage.tell.markdown(stage.hub.report(candidate.number))
+    stage.tell.step(f"#{candidate.number} is blocked by the gate: production is as it was")
 
 
 def drift(stage: Stage) -> None:
@@ -155,9 +153,8 @@ def drift(stage: Stage) -> None:
     look(stage, Exit.OK)
     scored = replay(stage.world, stage.envoy.url("gateway"), stage.world.retrain_at, SCORED)
     stage.tell.step(f"five weeks of drifted traffic passed ({scored:,} transactions scored)")
-    look(stage, Exit.DRIFT)
     trains = stage.hub.runs("train.yml")
-    daily(stage)
+    daily(stage, meanwhile=lambda: look(stage, Exit.DRIFT))
     stage.tell.step("drift.yml dispatched train.yml: it retrains, judges, registers, builds, proposes")
     stage.expect(stage.finished("train.yml", trains), "success")
     daily(stage)
@@ -181,10 +178,11 @@ def look(stage: Stage, code: Exit) -> None:
         raise LoopError(f"{report}: drift is {drift['score']}, its threshold {drift['threshold']}")
 
 
-def daily(stage: Stage) -> None:
-    """What GitHub's timer starts once a day."""
+def daily(stage: Stage, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """What GitHub's timer starts once a day; `meanwhile` people go on."""
     before = stage.hub.runs("drift.yml")
     stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
+    meanwhile()
     stage.expect(stage.finished("drift.yml", before), "success")
 
 
@@ -203,11 +201,11 @@ def bad_canary(stage: Stage) -> None:
         service = stage.clone / "bentos" / stage.model / "asgi.py"
         service.write_text(spoilt(service.read_text()))
 
-    number, run = stage.propose("numbered", "Number predictions as the gateway does", edit)
-    stage.expect(run, "success")
+    proposal = stage.propose("numbered", "Number predictions as the gateway does", edit)
+    stage.expect(stage.checked(proposal), "success")
     before = stage.hub.runs("release.yml")
-    stage.hub.merge(number)
-    stage.tell.step(f"#{number} merged; release.yml builds, rehearses, releases")
+    stage.hub.merge(proposal.number)
+    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses, releases")
     stage.expect(stage.finished("release.yml", before), "success")
     served = stage.state().stable
     key = judged(stage)

@@ -20,6 +20,15 @@ ENVIRONMENT = "production"
 ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # as ./loop prints it, as act shows it
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A pull request, and the runs of CI that there were before it."""
+
+    number: int
+    branch: str
+    before: set[int]
+
+
 @dataclass
 class Team:
     """People with one clone; `environment` is what their commands need besides."""
@@ -51,24 +60,30 @@ class Team:
         self.git.run("commit", "--quiet", "-m", message)
         self.git.run("push", "--quiet", "--force", "origin", name)
 
-    def propose(self, name: str, title: str, edit: Callable[[], object]) -> tuple[int, dict[str, Any]]:
-        """Open a pull request and wait for its CI: (number, run)."""
+    def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
+        """Open a pull request, which starts its CI."""
         before = self.hub.runs("ci.yml")
         self.branch(name, title, edit)
         number = self.hub.person.pull_request(name, title, "")["number"]
         self.tell.step(f"pull request #{number}: {title}")
-        run = self.finished("ci.yml", before)
-        self.tell.step(f"CI of #{number}: {run['conclusion']}")
-        return number, run
+        return Proposal(int(number), name, before)
 
-    def finished(self, workflow: str, before: set[int], *, seconds: float = 600) -> dict[str, Any]:
+    def checked(self, proposal: Proposal) -> dict[str, Any]:
+        """Wait for the CI of a pull request; its run."""
+        run = self.finished("ci.yml", proposal.before, branch=proposal.branch)
+        self.tell.step(f"CI of #{proposal.number}: {run['conclusion']}")
+        return run
+
+    def finished(
+        self, workflow: str, before: set[int], *, seconds: float = 600, branch: str | None = None
+    ) -> dict[str, Any]:
         """Wait for the one run that began since `before`; a terminal shows the step that it is at."""
         with self.tell.rich.status(workflow) as line:
 
             def tell(step: str) -> None:
                 line.update(escape(f"{workflow}  {step}"))
 
-            return self.hub.finished(workflow, before, tell, seconds=seconds)
+            return self.hub.finished(workflow, before, tell, seconds=seconds, branch=branch)
 
     def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
         """Stop the demo unless a run ended as it should, and says why."""

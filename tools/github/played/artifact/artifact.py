@@ -43,7 +43,9 @@ def upload(token: str, name: str) -> None:
         fail(f"Failed to CreateArtifact: an artifact with the name {name} already exists in this run")
     above = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    level = int(os.environ["LEVEL"])
+    kind = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
+    with zipfile.ZipFile(packed, "w", kind, compresslevel=level or None) as archive:
         for file in files:
             archive.write(file, file.relative_to(above))
     content = packed.getvalue()
@@ -51,6 +53,7 @@ def upload(token: str, name: str) -> None:
     for part, body in (("block", content), ("blocklist", b"")):
         send(f"{url}&comp={part}", body, "PUT")
     call(token, "FinalizeArtifact", name=name, size=len(content))
+    print(f"Uploaded bytes {len(content)}")
     with Path(os.environ["GITHUB_OUTPUT"]).open("a") as output:
         output.write(f"artifact-digest={hashlib.sha256(content).hexdigest()}\n")
 

@@ -1,0 +1,67 @@
+"""How CI takes some of the tests: by `--part`, and by the markers of loop.candidate.change."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MARKED = "import pytest\n\n@pytest.mark.{}\ndef test_a():\n    pass\n\ndef test_b():\n    pass\n"
+FILES = {
+    "a/test_1.py": MARKED.format("contract"),
+    "a/test_2.py": "def test_a():\n    pass\n",
+    "b/test_3.py": MARKED.format("docs"),
+    "b/test_4.py": "def test_a():\n    pass\n" * 3,
+    "c/test_5.py": "def test_a():\n    pass\n",
+}
+
+
+@pytest.fixture
+def suite(tmp_path: Path, repository: Path) -> Path:
+    """A small suite with this one's conftest.py."""
+    (tmp_path / "conftest.py").write_text((repository / "tests/conftest.py").read_text())
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def asked(suite: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "--import-mode=importlib", *args]
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": ":".join(sys.path)}
+    return subprocess.run(command, cwd=suite, env=env, capture_output=True, text=True, check=False)
+
+
+def collected(suite: Path, *args: str) -> list[str]:
+    """The tests that pytest would run."""
+    return [line for line in asked(suite, *args).stdout.splitlines() if "::" in line]
+
+
+def test_the_parts_together_are_the_whole(suite: Path) -> None:
+    """Each test is in one part and no other, with all others of its file."""
+    whole, parts = collected(suite), [collected(suite, f"--part={part}/2") for part in (1, 2)]
+    assert {name.partition("::")[0] for name in whole} == set(FILES)
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
+    files = [{name.partition("::")[0] for name in part} for part in parts]
+    assert [len(part) for part in files] == [3, 2]
+    assert not files[0] & files[1]
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1/0", "1", "one"])
+def test_what_is_no_part_is_refused(suite: Path, part: str) -> None:
+    """A typing error leaves nothing out."""
+    done = asked(suite, f"--part={part}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"{part} is no part" in done.stderr
+
+
+def test_only_what_names_a_marker_is_imported(suite: Path) -> None:
+    """Of a file without it not even the imports are paid for; any other expression reads everything."""
+    (suite / "c/conftest.py").write_text("import nowhere")
+    (suite / "a/test_2.py").write_text("import nowhere")
+    assert collected(suite, "-m", "contract") == ["a/test_1.py::test_a"]
+    assert collected(suite, "-m", "contract or docs") == ["a/test_1.py::test_a", "b/test_3.py::test_a"]
+    for every in ("not docs", ""):
+        done = asked(suite, "-m", every)
+        assert "No module named 'nowhere'" in done.stdout + done.stderr
