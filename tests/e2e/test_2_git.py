@@ -62,7 +62,7 @@ def changed_by_hand(scene: Scene, how: str) -> Callable[[], object]:
         return lambda: image in json.dumps(scene.objects("apps/v1/deployments", "dev")[0]["spec"])
     edit = '[{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 1}]'
     scene.cluster.kubectl("patch", "httproute", "serving", "--type=json", f"--patch={edit}", *namespace)
-    return lambda: scene.weights("dev") == {"serving-stable": 100}
+    return lambda: scene.weights("dev")["serving-stable"] == 100
 
 
 def uid(scene: Scene) -> str | None:

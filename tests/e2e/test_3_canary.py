@@ -22,11 +22,11 @@ def test_a_pull_request_is_evaluated_and_released(scene: Scene) -> None:
         params.edit(team.clone, {f"models.{team.model}.train.n_estimators": TREES})
         team.loop("repro", team.model)
 
-    number, run = team.propose("more-trees", f"Train {TREES} trees", edit)
-    team.expect(run, "success")
-    assert "champion" in hub.report(number)
+    proposal = team.propose("more-trees", f"Train {TREES} trees", edit)
+    team.expect(team.checked(proposal), "success")
+    assert "champion" in hub.report(proposal.number)
     before = hub.runs("release.yml")
-    hub.merge(number)
+    hub.merge(proposal.number)
     team.expect(team.finished("release.yml", before), "success")
 
 
