@@ -56,7 +56,7 @@ ROWS = {
     "src/loop/serving/**": ("src/loop/serving/packed/uv.lock", [EVERYTHING], True, OURS, True),
     "dvc.yaml": ("dvc.yaml", [EVERYTHING], True, OURS, True),
     "requirements.lock": ("requirements.lock", [EVERYTHING], True, OURS, True),
-    "kustomize/**": ("kustomize/base/service.yaml", [EVERYTHING], True, [], True),
+    "kustomize/**": ("kustomize/base/deployment.yaml", [EVERYTHING], True, [], True),
     "argocd/**": ("argocd/projects.yaml", [EVERYTHING], True, [], True),
     "**.lock": ("images/monitor/requirements.lock", [EVERYTHING], True, [], True),
     "**": ("pyproject.toml", [EVERYTHING], True, [], False),
@@ -182,7 +182,7 @@ def test_categories_add_up() -> None:
     ],
 )
 def test_jobs(tests: list[str], parts: int, jobs: list[tuple[Any, ...]]) -> None:
-    """The chosen markers in one job, or the whole suite in so many parts, of which the first one lints."""
+    """Chosen markers make one job. The whole suite makes `parts` jobs, of which the first one lints."""
     found = Changed(tests, lint=tests == [EVERYTHING], models=[], manifests=False).jobs(parts)
     assert [tuple(job.values()) for job in found] == jobs
 

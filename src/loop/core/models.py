@@ -34,6 +34,11 @@ class Roles:
     never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
 
 
+def _module(name: str) -> cached_property[ModuleType]:
+    """An attribute that imports and checks a module of a ModelFolder when it is first used."""
+    return cached_property(lambda folder: load_one(folder.root, folder.name, name))
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """The five modules of a model's folder. Each is imported and checked when it is first used.
@@ -54,25 +59,11 @@ class ModelFolder:
     root: Path
     name: str
 
-    @cached_property
-    def schema(self) -> ModuleType:
-        return load_one(self.root, self.name, "schema")
-
-    @cached_property
-    def source(self) -> ModuleType:
-        return load_one(self.root, self.name, "source")
-
-    @cached_property
-    def expectations(self) -> ModuleType:
-        return load_one(self.root, self.name, "expectations")
-
-    @cached_property
-    def features(self) -> ModuleType:
-        return load_one(self.root, self.name, "features")
-
-    @cached_property
-    def estimator(self) -> ModuleType:
-        return load_one(self.root, self.name, "estimator")
+    schema = _module("schema")
+    source = _module("source")
+    expectations = _module("expectations")
+    features = _module("features")
+    estimator = _module("estimator")
 
     @property
     def roles(self) -> Roles:
@@ -95,7 +86,7 @@ class ModelFolder:
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """A model's folder in `root`/src; LoopError where there is none."""
+    """The folder of a model in `root`/src. Raises LoopError if it does not exist or has no valid schema."""
     folder = ModelFolder(root, package(model))
     _ = folder.schema  # every command needs it, so an unknown model is an error at once
     return folder

@@ -139,8 +139,7 @@ def stopped(stage: Stage) -> None:
     """Chapter 3: validation stops bad data, and the gate a bad model; CI checks both at once."""
     data, candidate = bad_data(stage), bad_candidate(stage)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
-    told = "is stopped by validation: nothing was trained, production is as it was"
-    stage.tell.step(f"#{data.number} {told}")
+    stage.tell.step(f"#{data.number} is stopped by validation: nothing was trained, production is as it was")
     stage.expect(stage.checked(candidate), "failure", "block")
     stage.tell.markdown(stage.hub.report(candidate.number))
     stage.tell.step(f"#{candidate.number} is blocked by the gate: production is as it was")

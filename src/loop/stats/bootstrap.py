@@ -98,7 +98,7 @@ def prepare(metric: str, labels: Labels, scores: Floats, threshold: float = 0.5)
 
 def average_precision(labels: Labels, scores: Floats) -> Metric:
     """Sum over falling thresholds of (recall gained) x precision; tied scores share one threshold."""
-    order, ends = _thresholds(scores)
+    order, ends = thresholds(scores)
     positive = labels[order] == 1
 
     def measure(counts: Counts) -> float:
@@ -114,7 +114,7 @@ def average_precision(labels: Labels, scores: Floats) -> Metric:
 
 def roc_auc(labels: Labels, scores: Floats) -> Metric:
     """The chance that a positive row outranks a negative one; a tie counts half."""
-    order, ends = _thresholds(scores)
+    order, ends = thresholds(scores)
     positive = labels[order] == 1
 
     def measure(counts: Counts) -> float:
@@ -139,8 +139,8 @@ def accuracy(labels: Labels, scores: Floats, threshold: float) -> Metric:
     return measure
 
 
-def _thresholds(scores: Floats) -> tuple[Counts, Counts]:
-    """Row order by falling score, and the last position of each distinct score in it."""
+def thresholds(scores: Floats) -> tuple[Counts, Counts]:
+    """(n,) row numbers by falling score, and in that order the last position of each distinct score."""
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
     ends = np.flatnonzero(np.append(np.diff(np.asarray(scores)[order]) != 0, True))
     return order, ends

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.stats.bootstrap import thresholds
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -71,8 +73,7 @@ def precision_recall_curve(labels: Labels, scores: Floats) -> tuple[Floats, Floa
 
 def _counts(labels: Labels, scores: Floats) -> tuple[Labels, Labels]:
     """By falling threshold, one for each distinct score: positive rows, and all rows, that score as much."""
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(np.asarray(scores)[order]) != 0, True))
+    order, ends = thresholds(scores)
     return np.cumsum(np.asarray(labels)[order] == 1)[ends], ends + 1
 
 
