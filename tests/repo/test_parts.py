@@ -35,7 +35,9 @@ def asked(suite: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 def collected(suite: Path, *args: str) -> list[str]:
     """The tests that pytest would run."""
-    return [line for line in asked(suite, *args).stdout.splitlines() if "::" in line]
+    done = asked(suite, *args)
+    assert done.returncode == pytest.ExitCode.OK, done.stdout
+    return [line for line in done.stdout.splitlines() if "::" in line]
 
 
 def test_the_parts_together_are_the_whole(suite: Path) -> None:
