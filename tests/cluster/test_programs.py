@@ -19,7 +19,7 @@ def test_a_build_has_another_name_when_anything_that_it_is_made_of_changes(
     others = {key(tmp_path, "go1.26.2")}
     (module / "go.sum").write_text("")
     others.add(key(tmp_path, "go1.26.1"))
-    monkeypatch.setattr(programs, "LDFLAGS", "-s")
+    monkeypatch.setattr(programs, "FLAGS", ("-race",))
     others.add(key(tmp_path, "go1.26.1"))
     assert len(others | {first}) == 4
 

@@ -219,6 +219,11 @@ def nodes(options: argparse.Namespace) -> None:
     )
 
 
+def build(_: argparse.Namespace) -> None:
+    """Build the cluster's programs if the cache lacks them, and print their folder."""
+    print(programs.build())
+
+
 def volumes(options: argparse.Namespace) -> None:
     """Have so many volumes in the pool."""
     check()
@@ -230,7 +235,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("tools/cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
     made = {}
-    for run in (up, down, status, restart, nodes, volumes):
+    for run in (up, down, status, restart, nodes, volumes, build):
         made[run] = commands.add_parser(run.__name__, help=run.__doc__)
         made[run].set_defaults(run=run)
     made[status].add_argument("--json", action="store_true", help="one line for programs")
