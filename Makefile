@@ -30,7 +30,7 @@ demo: ## Turn the whole circle on this machine, in a scratch clone
 test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)
 	@tools/needs test
 	@tools/programs >/dev/null
-	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal --durations=10 $(ARGS)
 
 .PHONY: test-marked
 test-marked: ## Run the tests with a marker, as CI does by what changed: make test-marked MARKS="contract or docs"

@@ -11,6 +11,8 @@ import pytest
 from loop.core import paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# As `./loop` sets it, before a library that starts threads is imported: a waiting thread sleeps.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,13 +31,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the files out in turn, slow ones first; what a file makes for its tests is made once."""
+    """Order files by their slowest test, so that no long one begins last; `--part` deals them out likewise.
+
+    A file stays whole, because its tests share fixtures.
+    """
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0), _patience(item))
+    items.sort(key=lambda item: longest[item.path], reverse=True)
     if config.option.part:
         part, parts = config.option.part
-        slow = {item.path for item in items if item.get_closest_marker("slow")}
-        files = [*sorted(slow), *sorted({item.path for item in items} - slow)][part - 1 :: parts]
+        files = list(dict.fromkeys(item.path for item in items))[part - 1 :: parts]
         config.hook.pytest_deselected(items=[item for item in items if item.path not in files])
         items[:] = [item for item in items if item.path in files]
+
+
+def _patience(item: pytest.Item) -> float:
+    """Seconds until a test's own timeout; a slow test without one comes next, and quick tests last."""
+    own = item.get_closest_marker("timeout")
+    return float(own.args[0]) if own else float(item.get_closest_marker("slow") is not None)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -48,9 +48,29 @@ def test_md5_is_what_dvc_records(trained: Path):
     assert champion.md5(data / "raw.parquet") == lock.data_md5(MODEL)
 
 
+TINY = """\
+stages:
+  ingest: {foreach: [fraud_detector], do: {outs: ["data/${item}/raw.parquet"],
+    cmd: "mkdir -p data/${item} && echo rows > data/${item}/raw.parquet"}}
+  validate: {foreach: [fraud_detector], do: {deps: ["data/${item}/raw.parquet"],
+    outs: ["data/${item}/validation"], cmd: "echo fine > data/${item}/validation"}}
+  train: {foreach: [fraud_detector], do: {deps: ["data/${item}/raw.parquet"], outs: ["data/${item}/model"],
+    cmd: "mkdir -p data/${item}/model && cp data/${item}/raw.parquet data/${item}/model/meta.json"}}
+  evaluate: {foreach: [fraud_detector], do: {deps: ["data/${item}/model"], outs: ["data/${item}/scores"],
+    cmd: "echo 1 > data/${item}/scores"}}
+"""
+
+
 @pytest.mark.slow
 def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: Path):
-    """With an empty DVC cache and no remote, `./loop repro` at its commit gives the recorded md5."""
+    """With an empty DVC cache and no remote, `./loop repro` at its commit gives the recorded md5.
+
+    The stages here are tiny; test_repro.py shows that the pipeline's own give the same bytes again.
+    """
+    (trained / "dvc.yaml").write_text(TINY)
+    (trained / "dvc.lock").unlink()
+    loop(trained, "repro", MODEL)
+    commit(trained, "Train by tiny stages")
     release(trained)
     found = champion.find(trained, MODEL)
     assert found

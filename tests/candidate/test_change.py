@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from loop.candidate.change import CONTRACT, DOCS, EVERYTHING, PARAMS, TABLE, Changed, broken, changed
 from loop.core.git import Git
 
+pytestmark = pytest.mark.sample
+
 SECTIONS = "models:\n  a: {x: 1}\n  b: {x: 1}\n"
 LOCK = "schema: '2.0'\nstages:\n  train@a: {cmd: one}\n  train@b: {cmd: one}\n"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trained import MODEL, change, loop, release
+from trained import MODEL, OTHERWISE, change, loop, release
 
 from loop.candidate.register import register
 from loop.core import models
@@ -74,7 +74,7 @@ def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkey
 def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
     """From Git and DVC alone: the champion's run, version and alias stand beside the challenger's."""
     champion = release(trained)
-    change(trained, train__n_estimators=10)
+    change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)
     entered = register(trained, MODEL)
     restored = client.get_model_version_by_alias(MODEL, "champion")

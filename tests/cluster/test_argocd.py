@@ -7,6 +7,8 @@ import argocd
 import pytest
 from place import Place
 
+pytestmark = pytest.mark.sample
+
 
 def test_git_does_not_look_up_the_hosts_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its identity is given: a lookup without DNS would delay each fetch and checkout by seconds."""

@@ -7,6 +7,8 @@ import base
 import pytest
 from oci import crane, serving
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def root(tmp_path):

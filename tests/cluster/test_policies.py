@@ -10,6 +10,8 @@ import pytest
 from place import NODE, PODS
 from policies import node_end, pod_end, rules
 
+pytestmark = pytest.mark.sample
+
 SPACES = {"shop": {"tier": "serving"}, "edge": {"tier": "gateway"}, "kube-system": {}}
 SERVING, CLIENT = "10.244.0.5", "10.244.0.6"
 

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from here import dvc_here, dvc_in_here  # noqa: F401 - one is a fixture
 
 from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import Rejected
 
+pytestmark = pytest.mark.usefixtures("dvc_here")
 STAGES = """
 stages:
   train: {foreach: [m], do: {deps: [rows], outs: [data/m/model, data/m/reference.parquet],
@@ -34,8 +36,9 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / ".dvc/config.local").write_text("[cache]\n    dir = ../../cache\n    type = hardlink\n")
     (root / "dvc.yaml").write_text(STAGES)
     (root / "rows").write_text("rows\n")
-    dvc.repro(root, "m")
-    dvc.push(root, "m")
+    with dvc_in_here():
+        dvc.repro(root, "m")
+        dvc.push(root, "m")
     return folder
 
 

@@ -10,6 +10,8 @@ import pytest
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, whole, write_json
 
+pytestmark = pytest.mark.sample
+
 WRITER = """
 import sys, time
 from pathlib import Path

@@ -6,6 +6,8 @@ import pytest
 
 from loop.core.html import POLICY
 
+pytestmark = pytest.mark.sample
+
 ROOMS = Path(__file__).resolve().parents[2] / "src" / "loop"
 TEMPLATES = sorted(ROOMS.glob("*/*.j2"))
 

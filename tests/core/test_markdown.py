@@ -6,6 +6,8 @@ import pytest
 
 from loop.core.markdown import fenced, inert, quiet
 
+pytestmark = pytest.mark.sample
+
 HOSTILE = [
     "![x](https://evil.example/x.png)",
     "[click](//evil.example)",

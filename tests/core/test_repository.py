@@ -12,6 +12,8 @@ from loop.core import repository
 from loop.core.errors import LoopError
 from loop.core.repository import Repository
 
+pytestmark = pytest.mark.sample
+
 TYPED = "gh/p@s3cret"  # as people paste them, not escaped
 RIGHT = {"name": "birds", "url": "https://github.com/zoo/birds.git", "registry": "ghcr.io/zoo"}
 EXAMPLE = "https://github.com/{}/churn.git".format(

@@ -8,8 +8,9 @@ import shutil
 import tarfile
 
 import pytest
+from here import dvc_here  # noqa: F401 - a fixture
 from oci import CRANE, archive, serving
-from trained import MODEL, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
+from trained import MODEL, OTHERWISE, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 from trained import release as release_state
 
 from loop.candidate import champion
@@ -28,7 +29,8 @@ from loop.serving.bento import Bento, path_of
 from loop.serving.key import release_key
 from loop.serving.registry import Registry
 
-pytestmark = pytest.mark.slow  # the first to ask for it trains the world
+# Slow, because the first test of a run that asks for `trained` trains the world.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_here")]
 
 
 def build(root, program=None):
@@ -141,7 +143,7 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
 
 def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
     """Outputs and the model's part of dvc.lock come over; a lock that changes another model is refused."""
-    change(builder, train__n_estimators=10)
+    change(builder, **OTHERWISE)
     loop(builder, "repro", MODEL)
     packed = bundle.pack(builder, MODEL, trained=True)
     other = b"stages:\n  train@other:\n    cmd: x\n"
@@ -152,7 +154,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     new = bundle.unpack(publisher, MODEL, packed.sha256, trained=True, file=tar)
     assert new == ["dvc.lock", "data/fraud_detector/metrics.json"]
     assert Lock.of(publisher) == Lock.of(builder)
-    change(publisher, train__n_estimators=10)
+    change(publisher, **OTHERWISE)
     assert "up to date" in loop(publisher, "repro", MODEL)
 
 

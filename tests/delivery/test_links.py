@@ -12,6 +12,8 @@ from loop.core.paths import ModelPaths
 from loop.delivery import bundle
 from loop.serving import artifact, bento, key, monitor_image
 
+pytestmark = pytest.mark.sample
+
 PACKERS = {
     "release key": ("bentos/m/x", lambda root: dict(key.sources(root, "m"))),
     "a bento's folder": ("bentos/m", lambda root: dict(key.sources(root, "m"))),

@@ -8,6 +8,8 @@ from releases import MONITOR, A, B, canary, track
 from loop.core.errors import LoopError
 from loop.delivery.state import Barred, State, component, parse, release
 
+pytestmark = pytest.mark.sample
+
 keys = st.from_regex(r"[0-9a-f]{12}", fullmatch=True)
 
 

@@ -6,6 +6,8 @@ from types import ModuleType
 import pytest
 from standin import ROOT
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture(scope="module")
 def events() -> ModuleType:

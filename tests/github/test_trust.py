@@ -16,6 +16,8 @@ from loop.monitoring import judge as judging
 from loop.monitoring.dispatch import Wish, dispatch
 from loop.monitoring.judge import Judge, Track
 
+pytestmark = pytest.mark.sample
+
 MODEL = "fraud-detector"
 TITLES = {
     "promote.yml": f"Promote {MODEL}: production {B} from canary-0",

@@ -7,6 +7,8 @@ from pods import BAD, BARE, CONTAINER, NOBODY, put, spec_of
 
 from loop.delivery.policy import POLICIES, breaches, digest_only, restricted
 
+pytestmark = pytest.mark.sample
+
 BENTO = {
     **CONTAINER,
     "env": [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from here import dvc_here  # noqa: F401 - a fixture
 from ruamel.yaml import YAML
 from trained import commit, loop, run, work_tree
 
@@ -22,7 +23,7 @@ ADDED = ("src/models/digits/", "bentos/digits/", "kustomize/models/digits/", "ku
 
 
 @pytest.fixture
-def fork(tmp_path, origin, cache, monkeypatch):
+def fork(tmp_path, origin, cache, dvc_here, monkeypatch):  # noqa: F811
     """A clone of this work tree with the digits' folders, and their section in params.yaml."""
     monkeypatch.setenv("LOOP_ENGINE", "none")  # what is served below is the bento as an artifact
     root = tmp_path / "clone"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.fraud_detector.schema import COLUMNS
 from models.fraud_detector.source import BURST, DAY, Params, Season, simulate
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.sample]
 SMALL = {"customers": 40, "terminals": 400, "days": 12}
 few = settings(max_examples=15, deadline=None)
 

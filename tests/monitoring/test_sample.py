@@ -5,6 +5,8 @@ from shop import exposition
 
 from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, of_rows, parse
 
+pytestmark = pytest.mark.sample
+
 
 def test_counts() -> None:
     """Answers and the model's failures count, a caller's mistakes and probes do not."""

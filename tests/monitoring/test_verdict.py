@@ -9,6 +9,8 @@ from loop.core import params
 from loop.monitoring.sample import Histogram, Sample
 from loop.monitoring.verdict import verdict
 
+pytestmark = pytest.mark.sample
+
 RULES = params.Canary()
 BOUNDS = (0.01, 0.05, 0.1, 0.5, float("inf"))
 

@@ -22,6 +22,7 @@ def test_the_rules_parse(promtool):
     assert "rules found" in promtool("check", "rules", "rules.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_the_rules_do_what_their_tests_say(promtool, tmp_path, name):
     """Each file's series lead to the alerts and numbers that it expects."""
@@ -29,6 +30,7 @@ def test_the_rules_do_what_their_tests_say(promtool, tmp_path, name):
     promtool("test", "rules", name)
 
 
+@pytest.mark.sample
 def test_every_alert_is_tested_to_fire_and_to_be_silent(alerts):
     """A new alert comes with both tests."""
     cases = [
@@ -43,6 +45,7 @@ def test_every_alert_is_tested_to_fire_and_to_be_silent(alerts):
 
 
 @pytest.mark.docs
+@pytest.mark.sample
 def test_every_alert_says_how_grave_it_is_what_it_saw_and_what_to_do(repository, alerts):
     """One label, a summary with values, and a page that exists and speaks of the alert."""
     for alert in alerts:

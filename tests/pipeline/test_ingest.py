@@ -22,6 +22,8 @@ from loop.core.params import Ingest, Logged
 from loop.pipeline import ingest
 from models.fraud_detector.source import Params, simulate
 
+pytestmark = pytest.mark.sample
+
 SMALL = {"customers": 40, "terminals": 400, "days": 10}
 START = datetime.fromisoformat("2018-04-01")
 

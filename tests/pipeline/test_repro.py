@@ -2,13 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from trained import change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
+from trained import change, commit, loop, trained, trained_once  # noqa: F401 - fixtures
 
 from loop.core.dvc import Lock
 from loop.core.git import Git
@@ -37,21 +37,19 @@ def test_a_training_parameter_reruns_train_onwards(trained):  # noqa: F811
     loop(trained, "repro", "fraud-detector", "--check")
 
 
-def test_killed_in_every_stage_it_ends_in_the_same_result(trained):  # noqa: F811
-    """SIGKILL in the midst of each stage in turn: the next run goes on, and ends as if nothing had been."""
-    change(trained, ingest__simulator__seed=1)
+def test_killed_in_every_stage_it_ends_in_the_same_result(trained, tmp_path):  # noqa: F811
+    """SIGKILL in each stage in turn, on a machine that has no output: the next run goes on.
+
+    It ends with the md5s of an undisturbed run, so outputs that are lost everywhere can be rebuilt.
+    """
+    undisturbed = Lock.of(trained).stages
+    (trained / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
+    (trained / "dvc.lock").unlink()
+    shutil.rmtree(trained / "data/fraud_detector")
     for stage in ("ingest", "validate", "features", "train", "evaluate"):
         kill_in(trained, stage)
     loop(trained, "repro", "fraud-detector")
-    survived = Lock.of(trained).stages
-    run(sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", cwd=trained, PATH=path(trained))
-    assert Lock.of(trained).stages == survived
-
-
-def path(root: Path) -> str:
-    """PATH as `./loop` sets it."""
-    environment = run("tools/environment", cwd=root).strip()
-    return f"{environment}/bin:{os.environ['PATH']}"
+    assert Lock.of(trained).stages == undisturbed
 
 
 def kill_in(root: Path, stage: str) -> None:

@@ -13,6 +13,8 @@ from loop.core.models import Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.pipeline.split import masks, numbers
 
+pytestmark = pytest.mark.sample
+
 ROLES = Roles(id="id", label="label", time="time", entity="card")
 SPLIT = TimeSplit(until=datetime(2018, 8, 15, tzinfo=UTC), train_days=10, delay_days=7, test_days=7)
 ROWS = st.lists(

@@ -67,3 +67,24 @@ def test_only_what_names_a_marker_is_imported(suite: Path) -> None:
     for every in ("not docs", ""):
         done = asked(suite, "-m", every)
         assert "No module named 'nowhere'" in done.stdout + done.stderr
+
+
+def test_slow_files_come_first(suite: Path) -> None:
+    """The longest timeout begins; a file's tests stay together."""
+    marks = {"a/test_2.py": "slow", "b/test_4.py": "timeout(900)"}
+    for name, mark in marks.items():
+        (suite / name).write_text(
+            f"import pytest\n\n@pytest.mark.{mark}\ndef test_a():\n    pass\n\ndef test_b():\n    pass\n"
+        )
+    assert collected(suite)[:4] == [
+        f"{name}::{test}" for name in ("b/test_4.py", "a/test_2.py") for test in ("test_a", "test_b")
+    ]
+
+
+def test_the_sample_has_tests_of_every_folder(repository: Path) -> None:
+    """Else CI under act would pass by a folder that does not even import."""
+    folders = {path.parent for path in repository.glob("tests/*/test_*.py")}
+    sampled = {
+        path.parent for path in repository.glob("tests/*/test_*.py") if "mark.sample" in path.read_text()
+    }
+    assert {path.name for path in folders - sampled} == {"e2e", "first_week"}  # `make test` runs neither

@@ -8,6 +8,8 @@ from markdown_it import MarkdownIt
 
 from loop.cli import COMMANDS, cli
 
+pytestmark = pytest.mark.sample
+
 MODEL_NAME = re.compile(r"fraud[-_]?detector", re.IGNORECASE)
 # Everything but the models' own folders, what people read, and the tests.
 SHARED = [

@@ -6,6 +6,8 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
+pytestmark = pytest.mark.sample
+
 SRC = {"loop.pipeline", "loop.stats"}  # a stage runs again when these change; loop.core is its framework
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|roles|task)\b"

@@ -9,6 +9,8 @@ from releases import canary
 
 from loop.delivery.state import State, files
 
+pytestmark = pytest.mark.sample
+
 
 def test_a_work_tree_serves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork that has released tests its pull requests as the template does: without any release."""

@@ -105,6 +105,7 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
             assert not anchor or anchor in pages[target].ids, f"{page}: {link}"
 
 
+@pytest.mark.sample
 def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     """What is missing is said, with the command that makes it; so it is where the model has no overlay."""
     index = build(fork, fork / "site")
@@ -167,6 +168,7 @@ def test_a_broken_record_is_named(lived: Path):
     assert (lived / "site" / "index.html").read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_scrolls_sideways(site: Path, tmp_path: Path, width: int):

@@ -9,6 +9,8 @@ import pytest
 from loop.core.github import GitHub
 from loop.review import charts, post
 
+pytestmark = pytest.mark.sample
+
 RUN = {
     "id": 7,
     "head_sha": "a" * 40,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trained import change, loop, release
+from trained import OTHERWISE, change, loop, release
 
 from loop.core.files import write_json
 from loop.core.git import Git
@@ -100,7 +100,7 @@ def test_what_others_wrote_stays_text():
 def test_a_pull_request_that_trains_otherwise(trained: Path):
     """Against base branch and champion, with intervals, curves, importance, data, cluster and locks."""
     release(trained)
-    change(trained, train__max_depth=3, train__n_estimators=30)
+    change(trained, **OTHERWISE)
     limits = trained / "kustomize/overlays/production/fraud-detector/kustomization.yaml"
     limits.write_text(limits.read_text() + "commonAnnotations: {reviewed: yes-please}\n")
     loop(trained, "repro", "fraud-detector")

@@ -14,6 +14,8 @@ from loop.serving import image, layout
 from loop.serving.bento import Bento
 from loop.serving.registry import Registry
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def host():

@@ -8,6 +8,8 @@ from ruamel.yaml import YAML
 from loop.core.errors import LoopError
 from loop.serving.key import release_key
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def root(tmp_path, repository):

@@ -14,6 +14,8 @@ from loop.core.files import read_json, write_json
 from loop.delivery import bundle, candidate
 from loop.serving import layout, monitor_image
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def root(tmp_path, repository):

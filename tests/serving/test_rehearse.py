@@ -5,6 +5,7 @@ import shutil
 
 import httpx
 import pytest
+from here import dvc_here  # noqa: F401 - a fixture
 from trained import MODEL, release
 
 from loop.core import params
@@ -42,7 +43,7 @@ def test_a_champion_that_refuses_the_rows_sets_no_pace():
 
 
 @pytest.fixture
-def clone(trained, cache):
+def clone(trained, cache, dvc_here):  # noqa: F811
     """A trained clone whose rehearsal is short and heeds no clock."""
     limits = {"requests": 30, "max_p99_ms": 60_000.0, "max_p99_ratio": 10_000.0}
     params.edit(trained, {"models.fraud_detector.rehearse": limits})

@@ -4,6 +4,8 @@ import pytest
 
 from loop.serving.packed import settings
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.mark.parametrize(
     ("name", "value"),

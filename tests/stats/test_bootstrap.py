@@ -8,6 +8,8 @@ from sklearn import metrics
 
 from loop.stats.bootstrap import difference, interval, prepare, resamples
 
+pytestmark = pytest.mark.sample
+
 # Few distinct scores, so that ties are common.
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=40).filter(
     lambda rows: len({label for label, _ in rows}) == 2

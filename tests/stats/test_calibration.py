@@ -5,6 +5,8 @@ import pytest
 
 from loop.stats.calibration import curve, expected_error
 
+pytestmark = pytest.mark.sample
+
 
 def test_honest_scores_have_no_error():
     """Where three of ten rows scored 0.3 are positive, the error is nothing."""

@@ -1,8 +1,11 @@
 """Card precision."""
 
 import numpy as np
+import pytest
 
 from loop.stats.ranking import card_precision
+
+pytestmark = pytest.mark.sample
 
 
 def test_a_card_is_found_once():

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from standin import Clone, StandIn
-from trained import MODEL, change, copy, loop
+from trained import MODEL, OTHERWISE, change, copy, loop
 
 from loop.core import models
 from loop.core.dvc import Lock
@@ -55,7 +55,7 @@ def begun(standin: StandIn, trained_once: Path, folder: Path) -> Clone:
 
 def turn(circle: Circle) -> None:
     """What each run leaves: commits, a pull request, the registry's versions; run again, nothing more."""
-    change(circle.clone.folder, train__n_estimators=30)
+    change(circle.clone.folder, **OTHERWISE)
     loop(circle.clone.folder, "repro", MODEL)
     circle.clone.push("Train 30 trees", {})
     green(circle.standin, "release.yml")
@@ -148,6 +148,7 @@ def drifted(circle: Circle) -> None:
     assert "\nWhy: drift " in told
     assert "\nWhy: drift " in log(clone, "Action: release", "Environment: dev")[0]
     md5 = Lock.parse(clone.git("show", "origin/main:dvc.lock").stdout).model_md5(MODEL)
+    assert md5 != state(clone, "production").stable.model_md5
     assert (circle.folder / "storage" / "files" / "md5" / md5[:2] / md5[2:]).is_file()
     (pull,) = standin.ask("GET", "/pulls").json()
     assert "canary" in pull["title"]

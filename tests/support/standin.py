@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -28,6 +29,14 @@ WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 def client() -> httpx.Client:
     """One for all calls: each new one would read the machine's certificates again."""
     return httpx.Client(timeout=30)
+
+
+def looks(seconds: float) -> Iterator[None]:
+    """Yield until the time is up, less often as it passes: each look costs both sides CPU."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
+        yield
+        time.sleep(min(0.5, 0.02 + waited / 20))
 
 
 class Server:
@@ -93,12 +102,10 @@ class StandIn:
 
     def dequeued(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         """The merge queue's entries once there are `count` and all are over; oldest first, with `reason`."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             entries = self.own("GET", f"_queue/{self.name}").json()
             if len(entries) >= count and all(entry["reason"] for entry in entries):
                 return entries
-            time.sleep(0.05)
         raise TimeoutError(f"still in the queue after {seconds} s: {entries}")
 
     def clone_url(self, who: str) -> str:
@@ -122,37 +129,31 @@ class StandIn:
 
     def runs(self, **query: str) -> list[dict[str, Any]]:
         """All runs so far, newest first, but for those that another run's end has started: see `reported`."""
-        found = self.as_("person").call("GET", "/actions/runs", params={"per_page": "100", **query})
+        found = self.ask("GET", f"/actions/runs?{urlencode({'per_page': 100, **query})}").json()
         return [run for run in found["workflow_runs"] if "event" in query or run["event"] != "workflow_run"]
 
     def reported(self, run: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
         """Wait for the run that the end of `run` has started."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             for report in self.runs(event="workflow_run"):
                 if self.event(report)["workflow_run"]["id"] == run["id"] and report["status"] == "completed":
                     return report
-            time.sleep(0.05)
         raise TimeoutError(f"the end of run {run['id']} has started nothing that ended within {seconds} s")
 
     def wait(self, number: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until there are `number` runs and all are completed; newest first."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in looks(seconds):
             runs = self.runs()
             if len(runs) >= number and all(run["status"] == "completed" for run in runs):
                 return runs
-            time.sleep(0.05)
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
     def finished(self, workflow: str, number: int = 1, seconds: float = 900) -> list[dict[str, Any]]:
         """Wait until a workflow has `number` runs and all are completed; newest first."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            runs = self.as_("person").runs(workflow)
+        for _ in looks(seconds):
+            runs = self.ask("GET", f"/actions/workflows/{workflow}/runs").json()["workflow_runs"]
             if len(runs) >= number and all(run["status"] == "completed" for run in runs):
                 return runs
-            time.sleep(0.05)
         raise TimeoutError(f"{workflow} not completed {number} times in {seconds} s")
 
     def log(self, run: dict[str, Any]) -> str:

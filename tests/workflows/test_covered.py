@@ -7,6 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 from standin import ROOT
 
+pytestmark = pytest.mark.sample
+
 HERE = Path(__file__).parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 RUN_BY = {  # workflow, event: the test that starts it so, and asserts what it leaves

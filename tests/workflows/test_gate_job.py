@@ -8,6 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 from standin import ROOT
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture(scope="module")
 def jobs() -> dict[str, Any]:

@@ -12,6 +12,8 @@ from standin import ROOT
 from loop.cli import COMMANDS, READS_HISTORY, cli
 from loop.diagnosis import ENVIRONMENT, WRITERS
 
+pytestmark = pytest.mark.sample
+
 CHECKOUT = "actions/checkout@"
 MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
 # Packages run in these.

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from standin import ROOT
 
+pytestmark = pytest.mark.sample
+
 
 def setup(folder: Path, variables: str = "{}", stores: str = "") -> subprocess.CompletedProcess[str]:
     """Run the action's script; what it tells lies in `folder`."""

@@ -6,10 +6,12 @@ GitHub's OpenAPI description (npm `@octokit/openapi`) says which fields of an an
 import base64
 import os
 import re
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -132,6 +134,12 @@ _looking_again = retry(
 )
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """This machine's certificates, read once because reading them takes longer than most calls."""
+    return httpx.create_ssl_context()
+
+
 @dataclass(frozen=True)
 class Run:
     """The run that a dispatch has started."""
@@ -188,6 +196,7 @@ class GitHub:
                 headers=headers,
                 timeout=timeout,
                 follow_redirects=method == "GET",  # a redirected POST would become a GET
+                verify=_trusted(),
                 **kwargs,
             )
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -206,7 +215,8 @@ class GitHub:
         headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(30, connect=5)
         try:
-            with httpx.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
+            options: dict[str, Any] = {"follow_redirects": True, "verify": _trusted()}
+            with httpx.stream("GET", url, headers=headers, timeout=timeout, **options) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _refused("GET", answer)

@@ -1,0 +1,137 @@
+"""Runs `./loop`, and the DVC that it starts, in the test's own process, so that libraries are imported once.
+
+The models' code is the clone's; `loop` itself is this work tree's. A test about processes, or one that
+changes `loop` in its clone, runs `./loop` as a program instead.
+"""
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from loop.cli import main
+from loop.core import dvc as loops_dvc
+
+
+def command(root: Path, *args: str, **env: str) -> tuple[int, str]:
+    """Run `./loop` in a clone, outside of any workflow; returns its exit code and all that it printed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "MLFLOW_"))}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with ExitStack() as stack:
+        printed = stack.enter_context(tempfile.TemporaryFile("w+"))
+        stack.enter_context(mock.patch.dict(os.environ, {**kept, "PATH": path, **env}, clear=True))
+        stack.enter_context(chdir(root))
+        stack.enter_context(models_of(root))
+        with printing_to(printed, printed):
+            code = called(*args)
+        printed.seek(0)
+        return code, printed.read()
+
+
+def called(*args: str) -> int:
+    """Run the command line in the current folder; returns its exit code."""
+    with mock.patch.object(sys, "argv", ["loop", *args]):
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+@contextmanager
+def printing_to(out: io.TextIOBase, err: io.TextIOBase) -> Iterator[None]:
+    """Redirect the output of Python, and of the programs that it starts, to these files."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = os.dup(1), os.dup(2)
+    with redirect_stdout(out), redirect_stderr(err):
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        try:
+            yield
+        finally:
+            out.flush()
+            err.flush()
+            for number, stream in zip((1, 2), kept, strict=True):
+                os.dup2(stream, number)
+                os.close(stream)
+
+
+@contextmanager
+def models_of(root: Path) -> Iterator[None]:
+    """Import `models` from a clone; afterwards it is again what it was before."""
+
+    def taken() -> dict[str, object]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "models"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before, path = taken(), list(sys.path)
+    sys.path.insert(0, str(root / "src"))
+    try:
+        yield
+    finally:
+        taken()
+        sys.modules.update(before)
+        sys.path[:] = path
+
+
+@pytest.fixture
+def dvc_here() -> Iterator[None]:
+    """Run DVC in this process, and the stages that are commands of `./loop` too."""
+    with dvc_in_here():
+        yield
+
+
+@contextmanager
+def dvc_in_here() -> Iterator[None]:
+    """Does what `dvc_here` does, for fixtures of a wider scope."""
+    import dvc.stage.run
+
+    others = dvc.stage.run._run
+
+    def stage(executable: str, cmd: str, **options: object) -> None:
+        if not cmd.startswith("./loop stage "):
+            others(executable, cmd, **options)
+        elif code := called(*shlex.split(cmd)[1:]):
+            raise dvc.stage.run.StageCmdFailedError(cmd, code)
+
+    with mock.patch.object(dvc.stage.run, "_run", stage), mock.patch.object(loops_dvc, "subprocess", _Here):
+        yield
+
+
+class _Here:
+    """The part of `subprocess` that loop.core.dvc uses."""
+
+    PIPE = subprocess.PIPE
+
+    @staticmethod
+    def run(
+        command: list[str], *, cwd: Path, env: dict[str, str], stdout: int | None, **_: object
+    ) -> subprocess.CompletedProcess[str]:
+        import dvc.logger
+        from dvc.cli import main as dvc_main
+
+        assert command[:3] == [sys.executable, "-m", "dvc"], command
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(os.environ, env, clear=True))
+            stack.enter_context(chdir(cwd))
+            out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+            if stdout is not None:
+                stack.enter_context(printing_to(out, err))
+            for name in ("dvc", "dvc_objects", "dvc_data"):
+                dvc.logger.logging.getLogger(name).handlers.clear()  # they print to an earlier stdout
+            dvc.logger.setup()
+            code = dvc_main(command[3:])
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read())
+            return subprocess.CompletedProcess(command, code, *said)
