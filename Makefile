@@ -106,10 +106,11 @@ github-openapi: ## Take again what the stand-in uses of GitHub's description of 
 	@tools/needs github-openapi
 	@$(PY) tools/github/openapi.py
 
-.PHONY: bench
-bench: ## Time what people wait for: a no-op repro, the stages, the command line
-	@tools/needs bench
-	@$(PY) tools/bench.py
+.PHONY: bench-loop
+bench-loop: ## Time what people wait for beside another build: make bench-loop ARGS="v1.2.0 --with test demo"
+	@tools/needs bench-loop
+	@tools/programs >/dev/null
+	@PYTHONPATH=src:tests/support $(PY) tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)

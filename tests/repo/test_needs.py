@@ -21,7 +21,7 @@ TASKS = (
     "e2e",
     "audit",
     "cluster",
-    "bench",
+    "bench-loop",
     "bench-serving",
     "bench-gitops",
 )

@@ -1,0 +1,50 @@
+"""The table of `make bench-loop`."""
+
+from pathlib import Path
+
+import bench_loop
+import pytest
+from bench_loop import Case, Failed, Sample, Side, compared, lines
+
+
+def test_each_round_is_compared_with_itself_and_what_fails_has_no_figure(tmp_path: Path) -> None:
+    """The sides run in turn; a machine that slows down between rounds changes no ratio."""
+    sides = tuple(Side(name, tmp_path, "") for name in ("before", "after"))
+    order = []
+
+    def slower(side: Side, number: int) -> Sample:
+        order.append(side.name)
+        return (1 + number) * (2 if side.name == "before" else 1), 3.0
+
+    def broken(side: Side, number: int) -> Sample:
+        if side.name == "after" and number:
+            raise Failed("it said no\nand why")
+        return 1.0, 1.0
+
+    cases = [Case("`gate`", "≤ 0.5", slower), Case("`status`", "≤ 0.5", broken)]
+    table = lines(compared(cases, sides, rounds=3, long=1))
+    assert order == ["before", "after", *["before", "after"], *["after", "before"], *["before", "after"]]
+    assert table[1] == (
+        *("`gate`", "4", "2", "0.50 (0.50-0.50)"),
+        *("3", "3", "1.00 (1.00-1.00)"),
+        "≤ 0.5",
+    )
+    assert table[2] == ("`status`", "failed: after: it said no", *[""] * 5, "≤ 0.5")
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo done; touch out; exit 3", "ended with 3"),
+        ("touch out", "does not say 'done'"),
+        ("echo done", "left no out"),
+    ],
+)
+def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, script: str, why: str) -> None:
+    """What an earlier run has left does not count."""
+    side = Side("after", tmp_path, "")
+    side.tree.mkdir()
+    whole = bench_loop.Command(("sh", "-c", "echo done; touch out"), "done", ("out",))
+    assert all(figure >= 0 for figure in whole(side, 0))
+    with pytest.raises(Failed, match=why):
+        bench_loop.Command(("sh", "-c", script), "done", ("out",))(side, 0)

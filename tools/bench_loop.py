@@ -1,0 +1,549 @@
+"""`make bench-loop`: what people wait for, side by side with another build of this repository.
+
+Both builds are cloned and train one small world. Then each command runs on both in turn (A B, B A, A B …), so
+whatever else the machine does slows both. A run counts when its exit code, its output and the files that it
+writes show that it did its work; one that fails is named and gives no figure. The latest table is in
+docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Column, Table
+from trained import SMALL
+
+from loop.core import models, params, paths
+from loop.core.errors import Exit
+from loop.core.files import read_json
+from loop.core.github import GitHub
+from loop.core.names import public
+from loop.core.paths import ModelPaths
+from loop.delivery import state
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "bench-loop"
+PACKAGE = next(iter(params.read(ROOT)))
+MODEL = public(PACKAGE)
+REPOSITORY = "acme/loop"
+COMPLETE = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop mon", "COMP_CWORD": "1"}
+OUTER = ("GITHUB_", "LOOP_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS", "PYTHONPATH", "COV_")
+TOO_LONG = 3600  # seconds
+
+console = Console()
+
+# Seconds of wall clock and of CPU; for serving, requests a second and CPU milliseconds a request.
+Sample = tuple[float, float]
+
+
+class Failed(Exception):
+    """A run did not do its work."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two builds: its clone, which has an origin, and a cache of its own."""
+
+    name: str
+    folder: Path
+    commit: str
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / "clone"
+
+    @property
+    def paths(self) -> ModelPaths:
+        return ModelPaths(self.tree, MODEL)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of its commands, without that of the make or workflow that started this."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
+        return {**mine, "LOOP_CACHE": str(self.folder / "cache")}
+
+    @property
+    def python(self) -> str:
+        return f"{self.run('tools/environment').strip()}/bin/python"
+
+    def run(
+        self, *command: str, codes: tuple[int, ...] = (0,), env: dict[str, str | None] | None = None
+    ) -> str:
+        """Run a command in the clone and return its output; raise Failed on any other exit code."""
+        wanted = {**self.env, **(env or {})}
+        done = subprocess.run(
+            command,
+            cwd=self.tree,
+            env={name: value for name, value in wanted.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=TOO_LONG,
+        )
+        if done.returncode not in codes:
+            raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        return done.stdout
+
+    def commit_all(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+# What is timed
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that people wait for, and its target: a ratio to the earlier build, or a time."""
+
+    name: str
+    asked: str
+    measure: Callable[[Side, int], Sample]
+    extra: str = ""  # the word of --with that asks for it; without one it always runs
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the clone, which did its work if it printed `said` and wrote `makes`."""
+
+    command: tuple[str, ...]
+    said: str
+    makes: tuple[str, ...] = ()  # below the clone; removed before each run
+    env: tuple[tuple[str, str], ...] = ()
+    codes: tuple[int, ...] = (0,)
+
+    def __call__(self, side: Side, _: int) -> Sample:
+        for name in self.makes:
+            path = side.tree / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return timed(side, self.command, self.said, codes=self.codes, env=dict(self.env), makes=self.makes)
+
+
+def timed(
+    side: Side,
+    command: tuple[str, ...],
+    said: str,
+    *,
+    codes: tuple[int, ...] = (0,),
+    env: dict[str, str | None] | None = None,
+    makes: tuple[str, ...] = (),
+) -> Sample:
+    """Time one run: seconds, and CPU of its process and of all whose parents waited for them."""
+    before, begun = waited_for(), time.perf_counter()
+    output = side.run(*(word.format(folder=side.folder) for word in command), codes=codes, env=env)
+    wall, cpu = time.perf_counter() - begun, waited_for() - before
+    if said not in output:
+        raise Failed(f"{' '.join(command)} does not say {said!r}:\n{output[-2000:]}")
+    if missing := [name for name in makes if not (side.tree / name).exists()]:
+        raise Failed(f"{' '.join(command)} left no {', '.join(missing)}")
+    return wall, cpu
+
+
+def waited_for() -> float:
+    """CPU seconds of all children that this process has waited for, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def demo_from_nothing(side: Side, _: int) -> Sample:
+    """`make demo` with every cache empty: environments, programs, uv's and Go's."""
+    fresh = side.folder / "nothing"
+    shutil.rmtree(fresh, ignore_errors=True)
+    env = {"LOOP_CACHE": None, "XDG_CACHE_HOME": str(fresh), "GOMODCACHE": f"{fresh}/modules"}
+    try:
+        return timed(side, ("make", "demo"), "mlflow ui", env={**env, "GOFLAGS": "-modcacherw"})
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def parameter(side: Side, number: int) -> None:
+    """Change one number of params.yaml."""
+    key = f"models.{PACKAGE}.train.n_estimators"
+    params.edit(side.tree, {key: SMALL["train"]["n_estimators"] + 1 + number})
+
+
+def feature(side: Side, number: int) -> None:
+    """Change the file of features."""
+    with (side.paths.source / "features.py").open("a") as file:
+        file.write(f"# benchmark {number}\n")
+
+
+def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side, number: int) -> Sample:
+    """Time a pull request at the stand-in, from its push to its required check, or to its report."""
+    side.run("git", "switch", "--quiet", "--force-create", "change", "main")
+    try:
+        with standin(side) as (process, github, bot):
+            side.run("git", "push", "--quiet", bot, "main:main")
+            change(side, number)
+            side.run("./loop", "repro", MODEL)
+            side.commit_all("Change")
+            server, before, begun = psutil.Process(process.pid), spent(process.pid), time.perf_counter()
+            person = bot.replace(bot.partition("x:")[2].partition("@")[0], github.token)
+            side.run("git", "push", "--quiet", "--force", person, "change:change")
+            pull = github.pull_request("change", "Change", "why")["number"]
+            run = ended(github, "pull_request")
+            if reported:
+                ended(github, "workflow_run")
+            wall, cpu = time.perf_counter() - begun, spent(server.pid) - before
+            if run["conclusion"] != "success":
+                log = side.folder / "github" / "runs" / str(run["id"]) / "log.txt"
+                raise Failed(f"CI: {run['conclusion']}: {log.read_text()[-3000:] if log.exists() else log}")
+            if reported and MODEL not in str(github.call("GET", f"/issues/{pull}/comments")):
+                raise Failed(f"no report at pull request {pull}")
+            return wall, cpu
+    finally:
+        side.run("git", "switch", "--quiet", "--force", "main")
+        side.run("./loop", "repro", MODEL)
+
+
+@contextmanager
+def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
+    """Start the build's own stand-in for GitHub: its process, a person's client, the bot's URL for Git."""
+    root = side.folder / "github"
+    shutil.rmtree(root, ignore_errors=True)
+    command = [side.python, "tools/github", f"--root={root}", "--with-stdin", f"--repository={REPOSITORY}"]
+    env, pipe = {**side.env, "PYTHONPATH": f"{side.tree}/src"}, subprocess.PIPE
+    with (
+        (side.folder / "github.log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=side.tree, env=env, stdin=pipe, stdout=pipe, stderr=log, text=True
+        ) as server,
+    ):
+        ready = json.loads(server.stdout.readline() if server.stdout else "")
+        bot = f"{ready['url']}/{REPOSITORY}.git".replace("//", f"//x:{ready['bot_token']}@", 1)
+        try:
+            yield server, GitHub(ready["url"], REPOSITORY, ready["token"]), bot
+        finally:
+            server.terminate()
+
+
+def spent(pid: int) -> float:
+    """CPU seconds of a process and of the children that it waited for."""
+    return float(sum(psutil.Process(pid).cpu_times()[:4]))
+
+
+def ended(github: GitHub, event: str) -> dict[str, Any]:
+    """Wait for the one run of an event to complete."""
+    end = time.monotonic() + TOO_LONG
+    while time.monotonic() < end:
+        runs = github.call("GET", "/actions/runs", params={"event": event, "per_page": "10"})["workflow_runs"]
+        if runs and all(run["status"] == "completed" for run in runs):
+            return dict(runs[0])
+        time.sleep(0.05)
+    raise Failed(f"the run of {event} is not over after {TOO_LONG} s")
+
+
+def serving(connections: int, side: Side, _: int) -> Sample:
+    """Requests a second of one server process, and CPU of a request, as bench_serving measures them."""
+    import bench_serving as bench
+
+    scratch = side.folder / "serving"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    bench.write_bento(scratch / "bento")
+    for path in side.paths.bento.glob("*.py"):
+        shutil.copy(path, scratch / "bento")
+    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.serving.packed.serve")
+    server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
+    asked = bench.write_bodies(server, scratch / "asked")
+    with bench.running(server, scratch) as live:
+        bench.check(live, asked, scratch)
+        bench.wrk(live, server.one, asked.one, connections, 1)  # warm
+        got = bench.wrk(live, server.one, asked.one, connections, 5)
+        if got["failed"]:
+            raise Failed(f"{got['failed']:.0f} requests failed")
+        return got["per_s"], got["cpu_ms"]
+
+
+REGISTERED = f"build/{PACKAGE}/register.json"
+CASES = (
+    Case("`./loop --help`", "≤ 0.25 s", Command(("./loop", "--help"), "Usage: loop")),
+    Case(
+        "a command's name completed", "", Command(("./loop",), "plain,monitor", env=tuple(COMPLETE.items()))
+    ),
+    Case("`repro`, nothing to do", "≤ 0.6", Command(("./loop", "repro"), "")),
+    Case("`gate`", "≤ 0.5", Command(("./loop", "gate", MODEL), "promote", (f"build/{PACKAGE}/gate.json",))),
+    Case(
+        "`register`, into a new registry",
+        "≤ 0.5",
+        Command(("./loop", "register", MODEL), f"{MODEL}/1", (REGISTERED, "mlflow.db", "mlartifacts")),
+    ),
+    Case(
+        "`register`, entered before",
+        "≤ 0.5",
+        Command(("./loop", "register", MODEL), f"{MODEL}/1", (REGISTERED,)),
+    ),
+    Case("`status`", "≤ 0.5", Command(("./loop", "status", MODEL), "released: false")),
+    Case(
+        "`monitor`, a week",
+        "≤ 0.5",
+        Command(
+            ("./loop", "monitor", MODEL, "--log={folder}/log", "--store={folder}/store"),
+            "drift 0.",
+            (f"build/{PACKAGE}/monitor/report.json",),
+            codes=(0, int(Exit.DRIFT)),
+        ),
+    ),
+    Case(
+        "`stage ingest`",
+        "",
+        Command(("./loop", "stage", "ingest", MODEL), "", (f"data/{PACKAGE}/raw.parquet",)),
+    ),
+    Case(
+        "`stage evaluate`",
+        "",
+        Command(("./loop", "stage", "evaluate", MODEL), "", (f"data/{PACKAGE}/metrics.json",)),
+    ),
+    Case("`make test`", "≤ 0.4, CPU ≤ 0.45", Command(("make", "test"), " passed"), "test"),
+    Case(
+        "a feature's pull request → required check",
+        "≤ 0.25, < 240 s",
+        partial(pull_request, feature, False),
+        "feature",
+    ),
+    Case("a parameter's pull request → report", "≤ 0.6", partial(pull_request, parameter, True), "parameter"),
+    Case("`make demo`, warm", "≤ 0.5", Command(("make", "demo"), "mlflow ui"), "demo"),
+    Case("`make demo`, from nothing", "≤ 0.6", demo_from_nothing, "nothing"),
+    *(
+        Case(
+            f"serving, {n} connections: requests/s, CPU ms a request",
+            "as before",
+            partial(serving, n),
+            "serving",
+        )
+        for n in (1, 16)
+    ),
+)
+EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
+
+
+# The two sides
+
+
+def side(name: str, source: str) -> Side:
+    """Clone a folder's HEAD, or a commit of this repository, with a cache of its own.
+
+    Raises:
+        SystemExit: there is no such commit.
+    """
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    repository, ref = (Path(source), "HEAD") if Path(source).is_dir() else (ROOT, source)
+    find = ["git", "-C", str(repository), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"]
+    commit = subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip()
+    if not commit:
+        raise SystemExit(
+            f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
+            "name the build to compare with, as in ARGS=v1.2.0"
+        )
+    clone, config = ["git", "clone", "--quiet", "--no-checkout", str(repository)], ("t", "t@example.test")
+    subprocess.run([*clone, str(folder / "clone")], check=True)
+    made = Side(name, folder, commit)
+    made.run("git", "checkout", "--quiet", "-B", "main", commit)
+    for key, value in zip(("user.name", "user.email"), config, strict=True):
+        made.run("git", "config", key, value)
+    made.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git"))
+    made.run("git", "remote", "set-url", "origin", str(folder / "origin.git"))
+    link_cache(folder / "cache")
+    return made
+
+
+def link_cache(own: Path) -> None:
+    """Link this machine's environments and programs, but nothing that trainings or builds have left."""
+    own.mkdir()
+    real = paths.cache()
+    for name in ("envs", "programs"):
+        (real / name).mkdir(parents=True, exist_ok=True)
+    for built in (real / "envs", real / "programs", *real.glob("uv-*")):
+        (own / built.name).symlink_to(built)
+
+
+def warm(made: Side) -> None:
+    """Make its environment and programs, train and commit a small world, and log a week of production."""
+    console.print(f"{made.name}: {made.commit[:12]}: environment and programs")
+    made.run("tools/environment")
+    made.run("tools/programs")
+    params.edit(made.tree, {f"models.{PACKAGE}.{key}": value for key, value in SMALL.items()})
+    for overlay in made.tree.glob("kustomize/overlays/*/*/release"):
+        for path, text in state.files(state.State(), *overlay.parts[-3:-1]).items():
+            (made.tree / path).write_text(text)
+    made.commit_all("Begin")
+    console.print(f"{made.name}: training")
+    made.run("./loop", "repro")
+    made.commit_all("Train")
+    made.run("git", "push", "--quiet", "origin", "main")
+    production(made)
+
+
+def production(made: Side) -> None:
+    """Write the test week as production would have logged it, with labels, into `log` and `store`."""
+    schema = models.load_one(ROOT, MODEL, "schema")
+    id_, label, at = schema.ROLES.id, schema.ROLES.label, schema.ROLES.time
+    names = read_json(made.paths.trained / "meta.json")["features"]
+    scores = pd.read_parquet(made.paths.scores)[[id_, "score"]]
+    rows = scores.merge(pd.read_parquet(made.paths.features)[[id_, *names]], on=id_)
+    raw = pd.read_parquet(made.paths.raw)
+    raw = raw[raw[id_].isin(rows[id_])]
+    store = made.folder / "store"
+    for name in ("log", "store/transactions", "store/labels"):
+        (made.folder / name).mkdir(parents=True)
+    raw.drop(columns=label).to_parquet(store / "transactions" / "week.parquet")
+    reported = raw[[id_, label]].assign(reported_at=(raw[at] + timedelta(minutes=1)).astype("datetime64[us]"))
+    reported.to_parquet(store / "labels" / "week.parquet")
+    fixed = {"time": datetime.now(UTC).isoformat(), "model": MODEL, "version": "0123456789ab"}
+    with (made.folder / "log" / "host-1.jsonl").open("w") as file:
+        for row in rows.to_dict("records"):
+            said = {"id": row[id_], "score": row["score"], "class": int(row["score"] >= 0.5)}  # noqa: PLR2004
+            file.write(json.dumps({**fixed, **said, "features": [row[name] for name in names]}) + "\n")
+
+
+# The comparison
+
+
+def compared(
+    cases: list[Case], sides: tuple[Side, Side], rounds: int, long: int
+) -> dict[str, dict[str, Any]]:
+    """Run every case on both sides in turn; one that fails has its reason in place of figures."""
+    results: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        count = long if case.extra else rounds
+        samples: dict[str, list[Sample]] = {one.name: [] for one in sides}
+        results[case.name] = {"asked": case.asked, "samples": samples}
+        try:
+            if not case.extra:
+                for one in sides:
+                    case.measure(one, 0)  # warm
+            for number in range(count):
+                for one in sides if number % 2 == 0 else sides[::-1]:
+                    console.print(f"[dim]{case.name}: {number + 1} of {count}: {one.name}", end=" ")
+                    samples[one.name].append(case.measure(one, number))
+                    console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
+        except (Failed, subprocess.TimeoutExpired) as error:
+            console.print(f"[red]{one.name}: {error}", markup=True, highlight=False)
+            results[case.name] = {"asked": case.asked, "failed": f"{one.name}: {str(error).splitlines()[0]}"}
+    return results
+
+
+def ratio(after: list[float], before: list[float]) -> tuple[float, float, float]:
+    """Median, least and greatest of the rounds' ratios: a round's two runs are close in time."""
+    each = [mine / theirs for mine, theirs in zip(after, before, strict=True)]
+    return statistics.median(each), min(each), max(each)
+
+
+HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU after", "ratio", "asked")
+
+
+def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The table: a line for each case, with medians, and ratios with least and greatest."""
+    table: list[tuple[str, ...]] = [HEAD]
+    for name, found in results.items():
+        if "failed" in found:
+            table.append((name, f"failed: {found['failed']}", *[""] * 5, found["asked"]))
+            continue
+        cells = []
+        for which in (0, 1):
+            before, after = ([one[which] for one in found["samples"][key]] for key in ("before", "after"))
+            middle, least, most = ratio(after, before)
+            cells += [f"{statistics.median(before):.3g}", f"{statistics.median(after):.3g}"]
+            cells.append(f"{middle:.2f} ({least:.2f}-{most:.2f})")
+        table.append((name, *cells, found["asked"]))
+    return table
+
+
+def plot(results: dict[str, dict[str, Any]]) -> Figure:
+    """Draw the ratios as bars, with a line from least to greatest; below 1 is less than before."""
+    shown = {name: found["samples"] for name, found in results.items() if "samples" in found}
+    drawn = Figure((10, 0.8 + 0.34 * len(shown)), layout="constrained")
+    both = drawn.subplots(1, 2, sharey=True)
+    for axes, which, title in zip(both, (0, 1), ("time", "CPU"), strict=True):
+        ratios = [
+            ratio(*([one[which] for one in samples[key]] for key in ("after", "before")))
+            for samples in shown.values()
+        ]
+        middles = [one[0] for one in ratios]
+        spread = [
+            [middle - least for middle, least, _ in ratios],
+            [most - middle for middle, _, most in ratios],
+        ]
+        bars = axes.barh(list(shown), middles, xerr=spread, color="#0072b2", ecolor="#444444")
+        axes.bar_label(bars, fmt="{:.2f}", padding=3)
+        axes.axvline(1, color="#999999", linewidth=1)
+        axes.set_title(f"{title}, after / before", fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.2)
+    both[0].invert_yaxis()
+    return drawn
+
+
+def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None:
+    """Print the table, and write it as Markdown, JSON and a plot."""
+    head, *rest = lines(results)
+    table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
+    for line in rest:
+        table.add_row(*line)
+    console.print(table)
+    ruled = [head, ("---", *["--:"] * (len(head) - 1)), *rest]
+    (OUT / "loop.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in ruled))
+    facts = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "writes_bytecode": not sys.dont_write_bytecode,
+        "commits": {one.name: one.commit for one in sides},
+    }
+    (OUT / "loop.json").write_text(json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
+    plot(results).savefig(OUT / "loop.svg")
+    console.print(f"{OUT}: loop.md, loop.json, loop.svg")
+
+
+def main() -> int:
+    """Compare; 1 where something failed."""
+    parser = argparse.ArgumentParser("bench-loop", description=__doc__)
+    parser.add_argument(
+        "before", nargs="?", default="origin/main", help="a commit, or a folder's HEAD (origin/main)"
+    )
+    parser.add_argument(
+        "--after", default="HEAD", help="likewise (HEAD: what is not committed is not measured)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of commands (5)")
+    parser.add_argument(
+        "--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT"
+    )
+    parser.add_argument("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    options = parser.parse_args()
+    wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
+    cases = [case for case in CASES if case.extra in wanted and options.only in case.name]
+    sides = (side("before", options.before), side("after", options.after))
+    for one in sides:
+        warm(one)
+    results = compared(cases, sides, options.rounds, options.long_rounds)
+    report(results, sides)
+    return int(any("failed" in found for found in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
