@@ -117,7 +117,7 @@ class Case:
     """Something that people wait for, and its target: a ratio to the earlier build, or a time."""
 
     name: str
-    asked: str
+    target: str
     measure: Callable[[Side, int], Sample]
     extra: str = ""  # the word of --with that asks for it; without one it always runs
 
@@ -429,7 +429,7 @@ def compared(
     for case in cases:
         count = long if case.extra else rounds
         samples: dict[str, list[Sample]] = {one.name: [] for one in sides}
-        results[case.name] = {"asked": case.asked, "samples": samples}
+        results[case.name] = {"target": case.target, "samples": samples}
         try:
             if not case.extra:
                 for one in sides:
@@ -441,7 +441,10 @@ def compared(
                     console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
         except (Failed, subprocess.TimeoutExpired) as error:
             console.print(f"[red]{one.name}: {error}", markup=True, highlight=False)
-            results[case.name] = {"asked": case.asked, "failed": f"{one.name}: {str(error).splitlines()[0]}"}
+            results[case.name] = {
+                "target": case.target,
+                "failed": f"{one.name}: {str(error).splitlines()[0]}",
+            }
     return results
 
 
@@ -451,7 +454,7 @@ def ratio(after: list[float], before: list[float]) -> tuple[float, float, float]
     return statistics.median(each), min(each), max(each)
 
 
-HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU after", "ratio", "asked")
+HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU after", "ratio", "target")
 
 
 def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -459,7 +462,7 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [HEAD]
     for name, found in results.items():
         if "failed" in found:
-            table.append((name, f"failed: {found['failed']}", *[""] * 5, found["asked"]))
+            table.append((name, f"failed: {found['failed']}", *[""] * 5, found["target"]))
             continue
         cells = []
         for which in (0, 1):
@@ -467,7 +470,7 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
             middle, least, most = ratio(after, before)
             cells += [f"{statistics.median(before):.3g}", f"{statistics.median(after):.3g}"]
             cells.append(f"{middle:.2f} ({least:.2f}-{most:.2f})")
-        table.append((name, *cells, found["asked"]))
+        table.append((name, *cells, found["target"]))
     return table
 
 
