@@ -440,7 +440,7 @@ def compared(
                     samples[one.name].append(case.measure(one, number))
                     console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
         except (Failed, subprocess.TimeoutExpired) as error:
-            console.print(f"[red]{one.name}: {error}", markup=True, highlight=False)
+            console.print(f"{one.name}: {error}", style="red", markup=False, highlight=False)
             results[case.name] = {
                 "target": case.target,
                 "failed": f"{one.name}: {str(error).splitlines()[0]}",
