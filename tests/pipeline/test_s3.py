@@ -70,7 +70,7 @@ def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trai
 
 
 def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3, tmp_path):  # noqa: F811
-    """Five weeks that drifted are found so in S3, and what `retrain` points at is ingested from there."""
+    """Five weeks of drift are found in S3, and `retrain` makes ingest read them."""
     world = World(trained, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
     production(Clone(trained), "0123456789ab", world, tmp_path / "log")
     s3.put(str(tmp_path / "store"), "team/store", recursive=True)

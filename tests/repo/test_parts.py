@@ -70,7 +70,7 @@ def test_only_what_names_a_marker_is_imported(suite: Path) -> None:
 
 
 def test_slow_files_come_first(suite: Path) -> None:
-    """The longest timeout begins; a file's tests stay together."""
+    """The file with the longest timeout comes first; a file's tests stay together."""
     marks = {"a/test_2.py": "slow", "b/test_4.py": "timeout(900)"}
     for name, mark in marks.items():
         (suite / name).write_text(
@@ -82,7 +82,7 @@ def test_slow_files_come_first(suite: Path) -> None:
 
 
 def test_the_sample_has_tests_of_every_folder(repository: Path) -> None:
-    """Else CI under act would pass by a folder that does not even import."""
+    """Otherwise CI under act would pass although the tests of a folder do not even import."""
     folders = {path.parent for path in repository.glob("tests/*/test_*.py")}
     sampled = {
         path.parent for path in repository.glob("tests/*/test_*.py") if "mark.sample" in path.read_text()

@@ -85,14 +85,19 @@ def models_of(root: Path) -> Iterator[None]:
 
 @pytest.fixture
 def dvc_here() -> Iterator[None]:
-    """Run DVC in this process, and the stages that are commands of `./loop` too."""
+    """`dvc_in_here` for a test that asks for it."""
     with dvc_in_here():
         yield
 
 
+@pytest.fixture(autouse=True)
+def dvc_always_here(dvc_here: None) -> None:
+    """`dvc_in_here` for every test of the folder whose conftest.py imports this."""
+
+
 @contextmanager
 def dvc_in_here() -> Iterator[None]:
-    """Does what `dvc_here` does, for fixtures of a wider scope."""
+    """Run DVC in this process, and the stages that are commands of `./loop` too."""
     import dvc.stage.run
 
     others = dvc.stage.run._run

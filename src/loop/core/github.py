@@ -215,8 +215,9 @@ class GitHub:
         headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(30, connect=5)
         try:
-            options: dict[str, Any] = {"follow_redirects": True, "verify": _trusted()}
-            with httpx.stream("GET", url, headers=headers, timeout=timeout, **options) as answer:
+            with httpx.stream(
+                "GET", url, headers=headers, timeout=timeout, follow_redirects=True, verify=_trusted()
+            ) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _refused("GET", answer)
