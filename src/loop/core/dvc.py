@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import psutil
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError, Rejected
@@ -123,6 +122,8 @@ def _empty(lock: str) -> bool:
 
 def _runs(pid: int) -> bool:
     """Whether a pid is a dvc that is alive."""
+    import psutil  # here, because it is hardly ever needed
+
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and "dvc" in " ".join(process.cmdline())

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from loop.core.errors import LoopError
 
 # GitHub's own bot for Actions: any other `…@users.noreply.github.com` belongs to the account of that name.
@@ -143,8 +141,10 @@ class Git:
 
     def fetch(self, branch: str = "main") -> str:
         """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""
-        tip = self.tip(branch)
-        self.run("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", f"refs/heads/{branch}")
+        tip, ref = self.tip(branch), f"refs/heads/{branch}"
+        here = self.run("for-each-ref", "--format=%(objectname)", ref, f"refs/remotes/origin/{branch}")
+        if tip not in here.split():
+            self.run("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "origin", ref)
         return tip
 
     def read(self, commit: str, path: str) -> str | None:
@@ -190,6 +190,9 @@ class Git:
         `decide` gets the remote's commit and returns the change, or None when there is nothing to do
         (it may raise Superseded). Returns the new commit, or None.
         """
+        # Here, because it imports asyncio and Tornado, and most commands only read.
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
         for attempt in Retrying(
             retry=retry_if_exception_type(PushRaced),
             wait=wait_random_exponential(multiplier=0.1, max=3),
