@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from loop.candidate.tracking import Tracking, TrackingError
 from loop.core import models, params, repository
 from loop.core.dvc import dvc
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
 from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import public
+from loop.core.repository import masked
 
 KUSTOMIZATION = "kustomization.yaml"
 FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
@@ -123,12 +125,15 @@ def _remote(root: Path) -> Finding:
     return Finding("ok", "DVC remote", found)
 
 
-def _tracking(_root: Path) -> Finding:
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        return Finding("ok", "MLflow", uri)
-    return Finding(
-        "default", "MLflow", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…"
-    )
+def _tracking(root: Path) -> Finding:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        advice = "export MLFLOW_TRACKING_URI=https://…"
+        return Finding("default", "MLflow", "SQLite in this clone (mlflow.db)", advice)
+    try:
+        uri = Tracking.connect(root, attempts=1).uri
+    except TrackingError as error:
+        return Finding("bad", "MLflow", str(error.args[0]), error.fix)
+    return Finding("ok", "MLflow", f"{masked(uri)} answers")
 
 
 def _secrets(root: Path) -> Finding:

@@ -21,7 +21,9 @@ def client(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     import mlflow
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    yield mlflow.MlflowClient(f"sqlite:///{trained}/mlflow.db")
+    uri = f"sqlite:///{trained}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    yield mlflow.MlflowClient(uri)
     mlflow.set_tracking_uri(None)
 
 
@@ -32,9 +34,13 @@ def runs(client: Any) -> list[Any]:
 
 
 def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: Any):
-    """Params, metrics, plots, lineage, and a model that loads by its alias and scores as trained."""
+    """Params, metrics, plots, lineage, and a model that loads by its alias and scores as trained.
+
+    The params are those that it was trained with, whatever params.yaml says by now.
+    """
     import mlflow
 
+    change(trained, **OTHERWISE)
     entered = register(trained, MODEL)
     run = client.get_run(entered.run_id)
     metrics = read_json(trained / "data/fraud_detector/metrics.json")

@@ -1,15 +1,12 @@
-"""Where a team keeps things in S3: DVC's remote, a source, production's log and store. moto serves the S3."""
+"""Where a team keeps things in S3: DVC's remote, a source, production's log and store."""
 
 import sys
-from collections.abc import Iterator
 
-import fsspec
-import httpx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from circle import production
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from s3 import s3  # noqa: F401 - a fixture
 from standin import Clone
 from trained import MODEL, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 
@@ -20,24 +17,6 @@ from loop.demo.world import World
 
 pytestmark = pytest.mark.slow
 PACKAGE = "fraud_detector"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    """A server with a bucket `team`; commands run here find it as they find any S3: by AWS's variables."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "team")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    files = fsspec.filesystem("s3", skip_instance_cache=True)
-    files.mkdir("team")
-    yield files
-    type(files).clear_instance_cache()  # fsspec keeps clients of the earlier server
-    httpx.post(f"http://{host}:{port}/moto-api/reset")  # what it holds is the process's, not the server's
-    server.stop()
 
 
 def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path):  # noqa: F811

@@ -4,10 +4,11 @@ Git and DVC hold the facts; a registry only shows them. So an empty one is no ha
 production names is entered again, with its run, tags and alias.
 """
 
-import logging
-import os
 import re
-import warnings
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,18 @@ import numpy as np
 from loop.candidate import champion as champions
 from loop.candidate.champion import Champion, own_loop
 from loop.candidate.score import same_code
-from loop.core import models, params
+from loop.candidate.tracking import Tracking
+from loop.core import actions, models, params
 from loop.core.dvc import Lock, check
-from loop.core.errors import LoopError
-from loop.core.files import plain_files, read_json, sha256, whole, write_json
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import plain_files, read_json, sha256, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.core.repository import masked
+
+ABANDONED = 24 * 3600  # seconds after which a run that is still running belongs to a process that was killed
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,21 @@ def register(root: Path, model: str) -> Registered:
     """Enter the model that the stages left in data/<package>/, and the champion where the registry lacks it.
 
     Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, else SQLite in `root`.
-    Safe to kill: the version is made last, and a run that has none is replaced by the next call.
+    Safe to kill: the version is made last, and a run that failed before it is replaced by the next call.
+
+    Raises:
+        TrackingError: MLflow, or where it keeps artifacts, failed; names which, why, and what to do.
+        Rejected: an output differs from dvc.lock, or the champion's model cannot be had.
     """
     check(root, model)
     found = champions.find(root, model)
     registry = _Registry.connect(root, model)
-    if found and found.model_md5 != Lock.of(root).model_md5(model):
-        registry.alias("champion", _restored(registry, root, model, found), {"release_key": found.key})
+    if (
+        found
+        and found.model_md5 != Lock.of(root).model_md5(model)
+        and (restored := _restored(registry, root, model, found))
+    ):
+        registry.alias("champion", restored, {"release_key": found.key})
     entered = registry.entered(root, _commit(root, model))
     if found and found.model_md5 == entered.model_md5:
         registry.alias("champion", entered, {"release_key": found.key})
@@ -57,23 +70,30 @@ def register(root: Path, model: str) -> Registered:
     return entered
 
 
-def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered:
-    """The champion's version; entered from a checkout of its commit when the registry does not know it."""
+def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
+    """The champion's version; entered from a checkout of its commit when the registry does not know it.
+
+    None, with a warning, where that commit's own code cannot enter it. Production names the champion, so a
+    registry that lacks it is no reason to stop the candidate.
+    """
     if known := registry.known(found.model_md5):
         return known
     with champions.checkout(root, model, found) as tree:
-        if not same_code(root, tree, model):
-            own_loop(tree, "register", public(model), MLFLOW_TRACKING_URI=registry.uri)
-        return registry.entered(tree, found.commit)
+        if same_code(root, tree, model):
+            return registry.entered(tree, found.commit)
+        try:
+            own_loop(tree, "register", public(model), MLFLOW_TRACKING_URI=registry.server.uri)
+        except Rejected as error:
+            actions.warning("The registry lacks the champion", str(error))
+        return registry.known(found.model_md5)
 
 
 @dataclass(frozen=True)
 class _Registry:
     """MLflow's tracking server and model registry, for one model."""
 
-    client: Any
-    uri: str
-    folder: ModelFolder  # whose code loads a model to log it
+    server: Tracking
+    folder: ModelFolder  # whose code saves a model in MLflow's format
     name: str
     experiment: str
     experiment_id: str
@@ -81,97 +101,135 @@ class _Registry:
     @classmethod
     def connect(cls, root: Path, model: str) -> "_Registry":
         """Open, and make, the experiment and the registered model."""
-        mlflow = _mlflow()
-        given = os.environ.get("MLFLOW_TRACKING_URI")
-        uri = given or _own_database(root / "mlflow.db")
-        mlflow.set_tracking_uri(uri)
-        client, name = mlflow.MlflowClient(), public(model)
-        experiment = params.load(root, model).register_.experiment
-        known = client.get_experiment_by_name(experiment)
-        artifacts = None if given else (root / "mlartifacts").as_uri()
-        made = (
-            known.experiment_id
-            if known
-            else client.create_experiment(experiment, artifact_location=artifacts)
+        server, name = Tracking.connect(root), public(model)
+        title = params.load(root, model).register_.experiment
+        experiment = server.found_or_made(
+            lambda: server.ask("get_experiment_by_name", title),
+            lambda: server.ask("get_experiment", server.ask("create_experiment", title, server.artifacts)),
         )
-        if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
-        return cls(client, uri, models.load(root, model), name, experiment, made)
+        if experiment.lifecycle_stage != "active":
+            raise LoopError(
+                f"MLflow at {masked(server.uri)}: the experiment {title!r} was deleted",
+                fix=f"mlflow experiments restore --experiment-id {experiment.experiment_id}, "
+                "or name another in params.yaml: `register.experiment`",
+            )
+        server.found_or_made(
+            lambda: server.ask("search_registered_models", f"name = '{name}'"),
+            lambda: server.ask("create_registered_model", name),
+        )
+        return cls(server, models.load(root, model), name, title, experiment.experiment_id)
 
     def known(self, md5: str) -> Registered | None:
-        """The version of this md5; the oldest, should two machines have made one each."""
-        versions = self.client.search_model_versions(f"name = '{self.name}' and tags.model_md5 = '{md5}'")
+        """The version of this md5; the oldest, if several machines are making one at this moment."""
+        which = f"name = '{self.name}' and tags.model_md5 = '{md5}'"
+        versions = self.server.ask("search_model_versions", which)
         if not versions:
             return None
         first = min(versions, key=lambda version: int(version.version))
         return Registered(self.name, int(first.version), first.run_id, self.experiment, md5)
 
     def entered(self, root: Path, commit: str) -> Registered:
-        """The version of the model in `root`, made now if it is new."""
+        """The version of the model in `root`, made now if it is new.
+
+        Every process makes its own run and version, and the lowest version stays. So nobody waits for, or
+        removes, what belongs to a process that may be alive.
+        """
         lock = Lock.of(root)
         md5 = lock.model_md5(self.name)
         if known := self.known(md5):
+            self._end(known.run_id)  # whoever made the version may have been killed before this
             return known
+        self._remove_dead(md5)
         tags = {
             "model_md5": md5,
             "data_md5": lock.data_md5(self.name),
             "commit": commit,
             "dvc_lock": sha256(root / "dvc.lock"),
         }
-        for leftover in self.client.search_runs([self.experiment_id], f"tags.model_md5 = '{md5}'"):
-            self.client.delete_run(leftover.info.run_id)
-        run_id, source = _log(self.folder, ModelPaths(root, self.name), self.experiment_id, tags)
-        made = self.client.create_model_version(self.name, source, run_id, tags=tags)
-        return Registered(self.name, int(made.version), run_id, self.experiment, md5)
+        run_id, version = self._logged(root, lock, tags)
+        first = self.known(md5)
+        if first is None:
+            raise LoopError(
+                f"MLflow at {masked(self.server.uri)}: {self.name} {version} is gone already",
+                fix="see who deletes versions there; then run `./loop register` again",
+            )
+        if first.version != version:
+            self.server.ask("delete_model_version", self.name, str(version))
+            self.server.ask("delete_run", run_id)
+        return first
 
     def alias(self, alias: str, version: Registered, tags: dict[str, str]) -> None:
         """Point an alias at a version, and tag it with what is known by now."""
         for key, value in tags.items():
-            self.client.set_model_version_tag(self.name, str(version.version), key, value)
-        self.client.set_registered_model_alias(self.name, alias, str(version.version))
+            self.server.ask("set_model_version_tag", self.name, str(version.version), key, value)
+        self.server.ask("set_registered_model_alias", self.name, alias, str(version.version))
+
+    def _logged(self, root: Path, lock: Lock, tags: dict[str, str]) -> tuple[str, int]:
+        """Log one run from what the stages left, and make its version; returns the run's id and the version.
+
+        The run is running until its version is made; an error marks it failed. LoopError for a link among
+        what is logged: MLflow would log what it points to.
+        """
+        from mlflow.tracking.context.registry import resolve_tags
+
+        paths = ModelPaths(root, self.name)
+        plain_files(root, *(path.relative_to(root).as_posix() for path in (paths.trained, paths.plots)))
+        given = resolve_tags(tags)  # with who ran this and from which file, as MLflow's own runs have it
+        run = self.server.ask(
+            "create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]
+        ).info
+        try:
+            at = run.artifact_uri
+            for batch in _batches(lock.params(self.name), _metrics(paths)):
+                self.server.ask("log_batch", run.run_id, **batch)
+            self.server.ask("log_inputs", run.run_id, [_dataset(paths, tags["data_md5"])])
+            self.server.ask("log_artifact", run.run_id, str(paths.trained / "meta.json"), at=at)
+            if paths.plots.is_dir():
+                self.server.ask("log_artifacts", run.run_id, str(paths.plots), "plots", at=at)
+            with tempfile.TemporaryDirectory() as scratch:
+                saved = _saved(self.folder, paths, Path(scratch) / "model", run.run_id)
+                self.server.ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
+            made = self.server.ask(
+                "create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags
+            )
+        except BaseException:
+            with suppress(LoopError):  # the first error is the one to show
+                self._end(run.run_id, "FAILED")
+            raise
+        self._end(run.run_id)
+        return run.run_id, int(made.version)
+
+    def _end(self, run_id: str, status: str = "FINISHED") -> None:
+        if self.server.ask("get_run", run_id).info.status == "RUNNING":
+            self.server.ask("set_terminated", run_id, status)
+
+    def _remove_dead(self, md5: str) -> None:
+        """Delete the runs that made no version of this model, and never will."""
+        long_ago = (time.time() - ABANDONED) * 1000
+        for run in self.server.ask("search_runs", [self.experiment_id], f"tags.model_md5 = '{md5}'"):
+            abandoned = run.info.status == "RUNNING" and run.info.start_time < long_ago
+            if run.info.status == "FAILED" or abandoned:
+                self.server.ask("delete_run", run.info.run_id)
 
 
-def _own_database(path: Path) -> str:
-    """SQLite at `path`, made aside: one whose tables were half made would be refused ever after."""
-    if not path.exists():
-        with whole(path) as aside:
-            _mlflow().MlflowClient(f"sqlite:///{aside}").search_experiments()
-    return f"sqlite:///{path}"
+def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Path:
+    """Save the model in its estimator's own flavour, with signature, example and the service's packages.
 
-
-def _log(folder: ModelFolder, paths: ModelPaths, experiment: str, tags: dict[str, str]) -> tuple[str, str]:
-    """Log one run from what the stages left; returns its id and the logged model's URI.
-
-    LoopError for a link among it: MLflow would log what it points to.
+    As files of the run, and not as what MLflow 3 calls a logged model: MLflow 2 and Azure ML have none.
     """
-    plain_files(
-        paths.root, *(path.relative_to(paths.root).as_posix() for path in (paths.trained, paths.plots))
-    )
-    mlflow = _mlflow()
-    with mlflow.start_run(experiment_id=experiment, run_name=tags["model_md5"][:12], tags=tags) as run:
-        mlflow.log_params(_params(paths))
-        mlflow.log_metrics(_metrics(paths))
-        mlflow.log_input(_dataset(paths, tags["data_md5"]), context="training")
-        mlflow.log_artifact(str(paths.trained / "meta.json"))
-        if paths.plots.is_dir():
-            mlflow.log_artifacts(str(paths.plots), "plots")
-        info = _log_model(folder, paths)
-    return run.info.run_id, info.model_uri
-
-
-def _log_model(folder: ModelFolder, paths: ModelPaths) -> Any:
-    """Log the model in its estimator's own flavour, with signature, example and the service's packages."""
-    import mlflow.models
+    from mlflow.models import Model, infer_signature
 
     example = np.array([read_json(paths.trained / "meta.json")["example"]])
     scored = np.asarray(folder.estimator.load(paths.trained)(example))
-    return folder.estimator.log_to_mlflow(
+    folder.estimator.save_to_mlflow(
         paths.trained,
-        name="model",
-        signature=mlflow.models.infer_signature(example, scored),
+        path=str(to),
+        mlflow_model=Model(artifact_path=to.name, run_id=run_id),
+        signature=infer_signature(example, scored),
         input_example=example,
         pip_requirements=_packages(paths.bento / "requirements.lock"),
     )
+    return to
 
 
 def _packages(lock: Path) -> list[str]:
@@ -181,15 +239,21 @@ def _packages(lock: Path) -> list[str]:
     return re.findall(r"^[A-Za-z0-9._-]+==[^\s;\\]+", lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def _params(paths: ModelPaths) -> dict[str, Any]:
-    """The training params under their own names; those of features and split as `features.…`, `split.…`."""
-    section = params.read(paths.root)[paths.package]
-    others = {
-        f"{part}.{key}": value
-        for part in ("features", "split")
-        for key, value in (section.get(part) or {}).items()
-    }
-    return {**(section.get("train") or {}), **others}
+def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Arguments of log_batch. The training params have their own names, others `features.…` and `split.…`.
+
+    MLflow takes 100 params at once.
+    """
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    yield {"metrics": [Metric(name, value, now, 0) for name, value in metrics.items()]}
+    named = dict(recorded.get("train") or {})
+    for part in ("features", "split"):
+        named |= {f"{part}.{key}": value for key, value in (recorded.get(part) or {}).items()}
+    every = [Param(name, str(value)) for name, value in named.items()]
+    for begin in range(0, len(every), 100):
+        yield {"params": every[begin : begin + 100]}
 
 
 def _metrics(paths: ModelPaths) -> dict[str, float]:
@@ -203,10 +267,12 @@ def _metrics(paths: ModelPaths) -> dict[str, float]:
 def _dataset(paths: ModelPaths, md5: str) -> Any:
     """The raw rows, by name and DVC's md5."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
     path = paths.raw.relative_to(paths.root).as_posix()
-    return MetaDataset(CodeDatasetSource({"dvc": path, "md5": md5}), name=path, digest=md5)
+    source = CodeDatasetSource({"dvc": path, "md5": md5})
+    described = Dataset(path, md5, "code", source.to_json())
+    return DatasetInput(described, [InputTag("mlflow.data.context", "training")])
 
 
 def _commit(root: Path, model: str) -> str:
@@ -229,15 +295,3 @@ def _verdict(root: Path, model: str, entered: Registered) -> dict[str, str]:
     gate = read_json(record)
     judged = gate["challenger"]["model_md5"] == entered.model_md5
     return {**commit, "verdict": gate["verdict"]} if judged else commit
-
-
-def _mlflow() -> Any:
-    """MLflow, imported late as it takes seconds; nothing sent to its makers, its chatter turned down."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"mlflow\..*")
-    return mlflow

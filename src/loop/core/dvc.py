@@ -62,6 +62,13 @@ class Lock:
         stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
         return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs", [])}
 
+    def params(self, model: str) -> dict[str, dict[str, Any]]:
+        """What params.yaml said when the model's stages ran: {section: its keys}."""
+        prefix = f"models.{package(model)}."
+        stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
+        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in stages]
+        return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
+
     def data_md5(self, model: str) -> str:
         """The md5 of the raw rows that it all began with."""
         return self.md5(model, "ingest", "raw.parquet")

@@ -1,7 +1,9 @@
 """Files that are either whole or not there."""
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import stat
 import tempfile
@@ -33,6 +35,17 @@ def whole(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Hold a folder's lock, which ends with the process; with LOCK_NB, OSError where another has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ CONTRACT = {
     "source": ("Params", "simulate"),
     "expectations": ("Params", "suite"),
     "features": ("Params", "FEATURES", "compute"),
-    "estimator": ("Params", "fit", "save", "load", "log_to_mlflow"),
+    "estimator": ("Params", "fit", "save", "load", "save_to_mlflow"),
 }
 
 
@@ -51,7 +51,8 @@ class ModelFolder:
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
-                  load(folder) -> scorer(x) -> scores, log_to_mlflow(folder, **kwargs) -> ModelInfo
+                  load(folder) -> scorer(x) -> scores, save_to_mlflow(folder, **kwargs), where kwargs
+                  are those of MLflow's save_model
 
     LoopError where a module, or a name that it must define, is missing.
     """

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loop.core.files import locked
 from loop.core.remote import filesystem
 
 if TYPE_CHECKING:
@@ -47,23 +48,12 @@ def scratch() -> Iterator[Path]:
     """A temporary folder of this run; those that killed runs left are taken away first."""
     parent = Path(tempfile.gettempdir())
     with ExitStack() as held:
-        with _locked(parent):  # no other run sees a folder that is not locked yet
+        with locked(parent):  # no other run sees a folder that is not locked yet
             for left in parent.glob(f"{PREFIX}*"):
-                with suppress(OSError), _locked(left, fcntl.LOCK_NB):
+                with suppress(OSError), locked(left, fcntl.LOCK_NB):
                     shutil.rmtree(left, ignore_errors=True)
             folder = Path(
                 held.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True))
             )
-            held.enter_context(_locked(folder))
+            held.enter_context(locked(folder))
         yield folder
-
-
-@contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold a folder's lock, which ends with the process; with LOCK_NB, OSError where another has it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,6 @@ The folder is an OCI image layout (image-spec v1.1), so any OCI tool can push it
 The same bento is the same digest: names sorted, no times, no owners, no bytecode.
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -12,13 +11,11 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from loop.core.errors import LoopError
-from loop.core.files import plain_files, read_json, sha256, whole, write_text
+from loop.core.files import locked, plain_files, read_json, sha256, whole, write_text
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 BENTO = "application/vnd.loop.bento.v1"
@@ -134,7 +131,7 @@ def _tar(folder: Path, to: Path) -> None:
 
 def _index(layout: Path, digest: str, size: int, version: str) -> None:
     """Name the manifest in index.json, beside those that are there."""
-    with _locked(layout):
+    with locked(layout):
         path = layout / "index.json"
         known = read_json(path)["manifests"] if path.is_file() else []
         annotations = {"org.opencontainers.image.ref.name": version}
@@ -142,13 +139,6 @@ def _index(layout: Path, digest: str, size: int, version: str) -> None:
         others = [m for m in known if m["digest"] != digest]
         manifests = [*others, {**entry, "annotations": annotations}]
         write_text(path, json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=2))
-
-
-@contextmanager
-def _locked(layout: Path) -> Iterator[None]:
-    with (layout / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _blob(layout: Path, digest: str) -> Path:

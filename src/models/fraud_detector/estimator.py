@@ -67,11 +67,11 @@ def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
     return score
 
 
-def log_to_mlflow(folder: Path, **kwargs: Any) -> Any:
-    """Log the trees in MLflow's XGBoost flavour, to the active run."""
+def save_to_mlflow(folder: Path, **kwargs: Any) -> None:
+    """Save the trees in MLflow's XGBoost flavour."""
     import mlflow.xgboost
 
-    return mlflow.xgboost.log_model(_booster(folder), **kwargs)
+    mlflow.xgboost.save_model(_booster(folder), **kwargs)
 
 
 def _booster(folder: Path) -> xgb.Booster:

@@ -41,12 +41,12 @@ def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
     return score
 
 
-def log_to_mlflow(folder: Path, **kwargs: Any) -> Any:
-    """Log it in MLflow's scikit-learn flavour."""
+def save_to_mlflow(folder: Path, **kwargs: Any) -> None:
+    """Save it in MLflow's scikit-learn flavour."""
     import mlflow.sklearn
     from sklearn.linear_model import LogisticRegression
 
     with np.load(folder / "weights.npz") as kept:
         model = LogisticRegression()
         model.coef_, model.intercept_, model.classes_ = kept["weights"].T, kept["bias"], np.arange(10)
-    return mlflow.sklearn.log_model(model, **kwargs)
+    mlflow.sklearn.save_model(model, **kwargs)

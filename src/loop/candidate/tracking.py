@@ -1,0 +1,233 @@
+"""MLflow: a server, or the clone's own database. Every failure names which, why, and what to do about it."""
+
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from loop.core.errors import LoopError
+from loop.core.files import locked, whole
+from loop.core.repository import masked
+from loop.core.text import one_line
+
+ATTEMPTS = 5  # with 1, 2, 4 and 8 seconds between them
+FIRST_ANSWER = 5  # seconds; a later request may have to wait while the server stores a large model
+TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
+ARTIFACTS = "mlartifacts"  # beside mlflow.db
+# Where the database has URIs of artifacts: table, column.
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("logged_models", "artifact_location"),
+)
+LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+ADDRESS = "MLFLOW_TRACKING_URI must be the address of MLflow's server, with the path that a proxy gives it"
+FIXES = {
+    "UNAUTHENTICATED": LOGIN,
+    "CUSTOMER_UNAUTHORIZED": LOGIN,
+    "PERMISSION_DENIED": LOGIN,
+    "ENDPOINT_NOT_FOUND": ADDRESS,
+    "RESOURCE_EXHAUSTED": "ask again later",
+    "REQUEST_LIMIT_EXCEEDED": "ask again later",
+}
+
+
+class TrackingError(LoopError):
+    """MLflow, or where it keeps artifacts, failed; `code` is MLflow's own, "" where it gave none."""
+
+    def __init__(self, message: str, *, fix: str, code: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """MLflow's client for one server or database.
+
+    `artifacts` is where a new experiment keeps its files; None leaves that to the server.
+    """
+
+    client: Any
+    uri: str
+    artifacts: str | None = None
+    attempts: int = ATTEMPTS
+
+    @classmethod
+    def connect(cls, root: Path, attempts: int = ATTEMPTS) -> "Tracking":
+        """MLFLOW_TRACKING_URI, else the SQLite database in `root`, which is made or migrated if need be.
+
+        Raises:
+            TrackingError: the server does not answer, or refuses the first request.
+        """
+        if not (given := os.environ.get("MLFLOW_TRACKING_URI")):
+            uri = _own_database(root)
+            return cls(mlflow().MlflowClient(uri), uri, (root / ARTIFACTS).as_uri())
+        with _explained(given):
+            made = cls(mlflow().MlflowClient(given), given, attempts=attempts)
+        with _setting("MLFLOW_HTTP_REQUEST_TIMEOUT", str(FIRST_ANSWER)):
+            made.ask("search_experiments", max_results=1)
+        return made
+
+    def ask(self, method: str, *args: Any, at: str = "", **kwargs: Any) -> Any:
+        """Call a method of MLflow's client; `at` names where it reads or writes, if that is not the server.
+
+        Where no answer comes, it asks again, and says so on stderr.
+        """
+        where = at or self.uri
+
+        def say(state: RetryCallState) -> None:
+            cause = _cause(state.outcome.exception() if state.outcome else None, where)
+            wait = state.next_action.sleep if state.next_action else 0
+            click.echo(f"MLflow at {masked(where)}: {cause}; trying again in {wait:.0f} s", err=True)
+
+        asked = Retrying(
+            retry=retry_if_exception(_transient),
+            wait=wait_exponential(),
+            stop=stop_after_attempt(self.attempts),
+            before_sleep=say,
+            reraise=True,
+        )
+        with _explained(where):
+            return asked(getattr(self.client, method), *args, **kwargs)
+
+    def found_or_made(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+        """What `find` returns; if nothing, what `make` does, unless somebody makes it at the same moment."""
+        if found := find():
+            return found
+        try:
+            return make()
+        except TrackingError as error:
+            if error.code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return find()
+
+
+def mlflow() -> Any:
+    """MLflow, imported late as it takes seconds; nothing sent to its makers, its chatter turned down."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # `Tracking.ask` retries, and says so
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"mlflow\..*")
+    return mlflow
+
+
+def _transient(error: BaseException) -> bool:
+    return getattr(error, "error_code", "") in TRANSIENT and not _outdated(error)
+
+
+def _outdated(error: BaseException) -> bool:
+    return "out-of-date database schema" in str(error)
+
+
+def _cause(error: BaseException | None, where: str) -> str:
+    """What went wrong, on one line and without credentials.
+
+    Of a request that got no answer only the innermost error, because requests wraps it in three others.
+    """
+    said = one_line(error or "").replace(where, masked(where))
+    innermost = re.search(r"Caused by .*?: ([^:]+?)(?: \(.*)?[\"')]*$", said)
+    return innermost[1] if innermost else said or type(error).__name__
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn whatever MLflow's client raises into a TrackingError.
+
+    It raises its own exceptions and those of each library that stores artifacts: boto3, requests, and so on.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, place = str(getattr(error, "error_code", "")), masked(where)
+        fix = FIXES.get(code, f"see that it runs, and what its log says; {ADDRESS}")
+        if _outdated(error):
+            fix = f"mlflow db upgrade {place}"
+        elif code not in FIXES and not where.startswith("http"):
+            fix = f"see that {place} can be read and written, and that this machine has its credentials"
+        message = f"MLflow at {place} failed: {_cause(error, where)}"
+        raise TrackingError(message, fix=fix, code=code) from error
+
+
+@contextmanager
+def _setting(name: str, value: str) -> Iterator[None]:
+    """An environment variable, for a while, unless the user has set it."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _own_database(root: Path) -> str:
+    """SQLite in `root`, made or migrated if need be, by one process at a time; returns its URI.
+
+    Both happen aside, because MLflow refuses a database that was left half made or half migrated.
+    """
+    path = root / "mlflow.db"
+    uri = f"sqlite:///{path}"
+    with locked(root):
+        if not path.exists():
+            with whole(path) as aside:
+                mlflow().MlflowClient(f"sqlite:///{aside}").search_experiments()
+        try:
+            with _explained(uri):
+                mlflow().MlflowClient(uri).search_experiments(max_results=1)
+        except TrackingError as error:
+            if not _outdated(error):
+                raise
+            _migrate(path)
+        _follow(path)
+    return uri
+
+
+def _migrate(path: Path) -> None:
+    """Bring the database to this MLflow's schema."""
+    click.echo(f"{path} was made by another version of MLflow; migrating it", err=True)
+    with whole(path) as aside:
+        shutil.copy2(path, aside)
+        command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{aside}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if re.match(r"\S*(Error|Exception)\b", line)]
+            raise TrackingError(
+                f"{path} cannot be migrated: {one_line(said[-1] if said else done.stderr)}",
+                fix=f"move {path.name} aside; `./loop register` enters model and champion in a new one",
+            )
+
+
+def _follow(path: Path) -> None:
+    """Let the database of a clone that was moved, renamed or copied name the artifacts beside it.
+
+    MLflow keeps their place as an absolute URI, also where it is given a relative one.
+    """
+    here = (path.parent / ARTIFACTS).as_uri()
+    with closing(sqlite3.connect(path)) as database, database:
+        known = database.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+        for there in (place for (place,) in known if place.endswith(f"/{ARTIFACTS}") and place != here):
+            for table, column in PLACES:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ?1 || substr({column}, length(?2) + 1) "  # noqa: S608
+                    f"WHERE {column} = ?2 OR substr({column}, 1, length(?2) + 1) = ?2 || '/'",
+                    (here, there),
+                )

@@ -1,0 +1,219 @@
+"""loop.candidate.tracking: MLflow as teams run it, and what `register` says when it fails."""
+
+import base64
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from s3 import s3  # noqa: F401 - a fixture
+from tenacity import wait_none
+from trained import MODEL
+
+from loop.candidate import tracking
+from loop.candidate.register import register
+from loop.core import models
+from loop.core.dvc import Lock
+from loop.core.files import read_json
+
+pytestmark = pytest.mark.slow
+LOGIN = ("team", "s3cret")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Retries do not wait, and no test leaves MLflow's client at another's server."""
+    import mlflow
+
+    monkeypatch.setattr(tracking, "wait_exponential", wait_none)
+    yield
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MLflow's own server, which keeps artifacts itself; its URL."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    stores = (f"--backend-store-uri=sqlite:///{folder}/db", f"--artifacts-destination={folder}/artifacts")
+    command = (sys.executable, "-m", "mlflow", "server", f"--port={port}", "--workers=1", *stores)
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            for _ in range(600):
+                try:
+                    httpx.get(f"{url}/health")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, (folder / "log").read_text()
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+class Front(BaseHTTPRequestHandler):
+    """A proxy that serves MLflow below /mlflow, to who has the password; it is out of order now and then."""
+
+    behind = ""
+    answers: tuple[int, ...] = ()  # what the next requests get, whatever they ask
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        expected = "Basic " + base64.b64encode(":".join(LOGIN).encode()).decode()
+        status, content = 401, b""
+        if type(self).answers:
+            status, *rest = type(self).answers
+            type(self).answers = tuple(rest)
+        elif self.headers["Authorization"] == expected and self.path.startswith("/mlflow/"):
+            asked = self.path.removeprefix("/mlflow")
+            headers = {"Content-Type": self.headers.get("Content-Type") or ""}
+            got = httpx.request(self.command, f"{self.behind}{asked}", content=body, headers=headers)
+            status, content = got.status_code, got.content
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+for each in ("POST", "PUT", "PATCH"):
+    setattr(Front, f"do_{each}", Front.do_GET)
+
+
+@pytest.fixture
+def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Front]]:
+    """The server behind the proxy, as MLFLOW_TRACKING_URI with its user and password."""
+    handler = type("Front", (Front,), {"behind": server})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{proxy.server_port}/mlflow")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", LOGIN[0])
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", LOGIN[1])
+        yield handler
+        proxy.shutdown()
+
+
+def scores_as_trained(root: Path, uri: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    folder = root / "data/fraud_detector/model"
+    example = np.array([read_json(folder / "meta.json")["example"]])
+    expected = models.load(root, MODEL).estimator.load(folder)(example)
+    loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
+    np.testing.assert_allclose(loaded.predict(example), expected, rtol=1e-6)
+
+
+def test_a_server_behind_a_proxy_with_a_password(
+    trained: Path, front: type[Front], server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A wrong password is said to be one, a 503 is asked again, and what is entered loads and scores."""
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+        with pytest.raises(tracking.TrackingError, match="401") as caught:
+            register(trained, MODEL)
+    assert "MLFLOW_TRACKING_PASSWORD" in caught.value.fix
+    assert "wrong" not in str(caught.value)
+    front.answers = (503, 502)
+    entered = register(trained, MODEL)
+    assert "trying again in" in capsys.readouterr().err
+    assert entered.version == 1
+    assert register(trained, MODEL) == entered
+    scores_as_trained(trained, server)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "fix"),
+    [
+        ("http://team:s3cret@127.0.0.1:9/mlflow", "Connection refused", "MLFLOW_TRACKING_URI"),
+        ("ftp://team:s3cret@127.0.0.1", "unsupported URI", "ftp://***@127.0.0.1"),
+        ("sqlite:////dev/null/db", "File exists", "sqlite:////dev/null/db can be read"),
+    ],
+)
+def test_an_error_names_server_cause_and_fix(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str, fix: str
+) -> None:
+    """And never the password."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(tracking.TrackingError, match=said) as caught:
+        register(trained, MODEL)
+    assert fix in caught.value.fix
+    assert "s3cret" not in str(caught.value)
+
+
+def test_artifacts_in_a_bucket_that_cannot_be_written(
+    trained: Path,
+    s3: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error names the bucket; when it can, the next call finishes and leaves one run."""
+    import mlflow
+
+    uri = f"sqlite:///{trained}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    client = mlflow.MlflowClient(uri)
+    experiment = client.create_experiment("fraud-detection", "s3://models/mlflow")
+    with pytest.raises(tracking.TrackingError, match=r"s3://models/mlflow.*NoSuchBucket"):
+        register(trained, MODEL)
+    s3.mkdir("models")
+    entered = register(trained, MODEL)
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [entered.run_id]
+    scores_as_trained(trained, uri)
+
+
+def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes second takes back its own; a run that may be alive stays, and one that cannot be goes."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ask, others = tracking.Tracking.ask, []
+    server = tracking.Tracking.connect(trained)
+    experiment = server.ask("create_experiment", "fraud-detection", server.artifacts)
+    tags = {"model_md5": Lock.of(trained).model_md5(MODEL)}
+    alive = server.ask("create_run", experiment, tags=tags).info.run_id
+    dead = server.ask("create_run", experiment, start_time=1, tags=tags).info.run_id
+
+    def overtaken(self: tracking.Tracking, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method == "create_model_version" and not others:
+            others.append(None)
+            others.append(register(trained, MODEL))
+        return ask(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(tracking.Tracking, "ask", overtaken)
+    entered = register(trained, MODEL)
+    assert entered == others[1]
+    assert len(server.ask("search_model_versions", f"name = '{MODEL}'")) == 1
+    runs = {run.info.run_id: run.info.status for run in server.ask("search_runs", [experiment])}
+    assert runs == {entered.run_id: "FINISHED", alive: "RUNNING"}
+    assert dead not in runs
+
+
+def test_the_clones_own_database_is_migrated_and_moves_with_it(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an older MLflow; afterwards in a clone that was renamed."""
+    from alembic import command
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = f"sqlite:///{trained}/mlflow.db"
+    Base.metadata.create_all(create_engine(uri))
+    config = _get_alembic_config(uri)
+    _, _, older, *_ = ScriptDirectory.from_config(config).walk_revisions()
+    command.upgrade(config, older.revision)
+    entered = register(trained, MODEL)
+    moved = trained.rename(trained.with_name("renamed"))
+    assert register(moved, MODEL) == entered
+    scores_as_trained(moved, f"sqlite:///{moved}/mlflow.db")
