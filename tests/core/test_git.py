@@ -31,6 +31,14 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
     assert not (git.root / "a").exists()
 
 
+@pytest.mark.parametrize("text", ["new\n", "new", "", "\n", "new\n\n"])
+def test_a_file_is_read_as_it_was_written(clones, text):
+    """With its last newline or without, so that a file equals itself."""
+    git, other = clones
+    git.land("main", lambda _: Change({"a": text}, "Add a"))
+    assert other.read(other.fetch(), "a") == text
+
+
 def test_a_branch_of_a_longer_name_is_not_main(clones):
     """Asked for main's ref, Git also lists `a/refs/heads/main`, whose commit must not land."""
     git, other = clones

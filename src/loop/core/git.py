@@ -58,7 +58,11 @@ class Git:
     seconds: float | None = None
 
     def run(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-        """Run git here and return its output without the last newline; GitError with git's words.
+        """Run git here and return its output without the last newline; GitError with git's words."""
+        return self._output(*args, stdin=stdin, env=env).removesuffix("\n")
+
+    def _output(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        """Run git here and return all of its output.
 
         A command that reads history makes a shallow clone whole first.
         """
@@ -79,9 +83,13 @@ class Git:
             )
         except subprocess.TimeoutExpired as error:
             raise GitError(f"git {' '.join(args)}: took over {self.seconds:g} s") from error
+        except UnicodeDecodeError as error:
+            raise GitError(
+                f"git {' '.join(args)}: this is not UTF-8", fix="write it again in UTF-8"
+            ) from error
         if done.returncode:
             raise GitError(f"git {' '.join(args)}: {(done.stderr + done.stdout).strip()}")
-        return done.stdout.removesuffix("\n")
+        return done.stdout
 
     def head(self) -> str:
         """The commit that is checked out."""
@@ -151,7 +159,14 @@ class Git:
         """A file's text at a commit; None where it is not there."""
         if not self.run("ls-tree", commit, "--", path):
             return None
-        return self.run("show", f"{commit}:{path}") + "\n"
+        return self._output("show", f"{commit}:{path}")
+
+    def tracks(self, path: str) -> bool:
+        """Whether Git has a file of the work tree."""
+        try:
+            return bool(self.run("ls-files", "--error-unmatch", "--", path))
+        except GitError:
+            return False
 
     def commit_on(self, parent: str, change: Change) -> str:
         """Write a commit on top of `parent` by plumbing, in an index of its own; the tree stays as it is."""
