@@ -144,3 +144,16 @@ def test_the_command_says_how_many_it_checked(clone, here, monkeypatch):
     monkeypatch.chdir(clone)
     said = CliRunner().invoke(command, [here.fetch(), here.fetch()], catch_exceptions=False)
     assert said.output.startswith("0 commits")
+
+
+def test_an_output_in_git_is_rejected(clone, here):
+    """Whoever has committed it: raw rows, features and models belong to DVC."""
+    base = here.fetch()
+    save(clone, {"data/m/metrics.json": "{}", "data/m/.gitignore": "/model\n", "data/notes.md": "1"})
+    assert check_range(here, base, here.fetch())[0] == 0
+    (clone / "data/m").mkdir(exist_ok=True)
+    (clone / "data/m/raw.parquet").write_text("rows")
+    git(clone, "add", "--force", "data/m/raw.parquet")
+    git(clone, "commit", "-qm", "data")
+    with pytest.raises(Rejected, match=r"data/m/raw\.parquet[\s\S]*git rm -r --cached"):
+        check_range(here, base, git(clone, "rev-parse", "HEAD"))

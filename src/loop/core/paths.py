@@ -1,11 +1,12 @@
 """Where things are, relative to the repository's root. Nothing here creates a folder."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from loop.core.errors import LoopError
+from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 
 
@@ -16,6 +17,24 @@ def root(start: Path | None = None) -> Path:
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
     raise LoopError(f"{here} is not inside a clone: no params.yaml beside a dvc.yaml upward of it")
+
+
+def outputs(paths: Iterable[str]) -> list[str]:
+    """Those of a repository's paths that DVC keeps: all of data/<package>/ but the metrics."""
+    inside = (path for path in paths if path.startswith("data/") and path.count("/") > 1)
+    return sorted(path for path in inside if path.split("/")[2:] not in (["metrics.json"], [".gitignore"]))
+
+
+def tracked(paths: Iterable[str]) -> Rejected | None:
+    """The error where Git tracks outputs of stages; `paths` are those that it tracks."""
+    if not (found := outputs(paths)):
+        return None
+    shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
+    return Rejected(
+        f"Git tracks outputs of stages, which belong to DVC: {shown}",
+        fix="git rm -r --cached --quiet data && git add data && git commit; .gitignore leaves them out. "
+        "If they hold secrets, take them out of the history too",
+    )
 
 
 def cache() -> Path:

@@ -12,6 +12,7 @@ merges, squashes or rebases on GitHub has another committer and has been reviewe
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
+from loop.core import paths
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Git
 from loop.core.names import package
@@ -37,12 +38,12 @@ def retrained(model: str) -> tuple[str, ...]:
     return (RETRAINED, "dvc.lock", f"data/{package(model)}/metrics.json")
 
 
-def check(paths: Collection[str], what: str) -> None:
+def check(changed: Collection[str], what: str) -> None:
     """Reject a machine's commit that touches anything but machine-owned paths."""
-    if paths and all(_fits(path, LOCKS) for path in paths):
+    if changed and all(_fits(path, LOCKS) for path in changed):
         return
-    allowed = {RETRAINED} if "dvc.lock" in paths else set()
-    if foreign := sorted(path for path in paths if not _fits(path, OWNED) and path not in allowed):
+    allowed = {RETRAINED} if "dvc.lock" in changed else set()
+    if foreign := sorted(path for path in changed if not _fits(path, OWNED) and path not in allowed):
         raise Rejected(
             f"{what} by {BOT['GIT_AUTHOR_NAME']} touches what people own: {', '.join(foreign)}",
             fix=f"a machine writes only {', '.join(OWNED)}, and {RETRAINED} with dvc.lock",
@@ -51,6 +52,8 @@ def check(paths: Collection[str], what: str) -> None:
 
 def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     """Check every commit of the machine in base..head; returns how many it checked, and of which.
+
+    Rejected too where head tracks outputs of stages, whoever has committed them.
 
     Where the base is unknown (see `Git.fork_point`) nobody knows what was checked before. Then a clone checks
     the whole history of head, and a server, whose hook has seen all its refs, what none of these has.
@@ -69,6 +72,9 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     mine = [line.split()[0] for line in git.run("log", form, *commits, "--").splitlines() if _ours(line)]
     for commit in mine:
         check(touched(git, commit), f"commit {commit[:12]}")
+    listed = git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", known, "data/")
+    if error := paths.tracked(listed.split("\0")):
+        raise error
     return len(mine), which
 
 
