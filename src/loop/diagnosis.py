@@ -2,21 +2,23 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from loop.candidate.tracking import Tracking, TrackingError
-from loop.core import models, params, repository
-from loop.core.dvc import dvc
+from loop.core import edited, models, params, paths, repository
+from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
 from loop.core.github import MISSING, GitHub, GitHubError
-from loop.core.names import public
+from loop.core.names import package, public
 from loop.core.repository import masked
+from loop.core.text import one_line
+from loop.serving.engine import engine
 
 KUSTOMIZATION = "kustomization.yaml"
 FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
@@ -40,18 +42,45 @@ class Finding:
     fix: str = ""
 
 
-def examine(root: Path) -> list[Finding]:
-    """Ask every question of this machine and this clone."""
-    questions = (_programs, _engine, _name, _origin, _branch, _remote, _tracking, _secrets, _review)
-    return [*_asked(root, *questions), *_models(root)]
+def examine(root: Path, *, cache: bool = False) -> list[Finding]:
+    """Ask every question of this machine and this clone; with `cache`, hash all of DVC's cache too."""
+    questions = (_programs, _engine, _name, _origin, _branch, _remote, _outputs, _tracking, _secrets, _review)
+    found = [_asked(root, question.__name__.strip("_"), question) for question in questions]
+    return [*found, *_models(root), *(_cache(root) if cache else ())]
 
 
-def _asked(root: Path, *questions: Callable[[Path], Finding]) -> Iterator[Finding]:
-    for question in questions:
-        try:
-            yield question(root)
-        except LoopError as error:
-            yield Finding("bad", question.__name__.strip("_"), str(error.args[0]), error.fix)
+def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Finding:
+    """An answer; whatever a question raises, the other answers are still wanted."""
+    try:
+        return question(root)
+    except LoopError as error:
+        return Finding("bad", what, str(error.args[0]), error.fix)
+    except Exception as error:  # noqa: BLE001
+        told = models.failure(root, error) or LoopError(f"{type(error).__name__}: {one_line(error)}")
+        return Finding("bad", what, str(told.args[0]), told.fix)
+
+
+def _outputs(root: Path) -> Finding:
+    """Whether Git keeps out what DVC keeps."""
+    if error := paths.tracked(Git(root).run("ls-files", "-z", "--", "data").split("\0")):
+        return Finding("bad", "outputs", str(error.args[0]), error.fix)
+    return Finding("ok", "outputs", "none is in Git")
+
+
+def _cache(root: Path) -> Iterator[Finding]:
+    """The objects of DVC's cache whose bytes are not what their names say; each is set aside."""
+    what = "DVC cache"
+    try:
+        bad = sweep(root)
+    except LoopError as error:
+        yield Finding("bad", what, str(error.args[0]), error.fix)
+        return
+    for each in bad:
+        name = package(each.path.split("/")[1]) if each.path else ""
+        fix = f"./loop repro {public(name)} fetches it or makes it again" if name else "nothing here needs it"
+        yield Finding("bad", what, str(each), fix)
+    if not bad:
+        yield Finding("ok", what, "every object is what its name says")
 
 
 def _programs(root: Path) -> Finding:
@@ -62,10 +91,8 @@ def _programs(root: Path) -> Finding:
 
 
 def _engine(_root: Path) -> Finding:
-    for engine in ("docker", "podman", "buildah"):
-        command = [engine, "info"]
-        if shutil.which(engine) and not subprocess.run(command, capture_output=True, check=False).returncode:
-            return Finding("ok", "container engine", f"{engine} runs")
+    if found := engine():
+        return Finding("ok", "container engine", f"{found} runs")
     advice = "start docker, podman or buildah for container images"
     return Finding("default", "container engine", "none: bentos become OCI artifacts on disk", advice)
 
@@ -205,17 +232,20 @@ def _unknown(what: str, error: LoopError) -> Finding:
     return Finding("default", what, f"not checked: {error.args[0]}", fix)
 
 
-def _models(root: Path) -> Iterator[Finding]:
-    for name in params.read(root):
-        try:
-            yield _model(root, name)
-        except LoopError as error:
-            yield Finding("bad", f"model {public(name)}", str(error.args[0]), error.fix)
+def _models(root: Path) -> list[Finding]:
+    try:
+        names = list(params.read(root))
+    except LoopError as error:
+        return [Finding("bad", params.FILE, str(error.args[0]), error.fix)]
+    return [_asked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
 
 
 def _model(root: Path, name: str) -> Finding:
-    params.load(root, name)
-    models.check(root, name)
+    models.check(root, name, params.load(root, name))
+    if why := params.unshared(root, name):
+        return Finding(
+            "bad", f"model {public(name)}", why, "name it by https:// or s3://, or commit the file"
+        )
     places = [root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)]
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [str(place.relative_to(root)) for place in places if not place.exists()]:
@@ -240,6 +270,7 @@ def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
         ),
     ]
     for path, pattern, should in wanted:
-        for found in re.findall(pattern, path.read_text(encoding="utf-8")):
+        text = edited.read(path, str(path.relative_to(root)), "see docs/fork.md")
+        for found in re.findall(pattern, text):
             if found != should:
                 yield f"{path.relative_to(root)} says {found}, should be {should}"

@@ -14,6 +14,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import Rejected
 
 pytestmark = pytest.mark.usefixtures("dvc_here")
+OUTS = ("model", "reference.parquet", "validation", "scores.parquet")
 STAGES = """
 stages:
   train: {foreach: [m], do: {deps: [rows], outs: [data/m/model, data/m/reference.parquet],
@@ -66,26 +67,41 @@ def change(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("where", "what"), [("remote", "file"), ("remote", "list"), ("cache", "file")])
-def test_changed_bytes_are_no_output(clone: Path, pushed: Path, where: str, what: str) -> None:
-    """No stage reads a changed file or list. The cache drops it, and the stages can make it again."""
+def test_changed_bytes_are_no_output(
+    clone: Path, pushed: Path, where: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No stage reads a changed file or list: it is named and set aside, then fetched again or made again."""
     store, folder = clone.parent / where, Lock.of(clone).model_md5("m")
     if where == "cache":
         shutil.copytree(pushed / "cache", store)
     (entry,) = json.loads(place(store, folder).read_text())
     name, part = (folder, "") if what == "list" else (entry["md5"], "/meta.json")
     change(place(store, name))
-    found = dvc.md5(place(store, name))
-    with pytest.raises(Rejected) as error:
-        dvc.repro(clone, "m")
-    said = f"data/m/model{part}: found md5 {found}, dvc.lock records {name}"
-    assert said in str(error.value)
-    assert f"in the DVC remote, if there is one, remove files/md5/{name[:2]}/{name[2:]}" in str(error.value)
-    assert not place(clone.parent / "cache", name).exists()
+    found, recorded = dvc.md5(place(store, name)), Lock.of(clone).stages
+    with pytest.raises(Rejected, match=f"moved to .*/rotten/{name}"):
+        dvc.bring(clone, "m", "model", remote=True)
     assert not (clone / "data/m/model").exists()
+    shutil.rmtree(clone.parent / "cache/rotten")
+    if where == "cache":
+        change(place(store, name) if place(store, name).exists() else copy(pushed / "cache", store, name))
+    dvc.repro(clone, "m")
+    told = capsys.readouterr().err
+    assert f"data/m/model{part}: found md5 {found}, dvc.lock records {name}" in told
+    remove = f"the DVC remote has it: remove files/md5/{name[:2]}/{name[2:]} there"
+    assert (remove in told) == (where == "remote")
+    assert dvc.md5(clone.parent / "cache/rotten" / name) == found
+    assert Lock.of(clone).stages == recorded
+    dvc.check(clone, "m", *OUTS)
 
 
-def test_what_was_changed_and_is_removed_is_had_again(clone: Path, pushed: Path) -> None:
+def copy(store: Path, to: Path, name: str) -> Path:
+    """Put one store's object into another."""
+    return Path(shutil.copy2(place(store, name), place(to, name)))
+
+
+def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Path) -> None:
     """Outputs that were checked out before go too: DVC takes them, by time and size, for what they were."""
+    shutil.rmtree(clone.parent / "remote")
     for name in ("cache", "clone/data"):
         shutil.copytree(pushed / name, clone.parent / name)
     recorded = Lock.of(clone)
@@ -93,11 +109,20 @@ def test_what_was_changed_and_is_removed_is_had_again(clone: Path, pushed: Path)
     for path in (place(clone.parent / "cache", name), *(clone / out for out in recorded.outs("m"))):
         if path.is_file() and dvc.md5(path) == name:
             change(path)
-    with pytest.raises(Rejected, match="found md5"):
-        dvc.repro(clone, "m")
+    (swept,) = dvc.sweep(clone)
+    assert (swept.name, dvc.md5(swept.aside), (clone / swept.path).exists()) == (name, swept.found, False)
+    assert dvc.sweep(clone) == []
     dvc.repro(clone, "m")
     assert Lock.of(clone).stages == recorded.stages
     assert (clone / "data/m/validation").read_text() == "rows\n"
+
+
+def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
+    """The remote keeps what dvc.lock records."""
+    shutil.copytree(pushed / "cache", clone.parent / "cache")
+    change(place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")))
+    with pytest.raises(Rejected, match=r"data/m/.*: found md5"):
+        dvc.push(clone, "m")
 
 
 def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
@@ -127,13 +152,19 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
     for name in ("model/meta.json", "reference.parquet"):
         (clone / "data/m" / name).write_text("other\n")
     with pytest.raises(
-        Rejected, match=r"data/m/model: found md5 .*, dvc\.lock records [\s\S]*rm -r data/m/model"
+        Rejected,
+        match=r"data/m/model: found md5 .*, dvc\.lock records [\s\S]*dvc checkout --force data/m/model",
     ):
         dvc.check(clone, "m")
     with pytest.raises(Rejected, match=r"data/m/reference\.parquet: found md5"):
         dvc.check(clone, "m", "reference.parquet")
     (clone / "data/m/scores.parquet").write_text("rows\n")
     dvc.check(clone, "m", "scores.parquet")
+    (clone / "data/m/scores.parquet").unlink()
+    with pytest.raises(Rejected, match=r"scores\.parquet: is missing[\s\S]*dvc checkout"):
+        dvc.check(clone, "m", "scores.parquet")
+    with pytest.raises(Rejected, match=r"records no data/m/plots[\s\S]*\./loop repro m"):
+        dvc.check(clone, "m", "plots")
 
 
 @pytest.mark.parametrize("named", ["..{kept}", "a", None])

@@ -1,16 +1,20 @@
 """loop.diagnosis: what the doctor says of a clone's remote, and of its settings at GitHub."""
 
+import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import here
 import pytest
+import shop
 from standin import ROOT, Server, StandIn
 
 from loop import diagnosis
-from loop.core import repository
+from loop.core import models, repository
 from loop.core.repository import Repository
 
 TYPED = "s3cret"
@@ -146,3 +150,75 @@ def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.Monk
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     for said in (diagnosis._secrets(ROOT), diagnosis._review(ROOT)):
         assert (said.state, said.found.startswith("not checked: ")) == ("default", True), said
+
+
+BROKEN = {  # a module, its text, and what is told of it before its frames and of them
+    "a slip": ("features", "def f(:\n", "SyntaxError: .*", ":1 in the file itself"),
+    "a missing package": ("source", "import nowhere_at_all\n", "ModuleNotFoundError: .*", ":1 in <module>"),
+    "a name": ("estimator", "def f():\n    return missing\nf()\n", "NameError: .*", ":2 in f"),
+    "a line break": ("schema", "raise RuntimeError('a\\nb')\n", "RuntimeError: a b", ":1 in <module>"),
+}
+
+
+@pytest.mark.parametrize(("module", "text", "said", "last"), BROKEN.values(), ids=BROKEN)
+def test_a_teams_broken_code_is_a_line_of_the_table(
+    tmp_path: Path, module: str, text: str, said: str, last: str
+) -> None:
+    """One line, their frames alone, and every other answer; so at any other command, which ends with 2."""
+    (tmp_path / "params.yaml").write_text(shop.PARAMS.replace("shop", "m"))
+    for name in ("dvc.yaml", "loop"):
+        (tmp_path / name).touch()
+    folder = tmp_path / "src/models/m"
+    folder.mkdir(parents=True)
+    for name, body in {"schema": shop.SCHEMA, **shop.REST, module: text}.items():
+        (folder / f"{name}.py").write_text(body)
+    with here.models_of(tmp_path):
+        found = {finding.what: finding for finding in diagnosis.examine(tmp_path)}
+    told = f"^{said}(\n  src/models/m/{module}\\.py:.*)*\n  src/models/m/{module}\\.py{last}$"
+    assert re.search(told, found["model m"].found), found["model m"]
+    assert found["container engine"].state in {"ok", "default"}
+    ended, printed = here.command(tmp_path, "repro", "m")
+    assert (ended, "Traceback" in printed) == (2, False), printed
+    assert re.search(told, printed.partition("\n  fix:")[0].removeprefix("error: ")), printed
+
+
+def test_an_error_in_a_stage_shows_only_their_frames(tmp_path: Path) -> None:
+    """What a library raises inside their code is told by their line; an error of ours keeps its traceback."""
+    (tmp_path / "src/models/m").mkdir(parents=True)
+    path = tmp_path / "src/models/m/features.py"
+    path.write_text("import json\ndef compute(text):\n    return json.loads(text)\n")
+    names: dict[str, Any] = {}
+    exec(compile(path.read_text(), path, "exec"), names)  # noqa: S102
+    for call, expected in ((names["compute"], True), (json.loads, False)):
+        with pytest.raises(ValueError, match="Expecting") as caught:
+            call("[")
+        told = models.failure(tmp_path, caught.value)
+        assert (told is not None) == expected
+        if told:
+            assert str(told).splitlines()[1:] == [
+                "  src/models/m/features.py:3 in compute",
+                "  fix: correct src/models/m/features.py:3",
+            ]
+
+
+@pytest.mark.parametrize(("name", "text"), [("params.yaml", "<<<<<<< a\n"), ("argocd/repository.yaml", "")])
+def test_a_broken_file_does_not_end_the_table(tmp_path: Path, name: str, text: str) -> None:
+    """It is a line of it, and the other answers stand there too."""
+    for each in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_text((ROOT / each).read_text() if each != name else text)
+    found = diagnosis.examine(tmp_path)
+    assert any(name in finding.found and finding.state == "bad" and finding.fix for finding in found)
+    assert "container engine" in {finding.what for finding in found}
+
+
+def test_an_output_in_git_is_bad(tmp_path: Path) -> None:
+    """As soon as it is added, before it is committed."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "data/m/model").mkdir(parents=True)
+    for name in ("metrics.json", "model/model.ubj"):
+        (tmp_path / "data/m" / name).touch()
+    assert diagnosis._outputs(tmp_path).state == "ok"
+    subprocess.run(["git", "add", "--all"], cwd=tmp_path, check=True)
+    said = diagnosis._outputs(tmp_path)
+    assert (said.state, "data/m/model/model.ubj" in said.found, "git rm" in said.fix) == ("bad", True, True)

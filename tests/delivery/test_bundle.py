@@ -42,7 +42,13 @@ def build(root, program=None):
     gate = {"verdict": "promote", "reasons": ["first"], "challenger": judged}
     write_json(folder / "gate.json", {**gate, "champion": None, "difference": None})
     write_json(folder / "rehearse.json", {"passed": True, "reasons": [], "candidate": {"key": key}})
-    write_json(folder / "bento.json", {"key": key, "tag": bento.tag, "path": str(bento.path)})
+    told = {
+        "key": key,
+        "tag": bento.tag,
+        "path": str(bento.path),
+        "model_md5": Lock.of(root).model_md5(MODEL),
+    }
+    write_json(folder / "bento.json", told)
     image.make(root, MODEL, bento, program)
     monitor_image.make(root, program)
     return root
@@ -277,7 +283,10 @@ FORGERIES = {
         r"metrics\.json is",
     ),
     "another release": (
-        lambda files: {**files, f"{MODELS}/bento.json": b'{"key": "0123456789ab", "tag": "t", "path": "/"}'},
+        lambda files: {
+            **files,
+            f"{MODELS}/bento.json": b'{"key": "0123456789ab", "tag": "t", "path": "/", "model_md5": "m"}',
+        },
         "is of release 0123456789ab",
     ),
     "another repository's image": (

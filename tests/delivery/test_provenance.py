@@ -40,7 +40,7 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
     write_json(
         root / "build/m/image.json", {"image": f"r/m@{digest}", "digest": digest, "kind": "bento-artifact"}
     )
-    write_json(root / "build/m/bento.json", {"key": "0123456789ab"})
+    write_json(root / "build/m/bento.json", {"key": "0123456789ab", "model_md5": "m1"})
     return root
 
 

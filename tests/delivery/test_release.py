@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from click.testing import CliRunner
 from releases import (
     LOCK,
     MODEL_MD5,
@@ -20,7 +21,7 @@ from releases import (
     track,
 )
 
-from loop.cli import main
+from loop.cli import cli, main
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
@@ -220,12 +221,18 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
         candidate.read(clone, MODEL)
 
 
-def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone):
+def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monkeypatch):
     """A release does not silently lose them."""
     built(clone, B)
     (clone / "build" / "monitor" / "image.json").unlink()
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
         candidate.read(clone, MODEL)
+    monkeypatch.chdir(clone)
+    words = ["release", MODEL, "--environment", "dev", "--environment"]
+    with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
+        CliRunner().invoke(cli, [*words, "production"], catch_exceptions=False)
+    done = CliRunner().invoke(cli, [*words, "staging"], catch_exceptions=False)
+    assert done.output.count(": commit ") == 2  # neither has judge or drift
 
 
 @pytest.mark.parametrize(("record", "fix"), [("fraud_detector", " fraud-detector"), ("monitor", "$")])
@@ -243,6 +250,12 @@ def test_records_about_another_model_are_refused(clone):
     built(clone, B, register={"model_md5": "9" * 32})
     with pytest.raises(LoopError, match=r"register\.json is about 9999"):
         candidate.read(clone, MODEL)
+    built(clone, B, bento={"model_md5": "9" * 32})
+    with pytest.raises(LoopError, match=r"bento\.json is about 9999[\s\S]*fix: \./loop bento"):
+        candidate.read(clone, MODEL)
+    built(clone, B, image={"key": A})
+    with pytest.raises(LoopError, match=rf"image\.json is about {A}[\s\S]*fix: \./loop image"):
+        candidate.read(clone, MODEL)
     built(clone, B, rehearse={"candidate": {"key": A}})
     with pytest.raises(LoopError, match=rf"rehearse\.json is about {A}, the candidate is {B}"):
         candidate.read(clone, MODEL)
@@ -255,7 +268,7 @@ def test_a_model_that_git_does_not_have_is_not_released(clone):
     git(clone, "commit", "-q", "-m", "not pushed", "dvc.lock")
     with pytest.raises(LoopError, match="is not on origin's main"):
         candidate.read(clone, MODEL)
-    (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 32))
+    (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 31 + "a"))
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
         candidate.read(clone, MODEL)
 
@@ -272,7 +285,7 @@ def test_a_broken_overlay_stops_a_release(clone, here, found):
         clone,
         {"kustomize/overlays/dev/fraud-detector/release/release.yaml": "kind: Release\nspec: {extra: 1}\n"},
     )
-    with pytest.raises(LoopError, match=r"dev/fraud-detector/release/release\.yaml: spec\.extra"):
+    with pytest.raises(LoopError, match=r"dev/fraud-detector/release/release\.yaml: line 2: spec\.extra"):
         release(here, found, "dev")
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from loop import diagnosis
 from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
@@ -67,6 +68,24 @@ def test_pin_makes_a_file_the_source(clone: Path) -> None:
         loop("stage", "ingest", "fraud-detector")
     assert "sha256: " in loop("pin", "fraud-detector").stdout
     assert loop("stage", "ingest", "fraud-detector").exit_code == 0
+
+
+def test_a_source_that_only_this_machine_has_is_said(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pin` warns of it, doctor calls it bad, and CI's `repro --check` rejects it until Git has the file."""
+    pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), clone / "own.parquet")
+    monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
+    monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
+    subprocess.run([*git, "init", "-q"], check=True)
+    said = "is own.parquet, a file that only this machine has"
+    assert said in loop("pin", "fraud-detector", "--source", "own.parquet").stderr
+    assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
+    with pytest.raises(Rejected, match=said):
+        loop("repro", "fraud-detector", "--check")
+    subprocess.run([*git, "add", "own.parquet"], check=True)
+    assert loop("repro", "fraud-detector", "--check").exit_code == 0
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:

@@ -137,12 +137,11 @@ def test_outputs_of_another_run_are_named(lived: Path):
     out = f"data/{MODEL}/metrics.json"
     lock = (
         lived / "dvc.lock"
-    ).read_text() + f"  evaluate@{MODEL}:\n    outs:\n    - {{path: {out}, md5: {'3' * 32}}}\n"
+    ).read_text() + f"  evaluate@{MODEL}:\n    outs:\n    - {{path: {out}, md5: '{'3' * 32}'}}\n"
     (lived / "dvc.lock").write_text(lock)
     build(lived, lived / "site")
-    assert f"another run than dvc.lock records: {out}" in told(
-        lived / "site" / "fraud-detector" / "index.html"
-    )
+    page = told(lived / "site" / "fraud-detector" / "index.html")
+    assert f"another run than dvc.lock records: data/{MODEL}/model, {out}" in page
 
 
 def test_only_a_site_of_ours_is_replaced(lived: Path):

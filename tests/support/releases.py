@@ -15,7 +15,7 @@ LOCK = f"""schema: '2.0'
 stages:
   ingest@{MODEL}:
     outs:
-    - {{path: data/{MODEL}/raw.parquet, md5: {DATA_MD5}}}
+    - {{path: data/{MODEL}/raw.parquet, md5: '{DATA_MD5}'}}
   train@{MODEL}:
     outs:
     - {{path: data/{MODEL}/model, md5: {MODEL_MD5}}}
@@ -75,12 +75,13 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
             "difference": {"metric": "average_precision", "low": 0.05, "mean": 0.1, "high": 0.15},
         },
         "register": {"name": "fraud-detector", "version": 3, "model_md5": MODEL_MD5},
-        "bento": {"key": key, "tag": f"{MODEL}:{key}"},
+        "bento": {"key": key, "tag": f"{MODEL}:{key}", "model_md5": MODEL_MD5},
         "rehearse": {"passed": True, "reasons": [], "candidate": {"key": key, "p99_ms": 12.5}},
         "image": {
             "image": f"registry.example.com/fraud-detector@{digest}",
             "digest": digest,
             "kind": "container",
+            "key": key,
             "layers": [{"packed": 80_000_000, "unpacked": 300_000_000, "made_by": "COPY"}] * 2,
         },
     }

@@ -1,6 +1,7 @@
 """A retraining's commit: onto main as it is now, once, and not when main has changed under it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,16 @@ stages:
     outs: [{{path: data/m/raw.parquet, md5: d{0}}}]
   train@m:
     outs: [{{path: data/m/model, md5: m{0}}}]
+  evaluate@m:
+    outs: [{{path: data/m/metrics.json, md5: '{1}'}}]
 """
 METRICS = "data/m/metrics.json"
 
 
 def trained(number: int) -> dict[str, str]:
-    return {"params.yaml": f"models: {number}\n", "dvc.lock": LOCK.format(number), METRICS: f"{number}\n"}
+    metrics = f"{number}\n"
+    lock = LOCK.format(number, md5(metrics.encode(), usedforsecurity=False).hexdigest())
+    return {"params.yaml": f"models: {number}\n", "dvc.lock": lock, METRICS: metrics}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_land(clone: Clone) -> None:
     clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
     other.push("a release", {"kustomize/x": "1\n"})
     commit = land(clone.folder, "m", "drift of\namount")
-    assert clone.git("show", f"{commit}:dvc.lock").stdout == LOCK.format(2)
+    assert clone.git("show", f"{commit}:dvc.lock").stdout == trained(2)["dvc.lock"]
     assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
     told = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
     assert told.splitlines()[0] == "github-actions[bot]"

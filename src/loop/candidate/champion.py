@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from loop.core import actions
+from loop.core import actions, edited
 from loop.core.dvc import DvcError, Lock, bring, md5
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git, GitError
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 
+TRACK = ("key", "image", "modelMd5", "dataMd5", "commit", "bento")  # of a release, as text
+RESTORE = "take the file back from Git's history; only `loop release`, `promote` and `rollback` change it"
 # What tells a command that a workflow runs it: a command inside a command must not answer in its place.
 WORKFLOW = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "PYTHONPATH")
 
@@ -44,8 +44,27 @@ def state(root: Path, model: str, environment: str) -> dict[str, Any]:
         text = git.read(git.fetch(), path.relative_to(root).as_posix())
     else:
         text = path.read_text(encoding="utf-8") if path.is_file() else None
-    document = YAML(typ="safe").load(text) if text else None
-    return dict((document or {}).get("spec") or {})
+    return _sound(text, path.relative_to(root).as_posix()) if text is not None else {}
+
+
+def _sound(text: str, where: str) -> dict[str, Any]:
+    """The `spec` of a release.yaml whose tracks have what finds their models; LoopError for any other."""
+    document = edited.yaml(text, where, RESTORE)
+    spec = document.get("spec") if isinstance(document, dict) else None
+    if not isinstance(spec, dict):
+        raise LoopError(f"{where}: has no `spec`", fix=RESTORE)
+    for name in ("stable", "canary"):
+        if (track := spec.get(name)) is None:
+            continue
+        odd = [key for key in TRACK if not (isinstance(track, dict) and isinstance(track.get(key), str))]
+        if odd:
+            line = edited.line_of(text, "spec", name, odd[0])
+            raise LoopError(f"{where}: line {line}: spec.{name}.{odd[0]}: should be text", fix=RESTORE)
+    for each in spec.get("barred") or []:
+        if not (isinstance(each, dict) and isinstance(each.get("key"), str)):
+            line = edited.line_of(text, "spec", "barred")
+            raise LoopError(f"{where}: line {line}: spec.barred: each should have a `key`", fix=RESTORE)
+    return spec
 
 
 def find(root: Path, model: str, environment: str = "production") -> Champion | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from loop.core import params
 from loop.core.dvc import Lock
+from loop.core.errors import LoopError
 from loop.core.git import Git
 
 EVERYTHING = "everything"
@@ -97,7 +97,10 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     after = _facts(git, head)
     if (begin := git.fork_point(base, head)) is None:
         return Changed(tests=[EVERYTHING], lint=True, models=sorted(after), manifests=True)
-    before = _facts(git, begin)
+    try:
+        before = _facts(git, begin)
+    except LoopError:  # the change may be the one that corrects it
+        before = {}
     differing = {model for model in after if before.get(model) != after[model]}
     paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
     return broken(paths, set(after), differing)
@@ -127,8 +130,8 @@ def _row(path: str) -> tuple[str, Breaks]:
 def _facts(git: Git, commit: str) -> dict[str, Any]:
     """Per model, what params.yaml asks for and what dvc.lock recorded at a commit."""
     text = git.read(commit, "params.yaml")
-    sections = (YAML(typ="safe").load(text) or {}).get("models", {}) if text else {}
-    stages = Lock.parse(git.read(commit, "dvc.lock") or "").stages
+    sections = params.sections(text, f"params.yaml of {commit}") if text else {}
+    stages = Lock.parse(git.read(commit, "dvc.lock") or "", f"dvc.lock of {commit}").stages
     return {
         model: (section, {name: entry for name, entry in stages.items() if name.endswith(f"@{model}")})
         for model, section in sections.items()

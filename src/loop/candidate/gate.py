@@ -53,8 +53,8 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     record = paths.build / "gate.json"
     for left in (record, paths.build / CHAMPION):
         left.unlink(missing_ok=True)
-    metrics = _metrics(paths)
     check(root, model)
+    metrics = _metrics(paths)
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
     found = champions.find(root, model)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from loop.candidate.champion import own_loop
 from loop.core import models, params
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError
 from loop.core.files import sha256, whole
 from loop.core.models import ModelFolder
@@ -24,6 +24,7 @@ def score(root: Path, model: str, raw: Path, ids: Path, out: Path) -> None:
 
     `out` has the columns of scores.parquet, in the order of `ids`. LoopError for an id not in `raw`.
     """
+    check(root, model, ModelPaths(root, model).trained.name)
     folder = models.load(root, model)
     section = folder.section("features", params.load(root, model).features)
     rows = features.compute(folder, pq.read_table(raw), section)

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -100,11 +101,29 @@ def main() -> None:
     try:
         sys.exit(cli.main(prog_name="loop", standalone_mode=False))
     except LoopError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
-        actions.summary(f"**{type(error).__name__}**\n{fenced(str(error))}")
-        sys.exit(error.exit)
+        _end(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Exception as error:
+        if not (theirs := _theirs(error)):
+            raise
+        _end(theirs)
+
+
+def _end(error: LoopError) -> NoReturn:
+    click.secho(f"error: {error}", fg="red", err=True)
+    actions.summary(f"**{type(error).__name__}**\n{fenced(str(error))}")
+    sys.exit(error.exit)
+
+
+def _theirs(error: Exception) -> LoopError | None:
+    """An error that a model's own code has raised; None for one of ours, which keeps its traceback."""
+    from loop.core import models, paths
+
+    try:
+        return models.failure(paths.root(), error)
+    except LoopError:  # outside of a clone
+        return None

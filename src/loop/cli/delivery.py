@@ -28,11 +28,12 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
     from loop.core.github import GitHub
     from loop.delivery import candidate
     from loop.delivery.commit import Place
-    from loop.delivery.release import propose
+    from loop.delivery.release import REVIEWED, propose
     from loop.delivery.release import release as release_to
 
     root = paths.root()
-    found, git = candidate.read(root, model), Git(root)
+    watched = pull_request or any(environment in REVIEWED for environment in environments)
+    found, git = candidate.read(root, model, watched=watched), Git(root)
     refused = []
     for environment in environments:
         place = Place(model, environment)
@@ -144,7 +145,7 @@ def render(model: str, environment: str, check: bool) -> None:
 @click.argument("base")
 @click.argument("head")
 def guard(base: str, head: str) -> None:
-    """Reject a machine's commit in BASE..HEAD that touches what people own.
+    """Reject a machine's commit in BASE..HEAD that touches what people own, and outputs that HEAD tracks.
 
     BASE may be unknown (zeros, empty, or replaced by a forced push): then all history of HEAD is checked.
     As a server's pre-receive hook: `while read old new ref; do loop guard $old $new || exit 1; done`.

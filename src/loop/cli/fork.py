@@ -26,7 +26,10 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option(
+    "--cache", is_flag=True, help="hash every object in DVC's cache; set aside those that have changed"
+)
+def doctor(*, cache: bool) -> None:
     """Say what this machine and this clone can do, and how to mend what they can't."""
     from rich.console import Console
     from rich.table import Column, Table
@@ -38,7 +41,7 @@ def doctor() -> None:
 
     titles = ("", "what", "found", "to mend or to move up")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
-    findings = examine(paths.root())
+    findings = examine(paths.root(), cache=cache)
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
         table.add_row(sign, *map(Text, (finding.what, finding.found, finding.fix)))

@@ -24,6 +24,9 @@ STAGES = {
 }
 
 
+SHARE = "put it where all can read it and name it by https:// or s3://, or commit it"
+
+
 @click.command()
 @click.argument("name", metavar="STAGE", type=click.Choice(list(STAGES)))
 @click.argument("model")
@@ -47,6 +50,8 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     for model in models or sorted(params.read(here)):
         _repro(here, model)
         if check:
+            if why := params.unshared(here, model):
+                raise Rejected(why, fix=SHARE)
             _committed(here, model)
 
 
@@ -79,6 +84,7 @@ def train(model: str) -> None:
 @click.option("--source", help="First set the source to this path or URL.")
 def pin(model: str, source: str | None) -> None:
     """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes."""
+    from loop.core import params
     from loop.pipeline.ingest import source_sha256
 
     here, key = root(), f"models.{package(model)}.ingest"
@@ -90,6 +96,8 @@ def pin(model: str, source: str | None) -> None:
             fix=f"./loop pin {package(model)} --source PATH-OR-URL, to ingest a file",
         )
     _change(here, {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)})
+    if why := params.unshared(here, model):
+        actions.warning("Source", f"{why}: {SHARE}")
 
 
 @click.command()
@@ -136,9 +144,9 @@ def retrain(  # noqa: PLR0917 — click passes by name
 
 def _repro(here: Path, model: str) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
-    from loop.core import dvc, params
+    from loop.core import dvc, models, params
 
-    params.load(here, model)
+    models.check(here, model, params.load(here, model))  # before hours of stages, not after
     report = ModelPaths(here, model).build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
     try:

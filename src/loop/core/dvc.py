@@ -7,19 +7,27 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
+from configparser import Error as ConfigError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from ruamel.yaml import YAML
 
+from loop.core import actions, edited, params
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
 from loop.core.text import one_line
+
+LOCK = "dvc.lock"
+MERGE = "take one side whole (git checkout HEAD -- dvc.lock), then ./loop repro each model that it changed"
+METRICS = "metrics.json"  # the one output that Git keeps, not DVC's cache
+STAGES = "take it from the template, or from Git's history"
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")  # of an object: no such name leads out of the cache
 
 
 class DvcError(LoopError):
@@ -33,13 +41,18 @@ class Lock:
     stages: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: str) -> "Lock":
-        return cls((YAML(typ="safe").load(text) or {}).get("stages", {}))
+    def parse(cls, text: str, where: str = LOCK) -> "Lock":
+        """The text of a dvc.lock; LoopError names the line of what no DVC has written."""
+        document = edited.yaml(text, where, MERGE) or {}
+        for keys, expected in _odd(document):
+            line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
+            raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
+        return cls(document.get("stages") or {})
 
     @classmethod
     def of(cls, root: Path) -> "Lock":
-        path = root / "dvc.lock"
-        return cls.parse(path.read_text(encoding="utf-8")) if path.is_file() else cls({})
+        path = root / LOCK
+        return cls.parse(edited.read(path, str(path), MERGE), str(path)) if path.is_file() else cls({})
 
     def records(self, model: str) -> bool:
         """Whether a training of the model was committed; a fork that never trained has none."""
@@ -55,12 +68,19 @@ class Lock:
 
     def model_size(self, model: str) -> int:
         """Bytes of the trained model's folder."""
-        return int(self._out(model, "train", "model")["size"])
+        if "size" not in (out := self._out(model, "train", "model")):
+            raise LoopError(f"dvc.lock records no size of {out['path']}", fix=f"./loop repro {public(model)}")
+        return int(out["size"])
 
     def outs(self, model: str) -> dict[str, str]:
         """The md5 of each output that a model's stages have made, by its path."""
         stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs", [])}
+        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs") or []}
+
+    def every(self) -> dict[str, str]:
+        """The md5 of each output of any model, by its path."""
+        outs = (out for entry in self.stages.values() for out in entry.get("outs") or [])
+        return {str(out["path"]): str(out["md5"]) for out in outs}
 
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
@@ -77,10 +97,45 @@ class Lock:
         name = package(model)
         entry = self.stages.get(f"{stage}@{name}")
         path = f"data/{name}/{out}"
-        for recorded in (entry or {}).get("outs", []):
+        for recorded in (entry or {}).get("outs") or []:
             if recorded["path"] == path:
                 return dict(recorded)
         raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+
+
+def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The keys in a dvc.lock whose values are not of the form that DVC writes, and that form."""
+    stages = document.get("stages") or {} if isinstance(document, dict) else None
+    if not isinstance(stages, dict):
+        yield ("stages",), "a section for each stage"
+        return
+    for name, entry in stages.items():
+        if not isinstance(entry, dict):
+            yield ("stages", name), "a section with `deps`, `params` and `outs`"
+            continue
+        if not isinstance(entry.get("params") or {}, dict):
+            yield ("stages", name, "params"), "a section for each file"
+        for part in ("deps", "outs"):
+            if not isinstance(listed := entry.get(part) or [], list):
+                yield ("stages", name, part), "a list"
+                continue
+            yield from (
+                (("stages", name, part, place), form)
+                for place, each in enumerate(listed)
+                for form in _form(each)
+            )
+
+
+def _form(entry: Any) -> Iterator[str]:
+    """What a file that dvc.lock records should be, where it is not."""
+    if not isinstance(entry, dict) or not isinstance(path := entry.get("path"), str):
+        yield "a file with its `path`"
+    elif "://" in path:
+        return  # outside of the clone DVC records an etag
+    elif not isinstance(found := entry.get("md5"), str) or not NAME.fullmatch(found):
+        yield f"{path} with an `md5` of 32 hexadecimal digits"
+    elif not isinstance(entry.get("size", 0), int):
+        yield f"{path} with a `size` in bytes"
 
 
 def begin(model: str) -> str:
@@ -200,17 +255,30 @@ def md5(path: Path) -> str:
 def check(root: Path, model: str, *outs: str) -> None:
     """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
 
-    DVC itself compares only times and sizes. An output that is missing or not recorded is left out.
+    DVC itself compares only times and sizes. Outputs that are named must be there, and dvc.lock must record
+    them; of all outputs, those that are missing are left out.
     """
-    folder = f"data/{package(model)}/"
-    for path, recorded in Lock.of(root).outs(model).items():
-        if outs and path.removeprefix(folder) not in outs:
-            continue
-        if (root / path).exists() and (found := md5(root / path)) != recorded:
-            raise Rejected(
-                f"{root / path}: found md5 {found}, dvc.lock records {recorded}",
-                fix=f"rm -r {path} && ./loop repro {public(model)}",
-            )
+    recorded = Lock.of(root).outs(model)
+    paths = [f"data/{package(model)}/{out}" for out in outs] or list(recorded)
+    stale = {}
+    for path in paths:
+        if path not in recorded:
+            raise Rejected(f"dvc.lock records no {path}", fix=f"./loop repro {public(model)}")
+        if (root / path).exists():
+            if (found := md5(root / path)) != recorded[path]:
+                stale[path] = f"found md5 {found}"
+        elif outs:
+            stale[path] = "is missing"
+    if stale:
+        said = [f"{root / path}: {found}, dvc.lock records {recorded[path]}" for path, found in stale.items()]
+        kept = [path for path in stale if not path.endswith(f"/{METRICS}")]
+        back = [f"dvc checkout --force {' '.join(kept)}"] if kept else []
+        back += [f"git checkout -- {path}" for path in stale if path not in kept]
+        raise Rejected(
+            "\n".join(said),
+            fix=f"where dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
+            f"where it is not: rm -rf {' '.join(stale)} && ./loop repro {public(model)}",
+        )
 
 
 def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
@@ -235,20 +303,65 @@ def checkout(root: Path, model: str) -> None:
 def repro(root: Path, model: str) -> None:
     """Bring every stage of one model up to date, taking from the remote what dvc.lock records.
 
-    Rejected where an output's bytes are not those that dvc.lock records, before any stage reads it. `dvc
-    repro --pull` would not do, because it runs stages while it pulls and trusts the remote's run cache.
+    No stage reads an output whose bytes are not those that dvc.lock records: it is named, set aside, and
+    fetched again, or made again by its stage. `dvc repro --pull` would not do, because it runs stages while
+    it pulls and trusts the remote's run cache.
     """
+    check_params(root, model)
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
     if pulls:
-        try:
-            dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-        except DvcError as error:  # the stages make what is missing in the remote
-            click.secho(f"{error}\nThe stages make what the remote did not give.", fg="yellow", err=True)
-    _check_cache(root, model)
+        _fetch(root, model)
+    if bad := _set_aside(root, model):
+        _warn(bad, "it is fetched again, or its stage makes it again")
+        if pulls:
+            _fetch(root, model)
+        if pulls and (worse := _set_aside(root, model)):
+            there = ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(worse))
+            _warn(worse, f"the DVC remote has it: remove {there} there, then ./loop push {public(model)}")
+    _drop_altered(root, model)
     if pulls:
         dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *_ends(model), quiet=True)
     dvc(root, "repro", *_ends(model))
     check(root, model)
+
+
+def check_params(root: Path, model: str) -> None:
+    """LoopError where params.yaml lacks a key that a stage depends on: DVC wants it despite our default."""
+    document = edited.yaml(edited.read(root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
+    stages = document.get("stages") if isinstance(document, dict) else None
+    if not isinstance(stages, dict):
+        raise LoopError("dvc.yaml: has no `stages:`", fix=STAGES)
+    begins = "models.${key}."
+    for name, stage in stages.items():
+        do = stage.get("do", stage) if isinstance(stage, dict) else None
+        listed = do.get("params") or [] if isinstance(do, dict) else None
+        if not isinstance(listed, list):
+            raise LoopError(
+                f"dvc.yaml: stages.{name}: should have a `cmd`, and lists of deps and params", fix=STAGES
+            )
+        for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
+            _check_param(root, model, key, str(name))
+
+
+def _check_param(root: Path, model: str, key: str, stage: str) -> None:
+    node: Any = params.read(root).get(package(model))
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            default: Any = params.load(root, model).model_dump(by_alias=True, mode="json")
+            for each in key.split("."):
+                default = default.get(each) if isinstance(default, dict) else None
+            raise LoopError(
+                f"params.yaml: models.{package(model)} lacks {key}, which the stage {stage} depends on",
+                fix=f"add it to params.yaml; the default is {json.dumps(default)}",
+            )
+        node = node[part]
+
+
+def _fetch(root: Path, model: str) -> None:
+    try:
+        dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
+    except DvcError as error:  # the stages make what is missing in the remote
+        click.secho(f"{error}\nThe stages make what the remote did not give.", fg="yellow", err=True)
 
 
 def _ends(model: str) -> list[str]:
@@ -256,31 +369,99 @@ def _ends(model: str) -> list[str]:
     return [f"evaluate@{package(model)}", f"validate@{package(model)}"]
 
 
+@dataclass(frozen=True)
+class Rotten:
+    """An object of DVC's cache whose bytes do not match its name; `path` is an output that it is part of."""
+
+    name: str
+    found: str
+    aside: Path
+    path: str = ""
+
+    def __str__(self) -> str:
+        part = self.path or self.name
+        return f"{part}: found md5 {self.found}, dvc.lock records {self.name}; moved to {self.aside}"
+
+
+def sweep(root: Path) -> list[Rotten]:
+    """Hash every object in DVC's cache, and set aside those whose bytes do not match their names.
+
+    An output in data/ that any model's stages made of one goes too, because DVC would go on using it.
+    """
+    cache, lock = objects(root), Lock.of(root)
+    used = {name: path for path, output in lock.every().items() for name in _parts(cache, output)}
+    there = {path.parent.name + path.name: path for path in cache.glob("[0-9a-f][0-9a-f]/*")}
+    files = {name: path for name, path in there.items() if MD5.fullmatch(name)}
+    bad = [_aside(root, name, found, used.get(name, "")) for name, found in altered(files).items()]
+    for path in (each.path for each in bad if each.path):
+        _remove(root / path)
+    return bad
+
+
 def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
     """Rejected where the bytes in the cache are not those that dvc.lock records for an output.
 
-    They are removed from the cache, and so is the output in data/, because DVC would go on using both.
+    They are set aside, so the next command fetches them again or makes them again.
     """
+    if bad := _set_aside(root, model, paths):
+        remote = " ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(bad))
+        raise Rejected(
+            "\n".join(map(str, bad)),
+            fix=f"./loop repro {public(model)}; if the DVC remote has the same bytes, remove {remote} there, "
+            f"then ./loop push {public(model)}",
+        )
+
+
+def _set_aside(root: Path, model: str, paths: Iterable[str] = ()) -> list[Rotten]:
+    """Take out of the cache, and out of data/, what dvc.lock does not record; returns each such object."""
     cache, outs = objects(root), Lock.of(root).outs(model)
-    found = {path: _altered(cache, outs[path]) for path in paths or outs if path in outs}
-    if not (bad := {path: names for path, names in found.items() if names}):
-        return
-    path, names = next(iter(bad.items()))
-    name, content = next(iter(names.items()))
-    said = f"{path}{_name_in(cache, outs[path], name)}: found md5 {content}, dvc.lock records {name}"
-    for place in [root / path for path in bad]:
-        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-    for each in {each for names in bad.values() for each in names}:
-        _place(cache, each).unlink()
-    raise Rejected(
-        f"{said}; somebody changed it in DVC's cache or remote; it was removed from the cache {cache}",
-        fix=f"in the DVC remote, if there is one, remove files/md5/{name[:2]}/{name[2:]}; then "
-        f"./loop repro {public(model)} && ./loop push {public(model)}",
-    )
+    bad = []
+    for path in paths or outs:
+        for name, found in _altered(cache, outs[path]).items() if path in outs else ():
+            part = f"{path}{_name_in(cache, outs[path], name)}"
+            bad.append(_aside(root, name, found, part))
+            _remove(root / path)
+    return bad
+
+
+def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
+    place, cache = _place(objects(root), name), objects(root)
+    aside = cache.parents[1] / "rotten" / name
+    aside.parent.mkdir(exist_ok=True)
+    if place.is_file():  # outputs may share an object
+        place.replace(aside)
+    return Rotten(name, found, aside, path)
+
+
+def _drop_altered(root: Path, model: str) -> None:
+    """Remove outputs in data/ that dvc.lock does not record: DVC could take them for those it made."""
+    for path, recorded in Lock.of(root).outs(model).items():
+        if not path.endswith(f"/{METRICS}") and (root / path).exists() and md5(root / path) != recorded:
+            _remove(root / path)
+
+
+def _remove(place: Path) -> None:
+    shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink(missing_ok=True)
+
+
+def _warn(bad: list[Rotten], then: str) -> None:
+    """Name each object on the console, and at the workflow's run."""
+    for each in bad:
+        actions.warning("Changed outputs", f"{each}; {then}")
+
+
+def _names(bad: list[Rotten]) -> list[str]:
+    return sorted({each.name for each in bad})
 
 
 def _place(cache: Path, name: str) -> Path:
     return cache / name[:2] / name[2:]
+
+
+def _parts(cache: Path, recorded: str) -> Iterable[str]:
+    """The objects that an output is made of; of a folder whose list is missing or rotten, the list alone."""
+    place = _place(cache, recorded)
+    return made_of(cache, recorded) if place.is_file() and not altered({recorded: place}) else [recorded]
 
 
 def _altered(cache: Path, recorded: str) -> dict[str, str]:
@@ -308,6 +489,7 @@ def push(root: Path, model: str) -> bool:
     """Keep what a model's stages have made in the remote, so that others can pull it; False without one."""
     if not _has_remote(root):
         return False
+    _check_cache(root, model)
     dvc(root, "push", "--with-deps", *_ends(model))
     return True
 
@@ -320,5 +502,12 @@ def _has_remote(root: Path) -> bool:
 def _config(root: Path) -> ConfigParser:
     """DVC's settings, read as the INI that they are, as asking dvc takes a second."""
     config = ConfigParser(interpolation=None)
-    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    for name in (".dvc/config", ".dvc/config.local"):
+        if (path := root / name).is_file():
+            text = edited.read(path, str(path), STAGES)
+            edited.merged(text, str(path), "keep one side of each conflict")
+            try:
+                config.read_string(text, str(path))
+            except ConfigError as error:
+                raise LoopError(one_line(error), fix=f"correct that line of {name}") from error
     return config

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any, Literal
 from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.names import package
+from loop.core.text import one_line
 
 Task = Literal["binary", "multiclass"]
 
+THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
     "source": ("Params", "simulate"),
@@ -82,8 +86,8 @@ class ModelFolder:
             "features": "features",
             "estimator": "train",
         }
-        where = f"params.yaml: models.{self.name}.{keys[module]}"
-        return params.parse(getattr(self, module).Params, values, where)
+        kind = getattr(self, module).Params
+        return params.part(self.root, kind, values, f"models.{self.name}.{keys[module]}")
 
 
 def load(root: Path, model: str) -> ModelFolder:
@@ -93,10 +97,17 @@ def load(root: Path, model: str) -> ModelFolder:
     return folder
 
 
-def check(root: Path, model: str) -> None:
-    """LoopError where a model's folder lacks a module, or a module lacks a name that it must define."""
+def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
+    """LoopError where a model's folder lacks a module or a name, or its params are not of their types."""
+    folder = ModelFolder(root, package(model))
     for module in CONTRACT:
-        load_one(root, model, module)
+        getattr(folder, module)
+    if settings.ingest.source == "simulator":
+        folder.section("source", settings.ingest.simulator)
+    folder.section("expectations", settings.validation.suite)
+    folder.section("features", settings.features)
+    folder.section("estimator", settings.train)
+    return folder
 
 
 def load_one(root: Path, model: str, module: str) -> ModuleType:
@@ -112,11 +123,49 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
         sys.path.insert(0, src)
     try:
         found = importlib.import_module(f"models.{name}.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != f"models.{name}.{module}":
-            raise
-        fix = f"it must define {', '.join(names)}"
-        raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+    except LoopError:
+        raise
+    except Exception as error:  # their code may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
+            fix = f"it must define {', '.join(names)}"
+            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+        raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
     return found
+
+
+def failure(root: Path, error: BaseException) -> LoopError | None:
+    """An error that a team's own Python has raised, in one line and only their frames; None for any other."""
+    frames = [
+        f"{folder}/{inside}:{line} in {name}"
+        for file, line, name in _frames(error)
+        for folder in THEIRS
+        if (inside := _below(root / folder, file))
+    ]
+    if not frames:
+        return None
+    place = frames[-1].partition(" in ")[0]
+    return LoopError("\n  ".join([_said(error), *frames]), fix=f"correct {place}")
+
+
+def _frames(error: BaseException) -> Iterator[tuple[str, int, str]]:
+    """File, line and function of each frame of an error and of what caused it, the innermost last."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    for each in causes:
+        yield from ((at.filename, at.lineno or 0, at.name) for at in traceback.extract_tb(each.__traceback__))
+        if isinstance(each, SyntaxError) and each.filename:
+            yield each.filename, each.lineno or 0, "the file itself"
+
+
+def _below(folder: Path, file: str) -> Path | None:
+    path = Path(file).resolve()
+    return path.relative_to(folder.resolve()) if path.is_relative_to(folder.resolve()) else None
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line. A SyntaxError's own text repeats its place."""
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {one_line(said)}"

@@ -1,6 +1,7 @@
 """params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import date, datetime
 from io import StringIO
 from pathlib import Path
 from reprlib import Repr
@@ -8,12 +9,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.files import whole
+from loop.core.git import Git
 from loop.core.names import package
 
+FILE = "params.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
 SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
@@ -21,9 +24,9 @@ SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
 
 
 class Section(BaseModel):
-    """A section of params.yaml: frozen, and unknown keys are errors."""
+    """A section of params.yaml: frozen; unknown keys, and NaN and infinity, are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Logged(Section):
@@ -34,7 +37,7 @@ class Logged(Section):
 
 
 class Ingest(Section):
-    source: str = "simulator"  # `simulator` (the model's own), or a path, https:// or s3:// URL
+    source: str = "simulator"  # `simulator` (the model's own), https:// or s3:// URL, or a path that Git has
     sha256: str | None = None  # pins a file source's bytes: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
     logged: Logged | None = None  # written by `loop retrain`
@@ -72,7 +75,7 @@ class RandomSplit(Section):
 
 class Evaluate(Section):
     threshold: Share = 0.5  # a score from here up is the positive class
-    top_k: int = 100  # cards (entities) checked per day
+    top_k: int = Field(default=100, gt=0)  # cards (entities) checked per day
     slices: list[str] = Field(default_factory=list)  # features to report metrics by
 
 
@@ -97,7 +100,9 @@ class Rehearse(Section):
 
 
 class Canary(Section):
-    weights: list[int] = Field(default_factory=lambda: [10, 50, 100])  # % of traffic, in order
+    weights: list[Annotated[int, Field(gt=0, le=100)]] = Field(
+        default_factory=lambda: [10, 50, 100]
+    )  # % of traffic, in order
     min_requests: int = Field(default=200, gt=0)  # the canary's, before a verdict
     max_failed: Share = 0.01
     max_p99_ratio: float = 3.0  # the canary's over stable's
@@ -140,17 +145,37 @@ class Model(Section):
 
 def read(root: Path) -> dict[str, Any]:
     """params.yaml as plain data: `{model: section}`."""
-    path = root / "params.yaml"
-    return sections(path.read_text(encoding="utf-8"), str(path))
+    return sections(_text(root), FILE)
 
 
 def sections(text: str, where: str) -> dict[str, Any]:
     """The text of a params.yaml as plain data; errors name it as `where`."""
-    try:
-        models = YAML(typ="safe").load(text)["models"]
-        return {str(name): section for name, section in models.items()}
-    except (YAMLError, AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
-        raise LoopError(f"{where}: {error}", fix="it must be YAML with a top-level `models:`") from error
+    document = edited.yaml(text, where)
+    models = document.get("models") if isinstance(document, dict) else None
+    if not isinstance(models, dict):
+        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
+        fix = "it must be YAML with a top-level `models:`, which has a section for each model"
+        raise LoopError(f"{where}: {_line(text, 'models')}models: is {found}", fix=fix)
+    for keys, value in _dates(models, ("models",)):
+        key = ".".join(map(str, keys))
+        raise LoopError(
+            f"{where}: {_line(text, *keys)}{key}: is a date without quotes; DVC takes text only",
+            fix=f"write it in quotes: '{value.isoformat()}'",
+        )
+    return {str(name): section for name, section in models.items()}
+
+
+def _dates(
+    node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str | int, ...], date]]:
+    """Each date in a document and the keys that lead to it. An alias of YAML is followed once."""
+    seen = set() if seen is None else seen
+    if isinstance(node, date):  # a datetime is one too
+        yield keys, node
+    elif isinstance(node, dict | list) and id(node) not in seen:
+        seen.add(id(node))
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _dates(value, (*keys, key), seen)
 
 
 def load(root: Path, model: str) -> Model:
@@ -158,30 +183,64 @@ def load(root: Path, model: str) -> Model:
 
     Raises LoopError with the file, the key, what it is and what it should be.
     """
-    return typed(read(root), model, "params.yaml")
+    text = _text(root)
+    return typed(sections(text, FILE), model, FILE, text)
 
 
-def typed(models: dict[str, Any], model: str, where: str) -> Model:
-    """One model's section of those that `where` has, typed."""
+def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:
+    """One model's section of those that `where` has, typed; errors name the line in `text`."""
     name = package(model)
     if name not in models:
         raise LoopError(
             f"{where} has no model {name!r}; it has {', '.join(sorted(models))}",
             fix="add a section under `models:`, or name one of these",
         )
-    return parse(Model, models[name], f"{where}: models.{name}")
+    return parse(Model, models[name], f"{where}: models.{name}", text)
 
 
-def parse(kind: type[S], values: Any, where: str) -> S:
-    """Validate `values` as a section; errors name the key below `where`, what it is, what it should be."""
+def part(root: Path, kind: type[S], values: Any, keys: str) -> S:
+    """Validate what params.yaml has at `keys`; errors name its line too."""
+    return parse(kind, values, f"{FILE}: {keys}", _text(root))
+
+
+def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
+    """Validate `values` as a section; errors name the key below `where`, what it is, what it should be.
+
+    `where` is `<file>: <keys>`. With the file's text they name the line as well.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{where}.{'.'.join(map(str, e['loc']))}: is {SHOWN.repr(e['input'])}; {e['msg']}"
-            for e in error.errors()
-        ]
-        raise LoopError("\n".join(lines)) from error
+        file, _, above = where.partition(": ")
+        lines = []
+        for e in error.errors():
+            keys = (*above.split("."), *e["loc"])
+            said = f"is {SHOWN.repr(e['input'])}; {e['msg']}"
+            lines.append(f"{file}: {_line(text, *keys)}{'.'.join(map(str, keys))}: {said}")
+        code = f"src/{kind.__module__.replace('.', '/')}.py"
+        raise LoopError("\n".join(lines), fix=f"{code} has the keys, types and ranges") from error
+
+
+def _text(root: Path) -> str:
+    return edited.read(root / FILE, str(root / FILE), "take it from the template, or from Git's history")
+
+
+def _line(text: str, *keys: str | int) -> str:
+    return f"line {line}: " if (line := edited.line_of(text, *keys)) else ""
+
+
+def unshared(root: Path, model: str) -> str:
+    """Why nobody else can ingest a model's source, as only this machine has it; empty where they can."""
+    source = load(root, model).ingest.source
+    if source == "simulator" or "://" in source:
+        return ""
+    path = (root / source).resolve()
+    if path.is_relative_to(root.resolve()) and Git(root).tracks(str(path)):
+        return ""
+    key = f"{FILE}: models.{package(model)}.ingest.source"
+    return (
+        f"{key}: is {source}, a file that only this machine has, so neither CI nor another person can train"
+    )
 
 
 def edit(root: Path, changes: dict[str, Any]) -> None:
@@ -192,7 +251,8 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000  # a long line stays one: only what was asked for differs
-    path = root / "params.yaml"
+    path = root / FILE
+    read(root)  # names what is wrong
     document = yaml.load(path.read_text(encoding="utf-8"))
     for dotted, value in changes.items():
         *parents, last = dotted.split(".")
@@ -201,6 +261,8 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
             if node.get(key) is None:
                 node[key] = {}
             node = node[key]
+            if not isinstance(node, dict):
+                raise LoopError(f"{FILE}: {key} of {dotted} is {node!r}", fix="it must have keys of its own")
         node[last] = value
     for name, section in document["models"].items():
         parse(Model, YAML(typ="safe").load(_dumped(yaml, section)), f"params.yaml: models.{name}")

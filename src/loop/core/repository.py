@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
+from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.params import Section
@@ -102,13 +102,8 @@ def read(root: Path) -> Repository:
 def stated(root: Path) -> dict[str, Any]:
     """What the file says, right or wrong: `loop init` mends what is wrong."""
     path = root / PATH
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix="take it from the template")
-    try:
-        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:  # without its excerpt of the file, which may hold a credential
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise LoopError(f"{PATH}:{line} {error.problem}", fix="take it from the template") from None
+    fix = "take it from the template"
+    document = edited.yaml(edited.read(path, PATH, fix), PATH, fix)
     data = document.get("data") if isinstance(document, dict) else None
     return dict(data) if isinstance(data, dict) else {}
 

@@ -134,6 +134,7 @@ def _outputs(root: Path, model: str) -> dict[str, Path]:
     found = {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
     if missing := [name for name, path in found.items() if not path.is_file()]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
+    dvc.check(root, model, paths.metrics.name)
     return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(root, model).items()}
 
 

@@ -51,6 +51,7 @@ class Bento(BaseModel):
 
     key: str
     tag: str
+    model_md5: str
 
 
 class Rehearse(BaseModel):
@@ -66,11 +67,12 @@ class Rehearse(BaseModel):
 
 
 class Image(BaseModel):
-    """image.json: what Git pins by its digest; the layers of one that an engine built, in bytes."""
+    """image.json: what Git pins by its digest, of which release key; the layers of a container, in bytes."""
 
     image: str
     digest: str
     kind: str
+    key: str
     layers: list[dict[str, Any]] = []
     pushed: bool = True  # false between `image` and `push-image`
 
@@ -91,20 +93,25 @@ class Candidate:
     gate: Gate
     rehearse: Rehearse
     image: Image
-    monitor: Monitor
+    monitor: Monitor | None  # where no place that it goes to has judge and drift
 
 
-def read(root: Path, model: str) -> Candidate:
-    """Read a candidate; LoopError where a command has to run first, Rejected where one said no."""
+def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
+    """Read a candidate; LoopError where a command has to run first, Rejected where one said no.
+
+    The image of judge and drift is read if it goes where they are, `watched`.
+    """
     build = ModelPaths(root, model).build
     gate, rehearse = record(build, Gate, model), record(build, Rehearse, model)
     _accepted(gate, rehearse, model)
     registered, bento = record(build, Register, model), record(build, Bento, model)
-    image, watching = record(build, Image, model), monitor(root)
+    image, watching = record(build, Image, model), monitor(root) if watched else None
     _pushed(build / "image.json", image, f"./loop push-image {public(model)}")
     commit, lock = _committed(root, model)
-    for name, md5 in (("gate", gate.challenger.model_md5), ("register", registered.model_md5)):
+    about = {"gate": gate.challenger.model_md5, "register": registered.model_md5, "bento": bento.model_md5}
+    for name, md5 in about.items():
         _about(build / f"{name}.json", md5, lock.model_md5(model), f"./loop {name} {public(model)}")
+    _about(build / "image.json", image.key, bento.key, f"./loop image {public(model)}")
     rehearsed = rehearse.sides.get("candidate", {}).get("key")
     _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {public(model)}")
     track = Track(

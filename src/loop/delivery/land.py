@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from loop.core.dvc import Lock
+from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git
 from loop.core.markdown import quiet
 from loop.core.names import public
+from loop.core.paths import ModelPaths
 from loop.delivery import guard
 
 # What the pipeline reads: had main moved here, the retraining would not fit what main says now.
@@ -20,6 +21,7 @@ def land(root: Path, model: str, reason: str) -> str | None:
     """
     git = Git(root)
     head, files = git.head(), _files(root, model)
+    check(root, model, ModelPaths(root, model).metrics.name)
     guard.check(files, f"a retraining of {public(model)}")
 
     def decide(parent: str) -> Change | None:

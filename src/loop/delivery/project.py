@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from loop.core import edited
 from loop.core.errors import LoopError
 from loop.delivery.workloads import Manifest, of
 
 PROJECT, ADMISSION = "argocd/projects.yaml", "argocd/admission.yaml"
 MATCHES = re.compile(r"request\.namespace\.matches\('(.+)'\)")
+TEMPLATE = "take it from the template"
 FIX = "add the environment, then kubectl apply --server-side -k argocd/"
 HOOKS = {"argocd.argoproj.io/hook", "helm.sh/hook"}
 SINCE = [1, 34]  # older versions of "restricted" refuse less
@@ -25,8 +26,12 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
     `argocd/` must know the environment, too: otherwise Argo CD refuses the overlay, or no admission policy
     applies to its pods. LoopError where a file of `argocd/` cannot be read.
     """
-    project = _read(root, PROJECT, "AppProject")
-    whole, inner = (_kinds(project, f"{scope}ResourceWhitelist") for scope in ("cluster", "namespace"))
+    with _named(PROJECT):
+        project = _read(root, PROJECT, "AppProject")
+        whole, inner = (_kinds(project, f"{scope}ResourceWhitelist") for scope in ("cluster", "namespace"))
+        destinations = [fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]]
+    with _named(ADMISSION):
+        admitted = [re.search(pattern, namespace) for pattern in _admitted(root)]
     for manifest in manifests:
         kind, metadata = manifest["kind"], manifest["metadata"]
         known, told = (manifest["apiVersion"].rpartition("/")[0], kind), f"{kind} {metadata['name']}"
@@ -40,10 +45,19 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
             yield f"{told}: must not be a hook ({min(hooks)}): Argo CD skips it, or takes it away again"
     for each in of("Namespace", manifests):
         yield from _lax(each)
-    if not any(fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]):
+    if not any(destinations):
         yield f"{PROJECT}: no destination of the project models is {namespace}: {FIX}"
-    if not any(re.search(each, namespace) for each in _admitted(root)):
+    if not any(admitted):
         yield f"{ADMISSION}: no pod of {namespace} would be checked when it is admitted: {FIX}"
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file where a value is missing or of another form."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
+        raise LoopError(f"{path}: has not the form that it should: {error!r}", fix=TEMPLATE) from error
 
 
 def _lax(namespace: Manifest) -> Iterator[str]:
@@ -64,13 +78,13 @@ def _admitted(root: Path) -> list[str]:
 
 def _read(root: Path, path: str, kind: str) -> dict[str, Any]:
     """The spec of a file's object that is named `models`."""
+    documents = edited.yamls(edited.read(root / path, path, TEMPLATE), path, TEMPLATE)
     try:
-        documents = YAML(typ="safe").load_all((root / path).read_text(encoding="utf-8"))
         (spec,) = [
             each["spec"] for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, "models")
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LoopError(f"{path}: has no {kind} models: {error}", fix="take it from the template") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoopError(f"{path}: has no {kind} models: {error}", fix=TEMPLATE) from error
     return dict(spec)
 
 

@@ -38,6 +38,8 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     if not image.get("pushed", True):
         fix = f"./loop push-image {public(model)}" if model else "./loop push-image"
         raise LoopError(f"{build}/image.json: {image['image']} was built, and not pushed", fix=fix)
+    if model:
+        _check_record(root, model)
     _bill(root, _lock(model), build / "sbom.json")
     predicate = _predicate(root, model)
     write_json(build / "provenance.json", predicate)
@@ -127,6 +129,14 @@ def _data(root: Path, model: str) -> list[dict[str, Any]]:
         {"uri": f"{data}/model", "digest": {"md5": lock.model_md5(model)}},
         {"uri": f"{data}/raw.parquet", "digest": {"md5": lock.data_md5(model)}},
     ]
+
+
+def _check_record(root: Path, model: str) -> None:
+    """LoopError where the bento holds another model than the one that provenance would name."""
+    path, recorded = ModelPaths(root, model).build / "bento.json", Lock.of(root).model_md5(model)
+    fix = f"./loop bento {public(model)} && ./loop image {public(model)}"
+    if (found := read_json(_there(path, fix)).get("model_md5")) != recorded:
+        raise LoopError(f"{path} is about model {found}, dvc.lock records {recorded}", fix=fix)
 
 
 def _key(root: Path, model: str | None) -> str:

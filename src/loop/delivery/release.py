@@ -81,7 +81,8 @@ def propose(
 def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
     reasons = [quiet(reason) for reason in candidate.gate.reasons]
     said = "; ".join([why, *reasons] if why else reasons)
-    track, monitor = candidate.track, candidate.monitor.image if canary else None
+    track = candidate.track
+    monitor = candidate.monitor.image if canary and candidate.monitor else None
 
     def change(now: Now) -> State | None:
         state = now.state

@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from loop.core import edited
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
@@ -42,7 +41,7 @@ def build(root: Path, folder: Path) -> str:
 
 def documents(manifests: str) -> list[dict[str, Any]]:
     """Rendered YAML as plain data, without nulls: to Kubernetes, such a key is not there."""
-    return [_given(document) for document in YAML(typ="safe").load_all(manifests) if document]
+    return [_given(document) for document in edited.yamls(manifests, "what kustomize renders") if document]
 
 
 def check(root: Path, manifests: str, where: str, namespace: str | None = None) -> None:

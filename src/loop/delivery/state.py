@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.names import public
-from loop.core.params import Section
+from loop.core.params import SHOWN, Section
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
@@ -86,16 +86,17 @@ def folder(environment: str, model: str) -> str:
 
 def parse(text: str, where: str) -> State:
     """Read a release.yaml; errors name file and key."""
-    try:
-        document = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise LoopError(f"{where}: {error}", fix=RESTORE) from error
+    document = edited.yaml(text, where, RESTORE)
     if not isinstance(document, dict) or document.get("kind") != "Release" or "spec" not in document:
         raise LoopError(f"{where}: is not a Release with a `spec`", fix=RESTORE)
     try:
         return State.model_validate(document["spec"])
     except ValidationError as error:
-        lines = (f"{where}: spec.{_dotted(e['loc'])}: is {e['input']!r}; {e['msg']}" for e in error.errors())
+        lines = []
+        for e in error.errors():
+            line = edited.line_of(text, "spec", *e["loc"])
+            value = SHOWN.repr(e["input"])
+            lines.append(f"{where}: line {line}: spec.{_dotted(e['loc'])}: is {value}; {e['msg']}")
         raise LoopError("\n".join(lines), fix=RESTORE) from error
 
 
@@ -106,12 +107,12 @@ def recall(text: str, name: str, key: str) -> Track | None:
     LoopError where that is not there.
     """
     try:
-        found = YAML(typ="safe").load(text)["spec"][name]
+        found = edited.yaml(text, "it")["spec"][name]
         if found is None or found["key"] != key:
             return None
         fields = {field.alias for field in Track.model_fields.values()}
         return Track.model_validate({"weight": 0, **{k: v for k, v in found.items() if k in fields}})
-    except (YAMLError, TypeError, KeyError) as error:
+    except (LoopError, AttributeError, TypeError, KeyError) as error:
         raise LoopError(f"it has no readable spec.{name}.key") from error
     except ValidationError as error:
         unread = (f"spec.{name}.{_dotted(e['loc'])}: {e['msg']}" for e in error.errors())

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.git import BOT, Git
@@ -101,8 +99,8 @@ def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None
     text = git.read(commit, "params.yaml")
     if text is None:
         raise LoopError(f"{commit} has no params.yaml, seen from {git.root}")
-    section = YAML(typ="safe").load(text)["models"].get(package(model), {})
-    if not (values := section.get("ingest", {}).get("logged")):
+    section = params.sections(text, f"{commit}: params.yaml").get(package(model)) or {}
+    if not (values := (section.get("ingest") or {}).get("logged")):
         return None
     where = f"{commit}: params.yaml: ingest.logged"
     return params.parse(params.Logged, values, where).until.replace(tzinfo=None)

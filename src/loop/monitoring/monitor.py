@@ -84,7 +84,8 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
     if path == paths.reference and (paths.root / "dvc.lock").is_file():
         from loop.core.dvc import check  # here, as the monitor's image has no DVC, and no clone either
 
-        check(paths.root, paths.model, path.name)
+        outs = (path, paths.trained) if paths.trained.exists() else (path,)
+        check(paths.root, paths.model, *(out.name for out in outs))
     frame = pd.read_parquet(path)
     columns = [
         name

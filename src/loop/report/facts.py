@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from loop.core import params
-from loop.core.dvc import Lock, md5
+from loop.core.dvc import Lock, check, md5
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
@@ -74,7 +76,7 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
     paths, spec = ModelPaths(root, model), params.load(root, model)
     environments = _environments(git, paths, commit)
     known(paths.metrics), known(paths.trained / "meta.json")  # a broken one is named before it is leant on
-    found = evidence.gather(root, model, None) if paths.metrics.is_file() else None
+    found = _evidence(root, model) if paths.metrics.is_file() else None
     stopped = known(paths.build / "validation" / "quality.json")
     plots = {name: known(paths.plots / f"{name}.json") or [] for name in draw.KNOWN}
     return Facts(
@@ -94,6 +96,14 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
         lineages=_lineages(git, root, model, environments),
         strange=_strange(paths),
     )
+
+
+def _evidence(root: Path, model: str) -> Evidence:
+    try:
+        return evidence.gather(root, model, None)
+    except (pa.ArrowException, ValueError, LookupError):
+        check(root, model)  # names what is broken, if it is an output
+        raise
 
 
 def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]:
@@ -136,11 +146,12 @@ def _lineages(git: Git, root: Path, model: str, environments: list[Environment])
 
 
 def _strange(paths: ModelPaths) -> list[str]:
-    """What tells of another run: small outputs and a gate that are not of what dvc.lock records."""
-    lock, gate = Lock.of(paths.root), paths.build / "gate.json"
-    outs = lock.stages.get(f"evaluate@{paths.package}", {}).get("outs", [])
-    there = [(paths.root / out["path"], out["md5"]) for out in outs]
-    found = [path for path, recorded in there if path.is_file() and md5(path) != recorded]
+    """Outputs that a page shows, and a gate, that belong to another run than dvc.lock records."""
+    lock, gate, unread = Lock.of(paths.root), paths.build / "gate.json", (paths.raw, paths.features)
+    there = [(paths.root / path, recorded) for path, recorded in lock.outs(paths.model).items()]
+    found = [
+        path for path, recorded in there if path not in unread and path.exists() and md5(path) != recorded
+    ]
     if (judged := known(gate)) and judged["challenger"]["model_md5"] != lineage.model_md5(lock, paths.model):
         found.append(gate)
     return [str(path.relative_to(paths.root)) for path in found]

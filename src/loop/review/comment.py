@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from loop.core import actions
+from loop.core.dvc import check
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
 from loop.core.paths import ModelPaths
@@ -30,6 +31,7 @@ def written(root: Path, model: str, branch: str) -> str:
     paths = ModelPaths(root, model)
     if not paths.metrics.is_file():
         raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {paths.package}")
+    check(root, model)
     with base.checkout(root, branch) as tree:
         return report(gather(root, model, tree))
 

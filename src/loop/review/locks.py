@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from loop.core import edited
 from loop.core.git import Git
 
 PACKAGE = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)")
@@ -28,4 +29,7 @@ def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, 
 
 
 def _packages(lock: Path) -> dict[str, str]:
-    return dict(PACKAGE.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
+    if not lock.is_file():
+        return {}
+    text = edited.merged(edited.read(lock, str(lock), "make lock"), str(lock), "make lock")
+    return dict(PACKAGE.findall(text))

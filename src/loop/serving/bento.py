@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from loop.core.dvc import Lock, md5
+from loop.core.dvc import Lock, check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public
@@ -55,31 +55,42 @@ def settings(home: Path) -> dict[str, str]:
 def build(root: Path, model: str, home: Path | None = None) -> Bento:
     """The bento of the work tree's release key, built unless the store has it; says so in bento.json.
 
-    LoopError when data/<package>/model is not what dvc.lock records, or BentoML fails.
+    Rejected where an output that is packed is not what dvc.lock records, LoopError where BentoML fails.
     """
     key = release_key(root, model)
     path = path_of(model, key, home)
     if why := fault(path):
         if path.is_dir():
             click.echo(f"{path} is not taken, and is built again: {why}", err=True)
-        _check_model(root, model)
+        paths = ModelPaths(root, model)
+        check(
+            root,
+            model,
+            *(out.name for out in (paths.trained, paths.reference) if out != paths.reference or out.exists()),
+        )
         with whole(path) as aside:
             _build(root, model, key, aside)
         write_json(_seal(path), signed(_told(path), SEAL))
     bento = Bento(key, f"{package(model)}:{key}", path)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
+    record["model_md5"] = Lock.of(root).model_md5(model)
     write_json(ModelPaths(root, model).build / "bento.json", record)
     return bento
 
 
 def built(root: Path, model: str) -> Bento:
-    """The bento that `loop bento` built last here; LoopError when there is none."""
+    """The bento that `loop bento` built last here; LoopError when there is none, or it has another model."""
     record = ModelPaths(root, model).build / "bento.json"
     if not record.is_file():
         raise LoopError(
             f"{record} does not exist: no bento was built here", fix=f"./loop bento {public(model)}"
         )
-    values = read_json(record)
+    values, recorded = read_json(record), Lock.of(root).model_md5(model)
+    if values.get("model_md5") != recorded:
+        raise LoopError(
+            f"{record} is about model {values.get('model_md5')}, dvc.lock records {recorded}",
+            fix=f"./loop bento {public(model)}",
+        )
     return Bento(values["key"], values["tag"], checked(Path(values["path"]), model))
 
 
@@ -125,16 +136,6 @@ def _told(path: Path) -> bytes:
     }
     told = {"bento": f"{path.parent.name}:{path.name}", "files": files}
     return json.dumps(told, sort_keys=True).encode()
-
-
-def _check_model(root: Path, model: str) -> None:
-    trained, recorded = ModelPaths(root, model).trained, Lock.of(root).model_md5(model)
-    found = md5(trained) if trained.is_dir() else "missing"
-    if found != recorded:
-        raise LoopError(
-            f"{trained} is {found}; dvc.lock records {recorded}",
-            fix=f"./loop repro {public(model)}, or `dvc checkout` for the recorded one",
-        )
 
 
 def _build(root: Path, model: str, key: str, into: Path) -> None:
@@ -185,7 +186,7 @@ def _recorded(root: Path, model: str, out: Path) -> bool:
 
 
 def _same_bytes(bento: Path) -> None:
-    """Make equal keys equal bytes: no build time; and the lock as it is, which BentoML loosens by a line."""
+    """Make equal keys equal bytes: no build time, and our lock, to which BentoML adds a line for itself."""
     manifest = bento / "bento.yaml"
     text = manifest.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^creation_time: .*$", "creation_time: '1970-01-01T00:00:00+00:00'", text)

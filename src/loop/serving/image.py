@@ -45,6 +45,7 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
             "image": f"{name}@{digest}",
             "digest": digest,
         }
+    record["key"] = bento.key
     write_json(_folder(root, name) / "image.json", record)
     return record
 

@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from loop.core import repository
+from loop.core import edited, repository
 from loop.core.dvc import Lock
 from loop.core.files import plain_files
 from loop.core.paths import ModelPaths
 
+LOCK = "requirements.lock"
 PACKED = "loop/serving/packed"
 PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED importable
 
@@ -25,6 +26,8 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     digest.update(repository.read(root).registry.encode() + b"\0")
     for name, path in sources(root, model):
+        if name == LOCK:
+            edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\0".encode())
     return digest.hexdigest()[:12]

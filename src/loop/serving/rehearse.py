@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from loop.candidate import champion as production
 from loop.core import models, params
+from loop.core.dvc import check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
@@ -68,8 +69,8 @@ class Side:
 def rehearse(root: Path, model: str) -> dict[str, Any]:
     """Serve, replay, compare; writes rehearse.json and returns it. Rejected when it must not go out."""
     limits = params.load(root, model).rehearse
-    candidate = bentos.built(root, model)
     rows = held_out(root, model, limits.requests)
+    candidate = bentos.built(root, model)
     other, note = champion(root, model)
     try:
         sides = play(candidate, other, rows, limits)
@@ -89,6 +90,7 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
 def held_out(root: Path, model: str, count: int) -> list[Row]:
     """Up to `count` rows of scores.parquet, evenly spread, with their features and the pipeline's scores."""
     paths, key = ModelPaths(root, model), models.load(root, model).roles.id
+    check(root, model, paths.trained.name, paths.features.name, paths.scores.name)
     names = read_json(paths.trained / "meta.json")["features"]
     scored = pq.read_table(paths.scores)
     columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]

@@ -1,5 +1,7 @@
 """The Fraud Detection Handbook's features, in Ibis: when, how this card pays, how risky this terminal was."""
 
+from typing import Annotated
+
 import ibis
 import ibis.expr.types as ir
 from pydantic import Field
@@ -13,7 +15,7 @@ KEPT = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD")  # what stan
 
 
 class Params(Section):
-    windows_days: tuple[int, ...] = Field(default=(1, 7, 30), min_length=1)
+    windows_days: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(1, 7, 30), min_length=1)
     delay_days: int = Field(default=7, gt=0)  # until a fraud is reported; a terminal's risk looks no nearer
 
 
