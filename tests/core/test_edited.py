@@ -50,7 +50,7 @@ class Params(Section):
     share: tuple[float, float] = (0, 1)
     depth: int = Field(4, gt=0)
     windows_days: tuple[int, ...] = (1, 7)
-COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = log_to_mlflow = None
+COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = None
 TASK = "binary"
 """
 STAGES = """\
@@ -136,6 +136,7 @@ def every(root: Path) -> Iterator[None]:
     for ask in (lock.model_md5, lock.data_md5, lock.model_size, lock.outs, lock.records):
         ask("m")
         yield
+    lock.params("m")
     lineage.stages(lock, "m")
     dvc.check(root, "m")
 

@@ -86,7 +86,7 @@ class Lock:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
         prefix = f"models.{package(model)}."
         stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in stages]
+        recorded = [(entry.get("params") or {}).get("params.yaml") or {} for entry in stages]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
     def data_md5(self, model: str) -> str:
@@ -113,8 +113,9 @@ def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if not isinstance(entry, dict):
             yield ("stages", name), "a section with `deps`, `params` and `outs`"
             continue
-        if not isinstance(entry.get("params") or {}, dict):
-            yield ("stages", name, "params"), "a section for each file"
+        files = entry.get("params") or {}
+        if not isinstance(files, dict) or not all(isinstance(each or {}, dict) for each in files.values()):
+            yield ("stages", name, "params"), "a section for each file, with its keys"
         for part in ("deps", "outs"):
             if not isinstance(listed := entry.get(part) or [], list):
                 yield ("stages", name, part), "a list"
