@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loop.core import params
+from loop.core import edited
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.git import Git
@@ -130,7 +130,7 @@ def _row(path: str) -> tuple[str, Breaks]:
 def _facts(git: Git, commit: str) -> dict[str, Any]:
     """Per model, what params.yaml asks for and what dvc.lock recorded at a commit."""
     text = git.read(commit, "params.yaml")
-    sections = params.sections(text, f"params.yaml of {commit}") if text else {}
+    sections = edited.sections(text, f"params.yaml of {commit}") if text else {}
     stages = Lock.parse(git.read(commit, "dvc.lock") or "", f"dvc.lock of {commit}").stages
     return {
         model: (section, {name: entry for name, entry in stages.items() if name.endswith(f"@{model}")})

@@ -146,7 +146,8 @@ def _repro(here: Path, model: str) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
     from loop.core import dvc, models, params
 
-    models.check(here, model, params.load(here, model))  # before hours of stages, not after
+    recorded = dvc.Lock.of(here).params(model)
+    models.check_params(here, model, params.load(here, model), recorded)  # before hours of stages, not after
     report = ModelPaths(here, model).build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from loop.core import actions, edited, params
+from loop.core import actions, edited
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
@@ -47,7 +47,8 @@ class Lock:
         for keys, expected in _odd(document):
             line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
             raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
-        return cls(document.get("stages") or {})
+        stages = (document.get("stages") or {}).items()
+        return cls({name: _given(entry) for name, entry in stages})
 
     @classmethod
     def of(cls, root: Path) -> "Lock":
@@ -75,18 +76,18 @@ class Lock:
     def outs(self, model: str) -> dict[str, str]:
         """The md5 of each output that a model's stages have made, by its path."""
         stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs") or []}
+        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs", [])}
 
     def every(self) -> dict[str, str]:
         """The md5 of each output of any model, by its path."""
-        outs = (out for entry in self.stages.values() for out in entry.get("outs") or [])
+        outs = (out for entry in self.stages.values() for out in entry.get("outs", []))
         return {str(out["path"]): str(out["md5"]) for out in outs}
 
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
         prefix = f"models.{package(model)}."
         stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        recorded = [(entry.get("params") or {}).get("params.yaml") or {} for entry in stages]
+        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in stages]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
     def data_md5(self, model: str) -> str:
@@ -97,10 +98,18 @@ class Lock:
         name = package(model)
         entry = self.stages.get(f"{stage}@{name}")
         path = f"data/{name}/{out}"
-        for recorded in (entry or {}).get("outs") or []:
+        for recorded in (entry or {}).get("outs", []):
             if recorded["path"] == path:
                 return dict(recorded)
         raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+
+
+def _given(entry: dict[str, Any]) -> dict[str, Any]:
+    """A stage without nulls: to DVC such a key is not there."""
+    given = {key: value for key, value in entry.items() if value is not None}
+    if "params" in given:
+        given["params"] = {file: section or {} for file, section in given["params"].items()}
+    return given
 
 
 def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -345,6 +354,8 @@ def check_params(root: Path, model: str) -> None:
 
 
 def _check_param(root: Path, model: str, key: str, stage: str) -> None:
+    from loop.core import params  # here, as it imports pydantic, and few commands that need dvc.lock do
+
     node: Any = params.read(root).get(package(model))
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:

@@ -1,7 +1,8 @@
 """Files that people edit and merge, read so that a mistake is named by file, line and fix."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,41 @@ def line_of(text: str, *keys: str | int) -> int | None:
             continue  # as the name of a union's part, which the text does not have
         line, node = found[0].start_mark.line + 1, found[1]
     return line
+
+
+def said(text: str, *keys: str | int) -> str:
+    """`line 5: ` for a message; empty where the text does not have the key."""
+    return f"line {line}: " if (line := line_of(text, *keys)) else ""
+
+
+def sections(text: str, where: str) -> dict[str, Any]:
+    """The text of a params.yaml as plain data; errors name it as `where`."""
+    document = yaml(text, where)
+    models = document.get("models") if isinstance(document, dict) else None
+    if not isinstance(models, dict):
+        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
+        fix = "it must be YAML with a top-level `models:`, which has a section for each model"
+        raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
+    for keys, value in _dates(models, ("models",)):
+        key = ".".join(map(str, keys))
+        raise LoopError(
+            f"{where}: {said(text, *keys)}{key}: is a date without quotes; DVC takes text only",
+            fix=f"write it in quotes: '{value.isoformat()}'",
+        )
+    return {str(name): section for name, section in models.items()}
+
+
+def _dates(
+    node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str | int, ...], date]]:
+    """Each date in a document and the keys that lead to it. An alias of YAML is followed once."""
+    seen = set() if seen is None else seen
+    if isinstance(node, date):  # a datetime is one too
+        yield keys, node
+    elif isinstance(node, dict | list) and id(node) not in seen:
+        seen.add(id(node))
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _dates(value, (*keys, key), seen)
 
 
 def _entry(node: Node | None, key: str | int) -> tuple[Node, Node] | None:

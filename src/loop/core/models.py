@@ -102,12 +102,27 @@ def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
     folder = ModelFolder(root, package(model))
     for module in CONTRACT:
         getattr(folder, module)
-    if settings.ingest.source == "simulator":
-        folder.section("source", settings.ingest.simulator)
-    folder.section("expectations", settings.validation.suite)
-    folder.section("features", settings.features)
-    folder.section("estimator", settings.train)
+    check_params(root, model, settings, {})
     return folder
+
+
+def check_params(root: Path, model: str, settings: params.Model, recorded: dict[str, Any]) -> None:
+    """LoopError where a section that the model's folder types is wrong.
+
+    Sections that dvc.lock has recorded as they are were right when their stage ran: then nothing is imported.
+    """
+    folder, written = load(root, model), params.read(root)[package(model)]
+    typed = {
+        "ingest": ("source", settings.ingest.simulator),
+        "validate": ("expectations", settings.validation.suite),
+        "features": ("features", settings.features),
+        "train": ("estimator", settings.train),
+    }
+    if settings.ingest.source != "simulator":
+        del typed["ingest"]
+    for section, (module, values) in typed.items():
+        if section not in recorded or recorded[section] != written.get(section):
+            folder.section(module, values)
 
 
 def load_one(root: Path, model: str, module: str) -> ModuleType:

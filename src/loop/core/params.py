@@ -1,7 +1,6 @@
 """params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
 
-from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from reprlib import Repr
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 
 from loop.core import edited
+from loop.core.edited import sections
 from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.git import Git
@@ -148,36 +148,6 @@ def read(root: Path) -> dict[str, Any]:
     return sections(_text(root), FILE)
 
 
-def sections(text: str, where: str) -> dict[str, Any]:
-    """The text of a params.yaml as plain data; errors name it as `where`."""
-    document = edited.yaml(text, where)
-    models = document.get("models") if isinstance(document, dict) else None
-    if not isinstance(models, dict):
-        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
-        fix = "it must be YAML with a top-level `models:`, which has a section for each model"
-        raise LoopError(f"{where}: {_line(text, 'models')}models: is {found}", fix=fix)
-    for keys, value in _dates(models, ("models",)):
-        key = ".".join(map(str, keys))
-        raise LoopError(
-            f"{where}: {_line(text, *keys)}{key}: is a date without quotes; DVC takes text only",
-            fix=f"write it in quotes: '{value.isoformat()}'",
-        )
-    return {str(name): section for name, section in models.items()}
-
-
-def _dates(
-    node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
-) -> Iterator[tuple[tuple[str | int, ...], date]]:
-    """Each date in a document and the keys that lead to it. An alias of YAML is followed once."""
-    seen = set() if seen is None else seen
-    if isinstance(node, date):  # a datetime is one too
-        yield keys, node
-    elif isinstance(node, dict | list) and id(node) not in seen:
-        seen.add(id(node))
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _dates(value, (*keys, key), seen)
-
-
 def load(root: Path, model: str) -> Model:
     """One model's params, typed.
 
@@ -216,17 +186,13 @@ def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
         for e in error.errors():
             keys = (*above.split("."), *e["loc"])
             said = f"is {SHOWN.repr(e['input'])}; {e['msg']}"
-            lines.append(f"{file}: {_line(text, *keys)}{'.'.join(map(str, keys))}: {said}")
+            lines.append(f"{file}: {edited.said(text, *keys)}{'.'.join(map(str, keys))}: {said}")
         code = f"src/{kind.__module__.replace('.', '/')}.py"
         raise LoopError("\n".join(lines), fix=f"{code} has the keys, types and ranges") from error
 
 
 def _text(root: Path) -> str:
     return edited.read(root / FILE, str(root / FILE), "take it from the template, or from Git's history")
-
-
-def _line(text: str, *keys: str | int) -> str:
-    return f"line {line}: " if (line := edited.line_of(text, *keys)) else ""
 
 
 def unshared(root: Path, model: str) -> str:

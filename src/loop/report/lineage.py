@@ -74,7 +74,7 @@ def stages(lock: Lock, model: str) -> list[Link]:
         Link(
             f"DVC stage {name.removesuffix(ending)}",
             [(_short(out["path"], model), out["md5"]) for out in stage.get("outs", [])],
-            [(dep["path"], dep["md5"]) for dep in stage.get("deps", [])] + _params(stage, model),
+            [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])] + _params(stage, model),
         )
         for name, stage in lock.stages.items()
         if name.endswith(ending)
