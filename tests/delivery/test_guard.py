@@ -149,7 +149,15 @@ def test_the_command_says_how_many_it_checked(clone, here, monkeypatch):
 def test_an_output_in_git_is_rejected(clone, here):
     """Whoever has committed it: raw rows, features and models belong to DVC."""
     base = here.fetch()
-    save(clone, {"data/m/metrics.json": "{}", "data/m/.gitignore": "/model\n", "data/notes.md": "1"})
+    save(
+        clone,
+        {
+            "data/m/metrics.json": "{}",
+            "data/m/.gitignore": "/model\n",
+            "data/m/logged.json": "[]",
+            "data/notes.md": "1",
+        },
+    )
     assert check_range(here, base, here.fetch())[0] == 0
     (clone / "data/m").mkdir(exist_ok=True)
     (clone / "data/m/raw.parquet").write_text("rows")

@@ -70,17 +70,16 @@ def test_pin_makes_a_file_the_source(clone: Path) -> None:
     assert loop("stage", "ingest", "fraud-detector").exit_code == 0
 
 
-def test_a_source_that_only_this_machine_has_is_said(
-    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`pin` warns of it, doctor calls it bad, and CI's `repro --check` rejects it until Git has the file."""
+def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`repro` warns of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
     pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), clone / "own.parquet")
     monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
     monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
     subprocess.run([*git, "init", "-q"], check=True)
     said = "is own.parquet, a file that only this machine has"
-    assert said in loop("pin", "fraud-detector", "--source", "own.parquet").stderr
+    loop("pin", "fraud-detector", "--source", "own.parquet")
+    assert said in loop("repro", "fraud-detector").stderr
     assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):
         loop("repro", "fraud-detector", "--check")

@@ -49,9 +49,11 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     here = root()
     for model in models or sorted(params.read(here)):
         _repro(here, model)
-        if check:
-            if why := params.unshared(here, model):
+        if why := params.unshared(here, model):
+            if check:
                 raise Rejected(why, fix=SHARE)
+            actions.warning("Source", f"{why}: {SHARE}")
+        if check:
             _committed(here, model)
 
 
@@ -84,7 +86,6 @@ def train(model: str) -> None:
 @click.option("--source", help="First set the source to this path or URL.")
 def pin(model: str, source: str | None) -> None:
     """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes."""
-    from loop.core import params
     from loop.pipeline.ingest import source_sha256
 
     here, key = root(), f"models.{package(model)}.ingest"
@@ -96,8 +97,6 @@ def pin(model: str, source: str | None) -> None:
             fix=f"./loop pin {package(model)} --source PATH-OR-URL, to ingest a file",
         )
     _change(here, {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)})
-    if why := params.unshared(here, model):
-        actions.warning("Source", f"{why}: {SHARE}")
 
 
 @click.command()

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 
 from loop.core import edited
-from loop.core.edited import sections
 from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.git import Git
@@ -37,7 +36,7 @@ class Logged(Section):
 
 
 class Ingest(Section):
-    source: str = "simulator"  # `simulator` (the model's own), https:// or s3:// URL, or a path that Git has
+    source: str = "simulator"  # `simulator` (the model's own), or a path, https:// or s3:// URL
     sha256: str | None = None  # pins a file source's bytes: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
     logged: Logged | None = None  # written by `loop retrain`
@@ -141,6 +140,9 @@ class Model(Section):
     rehearse: Rehearse = Rehearse()
     canary: Canary = Canary()
     monitor: Monitor = Monitor()
+
+
+sections = edited.sections
 
 
 def read(root: Path) -> dict[str, Any]:

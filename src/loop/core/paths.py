@@ -19,10 +19,14 @@ def root(start: Path | None = None) -> Path:
     raise LoopError(f"{here} is not inside a clone: no params.yaml beside a dvc.yaml upward of it")
 
 
+# What Git has in data/<package>/: metrics, the list of the store's files that a training reads, DVC's list.
+KEPT = ("metrics.json", "logged.json", ".gitignore")
+
+
 def outputs(paths: Iterable[str]) -> list[str]:
-    """Those of a repository's paths that DVC keeps: all of data/<package>/ but the metrics."""
+    """Those of a repository's paths that DVC keeps: all of data/<package>/ but what KEPT names."""
     inside = (path for path in paths if path.startswith("data/") and path.count("/") > 1)
-    return sorted(path for path in inside if path.split("/")[2:] not in (["metrics.json"], [".gitignore"]))
+    return sorted(path for path in inside if path.split("/", 2)[2] not in KEPT)
 
 
 def tracked(paths: Iterable[str]) -> Rejected | None:

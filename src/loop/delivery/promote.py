@@ -1,6 +1,6 @@
 """One step of a canary: what is expected is said, what comes next is computed."""
 
-from loop.core import edited, params
+from loop.core import params
 from loop.core.git import Git
 from loop.delivery import commit, steps
 from loop.delivery.commit import Action, Done, Now, Place
@@ -15,7 +15,7 @@ def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:
 
     def change(now: Now) -> State:
         where = f"params.yaml of {now.commit[:12]}"
-        models = edited.sections(git.read(now.commit, "params.yaml") or "", where)
+        models = params.sections(git.read(now.commit, "params.yaml") or "", where)
         weights = params.typed(models, place.model, where).canary.weights
         return steps.promoted(now.state, key, step, weights)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from loop.core import edited, params
+from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.git import BOT, Git
 from loop.core.github import GitHub, Run
@@ -99,7 +99,7 @@ def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None
     text = git.read(commit, "params.yaml")
     if text is None:
         raise LoopError(f"{commit} has no params.yaml, seen from {git.root}")
-    section = edited.sections(text, f"{commit}: params.yaml").get(package(model)) or {}
+    section = params.sections(text, f"{commit}: params.yaml").get(package(model)) or {}
     if not (values := (section.get("ingest") or {}).get("logged")):
         return None
     where = f"{commit}: params.yaml: ingest.logged"
