@@ -152,6 +152,7 @@ def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.Monk
         assert (said.state, said.found.startswith("not checked: ")) == ("default", True), said
 
 
+PARAMS = "from loop.core.params import Section\nclass Params(Section): ...\n"
 BROKEN = {  # a module, its text, and what is told of it before its frames and of them
     "a slip": ("features", "def f(:\n", "SyntaxError: .*", ":1 in the file itself"),
     "a missing package": ("source", "import nowhere_at_all\n", "ModuleNotFoundError: .*", ":1 in <module>"),
@@ -171,7 +172,7 @@ def test_a_teams_broken_code_is_a_line_of_the_table(
     folder = tmp_path / "src/models/m"
     folder.mkdir(parents=True)
     for name, body in {"schema": shop.SCHEMA, **shop.REST, module: text}.items():
-        (folder / f"{name}.py").write_text(body)
+        (folder / f"{name}.py").write_text(body.replace("Params = dict", PARAMS))
     with here.models_of(tmp_path):
         found = {finding.what: finding for finding in diagnosis.examine(tmp_path)}
     told = f"^{said}(\n  src/models/m/{module}\\.py:.*)*\n  src/models/m/{module}\\.py{last}$"

@@ -87,6 +87,9 @@ class ModelFolder:
             "estimator": "train",
         }
         kind = getattr(self, module).Params
+        if not (isinstance(kind, type) and issubclass(kind, params.Section)):
+            fix = "class Params(Section), with Section of loop.core.params"
+            raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, no Section", fix=fix)
         return params.part(self.root, kind, values, f"models.{self.name}.{keys[module]}")
 
 
