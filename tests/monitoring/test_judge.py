@@ -490,7 +490,7 @@ def test_an_older_enterprise_server_tells_no_id(
         watch.look()
 
 
-@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[]", b'{"id": 7}', b"[" * 100_000])
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[7]", b'{"id": 7}', b"[" * 100_000])
 @pytest.mark.parametrize("sound", [0, 1])
 def test_an_answer_that_is_not_githubs_ends_no_watch(
     watch: Judge, github: FakeGitHub, answer: bytes, sound: int
