@@ -82,6 +82,8 @@ class Gate(Section):
     samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95
     tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
+    # Test rows of the rarer class; with fewer it keeps, because the interval then errs too often.
+    min_rarer: int = Field(default=20, ge=2)
 
 
 class Register(Section):
@@ -103,6 +105,10 @@ class Canary(Section):
     max_p99_ratio: float = 3.0  # the canary's over stable's
     min_p99_ms: float = 50.0  # faster than this is fast enough, whatever stable's is
     max_score_psi: float = 0.3  # score distribution against stable's
+    deadline_hours: float = Field(default=24.0, gt=0)  # at one step without a verdict; then it is removed
+    # Pods that all traffic takes at its peak. Beside a canary each track has its share of them before its
+    # traffic comes. The default is the most that the autoscaler starts: maxReplicas of kustomize/base.
+    peak: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
     def _rises(self) -> "Canary":
