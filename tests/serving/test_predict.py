@@ -227,7 +227,7 @@ def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
 
 
 def test_a_body_that_never_ends_is_not_read_for_ever(source, monkeypatch):
-    """Its sender has the whole answer at once, and so long to come to read it."""
+    """Its sender has the whole answer soon, and some time to come to read it."""
     monkeypatch.setattr(app, "UNREAD_SECONDS", 0.01)
     sent = []
 

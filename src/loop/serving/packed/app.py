@@ -26,10 +26,10 @@ from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
 from loop.serving.packed.rows import LONGEST_ID, BadRequest, decoded
 
-OVERLOAD, ENCODED = 429, 415
+LARGE, ENCODED, OVERLOAD = 413, 415, 429
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 BODY_SECONDS = 10.0  # from a request's headers to the end of its body
-UNREAD_SECONDS = 5.0  # in which what follows a refusal is thrown away: a reset would take the answer with it
+UNREAD_SECONDS = 5.0  # in which a refused body is read and thrown away, before its answer and again after it
 HELD = 64 * 1024 * 1024  # bytes of all bodies that are still coming; with more, a request is refused
 LARGEST = HELD  # bytes of one body that a model's asgi.py may allow
 MOST = 1_000_000  # rows of a request, or requests that wait, that a model's asgi.py may ask for
@@ -116,7 +116,8 @@ class App(Starlette):
         await send({"type": "http.response.start", "status": answer.status, "headers": said})
         if closes and answer.unread:
             await send({"type": "http.response.body", "body": answer.body, "more_body": True})
-            await self._throw_away(receive)
+            with suppress(Gone):
+                await self._ended(receive)
             await send({"type": "http.response.body"})
         else:
             await send({"type": "http.response.body", "body": answer.body})
@@ -126,23 +127,27 @@ class App(Starlette):
         try:
             if self.predictor.full:
                 raise BadRequest("too many requests wait", status=OVERLOAD, reason="overload", unread=True)  # noqa: TRY301
-            body = await self._body(headers.get(b"content-length", b"0"), receive)
+            if int(headers.get(b"content-length", b"0")) > self.max_bytes:
+                raise self._too_large(unread=True)
+            body = await self._body(receive)
             if coding := headers.get(b"content-encoding"):
                 body = decoded(body, coding, self.max_bytes)
         except BadRequest as bad:
-            return self.predictor.refused(bad)
-        future: Future[Answer] = get_running_loop().create_future()
-        self.predictor.submit(
-            body,
-            headers.get(b"content-type", b""),
-            lambda answer: None if future.done() else future.set_result(answer),
-        )
-        return await future
+            refused = self.predictor.refused(bad)
+        else:
+            future: Future[Answer] = get_running_loop().create_future()
+            self.predictor.submit(
+                body,
+                headers.get(b"content-type", b""),
+                lambda answer: None if future.done() else future.set_result(answer),
+            )
+            return await future
+        if refused.unread and refused.status == LARGE and b"expect" not in headers:
+            return refused._replace(unread=not await self._ended(receive))
+        return refused
 
-    async def _body(self, length: bytes, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive) -> bytes:
         """The body, read no further than `max_bytes` and no longer than BODY_SECONDS."""
-        if int(length) > self.max_bytes:
-            raise self._too_large(unread=True)
         message = await receive()
         if not message.get("more_body"):
             part = _part(message)
@@ -176,15 +181,23 @@ class App(Starlette):
 
     def _too_large(self, *, unread: bool) -> BadRequest:
         return BadRequest(
-            f"the body is over {self.max_bytes} bytes", status=413, reason="size", unread=unread
+            f"the body is over {self.max_bytes} bytes", status=LARGE, reason="size", unread=unread
         )
 
-    async def _throw_away(self, receive: Receive) -> None:
-        """Read what a caller goes on sending, for UNREAD_SECONDS, so that it comes to read its answer."""
+    async def _ended(self, receive: Receive) -> bool:
+        """Whether a refused body ends within UNREAD_SECONDS.
+
+        Many callers read no answer before they have sent all, and a gateway that has one ends the connection.
+        """
         with suppress(TimeoutError):
             async with timeout(UNREAD_SECONDS):
-                while (await receive()).get("more_body"):
-                    pass
+                more = True
+                while more:
+                    message = await receive()
+                    _part(message)
+                    more = message.get("more_body", False)
+            return True
+        return False
 
     def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
         """An answer's headers; the caller's id of the request, or one of our own."""
