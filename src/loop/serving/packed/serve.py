@@ -170,18 +170,19 @@ class Connection(HttpToolsProtocol):
                     self.transport.close()
         self._tell()
 
+    @property
+    def _answers(self) -> bool:
+        """Whether a request that came before is not answered yet."""
+        return self.asked is not None and not (self.asked.response_complete or self.asked.disconnected)
+
     def _tell(self) -> None:
         """Answer why nothing more is read, and close the connection once the caller could read that."""
-        before = self.asked
-        waits = before is not None and not (before.response_complete or before.disconnected)
-        if waits or self.refused is None or self.transport.is_closing():
+        if self.refused is None or self._answers or self.transport.is_closing():
             return
         said = msgspec.json.encode({"error": self.refused.error, "field": ""})
         self.app.predictor.metrics.answered(self.scope.get("path", "other"), self.refused.status)
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
-            said
-        )
-        self.transport.write(STATUS_LINE[self.refused.status] + head + said)
+        fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close" % len(said)
+        self.transport.write(STATUS_LINE[self.refused.status] + fields + b"\r\n\r\n" + said)
         self.transport.write_eof()
         self.flow.resume_reading()
         self.waits_since, self.beside = time.monotonic(), 0
@@ -189,6 +190,11 @@ class Connection(HttpToolsProtocol):
     def _throw_away(self) -> None:
         self.beside += self.came
         if self.beside > THROWN_AWAY:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.refused and not self._answers:
             self.transport.close()
 
     def wait_no_longer(self) -> None:
