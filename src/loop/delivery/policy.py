@@ -12,7 +12,8 @@ Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
-PUBLIC = ("/predict", "/health", "/openapi.json")  # what callers need: kustomize/components/route
+# What callers need, and the same with a slash at its end: kustomize/components/route.
+PUBLIC = ("/predict", "/predict/", "/health", "/health/", "/openapi.json", "/openapi.json/")
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # of a route: they lead calls nowhere else
 RELABELINGS = ("relabelings", "metricRelabelings")
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and rules know a pod
