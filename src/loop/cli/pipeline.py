@@ -89,7 +89,8 @@ def pin(model: str, source: str | None) -> None:
     here, key = root(), f"models.{package(model)}.ingest"
     section = _section(here, model).get("ingest") or {}
     source = source or section.get("source", "simulator")
-    logged, changes = section.get("logged"), {}
+    logged = section.get("logged")
+    changes: dict[str, Any] = {}
     if source != "simulator":
         changes |= {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)}
     elif not logged:

@@ -290,8 +290,8 @@ class _Unpacked:
         if found != recorded:
             raise Rejected(f"the bundle's metrics.json is {found}; dvc.lock records {recorded}", fix=FIX)
         listed = sha256(here.logged) if here.logged.is_file() else None
-        if listed != (recorded := _logged(lock, here.model)):
-            raise Rejected(f"the bundle's logged.json is {listed}; dvc.lock records {recorded}", fix=FIX)
+        if listed != (pinned := _logged(lock, here.model)):
+            raise Rejected(f"the bundle's logged.json is {listed}; dvc.lock records {pinned}", fix=FIX)
 
     def _image(self, name: str, folder: Path) -> dict[str, Any]:
         """An image's record, once it names this repository's image by the digest of what is in the tar."""

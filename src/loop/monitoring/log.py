@@ -392,10 +392,10 @@ def _transactions(
         return None
     files = [file for files in stored.files for file in files]
     inside, values = f'"{roles.time}" >= $2 and "{roles.time}" < $3', [files, start, end]
-    stored = "from read_parquet($1, union_by_name = true) where"
-    share = _share(_one(con, f"select count(*) {stored} {inside}", values))
+    rows = "from read_parquet($1, union_by_name = true) where"
+    share = _share(_one(con, f"select count(*) {rows} {inside}", values))
     return con.sql(
-        f'select * {stored} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
+        f'select * {rows} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
         params=[*values, share],
     ).to_arrow_table()
 

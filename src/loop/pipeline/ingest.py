@@ -161,7 +161,7 @@ class _Taking:
     def _transactions(self, found: list[File], time: str, until: pa.Scalar) -> int:
         """Take the rows before `until`; returns how many have no time."""
         wanted = schema_of(self.folder, (self.folder.roles.label,))
-        count, undated = self._one("select count(*) from taken"), 0
+        count, undated = int(self._one("select count(*) from taken")), 0
         for number, file in enumerate(found, 1):
             for batch in file.batches(wanted, (time, until)):
                 undated += batch[time].null_count
@@ -175,7 +175,7 @@ class _Taking:
         self.con.register("more", more)
         self.con.execute("insert into taken select *, $1 from more", [file])
         self.con.unregister("more")
-        return count + batch.num_rows
+        return count + int(batch.num_rows)
 
     def _drop_repeated(self, found: list[File]) -> int:
         """Keep one of the rows that several files of the store have; LoopError where they differ."""
