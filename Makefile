@@ -39,10 +39,10 @@ test-marked: ## Run the tests with a marker, as CI does by what changed: make te
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -m "$${MARKS:?is missing: MARKS=docs, say}"
 
 .PHONY: e2e
-e2e: ## Play the whole loop on a real cluster: KUBECONFIG's (docs/cluster.md), or one of its own (Linux, root)
+e2e: ## Play the whole loop on real servers and a real cluster: KUBECONFIG's (docs/cluster.md), or its own (Linux, root)
 	@tools/needs e2e
 	@tools/programs >/dev/null
-	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/services tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
 .PHONY: first-week
 first-week: ## Rehearse a fork's first week, from its first push to its first weekly runs (about 20 min)
@@ -87,6 +87,11 @@ cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this
 .PHONY: cluster-down
 cluster-down: ## End it; nothing is left
 	@$(ENV)/bin/python tools/cluster down
+
+.PHONY: services
+services: ## Start PostgreSQL, an S3 server and an MLflow server on both, until Ctrl-C
+	@tools/needs services
+	@$(PY) tools/services $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)

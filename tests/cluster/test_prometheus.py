@@ -76,9 +76,12 @@ def targets(pods: dict[str, tuple[dict[str, Any], str]]) -> list[dict[str, Any]]
     return [group | {"targets": [pods[group["labels"]["pod"]][1]]} for group in found]
 
 
-@pytest.fixture
-def asked(tmp_path: Path) -> Iterator[Callable[[str], list[dict[str, str]]]]:
-    """A query's answer, once Prometheus has scraped pods that lie and a Pushgateway that others pushed to."""
+@pytest.fixture(params=["honoured", "overridden"])
+def asked(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], list[dict[str, str]]]]:
+    """A query's answer, once Prometheus has scraped pods that lie and a Pushgateway that others pushed to.
+
+    One Prometheus heeds honorLabels and the relabelings of its targets, the other does not.
+    """
     with ExitStack() as stack:
         pages = {"liar": LIES, "flood": FLOOD, "long": LONG, "trackless": LIES}
         at = {name: stack.enter_context(serving(page)) for name, page in pages.items()}
@@ -89,6 +92,10 @@ def asked(tmp_path: Path) -> Iterator[Callable[[str], list[dict[str, str]]]]:
         config = prometheus.config(tmp_path)
         jobs = {job["job_name"]: job for job in config["scrape_configs"]}
         jobs["pushgateway"]["static_configs"] = [{"targets": [stack.enter_context(serving(PUSHES))]}]
+        if request.param == "overridden":
+            jobs["pushgateway"]["honor_labels"] = False
+            rules = jobs["pods"]["relabel_configs"]
+            jobs["pods"]["relabel_configs"] = [each for each in rules if each.get("regex") != "endpoint"]
         config |= {"scrape_configs": [jobs["pods"], jobs["pushgateway"]], "alerting": {}}
         config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout"), "300ms")
         (tmp_path / "prometheus.yml").write_text(json.dumps(config))

@@ -1,5 +1,7 @@
 """params.yaml is typed, and says what is wrong with it."""
 
+from datetime import datetime
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -59,14 +61,18 @@ def test_an_error_names_file_key_and_value(root, old, new, told):
 
 
 def test_an_edit_keeps_comments_and_can_make_sections(root):
-    """`edit` sets dotted keys, makes missing sections on the way, and keeps people's comments."""
+    """`edit` sets dotted keys, makes missing sections on the way, and keeps people's comments.
+
+    An instant with an offset is the same instant in UTC.
+    """
     changes = {
         "models.tiny.ingest.logged.store": "/store",
-        "models.tiny.ingest.logged.until": "2018-09-01T00:00:00",
+        "models.tiny.ingest.logged.until": "2018-09-01T02:00:00+02:00",
     }
     params.edit(root, changes)
     assert "# a comment that stays" in (root / "params.yaml").read_text()
-    assert params.load(root, "tiny").ingest.logged.store == "/store"
+    logged = params.load(root, "tiny").ingest.logged
+    assert (logged.store, logged.until) == ("/store", datetime(2018, 9, 1))  # noqa: DTZ001 — naive UTC
 
 
 def test_an_edit_that_would_be_invalid_changes_nothing(root):

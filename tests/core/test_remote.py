@@ -101,7 +101,7 @@ def test_the_host_that_is_named_may_be_in_house(port: int, tmp_path: Path) -> No
 )
 def test_a_redirect_stays_public(port: int, tmp_path: Path, to: str, resolved: dict[str, str]) -> None:
     """No server leads a download to this machine or into a private network, whatever a name resolves to."""
-    from loop.pipeline.ingest import source_sha256
+    from loop.pipeline.source import source_sha256
 
     url = f"http://127.0.0.1:{port}/to/{quote(to.format(port=port), safe='')}"
     with pytest.raises(

@@ -10,13 +10,14 @@ import tarfile
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
 from oci import CRANE, archive, serving
+from ruamel.yaml import YAML
 from trained import MODEL, OTHERWISE, change, commit, loop, run, trained, trained_once  # noqa: F401 - fixtures
 from trained import release as release_state
 
 from loop.candidate import champion
 from loop.candidate.register import register
 from loop.cli import cli
-from loop.core import dvc, repository
+from loop.core import dvc, params, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, write_json, write_text
@@ -148,19 +149,33 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
 
 
 def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
-    """Outputs and the model's part of dvc.lock come over; a lock that changes another model is refused."""
+    """Outputs, the list of the store's files and the model's part of dvc.lock come over, and fit each other.
+
+    A lock that changes another model is refused, and so is another list than the one in the lock.
+    """
     change(builder, **OTHERWISE)
     loop(builder, "repro", MODEL)
+    listing, listed = ModelPaths(builder, MODEL).logged, "data/fraud_detector/logged.json"
+    write_text(listing, "{}\n")
+    logged = {"store": "s", "until": "2018-06-01T00:00:00", "sha256": sha256(listing)}
+    wanted = params.read(builder)["fraud_detector"]["ingest"] | {"logged": logged}
+    lock = YAML(typ="safe").load(builder / "dvc.lock")
+    ingest = lock["stages"]["ingest@fraud_detector"]
+    ingest["params"]["params.yaml"]["models.fraud_detector.ingest"] = wanted
+    YAML().dump(lock, builder / "dvc.lock")
     packed = bundle.pack(builder, MODEL, trained=True)
+    other = forged(packed, publisher, lambda files: swapped(files, listed, b"{}", b"[]"))
+    with pytest.raises(Rejected, match=r"logged\.json is \w+; dvc\.lock records"):
+        bundle.unpack(publisher, MODEL, other, trained=True)
     other = b"stages:\n  train@other:\n    cmd: x\n"
     forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"stages:\n", other))
     with pytest.raises(Rejected, match="differs from this checkout's in train@other"):
         bundle.unpack(publisher, MODEL, forgery, trained=True)
     tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
     new = bundle.unpack(publisher, MODEL, packed.sha256, trained=True, file=tar)
-    assert new == ["dvc.lock", "data/fraud_detector/metrics.json"]
+    assert new == ["dvc.lock", "data/fraud_detector/metrics.json", listed]
     assert Lock.of(publisher) == Lock.of(builder)
-    change(publisher, **OTHERWISE)
+    change(publisher, **OTHERWISE, ingest=wanted)
     assert "up to date" in loop(publisher, "repro", MODEL)
 
 

@@ -1,10 +1,15 @@
 """The demo's gateway, a real Envoy, lets through what the cluster's does."""
 
+import gzip
+import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
+import pytest
+from served import application, serving
 from tenacity import retry, stop_after_delay, wait_fixed
+from tiny import write_model
 
 from loop.delivery.policy import PUBLIC
 from loop.demo.envoy import Envoy
@@ -54,10 +59,12 @@ def test_only_the_routes_paths_are_public(tmp_path):
         envoy.route({"stable": pod.server_port}, desired.weights, desired.paths)
         settled("/predict", 200)
         answers = {
-            path: status(path) for path in ("/health", "/openapi.json", "/metrics", "/livez", "/readyz")
+            path: status(path)
+            for path in ("/health", "/health/", "/openapi.json", "/metrics", "/livez", "/readyz")
         }
         assert answers == {
             "/health": 200,
+            "/health/": 200,
             "/openapi.json": 200,
             "/metrics": 404,
             "/livez": 404,
@@ -65,3 +72,44 @@ def test_only_the_routes_paths_are_public(tmp_path):
         }
         assert httpx.get(f"{envoy.url('stable')}/readyz", trust_env=False).status_code == 200  # as a Service
         pod.shutdown()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """Where an Envoy answers, in front of a server of the tiny model."""
+    folder = tmp_path_factory.mktemp("gateway")
+    source = write_model(folder / "model" / "src")
+    application(source)
+    ports = {name: free_port() for name in ("admin", "gateway", "stable")}
+    with serving(source, free_port()) as server, Envoy(folder, ports) as envoy:
+        envoy.route({"stable": server.port}, {"stable": 100}, PUBLIC)
+
+        @retry(wait=wait_fixed(0.05), stop=stop_after_delay(20), reraise=True)
+        def settled():
+            assert httpx.get(f"{envoy.url('gateway')}/health", trust_env=False).is_success
+
+        settled()
+        yield ports["gateway"]
+
+
+BODY = b'{"features":[1.0,0.0,-0.5]}'
+OFFER = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQ"}
+CALLS = {
+    "plain": ("/predict", BODY, {}, 200),
+    "a slash": ("/predict/", BODY, {}, 200),
+    "an offer of HTTP/2": ("/predict", BODY, OFFER, 200),
+    "gzip": ("/predict", gzip.compress(BODY), {"Content-Encoding": "gzip"}, 200),
+    "another coding": ("/predict", BODY, {"Content-Encoding": "br"}, 415),
+    "a long head": ("/predict", BODY, {"A": "a" * 70_000}, 431),
+    "a large body": ("/predict", b" " * 50_000_000, {}, 413),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "headers", "status"), CALLS.values(), ids=CALLS)
+def test_callers_are_answered_through_it(gateway, path, body, headers, status):
+    """As by the server itself; a client that reads no answer before it has sent all reads it too."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway, timeout=30)
+    connection.request("POST", path, body, headers)
+    with connection.getresponse() as answer:
+        assert answer.status == status
+    connection.close()

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from shutil import which
 
 import pytest
-from releases import A, B, C, canary, git, save, serve, track
+from releases import MODEL, A, B, C, canary, git, save, serve, track
 
+from loop.core import params
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.git import Git
 from loop.core.params import edit
@@ -18,7 +19,7 @@ from loop.delivery.history import history
 from loop.delivery.promote import promote
 from loop.delivery.rollback import restore, rollback
 from loop.delivery.state import State, release
-from loop.delivery.steps import released
+from loop.delivery.steps import promoted, released
 
 
 def attempt(do):
@@ -30,14 +31,16 @@ def attempt(do):
 
 
 def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
-    """Its subject says from where to where; the weights come from params.yaml."""
+    """Its subject says from where to where; the weights and the pods come from params.yaml."""
     serve(clone, canary(10))
     done = promote(here, production, B, "canary-10", "verdict: sound")
     assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
         "github-actions[bot]|fraud-detector/production: canary 10 % → 50 %"
     )
     assert "Why: verdict: sound" in here.run("log", "-1", "--format=%B", done.commit)
-    assert commit.read(here, here.fetch(), production) == canary(50)
+    now = commit.read(here, here.fetch(), production)
+    assert now == promoted(canary(10), B, "canary-10", params.load(clone, MODEL).canary)
+    assert (now.stable.weight, now.canary.weight) == (50, 50)
 
 
 def test_every_step_says_what_it_did(clone, here, production):

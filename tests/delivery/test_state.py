@@ -25,7 +25,8 @@ def test_what_is_written_is_read_again(stable, new, barred, why):
 @pytest.mark.parametrize(
     ("before", "after", "named"),
     [
-        ("weight: 10", "weight: 10\n    replicas: 3", "spec.canary.replicas"),
+        ("weight: 10", "weight: 10\n    copies: 3", "spec.canary.copies"),
+        ("weight: 10", "weight: 10\n    replicas: 0", "spec.canary.replicas: is 0"),
         ("weight: 10", "weight: 20", "weights must sum to 100"),
         ("weight: 10", "weight: ten", "spec.canary.weight: is 'ten'"),
         ("@sha256:" + "b" * 64, ":v2", "spec.canary.image"),

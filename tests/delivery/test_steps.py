@@ -3,16 +3,22 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from releases import MONITOR, A, B, C, canary, track
 
+from loop.core import params
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.delivery.state import Barred, State, parse, release
 from loop.delivery.steps import promoted, released, restored, rolled_back, step_of, watched
 
-WEIGHTS = (10, 50, 100)
+RULES = params.Canary()
+PACES = st.builds(
+    params.Canary,
+    weights=st.sets(st.integers(1, 99), max_size=4).map(lambda some: sorted({*some, 100})),
+    peak=st.integers(1, 60),
+)
 
 
 def shares(state):
@@ -25,7 +31,7 @@ def test_a_canary_walks_to_stable():
     walk = []
     while state.canary:
         walk.append((step_of(state), shares(state)))
-        state = promoted(state, B, step_of(state), WEIGHTS)
+        state = promoted(state, B, step_of(state), RULES)
     assert walk == [
         ("canary-0", [100, 0]),
         ("canary-10", [90, 10]),
@@ -35,6 +41,24 @@ def test_a_canary_walks_to_stable():
         ("return", [100, 0]),
     ]
     assert state == State(stable=track(B, 100))
+
+
+@given(PACES)
+@settings(max_examples=25, deadline=None)
+def test_no_step_gives_a_track_more_than_its_pods_take(rules):
+    """A step up, the return and a rollback give traffic only to pods that Git has asked for before."""
+    state = released(State(stable=track(A, 100)), track(B), canary=True, rules=rules)
+    while state.canary:
+        after = promoted(state, B, step_of(state), rules)
+        for following in (after, rolled_back(state, "errors")):
+            for name in ("stable", "canary"):
+                now, then = getattr(state, name), getattr(following, name)
+                if then and then.weight > now.weight:
+                    assert 100 * now.replicas >= rules.peak * then.weight, (step_of(state), name)
+        assert 100 * state.canary.replicas >= rules.peak * state.canary.weight
+        assert parse(release(state), "release.yaml") == state
+        state = after
+    assert state == State(stable=track(B, 100))  # from here on the autoscaler decides alone
 
 
 def test_the_first_release_goes_to_stable():
@@ -47,7 +71,7 @@ def test_what_watches_a_canary_stays_through_all_its_steps():
     state = released(State(stable=track(A, 100)), track(B), canary=True, monitor=MONITOR)
     assert rolled_back(state, "errors").monitor == MONITOR
     while state.canary:
-        state = promoted(state, B, step_of(state), WEIGHTS)
+        state = promoted(state, B, step_of(state), RULES)
         assert state.monitor == MONITOR
 
 
@@ -84,22 +108,26 @@ def test_a_release_that_is_there_changes_nothing(key):
 def test_a_promotion_that_expects_something_else_is_superseded(key, step):
     """Another step or another key: nothing changes."""
     with pytest.raises(Superseded, match=f"found canary {B} at step canary-10"):
-        promoted(canary(10), key, step, WEIGHTS)
+        promoted(canary(10), key, step, RULES)
 
 
 def test_a_step_that_does_not_exist_is_bad_input():
     """A typing error is not somebody else's commit."""
     with pytest.raises(LoopError) as refused:
-        promoted(canary(10), B, "canary10", WEIGHTS)
+        promoted(canary(10), B, "canary10", RULES)
     assert not isinstance(refused.value, Superseded)
 
 
 @pytest.mark.parametrize("promotions", range(6))
 def test_rolling_back_gives_stable_all_traffic_and_bars_the_key(promotions):
-    """From every step on the way, after the hand-over too, what was stable before serves everybody."""
+    """From every step on the way, after the hand-over too, what was stable before serves everybody.
+
+    Without `bar` the key may come again.
+    """
     state = released(State(stable=track(A, 100)), track(B), canary=True)
     for _ in range(promotions):
-        state = promoted(state, B, step_of(state), WEIGHTS)
+        state = promoted(state, B, step_of(state), RULES)
+    assert rolled_back(state, "errors", bar=False) == State(stable=track(A, 100))
     assert rolled_back(state, "errors") == State(stable=track(A, 100), barred=(Barred(key=B, why="errors"),))
 
 
@@ -114,7 +142,7 @@ def test_a_canary_that_a_person_has_barred_only_rolls_back():
     """It was barred while its release was under way: no promotion takes it on, and it is barred once."""
     state = canary(10).model_copy(update={"barred": (Barred(key=B, why="by hand"),)})
     with pytest.raises(Rejected, match="by hand"):
-        promoted(state, B, "canary-10", WEIGHTS)
+        promoted(state, B, "canary-10", RULES)
     assert rolled_back(state, "errors", B) == State(stable=track(A, 100), barred=state.barred)
 
 
@@ -164,10 +192,10 @@ class Life(RuleBasedStateMachine):
     def release(self, key, as_canary):
         self.attempt(lambda: released(self.state, track(key * 12), canary=as_canary))
 
-    @rule(weights=st.sampled_from([WEIGHTS, (100,), (1, 2, 100)]))
-    def promote(self, weights):
+    @rule(rules=PACES)
+    def promote(self, rules):
         if self.state.canary:
-            self.state = promoted(self.state, self.state.canary.key, step_of(self.state), weights)
+            self.state = promoted(self.state, self.state.canary.key, step_of(self.state), rules)
 
     @rule()
     def roll_back(self):

@@ -1,11 +1,15 @@
 """What Argo CD will apply, for every overlay and in every state a release can be in."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from releases import MONITOR, A, B, canary, track
+from ruamel.yaml import YAML
 
+from loop.core import params
 from loop.core.errors import Rejected
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
@@ -18,14 +22,15 @@ OVERLAYS = sorted(
     path.parent.relative_to(ROOT) for path in ROOT.glob("kustomize/overlays/*/*/kustomization.yaml")
 )
 PRODUCTION = Path("kustomize/overlays/production/fraud-detector")
+RULES, ONE = params.Canary(), params.Canary(peak=1)  # of production, and of component `small`
 
 
-def life() -> dict[str, State]:
+def life(rules: params.Canary = RULES) -> dict[str, State]:
     """A state of each kind, by its step; those of production have what watches them."""
     states = [State(), State(stable=track(A, 100))]
-    states.append(released(states[-1], track(B), canary=True, monitor=MONITOR))
+    states.append(released(states[-1], track(B), canary=True, monitor=MONITOR, rules=rules))
     while states[-1].canary:
-        states.append(promoted(states[-1], B, step_of(states[-1]), (10, 50, 100)))
+        states.append(promoted(states[-1], B, step_of(states[-1]), rules))
     unwatched = {"unwatched": canary(10), "rolled back": rolled_back(states[3], "errors")}
     return {step_of(state): state for state in states} | unwatched
 
@@ -42,13 +47,14 @@ def tree(tmp_path, repository, monkeypatch):
     return tmp_path
 
 
-def rendered(tree: Path, overlay: Path, state: State) -> list[dict]:
-    """An overlay's objects in a state, checked by policy and schema."""
+def rendered(tree: Path, overlay: Path, state: State, peak: int = 0) -> list[dict]:
+    """An overlay's objects in a state, checked by policy and schema; with `peak`, by a canary's pods too."""
     environment, model = overlay.parts[-2:]
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
     manifests = render.build(tree, tree / overlay)
-    render.check(tree, manifests, str(overlay), f"{model}-{environment}")
+    pods = {"state": state, "peak": peak} if peak else {}
+    render.check(tree, manifests, str(overlay), f"{model}-{environment}", **pods)
     return render.documents(manifests)
 
 
@@ -71,10 +77,11 @@ def container(pod: dict, kind: str = "containers") -> dict:
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(tree, overlay, step):
-    """It keeps to policy and schema, with the tracks, images and weights that the state names."""
-    state = life()[step]
+    """It keeps to policy and schema, with the tracks, images, weights and pods that the state names."""
+    rules = RULES if overlay == PRODUCTION else ONE
+    state = life(rules)[step]
     tracks = {name: found for name in ("stable", "canary") if (found := getattr(state, name))}
-    objects = rendered(tree, overlay, state)
+    objects = rendered(tree, overlay, state, rules.peak)
     images = {
         name: container(each["spec"]["template"]["spec"])["image"] for name, each in serving(objects).items()
     }
@@ -97,6 +104,12 @@ def test_every_overlay_renders_in_every_state(tree, overlay, step):
     for kind in ("ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert {each["metadata"]["name"] for each in of(kind, objects)} == set(images)
     assert not of("Release", objects)
+    least = replicas(objects)
+    assert all(least[f"serving-{name}"] == track.replicas for name, track in tracks.items() if track.replicas)
+    assert all(each["spec"]["maxReplicas"] >= rules.peak for each in of("HorizontalPodAutoscaler", objects))
+    if state.canary and step != "unwatched":  # which an older version wrote
+        assert 100 * least["serving-canary"] >= rules.peak * state.canary.weight
+        assert least["serving-stable"] == rules.peak or step == "canary-0"
 
 
 @pytest.mark.parametrize("step", life())
@@ -228,13 +241,38 @@ def test_fraud_detector_has_what_it_asked_for_in_production(tree):
 
 
 def test_a_canary_costs_one_gpu_more(tree):
-    """Its autoscaler begins with one replica; stable keeps its own."""
-    objects = rendered(tree, PRODUCTION, life()["canary-0"])
-    least = {
+    """Its autoscaler begins with one replica; stable keeps its own, and has them again after the canary."""
+    least = {step: replicas(rendered(tree, PRODUCTION, life()[step])) for step in ("canary-0", "stable")}
+    assert least == {"canary-0": {"serving-stable": 2, "serving-canary": 1}, "stable": {"serving-stable": 2}}
+
+
+def replicas(objects: list[dict]) -> dict[str, int]:
+    """Each autoscaler's fewest."""
+    return {
         each["metadata"]["name"]: each["spec"]["minReplicas"]
         for each in of("HorizontalPodAutoscaler", objects)
     }
-    assert least == {"serving-stable": 2, "serving-canary": 1}
+
+
+@pytest.mark.parametrize(
+    ("patched", "said"),
+    [
+        ("minReplicas", "serving-canary: minReplicas is 3, must be 5 at step canary-10"),
+        (
+            "maxReplicas",
+            "serving-stable: maxReplicas is 3, and canary.peak in params.yaml says that all traffic",
+        ),
+    ],
+)
+def test_a_patch_that_takes_a_canarys_pods_away_is_rejected(tree, patched, said):
+    """A model's folder or an overlay may set replicas, but not so that a step has too few."""
+    path, yaml = tree / PRODUCTION / "kustomization.yaml", YAML()
+    overlay = yaml.load(path.read_text())
+    operation = [{"op": "replace", "path": f"/spec/{patched}", "value": 3}]
+    overlay["patches"].append({"target": {"kind": "HorizontalPodAutoscaler"}, "patch": json.dumps(operation)})
+    yaml.dump(overlay, path)
+    with pytest.raises(Rejected, match=re.escape(said)):
+        rendered(tree, PRODUCTION, life()["canary-10"], RULES.peak)
 
 
 def test_small_makes_production_fit_a_node_of_two_cores(tree):
@@ -243,7 +281,8 @@ def test_small_makes_production_fit_a_node_of_two_cores(tree):
     path.write_text(
         path.read_text().replace("components/gpu", "components/gpu\n  - ../../../components/small")
     )
-    objects = rendered(tree, PRODUCTION, life()["canary-10"])
+    objects = rendered(tree, PRODUCTION, life(ONE)["canary-10"], ONE.peak)
+    assert replicas(objects) == {"serving-stable": 1, "serving-canary": 1}
     pods = [each["spec"]["template"]["spec"] for each in of("Deployment", objects)]
     assert sorted(container(pod)["resources"]["requests"]["cpu"] for pod in pods) == ["100m", "100m", "50m"]
     assert not any({"nodeSelector", "tolerations"} & pod.keys() for pod in pods)

@@ -152,6 +152,11 @@ FAULTS = [
         [{"targetLabel": "track", "replacement": "canary"}],
     ),
     ("pods_pose_as_none", f"{ENDPOINT}.metricRelabelings", [{"targetLabel": "$1", "regex": "(.+)"}]),
+    (
+        "pods_pose_as_none",
+        f"{ENDPOINT}.metricRelabelings",
+        [{"targetLabel": "job", "sourceLabels": ["exported_job"]}],
+    ),
     ("pods_pose_as_none", f"{ENDPOINT}.metricRelabelings", [{"action": "LabelMap", "regex": "is_(.+)"}]),
     ("pods_pose_as_none", "PodMonitor.spec.podTargetLabels", ["track", "namespace"]),
     ("pods_pose_as_none", "PodMonitor.spec.namespaceSelector", {"any": True}),

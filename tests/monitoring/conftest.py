@@ -49,7 +49,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGitHub]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             query, sent = dict(parse_qsl(url.query)), json.loads(body or "{}")
             status, headers, said = fake.answer(self.command, url.path, query, sent)
-            text = b"" if said is None else json.dumps(said).encode()
+            text = said if isinstance(said, bytes) else b"" if said is None else json.dumps(said).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(text))}.items():
                 self.send_header(name, value)

@@ -1,6 +1,12 @@
 """The judge through a whole canary: what it asks for at each step, and what it never does."""
 
+import gzip
 import json
+import socketserver
+import threading
+import time
+import tracemalloc
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -13,11 +19,12 @@ from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Change, Git
 from loop.core.github import GitHub, GitHubError
-from loop.delivery import state
+from loop.delivery import commit, state
 from loop.delivery.commit import Place
 from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
-from loop.monitoring.judge import SHOWN, Judge, Look, Track
+from loop.monitoring.judge import SHOWN, Judge, Look, Track, unready
+from loop.monitoring.prometheus import Prometheus
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread
 from loop.monitoring.since import since
 from loop.monitoring.watch import watch as forever
@@ -73,7 +80,7 @@ def run_workflow(git: Git, github: FakeGitHub) -> str:
     if workflow == "promote.yml":
         promote(git, PLACE, inputs["key"], inputs["from"])
     else:
-        rollback(git, PLACE, inputs["why"], inputs["key"])
+        rollback(git, PLACE, inputs["why"], inputs["key"], bar=inputs["bar"] == "yes")
     github.runs[workflow][0]["status"] = "completed"
     return inputs.get("from", "rollback")
 
@@ -103,7 +110,7 @@ def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: Fak
     assert watch.look().dispatched
     workflow, inputs = github.dispatched[-1]
     assert workflow == "rollback.yml"
-    assert inputs["why"] == "20 of 60 requests failed (33.3% > 1.0%)"
+    assert (inputs["why"], inputs["bar"]) == ("20 of 60 requests failed (33.3% > 1.0%)", "yes")
     serve(tracks, 10_000)
     assert watch.look().what == "rollback"  # its later answers do not save it
     assert len(github.dispatched) == 2
@@ -114,7 +121,7 @@ def test_errors_roll_back(watch: Judge, canary: Git, tracks: Tracks, github: Fak
 
 
 def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
-    """No weight without a ready endpoint of the named release; with weight, an unready one goes."""
+    """No weight without a ready endpoint of the named release; with weight, an unready one goes, unbarred."""
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(5)] == ["wait"] * 5
     tracks["canary"].ready, tracks["canary"].key = True, OLD
@@ -124,7 +131,55 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
     watch.look()
     run_workflow(canary, github)
     tracks["canary"].ready = False
-    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
+    run_workflow(canary, github)
+    assert "was removed, and may come again: canary is not ready: /readyz 503" in watch.look().line
+    again = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    assert commit.read(canary, canary.fetch(), PLACE) == again.model_copy(update={"canary": None})
+    canary.land("main", lambda _: Change(state.files(again, "production", "shop"), "Try again"))
+    assert watch.look().what == "wait"
+    tracks["canary"].ready = True
+    assert watch.look().dispatched
+
+
+def test_not_ready_and_bad(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
+    """One that fails before it ends is judged by its failures, also while it is unready or to be removed."""
+    watch.look()
+    run_workflow(canary, github)
+    watch.look()
+    tracks["canary"].ready = False
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
+    github.runs["rollback.yml"][0]["status"] = "completed"  # and has changed nothing
+    serve(tracks, 40, failed=20)
+    assert watch.look().what == "rollback"
+    assert github.dispatched[-1][1]["bar"] == "yes"
+
+
+@pytest.mark.parametrize("weight", [0, 10])
+def test_without_evidence_it_ends(  # noqa: PLR0917 — fixtures
+    watch: Judge,
+    canary: Git,
+    tracks: Tracks,
+    github: FakeGitHub,
+    monkeypatch: pytest.MonkeyPatch,
+    weight: int,
+) -> None:
+    """A canary that stays unready, or has too few requests, is removed at its deadline and not barred."""
+    watch.look()
+    if weight:
+        run_workflow(canary, github)
+        serve(tracks, 30)
+    else:
+        github.runs.clear()
+        tracks["canary"].ready = False
+    begun = time.time()
+    monkeypatch.setattr("loop.monitoring.judge.time.time", lambda: begun + 23.9 * 3600)
+    assert {watch.look().what for _ in range(5)} == {"wait"}
+    monkeypatch.setattr("loop.monitoring.judge.time.time", lambda: begun + 24.1 * 3600)
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
+    assert github.dispatched[-1][1]["why"].startswith(f"no verdict within 24 h at canary-{weight}: ")
+    run_workflow(canary, github)
+    assert commit.read(canary, canary.fetch(), PLACE).barred == ()
 
 
 def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub) -> None:
@@ -134,7 +189,7 @@ def test_network_away(watch: Judge, canary: Git, tracks: Tracks, github: FakeGit
     tracks["canary"].ready = tracks["stable"].ready = False
     assert [watch.look().what for _ in range(5)] == ["wait"] * 5
     tracks["stable"].ready = True
-    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "rollback"]
+    assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
 
 
 class Pods:
@@ -142,6 +197,7 @@ class Pods:
 
     def __init__(self) -> None:
         self.problem: str | None = None
+        self.pods = 0
         self.asked: list[float] = []
 
     def sample(self, version: str, since: float) -> Sample:
@@ -150,7 +206,8 @@ class Pods:
             raise Unread("Prometheus is away")
         return Sample(100, 0, Histogram({0.01: 100.0}), Histogram({1.0: 100.0}))
 
-    def unlike(self, version: str) -> str | None:
+    def unlike(self, version: str, pods: int) -> str | None:
+        self.pods = pods
         if self.problem == "away":
             raise Unread("Prometheus is away")
         return self.problem
@@ -179,6 +236,9 @@ def test_every_pod(
             assert problem in look.line
         gate.problem = None
         assert watch.look().dispatched
+        assert gate.pods == {"canary-0": 1, "canary-10": 5}.get(
+            step, 10
+        )  # a state of an older version says none
         assert run_workflow(canary, github) == step
     assert watch.look().over
 
@@ -208,8 +268,8 @@ def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: py
     canary.land("main", lambda _: Change(old, "An older format"))
     begun = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2000000000 +0000")
-    commit = canary.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin again"))
-    assert since(canary, commit, PLACE).canary == 2_000_000_000
+    made = canary.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin again"))
+    assert since(canary, made, PLACE).canary == 2_000_000_000
 
 
 def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +319,7 @@ def test_a_canary_forges_no_line(
         run_workflow(canary, github)
     tracks["canary"].health = health if isinstance(health, str) else json.dumps(health)
     looks = [watch.look() for _ in range(3)]
-    assert looks[-1].what == ("rollback" if weight else "wait")
+    assert looks[-1].what == ("remove" if weight else "wait")
     said = [look.line for look in looks]
     if weight:
         said.append(github.dispatched[-1][1]["why"])
@@ -281,7 +341,50 @@ def test_a_canary_cannot_hold_the_judge(
     run_workflow(canary, github)
     tracks["canary"].drip = 0.05
     monkeypatch.setattr("loop.monitoring.judge.SLOWEST", 0.5)
-    assert "rollback" in {watch.look().what for _ in range(5)}
+    assert "remove" in {watch.look().what for _ in range(5)}
+
+
+BOMB = gzip.compress(bytes(30_000_000))
+RAW = {
+    "no HTTP": b"\x00\xff" * 100,
+    "nothing": b"",
+    "a head without end": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
+    "informed for ever": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000,
+    "a status that is none": b"HTTP/1.1 999999 x\r\n\r\n",
+    "a place that is none": b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    "a place of no bytes": b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe/\r\nContent-Length: 0\r\n\r\n",
+    "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a gzip bomb": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB)
+    + BOMB,
+    "a strange encoding": b"HTTP/1.1 200 OK\r\nContent-Encoding: zz\r\nContent-Length: 2\r\n\r\n{}",
+    "cookies": b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: \xff=;;;expires=" + b"1" * 9000 + b"\r\n\r\n[]",
+}
+
+
+@pytest.mark.parametrize("answer", RAW.values(), ids=RAW)
+def test_whatever_bytes_come_are_unready(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds and little memory, and never by an exception: of a pod, a track's metrics, Prometheus."""
+    monkeypatch.setattr("loop.monitoring.judge.SLOWEST", 1.0)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with suppress(OSError):
+                self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        tracemalloc.start()
+        assert unready(url, NEW)
+        for read in (Scrape(url), Prometheus(url, "shop-production", "canary")):
+            with pytest.raises(Unread):
+                read.sample(NEW, 0)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        server.shutdown()
+    assert most < 16_000_000
 
 
 @pytest.mark.parametrize("error", [KeyError("le"), RecursionError(), TypeError("x\n\x1b[2J" * 999)])
@@ -385,6 +488,18 @@ def test_an_older_enterprise_server_tells_no_id(
     clock[0] += SHOWN + 1
     with pytest.raises(Rejected, match="ran 3 times"):
         watch.look()
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[7]", b'{"id": 7}', b"[" * 100_000])
+@pytest.mark.parametrize("sound", [0, 1])
+def test_an_answer_that_is_not_githubs_ends_no_watch(
+    watch: Judge, github: FakeGitHub, answer: bytes, sound: int
+) -> None:
+    """A proxy's page with status 200, to the search of runs or to the dispatch: the next look asks again."""
+    github.nonsense = [*[b'{"workflow_runs": []}'] * sound, answer]
+    look = watch.look()
+    assert (look.what, look.dispatched) == ("promote", False)
+    assert watch.look().dispatched
 
 
 def test_it_calls_nobody_while_github_asks_for_silence(

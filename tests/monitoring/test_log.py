@@ -3,7 +3,8 @@
 import gzip
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -100,16 +101,86 @@ def test_a_store_that_cannot_be_read(tmp_path, part, content) -> None:
 
 
 def test_corrected_label(tmp_path) -> None:
-    """The latest label counts that was known when the window ended, once for each prediction."""
+    """The latest label counts that was known when the window ended, once for each prediction.
+
+    Of two that came at once it is always the same one, and a report without a label says nothing.
+    """
     (tmp_path / "a.jsonl").write_text(line(1))
     (tmp_path / "labels").mkdir()
-    reports = [(0, 1), (1, 2), (0, 9)]  # the last one comes after the window
+    reports = [(0, 1), (1, 2), (0, 2), (None, 3), (0, 9)]  # the last one comes after the window
     labels = [{"id": 1, "y": y, "reported_at": DAY.replace(day=2 + day)} for y, day in reports]
     pd.DataFrame(labels).to_parquet(tmp_path / "labels" / "a.parquet")
     until = DAY.replace(day=8)
     window = log.read(str(tmp_path), "m", ["a", "b"], ROLES, store=str(tmp_path), until=until, days=7)
     assert window.labelled[["label", "class"]].to_numpy().tolist() == [[1, 7]]
-    assert window.unlabelled == 0
+    assert (window.unlabelled, window.corrected, window.empty) == (0, 1, 1)
+
+
+WRITTEN = {
+    "int": lambda ids: pd.Series(ids, dtype="int64"),
+    "float": lambda ids: pd.Series(ids, dtype="float64"),
+    "str": lambda ids: pd.Series(map(str, ids)),
+    "decimal": lambda ids: pd.Series([Decimal(f"{one}.00") for one in ids]),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_ids_are_compared_in_the_schemas_type(tmp_path, kind) -> None:
+    """However a file of transactions or labels writes whole numbers, and another one beside it."""
+    large = 2**53 + 1  # of no float
+    sent = [1, "2", 3.0, large]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
+    for part, rest in (("transactions", {"at": DAY}), ("labels", {"y": 7, "reported_at": DAY})):
+        for name, ids in (("a", [1, 2, 3]), ("b", [large])):
+            (tmp_path / part / "day=1").mkdir(parents=True, exist_ok=True)
+            frame = pd.DataFrame({"id": WRITTEN[kind if name == "a" else "int"](ids), **rest})
+            frame.to_parquet(tmp_path / part / "day=1" / f"{name}.parquet")
+        (tmp_path / part / "_half.parquet").write_bytes(b"half")
+    kinds = {"id": "int64"}
+    window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns=kinds)
+    assert (window.predictions, window.unmatched, window.unlabelled, window.apart) == (4, 0, 0, ())
+    assert window.labelled["rows"].sum() == 4
+
+
+APART = {
+    "zeros": ("string", ["007", "008"], ["7", "8"], "the same id is spelled '007' here and '7' there"),
+    "others": ("int64", [1, 2], ["A-1", "A-2"], "2 ids there are no int64, such as 'A-1'"),
+    "none": ("int64", [None, None], [1, 2], "2 lines have no id of the schema's type"),
+    "later": ("int64", [8, 9], [1, 2], "the log has ids such as '8', the transactions such as '1'"),
+}
+
+
+@pytest.mark.parametrize(("kind", "sent", "stored", "why"), APART.values(), ids=APART)
+def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent, stored, why) -> None:
+    """Where no prediction is found in the store, or no label is of a prediction, the report says why."""
+    (tmp_path / "a.jsonl").write_bytes(b"".join(changed(1, id=one) for one in sent))
+    for part, rest in (("transactions", {"at": DAY}), ("labels", {"y": 7, "reported_at": DAY})):
+        (tmp_path / part).mkdir()
+        pd.DataFrame({"id": stored, **rest}).to_parquet(tmp_path / part / "a.parquet")
+    window = log.read(
+        str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7, columns={"id": kind}
+    )
+    first = window.apart[0]
+    assert first.startswith(f"2 of 2 predictions have no transaction in the store: {why}")
+    assert first.endswith("the log's own times are taken instead")
+    assert any("label" in line for line in window.apart[1:])
+
+
+def test_times_with_an_offset_are_the_same_instant(tmp_path) -> None:
+    """In the log, the transactions and the reports; a window's edge cuts all three alike."""
+    berlin = timezone(timedelta(hours=2))
+    noon = DAY.replace(hour=12, tzinfo=UTC)
+    (tmp_path / "a.jsonl").write_bytes(changed(1, time=noon.astimezone(berlin).isoformat()))
+    for part, name in (("transactions", "at"), ("labels", "reported_at")):
+        (tmp_path / part).mkdir()
+        for number, time in enumerate((noon.replace(tzinfo=None), noon.astimezone(berlin))):
+            frame = pd.DataFrame({"id": [1 + number], name: [pd.Timestamp(time)], "y": [7]})
+            frame.to_parquet(tmp_path / part / f"{number}.parquet")
+    (tmp_path / "b.jsonl").write_bytes(changed(2, time=noon.isoformat()))
+    for until, found in ((noon, 0), (noon + timedelta(seconds=1), 2)):
+        end = until.replace(tzinfo=None)
+        window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=end, days=7)
+        assert (window.predictions, len(window.labelled) and window.labelled["rows"].sum()) == (found, found)
 
 
 def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:

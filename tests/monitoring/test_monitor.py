@@ -104,7 +104,7 @@ def test_retrained_already(
     retrained(production, BEGIN + WEEK)
     result = run(production, monkeypatch, "--dispatch")
     assert result.exit_code == Exit.DRIFT
-    assert "main already trains on rows until 2026-03-09" in result.output
+    assert "main already trains on rows until 2026-03-09T00:00:00" in result.output
     assert github.dispatched == []
     text = (production.root / "build" / "shop" / "monitor" / "metrics.prom").read_text()
     assert 'auto_retrain_total{model="shop"} 1.0' in text
@@ -118,7 +118,7 @@ def test_late_labels(production: Production, monkeypatch: pytest.MonkeyPatch) ->
     early = run(production, monkeypatch)
     assert early.exit_code == Exit.OK, early.output
     assert report(production)["accuracy"]["labelled"] == 0
-    late = run(production, monkeypatch, "--until", "2026-03-16T00:00:00")
+    late = run(production, monkeypatch, "--until", "2026-03-16T02:00:00+02:00")
     assert late.exit_code == Exit.DRIFT
     assert report(production)["accuracy"]["labelled"] == 1_500
     assert "accuracy" in report(production)["reasons"][0]
@@ -230,9 +230,10 @@ def change(production: Production, drifted_from: datetime, days: int) -> None:
 
 
 def retrained(production: Production, until: datetime) -> None:
-    """Main as a retraining leaves it."""
+    """Main as a retraining leaves it; a person may have written the instant with another offset."""
     params = production.root / "params.yaml"
-    logged = f"ingest: {{logged: {{store: s, until: '{until.isoformat()}'}}}}"
+    instant = f"{(until + timedelta(hours=2)).isoformat()}+02:00"
+    logged = f"ingest: {{logged: {{store: s, until: '{instant}'}}}}"
     params.write_text(params.read_text().replace("ingest: {}", logged))
     commit(production.root, "Train on later rows")
     retrain(production.root, "drift 0.4")

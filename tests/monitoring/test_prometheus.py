@@ -99,7 +99,8 @@ def test_recorded(answered: tuple[str, dict[str, Any]]) -> None:
     reader = Prometheus(url, "shop-production", "canary")
     found = reader.sample(NEW, record["since"])
     assert (found.requests, found.failed, found.latency.total, found.scores.counts[1.0]) == (70, 2, 68, 4)
-    assert reader.unlike(NEW) is None
+    assert reader.unlike(NEW, 2) is None
+    assert reader.unlike(NEW, 5) == "has 2 of the 5 pods that its traffic takes"
     assert reader.unlike(OLD) == f"still has b ({NEW}), c ({NEW})"
 
 

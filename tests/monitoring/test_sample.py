@@ -23,6 +23,38 @@ def test_failed_before_the_model() -> None:
     assert (found.requests, found.failed) == (27, 7)
 
 
+def test_refused() -> None:
+    """A 429 is counted apart, by the app's own count or the server's, whichever is more."""
+    rows = [
+        (f"{FAILED}_total", {**OURS, "reason": "overload"}, 3.0),
+        (f"{HTTP}_total", {**SERVED, "http_response_code": "429"}, 4.0),
+    ]
+    found = of_rows(rows, "a1")
+    assert (found.refused, found.requests, found.failed) == (4, 0, 0)
+    assert of_rows(rows[:1], "a1").since(Sample(refused=1.0)).refused == 2
+    assert of_rows(rows[:1], "a1").since(Sample(refused=9.0)).refused == 3  # restarted
+
+
+def test_labels_that_prometheus_renamed() -> None:
+    """A pod's label that the target has too is read under the name that Prometheus gives it."""
+    target = {"endpoint": "http", "version": "1.0", "reason": "x", "le": "x"}
+    rows = [
+        (f"{LATENCY}_bucket", {"version": "a1", "le": "0.5"}, 7.0),
+        (f"{FAILED}_total", {"version": "a1", "reason": "model"}, 2.0),
+        (f"{HTTP}_total", SERVED, 5.0),
+    ]
+    renamed = [
+        (
+            name,
+            {f"exported_{key}" if key in target else key: value for key, value in labels.items()} | target,
+            n,
+        )
+        for name, labels, n in rows
+    ]
+    assert of_rows(renamed, "a1") == of_rows(rows, "a1")
+    assert of_rows(renamed, "a1").failed == 5
+
+
 def test_another_version() -> None:
     """What another release answered is not this one's."""
     assert parse(exposition("b2", 20, 2, 2), "a1") == Sample()
@@ -76,7 +108,12 @@ def test_counts_that_fall_are_no_negative_answers() -> None:
     assert min(Sample(9, latency=found.latency).since(found).latency.counts.values()) == 0
 
 
-@pytest.mark.parametrize("page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000])
+LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minutes
+
+
+@pytest.mark.parametrize(
+    "page", ["model_x{", "<html>", 'a{le="1"} x', "a 1\na{b=\x00} 1", "}" * 10_000, LONG_LINE]
+)
 def test_a_page_that_is_none_is_unread(page: str) -> None:
     """Prometheus takes nothing of such a page either."""
     with pytest.raises(Unread, match=r"^metrics can't be read: .{1,250}$"):

@@ -1,5 +1,7 @@
 """The judge's rules: what each rejects, and that more trouble never helps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,7 @@ STABLE = sample((980, 15, 5))
         (sample((196, 3, 1), (180, 12, 8), failed=3), "rollback", "3 of 203 requests failed (1.5% > 1.0%)"),
         (sample((180, 5, 5, 10), (180, 12, 8)), "rollback", "10 of 200 answers took over 110 ms"),
         (sample((196, 3, 1), (20, 12, 168)), "rollback", "scores differ from stable's: PSI"),
+        (sample((195, 3, 1), (20, 12, 167), failed=1), "rollback", "scores differ from stable's: PSI"),
         (sample((9, 0, 0, 0), (9, 0, 0), failed=3), "rollback", "3 of 12 requests failed (25.0% > 1.0%)"),
         (sample((9, 0, 0, 0), (9, 0, 0), failed=2), "wait", "11 of 200 requests"),
         (sample((0, 0, 0, 7), (7, 0, 0)), "rollback", "7 of 7 answers took over 110 ms"),
@@ -51,6 +54,33 @@ def test_verdict(canary: Sample, what: str, why: str) -> None:
     found = verdict(STABLE, canary, RULES)
     assert found.what == what
     assert why in "; ".join(found.reasons)
+
+
+def test_a_stable_that_failed_once_is_compared_with() -> None:
+    """One failed request in the minimum leaves 199 answers, whose scores say as much."""
+    stable = sample((196, 2, 1), (179, 12, 8), failed=1)
+    inverted = sample((196, 3, 1), (8, 12, 180))
+    assert "scores differ" in verdict(stable, inverted, RULES).reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "what"),
+    [
+        (0, 3, "rollback"),  # of 203: 1.5 %
+        (0, 2, "wait"),
+        (111, 22, "wait"),  # stable refuses one in ten, and so does the canary
+        (111, 60, "rollback"),
+    ],
+)
+def test_refusals_beyond_stables_share_are_failures(stable: float, canary: float, what: str) -> None:
+    """A 429 is as bad for its caller as a 500; those that stable would have given too say nothing."""
+    before, tried = (
+        replace(STABLE, refused=stable),
+        replace(sample((190, 3, 1), (180, 12, 8)), refused=canary),
+    )
+    found = verdict(before, tried, RULES)
+    assert found.what == what
+    assert ("by a 429 that stable would not give" in found.reasons[0]) == (what == "rollback")
 
 
 def test_fast_is_fast_enough() -> None:

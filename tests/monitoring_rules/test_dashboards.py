@@ -98,7 +98,10 @@ def test_of_what_is_pushed_the_monitors_own_is_kept(repository):
     """Each series of its, by job and name, and no other of these jobs or names."""
     path = repository / "kustomize" / "platform" / "monitoring" / "pushgateway.yaml"
     (endpoint,) = next(iter(YAML(typ="safe").load_all(path)))["spec"]["podMetricsEndpoints"]
-    keep, labels = (re.compile(rule["regex"]) for rule in endpoint["metricRelabelings"])
+    rules = {
+        rule.get("action", "replace"): re.compile(rule["regex"]) for rule in endpoint["metricRelabelings"]
+    }
+    keep, labels = rules["keep"], rules["labelkeep"]
     names = {line.partition("{")[0] for line in MONITOR}
     assert all(keep.fullmatch(f"monitor;{name}") for name in names)
     others = {each.name for family in Metrics("shop", "a1").registry.collect() for each in family.samples}

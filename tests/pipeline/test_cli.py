@@ -93,25 +93,42 @@ def test_pin_refuses_the_simulator(clone: Path) -> None:
         loop("pin", "fraud-detector")
 
 
+@pytest.fixture
+def logs(clone: Path) -> Path:
+    """A store with one file of rows."""
+    (clone / "logs/transactions").mkdir(parents=True)
+    rows = simulate(Params(customers=40, terminals=400, days=70))
+    pq.write_table(rows.drop_columns(["TX_FRAUD"]), clone / "logs/transactions/a.parquet")
+    return clone / "logs"
+
+
+@pytest.mark.usefixtures("logs")
 def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
     """At `until`, labels are known of rows older than the delay: the test window ends there."""
-    args = ["--until", "2018-06-01T12:00:00Z", "--reason", "drift", "--store", "logs", "--device", "cuda"]
-    args += ["--days", "30"]
+    args = ["--until", "2018-06-01T14:00:00+02:00", "--reason", "drift", "--store", "logs"]
+    args += ["--device", "cuda", "--days", "30"]
     loop("retrain", "fraud-detector", *args)
     now = section(clone)
-    assert now["ingest"]["logged"] == {"store": "logs", "until": "2018-06-01T12:00:00"}
+    listed = sha256(clone / "data/fraud_detector/logged.json")
+    assert now["ingest"]["logged"] == {"store": "logs", "until": "2018-06-01T12:00:00", "sha256": listed}
     assert now["split"]["until"] == "2018-05-25T12:00:00"
     assert now["split"]["train_days"] == 30
     assert now["train"]["device"] == "cuda"
 
 
-def test_retrain_again_changes_nothing(clone: Path) -> None:
-    """The same retraining asked for twice leaves params.yaml as the first left it, and says so."""
+def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
+    """The same retraining asked for twice leaves params.yaml as the first left it, and says so.
+
+    What has reached the store meanwhile is taken by `pin`, or by a later `--until`.
+    """
     args = ("retrain", "fraud-detector", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
     loop(*args)
     first = (clone / "params.yaml").read_bytes()
+    (logs / "transactions/b.parquet").write_bytes((logs / "transactions/a.parquet").read_bytes())
     assert "already" in loop(*args).stdout
     assert (clone / "params.yaml").read_bytes() == first
+    assert "logged.sha256" in loop("pin", "fraud-detector").stdout
+    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
 
 
 @pytest.mark.parametrize(

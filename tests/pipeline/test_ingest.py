@@ -1,13 +1,16 @@
 """Ingest: the pinned source, its schema, and what production logged since."""
 
 import re
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -19,7 +22,12 @@ from loop.core.errors import LoopError
 from loop.core.files import sha256
 from loop.core.models import ModelFolder
 from loop.core.params import Ingest, Logged
-from loop.pipeline import ingest
+from loop.core.paths import ModelPaths
+from loop.pipeline import files, ingest
+from loop.pipeline import source as sources
+from loop.pipeline import store as stores
+from loop.pipeline.files import File, Wanted
+from models.fraud_detector.schema import COLUMNS
 from models.fraud_detector.source import Params, simulate
 
 pytestmark = pytest.mark.sample
@@ -38,6 +46,11 @@ def rows() -> pa.Table:
     return simulate(Params(**SMALL))
 
 
+def read(wanted: Ingest, folder: ModelFolder, root: Path) -> pa.Table:
+    with ingest.rows(wanted, folder, root) as groups:
+        return pa.concat_tables(groups).combine_chunks()
+
+
 def pinned(path: Path) -> Ingest:
     return Ingest(source=str(path), sha256=sha256(path))
 
@@ -53,7 +66,7 @@ def test_csv_and_parquet_are_one_table(rows: pa.Table, folder: ModelFolder, tmp_
     backwards = rows.take(pa.array(range(rows.num_rows))[::-1])
     csv.write_csv(backwards, tmp_path / "t.csv")
     for path in (written(backwards, tmp_path / "t.parquet"), tmp_path / "t.csv"):
-        assert ingest.read(pinned(path), folder, tmp_path).equals(rows)
+        assert read(pinned(path), folder, tmp_path).equals(rows)
 
 
 def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
@@ -61,30 +74,141 @@ def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: 
     path = written(rows, tmp_path / "t.parquet")
     fsspec.filesystem("memory").pipe("/bucket/t.parquet", path.read_bytes())
     source = "memory://bucket/t.parquet"
-    assert ingest.source_sha256(source, tmp_path) == sha256(path)
-    assert ingest.read(Ingest(source=source, sha256=sha256(path)), folder, tmp_path).equals(rows)
+    assert sources.source_sha256(source, tmp_path) == sha256(path)
+    assert read(Ingest(source=source, sha256=sha256(path)), folder, tmp_path).equals(rows)
+
+
+def hive(rows: pa.Table, place: Path) -> str:
+    """A folder for each day and label, as Hive and Spark write them; `day` is no column of the schema."""
+    days = rows.append_column("day", rows["TX_DATETIME"].cast(pa.date32(), safe=False))
+    by = ds.partitioning(pa.schema([days.schema.field(name) for name in ("day", "TX_FRAUD")]), flavor="hive")
+    ds.write_dataset(days, place / "all", format="parquet", partitioning=by, max_partitions=2_000)
+    return "all"
+
+
+def spark(rows: pa.Table, place: Path) -> str:
+    """Files of parts in a folder with a file's name, a mark of success, and what a killed task left."""
+    half = rows.num_rows // 2
+    for number, part in enumerate((rows.slice(0, half), rows.slice(half))):
+        written(part, place / f"all.parquet/part-0000{number}.snappy.parquet")
+    (place / "all.parquet/_SUCCESS").touch()
+    (place / "all.parquet/_temporary").mkdir()
+    (place / "all.parquet/_temporary/part-00002.snappy.parquet").write_bytes(b"half")
+    return "all.parquet"
+
+
+def pattern(rows: pa.Table, place: Path) -> str:
+    """One CSV a part, and a file beside them that is not meant."""
+    half = rows.num_rows // 2
+    csv.write_csv(rows.slice(0, half), place / "day-1.csv")
+    csv.write_csv(rows.slice(half), place / "day-2.csv")
+    (place / "notes.txt").write_text("not meant")
+    return "day-*.csv"
+
+
+def floats(rows: pa.Table, place: Path) -> str:
+    """Whole numbers with a gap among them, as pandas writes them, and times with an offset."""
+    frame = rows.to_pandas()
+    frame["CUSTOMER_ID"] = frame["CUSTOMER_ID"].astype(float)
+    frame["TX_DATETIME"] = frame["TX_DATETIME"].dt.tz_localize("UTC").dt.tz_convert("America/New_York")
+    frame.to_csv(place / "t.csv", index=False)
+    return "t.csv"
+
+
+def decimals(rows: pa.Table, place: Path) -> str:
+    """Amounts as banks keep them; the nearest float of 0.57 is not 57 times that of 0.01."""
+    exact = rows["TX_AMOUNT"].cast(pa.string()).cast(pa.decimal128(12, 2))
+    at = rows.column_names.index("TX_AMOUNT")
+    written(rows.set_column(at, "TX_AMOUNT", exact), place / "t.parquet")
+    return "t.parquet"
+
+
+@pytest.mark.parametrize("write", [hive, spark, pattern, floats, decimals])
+@pytest.mark.parametrize("where", ["disk", "bucket"])
+def test_sources_as_people_have_them(
+    write: Callable[[pa.Table, Path], str], where: str, rows: pa.Table, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """Folders, patterns and other writers' types are one table, pinned by all their bytes, also far away."""
+    (tmp_path / "in").mkdir()
+    source = str(tmp_path / "in" / write(rows, tmp_path / "in"))
+    if where == "bucket":
+        memory = fsspec.filesystem("memory")
+        memory.rm("/in", recursive=True) if memory.exists("/in") else None
+        memory.put(str(tmp_path / "in"), "/in", recursive=True)
+        source = f"memory://in{source.removeprefix(str(tmp_path / 'in'))}"
+    pin = sources.source_sha256(source, tmp_path)
+    table = read(Ingest(source=source, sha256=pin), folder, tmp_path)
+    assert table.equals(rows)
+    if write is hive:
+        assert pin != sources.source_sha256(f"{source}/day=2018-04-01", tmp_path)
+
+
+def column(name: str, kind: str, content: str, place: Path, below: str = "t.csv") -> list[Any]:
+    """What a column of a CSV file is read as."""
+    path = place / below
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    wanted = Wanted({name: pa.type_for_alias(kind)}, frozenset(), "the test")
+    [table] = File(str(path), str(path), below).batches(wanted)
+    return table[name].to_pylist()
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    """An id keeps its leading zeros, in a column or a folder's name; NA is no number, but a text."""
+    assert column("id", "string", "id,x\n007,1\nNA,2\n,3\n", tmp_path) == ["007", "NA", ""]
+    assert column("id", "string", "x\n1\n", tmp_path, "id=007/t.csv") == ["007"]
+    assert column("x", "float64", "id,x\n007,1\nNA,NA\n,\n", tmp_path) == [1.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "row"),
+    [
+        ("TX_AMOUNT", ["1.5", "ten"], 2),
+        ("TERMINAL_ID", ["7.0", "8", "7.5"], 3),
+        ("TRANSACTION_ID", ["9007199254740993.0"], 1),
+        ("TX_DATETIME", ["2018-04-01", "2018-04-01T00:00:00Z", "1.4.2018"], 3),
+    ],
+    ids=["number", "fraction", "too large", "time"],
+)
+def test_text_that_is_no_such_value(name: str, values: list[str], row: int, tmp_path: Path) -> None:
+    """A value of CSV that does not fit names file, column, value, row and type."""
+    kind = COLUMNS[name]
+    said = f"t.csv: column {name}: found {values[-1]!r} in row {row}, expected {pa.type_for_alias(kind)}"
+    with pytest.raises(LoopError, match=re.escape(said)):
+        column(name, kind, "\n".join([name, *values, *values]), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_source_without_rows_is_refused(
+    name: str, rows: pa.Table, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """A header alone is an error that names the file; nothing later meets an empty table."""
+    empty = rows.slice(0, 0)
+    csv.write_csv(empty, tmp_path / name) if name == "t.csv" else written(empty, tmp_path / name)
+    with pytest.raises(LoopError, match=rf"{name}: found no row"):
+        read(pinned(tmp_path / name), folder, tmp_path)
 
 
 @pytest.mark.parametrize("header", [b"\xff\xfe,TX_FRAUD", b"TX_FRAUD,TX_FRAUD"], ids=["latin", "twice"])
 def test_names_of_columns_that_cannot_be_used(header: bytes, folder: ModelFolder, tmp_path: Path) -> None:
     """A name that is no text, and one that two columns share, are errors that name the file."""
     (path := tmp_path / "t.csv").write_bytes(header + b"\n1,2\n")
-    with pytest.raises(LoopError, match=r"t\.csv: (a column's name|column TX_FRAUD: is there twice)"):
-        ingest.read(pinned(path), folder, tmp_path)
+    with pytest.raises(LoopError, match=r"t\.csv: (a column's name|.*multiple columns named TX_FRAUD)"):
+        read(pinned(path), folder, tmp_path)
 
 
 def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
     """Arrow gives such a column no type, and casts nothing back to that."""
     place = rows.column_names.index("TX_FRAUD")
     path = written(rows.set_column(place, "TX_FRAUD", pa.nulls(rows.num_rows)), tmp_path / "t.parquet")
-    assert ingest.read(pinned(path), folder, tmp_path)["TX_FRAUD"].null_count == rows.num_rows
+    assert read(pinned(path), folder, tmp_path)["TX_FRAUD"].null_count == rows.num_rows
 
 
 def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
     """A changed file is an error that names both hashes and the command that pins it anew."""
     path = written(rows, tmp_path / "t.parquet")
     with pytest.raises(LoopError) as error:
-        ingest.read(Ingest(source=str(path), sha256="0" * 64), folder, tmp_path)
+        read(Ingest(source=str(path), sha256="0" * 64), folder, tmp_path)
     assert all(word in str(error.value) for word in (sha256(path), "0" * 64, "./loop pin fraud_detector"))
 
 
@@ -94,7 +218,7 @@ def test_a_source_that_cannot_be_read_is_named(source: str, folder: ModelFolder,
     (tmp_path / "rows.txt").touch()
     nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     with pytest.raises(LoopError, match=rf"{re.escape(source)}[\s\S]*fix:"):
-        ingest.read(Ingest(source=source, sha256=nothing), folder, tmp_path)
+        read(Ingest(source=source, sha256=nothing), folder, tmp_path)
 
 
 BAD_COLUMNS: dict[str, tuple[str, list[Any] | None, str]] = {
@@ -164,13 +288,15 @@ def store(tmp_path: Path, rows: pa.Table) -> Path:
 
 
 def logged(store: Path, until: datetime) -> Ingest:
-    return Ingest(simulator={**SMALL, "days": 6}, logged=Logged(store=str(store), until=until))
+    """The source's six days and the store as it is listed now."""
+    sha256 = stores.pin(store.parent, "fraud_detector", str(store), until, anew=True)
+    return Ingest(simulator={**SMALL, "days": 6}, logged=Logged(store=str(store), until=until, sha256=sha256))
 
 
 def test_log_continues_the_source(store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
     """Logged rows before `until` follow the source's, each id once, and the source's labels stand."""
     until = START + timedelta(days=9)
-    table = ingest.read(logged(store, until), folder, tmp_path)
+    table = read(logged(store, until), folder, tmp_path)
     expected = rows.filter(pc.field("TX_DATETIME") < until)
     bare = ["TX_FRAUD", "TX_FRAUD_SCENARIO"]
     assert table.drop_columns(bare).equals(expected.drop_columns(bare).combine_chunks())
@@ -184,7 +310,7 @@ def test_a_label_counts_from_its_report_on(
     """A logged row's label is known when it was reported by `until`, and null otherwise."""
     until, begins = START + timedelta(days=9), START + timedelta(days=6)
     truth = dict(zip(*(rows[name].to_pylist() for name in ("TRANSACTION_ID", "TX_FRAUD")), strict=True))
-    new = ingest.read(logged(store, until), folder, tmp_path).filter(pc.field("TX_DATETIME") >= begins)
+    new = read(logged(store, until), folder, tmp_path).filter(pc.field("TX_DATETIME") >= begins)
     for row in new.to_pylist():
         known = row["TX_DATETIME"] + timedelta(days=2) <= until
         assert row["TX_FRAUD"] == (truth[row["TRANSACTION_ID"]] if known else None)
@@ -193,23 +319,163 @@ def test_a_label_counts_from_its_report_on(
 def test_the_latest_report_holds(store: Path, folder: ModelFolder, tmp_path: Path) -> None:
     """Of two reports by `until` the later one is a row's label; one that came after does not count."""
     until, begins = START + timedelta(days=9), START + timedelta(days=6)
-    table = ingest.read(logged(store, until), folder, tmp_path)
+    table = read(logged(store, until), folder, tmp_path)
     row = table.filter(pc.field("TX_DATETIME") >= begins).slice(0, 1).to_pylist()[0]
     right, wrong = 1 - row["TX_FRAUD"], row["TX_FRAUD"]
     reports = {"a": (right, until), "b": (wrong, until + timedelta(seconds=1))}
     for name, (label, at) in reports.items():
         report = {"TRANSACTION_ID": [row["TRANSACTION_ID"]], "TX_FRAUD": [label], "reported_at": [at]}
         written(pa.table(report), store / f"labels/{name}.parquet")
-    again = ingest.read(logged(store, until), folder, tmp_path)
+    again = read(logged(store, until), folder, tmp_path)
     assert again.filter(pc.field("TRANSACTION_ID") == row["TRANSACTION_ID"])["TX_FRAUD"].to_pylist() == [
         right
     ]
 
 
-def test_an_empty_store_is_an_error(folder: ModelFolder, tmp_path: Path) -> None:
+def labels(store: Path, name: str, *reports: tuple[int, int | None, datetime]) -> None:
+    """A file of reports: id, label, when."""
+    ids, known, times = zip(*reports, strict=True)
+    table = pa.table({"TRANSACTION_ID": ids, "TX_FRAUD": pa.array(known, pa.int8()), "reported_at": times})
+    written(table, store / f"labels/{name}.parquet")
+
+
+def test_the_last_report_wins_and_a_null_one_says_nothing(
+    store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A later report changes the source's label and an earlier report's; all of these are counted."""
+    until = START + timedelta(days=9)
+    first, second = rows["TRANSACTION_ID"][0].as_py(), rows["TRANSACTION_ID"][1].as_py()
+    ours = dict(zip(rows["TRANSACTION_ID"].to_pylist(), rows["TX_FRAUD"].to_pylist(), strict=True))
+    here, berlin = pa.scalar(until, pa.timestamp("us", "UTC")), timezone(timedelta(hours=2))
+    labels(store, "x", (first, 1 - ours[first], until - timedelta(days=1)), (10**9, 1, until))
+    labels(store, "y", (first, None, until), (second, ours[second], until - timedelta(days=2)))
+    labels(store, "z", (second, 1 - ours[second], here.as_py().astimezone(berlin)))
+    table = read(logged(store, until), folder, tmp_path)
+    got = dict(zip(table["TRANSACTION_ID"].to_pylist(), table["TX_FRAUD"].to_pylist(), strict=True))
+    assert (got[first], got[second]) == (1 - ours[first], 1 - ours[second])
+    said = capsys.readouterr().out
+    assert "a later report changed an earlier one of 1, and the source's of 2" in said
+    assert "1 reports without a label changed nothing; 1 are of no row here" in said
+
+
+def test_what_reaches_the_store_later_changes_nothing(
+    store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """Rows, reports and half-written files that come after the list was made wait for the next `pin`."""
+    until = START + timedelta(days=9)
+    wanted = logged(store, until)
+    before = read(wanted, folder, tmp_path)
+    late = rows.slice(rows.num_rows - 1, 1).to_pylist()[0]
+    late |= {"TRANSACTION_ID": 10**9, "TX_DATETIME": until - timedelta(hours=1)}
+    written(pa.Table.from_pylist([late], rows.schema), store / "transactions/0-late.parquet")
+    labels(store, "late", (before["TRANSACTION_ID"][0].as_py(), 1, until - timedelta(hours=1)))
+    (store / "transactions/_temporary").mkdir()
+    (store / "transactions/_temporary/0.parquet").write_bytes(b"half")
+    assert read(wanted, folder, tmp_path).equals(before)
+    stores.pin(tmp_path, "fraud_detector", str(store), until, anew=False)
+    assert read(wanted, folder, tmp_path).equals(before)
+    assert read(logged(store, until), folder, tmp_path).num_rows == before.num_rows + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("gone", r"transactions/7\.parquet: is gone; the training read it with"),
+        ("other", r"transactions/7\.parquet: has 4 bytes; the training read it with"),
+        ("unpinned", r"ingest\.logged has no sha256[\s\S]*\./loop pin"),
+        ("moved", r"logged\.json: lists another store, or for another instant"),
+        ("edited", r"logged\.json: found SHA-256"),
+        ("lost", r"logged\.json: no such file"),
+    ],
+)
+def test_a_list_that_does_not_fit(
+    fault: str, says: str, store: Path, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """A listed file that is gone or other, and a list that is not the pinned one, are errors with a fix."""
+    wanted, list_of = logged(store, START + timedelta(days=9)), ModelPaths(tmp_path, "fraud_detector").logged
+    match fault:
+        case "gone":
+            (store / "transactions/7.parquet").unlink()
+        case "other":
+            (store / "transactions/7.parquet").write_bytes(b"PAR1")
+        case "unpinned":
+            wanted = wanted.model_copy(update={"logged": Logged(store=str(store), until=START)})
+        case "moved":
+            earlier = wanted.logged.model_copy(update={"until": START})
+            wanted = wanted.model_copy(update={"logged": earlier})
+        case "edited":
+            list_of.write_text("{}")
+        case "lost":
+            list_of.unlink()
+    with pytest.raises(LoopError, match=says):
+        read(wanted, folder, tmp_path)
+
+
+def test_a_row_in_two_files(
+    store: Path, folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same row counts once; where two files contradict each other, the later one is to give way."""
+    until = START + timedelta(days=10)
+    before = read(logged(store, until), folder, tmp_path)
+    day = pq.read_table(store / "transactions/8.parquet")
+    again = written(day.slice(0, 3), store / "transactions/again.parquet")
+    assert read(logged(store, until), folder, tmp_path).equals(before)
+    assert "3 that another file has too" in capsys.readouterr().out
+    place = day.column_names.index("TX_AMOUNT")
+    other = day.slice(2, 1).set_column(place, "TX_AMOUNT", pa.array([1e6]))
+    other = written(other, store / "transactions/0.parquet")
+    row, first = (day[name][2].as_py() for name in ("TRANSACTION_ID", "TX_AMOUNT"))
+    again.unlink()
+    said = (
+        f"{store}/transactions/8.parquet and {other} contradict each other: where TRANSACTION_ID is {row}, "
+        f"TX_AMOUNT is {first} in the first and 1000000.0 in the second"
+    )
+    with pytest.raises(LoopError, match=rf"{re.escape(said)}\n  fix: take that row out of {other}"):
+        read(logged(store, until), folder, tmp_path)
+
+
+def test_no_more_is_read_than_is_needed(
+    store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """Row groups after `until` and columns of no schema are not read: there, even broken bytes do no harm."""
+    until = START + timedelta(days=6)
+    expected = read(logged(store, until), folder, tmp_path)
+    days = pa.concat_tables(pq.read_table(store / f"transactions/{n}.parquet") for n in range(5, 10))
+    more = pa.array(np.random.default_rng(0).random(days.num_rows))
+    path = store / "transactions/all.parquet"
+    pq.write_table(days.append_column("more", more), path, row_group_size=50, use_dictionary=False)
+    for n in range(5, 10):
+        (store / f"transactions/{n}.parquet").unlink()
+    content, groups = bytearray(path.read_bytes()), pq.read_metadata(path)
+    at = days.column_names.index("TX_DATETIME")
+    for group in (groups.row_group(n) for n in range(groups.num_row_groups)):
+        late = group.column(at).statistics.min >= until
+        for column in (group.column(n) for n in range(group.num_columns)):
+            if late or column.path_in_schema == "more":
+                begin = column.data_page_offset
+                content[begin : begin + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(content)
+    assert read(logged(store, until), folder, tmp_path).equals(expected)
+
+
+def test_the_memory_is_bounded_and_the_order_stays(
+    store: Path, folder: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows come in groups of one size, whatever the batches are that files and engine give."""
+    wanted = logged(store, START + timedelta(days=9))
+    whole = read(wanted, folder, tmp_path)
+    monkeypatch.setattr(files, "ROWS", 64)
+    monkeypatch.setattr(ingest, "GROUP", 100)
+    with ingest.rows(wanted, folder, tmp_path) as groups:
+        parts = list(groups)
+    assert {part.num_rows for part in parts[:-1]} == {100}
+    assert pa.concat_tables(parts).combine_chunks().equals(whole)
+
+
+def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     """A store without transactions names the place and the key."""
     with pytest.raises(LoopError, match=r"transactions: holds no \*\.parquet[\s\S]*ingest\.logged\.store"):
-        ingest.read(logged(tmp_path / "none", START), folder, tmp_path)
+        stores.pin(tmp_path, "fraud_detector", str(tmp_path / "none"), START, anew=True)
 
 
 def test_same_params_are_same_bytes(clone: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -49,7 +50,10 @@ def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trai
 
 
 def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3, tmp_path):  # noqa: F811
-    """Five weeks of drift are found in S3, and `retrain` makes ingest read them."""
+    """Five weeks of drift are found in S3; `retrain` makes ingest read them, and nothing that comes later.
+
+    Git keeps the list of what was read: DVC, which ignores the outputs beside it, does not ignore that.
+    """
     world = World(trained, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
     production(Clone(trained), "0123456789ab", world, tmp_path / "log")
     s3.put(str(tmp_path / "store"), "team/store", recursive=True)
@@ -60,3 +64,12 @@ def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3,
     loop(trained, "stage", "ingest", MODEL)
     times = pq.read_table(ModelPaths(trained, PACKAGE).raw)["TX_DATETIME"]
     assert world.drift_from < pc.max(times).as_py() < world.retrain_at
+    before = sha256(ModelPaths(trained, PACKAGE).raw)
+    late = pq.read_table(s3.find("team/store/transactions")[0], filesystem=s3).slice(0, 1)
+    late = late.set_column(0, "TRANSACTION_ID", pa.array([10**9]))
+    with s3.open("team/store/transactions/0-late.parquet", "wb") as file:
+        pq.write_table(late, file)
+    loop(trained, "stage", "ingest", MODEL)
+    assert sha256(ModelPaths(trained, PACKAGE).raw) == before
+    added = run("git", "add", "--dry-run", "params.yaml", "data", cwd=trained)
+    assert sorted(added.splitlines()) == ["add 'data/fraud_detector/logged.json'", "add 'params.yaml'"]

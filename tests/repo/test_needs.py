@@ -115,7 +115,16 @@ def test_another_cluster_and_another_engine_need_less(repository: Path, bare: di
     for engine, package in zip(ENGINES, ("docker.io", "podman", "buildah"), strict=True):
         said = needs(repository, "e2e", bare | other | {"LOOP_ENGINE": engine}).stderr
         packages = re.findall(r"(?m)^  (\S+): ", said)
-        assert packages == ["python3", "python3-venv", "git", "make", "kubernetes-client", package]
+        assert packages == [
+            "python3",
+            "python3-venv",
+            "git",
+            "make",
+            "kubernetes-client",
+            "postgresql",
+            "util-linux",
+            package,
+        ]
 
 
 @pytest.mark.parametrize("lists", [True, False])

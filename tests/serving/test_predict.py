@@ -1,7 +1,9 @@
 """POST /predict, GET /health and what they count."""
 
 import asyncio
+import gzip
 import json
+import tracemalloc
 from dataclasses import replace
 
 import httpx
@@ -95,6 +97,42 @@ def test_bad_input_is_a_4xx_that_names_the_field(client, body, status, field):
     assert sum(metric(client.app, count, reason=reason) for reason in reasons) == before + 1
 
 
+PLAIN = json.dumps({"features": ROW}).encode()
+PACKED = gzip.compress(PLAIN)
+CODED = {
+    "gzip": ("gzip", PACKED, 200),
+    "the same": ("X-GZIP", PACKED, 200),
+    "none": ("identity", PLAIN, 200),
+    "another": ("br", PACKED, 415),
+    "two": ("gzip, gzip", gzip.compress(PACKED), 415),
+    "not gzip": ("gzip", PLAIN, 400),
+    "cut off": ("gzip", PACKED[:-1], 400),
+    "more than one": ("gzip", PACKED * 2, 400),
+    "a bomb": ("gzip", gzip.compress(b" " * 8_000_000), 413),
+}
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), CODED.values(), ids=CODED)
+def test_a_body_may_come_as_gzip(client, coding, body, status):
+    """It is undone within the limit of a plain body; any other coding is a 415 that says what would do."""
+    tracemalloc.start()
+    answer = client.post("/predict", content=body, headers={"Content-Encoding": coding})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status_code == status, answer.text
+    assert answer.headers.get("accept-encoding") == ("gzip" if status == 415 else None)
+    assert most < 2_000_000
+
+
+def test_a_slash_at_the_end_of_a_path_changes_nothing(client):
+    """No redirect, which would lead to http and lose a body."""
+    for path, plain in (("/predict/", "/predict"), ("/predict//", "/predict")):
+        answers = [client.post(at, content=PLAIN, follow_redirects=False) for at in (path, plain)]
+        assert answers[0].json() == answers[1].json()
+    assert client.get("/health/", follow_redirects=False).json()["status"] == "ok"
+    assert client.get("//", follow_redirects=False).status_code == 404
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
@@ -186,6 +224,34 @@ def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
     """Such a bento never becomes ready."""
     with pytest.raises(ValueError, match="the scorer gave"), TestClient(app.create(source, lambda _: np.sum)):
         pass
+
+
+def test_a_body_that_never_ends_is_not_read_for_ever(source, monkeypatch):
+    """Its sender has the whole answer soon, and some time to come to read it."""
+    monkeypatch.setattr(app, "UNREAD_SECONDS", 0.01)
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b" " * 100, "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    async def run():
+        application = app.create(source, booster.load, max_bytes=1000)
+        async with application.router.lifespan_context(application):
+            await application(
+                {"type": "http", "path": "/predict", "method": "POST", "headers": []}, receive, send
+            )
+
+    asyncio.run(run())
+    assert [sent[0]["status"], *(message.get("more_body", False) for message in sent[1:])] == [
+        413,
+        True,
+        False,
+    ]
+    assert int(dict(sent[0]["headers"])[b"content-length"]) == len(sent[1]["body"])
 
 
 def test_requests_in_progress_are_counted_until_they_end(source):

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,8 +55,11 @@ def test_every_answered_row_is_a_line(source, tmp_path, monkeypatch):
     assert (last["id"], last["features"]) == (None, [0.5, 0.0, 0.0])
 
 
-def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch):
-    """While the disk hangs, writing neither waits nor grows; what was queued is written once it goes on."""
+def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog):
+    """While the disk hangs, writing neither waits nor grows; what was queued is written once it goes on.
+
+    One line says that lines are dropped, and one what a server leaves that ends meanwhile.
+    """
     hangs, goes_on, dropped = threading.Event(), threading.Event(), []
     opened = log._File._open
 
@@ -71,6 +75,11 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch):
     for number in range(1, 16):
         kept.write(scored(number))
     assert len(dropped) == 5
+    kept.close(0)
+    assert [line.rpartition(".jsonl")[2] for line in told(caplog)] == [
+        ": 10 lines wait, so more of them are dropped",
+        ": the server ends after 0 s of waiting, and 10 lines or more are lost",
+    ]
     goes_on.set()
     kept.close()
     assert [entry["id"] for entry in lines(tmp_path)] == list(range(11))
@@ -117,12 +126,16 @@ def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):
     assert registry.get_sample_value("model_prediction_log_dropped_total", of) == 3
 
 
-def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path, monkeypatch):
-    """A file where the folder should be: the server starts and answers."""
+def test_a_folder_that_cannot_be_made_costs_lines_and_no_start(source, tmp_path, monkeypatch, caplog):
+    """A file where the folder should be: the server starts, says so at once, and answers."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "file" / "log"))
     with TestClient(app.create(source, booster.load)) as client:
+        while not told(caplog):
+            time.sleep(0.001)
         assert client.post("/predict", json={"features": [0, 0, 0]}).status_code == 200
+    (line,) = told(caplog)
+    assert line.startswith(f"prediction log: writing failed: {tmp_path}/file/log/")
 
 
 def aged(folder, name, days, lines=2):
@@ -178,3 +191,130 @@ def test_a_file_that_another_process_has_removed_is_begun_anew(tmp_path):
     kept.write(scored(2))
     kept.close()
     assert [entry["id"] for entry in lines(tmp_path)] == [2]
+
+
+def refusing(monkeypatch, what, name, number=errno.EACCES):
+    """Let this method of a path fail for the files of such a name."""
+    method = getattr(Path, what)
+
+    def refuse(path, *args, **kwargs):
+        if path.name == name:
+            raise OSError(number, os.strerror(number), str(path))
+        return method(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, what, refuse)
+
+
+def told(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == log.__name__]
+
+
+@pytest.mark.parametrize("what", ["unlink", "stat"])
+def test_an_old_file_that_cannot_be_removed_stops_nothing(tmp_path, monkeypatch, caplog, what):
+    """The lines are written, the other old files go, and one line names the file that stays."""
+    for name in ("a-1.jsonl", "b-1.jsonl", "c-1.jsonl"):
+        aged(tmp_path, name, days=20)
+    refusing(monkeypatch, what, "b-1.jsonl")
+    monkeypatch.setattr(log, "BYTES", 1)  # a file a line
+    monkeypatch.setattr(log, "AT_ONCE", 1)
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+    for number in range(5):
+        kept.write(scored(number))
+    kept.close()
+    monkeypatch.undo()
+    assert sorted(entry["id"] for entry in lines(tmp_path) if entry["id"] is not None) == list(range(5))
+    assert [path.name for path in tmp_path.glob("?-1.jsonl")] == ["b-1.jsonl"]
+    assert told(caplog) == [
+        f"prediction log: removing the oldest files failed: {tmp_path}/b-1.jsonl: Permission denied"
+    ]
+
+
+@pytest.mark.parametrize("what", ["unlink", "open"])
+def test_a_full_disk_costs_the_oldest_file_that_can_be_removed(tmp_path, monkeypatch, caplog, what):
+    """One that stays, or can't be read, is told and passed over."""
+    aged(tmp_path, "gone-6.jsonl", days=4)
+    aged(tmp_path, "gone-7.jsonl", days=3, lines=20)
+    refusing(monkeypatch, what, "gone-6.jsonl")
+    write, dropped = os.write, []
+
+    def full(descriptor, content):
+        if (tmp_path / "gone-7.jsonl").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content)
+
+    monkeypatch.setattr(log.os, "write", full)
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+    kept.write(scored(7))
+    kept.close()
+    monkeypatch.undo()
+    assert dropped == [20]
+    assert [entry["id"] for entry in lines(tmp_path)] == [None, None, 7]
+    assert [line.split(": ")[1] for line in told(caplog)] == [
+        "writing failed",
+        "removing the oldest files failed",
+    ]
+
+
+def test_a_file_that_cannot_be_set_aside_grows(tmp_path, monkeypatch, caplog):
+    """No line is lost for it."""
+    monkeypatch.setattr(log, "BYTES", 1)
+    monkeypatch.setattr(log, "AT_ONCE", 1)
+    refusing(monkeypatch, "rename", f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: pytest.fail("dropped"))
+    for number in range(5):
+        kept.write(scored(number))
+    kept.close()
+    assert [entry["id"] for entry in lines(tmp_path)] == list(range(5))
+    (line,) = told(caplog)
+    assert line.startswith(f"prediction log: beginning a new file failed: {tmp_path}/")
+
+
+@pytest.mark.parametrize("call", ["write", "fstat", "close"])
+def test_what_fails_is_told_when_it_begins_and_when_it_is_over(tmp_path, monkeypatch, caplog, call):
+    """One line each, with the file and the reason, however many lines are lost; then all is well again."""
+    real, fails = getattr(os, call), threading.Event()
+
+    def failing(descriptor, *rest):
+        result = None if call == "write" and fails.is_set() else real(descriptor, *rest)
+        if fails.is_set() and threading.current_thread().name == "prediction-log":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return result
+
+    monkeypatch.setattr(log, "AT_ONCE", 1)
+    monkeypatch.setattr(log, "BYTES", 1)
+    monkeypatch.setattr(log, "QUIET", 0)
+    monkeypatch.setattr(log.os, call, failing)
+    kept = PredictionLog(tmp_path, RELEASE, lambda _: None)
+
+    def written(number):
+        kept.write(scored(number))
+        while kept._waiting or kept._some.is_set():
+            time.sleep(0.001)
+
+    written(1)
+    fails.set()
+    for number in range(2, 12):
+        kept.write(scored(number))
+    while len(told(caplog)) < 1:
+        time.sleep(0.001)
+    written(12)
+    fails.clear()
+    kept.write(scored(13))
+    kept.close()
+    assert 13 in [entry["id"] for entry in lines(tmp_path)]
+    begun, over = told(caplog)
+    assert f"failed: {tmp_path}/{socket.gethostname()}-{os.getpid()}.jsonl: Stale file handle" in begun
+    assert "works again: it failed " in over
+
+
+def test_lines_that_cannot_be_encoded_cost_nobody_elses(tmp_path, caplog):
+    """They are dropped, counted and told."""
+    dropped = []
+    kept = PredictionLog(tmp_path, RELEASE, dropped.append)
+    kept.write(scored(1))
+    kept.write(scored(2)._replace(scores=[object()]))
+    kept.write(scored(3))
+    kept.close()
+    assert [entry["id"] for entry in lines(tmp_path)] == [1, 3]
+    assert dropped == [1]
+    assert [line.partition(" failed: ")[0] for line in told(caplog)] == ["prediction log: encoding lines"]

@@ -16,7 +16,7 @@ from loop.core.paths import ModelPaths
 from loop.serving import bento as bentos
 from loop.serving import image
 from loop.serving.process import Server
-from loop.serving.rehearse import Side, held_out, judge, rehearse
+from loop.serving.rehearse import Row, Side, held_out, judge, rehearse, shift
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0}
 WORSE = {
@@ -34,6 +34,16 @@ def test_each_limit_rejects(fault, reason):
     assert judge([Side("a", **GOOD), champion], limits) == []
     said = judge([Side("a", **{**GOOD, **fault}), champion], limits)
     assert reason in said[0]
+
+
+@pytest.mark.parametrize("served", [[0.5, float("nan")], [0.5], [0.5, None], [0.5, "x"], None, {}])
+def test_scores_that_are_not_numbers_are_other_scores(served):
+    """NaN, too few, or none at all: none of them passes for a shift of 0."""
+    expected = [Row(1, {}, [0.5]), Row(2, {}, [0.7])]
+    assert shift([0.5, 0.7], expected) == 0
+    side = Side("a", **GOOD)
+    side.score_shift = max(side.score_shift, shift(served, expected))
+    assert "max_score_shift" in judge([side], Rehearse())[0]
 
 
 def test_a_champion_that_refuses_the_rows_sets_no_pace():

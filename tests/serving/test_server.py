@@ -1,10 +1,12 @@
 """The server of a bento's image, as a process."""
 
+import http.client
 import json
 import re
 import resource
 import socket
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -13,10 +15,15 @@ import pytest
 from served import application, serving, started
 from tiny import write_model
 
+from loop.serving.packed import settings
 from loop.serving.process import free_port
 
 ROW = b'{"features":[1.0,0.0,-0.5]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+EMPTY = dict.fromkeys(
+    (*settings.NUMBERS, *settings.RETIRED, settings.LOG, "WEB_CONCURRENCY"), ""
+)  # as if none of them were set
 SLOW = """
 import time
 def load(folder):
@@ -56,16 +63,34 @@ def asked(connection):
     connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW)
 
 
+def everything(connection, enough=lambda _: False):
+    """Whatever comes until that is enough, or the server closes the connection."""
+    received = b""
+    while not enough(received) and (part := connection.recv(65536)):
+        received += part
+    return received
+
+
+def counts(server):
+    """The answers that the server has counted, by path and status."""
+    page = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    pattern = r'(?m)^bentoml_service_request_total\{endpoint="(.+?)",http_response_code="(\d+)".*\} (.+)$'
+    return Counter({(path, int(code)): float(count) for path, code, count in re.findall(pattern, page)})
+
+
 def predicted(server, **kwargs):
     return httpx.post(f"{server.url}/predict", content=ROW, trust_env=False, timeout=30, **kwargs)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The tiny model's server, ready; all tests share it, because no request may harm it."""
+    """The tiny model's server, ready; all tests share it, because no request may harm it.
+
+    Each of its settings is empty, which is as if it were not set.
+    """
     source = write_model(tmp_path_factory.mktemp("server") / "src")
     application(source)
-    with serving(source, free_port()) as running:
+    with serving(source, free_port(), **EMPTY) as running:
         yield running
 
 
@@ -107,17 +132,78 @@ def test_two_requests_at_once_on_one_connection(server):
     assert received.index(b'"id":1') < received.index(b'"id":2')
 
 
-def test_what_is_no_http_is_refused(server):
-    """Garbage, two lengths, a body over the limit: a 4xx each."""
-    for sent, code in (
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
-        (HEAD + b"Content-Length: 9\r\nContent-Length: 10\r\n\r\n", 400),
-        (HEAD + b"Content-Length: 3000000\r\n\r\n" + b" " * 1_200_000, 413),
-    ):
-        with connected(server) as connection:
-            connection.sendall(sent)
-            assert connection.recv(65536).split()[1] == b"%d" % code
-    assert predicted(server).status_code == 200
+WHOLE = b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+REFUSED = {
+    "garbage": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", [("other", 400)]),
+    "HTTP/2 at once": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [("other", 400)]),
+    "a way through": (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", [("other", 400)]),
+    "two lengths": (HEAD + b"Content-Length: 9\r\nContent-Length: 10\r\n\r\n", [("other", 400)]),
+    "over the limit": (
+        HEAD + b"Connection: close\r\nContent-Length: 3000000\r\n\r\n" + b" " * 3_000_000,
+        [("/predict", 413)],
+    ),
+    "no chunk": (HEAD + CHUNKED + b"x\r\n", [("/predict", 400)]),
+    "a long head": (HEAD + b"A: " + b"a" * 70_000 + b"\r\n" + WHOLE, [("other", 431)]),
+    "many fields": (HEAD + b"A: a\r\n" * 300 + WHOLE, [("other", 431)]),
+    "after a good one": (HEAD + WHOLE + b"\x16\x03\x01\r\n", [("/predict", 200), ("other", 400)]),
+    "after two": (
+        (HEAD + WHOLE) * 2 + HEAD + CHUNKED + b"x",
+        [("/predict", 200), ("/predict", 200), ("/predict", 400)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sent", "answers"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_request_is_refused_and_counted(server, sent, answers):
+    """A 4xx in JSON that its sender comes to read, after the answers to what came before; each is counted."""
+    before = counts(server)
+    with connected(server) as connection:
+        connection.sendall(sent)
+        received = everything(connection)
+    assert [int(code) for code in re.findall(rb"HTTP/1.1 (\d+)", received)] == [code for _, code in answers]
+    assert json.loads(received.rpartition(b"\r\n\r\n")[2])["error"]
+    assert counts(server) - before - Counter({("/metrics", 200): 1}) == Counter(answers)
+
+
+def test_a_body_that_is_refused_may_be_sent_to_its_end(server):
+    """A client that reads no answer before it has sent all is told 413, not reset; the memory stays."""
+    resident = server.resident()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for body in (b" " * 50_000_000, iter([b" " * 1_000_000] * 50)):  # by length, and in chunks
+        connection.request("POST", "/predict", body)
+        with connection.getresponse() as answer:
+            assert (answer.status, answer.headers["connection"]) == (413, None)
+    assert server.resident() - resident < 10_000_000
+
+
+def test_a_body_that_is_too_large_is_not_asked_for(server):
+    """Whoever asks before sending is told 413 in place of 100."""
+    with connected(server) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 3000000\r\n\r\n")
+        assert status(connection) == 413
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [OFFER + WHOLE],
+        [OFFER + CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ROW), ROW)],
+        [OFFER[:-9], OFFER[-9:] + WHOLE[:9], WHOLE[9:-3], WHOLE[-3:]],
+        [OFFER.replace(b"Upgrade,", b"close, Upgrade,") + WHOLE],
+        [b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + WHOLE],
+        [(OFFER + WHOLE + HEAD) * 3 + WHOLE],
+    ],
+    ids=["length", "chunks", "pieces", "close", "websocket", "ahead"],
+)
+def test_an_offer_of_another_protocol_is_passed_over(server, sent):
+    """Java's HttpClient asks for HTTP/2 with its first request: that one is answered, body and all."""
+    with connected(server) as connection:
+        for piece in (HEAD, *sent):
+            connection.sendall(piece)
+        asked_for = b"".join(sent).count(b"features")
+        received = everything(connection, lambda got: got.count(b"model_version") == asked_for)
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200") == asked_for
 
 
 def test_the_callers_id_of_a_request_comes_back(server):
@@ -129,7 +215,7 @@ def test_the_callers_id_of_a_request_comes_back(server):
 
 
 def test_a_thousand_idle_connections_keep_nobody_waiting(server):
-    """Others are answered beside connections that never ask; what never ends its head is closed."""
+    """Others are answered beside connections that never ask; what never ends its head is told 408."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
     with ExitStack() as stack:
@@ -140,7 +226,7 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(server):
         asked(used)
         assert status(used) == 200
         assert {predicted(server).status_code for _ in range(100)} == {200}
-        assert [connection.recv(1) for connection in (idle[0], idle[-1])] == [b"", b""]
+        assert [connection.recv(12) for connection in (idle[0], idle[-1])] == [b"HTTP/1.1 408", b""]
         asked(used)  # a connection that was used may be idle for longer than one that has not asked yet
         assert status(used) == 200
     assert predicted(server).status_code == 200
@@ -311,11 +397,14 @@ def test_a_term_under_load_loses_nothing(alone, port):
 def test_what_is_endless_beside_a_body_is_cut_off(server, endless):
     """100 MB of headers would take 2.5 GB of memory; so would all requests that one connection sent ahead."""
     begin, more = endless
-    with connected(server) as connection, pytest.raises(ConnectionError):
-        connection.sendall(begin)
-        for _ in range(100):
-            connection.sendall(more * (262144 // len(more)))
-            time.sleep(0.01)
+    refused = b"HTTP/1.1 431" if begin else b"HTTP/1.1 400"
+    with connected(server) as connection:
+        connection.sendall(begin + more * (262144 // len(more)))
+        assert refused in everything(connection, lambda got: refused in got)
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                connection.sendall(more * (262144 // len(more)))
+                time.sleep(0.01)
     assert predicted(server).status_code == 200
 
 
@@ -324,11 +413,7 @@ def test_a_few_requests_ahead_are_answered(server):
     head = HEAD + b"A: " + b"a" * 30_000 + b"\r\nContent-Length: %d\r\n\r\n" % len(ROW)
     with connected(server) as connection:
         connection.sendall((head + ROW) * 10)
-        answers = b""
-        while answers.count(b"model_version") < 10:
-            part = connection.recv(65536)
-            assert part
-            answers += part
+        answers = everything(connection, lambda got: got.count(b"model_version") == 10)
     assert answers.count(b" 200 OK") == 10
 
 

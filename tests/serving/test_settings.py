@@ -2,7 +2,7 @@
 
 import pytest
 
-from loop.serving.packed import settings
+from loop.serving.packed import app, booster, settings
 
 pytestmark = pytest.mark.sample
 
@@ -18,6 +18,9 @@ pytestmark = pytest.mark.sample
         ("SCORER_THREADS", "1.5"),
         ("SERVING_WORKERS", "2"),
         ("PROMETHEUS_MULTIPROC_DIR", "/metrics"),
+        ("prometheus_multiproc_dir", "/metrics"),
+        ("PREDICTION_LOG_DIR", "predictions"),
+        ("PREDICTION_LOG_DIR", "s3://bucket/predictions"),  # a folder `s3:` in the pod, and gone with it
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(monkeypatch, name, value):
@@ -34,3 +37,13 @@ def test_settings_that_are_right_or_not_set_are_read(monkeypatch):
     settings.check()
     assert settings.number("SCORER_THREADS") == 1
     assert settings.number("PREDICTION_LOG_DAYS") == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_rows", 0), ("max_bytes", 2**40), ("max_bytes", "1 MiB"), ("max_waiting", True)]
+)
+def test_a_limit_out_of_its_range_is_refused(tmp_path, name, value):
+    """What a model's asgi.py asks for is checked when it is imported."""
+    said = f"{name} is {value!r}, should be a whole number from 1 to "
+    with pytest.raises(settings.WrongSetting, match=said):
+        app.create(tmp_path, booster.load, **{name: value})

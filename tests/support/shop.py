@@ -147,6 +147,7 @@ class FakeGitHub:
     titles: dict[str, str] = field(default_factory=lambda: dict(TITLES))
     enterprise: bool = False  # GitHub Enterprise Server 3.19: a dispatch tells no run
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # of the next calls
+    nonsense: list[bytes] = field(default_factory=list)  # what the next calls are answered, with 200
     calls: list[str] = field(default_factory=list)
     hidden: int = 0  # listings that do not show the newest run yet
     listing: bool = True  # False: none shows any
@@ -204,6 +205,8 @@ class FakeGitHub:
         self.calls.append(f"{method} {path}")
         if self.refusals:
             return *self.refusals.pop(0), {"message": "refused"}
+        if self.nonsense:
+            return 200, {}, self.nonsense.pop(0)
         status, said = 200, None
         match [method, *path.strip("/").split("/")[3:]]:
             case ["GET", "actions", "workflows", workflow, "runs"]:

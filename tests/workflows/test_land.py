@@ -41,8 +41,9 @@ def retrain(clone: Clone) -> None:
 
 
 def test_land(clone: Clone) -> None:
-    """The three files go onto main as the bot's commit, over what else came meanwhile, with its trailers."""
+    """The four files go onto main as the bot's commit, over what else came meanwhile, with its trailers."""
     retrain(clone)
+    (clone.folder / "data/m/logged.json").write_text("{}\n")
     begin = clone.git("rev-parse", "HEAD").stdout.strip()
     other = Clone(clone.folder.parent / "other")
     clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
@@ -50,6 +51,7 @@ def test_land(clone: Clone) -> None:
     commit = land(clone.folder, "m", "drift of\namount")
     assert clone.git("show", f"{commit}:dvc.lock").stdout == trained(2)["dvc.lock"]
     assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
+    assert clone.git("show", f"{commit}:data/m/logged.json").stdout == "{}\n"
     told = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
     assert told.splitlines()[0] == "github-actions[bot]"
     for trailer in ("Action: retrain", "Model: m", "Model-MD5: m2", "Data-MD5: d2", "Why: drift of amount"):

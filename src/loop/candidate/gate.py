@@ -5,7 +5,8 @@
 - promote: the interval of the difference lies above `-tolerance` and its mean is not negative. With
   tolerance 0 that is "shown to be better"; a team that retrains to stay fresh allows a small tolerance,
   and then "shown not to be worse by more than that, and not worse on average" is enough.
-- keep: neither. Sound, but not shown to be better: production is left alone, and nothing has failed.
+- keep: neither. Sound, but not shown to be better: production is left alone, and nothing has failed. So it is
+  with fewer than `min_rarer` test rows of the rarer class, whatever the interval.
 
 The champion's own model (equal md5) is promoted: then only the service around it can be new.
 """
@@ -95,9 +96,16 @@ def judge(difference: Interval, settings: params.Gate) -> tuple[Verdict, str]:
         f"[{difference.low:+.4f}, {difference.high:+.4f}] at {settings.confidence:.0%}, "
         f"tolerance {settings.tolerance:g}"
     )
+    if difference.rarer is not None and difference.rarer < settings.min_rarer:
+        few = (
+            f"{difference.rarer} test rows are of the rarer class, under gate.min_rarer {settings.min_rarer}"
+        )
+        return "keep", f"{few}: too few to compare by; {said}"
     if difference.high < -settings.tolerance:
         return "block", f"worse than the champion; {said}"
-    if difference.low >= -settings.tolerance and difference.mean >= 0:
+    equal = difference.low == difference.high  # on every row; an end at the tolerance itself shows nothing
+    least = difference.low >= -settings.tolerance if equal else difference.low > -settings.tolerance
+    if least and difference.mean >= 0:
         return "promote", f"holds against the champion; {said}"
     return "keep", f"not shown to be better; {said}"
 

@@ -94,23 +94,35 @@ def promote(model: str, environment: str, key: str, step: str, why: str) -> None
 @click.argument("model")
 @environment_option
 @click.option("--why", required=True, help="goes into the commit, and bars the release")
+@click.option(
+    "--bar/--no-bar", default=True, help="whether the canary's release may never come again [default: --bar]"
+)
 @click.option("--key", help="only this release, not one that came since")
 @click.option("--to", help="no canary hurts, stable does: the release key for it to serve as it did before")
-def rollback(model: str, environment: str, why: str, key: str | None, to: str | None) -> None:
+def rollback(  # noqa: PLR0917 — click passes by name
+    model: str, environment: str, why: str, bar: bool, key: str | None, to: str | None
+) -> None:
     """Take the canary out, give stable all traffic and bar the release, in one commit.
 
+    With --no-bar: it may come again, as when the cluster had no room for it.
     With --to: take out what stable serves and bring back an earlier release, whatever the gate says of it.
     """
     from loop.core import paths
+    from loop.core.errors import LoopError
     from loop.core.git import Git
     from loop.delivery import rollback as rolling_back
     from loop.delivery.commit import Place
 
     place, git = Place(model, environment), Git(paths.root())
+    if to and not bar:
+        raise LoopError(
+            "--to bars the release that it takes from stable, so it goes with no --no-bar",
+            fix="leave one of them out",
+        )
     if to:
         _tell(place, rolling_back.restore(git, place, to, why, key))
         return
-    done = rolling_back.rollback(git, place, why, key)
+    done = rolling_back.rollback(git, place, why, key, bar=bar)
     _tell(place, done)
     if not done.commit:
         click.echo("no canary is there to take out; where stable hurts, --to brings an earlier release back")
@@ -122,7 +134,7 @@ def rollback(model: str, environment: str, why: str, key: str | None, to: str | 
 @click.option("--check", is_flag=True, help="reject what breaks a policy or a schema; print nothing else")
 def render(model: str, environment: str, check: bool) -> None:
     """Print an environment's manifests as Argo CD will apply them."""
-    from loop.core import paths
+    from loop.core import params, paths
     from loop.delivery import render as rendering
     from loop.delivery import state
 
@@ -133,9 +145,9 @@ def render(model: str, environment: str, check: bool) -> None:
         click.echo(manifests, nl=False)
         return
     path = f"{state.folder(environment, model)}/release.yaml"
-    state.parse((root / path).read_text(encoding="utf-8"), path)
-    namespace = f"{folder.name}-{environment}"
-    rendering.check(root, manifests, str(folder.relative_to(root)), namespace)
+    serves = state.parse((root / path).read_text(encoding="utf-8"), path)
+    peak, namespace = params.load(root, model).canary.peak, f"{folder.name}-{environment}"
+    rendering.check(root, manifests, str(folder.relative_to(root)), namespace, state=serves, peak=peak)
     click.echo(
         f"{folder.relative_to(root)}: {len(rendering.documents(manifests))} objects keep to schema and policy"
     )

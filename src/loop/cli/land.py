@@ -10,7 +10,7 @@ from loop.core.names import public
 @click.argument("model")
 @click.option("--reason", required=True, help="Why it was retrained, for the commit's message.")
 def land(model: str, reason: str) -> None:
-    """Commit what a retraining of MODEL wrote (params.yaml, dvc.lock, metrics) onto main."""
+    """Commit what a retraining of MODEL wrote (params.yaml, dvc.lock, metrics, logged.json) onto main."""
     from loop.delivery.land import land as land_on_main
 
     commit = land_on_main(paths.root(), model, reason)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reference", type=click.Path(path_type=Path), help="[default: data/<package>/reference.parquet]"
 )
-@click.option("--until", type=click.DateTime(), help="The window's end, UTC. [default: the latest event]")
+@click.option("--until", metavar="ISO", help="The window's end, UTC. [default: the latest event]")
 @click.option(
     "--environment", default="production", show_default=True, help="Whose stable release accuracy is judged."
 )
@@ -43,7 +43,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     log: str,
     store: str | None,
     reference: Path | None,
-    until: datetime | None,
+    until: str | None,
     environment: str,
     dispatch: bool,
     out: Path | None,
@@ -54,7 +54,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     """Compare production with training; over a threshold, ask for a retraining (exit 6)."""
     from dataclasses import replace
 
-    from loop.core import models, paths
+    from loop.core import models, params, paths
     from loop.core.clone import opened
     from loop.core.errors import Exit, LoopError
     from loop.monitoring import report
@@ -66,7 +66,8 @@ def monitor(  # noqa: PLR0917 — click passes by name
     failure = None
     with opened(root, clone=clone) as git:
         version = released(git, model, environment)
-        found = look(git, root, model, log, store=store, reference=rows, until=until, version=version)
+        end = params.instant(until, "--until") if until else None
+        found = look(git, root, model, log, store=store, reference=rows, until=end, version=version)
         if dispatch and found.over:
             try:
                 found = replace(found, dispatch=_ask(git, root, found))
@@ -127,6 +128,7 @@ def _tell(found: "Findings", folder: Path) -> None:
         *found.over,
         *found.alarms,
         *found.unknown,
+        *found.window.apart,
     ]
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,30 @@ def train(model: str) -> None:
 @click.argument("model")
 @click.option("--source", help="First set the source to this path or URL.")
 def pin(model: str, source: str | None) -> None:
-    """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes."""
-    from loop.pipeline.ingest import source_sha256
+    """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes.
+
+    Where MODEL also trains on what production logged, list the store's files anew and pin that list.
+    """
+    from loop.core import params
+    from loop.pipeline import store
+    from loop.pipeline.source import source_sha256
 
     here, key = root(), f"models.{package(model)}.ingest"
     section = _section(here, model).get("ingest") or {}
     source = source or section.get("source", "simulator")
-    if source == "simulator":
+    logged = section.get("logged")
+    changes: dict[str, Any] = {}
+    if source != "simulator":
+        changes |= {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)}
+    elif not logged:
         raise LoopError(
             f"params.yaml: {key}.source is `simulator`: it is pinned by its params",
             fix=f"./loop pin {package(model)} --source PATH-OR-URL, to ingest a file",
         )
-    _change(here, {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)})
+    if logged:
+        wanted = params.parse(params.Logged, logged, f"params.yaml: {key}.logged")
+        changes[f"{key}.logged.sha256"] = store.pin(here, model, wanted.store, wanted.until, anew=True)
+    _change(here, changes)
 
 
 @click.command()
@@ -112,9 +124,11 @@ def retrain(  # noqa: PLR0917 — click passes by name
     """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.
 
     Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
-    test window ends there, at UNTIL less the delay, and the training window moves with it.
+    test window ends there, at UNTIL less the delay, and the training window moves with it. The store's files
+    are listed in data/<package>/logged.json, once for an UNTIL: what comes later is not of this training.
     """
     from loop.core import params
+    from loop.pipeline import store as stores
 
     here, name = root(), package(model)
     wanted = params.load(here, model)
@@ -129,9 +143,10 @@ def retrain(  # noqa: PLR0917 — click passes by name
             f"params.yaml: models.{name}.monitor.store is null: nothing says where production logs",
             fix="set it, or pass --store",
         )
-    instant = _instant(until)
+    instant = params.instant(until, "--until")
     known = instant - timedelta(days=wanted.split.delay_days)
-    logged = {"store": store, "until": instant.isoformat()}
+    sha256 = stores.pin(here, model, store, instant, anew=False)
+    logged = {"store": store, "until": instant.isoformat(), "sha256": sha256}
     changes: dict[str, Any] = {"ingest.logged": logged, "split.until": known.isoformat()}
     if device:
         changes["train.device"] = device
@@ -166,7 +181,9 @@ def _committed(here: Path, model: str) -> None:
     from loop.core.dvc import begin
     from loop.core.git import Git
 
-    files = ["dvc.lock", str(ModelPaths(here, model).metrics.relative_to(here))]
+    paths = ModelPaths(here, model)
+    written = [paths.metrics, *([paths.logged] if paths.logged.is_file() else [])]
+    files = ["dvc.lock", *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
         said = f"{public(model)}: no commit has a dvc.lock yet, so this training is compared with none."
@@ -178,7 +195,7 @@ def _committed(here: Path, model: str) -> None:
         raise Rejected(
             f"{' or '.join(files)} is not what the params, the code and the data give:\n"
             + git.run("diff", "--unified=0", "HEAD", "--", *files)[:3000],
-            fix=f"./loop repro {public(model)} && git commit {' '.join(files)}",
+            fix=f"./loop repro {public(model)} && git add {' '.join(files)} && git commit {' '.join(files)}",
         )
 
 
@@ -186,15 +203,6 @@ def _rows(path: Path) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(path).num_rows)
-
-
-def _instant(text: str) -> datetime:
-    """An ISO instant in UTC, naive as everything in params.yaml is."""
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise LoopError(f"--until is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
-    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 
 def _section(here: Path, model: str) -> dict[str, Any]:

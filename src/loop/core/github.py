@@ -178,10 +178,11 @@ class GitHub:
             return None
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = f"{method} {answer.request.url}: {answer.status_code}, and no JSON: {answer.text[:200]!r}"
             fix = f"is {self.url} the URL of GitHub's API?"
-            raise GitHubError(said, answer.status_code, fix=fix) from error
+            unclear = method != "GET"
+            raise GitHubError(said, answer.status_code, fix=fix, unclear=unclear) from error
 
     @_patiently
     def answer(self, method: str, path: str, **kwargs: Any) -> httpx.Response:

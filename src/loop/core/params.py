@@ -1,12 +1,12 @@
 """params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from loop.core import edited
@@ -15,6 +15,21 @@ from loop.core.files import whole
 from loop.core.git import Git
 from loop.core.names import package
 
+
+def naive(instant: datetime) -> datetime:
+    """The instant in UTC, without its zone, as every table here writes time."""
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
+
+
+def instant(text: str, where: str) -> datetime:
+    """An ISO instant in UTC, naive as everything in params.yaml is; without an offset it is UTC."""
+    try:
+        return naive(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise LoopError(f"{where} is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
+
+
+Instant = Annotated[datetime, AfterValidator(naive)]
 FILE = "params.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
@@ -31,15 +46,16 @@ class Section(BaseModel):
 class Logged(Section):
     """What production logged: an append-only store, read up to an instant, is a value."""
 
-    store: str  # folder or s3:// prefix with transactions/*.parquet and labels/*.parquet
-    until: datetime  # rows before it, and labels reported by then
+    store: str  # folder or s3:// prefix with Parquet files in transactions/ and labels/
+    until: Instant  # rows before it, and labels reported by then
+    sha256: str | None = None  # pins the list of the store's files, data/<model>/logged.json
 
 
 class Ingest(Section):
-    source: str = "simulator"  # `simulator` (the model's own), or a path, https:// or s3:// URL
-    sha256: str | None = None  # pins a file source's bytes: `loop pin MODEL` writes it
+    source: str = "simulator"  # `simulator` (the model's own), or a path, folder, https:// or s3:// URL
+    sha256: str | None = None  # pins the bytes of a source's files: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
-    logged: Logged | None = None  # written by `loop retrain`
+    logged: Logged | None = None  # written by `loop retrain`, pinned by it and by `loop pin MODEL`
 
     @model_validator(mode="after")
     def _pinned(self) -> "Ingest":
@@ -57,7 +73,7 @@ class TimeSplit(Section):
     """The handbook's protocol: train, then a delay in which labels arrive, then test."""
 
     kind: Literal["time"] = "time"
-    until: datetime  # end of the test window, exclusive
+    until: Instant  # end of the test window, exclusive
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
@@ -84,6 +100,8 @@ class Gate(Section):
     samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95
     tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
+    # Test rows of the rarer class; with fewer it keeps, because the interval then errs too often.
+    min_rarer: int = Field(default=20, ge=2)
 
 
 class Register(Section):
@@ -107,6 +125,10 @@ class Canary(Section):
     max_p99_ratio: float = 3.0  # the canary's over stable's
     min_p99_ms: float = 50.0  # faster than this is fast enough, whatever stable's is
     max_score_psi: float = 0.3  # score distribution against stable's
+    deadline_hours: float = Field(default=24.0, gt=0)  # at one step without a verdict; then it is removed
+    # Pods that all traffic takes at its peak. Beside a canary each track has its share of them before its
+    # traffic comes. The default is the most that the autoscaler starts: maxReplicas of kustomize/base.
+    peak: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
     def _rises(self) -> "Canary":

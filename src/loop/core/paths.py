@@ -69,6 +69,11 @@ class ModelPaths:
         return self.data / "raw.parquet"
 
     @property
+    def logged(self) -> Path:
+        """The files of production's store that rows come from; in Git, written by `retrain` and `pin`."""
+        return self.data / "logged.json"
+
+    @property
     def validation(self) -> Path:
         """Folder: quality.json and Data Docs."""
         return self.data / "validation"

@@ -4,7 +4,8 @@ import errno
 import io
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,6 +33,23 @@ def filesystem(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
     options = {"get_client": _Guard(ours[-1]).client, "skip_instance_cache": True}
     return fsspec.core.url_to_fs(url, **{urlsplit(ours[-1]).scheme: options})  # type: ignore[no-any-return]
+
+
+def is_data(below: str) -> bool:
+    """Whether a path below a data set's folder is data: no mark of Spark's, and not half written."""
+    return not any(part.startswith(("_", ".")) for part in below.split("/"))
+
+
+@contextmanager
+def reaching(place: str) -> Iterator[None]:
+    """Name the place that cannot be read."""
+    try:
+        yield
+    except LoopError:
+        raise
+    except Exception as error:  # every file system raises errors of its own
+        said = f"{type(error).__name__}: {error}"
+        raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
 
 
 def fetch(url: str, to: Path) -> None:

@@ -42,7 +42,7 @@ NAMES = (  # of the files in the tar; {0} is the model's package
     r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
     r"build/{0}/(gate|rehearse|bento)\.json",
     r"build/{0}/champion\.parquet",
-    r"data/{0}/metrics\.json",
+    r"data/{0}/(metrics|logged)\.json",
     r"dvc\.lock",
     r"objects/[0-9a-f]{{2}}/[0-9a-f]{{30}}(\.dir)?",
 )
@@ -132,6 +132,8 @@ def _outputs(root: Path, model: str) -> dict[str, Path]:
     """What a model's stages have made: dvc.lock, the metrics, and the objects of DVC's cache."""
     paths = ModelPaths(root, model)
     found = {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
+    if _logged(Lock.of(root), model):
+        found[f"data/{paths.package}/logged.json"] = paths.logged
     if missing := [name for name, path in found.items() if not path.is_file()]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
     dvc.check(root, model, paths.metrics.name)
@@ -172,6 +174,13 @@ def _cached(lock: Lock, model: str) -> list[str]:
     """The md5 of each output that DVC's cache has; metrics.json is in Git."""
     name = f"data/{package(model)}/metrics.json"
     return [md5 for path, md5 in lock.outs(model).items() if path != name]
+
+
+def _logged(lock: Lock, model: str) -> str | None:
+    """The SHA-256 of the list of a store's files that a model was trained on; None where it read no store."""
+    recorded = lock.stages.get(f"ingest@{package(model)}", {}).get("params", {}).get("params.yaml", {})
+    logged = recorded.get(f"models.{package(model)}.ingest", {}).get("logged") or {}
+    return logged.get("sha256")
 
 
 def _path(root: Path, model: str | None) -> Path:
@@ -217,7 +226,7 @@ class _Unpacked:
             if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):
                 raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
         self._check_objects(model, theirs)
-        self._check_metrics(ModelPaths(self.tree, model), theirs)
+        self._check_files(ModelPaths(self.tree, model), theirs)
         self._put_objects()
         said = self._put_tracked(model, theirs)
         dvc.checkout(self.root, model)
@@ -228,7 +237,7 @@ class _Unpacked:
         records = {name: candidate.record(here.build, kind, model) for name, kind in RECORDS.items()}
         lock = self._lock(model)
         self._check_objects(model, lock)
-        self._check_metrics(here, lock)
+        self._check_files(here, lock)
         key, found = release_key(self.root, model, lock), records["bento"].model_dump()["key"]
         if found != key:
             raise Rejected(f"the bundle is of release {found}, this checkout makes {key}", fix=FIX)
@@ -276,10 +285,14 @@ class _Unpacked:
         if more := sorted(found.keys() - wanted - allowed):
             raise Rejected(f"the bundle has the object {more[0]}, which is none that {recorded}", fix=FIX)
 
-    def _check_metrics(self, here: ModelPaths, lock: Lock) -> None:
+    def _check_files(self, here: ModelPaths, lock: Lock) -> None:
+        """The files that go into Git are those that dvc.lock records."""
         recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
         if found != recorded:
             raise Rejected(f"the bundle's metrics.json is {found}; dvc.lock records {recorded}", fix=FIX)
+        listed = sha256(here.logged) if here.logged.is_file() else None
+        if listed != (pinned := _logged(lock, here.model)):
+            raise Rejected(f"the bundle's logged.json is {listed}; dvc.lock records {pinned}", fix=FIX)
 
     def _image(self, name: str, folder: Path) -> dict[str, Any]:
         """An image's record, once it names this repository's image by the digest of what is in the tar."""
@@ -317,7 +330,7 @@ class _Unpacked:
             target.chmod(0o444)
 
     def _put_tracked(self, model: str, lock: Lock) -> list[str]:
-        """Git's files that the stages changed: the model's part of dvc.lock, and metrics.json."""
+        """Git's files that the training changed: the model's part of dvc.lock, metrics.json, logged.json."""
         said, ours = [], Lock.of(self.root)
         mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{package(model)}")}
         if any(ours.stages.get(name) != entry for name, entry in mine.items()):
@@ -325,10 +338,12 @@ class _Unpacked:
             YAML().dump({"schema": "2.0", "stages": {**ours.stages, **mine}}, text)
             write_text(self.root / "dvc.lock", text.getvalue())
             said.append("dvc.lock")
-        here, there = ModelPaths(self.root, model).metrics, ModelPaths(self.tree, model).metrics
-        if not here.is_file() or here.read_bytes() != there.read_bytes():
-            self._copy(there, here)
-            said.append(here.relative_to(self.root).as_posix())
+        paths, made = ModelPaths(self.root, model), ModelPaths(self.tree, model)
+        for here, there in ((paths.metrics, made.metrics), (paths.logged, made.logged)):
+            same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()
+            if there.is_file() and not same:
+                self._copy(there, here)
+                said.append(here.relative_to(self.root).as_posix())
         return said
 
     def _put_image(self, name: str) -> None:

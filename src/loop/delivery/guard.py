@@ -22,6 +22,7 @@ OWNED = (
     "kustomize/overlays/*/*/release/kustomization.yaml",
     "dvc.lock",
     "data/*/metrics.json",
+    "data/*/logged.json",
 )
 LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merges
     "*.lock",
@@ -35,7 +36,8 @@ RETRAINED = "params.yaml"  # a person's, but a retraining writes its window ther
 
 def retrained(model: str) -> tuple[str, ...]:
     """The files that a retraining of this model writes, and no other."""
-    return (RETRAINED, "dvc.lock", f"data/{package(model)}/metrics.json")
+    name = package(model)
+    return (RETRAINED, "dvc.lock", f"data/{name}/metrics.json", f"data/{name}/logged.json")
 
 
 def check(changed: Collection[str], what: str) -> None:

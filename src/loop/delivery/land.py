@@ -15,7 +15,7 @@ READ = ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock", "src", "data
 
 
 def land(root: Path, model: str, reason: str) -> str | None:
-    """Commit params.yaml, dvc.lock and a model's metrics as they stand here onto main, by compare-and-swap.
+    """Commit params.yaml, dvc.lock, a model's metrics and its logged.json onto main, by compare-and-swap.
 
     Returns the commit; None when main has them already. Superseded when main has changed meanwhile.
     """
@@ -38,10 +38,11 @@ def land(root: Path, model: str, reason: str) -> str | None:
 
 
 def _files(root: Path, model: str) -> dict[str, str]:
-    paths = guard.retrained(model)
-    if missing := [path for path in paths if not (root / path).is_file()]:
+    paths = {path: root / path for path in guard.retrained(model)}
+    logged = ModelPaths(root, model).logged  # a model that reads no store has none
+    if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
-    return {path: (root / path).read_text(encoding="utf-8") for path in paths}
+    return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
 
 
 def _message(root: Path, model: str, reason: str) -> str:

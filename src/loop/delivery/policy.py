@@ -12,7 +12,8 @@ Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
-PUBLIC = ("/predict", "/health", "/openapi.json")  # what callers need: kustomize/components/route
+# What callers need, and the same with a slash at its end: kustomize/components/route.
+PUBLIC = ("/predict", "/predict/", "/health", "/health/", "/openapi.json", "/openapi.json/")
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # of a route: they lead calls nowhere else
 RELABELINGS = ("relabelings", "metricRelabelings")
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and rules know a pod
@@ -267,14 +268,14 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{name}: must have no namespaceSelector: it would scrape other namespaces' pods"
         if taken := sorted(WHO - {"track"} & {_label(each) for each in spec.get("podTargetLabels", [])}):
             yield f"{name}: podTargetLabels {', '.join(taken)} let pods pose as others"
-        endpoints = spec.get("podMetricsEndpoints", [])
-        every = [r for e in endpoints for key in RELABELINGS for r in e.get(key, [])]
-        if any(_says_who(rule) for rule in every):
-            yield f"{name}: a relabeling must not set {', '.join(sorted(WHO))}: pods would pose as others"
-        for endpoint in endpoints:
+        for endpoint in spec.get("podMetricsEndpoints", []):
             rules = endpoint.get("metricRelabelings", [])
             named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
-            if endpoint.get("honorLabels") and not named:
+            honours = bool(endpoint.get("honorLabels"))
+            every = [rule for key in RELABELINGS for rule in endpoint.get(key, [])]
+            if any(_says_who(rule) and not (honours and _renames_back(rule)) for rule in every):
+                yield f"{name}: a relabeling must not set {', '.join(sorted(WHO))}: pods would pose as others"
+            if honours and not named:
                 yield f"{name}: honorLabels lets pods pose as others"
 
 
@@ -372,6 +373,11 @@ def _says_who(rule: dict[str, Any]) -> bool:
     """Whether a relabeling may set a label by which a pod is known."""
     target = rule.get("targetLabel", "")
     return target in WHO or "$" in target or str(rule.get("action", "")).lower() == "labelmap"
+
+
+def _renames_back(rule: dict[str, Any]) -> bool:
+    """Whether a relabeling only does what honorLabels does, for a Prometheus that overrides that."""
+    return rule.get("sourceLabels") == [f"exported_{rule.get('targetLabel')}"] and "replacement" not in rule
 
 
 def _within(inner: Any, outer: Any) -> bool:

@@ -14,6 +14,7 @@ from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.message import told
+from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
 from loop.delivery.state import State
 
@@ -86,7 +87,8 @@ def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canar
 
     def change(now: Now) -> State | None:
         state = now.state
-        after = steps.released(state, track, canary=canary, monitor=monitor)
+        pace = rules(git, now, candidate.model) if canary else steps.DEFAULT
+        after = steps.released(state, track, canary=canary, monitor=monitor, rules=pace)
         if after is None:
             return None
         served = [one.commit for one in (state.stable, state.canary) if one]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
 from loop.delivery import policy, project
+from loop.delivery.state import State
+from loop.delivery.steps import step_of
+from loop.delivery.workloads import of
 
 # kustomize finds git on PATH, and fetches over HTTP through a proxy. With neither it fetches nothing.
 OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
@@ -44,20 +48,49 @@ def documents(manifests: str) -> list[dict[str, Any]]:
     return [_given(document) for document in edited.yamls(manifests, "what kustomize renders") if document]
 
 
-def check(root: Path, manifests: str, where: str, namespace: str | None = None) -> None:
+def check(
+    root: Path,
+    manifests: str,
+    where: str,
+    namespace: str | None = None,
+    *,
+    state: State | None = None,
+    peak: int = 1,
+) -> None:
     """Rejected where a manifest breaks a policy or its schema; every breach is named.
 
-    `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render.
+    `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render. With
+    `state`, its autoscalers must give a canary and the stable beside it the pods that it names, up to `peak`.
     """
     objects, breaches = documents(manifests), _schemas(root, manifests)
     try:
         breaches += policy.breaches(objects)
         if namespace:
             breaches += project.breaches(root, objects, namespace)
+        if state:
+            breaches += _too_few_pods(objects, state, peak)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         breaches.append(f"an object lacks what its kind has, or has it in another form: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
+
+
+def _too_few_pods(objects: list[dict[str, Any]], state: State, peak: int) -> Iterator[str]:
+    """Autoscalers that would give a track fewer pods than its traffic takes, now or at a later step."""
+    tracks = {"serving-stable": state.stable, "serving-canary": state.canary}
+    for scaler in of("HorizontalPodAutoscaler", objects) if state.canary else ():
+        name, spec = scaler["metadata"]["name"], scaler["spec"]
+        track, least, most = tracks.get(name), spec.get("minReplicas", 1), spec["maxReplicas"]
+        if track and least < (track.replicas or 1):
+            yield (
+                f"HorizontalPodAutoscaler {name}: minReplicas is {least}, must be {track.replicas} at step "
+                f"{step_of(state)}; remove the patch that sets it, or lower canary.peak in params.yaml"
+            )
+        if track and most < peak:
+            yield (
+                f"HorizontalPodAutoscaler {name}: maxReplicas is {most}, and canary.peak in params.yaml says "
+                f"that all traffic takes {peak} pods; raise the one or lower the other"
+            )
 
 
 def _given(node: Any) -> Any:

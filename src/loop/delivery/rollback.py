@@ -6,14 +6,16 @@ from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.state import State
 
 
-def rollback(git: Git, place: Place, why: str, key: str | None = None) -> Done:
+def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:
     """Roll back the canary at whatever step it is; nothing where none is, or `key` is barred already.
+
+    Without `bar` its release may come again, as nothing bad is known of it.
 
     It waits for nothing: a promotion that was faster is undone too.
     """
 
     def change(now: Now) -> State | None:
-        return steps.rolled_back(now.state, why, key)
+        return steps.rolled_back(now.state, why, key, bar=bar)
 
     return commit.land(git, Action("rollback", place, change, why))
 

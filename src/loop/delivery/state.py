@@ -1,5 +1,6 @@
 """What an environment serves, as its machine-owned release.yaml says; read strictly, written always alike."""
 
+import json
 from io import StringIO
 from typing import Annotated, Any
 
@@ -38,6 +39,7 @@ class Track(Section):
     commit: Commit  # it was built from this one, whose dvc.lock records model_md5
     mlflow: str  # registered model/version
     bento: str  # name:version
+    replicas: int | None = Field(default=None, ge=1)  # pods at least, beside a canary; older states have none
 
 
 class Barred(Section):
@@ -128,9 +130,10 @@ def files(state: State, environment: str, model: str) -> dict[str, str]:
 def release(state: State) -> str:
     """The text of release.yaml: equal states are equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
-    for name in ("previous", "monitor", "monitorCommit"):
-        if spec[name] is None:
-            del spec[name]
+    tracks = [(spec[name], "replicas") for name in ("stable", "canary", "previous") if spec[name]]
+    for part, name in [*tracks, *((spec, name) for name in ("previous", "monitor", "monitorCommit"))]:
+        if part[name] is None:
+            del part[name]
     annotations = {"config.kubernetes.io/local-config": "true"}
     metadata = {"name": "release", "annotations": annotations}
     return _yaml({"apiVersion": "loop/v1", "kind": "Release", "metadata": metadata, "spec": spec})
@@ -154,7 +157,20 @@ def component(state: State) -> str:
     }
     if brought := [name for name, need in wanted.items() if need]:
         document["components"] = [f"../../../../components/{name}" for name in brought]
+    if patches := [
+        _least(name, track.replicas)
+        for name, track in (("stable", state.stable), ("canary", state.canary))
+        if track and track.replicas
+    ]:
+        document["patches"] = patches
     return _yaml(document)
+
+
+def _least(track: str, replicas: int) -> dict[str, Any]:
+    """A patch of a track's autoscaler: so many pods are there before their traffic comes."""
+    operation = {"op": "replace", "path": "/spec/minReplicas", "value": replicas}
+    target = {"kind": "HorizontalPodAutoscaler", "name": f"serving-{track}"}
+    return {"target": target, "patch": json.dumps([operation])}
 
 
 def _yaml(document: dict[str, Any]) -> str:

@@ -4,13 +4,15 @@ canary-0 → canary-10 → canary-50 → canary-100 → handover → return → 
 """
 
 import re
-from collections.abc import Sequence
+from math import ceil
 
+from loop.core import params
 from loop.core.errors import LoopError, Rejected, Superseded
 from loop.core.text import one_line
 from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
+DEFAULT = params.Canary()
 
 
 def step_of(state: State) -> str:
@@ -22,7 +24,14 @@ def step_of(state: State) -> str:
     return "handover" if state.canary.weight else "return"
 
 
-def released(state: State, track: Track, *, canary: bool, monitor: str | None = None) -> State | None:
+def released(
+    state: State,
+    track: Track,
+    *,
+    canary: bool,
+    monitor: str | None = None,
+    rules: params.Canary = DEFAULT,
+) -> State | None:
     """The state with a new release: as a canary at weight 0, or on stable; None where it is there already.
 
     The first release goes to stable; `monitor` is the image of what watches it, built from the same commit.
@@ -36,11 +45,11 @@ def released(state: State, track: Track, *, canary: bool, monitor: str | None = 
         raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
     watch = {"monitor": monitor, "monitor_commit": track.commit if monitor else None}
     if state.stable and canary:
-        return state.model_copy(update={"canary": _at(track, 0), **watch})
+        return _with_pods(state.model_copy(update={"canary": _at(track, 0), **watch}), rules)
     return state.model_copy(update={"stable": _at(track, 100), "canary": None, **watch})
 
 
-def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State:
+def promoted(state: State, key: str, step: str, rules: params.Canary) -> State:
     """One step on from `step` with canary `key`; Superseded if it is not there, Rejected if barred."""
     if not (CANARY.fullmatch(step) or step in {"handover", "return"}):
         raise LoopError(f"{step!r} is no step of a canary", fix="canary-<weight>, handover or return")
@@ -53,16 +62,16 @@ def promoted(state: State, key: str, step: str, weights: Sequence[int]) -> State
         case "handover":
             update = {"stable": _at(state.stable, 100), "canary": _at(state.canary, 0)}
         case "return":
-            update = {"canary": None, "previous": None}
-        case _ if heavier := [weight for weight in weights if weight > state.canary.weight]:
-            update = {"stable": _at(state.stable, 100 - heavier[0]), "canary": _at(state.canary, heavier[0])}
+            update = {"stable": _at(state.stable, 100), "canary": None, "previous": None}
+        case _ if heavier := _next(state.canary.weight, rules):
+            update = {"stable": _at(state.stable, 100 - heavier), "canary": _at(state.canary, heavier)}
         case _:
             update = {"stable": _at(state.canary, 0), "previous": _at(state.stable, 100)}
-    return state.model_copy(update=update)
+    return _with_pods(state.model_copy(update=update), rules)
 
 
-def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
-    """The state without its canary, whose key is barred; None where there is nothing to roll back.
+def rolled_back(state: State, why: str, key: str | None = None, *, bar: bool = True) -> State | None:
+    """The state without its canary, whose key is barred if `bar`; None where there is nothing to roll back.
 
     After the hand-over stable takes back what it had before. With `key`, Superseded where it is another.
     """
@@ -73,7 +82,8 @@ def rolled_back(state: State, why: str, key: str | None = None) -> State | None:
         raise Superseded(f"expected canary {key}, found {described(state)}")
     if state.canary is None or state.stable is None:
         return None
-    stable, barred = _at(state.previous or state.stable, 100), _barred(state, state.canary.key, why)
+    stable = _at(state.previous or state.stable, 100)
+    barred = _barred(state, state.canary.key, why) if bar else state.barred
     return state.model_copy(update={"stable": stable, "canary": None, "previous": None, "barred": barred})
 
 
@@ -124,4 +134,28 @@ def _barred(state: State, key: str, why: str) -> tuple[Barred, ...]:
 
 
 def _at(track: Track, weight: int) -> Track:
-    return track.model_copy(update={"weight": weight})
+    return track.model_copy(update={"weight": weight, "replicas": None})
+
+
+def _next(weight: int, rules: params.Canary) -> int | None:
+    """The weight of the next step up; None after the last."""
+    return next((heavier for heavier in rules.weights if heavier > weight), None)
+
+
+def _with_pods(state: State, rules: params.Canary) -> State:
+    """The state with the pods that each track needs for its traffic now and at the next step.
+
+    An autoscaler starts pods only when the traffic is there. So a canary has those of its next weight before
+    the step, and stable, once a canary has traffic, those of all traffic: a rollback gives it that at once.
+    """
+    if state.canary is None or state.stable is None:
+        return state
+    step, weight = step_of(state), state.canary.weight
+    ahead = weight if state.previous else _next(weight, rules) or weight
+    least = {"canary": max(1, ceil(rules.peak * ahead / 100))}
+    if step != "canary-0":
+        least["stable"] = rules.peak
+    tracks = {"stable": state.stable, "canary": state.canary}
+    return state.model_copy(
+        update={name: tracks[name].model_copy(update={"replicas": n}) for name, n in least.items()}
+    )

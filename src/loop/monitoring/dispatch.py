@@ -103,7 +103,7 @@ def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None
     if not (values := (section.get("ingest") or {}).get("logged")):
         return None
     where = f"{commit}: params.yaml: ingest.logged"
-    return params.parse(params.Logged, values, where).until.replace(tzinfo=None)
+    return params.parse(params.Logged, values, where).until
 
 
 def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: datetime) -> str | None:

@@ -1,4 +1,4 @@
-"""GET requests to servers that nobody vouches for, limited in seconds and in bytes."""
+"""Requests to servers that nobody vouches for, limited in seconds and in bytes."""
 
 import asyncio
 from typing import NamedTuple
@@ -19,19 +19,30 @@ class Fetched(NamedTuple):
 
 def get(url: str, seconds: float, most: int = 64 * 1024) -> Fetched:
     """GET a URL; httpx.HTTPError where the answer is not complete in time, or is larger than `most` bytes."""
+    return _fetch(url, seconds, most, None)
+
+
+def post(url: str, form: dict[str, str], seconds: float, most: int) -> Fetched:
+    """POST a form to a URL; the limits are those of `get`."""
+    return _fetch(url, seconds, most, form)
+
+
+def _fetch(url: str, seconds: float, most: int, form: dict[str, str] | None) -> Fetched:
     try:
-        return asyncio.run(_get(url, seconds, most))
+        return asyncio.run(_answer(url, seconds, most, form))
     except TimeoutError:
         raise httpx.ReadTimeout(f"{url}: no whole answer within {seconds:g} s") from None
+    except (httpx.InvalidURL, ValueError) as error:  # of a head that httpx cannot read
+        raise httpx.RemoteProtocolError(f"{url}: {type(error).__name__}: {error}") from error
 
 
-async def _get(url: str, seconds: float, most: int) -> Fetched:
+async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | None) -> Fetched:
     body = bytearray()
     plain = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
     async with (
         asyncio.timeout(seconds),
         httpx.AsyncClient(timeout=seconds) as client,
-        client.stream("GET", url, headers=plain) as answer,
+        client.stream("POST" if form else "GET", url, headers=plain, data=form) as answer,
     ):
         async for part in answer.aiter_raw():
             body += part

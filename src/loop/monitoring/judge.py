@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from loop.core import params
 from loop.core.errors import Rejected
 from loop.core.git import Git
-from loop.core.github import GitHub, GitHubError
+from loop.core.github import BROKEN, GitHub, GitHubError
 from loop.core.names import public
 from loop.core.text import one_line
 from loop.delivery import commit, steps
@@ -22,7 +22,7 @@ from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, verdict
 
-PATIENCE = 3  # looks in a row at which a canary with traffic may be unready
+PATIENCE = 3  # looks in a row at which a canary with traffic may be unready, or any canary over its deadline
 SLOWEST = 3  # seconds for a probe's answer: more is unready
 ATTEMPTS = 3  # runs that ended and changed nothing, before a person is needed
 SHOWN = 60  # seconds within which GitHub shows a run that was dispatched
@@ -30,6 +30,7 @@ PROMPT = (
     20.0  # seconds that a call may wait for GitHub: the pod is restarted after two minutes without a look
 )
 DAYS = timedelta(days=30)  # how far back runs are searched by title
+SKEW = timedelta(minutes=5)  # by which the clocks of GitHub and of whoever commits may differ
 LONGEST = 1000  # characters of a look's line: servers write parts of it
 
 
@@ -46,7 +47,7 @@ class Look:
     """What one look found; `over` when there is no canary, or none any more."""
 
     line: str
-    what: str = ""  # promote, rollback, wait
+    what: str = ""  # promote, rollback, remove, wait
     dispatched: bool = False
     over: bool = False
 
@@ -55,6 +56,7 @@ class Look:
 class _Asked:
     """What is known of the runs of one action."""
 
+    since: datetime  # runs before it are another canary's, of the same release
     open: list[int] = field(default_factory=list)  # ids of runs that had not ended when last read
     ended: int = 0  # number of runs that have
     dispatches: int = 0  # number of those that this judge made
@@ -80,8 +82,10 @@ class Judge:
     github: Callable[[], GitHub] | None = None  # called at each use, because the token may have changed
     _seen: tuple[str, State] | None = None
     _unready: int = 0
+    _overdue: int = 0
     _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
+    _gone: dict[str, Verdict] = field(default_factory=dict)  # what the canaries that are no more went for
     _asked: dict[str, _Asked] = field(default_factory=dict)  # by the title of an action's runs
     _silent: float = 0.0  # GitHub asked for no calls until then (Unix time)
 
@@ -89,20 +93,47 @@ class Judge:
         """Judge once by what main says now, and dispatch what follows from it."""
         main, state = self._state()
         if state.canary is None:
-            ended = [
-                f"{key} was rolled back: {why}" for key in self._condemned if (why := state.why_barred(key))
-            ]
-            line = "; ".join([f"{self.place}: {steps.described(state)}", *ended])
-            return Look(one_line(line, LONGEST), over=True)
+            return self._over(state)
         key, step = state.canary.key, steps.step_of(state)
         found, numbers = self._judge(main, state, key)
-        if found.what == "rollback":
-            self._condemned.setdefault(key, found)
-        found = self._condemned.get(key, found)  # later answers do not save a canary that is to go
-        dispatched, asked = self._ask(found, key, step)
+        found = self._standing(key, self._in_time(found, main, key, step))
+        dispatched, asked = self._ask(found, main, key, step)
         said = f"{found.what}: {', '.join(found.reasons)}"
         line = "; ".join(part for part in (f"{self.place}: {key} at {step}", numbers, said, asked) if part)
         return Look(one_line(line, LONGEST), found.what, dispatched)
+
+    def _over(self, state: State) -> Look:
+        """No canary (any more). A removed release may come again, so what is known of canaries is dropped."""
+        self._gone |= self._condemned
+        for known in (self._condemned, self._since, self._asked):
+            known.clear()
+        ended = [
+            f"{key} was rolled back: {why}"
+            if (why := state.why_barred(key))
+            else f"{key} was removed, and may come again: {', '.join(verdict.reasons)}"
+            for key, verdict in self._gone.items()
+        ]
+        line = "; ".join([f"{self.place}: {steps.described(state)}", *ended])
+        return Look(one_line(line, LONGEST), over=True)
+
+    def _standing(self, key: str, found: Verdict) -> Verdict:
+        """The verdict that stands: no later answer saves a canary that is to go, but one may bar it."""
+        before = self._condemned.get(key)
+        if before and (before.what, found.what) != ("remove", "rollback"):
+            return before
+        if found.what in {"rollback", "remove"}:
+            self._condemned[key] = found
+        return found
+
+    def _in_time(self, found: Verdict, main: str, key: str, step: str) -> Verdict:
+        """Remove a canary that waits too long at one of its own steps; after those it has been judged."""
+        hours = (time.time() - self._began(main, key, step).step) / 3600
+        late = found.what == "wait" and step.startswith("canary-") and hours > self.rules.deadline_hours
+        self._overdue = self._overdue + 1 if late else 0
+        if self._overdue < PATIENCE:
+            return found
+        limit = f"no verdict within {self.rules.deadline_hours:g} h at {step}"
+        return Verdict("remove", (f"{limit}: {', '.join(found.reasons)}",))
 
     def _state(self) -> tuple[str, State]:
         """The commit that main is at, and the place's state there."""
@@ -114,36 +145,50 @@ class Judge:
     def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
         """The verdict, and the numbers it rests on."""
         step = steps.step_of(state)
-        track, name = (self.stable, "stable") if step in {"handover", "return"} else (self.canary, "canary")
-        problem = unready(track.url, key)
-        if problem and track is self.canary and step != "canary-0":
-            return self._missing(problem), ""
-        self._unready = 0
+        track, name, wanted = (self.canary, "canary", state.canary)
+        if step in {"handover", "return"}:
+            track, name, wanted = (self.stable, "stable", state.stable)
+        pods = (wanted and wanted.replicas) or 1
+        idle = track is self.stable or step == "canary-0"  # no traffic of the canary's to judge
+        problem, missing = unready(track.url, key), None
+        if problem and not idle:
+            missing = self._missing(problem)
+        else:
+            self._unready = 0
         try:
-            problem = problem or track.metrics.unlike(key)
-            ready = Verdict("wait", (f"{name} {problem}",)) if problem else READY
-            if track is self.stable or step == "canary-0" or state.stable is None:
+            problem = problem or track.metrics.unlike(key, pods)
+            ready = missing or (Verdict("wait", (f"{name} {problem}",)) if problem else READY)
+            if idle or state.stable is None:
                 return ready, ""
             stable, canary = self._samples(main, state.stable.key, key, step)
         except Unread as error:
-            return Verdict("wait", (str(error),)), ""
+            return missing or Verdict("wait", (str(error),)), ""
         found = verdict(stable, canary, self.rules)
-        return ready if problem and found.what == "promote" else found, told(stable, canary)
+        if found.what != "rollback":  # one that cannot be reached, or is not all there yet, waits at best
+            found = missing or (ready if problem and found.what == "promote" else found)
+        return found, told(stable, canary)
+
+    def _began(self, main: str, key: str, step: str) -> Since:
+        """When the canary was released, and when it came to this step."""
+        if (key, step) not in self._since:
+            self._since[key, step] = since(self.git, main, self.place)
+        return self._since[key, step]
 
     def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
         """Stable's answers since the canary was released, and the canary's since its step began."""
-        if (key, step) not in self._since:
-            self._since[key, step] = since(self.git, main, self.place)
-        began = self._since[key, step]
+        began = self._began(main, key, step)
         return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
     def _missing(self, problem: str) -> Verdict:
-        """Roll back a canary with traffic that stays unready, unless stable is unready, too."""
+        """Remove a canary with traffic that stays unready, unless stable is unready, too.
+
+        Its release is not barred: a node that went, or an image that cannot be pulled, says nothing of it.
+        """
         if answers(self.stable.url):
             self._unready += 1
-        return Verdict("rollback" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
+        return Verdict("remove" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
 
-    def _ask(self, found: Verdict, key: str, step: str) -> tuple[bool, str]:
+    def _ask(self, found: Verdict, main: str, key: str, step: str) -> tuple[bool, str]:
         """Dispatch promote.yml or rollback.yml unless it runs already; whether it did, and what to print."""
         if self.github is None or found.what == "wait":
             return False, ""
@@ -155,19 +200,31 @@ class Judge:
             inputs |= {"from": step, "reason": reason}
         else:
             workflow, title = "rollback.yml", f"Roll back {model}: {environment} {key}"
-            inputs["why"] = reason
+            inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
         if self._silent > time.time():
             until = datetime.fromtimestamp(self._silent, UTC)
             return False, f"GitHub asks for no calls until {until:%H:%M:%S} UTC"
-        github, asked = replace(self.github(), patience=PROMPT), self._asked.setdefault(title, _Asked())
+        released = datetime.fromtimestamp(self._began(main, key, step).canary, UTC)
+        asked = self._asked.setdefault(title, _Asked(released - SKEW))
         try:
-            if against := self._against(github, workflow, title, (key, step)):
-                return False, against
-            run = github.dispatch(workflow, inputs)
+            return self._dispatch(replace(self.github(), patience=PROMPT), workflow, title, inputs, step)
         except GitHubError as error:
             self._silent = time.time() + error.wait
             asked.known &= not error.unclear
-            raise
+            if BAD_INPUT <= error.status < BROKEN:
+                raise
+            return False, str(error)  # an outage: the next look asks again
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            asked.known = False
+            return False, f"GitHub's answer is of another shape: {error!r}"
+
+    def _dispatch(
+        self, github: GitHub, workflow: str, title: str, inputs: dict[str, str], step: str
+    ) -> tuple[bool, str]:
+        asked = self._asked[title]
+        if against := self._against(github, workflow, title, (inputs["key"], step)):
+            return False, against
+        run = github.dispatch(workflow, inputs)
         asked.dispatches, asked.last = asked.dispatches + 1, time.monotonic()
         if run is None:
             asked.known, asked.expected = False, asked.ended + 1
@@ -205,7 +262,8 @@ class Judge:
         A fork that has changed `run-name` finds none, and dispatches once more than it had to. That is
         harmless, because promote and rollback change nothing unless main is still where they start from.
         """
-        runs = github.trusted(workflow, datetime.now(UTC) - DAYS, "workflow_dispatch")
+        oldest = max(datetime.now(UTC) - DAYS, asked.since)
+        runs = github.trusted(workflow, oldest, "workflow_dispatch")
         mine = [run for run in runs if run["display_title"] == title]
         found = [run["id"] for run in mine if run["status"] != "completed"]
         asked.ended = max(asked.ended, len(mine) - len(found))
@@ -213,6 +271,7 @@ class Judge:
 
 
 READY = Verdict("promote", ("ready",))
+BAD_INPUT = 400  # GitHub's statuses from here up to BROKEN ask a person to change something
 
 
 class Health(BaseModel):
@@ -256,7 +315,8 @@ def told(stable: Sample, canary: Sample) -> str:
     odd = {name: len(side.skipped) for name, side in (("canary", canary), ("stable", stable)) if side.skipped}
     skipped = [f"{count} series of {name} skipped" for name, count in odd.items()]
     first = [f"the first: {one_line((canary.skipped + stable.skipped)[0], 150)}"] if odd else []
-    mine = f"{canary.requests:.0f} requests, {canary.failed:.0f} failed, p99 {p99(canary)}"
+    refused = f", {canary.refused:.0f} refused" if canary.refused else ""
+    mine = f"{canary.requests:.0f} requests, {canary.failed:.0f} failed{refused}, p99 {p99(canary)}"
     return ", ".join(
         part
         for part in (f"{mine} (stable {stable.requests:.0f}, {p99(stable)})", shift, *skipped, *first)

@@ -3,17 +3,19 @@
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from loop.core.database import opened
 from loop.core.errors import LoopError
 from loop.core.models import Roles
+from loop.core.remote import is_data
 from loop.core.text import one_line
-from loop.monitoring.database import opened
+from loop.monitoring.ids import SAMPLE, Apart, Ids, Stored, difference, example, prepare, shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,6 +59,9 @@ class Window:
     broken: int  # lines that are not predictions, as a killed writer leaves them, and unreadable files
     unmatched: int  # predictions whose id the store does not know: outside every window
     transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
+    corrected: int = 0  # ids whose label a later report changed
+    empty: int = 0  # reports without a label, which say nothing
+    apart: tuple[str, ...] = ()  # how many ids match nothing, and the likely cause
 
     @property
     def predictions(self) -> int:
@@ -74,19 +79,24 @@ def read(
     until: datetime | None,
     days: int,
     trained: datetime | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Window:
     """Read the window of `days` that ends at `until` (default: with the latest event).
 
-    `trained`: the end of the rows that main was last retrained on.
+    `trained`: the end of the rows that main was last retrained on. `columns`: the schema's, by whose type of
+    the id log, transactions and labels are joined; without it, ids are compared as text.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Of the window are only rows as wide as `features`: those before a release with other features are no fair
     comparison. Raises LoopError where there is no log, no prediction, or none of that width.
     """
+    ids = Ids(roles.id, (columns or {}).get(roles.id))
     with opened(log, store) as con:
-        logged, broken, latest = _predictions(con, log, model)
+        prepare(con)
+        logged, broken, latest = _predictions(con, log, model, ids)
         with _reading(store):
-            unmatched = _events(con, store, roles)
+            stored = _stored(con, store, "transactions", ids) if roles.time else None
+            unmatched, apart = _events(con, stored, roles, log, model)
         end = until or _latest(con, log)
         start = end - timedelta(days=days)
         inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
@@ -96,8 +106,10 @@ def read(
         rows = _rows(con, features, start, end)
         event = rows.pop("event")
         with _reading(store):
-            _labels(con, store, roles, end)
-            transactions = _transactions(con, store, roles, start, end)
+            reports = _stored(con, store, "labels", ids)
+            corrected, empty = _labels(con, reports, roles, end)
+            apart += _unmatched_labels(con, reports, start, log, model)
+            transactions = _transactions(con, stored, roles, start, end)
         labelled, repeated = _labelled(con, start)
         return Window(
             start=start,
@@ -118,6 +130,9 @@ def read(
             broken=broken,
             unmatched=unmatched,
             transactions=transactions,
+            corrected=corrected,
+            empty=empty,
+            apart=apart,
         )
 
 
@@ -133,7 +148,7 @@ def _reading(store: str | None) -> Iterator[None]:
         raise LoopError(said, fix="write the file again, or take it away") from error
 
 
-def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tuple[int, int, float]:
+def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids) -> tuple[int, int, float]:
     """Make the table `log` of this model's predictions; return how many, how many broken, the latest.
 
     A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
@@ -150,11 +165,11 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tupl
     values = [min(SPREAD, SPREAD * KEPT // max(size, 1)), model]
     cut = 0
     try:
-        _table(con, files, values)
+        _table(con, files, values, ids)
     except duckdb.Error:
         readable, cut = _readable(con, files)
         try:
-            _table(con, readable, values)
+            _table(con, readable, values, ids)
         except duckdb.Error as error:
             raise LoopError(f"{log}: {one_line(error)}", fix="take the file that it names away") from error
     logged, rows, latest = con.execute(
@@ -163,11 +178,11 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> tupl
     return int(logged), int(rows - logged) + cut, float(latest or 0)
 
 
-def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any]) -> None:
+def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids) -> None:
     """Make the table `log` of these files; `values`: which share keeps its features, and the model."""
     con.execute(
         f"""create table log as
-        select fits, time, hash(id) as id, version, score, class, len(features) as width, place,
+        select fits, time, {ids.key("id")} as id, version, score, class, len(features) as width, place,
                case when place < $2 then features end as features
         from (select *, coalesce(isfinite(time), false) and version is not null and class is not null
                         and features is not null as fits,
@@ -217,44 +232,125 @@ def _copy(source: BinaryIO, target: BinaryIO) -> int:
     return long
 
 
-def _events(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles) -> int:
-    """Make `events`: predictions with their event time; return how many have none.
+def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
+    """A part of the store; None where there is no file of it."""
+    found = _files(con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
+    files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
+    return Stored.of(con, files, ids) if files else None
+
+
+def _events(
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, log: str, model: str
+) -> tuple[int, tuple[str, ...]]:
+    """Make `events`: predictions with their event time; return how many have none, and why.
 
     Event time is the transaction's, by id. Where no id is known to the store (a model without time,
     a service that is sent no ids), it is the log's own time.
     """
-    if store and roles.time and (files := _files(con, f"{store.rstrip('/')}/transactions/*.parquet")):
+    apart: tuple[str, ...] = ()
+    if stored:
+        found = stored.select(f'{{key}} as id, "{roles.time}"::timestamptz::timestamp as event')
         con.execute(
             f"""create table events as
             select log.* exclude (fits), event from log join (
-                select hash(cast("{roles.id}" as varchar)) as id, min("{roles.time}")::timestamp as event
-                from read_parquet($1, union_by_name = true) where "{roles.id}" is not null group by 1
+                select id, min(event) as event from ({found}) where id is not null group by 1
             ) using (id) where fits""",  # noqa: S608 — names from the model's schema
-            [files],
+            stored.files,
         )
-        if known := int(_one(con, "select count(*) from events")):
-            unmatched = int(_one(con, "select count(*) from log where fits")) - known
+        known = int(_one(con, "select count(*) from events"))
+        unmatched = int(_one(con, "select count(*) from log where fits")) - known
+        apart = _why_unmatched(con, stored, known, unmatched, _sample(con, log, model) if unmatched else [])
+        if known:
             con.execute("drop table log")
-            return unmatched
+            return unmatched, apart
         con.execute("drop table events")
     con.execute("create view events as select *, time::timestamp as event from log where fits")
-    return 0
+    return 0, apart
 
 
-def _labels(con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, end: datetime) -> None:
-    """Make the table `labels` as known before `end`: per id the latest label, and when the first one came."""
-    files = _files(con, f"{store.rstrip('/')}/labels/*.parquet") if store else []
-    if not files:
-        con.execute("create table labels (id ubigint, label bigint, reported timestamp)")
-        return
+def _labels(
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime
+) -> tuple[int, int]:
+    """Make the table `labels` as known before `end`: per id the latest label, and when the first one came.
+
+    Returns how many ids had another label before, and how many reports had none.
+    """
+    con.execute("create table labels (id ubigint, label bigint, reported timestamp, changed boolean)")
+    if stored is None:
+        return 0, 0
+    label = f'"{roles.label}"::bigint as label'
+    found = stored.select(f"{{key}} as id, {label}, reported_at::timestamptz::timestamp as reported")
+    number = len(stored.groups) + 1
+    timely = f"from ({found}) where id is not null and reported < ${number}"
+    values = [*stored.files, end]
     con.execute(
-        f"""create table labels as
-        select hash(cast("{roles.id}" as varchar)) as id, min(reported_at)::timestamp as reported,
-               arg_max("{roles.label}", reported_at)::bigint as label
-        from read_parquet($1, union_by_name = true)
-        where "{roles.id}" is not null and "{roles.label}" is not null and reported_at < $2 group by 1""",  # noqa: S608 — names from the model's schema
-        [files, end],
+        f"""insert into labels select id, min(label), min(reported), min(label) != max(label)
+        {timely} and label is not null group by 1""",
+        values,
     )
+    if corrected := int(_one(con, "select count(*) from labels where changed")):
+        con.execute(
+            f"""update labels set label = last.label from (
+                select id, arg_max(label, row(reported, label)) as label {timely} and label is not null
+                and id in (select id from labels where changed) group by 1
+            ) last where labels.id = last.id""",  # noqa: S608 — names from the model's schema
+            values,
+        )
+    return corrected, int(_one(con, f"select count(*) {timely} and label is null", values))
+
+
+def _why_unmatched(
+    con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, unmatched: int, sample: list[str]
+) -> tuple[str, ...]:
+    """Why predictions have no transaction in the store, where a share of them has none."""
+    found = Apart("predictions have no transaction in the store", unmatched, known + unmatched)
+    if not found.large:
+        return ()
+    fallback = "" if known else "; the log's own times are taken instead"
+    without = _one(con, "select count(*) from log where fits and id is null")
+    if without * 2 >= unmatched:
+        odd = f", such as {shown(sample[0])}" if sample else ""
+        return (found.line(f"{without:,} lines have no id of the schema's type{odd}{fallback}"),)
+    why = difference(con, sample, stored) or (
+        f"the log has ids such as {shown(min(sample, default=None))}, the transactions such as "
+        f"{example(con, stored)}; or the transactions have not come yet"
+    )
+    return (found.line(f"{why}{fallback}"),)
+
+
+def _unmatched_labels(
+    con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime, log: str, model: str
+) -> tuple[str, ...]:
+    """Why labels that came in the window are of no prediction, where a share of them is of none."""
+    if reports is None:
+        return ()
+    came = "from labels where reported >= $1"
+    total = int(_one(con, f"select count(*) {came}", [start]))
+    matched = _one(con, f"select count(*) {came} and id in (select id from events)", [start])  # noqa: S608 — ours
+    found = Apart("labels that came in the window are of no prediction", total - matched, total)
+    sample = _sample(con, log, model)
+    why = difference(con, sample, reports) if found.large or not total else None
+    if not total:
+        return (f"no label came in the window: {why}",) if why else ()
+    if not found.large:
+        return ()
+    return (found.line(why or "they may be of transactions from before the log begins"),)
+
+
+def _sample(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> list[str]:
+    """Some ids of the log as they are written there; none where a line is too long for DuckDB."""
+    import duckdb
+
+    try:
+        found = con.execute(
+            f"""select distinct id from (select id from read_json($1, columns = {LINE},
+            format = 'newline_delimited', ignore_errors = true)
+            where model = $2 and id is not null limit {SAMPLE}) order by 1""",  # noqa: S608
+            [_files(con, f"{log.rstrip('/')}/*.jsonl*"), model],
+        )
+        return [row[0] for row in found.fetchall()]
+    except duckdb.Error:
+        return []
 
 
 def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetime | None]:
@@ -289,17 +385,17 @@ def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> tuple["pd.Da
 
 
 def _transactions(
-    con: "duckdb.DuckDBPyConnection", store: str | None, roles: Roles, start: datetime, end: datetime
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, start: datetime, end: datetime
 ) -> "pa.Table | None":
     """The store's rows of the window by time, every column; None where it has none, or rows have no time."""
-    files = _files(con, f"{store.rstrip('/')}/transactions/*.parquet") if store and roles.time else []
-    if not files:
+    if stored is None:
         return None
+    files = [file for files in stored.files for file in files]
     inside, values = f'"{roles.time}" >= $2 and "{roles.time}" < $3', [files, start, end]
-    stored = "from read_parquet($1, union_by_name = true) where"
-    share = _share(_one(con, f"select count(*) {stored} {inside}", values))
+    rows = "from read_parquet($1, union_by_name = true) where"
+    share = _share(_one(con, f"select count(*) {rows} {inside}", values))
     return con.sql(
-        f'select * {stored} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
+        f'select * {rows} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
         params=[*values, share],
     ).to_arrow_table()
 
@@ -314,7 +410,7 @@ def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     import duckdb
 
     if "://" not in pattern:
-        _check_access(Path(pattern).parent)
+        _check_access(Path(pattern.partition("*")[0]))
     try:
         found = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
     except duckdb.Error as error:

@@ -47,6 +47,7 @@ def look(
         until=until,
         days=rules.window_days,
         trained=trained_until(git, model),
+        columns=schema.COLUMNS,
     )
     distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)

@@ -6,18 +6,34 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Annotated
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, FailFast, ValidationError
 
 from loop.core.text import one_line
-from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, counted, of_rows
+from loop.monitoring.fetch import post
+from loop.monitoring.sample import (
+    FAILED,
+    HTTP,
+    LATENCY,
+    SCORE,
+    TIMEOUT,
+    Sample,
+    Unread,
+    counted,
+    of_rows,
+    said,
+    versions,
+)
 
 SERIES = f"{LATENCY}_bucket|{SCORE}_bucket|{FAILED}_total|{HTTP}_total"
 LOOKBACK = 300.0  # seconds before `since` in which a counter's value then is looked for, as Prometheus does
 OVERLAP = 120.0  # seconds that two looks share, so that nothing that is scraped slowly falls between them
 RECENT = 90.0  # seconds within which every pod is scraped: intervals are of a minute at most
 LONGEST = 6 * 3600.0  # how far back a judge that begins in the middle of a step reads
+ANSWER = 16 * 1024 * 1024  # bytes of an answer
+STRETCH = 1800.0  # seconds of scrapes that one query asks for: of ten pods some 4 MB
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -63,7 +79,7 @@ class Series(BaseModel):
 
     metric: dict[str, str]
     value: tuple[float, str] = (0.0, "NaN")
-    values: list[tuple[float, str]] = []
+    values: Annotated[list[tuple[float, str]], FailFast()] = []
 
     @property
     def scrapes(self) -> Iterator[tuple[float, float]]:
@@ -76,7 +92,7 @@ class Series(BaseModel):
 class Found(BaseModel):
     """What a query found."""
 
-    result: list[Series]
+    result: Annotated[list[Series], FailFast()]  # or each of a million wrong ones would be an error to keep
 
 
 class Said(BaseModel):
@@ -109,23 +125,27 @@ class Prometheus:
         if kept is None or kept.asked != since:
             kept = self._counted[version] = Counted(since, max(since, now - LONGEST))
         first = kept.seen - OVERLAP if kept.seen else kept.since - LOOKBACK
-        found = self._query(f'{{__name__=~"{SERIES}",{self._pods}}}[{max(1, ceil(now - first))}s]')
-        mine = [series for series in found if version in _versions(series.metric)]
-        if not any(at >= now - LOOKBACK for series in mine for at, _ in series.values[-1:]):
+        newest, odd = 0.0, []
+        for end, seconds in _stretches(first, now):
+            found = self._query(f'{{__name__=~"{SERIES}",{self._pods}}}[{seconds}s]', end)
+            for series in (each for each in found if version in versions(each.metric)):
+                scrapes = list(series.scrapes)
+                kept.add(tuple(sorted(series.metric.items())), scrapes)
+                newest = max([newest, *(at for at, _ in series.values[-1:])])
+                if len(scrapes) < len(series.values):
+                    odd.append(f"{series.metric['__name__']}: a value is no count")
+        if newest < now - LOOKBACK:
             raise Unread(f"Prometheus has nothing of {self.track} {version} in {self.namespace}")
-        for series in mine:
-            kept.add(tuple(sorted(series.metric.items())), list(series.scrapes))
         counts = [(dict(labels), count.gained) for labels, count in kept.counts.items()]
         sample = of_rows(((labels["__name__"], labels, gained) for labels, gained in counts), version)
-        odd = [s.metric["__name__"] for s in mine if len(list(s.scrapes)) < len(s.values)]
-        return replace(sample, skipped=(*sample.skipped, *(f"{name}: a value is no count" for name in odd)))
+        return replace(sample, skipped=(*sample.skipped, *odd))
 
-    def unlike(self, version: str) -> str | None:
-        """Which pods that are scraped are down, or serve another release; or that none is scraped."""
+    def unlike(self, version: str, pods: int = 1) -> str | None:
+        """Which pods that are scraped are down, or serve another release; or that fewer than `pods` are."""
         up = {_pod(series.metric): series.value[1] == "1" for series in self._now("up")}
         served: dict[str, set[str]] = defaultdict(set)
         for series in self._now(f"{LATENCY}_count"):
-            served[_pod(series.metric)].add(series.metric.get("version", "no version"))
+            served[_pod(series.metric)].add(_version(series.metric))
         if not up:
             return "has no pod that Prometheus scrapes"
         if down := sorted(pod for pod in up if not up[pod] or pod not in served):
@@ -133,6 +153,8 @@ class Prometheus:
         if others := sorted(pod for pod in up if served[pod] != {version}):
             told = (f"{pod} ({one_line(', '.join(sorted(served[pod])), 40)})" for pod in others)
             return f"still has {', '.join(told)}"
+        if len(up) < pods:
+            return f"has {len(up)} of the {pods} pods that its traffic takes"
         return None
 
     @property
@@ -144,21 +166,34 @@ class Prometheus:
         series = f"{name}{{{self._pods}}}"
         return self._query(f"{series} and timestamp({series}) > time() - {RECENT:g}")
 
-    def _query(self, query: str) -> "list[Series]":
-        """The series that answer a query now."""
+    def _query(self, query: str, end: float | None = None) -> "list[Series]":
+        """The series that answer a query as of a Unix time; without one, of Prometheus' own now."""
+        form = {"query": query, **({"time": f"{end:.3f}"} if end else {})}
         try:
-            answer = httpx.post(f"{self.url}/api/v1/query", data={"query": query}, timeout=10)
-            said = Said.model_validate_json(answer.content)
+            answer = Said.model_validate_json(post(f"{self.url}/api/v1/query", form, TIMEOUT, ANSWER).body)
         except (httpx.HTTPError, ValidationError) as error:
             why = one_line(f"{type(error).__name__} {error}", 300)
             raise Unread(f"Prometheus at {self.url} can't be read: {why}") from error
-        if said.status != "success" or said.data is None:
-            raise Unread(f"Prometheus: {one_line(said.error, 300)}")
-        return said.data.result
+        if answer.status != "success" or answer.data is None:
+            raise Unread(f"Prometheus: {one_line(answer.error, 300)}")
+        return answer.data.result
 
 
-def _versions(labels: dict[str, str]) -> tuple[str | None, str | None]:
-    return labels.get("version"), labels.get("service_version")
+def _stretches(first: float, now: float) -> list[tuple[float | None, int]]:
+    """Queries that read all scrapes from `first` on: when each ends (None: now), its length in seconds."""
+    ends = []
+    while now - first > STRETCH:
+        first += STRETCH
+        ends.append(first)
+    last = now - first + (OVERLAP if ends else 0)  # as Prometheus' now may not be ours
+    return [*((end, ceil(STRETCH)) for end in ends), (None, max(1, ceil(last)))]
+
+
+def _version(labels: dict[str, str]) -> str:
+    try:
+        return said(labels, "version")
+    except KeyError:
+        return "no version"
 
 
 def _pod(labels: dict[str, str]) -> str:

@@ -121,6 +121,9 @@ class Findings:
                 "broken": w.broken,
                 "repeated": w.repeated,
                 "unmatched": w.unmatched,
+                "corrected": w.corrected,
+                "empty": w.empty,
+                "apart": list(w.apart),
             },
             "drift": {
                 "score": self.drift,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Protocol
@@ -15,8 +16,10 @@ LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
 HTTP = "bentoml_service_request"  # also counts what failed before it came to the model
+REASONS = {"model": "failed", "overload": "refused"}  # of FAILED; other reasons are the caller's mistakes
 HIGHEST = 1e15  # of a counter that is believed
-TIMEOUT, PAGE = 10.0, 16 * 1024 * 1024  # seconds and bytes that a page of metrics may take
+TIMEOUT, PAGE = 10.0, 2_000_000  # seconds and bytes that a page of metrics may take, as in the PodMonitor
+LINE = 4096  # characters of one of its lines: the parser's time grows with the square of a line
 
 
 @dataclass(frozen=True)
@@ -69,25 +72,31 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Sample:
-    """One release's answers over some time. A caller's own mistakes (4xx) are in none of the numbers."""
+    """One release's answers over some time. A caller's own mistakes (other 4xx) are in no number."""
 
     requests: float = 0.0  # answered or failed
     failed: float = 0.0
     latency: Histogram = field(default_factory=Histogram)  # seconds
     scores: Histogram = field(default_factory=Histogram)
+    refused: float = 0.0  # with 429, because too many waited: in none of the other numbers
     skipped: tuple[str, ...] = ()  # series that say nothing readable, and why
 
     def since(self, before: "Sample") -> "Sample":
         """What came after `before`; all of it where a restart has begun the counters anew."""
-        if self.requests < before.requests:
+        if self.fewer_than(before):
             return self
         return Sample(
             self.requests - before.requests,
             self.failed - before.failed,
             self.latency.minus(before.latency),
             self.scores.minus(before.scores),
+            self.refused - before.refused,
             self.skipped,
         )
+
+    def fewer_than(self, before: "Sample") -> bool:
+        """Whether a counter is lower than it was, as after a restart."""
+        return self.requests < before.requests or self.refused < before.refused
 
 
 class Unread(LoopError):
@@ -100,8 +109,8 @@ class Reader(Protocol):
     def sample(self, version: str, since: float) -> Sample:
         """What `version` has answered since that Unix time; Unread where nothing is known."""
 
-    def unlike(self, version: str) -> str | None:
-        """What of the track is not, or not yet, that version; None where all of it is."""
+    def unlike(self, version: str, pods: int) -> str | None:
+        """What of the track is not, or not yet, so many pods of that version; None where all of it is."""
 
 
 @dataclass
@@ -129,12 +138,12 @@ class Scrape:
         if self.from_start:
             return found
         base = self._bases.setdefault((version, since), found)
-        if found.requests < base.requests:  # a restarted server's counters begin at nothing
+        if found.fewer_than(base):  # a restarted server's counters begin at nothing
             base = self._bases[version, since] = Sample()
         return found.since(base)
 
-    def unlike(self, version: str) -> str | None:
-        """Nothing: one server is what its /health says."""
+    def unlike(self, version: str, pods: int) -> str | None:
+        """Nothing: one server is what its /health says, and it knows of no other pods."""
         return None
 
 
@@ -145,6 +154,8 @@ def parse(text: str, version: str) -> Sample:
     """Read Prometheus' text format; Unread if a line is malformed, as Prometheus rejects such a page."""
     from prometheus_client.parser import text_string_to_metric_families
 
+    if max(map(len, text.split("\n"))) > LINE:
+        raise Unread(f"metrics can't be read: a line is over {LINE} characters")
     try:
         rows = [row for family in text_string_to_metric_families(text) for row in family.samples]
     except Exception as error:
@@ -155,26 +166,54 @@ def parse(text: str, version: str) -> Sample:
 def of_rows(rows: Iterable[Row], version: str) -> Sample:
     """Add up a release's series. Failed are 5xx answers, or the model's own failures if they are more.
 
-    A series without a label that it must have, or with a bound or a value that no counter has, is skipped.
+    Refused are answers 429, or the app's own refusals if they are more. A series without a label that it must
+    have, or with a bound or a value that no counter has, is skipped.
     """
     cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
-    failed, skipped = {HTTP: 0.0, FAILED: 0.0}, []
+    bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
+    skipped = []
     for name, labels, value in rows:
-        ours, histogram = labels.get("version") == version, name.removesuffix("_bucket")
+        ours, histogram = version in versions(labels), name.removesuffix("_bucket")
         try:
             if ours and name.endswith("_bucket") and histogram in cumulative:
-                cumulative[histogram][_bound(labels["le"])] += counted(value)
-            elif ours and name == f"{FAILED}_total" and labels["reason"] == "model":
-                failed[FAILED] += counted(value)
-            elif name == f"{HTTP}_total" and _server_error(labels, version):
-                failed[HTTP] += counted(value)
+                cumulative[histogram][_bound(said(labels, "le"))] += counted(value)
+            elif ours and (kind := _kind(name, labels)):
+                bad[kind][name] += counted(value)
         except KeyError as error:
             skipped.append(f"{name} has no label {error}")
         except ValueError as error:
             skipped.append(f"{name}: {error}")
     latency, scores = (Histogram.of_cumulative(cumulative[name]) for name in (LATENCY, SCORE))
-    errors = max(failed.values())
-    return Sample(latency.total + errors, errors, latency, scores, tuple(skipped))
+    failed, refused = (max(counts.values(), default=0.0) for counts in bad.values())
+    return Sample(latency.total + failed, failed, latency, scores, refused, tuple(skipped))
+
+
+def _kind(name: str, labels: Mapping[str, str]) -> str | None:
+    """Whether a counter is of requests that failed or that were refused; None where it is of neither."""
+    if name == f"{FAILED}_total":
+        return REASONS.get(said(labels, "reason"))
+    if name == f"{HTTP}_total" and said(labels, "endpoint") == "/predict":
+        code = said(labels, "http_response_code")
+        return "refused" if code == "429" else "failed" if code.startswith("5") else None
+    return None
+
+
+def said(labels: Mapping[str, str], name: str) -> str:
+    """A label that the pod gave; KeyError where it gave none.
+
+    Where the target has a label of that name too, Prometheus calls the pod's own `exported_…`, unless it
+    honours labels.
+    """
+    return labels.get(f"exported_{name}") or labels[name]
+
+
+def versions(labels: Mapping[str, str]) -> set[str]:
+    """The releases that a pod's series names: `version`, or `service_version` as BentoML calls it."""
+    found = set()
+    for name in ("version", "service_version"):
+        with suppress(KeyError):
+            found.add(said(labels, name))
+    return found
 
 
 def counted(value: float | str) -> float:
@@ -193,9 +232,3 @@ def _bound(le: str) -> float:
     if not bound > 0:
         raise ValueError(f"le is {one_line(ascii(le), 40)}")
     return bound
-
-
-def _server_error(labels: Mapping[str, str], version: str) -> bool:
-    """A 5xx of /predict."""
-    ours = (labels["endpoint"], labels["service_version"]) == ("/predict", version)
-    return ours and labels["http_response_code"].startswith("5")

@@ -1,6 +1,6 @@
 """The judge's rules, as a pure function of what both tracks answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from loop.core import params
@@ -13,7 +13,7 @@ CHANCE = 0.01  # a canary no slower than it may be is called slow this seldom
 class Verdict:
     """What is to be done with a canary, and why."""
 
-    what: Literal["promote", "rollback", "wait"]
+    what: Literal["promote", "rollback", "remove", "wait"]  # remove: rolled back, but not barred
     reasons: tuple[str, ...]
 
 
@@ -22,12 +22,15 @@ def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
 
     Failed and slow answers are judged from the first one on, as if all that is missing to `min_requests`
     were fine: what that rejects would be rejected then, so looking early raises no false alarm (curtailed
-    sampling). Where stable has answered too little to compare with, only the canary's failures count.
+    sampling). Requests that the canary refuses more often than stable are failures. Where stable has answered
+    too little to compare with, only the canary's failures count.
     """
-    against = [_fails(canary, rules)]
-    if stable.latency.total >= rules.min_requests:
+    refused = _beyond(stable, canary)
+    canary = replace(canary, requests=canary.requests + refused, failed=canary.failed + refused)
+    against = [_fails(canary, refused, rules)]
+    if _enough(stable, rules):
         against.append(_slow(stable, canary, rules))
-        if canary.latency.total >= rules.min_requests:
+        if _enough(canary, rules):
             against.append(_differs(stable, canary, rules))
     if reasons := tuple(reason for reason in against if reason):
         return Verdict("rollback", reasons)
@@ -36,12 +39,25 @@ def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
     return Verdict("promote", (f"{canary.requests:.0f} requests, {canary.failed:.0f} failed",))
 
 
-def _fails(canary: Sample, rules: params.Canary) -> str | None:
+def _beyond(stable: Sample, canary: Sample) -> float:
+    """How many requests the canary has refused beyond the share that stable refuses."""
+    share = stable.refused / max(stable.requests + stable.refused, 1)
+    return max(0.0, canary.refused - share * (canary.requests + canary.refused))
+
+
+def _enough(sample: Sample, rules: params.Canary) -> bool:
+    """Whether answers can be compared: of the requests that a verdict takes, half at least were answered."""
+    return sample.requests >= rules.min_requests and 2 * sample.latency.total >= rules.min_requests
+
+
+def _fails(canary: Sample, refused: float, rules: params.Canary) -> str | None:
     if canary.failed <= rules.max_failed * max(canary.requests, rules.min_requests):
         return None
     share = canary.failed / canary.requests
+    with_429 = f", {refused:.0f} of them by a 429 that stable would not give" if refused else ""
     return (
-        f"{canary.failed:.0f} of {canary.requests:.0f} requests failed ({share:.1%} > {rules.max_failed:.1%})"
+        f"{canary.failed:.0f} of {canary.requests:.0f} requests failed "
+        f"({share:.1%} > {rules.max_failed:.1%}){with_429}"
     )
 
 

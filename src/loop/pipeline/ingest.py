@@ -1,59 +1,78 @@
 """Ingest: the rows of the source, and of what production logged since, in the columns of the schema.
 
-A source is the model's simulator, or one Parquet or CSV file anywhere that fsspec reads, pinned by its
-SHA-256. With `logged`, the store's transactions before `until` are appended and labels reported by then
-are joined by id; a row that the source has too is dropped from the log, and a label not yet known is null.
+A source is the model's simulator, or Parquet or CSV anywhere that fsspec reads: a file, a folder of files
+(also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`. SHA-256 pins it.
+
+With `logged`, the store's transactions before `until` follow. A row that the source has too is left out, and
+so is one that another file of the store has. The label is the last that was reported by `until`, or else the
+source's; a report without a label changes nothing, and a label not yet known is null.
+
+Rows go through DuckDB, which bounds the memory and sorts them, so a store may be larger than memory.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import csv
 
-from loop.core import models, params, remote
+from loop.core import models, params
 from loop.core.errors import LoopError
-from loop.core.files import sha256, whole
+from loop.core.files import whole
 from loop.core.models import ModelFolder
 from loop.core.params import Ingest, Logged
 from loop.core.paths import ModelPaths
+from loop.pipeline import files, source, store
+from loop.pipeline.files import File, Wanted
 
-REPORTED = "reported_at"  # when a label came; store/labels/*.parquet holds id, label and this
+if TYPE_CHECKING:
+    import duckdb
+
+REPORTED = "reported_at"  # when a label came; the files in a store's labels/ hold id, label and this
+MICROSECONDS = pa.timestamp("us")
+GROUP = 1 << 20  # rows of a group in raw.parquet, whatever batches the engine gives
 
 
 def main(root: Path, model: str) -> None:
     """Write data/<package>/raw.parquet, by time, then id: same params, same bytes."""
     folder = models.load(root, model)
-    table = read(params.load(root, model).ingest, folder, root)
-    with whole(ModelPaths(root, model).raw) as aside:
-        pq.write_table(table, aside, compression="zstd")
+    wanted = schema_of(folder)
+    with (
+        whole(ModelPaths(root, model).raw) as aside,
+        rows(params.load(root, model).ingest, folder, root) as groups,
+        pq.ParquetWriter(aside, wanted.schema, compression="zstd") as file,
+    ):
+        for group in groups:
+            file.write_table(group, GROUP)
 
 
-def read(ingest: Ingest, folder: ModelFolder, root: Path) -> pa.Table:
-    """All rows that the params name, in the model's COLUMNS; relative paths start at `root`.
+@contextmanager
+def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[pa.Table]]:
+    """All rows that the params name, in the model's COLUMNS, by time, then id; paths start at `root`.
 
     Raises LoopError where a file's bytes are not the pinned ones, or a column is not as the schema says.
     """
     if ingest.source == "simulator":
         world = folder.section("source", ingest.simulator)
         table = conform(folder.source.simulate(world), folder, "simulator")
+        if not ingest.logged:
+            yield iter([_sorted(table, folder)])
+            return
+        begin = iter([table])
     else:
-        table = _file(ingest, folder, root)
-    if ingest.logged:
-        table = _append(table, ingest.logged, folder, root)
-    roles = folder.roles
-    return table.sort_by([(name, "ascending") for name in (roles.time, roles.id) if name]).combine_chunks()
+        begin = source.batches(ingest, folder.name, schema_of(folder), root)
+    from loop.core.database import opened  # here, as a simulator alone needs none
 
-
-def source_sha256(source: str, root: Path) -> str:
-    """SHA-256 of a file source's bytes as they are now."""
-    with _local(source, root) as path:
-        return sha256(path)
+    with opened() as con:
+        taking = _Taking(con, folder)
+        taking.source(begin, ingest.source)
+        if ingest.logged:
+            taking.store(ingest.logged, root)
+        yield taking.groups()
 
 
 def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, ...] = ()) -> pa.Table:
@@ -61,167 +80,207 @@ def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, 
 
     Raises LoopError with file, column, what was found and what is expected; casts only lose nothing.
     """
-    optional = {*absent, *folder.roles.never}
-    columns, found = {}, _names(table, file)
-    for name, kind in folder.schema.COLUMNS.items():
-        expected = pa.type_for_alias(kind)
-        if name in found:
-            columns[name] = _cast(table[name], expected, f"{file}: column {name}")
-        elif name in optional:
-            columns[name] = pa.nulls(table.num_rows, expected)
-        else:
+    return files.typed(table, schema_of(folder, absent), file)
+
+
+def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
+    """The columns of the model's rows."""
+    types = {name: pa.type_for_alias(kind) for name, kind in folder.schema.COLUMNS.items()}
+    return Wanted(types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS")
+
+
+def _sorted(table: pa.Table, folder: ModelFolder) -> pa.Table:
+    by = [name for name in (folder.roles.time, folder.roles.id) if name]
+    return table.sort_by([(name, "ascending") for name in by]).combine_chunks()
+
+
+@dataclass(frozen=True)
+class _Taking:
+    """The rows of source and store in a database: columns `c0`, `c1`, …; `n` is the order they came in."""
+
+    con: "duckdb.DuckDBPyConnection"
+    folder: ModelFolder
+
+    def source(self, batches: Iterator[pa.Table], name: str) -> None:
+        """Take the source's rows."""
+        empty = schema_of(self.folder).schema.empty_table()
+        self._create("taken", empty)
+        self.con.execute("alter table taken add column n bigint")
+        self.con.execute("alter table taken add column file bigint")
+        count = 0
+        for batch in batches:
+            count = self._insert(batch, 0, count)
+        if not count:
             raise LoopError(
-                f"{file}: column {name}: found only {', '.join(found)}; expected {expected}",
-                fix=f"add it to the file, or take it out of {folder.schema.__name__}.COLUMNS",
+                f"{name}: found no row in it; expected the rows to train on",
+                fix="see what wrote it, or name another ingest.source in params.yaml",
             )
-    return pa.table(columns)
 
-
-def _names(table: pa.Table, file: str) -> list[str]:
-    """The names of a table's columns; LoopError where they are no text, or two columns share one."""
-    try:
-        names: list[str] = table.column_names
-    except UnicodeDecodeError as error:
-        raise LoopError(f"{file}: a column's name: {error}", fix="write the file again in UTF-8") from error
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LoopError(f"{file}: column {twice[0]}: is there twice", fix="keep the one that is meant")
-    return names
-
-
-def _file(ingest: Ingest, folder: ModelFolder, root: Path) -> pa.Table:
-    with _local(ingest.source, root) as path:
-        if (found := sha256(path)) != ingest.sha256:
+    def store(self, logged: Logged, root: Path) -> None:
+        """Take what a store holds of rows before `until`, and of labels reported by then."""
+        roles = self.folder.roles
+        if roles.time is None:
             raise LoopError(
-                f"{ingest.source}: found SHA-256 {found}, params.yaml models.{folder.name}.ingest.sha256 "
-                f"is {ingest.sha256}",
-                fix=f"./loop pin {folder.name}, if the new bytes are meant",
+                f"params.yaml: models.{self.folder.name}.ingest.logged: the model has no time to cut it at",
+                fix="drop `logged`, or name ROLES.time in the model's schema",
             )
-        return conform(_parse(path, ingest.source), folder, ingest.source)
-
-
-@contextmanager
-def _local(source: str, root: Path) -> Iterator[Path]:
-    """A file source on this machine; a remote one is fetched once, so what is hashed is what is read."""
-    if "://" not in source:
-        if not (path := root / source).is_file():
-            raise LoopError(f"{path}: no such file", fix="set ingest.source in params.yaml to one, or a URL")
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
-        path = Path(scratch) / "source"
-        with _reaching(source):
-            remote.fetch(source, path)
-        yield path
-
-
-@contextmanager
-def _reaching(place: str) -> Iterator[None]:
-    """Name the place that cannot be read."""
-    try:
-        yield
-    except LoopError:
-        raise
-    except Exception as error:  # every file system raises errors of its own
-        said = f"{type(error).__name__}: {error}"
-        raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
-
-
-def _parse(path: Path, name: str) -> pa.Table:
-    """Parquet or CSV, by the source's name."""
-    plain = name.partition("?")[0]
-    try:
-        if plain.endswith(".parquet"):
-            return pq.read_table(path, partitioning=None)
-        if plain.endswith((".csv", ".csv.gz")):
-            with pa.input_stream(str(path), "gzip" if plain.endswith(".gz") else None) as stream:
-                return csv.read_csv(stream)
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise LoopError(f"{name}: cannot be read: {error}", fix="write it again as Parquet or CSV") from error
-    raise LoopError(f"{name}: neither Parquet nor CSV", fix="its name ends in .parquet, .csv or .csv.gz")
-
-
-def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.ChunkedArray:
-    """Cast within one family of types, and only when the way back gives the same values."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if column.type == expected or pa.types.is_null(column.type):
-        return column.cast(expected)
-    error = LoopError(
-        f"{where}: found {column.type}, expected {expected}",
-        fix=f"write it as {expected}; only casts that lose nothing are made",
-    )
-    if _family(column.type) != _family(expected):
-        raise error
-    try:
-        cast = column.cast(expected)
-        same = pc.all(pc.equal(cast.cast(column.type), column)).as_py()
-    except pa.ArrowException as why:
-        raise LoopError(f"{where}: found {column.type}, expected {expected}: {why}", fix=error.fix) from why
-    if same is False:
-        raise error
-    return cast
-
-
-def _family(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return "number"
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "time"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
-
-
-def _append(table: pa.Table, logged: Logged, folder: ModelFolder, root: Path) -> pa.Table:
-    """The table, then what the store logged; labels that came since fill the unknown ones of both."""
-    roles = folder.roles
-    if roles.time is None:
-        raise LoopError(
-            f"params.yaml: models.{folder.name}.ingest.logged: {folder.name} has no time to cut its log at",
-            fix="drop `logged`, or name ROLES.time in the model's schema",
+        listing, until = store.pinned(root, self.folder.name, logged), pa.scalar(logged.until, MICROSECONDS)
+        transactions = list(store.files(listing, "transactions", root))
+        undated = self._transactions(transactions, roles.time, until)
+        again = self._drop("file > 0 and {id} in (select {id} from taken where file = 0)")
+        twice = self._drop_repeated(transactions)
+        reports = self._reports(store.files(listing, "labels", root), until)
+        taken = self._one("select count(*) from taken where file > 0")
+        print(
+            f"{logged.store}: {taken:,} rows, files: {len(transactions):,}; left out: {again:,} that the "
+            f"source has too, {twice:,} that another file has too, {undated:,} without a time"
         )
-    until = pa.scalar(naive(logged.until), pa.timestamp("us"))
-    parts = [table]
-    for name, part in _store(logged.store, "transactions", root):
-        rows = conform(part, folder, name, absent=(roles.label,))
-        new = pc.and_(pc.less(rows[roles.time], until), pc.invert(pc.is_in(rows[roles.id], table[roles.id])))
-        parts.append(rows.filter(new))
-    whole_log = pa.concat_tables(parts)
-    reported = _labels(logged.store, until, folder, root)
-    known = reported[roles.label].take(pc.index_in(whole_log[roles.id], reported[roles.id]))
-    place = whole_log.column_names.index(roles.label)
-    return whole_log.set_column(place, roles.label, pc.coalesce(whole_log[roles.label], known))
+        print(f"{logged.store}: {reports}")
+
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows by time, then id, then the order they came in."""
+        schema, roles = schema_of(self.folder).schema, self.folder.roles
+        by = ", ".join([*(self._name(name) for name in (roles.time, roles.id) if name), "n"])
+        label = self._name(roles.label)
+        columns = ", ".join(f"c{place}" for place in range(len(schema)))
+        query = f"select {columns} from taken order by {by}"  # noqa: S608 — our own names
+        if self._one("select count(*) from duckdb_tables() where table_name = 'known'"):
+            columns = columns.replace(label, f"coalesce(known.label, taken.{label}) as {label}")
+            joined = f"taken left join known on {self._name(roles.id)} = id"
+            query = f"select {columns} from {joined} order by {by}"  # noqa: S608 — our own names
+        left = pa.table([[] for _ in schema], schema=schema)
+        for batch in self.con.sql(query).to_arrow_reader(GROUP):
+            more = pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)
+            left = pa.concat_tables([left, more])
+            while left.num_rows >= GROUP:
+                yield left.slice(0, GROUP).combine_chunks()
+                left = left.slice(GROUP)
+        if left.num_rows:
+            yield left.combine_chunks()
+
+    def _transactions(self, found: list[File], time: str, until: pa.Scalar) -> int:
+        """Take the rows before `until`; returns how many have no time."""
+        wanted = schema_of(self.folder, (self.folder.roles.label,))
+        count, undated = int(self._one("select count(*) from taken")), 0
+        for number, file in enumerate(found, 1):
+            for batch in file.batches(wanted, (time, until)):
+                undated += batch[time].null_count
+                count = self._insert(batch.filter(pc.less(batch[time], until)), number, count)
+        return undated
+
+    def _insert(self, batch: pa.Table, file: int, count: int) -> int:
+        """Add rows to those taken; returns how many there are now."""
+        more = batch.rename_columns([f"c{place}" for place in range(batch.num_columns)])
+        more = more.append_column("n", pa.array(range(count, count + batch.num_rows), pa.int64()))
+        self.con.register("more", more)
+        self.con.execute("insert into taken select *, $1 from more", [file])
+        self.con.unregister("more")
+        return count + int(batch.num_rows)
+
+    def _drop_repeated(self, found: list[File]) -> int:
+        """Keep one of the rows that several files of the store have; LoopError where they differ."""
+        roles = self.folder.roles
+        label, columns = self._name(roles.label), [f"c{p}" for p in range(len(self.folder.schema.COLUMNS))]
+        said = ", ".join(column for column in columns if column != label)
+        row = self._name(roles.id)
+        self.con.execute(
+            f"""create table twice as select {row} as id from taken
+            where file > 0 and {row} is not null group by 1 having count(*) > 1"""  # noqa: S608 — ours
+        )
+        differ = self.con.execute(
+            f"""select {row} from taken where file > 0 and {row} in (select id from twice) group by 1
+            having count(distinct row({said})) > 1 or count(distinct {label}) > 1 order by 1 limit 1"""  # noqa: S608 — ours
+        ).fetchall()
+        if differ:
+            self._refuse(differ[0][0], found)
+        return self._drop(
+            f"""n in (select n from taken where file > 0 and {{id}} in (select id from twice)
+            qualify row_number() over (partition by {{id}} order by {label} is null, n) > 1)"""  # noqa: S608 — ours
+        )
+
+    def _refuse(self, row: Any, found: list[File]) -> None:
+        """Name the two files that say different things of one row, and which of them came later."""
+        roles, names = self.folder.roles, list(self.folder.schema.COLUMNS)
+        same = self.con.execute(
+            f"select * from taken where file > 0 and {self._name(roles.id)} = $1 order by n",  # noqa: S608 — ours
+            [row],
+        ).fetchall()
+        first = same[0]
+        other, place = next(
+            (each, place)
+            for each in same[1:]
+            for place in range(len(names))
+            if each[place] != first[place]
+            and not (names[place] == roles.label and None in (each[place], first[place]))
+        )
+        one, two = sorted(((each, found[each[-1] - 1]) for each in (first, other)), key=_came)
+        raise LoopError(
+            f"{one[1].name} and {two[1].name} contradict each other: where {roles.id} is {row!r}, "
+            f"{names[place]} is {one[0][place]} in the first and {two[0][place]} in the second",
+            fix=f"take that row out of {two[1].name}, which came later, or out of the first if that one is "
+            f"wrong; then ./loop pin {self.folder.name}",
+        )
+
+    def _reports(self, found: Iterator[File], until: pa.Scalar) -> str:
+        """Make `known`, the last label reported of each id by `until`; returns what was found, in words."""
+        roles = self.folder.roles
+        kinds = schema_of(self.folder).types
+        types = {roles.id: kinds[roles.id], roles.label: kinds[roles.label], REPORTED: MICROSECONDS}
+        wanted = Wanted(types, frozenset(), "what a report of labels is")
+        self.con.register("more", wanted.schema.empty_table().rename_columns(["id", "label", "reported"]))
+        self.con.execute("create table reports as select * from more")
+        nothing = 0
+        for file in found:
+            for batch in file.batches(wanted, (REPORTED, pc.add(until, pa.scalar(1, pa.duration("us"))))):
+                timely = batch.filter(pc.less_equal(batch[REPORTED], until))
+                told = timely.filter(timely[roles.label].is_valid())
+                nothing += timely.num_rows - told.num_rows
+                self.con.register("more", told.rename_columns(["id", "label", "reported"]))
+                self.con.execute("insert into reports select * from more")
+        label, row = self._name(roles.label), self._name(roles.id)
+        self.con.execute(
+            """create table known as select id, min(label) as label, min(label) != max(label) as changed
+            from reports where id is not null group by 1"""
+        )
+        self.con.execute(
+            """update known set label = last.label from (
+                select id, arg_max(label, row(reported, label)) as label
+                from reports where id in (select id from known where changed) group by 1
+            ) last where known.id = last.id"""
+        )
+        known, changed = self._one("select row(count(*), count(*) filter (changed)) from known")
+        over, used = self.con.execute(
+            f"""select count(*) filter (file = 0 and {label} != known.label), count(*)
+            from taken join known on {row} = id"""  # noqa: S608 — ours
+        ).fetchall()[0]
+        return (
+            f"labels of {known:,} rows; a later report changed an earlier one of {changed:,}, and the "
+            f"source's of {over:,}; {nothing:,} reports without a label changed nothing; "
+            f"{max(known - used, 0):,} are of no row here"
+        )
+
+    def _create(self, name: str, empty: pa.Table) -> None:
+        self.con.register("more", empty.rename_columns([f"c{place}" for place in range(empty.num_columns)]))
+        self.con.execute(f"create table {name} as select * from more")  # noqa: S608 — our own name
+        self.con.unregister("more")
+
+    def _drop(self, where: str) -> int:
+        """Take rows away; returns how many."""
+        where = where.format(id=self._name(self.folder.roles.id))
+        return int(self._one(f"delete from taken where {where}"))  # noqa: S608 — our own condition
+
+    def _name(self, column: str) -> str:
+        return f"c{list(self.folder.schema.COLUMNS).index(column)}"
+
+    def _one(self, query: str) -> Any:
+        return self.con.execute(query).fetchall()[0][0]
 
 
-def naive(instant: datetime) -> datetime:
-    """The instant in UTC, without its zone, as every table here writes time."""
-    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
-
-
-def _labels(store: str, until: pa.Scalar, folder: ModelFolder, root: Path) -> pa.Table:
-    """Labels reported by `until`, the latest report of each id first."""
-    roles = folder.roles
-    types = {name: pa.type_for_alias(folder.schema.COLUMNS[name]) for name in (roles.id, roles.label)}
-    types[REPORTED] = until.type
-    parts = [pa.schema(types).empty_table()]
-    for name, part in _store(store, "labels", root):
-        found = _names(part, name)
-        if missing := [column for column in types if column not in found]:
-            raise LoopError(f"{name}: column {missing[0]}: not found among {', '.join(found)}")
-        parts.append(pa.table({c: _cast(part[c], kind, f"{name}: column {c}") for c, kind in types.items()}))
-    labels = pa.concat_tables(parts)
-    in_time = labels.filter(pc.less_equal(labels[REPORTED], until))
-    return in_time.sort_by([(REPORTED, "descending"), (roles.label, "descending")]).combine_chunks()
-
-
-def _store(store: str, part: str, root: Path) -> Iterator[tuple[str, pa.Table]]:
-    """Each Parquet file of one part of the store, by name."""
-    base = store if "://" in store else str(root / store)
-    place = f"{base.rstrip('/')}/{part}"
-    with _reaching(place):
-        system, folder = remote.filesystem(place)
-        names = sorted(system.glob(f"{folder}/*.parquet"))
-    if part == "transactions" and not names:
-        raise LoopError(f"{place}: holds no *.parquet", fix="check ingest.logged.store in params.yaml")
-    for name in names:
-        with _reaching(name), system.open(name) as file:
-            table = pq.read_table(file)
-        yield name, table
+def _came(found: tuple[Any, File]) -> tuple[Any, str]:
+    """When a file came, as far as its file system knows; then its name."""
+    file = found[1]
+    try:
+        when = file.system.modified(file.path).timestamp()
+    except (AttributeError, NotImplementedError, OSError):
+        when = 0.0
+    return when, file.name

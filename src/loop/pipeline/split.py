@@ -1,6 +1,5 @@
 """Which rows train, which test; features, labels and scores between tables and arrays."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mas
     if roles.time is None:
         raise LoopError("params.yaml: split.kind is `time`, but ROLES has no time", fix="kind: random")
     time = table[roles.time].to_numpy()
-    end = np.datetime64(_naive(split.until))
+    end = np.datetime64(split.until)
     begin = end - _days(split.test_days)
     trained = begin - _days(split.delay_days)
     train = (trained - _days(split.train_days) <= time) & (time < trained)
@@ -95,7 +94,3 @@ def scores(task: Task, scored: NDArray[np.float64], classes: list[Any]) -> dict[
 
 def _days(days: int) -> np.timedelta64:
     return np.timedelta64(days, "D")
-
-
-def _naive(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant

@@ -28,7 +28,7 @@ WARM_UP = 20  # requests that aren't counted
 BATCH = 50  # rows in a request of many
 BY_NAME = 10  # each tenth single row is sent by name
 ROUNDS = 3  # a slow minute of the machine is not a slow model: the best of so many counts
-KEEP = httpx.Limits(keepalive_expiry=2)  # under the server's 5 s, or it may close what is just being used
+KEEP = httpx.Limits(keepalive_expiry=2)  # a champion's server may be an older one, which closes after 5 s
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
         return
-    side.score_shift = max(side.score_shift, shift(answer["score"], expected))
+    side.score_shift = max(side.score_shift, shift(answer.get("score"), expected))
 
 
 def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -228,9 +228,16 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """The largest absolute difference between served scores and the pipeline's own."""
-    wanted = np.array([row.score for row in expected])
-    return float(np.max(np.abs(np.reshape(served, wanted.shape) - wanted)))
+    """The largest absolute difference between served scores and the pipeline's own.
+
+    Infinite where it is not known: a score is NaN or no number, or there is another number of scores.
+    """
+    wanted = np.array([row.score for row in expected], dtype=np.float64)
+    try:
+        moved = float(np.max(np.abs(np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted)))
+    except (TypeError, ValueError):
+        return float("inf")
+    return float("inf") if np.isnan(moved) else moved
 
 
 def judge(sides: list[Side], limits: params.Rehearse) -> list[str]:

@@ -18,6 +18,7 @@ class Interval(NamedTuple):
     low: float
     mean: float
     high: float
+    rarer: int | None = None  # rows that are not of the most frequent class
 
 
 def difference(
@@ -49,7 +50,7 @@ def difference(
     y = np.asarray(labels).astype(np.int64)
     before, after = (prepare(metric, y, scores, threshold) for scores in (champion, challenger))
     draws = resamples(y, samples, np.random.default_rng(seed))
-    return _percentiles([after(counts) - before(counts) for counts in draws], confidence)
+    return _percentiles([after(counts) - before(counts) for counts in draws], confidence, y)
 
 
 def interval(
@@ -66,13 +67,23 @@ def interval(
     y = np.asarray(labels).astype(np.int64)
     measure = prepare(metric, y, scores, threshold)
     draws = resamples(y, samples, np.random.default_rng(seed))
-    return _percentiles([measure(counts) for counts in draws], confidence)
+    return _percentiles([measure(counts) for counts in draws], confidence, y)
 
 
-def _percentiles(values: list[float], confidence: float) -> Interval:
+def _percentiles(values: list[float], confidence: float, labels: Labels) -> Interval:
+    """The percentile interval, expanded as Student's t is: few rows resample to too little spread.
+
+    Hesterberg, "What Teachers Should Know About the Bootstrap", 2014, section 5.3. The rows that count are
+    those of the rarer class.
+    """
+    from scipy.special import ndtr, stdtrit  # scipy.stats would take seconds to import
+
+    rarer = len(labels) - int(np.bincount(labels).max())
     tail = (1 - confidence) / 2
+    if rarer > 1:
+        tail = float(ndtr(np.sqrt(rarer / (rarer - 1)) * stdtrit(rarer - 1, tail)))
     low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(np.mean(values)), float(high))
+    return Interval(float(low), float(np.mean(values)), float(high), rarer)
 
 
 def resamples(labels: Labels, samples: int, rng: np.random.Generator) -> Iterator[Counts]:

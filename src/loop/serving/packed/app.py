@@ -4,10 +4,9 @@
 """
 
 import logging
-import os
 from asyncio import Future, get_running_loop, timeout
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import getrandbits
 from typing import Any
@@ -25,11 +24,15 @@ from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import Metrics
 from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
-from loop.serving.packed.rows import LONGEST_ID, BadRequest
+from loop.serving.packed.rows import LONGEST_ID, BadRequest, decoded
 
+LARGE, ENCODED, OVERLOAD = 413, 415, 429
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 BODY_SECONDS = 10.0  # from a request's headers to the end of its body
+UNREAD_SECONDS = 5.0  # in which a refused body is read and thrown away, before its answer and again after it
 HELD = 64 * 1024 * 1024  # bytes of all bodies that are still coming; with more, a request is refused
+LARGEST = HELD  # bytes of one body that a model's asgi.py may allow
+MOST = 1_000_000  # rows of a request, or requests that wait, that a model's asgi.py may ask for
 
 Headers = list[tuple[bytes, bytes]]
 logger = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ class App(Starlette):
         ]
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
         super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+        self.router.redirect_slashes = False  # to http://, whatever the gateway was asked by
 
     predictor: Predictor
 
@@ -61,8 +65,9 @@ class App(Starlette):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
         elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
-            if status := await self._predict(scope, receive, send):
-                self.predictor.metrics.answered("/predict", status)
+            await self._predict(scope, receive, send, direct=True)
+        elif scope["path"].endswith("/") and scope["path"] != "/":
+            await self({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
         else:
             await super().__call__(scope, receive, self._counted(scope["path"], send))
 
@@ -80,9 +85,9 @@ class App(Starlette):
         model = Model.load(self._folder, self._load)
         release, log = model.release, None
         metrics = Metrics(release.model, release.key, model.meta.classes)
-        if where := os.environ.get("PREDICTION_LOG_DIR"):
+        if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
-            log = PredictionLog(Path(where), release, metrics.dropped, days=days)
+            log = PredictionLog(where, release, metrics.dropped, days=days)
         self.predictor = Predictor(model, metrics, log, **self._limits)
         yield
         self.predictor.close()
@@ -91,49 +96,63 @@ class App(Starlette):
         """/predict behind a middleware: an answer that Starlette calls."""
         return self._predict
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """POST /predict; the status, 0 where nobody waits for the answer any more."""
+    async def _predict(self, scope: Scope, receive: Receive, send: Send, *, direct: bool = False) -> None:
+        """POST /predict; counted here where it comes `direct`, by `_counted` otherwise."""
         headers, metrics = dict(scope["headers"]), self.predictor.metrics
         metrics.came()
         try:
-            answer = await self._answer(headers.get(b"content-type", b""), receive)
+            answer = await self._answer(headers, receive)
         except Gone:
-            return 0
+            return
         except Exception:
             logger.exception("a request failed")
             answer = self.predictor.broke()
         finally:
             metrics.gone()
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": self.headers(answer, headers.get(b"x-request-id", b"")),
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.body})
-        return answer.status
+        if direct:
+            metrics.answered("/predict", answer.status)
+        closes = self.draining or (answer.unread and answer.status != OVERLOAD)
+        said = self.headers(answer, headers.get(b"x-request-id", b""), closes=closes)
+        await send({"type": "http.response.start", "status": answer.status, "headers": said})
+        if closes and answer.unread:
+            await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+            with suppress(Gone):
+                await self._ended(receive)
+            await send({"type": "http.response.body"})
+        else:
+            await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, media: bytes, receive: Receive) -> Answer:
+    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> Answer:
         """The answer to a body that is still to come."""
-        if self.predictor.full:
-            return self.predictor.refused(BadRequest("too many requests wait", status=429, reason="overload"))
         try:
+            if self.predictor.full:
+                raise BadRequest("too many requests wait", status=OVERLOAD, reason="overload", unread=True)  # noqa: TRY301
+            if int(headers.get(b"content-length", b"0")) > self.max_bytes:
+                raise self._too_large(unread=True)
             body = await self._body(receive)
+            if coding := headers.get(b"content-encoding"):
+                body = decoded(body, coding, self.max_bytes)
         except BadRequest as bad:
-            return self.predictor.refused(bad)
-        future: Future[Answer] = get_running_loop().create_future()
-        self.predictor.submit(
-            body, media, lambda answer: None if future.done() else future.set_result(answer)
-        )
-        return await future
+            refused = self.predictor.refused(bad)
+        else:
+            future: Future[Answer] = get_running_loop().create_future()
+            self.predictor.submit(
+                body,
+                headers.get(b"content-type", b""),
+                lambda answer: None if future.done() else future.set_result(answer),
+            )
+            return await future
+        if refused.unread and refused.status == LARGE and b"expect" not in headers:
+            return refused._replace(unread=not await self._ended(receive))
+        return refused
 
     async def _body(self, receive: Receive) -> bytes:
         """The body, read no further than `max_bytes` and no longer than BODY_SECONDS."""
         message = await receive()
         if not message.get("more_body"):
             part = _part(message)
-            self._within(part)
+            if len(part) > self.max_bytes:
+                raise self._too_large(unread=False)
             return part
         body = bytearray()
         try:
@@ -143,34 +162,55 @@ class App(Starlette):
                     message = await receive()
                     self._hold(body, message)
         except TimeoutError:
-            raise BadRequest("the body did not come to its end", status=408, reason="timeout") from None
+            said = "the body did not come to its end"
+            raise BadRequest(said, status=408, reason="timeout", unread=True) from None
         finally:
             self._held -= len(body)
         return bytes(body)
 
     def _hold(self, body: bytearray, message: Message) -> None:
         """Add what came to the body."""
-        part = _part(message)
+        part, unread = _part(message), message.get("more_body", False)
         body += part
         self._held += len(part)
-        self._within(body)
-        if self._held > HELD:
-            raise BadRequest("too many bodies are still coming", status=429, reason="overload")
-
-    def _within(self, body: bytes | bytearray) -> None:
         if len(body) > self.max_bytes:
-            raise BadRequest(f"the body is over {self.max_bytes} bytes", status=413, reason="size")
+            raise self._too_large(unread=unread)
+        if self._held > HELD:
+            said = "too many bodies are still coming"
+            raise BadRequest(said, status=OVERLOAD, reason="overload", unread=unread)
 
-    def headers(self, answer: Answer, request_id: bytes) -> Headers:
+    def _too_large(self, *, unread: bool) -> BadRequest:
+        return BadRequest(
+            f"the body is over {self.max_bytes} bytes", status=LARGE, reason="size", unread=unread
+        )
+
+    async def _ended(self, receive: Receive) -> bool:
+        """Whether a refused body ends within UNREAD_SECONDS.
+
+        Many callers read no answer before they have sent all, and a gateway that has one ends the connection.
+        """
+        with suppress(TimeoutError):
+            async with timeout(UNREAD_SECONDS):
+                more = True
+                while more:
+                    message = await receive()
+                    _part(message)
+                    more = message.get("more_body", False)
+            return True
+        return False
+
+    def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
         """An answer's headers; the caller's id of the request, or one of our own."""
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(answer.body)),
             (b"x-request-id", request_id if _plain(request_id) else b"%016x" % getrandbits(64)),
         ]
-        if answer.status == 429:  # noqa: PLR2004
+        if answer.status == OVERLOAD:
             headers.append((b"retry-after", b"1"))
-        if self.draining or answer.status in (408, 413):  # the rest of that body is not read
+        if answer.status == ENCODED:
+            headers.append((b"accept-encoding", b"gzip"))
+        if closes:
             headers.append((b"connection", b"close"))
         return headers
 
@@ -223,9 +263,15 @@ def create(
 
     `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
     others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
-    PREDICTION_LOG_DAYS.
+    PREDICTION_LOG_DAYS. WrongSetting where a limit is out of its range.
     """
-    return App(folder, load, max_rows=max_rows, max_bytes=max_bytes, max_waiting=max_waiting)
+    return App(
+        folder,
+        load,
+        max_rows=settings.limit("max_rows", max_rows, MOST),
+        max_bytes=settings.limit("max_bytes", max_bytes, LARGEST),
+        max_waiting=settings.limit("max_waiting", max_waiting, MOST),
+    )
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

@@ -2,9 +2,11 @@
 
 An answer only puts its rows into a bounded queue. A thread writes what has gathered, in whole lines. A full
 queue costs its lines, a full disk the oldest file in the folder: they are counted, and nothing else is lost.
+What fails is told on stderr when it begins and when it is over.
 """
 
 import errno
+import logging
 import os
 import socket
 from collections import deque
@@ -13,9 +15,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from sys import getsizeof
 from threading import Event, Lock, Thread
-from time import time, time_ns
+from time import monotonic, time, time_ns
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,7 +36,10 @@ DAYS = 16  # kept: the monitor's week, a week until its labels have come, and tw
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AT_ONCE = 1024 * 1024  # bytes, in one write
 GATHER = 0.05  # seconds in which lines gather for one write
+QUIET = 60.0  # seconds without a failure after which one is over: a full disk fails and works by turns
 ENCODER = msgspec.json.Encoder()
+
+logger = logging.getLogger(__name__)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -71,6 +77,37 @@ class Scored(NamedTuple):
             yield Line(time, one, release.model, release.key, features, score, label)
 
 
+class Trouble:
+    """Something that may fail for long: a line for each kind of error when it begins, one when it is over."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._times, self._first, self._last = what, 0, 0.0, 0.0
+        self._told: set[object] = set()
+
+    def fails(self, where: object, why: object) -> None:
+        self._last = monotonic()
+        if not self._times:
+            self._first = self._last
+        self._times += 1
+        kind = why.errno if isinstance(why, OSError) else type(why)
+        if kind not in self._told:
+            self._told.add(kind)
+            said = why.strerror if isinstance(why, OSError) else why
+            logger.error("prediction log: %s failed: %s: %s", self._what, where, said)
+
+    def works(self) -> None:
+        if self._times and monotonic() - self._last >= QUIET:
+            lasted = self._last - self._first
+            logger.warning(
+                "prediction log: %s works again: it failed %d times in %.0f s",
+                self._what,
+                self._times,
+                lasted,
+            )
+            self._times = 0
+            self._told.clear()
+
+
 class PredictionLog:
     """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line.
 
@@ -91,6 +128,8 @@ class PredictionLog:
         self._waiting: deque[Scored] = deque()
         self._count, self._bytes, self._lock = 0, 0, Lock()
         self._some, self._closing = Event(), Event()
+        self._queue, self._encoding = Trouble("keeping up"), Trouble("encoding lines")
+        self._writing = Trouble("writing")
         self._file = _File(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", days)
         self._thread = Thread(target=self._drain, name="prediction-log", daemon=True)
         self._thread.start()
@@ -107,27 +146,35 @@ class PredictionLog:
             self._some.set()
         else:
             self._dropped(count)
+            self._queue.fails(self._file.path, f"{self._count} lines wait, so more of them are dropped")
 
     def close(self, seconds: float = 5) -> None:
         """Write what is queued, for `seconds` at most."""
         self._closing.set()
         self._some.set()
         self._thread.join(seconds)
+        if self._thread.is_alive():
+            told = "prediction log: %s: the server ends after %g s of waiting, and %d lines or more are lost"
+            logger.error(told, self._file.path, seconds, self._count)
 
     def _drain(self) -> None:
+        try:
+            self._file.look()
+        except OSError as error:
+            self._writing.fails(self._file.path, error)
         while not self._closing.is_set():
             self._some.wait()
             self._closing.wait(GATHER)
             self._some.clear()
             self._write_waiting()
+            self._queue.works()
         self._write_waiting()
         self._file.close()
 
     def _write_waiting(self) -> None:
         """Append the lines that wait, as much at a time as may stand in a file."""
         pending, count = bytearray(), 0
-        for line in self._lines():
-            encoded = ENCODER.encode(line)
+        for encoded in self._lines():
             if pending and len(pending) + len(encoded) >= AT_ONCE:
                 self._append(pending, count)
                 pending, count = bytearray(), 0
@@ -136,13 +183,20 @@ class PredictionLog:
         if pending:
             self._append(pending, count)
 
-    def _lines(self) -> Iterator[Line]:
+    def _lines(self) -> Iterator[bytes]:
         while self._waiting:
             with self._lock:
                 scored = self._waiting.popleft()
                 self._count -= len(scored.ids)
                 self._bytes -= scored.size
-            yield from scored.lines(self._release)
+            try:
+                lines = [ENCODER.encode(line) for line in scored.lines(self._release)]
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lines of others are written
+                self._dropped(len(scored.ids))
+                self._encoding.fails(self._file.path, error)
+                continue
+            self._encoding.works()
+            yield from lines
 
     def _append(self, content: bytearray, lines: int) -> None:
         """Append lines; on a full disk the oldest file goes for them, and they only where there is none."""
@@ -150,10 +204,13 @@ class PredictionLog:
             try:
                 self._file.append(content)
             except OSError as error:
-                oldest = self._file.make_room() if error.errno in FULL else 0
-                self._dropped(oldest or lines)
-                if oldest:
+                self._writing.fails(self._file.path, error)
+                went = self._file.make_room() if error.errno in FULL else None
+                self._dropped(lines if went is None else went)
+                if went is not None:
                     continue
+            else:
+                self._writing.works()
             return
 
 
@@ -161,68 +218,115 @@ class _File:
     """A file of whole lines: set aside before it is over BYTES, cut back to its last whole line on an error.
 
     Many processes share the folder, and keep it in order for each other: what was last written `days` ago is
-    removed whenever a file is begun.
+    removed whenever a file is begun. A file that cannot be read, removed or set aside stops none of this.
     """
 
     def __init__(self, path: Path, days: float) -> None:
-        self._path, self._days, self._descriptor, self._size = path, days, -1, 0
+        self.path, self._days, self._descriptor, self._size = path, days, -1, 0
+        self._removing, self._closing = Trouble("removing the oldest files"), Trouble("closing a file")
+        self._rotating = Trouble("beginning a new file")
+
+    def look(self) -> None:
+        """OSError where the folder is not there, and can't be made, or may not be written to."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "the folder may not be written to")
 
     def append(self, content: bytearray) -> None:
         """Append; OSError when the disk does not take all of it."""
-        if self._size and self._size + len(content) > BYTES:
-            self._set_aside()
-        if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
-            self.close()  # silent for so long that another process has removed it
-        if self._descriptor < 0:
-            self._open()
-        written = 0
+        begun = False
         try:
-            written = os.write(self._descriptor, content)
-        finally:
-            if written < len(content):
+            if self._size and self._size + len(content) > BYTES:
+                self._set_aside()
+            if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
+                self.close()  # silent for so long that another process has removed it
+            if self._descriptor < 0:
+                self._open()
+            begun = True
+            if (written := os.write(self._descriptor, content)) < len(content):
+                raise OSError(errno.ENOSPC, f"the disk took {written} of {len(content)} bytes")  # noqa: TRY301
+        except OSError:
+            if begun:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
-                self.close()  # opened again for the next line: the disk may have room then
-        if written < len(content):
-            raise OSError(errno.ENOSPC, f"took {written} of {len(content)} bytes", str(self._path))
+            self.close()  # opened again for the next line: the disk may have room then
+            raise
         self._size += written
 
-    def make_room(self) -> int:
-        """Remove the file that was written longest ago; returns how many lines went, 0 for no file."""
-        for path in sorted(self._others(), key=_written)[:1]:
-            with suppress(OSError), path.open("rb") as file:
-                lines = sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
+    def make_room(self) -> int | None:
+        """Remove the oldest file that can be removed; how many lines went, None where no file could."""
+        for _, path in self._others():
+            try:
+                with path.open("rb") as file:
+                    lines = sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
                 path.unlink()
+            except FileNotFoundError:
+                return 0  # another process was quicker, and has counted its lines
+            except OSError as error:
+                self._removing.fails(path, error)
+            else:
                 return lines
-        return 0
+        return None
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:  # a server of files may find only now that it can't keep what was written
+            self._closing.fails(self.path, error)
+        else:
+            self._closing.works()
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        for path in self._others():
-            if 0 < _written(path) < time() - self._days * DAY:
-                path.unlink(missing_ok=True)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_old()
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._size = os.fstat(self._descriptor).st_size
+
+    def _remove_old(self) -> None:
+        failed = False
+        for written, path in self._others():
+            if written >= time() - self._days * DAY:
+                break
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._removing.fails(path, error)
+                failed = True
+        if not failed:
+            self._removing.works()
 
     def _set_aside(self) -> None:
         """x.jsonl becomes x.<Unix time, ns>.jsonl, which nobody writes to again; *.jsonl are all of them."""
+        try:
+            self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # then this file grows
+            self._rotating.fails(self.path, error)
+            return
+        self._rotating.works()
         self.close()
-        with suppress(FileNotFoundError):
-            self._path.rename(self._path.with_suffix(f".{time_ns()}.jsonl"))
         self._size = 0
 
-    def _others(self) -> list[Path]:
-        return [path for path in self._path.parent.glob("*.jsonl") if path != self._path]
-
-
-def _written(path: Path) -> float:
-    """When a file was last written, Unix time; 0 where another process has just removed it."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0
+    def _others(self) -> list[tuple[float, Path]]:
+        """The other files of the log, by when they were last written, Unix time."""
+        found, folder = [], self.path.parent
+        try:
+            paths = [path for path in folder.iterdir() if path.suffix == ".jsonl" and path != self.path]
+        except OSError as error:
+            self._removing.fails(folder, error)
+            return []
+        for path in paths:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._removing.fails(path, error)
+                continue
+            if S_ISREG(status.st_mode):
+                found.append((status.st_mtime, path))
+        return sorted(found)

@@ -9,6 +9,7 @@ REFUSED = {
     "400": "The body is not JSON, or no array.",
     "408": "The body did not come to its end in time.",
     "413": "Too many rows, or too many bytes.",
+    "415": "The body's Content-Encoding is another than gzip.",
     "422": "A field is wrong: which one, and how.",
     "429": "Too many requests wait: come again after Retry-After seconds.",
     "500": "The model failed.",
@@ -49,7 +50,8 @@ def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
     npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}}
     return {
         "summary": "Score one row, or many.",
-        "description": f"At most {max_bytes} bytes. Of many rows, as many ids as rows. {NPY.decode()} is "
+        "description": f"At most {max_bytes} bytes, as it comes and, where its Content-Encoding is gzip, "
+        f"unpacked. Of many rows, as many ids as rows. {NPY.decode()} is "
         "what numpy.save writes: one row (f,) or many (n, f) of float32 or float64; its answer is JSON too.",
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}

@@ -31,10 +31,11 @@ encode = msgspec.json.Encoder().encode
 
 
 class Answer(NamedTuple):
-    """A status and its JSON."""
+    """A status and its JSON; `unread` where the request's body has not come to its end."""
 
     status: int
     body: bytes
+    unread: bool = False
 
 
 class Waiting(NamedTuple):
@@ -111,7 +112,7 @@ class Predictor:
     def refused(self, bad: BadRequest) -> Answer:
         """The answer to a request that can't be answered."""
         self.metrics.failed(bad.reason)
-        return Answer(bad.status, encode({"error": bad.error, "field": bad.field}))
+        return Answer(bad.status, encode({"error": bad.error, "field": bad.field}), bad.unread)
 
     def broke(self, what: str = "the server failed") -> Answer:
         """The answer to a fault of ours. Details go to the server's log, never to the caller."""

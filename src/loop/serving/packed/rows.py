@@ -5,6 +5,7 @@ wrong with it, and that way alone decides what is refused.
 """
 
 import warnings
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -31,11 +32,23 @@ TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", 
 
 
 class BadRequest(Exception):
-    """The caller's mistake: a 4xx with the field at fault. `reason` is a metric's label."""
+    """The caller's mistake: a 4xx with the field at fault. `reason` is a metric's label.
 
-    def __init__(self, error: str, field: str = "", *, status: int = 422, reason: str = "features") -> None:
+    `unread`: the body has not come to its end, and the rest of it is not looked at.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        field: str = "",
+        *,
+        status: int = 422,
+        reason: str = "features",
+        unread: bool = False,
+    ) -> None:
         super().__init__(error)
         self.error, self.field, self.status, self.reason = error, field, status, reason
+        self.unread = unread
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,26 @@ class _Many(msgspec.Struct, forbid_unknown_fields=True):
 
 
 ONE, MANY = msgspec.json.Decoder(_One), msgspec.json.Decoder(_Many)
+
+
+def decoded(body: bytes, coding: bytes, most: int) -> bytes:
+    """A body without its Content-Encoding, of `most` bytes at most: gzip, one member, or none."""
+    if (name := coding.strip().lower()) in (b"", b"identity"):
+        return body
+    if name not in (b"gzip", b"x-gzip"):
+        said = f"Content-Encoding is {coding.decode('latin-1')[:MOST]!r}, should be gzip or not be set"
+        raise BadRequest(said, status=415, reason="encoding")
+    inflating = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = inflating.decompress(body, most + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not gzip: {error}", status=400, reason="encoding") from None
+    if len(plain) > most:
+        raise BadRequest(f"the body, without its gzip, is over {most} bytes", status=413, reason="size")
+    if not inflating.eof or inflating.unused_data:
+        wrong = "holds more than one gzip member" if inflating.eof else "ends before its gzip does"
+        raise BadRequest(f"the body {wrong}", status=400, reason="encoding")
+    return plain
 
 
 def parse(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:

@@ -8,6 +8,7 @@ again when it has ended.
 import argparse
 import gc
 import importlib
+import math
 import resource
 import socket
 import sys
@@ -15,10 +16,12 @@ import time
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from loop.serving.packed import settings
 from loop.serving.packed.app import App
@@ -29,22 +32,44 @@ TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the con
 HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
 HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
 PIPELINED = 64  # requests that a connection may send before the first of them is answered
+THROWN_AWAY = (
+    1024 * 1024
+)  # bytes that are still read of a connection that was refused, so that it is not reset
 KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
 
 
-class TooMuch(Exception):
-    """A request that is refused before it is whole; uvicorn answers 400 and closes the connection."""
+class Why(NamedTuple):
+    """Why something is refused before it is a whole request."""
+
+    status: int
+    error: str
+
+
+TOO_LONG = Why(431, f"the head is over {HEAD} bytes or {FIELDS} fields")
+TOO_MANY = Why(400, f"over {PIPELINED} requests came before the first of them was answered")
+NO_HTTP = Why(400, "this is no HTTP/1.1 request")
+NO_PROXY = Why(400, "CONNECT is for proxies")
+TOO_SLOW = Why(408, "the head did not come to its end")
+
+
+class Refused(Exception):
+    """Ends the parsing of a connection; its argument is why."""
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's, which also knows since when it has waited for a request's head, and takes no endless one.
 
-    uvicorn keeps all of a head, of what follows a body, and of the requests that wait for their turn.
+    uvicorn keeps all of a head, of what follows a body, and of the requests that wait for their turn. It
+    loses the body of a request with `Upgrade: h2c`. It counts none of its own answers, and resets the
+    connection of a caller who is still sending, who may then never read the answer.
     """
 
     waits_since: float | None = None
     beside = 0  # bytes since the request began, or since the last of its body
+    came = 0  # bytes that came last
     asked: Any = None  # the request that is being answered; uvicorn knows the last one that came
+    plain = b""  # the head of a request that asks for another protocol, without that
+    refused: Why | None = None  # why nothing more of this connection is looked at
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -62,30 +87,122 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        if self.beside > HEAD:
-            self.send_400_response("The head is too long.")
-            return
-        self.beside += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self.came = len(data)
+        if self.refused:
+            self._throw_away()
+        elif self.beside > HEAD:
+            self._refuse(TOO_LONG)
+        else:
+            self.beside += self.came
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Read requests; what asks for another protocol is read again as if it had not."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            plain, self.plain = self.plain, b""
+            self.parser = HttpRequestParser(self)  # the old one may be done with this connection
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's is
+            self._parse(plain + data[upgrade.args[0] :])
+        except HttpParserError as error:
+            ours = error.__context__
+            self._refuse(ours.args[0] if isinstance(ours, Refused) else NO_HTTP)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.waits_since, self.beside = time.monotonic(), 0
         if len(self.pipeline) >= PIPELINED:
-            raise TooMuch
+            raise Refused(TOO_MANY)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         if len(self.headers) > FIELDS:
-            raise TooMuch
+            raise Refused(TOO_LONG)
 
     def on_headers_complete(self) -> None:
+        if self.beside + self.came > HEAD and len(self._head()) > HEAD:
+            raise Refused(TOO_LONG)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refused(NO_PROXY)
+            self.plain = self._head()
+            return
         self.waits_since = None
         super().on_headers_complete()
+
+    def _head(self) -> bytes:
+        """The head of the request that has come, without `Upgrade`."""
+        version = self.parser.get_http_version().encode()
+        begin = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
+        fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"\r\n".join([begin, *fields, b"", b""])
 
     def on_body(self, body: bytes) -> None:
         self.beside = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.plain:
+            return
+        super().on_message_complete()
+        self.cycle.more_body = False
+        self.waits_since = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.refused:
+            self._tell()
+        elif self.cycle.more_body and self.cycle.response_complete:
+            self.waits_since = time.monotonic()  # what it goes on sending is thrown away, but not for ever
+
+    def _refuse(self, why: Why) -> None:
+        """Look at nothing more of this connection, and tell why once what came before is answered."""
+        self.refused, cut = why, self.cycle
+        if cut is not None and cut.more_body:  # this one's body is what is wrong
+            if cut is not self.asked:
+                self.pipeline.popleft()
+            else:
+                cut.disconnected = True  # for the app, which waits for the body
+                cut.message_event.set()
+                if cut.response_started:
+                    self.transport.close()
+        self._tell()
+
+    @property
+    def _answers(self) -> bool:
+        """Whether a request that came before is not answered yet."""
+        return self.asked is not None and not (self.asked.response_complete or self.asked.disconnected)
+
+    def _tell(self) -> None:
+        """Answer why nothing more is read, and close the connection once the caller could read that."""
+        if self.refused is None or self._answers or self.transport.is_closing():
+            return
+        said = msgspec.json.encode({"error": self.refused.error, "field": ""})
+        self.app.predictor.metrics.answered(self.scope.get("path", "other"), self.refused.status)
+        fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close" % len(said)
+        self.transport.write(STATUS_LINE[self.refused.status] + fields + b"\r\n\r\n" + said)
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.waits_since, self.beside = time.monotonic(), 0
+
+    def _throw_away(self) -> None:
+        self.beside += self.came
+        if self.beside > THROWN_AWAY:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.refused and not self._answers:
+            self.transport.close()
+
+    def wait_no_longer(self) -> None:
+        """It has taken too long: close it, and tell whoever is in the middle of a head."""
+        if self.refused is None and self.scope and "path" not in self.scope:
+            self._refuse(TOO_SLOW)
+        else:
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -117,8 +234,8 @@ class Server(uvicorn.Server):
         """Close what has sent no whole head for long, so that such connections can't fill the server."""
         begun_before = time.monotonic() - HEAD_SECONDS
         for connection in list(self.server_state.connections):
-            if (since := getattr(connection, "waits_since", None)) and since < begun_before:
-                connection.transport.close()
+            if isinstance(connection, Connection) and (connection.waits_since or math.inf) < begun_before:
+                connection.wait_no_longer()
 
 
 def application() -> App:
@@ -158,6 +275,7 @@ def serve(app: App, listening: socket.socket) -> None:
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
+        workers=1,  # or WEB_CONCURRENCY would be read, which says nothing here
     )
     server = Server(config, app)
     server.run([listening])

@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from loop.serving.packed.log import DAYS
 
-RETIRED = ("SERVING_WORKERS", "PROMETHEUS_MULTIPROC_DIR")
+LOG = "PREDICTION_LOG_DIR"
+RETIRED = ("SERVING_WORKERS", "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
 class WrongSetting(Exception):
     """A setting that the server can't start with: its name, what it is and what it should be."""
+
+    def __init__(self, name: str, found: object, wanted: str) -> None:
+        super().__init__(f"{name} is {found!r}, should {wanted}")
 
 
 class Number(NamedTuple):
@@ -44,17 +49,37 @@ def number(name: str) -> Any:
     except ValueError:
         value = float("nan")  # which is in no range
     if not setting.least <= value <= setting.most:
-        raise WrongSetting(f"{name} is {text!r}, should be {setting.wanted}")
+        raise WrongSetting(name, text, f"be {setting.wanted}")
+    return value
+
+
+def log_dir() -> Path | None:
+    """Where predictions are logged; None where nobody asked for it. WrongSetting for anything but a path."""
+    text = os.environ.get(LOG, "")
+    if (
+        text and not Path(text).is_absolute()
+    ):  # s3://… would be a folder of that name, which goes with the pod
+        raise WrongSetting(LOG, text, "be the absolute path of a folder")
+    return Path(text) if text else None
+
+
+def limit(name: str, value: int, most: int) -> int:
+    """A limit that asgi.py gives to `app.create`; WrongSetting where it is out of its range."""
+    if type(value) is not int or not 1 <= value <= most:
+        raise WrongSetting(name, value, f"be a whole number from 1 to {most}")
     return value
 
 
 def check() -> None:
     """WrongSetting where the server could not start, or where it would do something else than was asked."""
     for name in RETIRED:
-        if name in os.environ:
+        if os.environ.get(name):
             raise WrongSetting(
-                f"{name} is {os.environ[name]!r}, should not be set: a replica is one process; "
-                "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead"
+                name,
+                os.environ[name],
+                "not be set: a replica is one process; "
+                "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead",
             )
+    log_dir()
     for name in NUMBERS:
         number(name)

@@ -2,7 +2,7 @@
 
 import tempfile
 
-from loop.monitoring.database import PREFIX, opened
+from loop.core.database import PREFIX, opened
 
 
 def test_files_of_killed_runs(tmp_path, monkeypatch) -> None:

@@ -1,0 +1,90 @@
+"""A source of rows: one file, or all files of a folder or a pattern, pinned by SHA-256."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from loop.core import remote
+from loop.core.errors import LoopError
+from loop.core.files import sha256
+from loop.core.params import Ingest
+from loop.pipeline.files import File, Wanted
+
+
+def source_sha256(source: str, root: Path) -> str:
+    """SHA-256 of a source as it is now: of its one file's bytes, or of the list of its files' hashes."""
+    with _local(source, root) as found:
+        return _sha256(found)
+
+
+def batches(ingest: Ingest, model: str, wanted: Wanted, root: Path) -> Iterator[pa.Table]:
+    """The rows of a pinned source in the wanted columns; LoopError where its bytes are others."""
+    with _local(ingest.source, root) as found:
+        if (now := _sha256(found)) != ingest.sha256:
+            raise LoopError(
+                f"{ingest.source}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
+                f"is {ingest.sha256}",
+                fix=f"./loop pin {model}, if the new bytes are meant",
+            )
+        for file in found:
+            yield from file.batches(wanted)
+
+
+def _sha256(found: list[File]) -> str:
+    if len(found) == 1 and not found[0].below:
+        return sha256(Path(found[0].path))
+    listed = "".join(f"{sha256(Path(file.path))}  {file.below}\n" for file in found)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+@contextmanager
+def _local(source: str, root: Path) -> Iterator[list[File]]:
+    """A source's files on this machine; remote ones are fetched once, so what is hashed is what is read."""
+    here = "://" not in source
+    place = str(root / source) if here else source
+    if place.startswith(("http://", "https://")):
+        found, system = {"": place.partition("?")[0]}, None
+    else:
+        with remote.reaching(place):
+            system, path = remote.filesystem(place)
+            found = _found(system, path)
+    if not found:
+        missing = "no such file, nor a folder with one" if here else "cannot be read: there is no such file"
+        raise LoopError(f"{place}: {missing}", fix="set ingest.source in params.yaml to one, or a URL")
+    names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
+    if here:
+        yield [File(names[below], path, below) for below, path in found.items()]
+        return
+    with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
+        local = []
+        for number, (below, path) in enumerate(found.items()):
+            to = Path(scratch) / str(number) / Path(path).name
+            to.parent.mkdir()
+            with remote.reaching(names[below]):
+                remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
+            local.append(File(names[below], str(to), below))
+        yield local
+
+
+def _found(system: Any, path: str) -> dict[str, str]:
+    """The files of a source by their path below it; a source that is one file has the path ``."""
+    base, pattern = path.rstrip("/"), "*"
+    if "*" in path:
+        first = next(n for n, part in enumerate(path.split("/")) if "*" in part)
+        base, pattern = "/".join(path.split("/")[:first]), path
+    elif system.isfile(path):
+        return {"": path}
+    if not system.isdir(base):
+        return {}
+    below = {name[len(base) :].lstrip("/"): name for name in sorted(system.find(base))}
+    return {
+        part: name
+        for part, name in below.items()
+        if remote.is_data(part) and (pattern == "*" or fnmatch(name, pattern))
+    }

@@ -1,0 +1,116 @@
+"""The whole loop where a team keeps everything on servers: MLflow on PostgreSQL and S3, DVC on S3."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from circle import production
+from services import Services
+from standin import Clone
+from trained import MODEL, change, commit, run
+
+from loop.demo.world import World
+
+PACKAGE = "fraud_detector"
+
+
+@pytest.fixture
+def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    return mlflow.MlflowClient(services.environment["MLFLOW_TRACKING_URI"])
+
+
+@pytest.fixture
+def clone(trained: Path, services: Services, tmp_path: Path) -> Path:
+    """The trained clone, with a prefix of the bucket as DVC's remote and an experiment of its own."""
+    remote = ("remote", "add", "--default", "storage", f"s3://dvc/{tmp_path.name}")
+    run(sys.executable, "-m", "dvc", *remote, cwd=trained)
+    change(trained, register__experiment=tmp_path.name)
+    commit(trained, "Keep data in S3")
+    return trained
+
+
+def test_the_loop(clone: Path, services: Services, client: Any, tmp_path: Path) -> None:
+    """Pushed, registered, had again by a second machine, watched in S3, retrained, and registered again."""
+    services.loop(clone, "push", MODEL)
+    entered = services.loop(clone, "register", MODEL)
+    run("git", "clone", "--quiet", str(tmp_path / "origin.git"), "other", cwd=tmp_path)
+    other = tmp_path / "other"
+    (other / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'cache'}\n")
+    assert "Running stage" not in services.loop(other, "repro", MODEL, "--check")
+    assert services.loop(other, "register", MODEL).splitlines()[-1] == entered.splitlines()[-1]
+
+    world = World(clone, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
+    production(Clone(clone), "0123456789ab", world, tmp_path / "log")
+    for folder in ("store", "log"):
+        for file in (tmp_path / folder).rglob("*.*"):
+            services.s3.upload_file(str(file), "production", str(file.relative_to(tmp_path)))
+    change(clone, monitor__store="s3://production/store")
+    assert "drift" in services.loop(clone, "monitor", MODEL, "--log", "s3://production/log", code=6)
+    until = world.retrain_at.isoformat()
+    services.loop(clone, "retrain", MODEL, "--until", until, "--reason", "drift")
+    services.loop(clone, "repro", MODEL)
+    services.loop(clone, "push", MODEL)
+    again = services.loop(clone, "register", MODEL)
+    assert again.splitlines()[-1] != entered.splitlines()[-1]
+    assert mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger").metadata.signature
+
+
+@pytest.mark.parametrize(
+    "kill", list(enumerate(product(("register", "push"), ("postgresql", "s3", "mlflow"))))
+)
+def test_a_server_is_killed_meanwhile(
+    clone: Path, services: Services, client: Any, kill: tuple[int, tuple[str, str]]
+) -> None:
+    """The command ends well or says why, and the next one finishes; one run and one version are there."""
+    (number, (command, server)), name = kill, clone.parent.name
+    change(clone, train__reg_lambda=1.5 + number)  # a model that nobody has registered
+    services.loop(clone, "repro", MODEL)
+
+    def begun() -> bool:
+        if command == "push":
+            return "Contents" in services.s3.list_objects_v2(Bucket="dvc", Prefix=f"{name}/")
+        found = client.get_experiment_by_name(name)
+        return bool(found and client.search_runs([found.experiment_id]))
+
+    code, said = killed_when(begun, clone, services, command, server)
+    assert "Traceback" not in said
+    assert code in {0, 2} or command == "push", said
+    services.wait()
+    services.loop(clone, command, MODEL)
+    services.loop(clone, "register", MODEL)
+    experiment = client.get_experiment_by_name(name).experiment_id
+    (only,) = [run for run in client.search_runs([experiment]) if run.info.status != "RUNNING"]
+    (version,) = client.search_model_versions(f"run_id = '{only.info.run_id}'")
+    assert version.tags["model_md5"] == only.data.tags["model_md5"]
+    assert (
+        "in sync" in run(sys.executable, "-m", "dvc", "status", "--cloud", cwd=clone, **services.environment)
+        or command != "push"
+    )
+
+
+def killed_when(
+    begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str
+) -> tuple[int, str]:
+    """Run a command and kill a server once it has begun to write; its exit code and its words."""
+    env = {**services.environment, "PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
+    with subprocess.Popen(
+        ["./loop", command, MODEL],
+        cwd=clone,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while process.poll() is None and not begun():
+            time.sleep(0.02)
+        services.kill(server)
+        said, _ = process.communicate()
+    return process.returncode, said

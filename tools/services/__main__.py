@@ -1,0 +1,262 @@
+"""`make services`: PostgreSQL, an S3 server, and an MLflow server on both, on this machine alone.
+
+It stays in the foreground, and Ctrl-C ends it. A service that dies is started again, as a cluster would do.
+The data stays in the folder. `. FOLDER/env` lets a shell's commands use the services.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from loop.core.files import locked, whole, write_json, write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+BUCKETS = ("dvc", "mlflow", "production")
+PATIENCE = 120  # seconds until a service has to answer
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What stays the same from one start to the next."""
+
+    folder: Path
+    key: str
+    secret: str
+    ports: dict[str, int]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Settings":
+        """Those of an earlier start, else new ones."""
+        path = folder / "settings.json"
+        if not path.is_file():
+            ports = {name: _free_port() for name in ("postgresql", "s3", "mlflow")}
+            write_json(path, {"key": "loop", "secret": secrets.token_hex(16), "ports": ports})
+            path.chmod(0o600)
+        return cls(folder, **json.loads(path.read_text()))
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which the project's commands find the services."""
+        return {
+            "MLFLOW_TRACKING_URI": self.url("mlflow"),
+            "AWS_ENDPOINT_URL": self.url("s3"),
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+@dataclass
+class Service:
+    """A process that is started again when it has died."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    answers: Callable[[], bool]
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            SystemExit: it ended, or did not answer in time; its log is named.
+        """
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                # It must not outlive this process, however this one ends.
+                ("setpriv", "--pdeathsig=KILL", *self.command),
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        write_text(self.folder / f"{self.name}.pid", f"{self.process.pid}\n")
+        end = time.monotonic() + PATIENCE
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"{self.name} does not answer; see {self.folder / self.name}.log")
+            time.sleep(0.1)
+
+    def keep(self) -> None:
+        """Start it again if it has died."""
+        if self.process and self.process.poll() is not None:
+            console.print(f"{self.name} died; starting it again")
+            self.stop()  # its children
+            self.start()
+
+    def stop(self) -> None:
+        """End its process and that one's children."""
+        if not self.process:
+            return
+        for which, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+            try:
+                os.killpg(self.process.pid, which)
+                self.process.wait(patience)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+def postgresql(settings: Settings) -> Service:
+    """PostgreSQL, whose cluster of databases is made if need be. It refuses to run as root."""
+    folder, data, port = settings.folder, settings.folder / "postgresql", settings.ports["postgresql"]
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]  # Debian's are not on PATH
+    place = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
+    found = {name: shutil.which(name, path=place) or name for name in ("initdb", "postgres")}
+    user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups") if os.geteuid() == 0 else ()
+    if not data.is_dir():
+        with whole(data) as aside:
+            aside.parent.chmod(0o755)
+            aside.mkdir()
+            (aside.parent / "password").write_text(settings.secret)
+            if user:
+                shutil.chown(aside, "postgres", "postgres")
+                shutil.chown(aside.parent / "password", "postgres")
+            made = ("--username=loop", "--auth=scram-sha-256", f"--pwfile={aside.parent}/password")
+            subprocess.run(
+                (*user, found["initdb"], "--pgdata", str(aside), *made),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                check=True,
+            )
+    listen = ("-h", "127.0.0.1", "-p", str(port), "-k", "")
+    command = (*user, found["postgres"], "-D", str(data), *listen)
+    return Service("postgresql", command, folder, lambda: _listens(port))
+
+
+def s3(settings: Settings, programs: str) -> Service:
+    """Versity's S3 gateway on a folder."""
+    folder, port = settings.folder, settings.ports["s3"]
+    for name in ("objects", "metadata"):
+        (folder / "s3" / name).mkdir(parents=True, exist_ok=True)
+    command = (f"{programs}/versitygw", "--quiet", "--port", f"127.0.0.1:{port}", "posix")
+    command += ("--sidecar", f"{folder}/s3/metadata", f"{folder}/s3/objects")
+    keys = {"ROOT_ACCESS_KEY": settings.key, "ROOT_SECRET_KEY": settings.secret}
+    return Service("s3", command, folder, lambda: _listens(port), keys)
+
+
+def mlflow(settings: Settings) -> Service:
+    """MLflow's server, which keeps runs in PostgreSQL and artifacts in S3."""
+    place = f"127.0.0.1:{settings.ports['postgresql']}/postgres"
+    environment = {
+        **settings.environment,
+        "MLFLOW_BACKEND_STORE_URI": f"postgresql://loop:{settings.secret}@{place}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    del environment["MLFLOW_TRACKING_URI"]
+    command = (sys.executable, "-m", "mlflow", "server", "--workers=2", "--artifacts-destination=s3://mlflow")
+    command += ("--host=127.0.0.1", f"--port={settings.ports['mlflow']}")
+    return Service("mlflow", command, settings.folder, lambda: _healthy(settings.url("mlflow")), environment)
+
+
+def make_buckets(settings: Settings) -> None:
+    """Make the buckets that are missing."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.url("s3"),
+        aws_access_key_id=settings.key,
+        aws_secret_access_key=settings.secret,
+        region_name="us-east-1",
+    )
+    try:
+        there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        for name in set(BUCKETS) - there:
+            client.create_bucket(Bucket=name)
+    except (BotoCoreError, ClientError) as error:
+        raise SystemExit(f"the S3 server makes no buckets: {error}; see {settings.folder}/s3.log") from error
+
+
+def main() -> None:
+    """Start them, tell how they are used, and keep them running."""
+    parser = argparse.ArgumentParser("make services", description=__doc__)
+    default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot enter /root
+    parser.add_argument("--folder", type=Path, default=Path(default), help=f"for their data ({default})")
+    folder = parser.parse_args().folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    for ends in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, lambda *_: sys.exit(0))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise SystemExit(
+                f"services run in {folder} already; `. {folder}/env`, or name another --folder"
+            ) from None
+        settings = Settings.of(folder)
+        build = subprocess.run(
+            [ROOT / "tools/programs", ROOT / "tools/services"], stdout=subprocess.PIPE, check=True
+        )
+        services = []
+        for make in (postgresql, lambda each: s3(each, build.stdout.decode().strip()), mlflow):
+            service = make(settings)
+            console.print(f"starting {service.name}")
+            stack.callback(service.stop)
+            service.start()
+            services.append(service)
+            if service.name == "s3":
+                make_buckets(settings)
+        exported = [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
+        write_text(folder / "env", "\n".join(exported) + "\n")
+        (folder / "env").chmod(0o600)
+        console.print(
+            f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}  buckets: {', '.join(BUCKETS)}"
+        )
+        print(f". {folder}/env", flush=True)
+        while True:
+            time.sleep(0.2)
+            for service in services:
+                service.keep()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
