@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from loop.candidate import register
+from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import write_json
-from loop.core.paths import ModelPaths
 from loop.delivery import bundle
 from loop.serving import artifact, bento, key, monitor_image
 
 pytestmark = pytest.mark.sample
 
+REGISTRY = register._Registry(None, None, "m", "", "0")
 PACKERS = {
     "release key": ("bentos/m/x", lambda root: dict(key.sources(root, "m"))),
     "a bento's folder": ("bentos/m", lambda root: dict(key.sources(root, "m"))),
@@ -27,8 +28,8 @@ PACKERS = {
         lambda root: bento.stage(root, "m", "k", root / "context"),
     ),
     "artifact": ("stored/x", lambda root: artifact.pack(root / "stored", root / "layout", "m", "k")),
-    "registered model": ("data/m/model/x", lambda root: register._log(None, ModelPaths(root, "m"), "0", {})),
-    "registered plots": ("data/m/plots/x", lambda root: register._log(None, ModelPaths(root, "m"), "0", {})),
+    "registered model": ("data/m/model/x", lambda root: REGISTRY._logged(root, Lock({}), {})),
+    "registered plots": ("data/m/plots/x", lambda root: REGISTRY._logged(root, Lock({}), {})),
     "bundle": ("build/monitor/image.json", lambda root: bundle.pack(root, None)),
     "bundle of a folder": ("build/monitor", lambda root: bundle.pack(root, None)),
 }

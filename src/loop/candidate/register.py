@@ -170,10 +170,10 @@ class _Registry:
         The run is running until its version is made; an error marks it failed. LoopError for a link among
         what is logged: MLflow would log what it points to.
         """
-        from mlflow.tracking.context.registry import resolve_tags
-
         paths = ModelPaths(root, self.name)
         plain_files(root, *(path.relative_to(root).as_posix() for path in (paths.trained, paths.plots)))
+        from mlflow.tracking.context.registry import resolve_tags
+
         given = resolve_tags(tags)  # with who ran this and from which file, as MLflow's own runs have it
         run = self.server.ask(
             "create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]
