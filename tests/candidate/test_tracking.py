@@ -1,7 +1,6 @@
 """loop.candidate.tracking: MLflow as teams run it, and what `register` says when it fails."""
 
 import base64
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from loop.candidate.register import register
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.files import read_json
+from loop.serving.process import free_port
 
 pytestmark = pytest.mark.slow
 LOGIN = ("team", "s3cret")
@@ -43,8 +43,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """MLflow's own server, which keeps artifacts itself; its URL."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     stores = (f"--backend-store-uri=sqlite:///{folder}/db", f"--artifacts-destination={folder}/artifacts")
     command = (sys.executable, "-m", "mlflow", "server", f"--port={port}", "--workers=1", *stores)
@@ -119,7 +118,7 @@ def scores_as_trained(root: Path, uri: str) -> None:
 def test_a_server_behind_a_proxy_with_a_password(
     trained: Path, front: type[Front], server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """A wrong password is said to be one, a 503 is asked again, and what is entered loads and scores."""
+    """A wrong password is named as the cause, a 503 is retried, and the registered model loads and scores."""
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
         with pytest.raises(tracking.TrackingError, match="401") as caught:

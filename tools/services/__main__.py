@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from loop.core.files import locked, whole, write_json, write_text
+from loop.serving.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = ("dvc", "mlflow", "production")
@@ -48,9 +49,8 @@ class Settings:
         """Those of an earlier start, else new ones."""
         path = folder / "settings.json"
         if not path.is_file():
-            ports = {name: _free_port() for name in ("postgresql", "s3", "mlflow")}
+            ports = {name: free_port() for name in ("postgresql", "s3", "mlflow")}
             write_json(path, {"key": "loop", "secret": secrets.token_hex(16), "ports": ports})
-            path.chmod(0o600)
         return cls(folder, **json.loads(path.read_text()))
 
     def url(self, name: str) -> str:
@@ -121,11 +121,6 @@ class Service:
                 return
             except subprocess.TimeoutExpired:
                 continue
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -218,6 +213,7 @@ def main() -> None:
     default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot enter /root
     parser.add_argument("--folder", type=Path, default=Path(default), help=f"for their data ({default})")
     folder = parser.parse_args().folder.absolute()
+    os.umask(0o077)  # some of the files hold the secret
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for ends in (signal.SIGTERM, signal.SIGHUP):
@@ -244,7 +240,6 @@ def main() -> None:
                 make_buckets(settings)
         exported = [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
         write_text(folder / "env", "\n".join(exported) + "\n")
-        (folder / "env").chmod(0o600)
         console.print(
             f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}  buckets: {', '.join(BUCKETS)}"
         )
