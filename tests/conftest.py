@@ -7,12 +7,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from loop.core import paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # As `./loop` sets it, before a library that starts threads is imported: a waiting thread sleeps.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# The same examples in every run, so that a red test is the change's fault. To search for new ones:
+# `pytest --hypothesis-profile=default`.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -248,7 +248,7 @@ def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
     program = cluster.start()
     try:
         reader = Prometheus(cluster.url, "shop-production", "canary")
-        until(lambda: reader.unlike(NEW) is None)
+        until(lambda: reader.unlike(NEW, 2) is None)
         until(lambda: reader.sample(NEW, time.time()).requests == 0)
         since = time.time()
         until(
@@ -258,9 +258,10 @@ def test_real(served: Callable[[], FakeTrack], tmp_path: Path) -> None:
         def requests(expected: int) -> None:
             until(lambda: reader.sample(NEW, since).requests == expected)
 
-        a.answers, a.high, b.answers, b.failed = 70, 4, 58, 2
+        a.count(answers=70, high=4)
+        b.count(answers=58, failed=2)
         requests(50)
-        b.answers, b.failed = 9, 0  # restarted
+        b.count(answers=9, failed=0)  # restarted
         requests(59)
         cluster.place(b=b, c=c)
         requests(70)

@@ -4,6 +4,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
@@ -50,3 +51,11 @@ def test_every_answer_is_documented(document, path, method, mode):
         case.call_and_validate(excluded_checks=unsaid)
 
     ask()
+
+
+@pytest.mark.parametrize("rows", [[1.0, 2.0, 3.0], [[1.0, 2.0, 3.0]] * 2])
+def test_a_null_id_is_documented(document, rows):
+    """Clients whose types have an `id` send null where they have none, for one row and for many."""
+    components = document.raw_schema["components"]
+    request = Draft202012Validator({"$ref": "#/components/schemas/Request", "components": components})
+    assert request.is_valid({"features": rows, "id": None})

@@ -245,6 +245,13 @@ class FakeTrack:
     high: int = 0  # answers with a high score
     health: str = ""  # another answer of /health than its own
     drip: float = 0.0  # seconds before each byte
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, **counts: int) -> None:
+        """Set several counters at once: a scrape sees all of them or none."""
+        with self.lock:
+            for name, value in counts.items():
+                setattr(self, name, value)
 
     def answer(self, path: str) -> tuple[int, str]:
         match path:
@@ -255,7 +262,8 @@ class FakeTrack:
             case "/health":
                 return 200, json.dumps({"status": "ok", "model_version": self.key})
             case _:
-                return 200, exposition(self.key, self.answers, self.failed, self.failed, high=self.high)
+                with self.lock:
+                    return 200, exposition(self.key, self.answers, self.failed, self.failed, high=self.high)
 
 
 def exposition(

@@ -95,7 +95,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
         "Request": {
             "oneOf": [
                 _object({"features": _ref("Row"), "id": one_id}, ("features",)),
-                _object({"features": rows, "id": {"type": "array", "items": one_id}}, ("features",)),
+                _object({"features": rows, "id": {"type": ["array", "null"], "items": one_id}}, ("features",)),
             ]
         },
         "Answer": {"oneOf": [_object({**version, **one}, answer), _object({**version, **many}, answer)]},
