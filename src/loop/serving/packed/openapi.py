@@ -80,6 +80,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     number, text = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}, {"type": "string"}
     one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
     one_id |= {"maxLength": LONGEST_ID}
+    ids = {"type": ["array", "null"], "items": one_id}
     share = {"type": "number"}
     score = share if model.meta.task == "binary" else _list(share, len(model.meta.classes))
     label = {"type": "integer", "enum": list(model.meta.classes)}
@@ -95,7 +96,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
         "Request": {
             "oneOf": [
                 _object({"features": _ref("Row"), "id": one_id}, ("features",)),
-                _object({"features": rows, "id": {"type": ["array", "null"], "items": one_id}}, ("features",)),
+                _object({"features": rows, "id": ids}, ("features",)),
             ]
         },
         "Answer": {"oneOf": [_object({**version, **one}, answer), _object({**version, **many}, answer)]},
