@@ -19,7 +19,7 @@ from loop.candidate import champion as champions
 from loop.candidate.champion import Champion, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
-from loop.core import actions, models, params
+from loop.core import actions, edited, models, params
 from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, write_json
@@ -234,9 +234,10 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 def _packages(lock: Path) -> list[str]:
     """`name==version` of every package that the service is locked to; without them MLflow would guess."""
-    if not lock.is_file():
-        raise LoopError(f"{lock} does not exist", fix="copy another bento's folder, or `make lock`")
-    return re.findall(r"^[A-Za-z0-9._-]+==[^\s;\\]+", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    text = edited.read(lock, str(lock), "copy another bento's folder, or `make lock`")
+    return re.findall(
+        r"^[A-Za-z0-9._-]+==[^\s;\\]+", edited.merged(text, str(lock), "make lock"), re.MULTILINE
+    )
 
 
 def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> Iterator[dict[str, Any]]:

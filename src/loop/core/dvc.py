@@ -75,8 +75,8 @@ class Lock:
 
     def outs(self, model: str) -> dict[str, str]:
         """The md5 of each output that a model's stages have made, by its path."""
-        stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        return {str(out["path"]): str(out["md5"]) for entry in stages for out in entry.get("outs", [])}
+        outs = (out for entry in self._entries(model) for out in entry.get("outs", []))
+        return {str(out["path"]): str(out["md5"]) for out in outs}
 
     def every(self) -> dict[str, str]:
         """The md5 of each output of any model, by its path."""
@@ -86,13 +86,16 @@ class Lock:
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
         prefix = f"models.{package(model)}."
-        stages = [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
-        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in stages]
+        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in self._entries(model)]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
     def data_md5(self, model: str) -> str:
         """The md5 of the raw rows that it all began with."""
         return self.md5(model, "ingest", "raw.parquet")
+
+    def _entries(self, model: str) -> list[dict[str, Any]]:
+        """What is recorded of each of a model's stages."""
+        return [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
 
     def _out(self, model: str, stage: str, out: str) -> dict[str, Any]:
         name = package(model)

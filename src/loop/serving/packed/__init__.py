@@ -2,7 +2,6 @@
 
 import os
 
-if not os.environ.get(
-    "PROMETHEUS_MULTIPROC_DIR"
-):  # prometheus_client asks whether it is there, not what it is
+# prometheus_client asks whether this is set, not to what.
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)

@@ -32,9 +32,7 @@ TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the con
 HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
 HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
 PIPELINED = 64  # requests that a connection may send before the first of them is answered
-THROWN_AWAY = (
-    1024 * 1024
-)  # bytes that are still read of a connection that was refused, so that it is not reset
+THROWN_AWAY = 1024 * 1024  # bytes still read from a refused connection: closed sooner, it would be reset
 KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
 
 
