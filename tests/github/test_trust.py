@@ -34,7 +34,7 @@ jobs: {{a: {{runs-on: ubuntu-latest}}}}
 class Reader:
     """Metrics of a canary that nothing is wrong with."""
 
-    def unlike(self, version: str) -> None: ...
+    def unlike(self, version: str, pods: int = 1) -> None: ...
 
 
 def test_forged_runs(standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,14 +283,14 @@ def check(root: Path, model: str, *outs: str) -> None:
         elif outs:
             stale[path] = "is missing"
     if stale:
-        said = [f"{root / path}: {found}, dvc.lock records {recorded[path]}" for path, found in stale.items()]
+        said = [f"{path}: {found}, dvc.lock records {recorded[path]}" for path, found in stale.items()]
         kept = [path for path in stale if not path.endswith(f"/{METRICS}")]
         back = [f"dvc checkout --force {' '.join(kept)}"] if kept else []
         back += [f"git checkout -- {path}" for path in stale if path not in kept]
         raise Rejected(
             "\n".join(said),
             fix=f"where dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
-            f"where it is not: rm -rf {' '.join(stale)} && ./loop repro {public(model)}",
+            f"where it is not, or the cache lacks them: ./loop repro {public(model)}",
         )
 
 
