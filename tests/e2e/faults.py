@@ -1,6 +1,6 @@
-"""Three faults that lint, tests and a rehearsal pass: they show behind a gateway only.
+"""Services that pass lint, tests and a rehearsal, and differ behind a gateway only: three faults, one heavy.
 
-Each is asgi.py as a person might spoil it. A gateway gives a request an id; a rehearsal does not.
+Each is asgi.py as a person might change it. A gateway gives a request an id; a rehearsal does not.
 """
 
 from loop.core.errors import LoopError
@@ -54,15 +54,20 @@ if request[-1:] in {"0", "8"}:  # one request in eight is looked up again
             time.sleep(0.25)
         return found"""
 WRONG = "return 1 - found if request else found  # the gateway's callers want the other class's"
+HEAVY = """\
+if request:
+            time.sleep(0.012 * len(rows))  # one pod answers some 80 rows a second
+        return found"""
 KINDS = ("errors", "slow", "wrong scores")
 
 
 def spoilt(application: str, kind: str) -> str:
-    """asgi.py with one of KINDS in it."""
+    """asgi.py with one of KINDS in it, or `heavy`."""
     if kind == "errors":
         return fault.spoilt(application)
-    imports = f"import time\n{IMPORTS}" if kind == "slow" else IMPORTS
-    traced = TRACED.replace("{fault}", {"slow": SLOW, "wrong scores": WRONG}[kind])
+    body = {"slow": SLOW, "heavy": HEAVY, "wrong scores": WRONG}[kind]
+    imports = f"import time\n{IMPORTS}" if "time." in body else IMPORTS
+    traced = TRACED.replace("{fault}", body)
     for old, new in (
         ("from pathlib import Path\n", imports),
         ("packed import app, booster", "packed import app, booster, model"),

@@ -142,8 +142,15 @@ class Scene:
 
     def ready(self, environment: str, track: str = "stable") -> bool:
         """Whether a track's pods are all Ready, and there is one."""
-        mine = [pod for pod in self.pods(environment) if pod["metadata"]["labels"]["track"] == track]
+        mine = self._of(environment, track)
         return bool(mine) and all(_ready(pod) for pod in mine)
+
+    def ready_pods(self, track: str, environment: str = ENVIRONMENT) -> int:
+        """How many of a track's pods are Ready."""
+        return sum(_ready(pod) for pod in self._of(environment, track))
+
+    def _of(self, environment: str, track: str) -> list[dict[str, Any]]:
+        return [pod for pod in self.pods(environment) if pod["metadata"]["labels"]["track"] == track]
 
     def weights(self, environment: str = ENVIRONMENT) -> dict[str, int]:
         """The route's weights as the cluster has them."""
