@@ -13,28 +13,11 @@ import pytest
 from circle import production
 from services import Services
 from standin import Clone
-from trained import MODEL, change, commit, run
+from trained import MODEL, change, run
 
 from loop.demo.world import World
 
 PACKAGE = "fraud_detector"
-
-
-@pytest.fixture
-def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name, value in services.environment.items():
-        monkeypatch.setenv(name, value)
-    return mlflow.MlflowClient(services.environment["MLFLOW_TRACKING_URI"])
-
-
-@pytest.fixture
-def clone(trained: Path, services: Services, tmp_path: Path) -> Path:
-    """The trained clone, with a prefix of the bucket as DVC's remote and an experiment of its own."""
-    remote = ("remote", "add", "--default", "storage", f"s3://dvc/{tmp_path.name}")
-    run(sys.executable, "-m", "dvc", *remote, cwd=trained)
-    change(trained, register__experiment=tmp_path.name)
-    commit(trained, "Keep data in S3")
-    return trained
 
 
 def test_the_loop(clone: Path, services: Services, client: Any, tmp_path: Path) -> None:

@@ -75,18 +75,18 @@ def look(
 def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
     """The training sample: the model's features in its order, and `score` where the model has one.
 
-    Raises LoopError where it is missing, lists other features than the model's meta.json, or is the clone's
-    and not what dvc.lock records.
+    Raises LoopError where it is missing, is the clone's and not what dvc.lock records, or is another one and
+    lists other features than the model's meta.json.
     """
     import pandas as pd
 
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix=f"./loop repro {paths.package}, or --reference PATH")
-    if path == paths.reference and (paths.root / "dvc.lock").is_file():
+    own, recorded = path == paths.reference, (paths.root / "dvc.lock").is_file()
+    if recorded and (own or paths.trained.is_dir()):
         from loop.core.dvc import check  # here, as the monitor's image has no DVC, and no clone either
 
-        outs = (path, paths.trained) if paths.trained.exists() else (path,)
-        check(paths.root, paths.model, *(out.name for out in outs))
+        check(paths.root, paths.model, (path if own else paths.trained).name)
     frame = pd.read_parquet(path)
     columns = [
         name
@@ -94,7 +94,8 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
         if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
     ]
     meta = paths.trained / "meta.json"
-    if meta.is_file() and (expected := read_json(meta)["features"]) != columns:
+    named = meta.is_file() and not (own and recorded)  # dvc.lock says more of a clone's own than its names
+    if named and (expected := read_json(meta)["features"]) != columns:
         raise LoopError(
             f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
         )
