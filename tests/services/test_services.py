@@ -78,11 +78,30 @@ def test_a_server_is_killed_meanwhile(
         assert "in sync" in status
 
 
+def test_the_source_is_killed_meanwhile(clone: Path, services: Services, tmp_path: Path) -> None:
+    """A training whose source is in S3 ends well or says why, and the next one finishes."""
+    rows = f"{clone.parent.name}/rows.parquet"
+    services.s3.upload_file(str(clone / "data" / PACKAGE / "raw.parquet"), "production", rows)
+    services.loop(clone, "pin", MODEL, "--source", f"s3://production/{rows}")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    def begun() -> bool:
+        return any(scratch.glob("loop-source-*"))
+
+    code, said = killed_when(begun, clone, services, "repro", "s3", TMPDIR=str(scratch))
+    assert "Traceback" not in said
+    assert code == 0 or "s3://production" in said, said
+    services.wait()
+    services.loop(clone, "repro", MODEL)
+    assert "up to date" in run(sys.executable, "-m", "dvc", "status", cwd=clone)
+
+
 def killed_when(
-    begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str
+    begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str, **env: str
 ) -> tuple[int, str]:
-    """Run a command and kill a server once it has begun to write; its exit code and its words."""
-    env = {**services.environment, "PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
+    """Run a command and kill a server once it has begun; its exit code and its words."""
+    env = {**services.environment, "PATH": "/usr/bin:/bin", "HOME": str(Path.home()), **env}
     with subprocess.Popen(
         ["./loop", command, MODEL],
         cwd=clone,

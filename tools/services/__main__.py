@@ -183,6 +183,7 @@ def mlflow(settings: Settings) -> Service:
         **settings.environment,
         "MLFLOW_BACKEND_STORE_URI": f"postgresql://loop:{settings.secret}@{place}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # or eight more processes wait for jobs of GenAI
     }
     del environment["MLFLOW_TRACKING_URI"]
     command = (sys.executable, "-m", "mlflow", "server", "--workers=2", "--artifacts-destination=s3://mlflow")

@@ -505,13 +505,28 @@ def push(root: Path, model: str) -> bool:
     if not _has_remote(root):
         return False
     _check_cache(root, model)
-    dvc(root, "push", "--with-deps", *_ends(model))
+    try:
+        dvc(root, "push", "--with-deps", *_ends(model))
+    except DvcError as error:
+        raise DvcError(
+            f"the DVC remote {_remote(root)} did not take everything; dvc's reason is above",
+            fix=f"see that it answers, has room, and lets this key write; then ./loop push {public(model)}",
+        ) from error
     return True
 
 
 def _has_remote(root: Path) -> bool:
     """Whether .dvc/config names a remote."""
     return any(section.startswith("'remote") for section in _config(root).sections())
+
+
+def _remote(root: Path) -> str:
+    """The URL of the default remote, without what may be a password."""
+    from loop.core.repository import masked  # here, as it imports pydantic
+
+    config = _config(root)
+    name = config.get("core", "remote", fallback="")
+    return masked(config.get(f"'remote \"{name}\"'", "url", fallback=name))
 
 
 def _config(root: Path) -> ConfigParser:
