@@ -241,7 +241,10 @@ def _models(root: Path) -> list[Finding]:
 
 
 def _model(root: Path, name: str) -> Finding:
-    models.check(root, name, params.load(root, name))
+    from loop.pipeline import evaluate  # here, as it imports NumPy
+
+    settings = params.load(root, name)
+    evaluate.check(models.check(root, name, settings), settings)
     if why := params.unshared(root, name):
         return Finding(
             "bad", f"model {public(name)}", why, "name it by https:// or s3://, or commit the file"

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from loop.stats.bootstrap import difference, interval, prepare, resamples
+from loop.stats.bootstrap import difference, interval, resamples
+from loop.stats.metrics import METRICS, of
 
 pytestmark = pytest.mark.sample
 
@@ -21,28 +22,30 @@ def _arrays(rows):
     return labels, scores / 5
 
 
-@given(ROWS)
-def test_metrics_agree_with_sklearn(rows):
-    """With every row counted once, each metric is scikit-learn's, ties included."""
-    labels, scores = _arrays(rows)
-    once = np.ones(len(labels), dtype=np.int64)
-    expected = {
-        "average_precision": metrics.average_precision_score(labels, scores),
-        "roc_auc": metrics.roc_auc_score(labels, scores),
-        "accuracy": metrics.accuracy_score(labels, scores >= 0.5),
-    }
-    for name, value in expected.items():
-        assert prepare(name, labels, scores)(once) == pytest.approx(value, abs=1e-12)
+EXPECTED = {  # scikit-learn's, of labels, scores and decisions
+    "average_precision": lambda y, s, _: metrics.average_precision_score(y, s),
+    "roc_auc": lambda y, s, _: metrics.roc_auc_score(y, s),
+    "accuracy": lambda y, _, d: metrics.accuracy_score(y, d),
+    "f1": lambda y, _, d: metrics.f1_score(y, d, zero_division=0),
+    "precision": lambda y, _, d: metrics.precision_score(y, d, zero_division=0),
+    "recall": lambda y, _, d: metrics.recall_score(y, d, zero_division=0),
+    "log_loss": lambda y, s, _: metrics.log_loss(y, s),
+    "brier": lambda y, s, _: metrics.brier_score_loss(y, s),
+}
 
 
 @given(ROWS, st.integers(0, 9))
-def test_a_count_is_a_repeated_row(rows, seed):
-    """Counting a row n times measures what n copies of it would."""
+def test_metrics_agree_with_sklearn(rows, seed):
+    """Each is scikit-learn's, ties included, of the rows once and of the rows that a resample draws."""
     labels, scores = _arrays(rows)
     counts = next(resamples(labels, 1, np.random.default_rng(seed)))
-    copies = np.repeat(np.arange(len(labels)), counts)
-    expected = metrics.average_precision_score(labels[copies], scores[copies])
-    assert prepare("average_precision", labels, scores)(counts) == pytest.approx(expected, abs=1e-12)
+    for drawn in (np.ones_like(labels), counts):
+        copies = np.repeat(np.arange(len(labels)), drawn)
+        y, s = labels[copies], scores[copies]
+        for name, expected in EXPECTED.items():
+            found = METRICS[name].prepare(labels, scores, 0.5)(drawn)
+            assert found == pytest.approx(expected(y, s, s >= 0.5), abs=1e-12), name
+    assert set(of("binary")) == {*EXPECTED, "calibration_error"}
 
 
 def _shop(rows=4000):
@@ -62,7 +65,7 @@ def test_a_better_model_stands_clear_of_zero():
 def test_a_metric_lies_in_its_own_interval():
     """One model's interval holds what it measures on the rows themselves; more rows make it narrower."""
     few, many = (_shop(rows) for rows in (500, 8000))
-    found = [interval(y, good, metric="roc_auc", samples=200) for y, good, _ in (few, many)]
+    found = [interval(y, good, metric=METRICS["roc_auc"], samples=200) for y, good, _ in (few, many)]
     for (low, _, high, _), (y, good, _) in zip(found, (few, many), strict=True):
         assert low < metrics.roc_auc_score(y, good) < high
     assert found[1].high - found[1].low < found[0].high - found[0].low
@@ -85,12 +88,11 @@ def test_accuracy_of_several_classes():
     """With a score for each class, accuracy takes the largest."""
     labels = np.array([0, 1, 2, 2])
     right, wrong = np.eye(3)[labels], np.eye(3)[[0, 1, 2, 1]]
-    interval = difference(labels, wrong, right, metric="accuracy", samples=500)
+    interval = difference(labels, wrong, right, metric=METRICS["accuracy"], samples=500)
     assert 0 <= interval.low <= interval.mean <= interval.high <= 0.5
 
 
-@pytest.mark.parametrize(("metric", "labels"), [("f1", [0, 1]), ("average_precision", [1, 1])])
-def test_what_cannot_be_measured_is_an_error(metric, labels):
-    """An unknown metric, and ranking rows of one class, are refused."""
-    with pytest.raises(ValueError, match=metric):
-        difference(np.array(labels), np.zeros(2), np.ones(2), metric=metric)
+def test_rows_of_one_class_have_no_ranking():
+    """They are refused, and not measured as 0 or NaN."""
+    with pytest.raises(ValueError, match="both classes"):
+        difference(np.array([1, 1]), np.zeros(2), np.ones(2))

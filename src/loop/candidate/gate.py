@@ -2,7 +2,8 @@
 
 - block: under a floor, or worse than the champion beyond doubt, or the champion cannot be had. Something
   is wrong with this candidate, and a person must look.
-- promote: the interval of the difference lies above `-tolerance` and its mean is not negative. With
+- promote: the interval of the difference lies above `-tolerance` and its mean is not negative (below
+  `tolerance` and not positive, for a metric whose lower values are better). With
   tolerance 0 that is "shown to be better"; a team that retrains to stay fresh allows a small tolerance,
   and then "shown not to be worse by more than that, and not worse on average" is enough.
 - keep: neither. Sound, but not shown to be better: production is left alone, and nothing has failed. So it is
@@ -31,7 +32,7 @@ from loop.core.models import ModelFolder
 from loop.core.names import package
 from loop.core.paths import ModelPaths
 from loop.pipeline import evaluate, split
-from loop.stats import bootstrap
+from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
 
 CHAMPION = "champion.parquet"  # in build/<package>/: its scores of the candidate's test rows, for the report
@@ -55,15 +56,15 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     for left in (record, paths.build / CHAMPION):
         left.unlink(missing_ok=True)
     check(root, model)
-    metrics = _metrics(paths)
+    measured = _metrics(paths)
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
     found = champions.find(root, model)
-    judged = floors(settings, metrics, _quality(paths)) or _against(root, model, settings, found, model_md5)
+    judged = floors(settings, measured, _quality(paths)) or _against(root, model, settings, found, model_md5)
     answer = {
         "verdict": judged.verdict,
         "reasons": judged.reasons,
-        "challenger": {"metrics": metrics, "model_md5": model_md5},
+        "challenger": {"metrics": measured, "model_md5": model_md5},
         "champion": found and {"key": found.key, "metrics": judged.metrics},
         "difference": judged.difference and {"metric": settings.gate.metric, **judged.difference._asdict()},
     }
@@ -71,19 +72,15 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     return answer
 
 
-def floors(settings: params.Model, metrics: dict[str, Any], quality: float) -> Judged | None:
+def floors(settings: params.Model, found: dict[str, Any], quality: float) -> Judged | None:
     """Block, naming every floor that is missed; None when all hold. LoopError for an unknown metric."""
     floor = settings.gate.floors
-    if absent := sorted(set(floor) - set(metrics)):
+    if absent := sorted(set(floor) - set(found)):
         raise LoopError(
-            f"gate.floors names {', '.join(absent)}; metrics.json holds only {', '.join(metrics)}",
+            f"gate.floors names {', '.join(absent)}; metrics.json holds only {', '.join(found)}",
             fix="name one of those in params.yaml, or have evaluate report it",
         )
-    missed = [
-        f"{name} is {metrics[name]:.4f}, under its floor {least:g}"
-        for name, least in floor.items()
-        if not metrics[name] >= least  # so that NaN misses too
-    ]
+    missed = [said for name, bound in floor.items() if (said := metrics.missed(name, found[name], bound))]
     if not quality >= settings.validation.quality:
         missed.append(f"data_quality_score is {quality:.4f}, under {settings.validation.quality:g}")
     return Judged("block", missed) if missed else None
@@ -101,11 +98,13 @@ def judge(difference: Interval, settings: params.Gate) -> tuple[Verdict, str]:
             f"{difference.rarer} test rows are of the rarer class, under gate.min_rarer {settings.min_rarer}"
         )
         return "keep", f"{few}: too few to compare by; {said}"
-    if difference.high < -settings.tolerance:
+    low, mean, high = difference[:3]
+    if metrics.lower(settings.metric):
+        low, mean, high = -high, -mean, -low  # from here on, higher is better
+    if high < -settings.tolerance:
         return "block", f"worse than the champion; {said}"
-    equal = difference.low == difference.high  # on every row; an end at the tolerance itself shows nothing
-    least = difference.low >= -settings.tolerance if equal else difference.low > -settings.tolerance
-    if least and difference.mean >= 0:
+    equal = low == high  # on every row; an end at the tolerance itself shows nothing
+    if (low >= -settings.tolerance if equal else low > -settings.tolerance) and mean >= 0:
         return "promote", f"holds against the champion; {said}"
     return "keep", f"not shown to be better; {said}"
 
@@ -125,16 +124,22 @@ def _against(
         with champions.checkout(root, model, found) as tree:
             theirs = champion_scores(root, model, tree)
             overlap = _overlap(folder, ModelPaths(root, model), ModelPaths(tree, model))
+            threshold = read_json(ModelPaths(tree, model).trained / "meta.json")["threshold"]
     except Rejected as error:
         return Judged("block", [str(error)])
-    judged = compare(folder, ModelPaths(root, model), theirs, settings)
+    judged = compare(folder, ModelPaths(root, model), theirs, threshold, settings)
     with whole(ModelPaths(root, model).build / CHAMPION) as aside:
         pq.write_table(_in_columns_of(pq.read_table(ModelPaths(root, model).scores), theirs), aside)
     return Judged(judged.verdict, [*judged.reasons, *overlap], judged.difference, judged.metrics)
 
 
-def compare(folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, settings: params.Model) -> Judged:
-    """Judge by the scores that champion (`theirs`) and challenger gave the same test rows."""
+def compare(
+    folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, threshold: float, settings: params.Model
+) -> Judged:
+    """Judge by the scores that champion (`theirs`) and challenger gave the same test rows.
+
+    Each decides by the threshold that it is served with; `threshold` is the champion's.
+    """
     ours = pq.read_table(paths.scores)
     theirs = _in_columns_of(ours, theirs)
     classes = read_json(paths.trained / "meta.json")["classes"]
@@ -142,13 +147,13 @@ def compare(folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, settings: 
         split.numbers(ours[folder.roles.label], classes),
         evaluate.values(theirs),
         evaluate.values(ours),
-        metric=settings.gate.metric,
+        metric=metrics.METRICS[settings.gate.metric],
         samples=settings.gate.samples,
         confidence=settings.gate.confidence,
-        threshold=settings.evaluate.threshold,
+        thresholds=(threshold, settings.evaluate.threshold),
     )
     verdict, why = judge(difference, settings.gate)
-    plain = settings.evaluate.model_copy(update={"slices": []})
+    plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     measured = evaluate.evaluate(folder.roles, theirs, theirs, classes, plain)
     return Judged(
         verdict, [why], difference, {name: value for name, value in measured.items() if name != "slices"}

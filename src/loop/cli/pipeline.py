@@ -32,7 +32,11 @@ SHARE = "put it where all can read it and name it by https:// or s3://, or commi
 @click.argument("model")
 def stage(name: str, model: str) -> None:
     """Run one STAGE of MODEL, whether it is up to date or not; `dvc.yaml` calls this."""
+    from loop.core import models, params
+    from loop.pipeline import evaluate
+
     here, began = root(), time.monotonic()
+    evaluate.check(models.load(here, model), params.load(here, model))  # before hours of stages, not after
     click.secho(f"{name} {package(model)} …", err=True, dim=True)
     import_module(f"loop.pipeline.{name}").main(here, model)
     rows, seconds = _rows(getattr(ModelPaths(here, model), STAGES[name])), time.monotonic() - began

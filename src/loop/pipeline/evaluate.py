@@ -12,10 +12,10 @@ from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder, Roles
-from loop.core.params import Evaluate
+from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
-from loop.stats import bootstrap, calibration, classification, ranking
+from loop.stats import metrics, ranking
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -39,15 +39,34 @@ def evaluate(
     """metrics.json of scored test rows; `rows` are their features, which slices are cut from."""
     y, scores = split.numbers(scored[roles.label], classes), values(scored)
     if scores.ndim > 1:
-        return multiclass(y, scores)
+        return {"rows": len(y), **measured("multiclass", y, scores, section.threshold)}
     if len(np.unique(y)) == 1:
         raise LoopError(f"the {len(y)} test rows are all labelled {classes[y[0]]}", fix="params.yaml: split")
-    result = binary(y, scores, section.threshold)
+    sizes = {"rows": len(y), "positives": int(y.sum())}
+    result = {**sizes, **measured("binary", y, scores, section.threshold)}
     if roles.entity and roles.time:
         days = scored[roles.time].to_numpy().astype("datetime64[D]")
         found = ranking.card_precision(y, scores, scored[roles.entity].to_numpy(), days, section.top_k)
         result[f"card_precision_at_{section.top_k}"] = found
     return {**result, "slices": slices(y, scores, rows, section)}
+
+
+def check(folder: ModelFolder, section: Model) -> None:
+    """LoopError where params.yaml asks the gate for a metric that is not measured of this model."""
+    known = set(metrics.of(folder.task))
+    where = f"params.yaml: models.{folder.name}.gate"
+    if section.gate.metric not in known:
+        raise LoopError(
+            f"{where}.metric: is {section.gate.metric}, no metric of the task {folder.task}",
+            fix=f"name one of {', '.join(sorted(known))}",
+        )
+    if folder.roles.entity and folder.roles.time:
+        known.add(f"card_precision_at_{section.evaluate.top_k}")
+    if strange := sorted(set(section.gate.floors) - known):
+        raise LoopError(
+            f"{where}.floors: {', '.join(strange)}: no metric of the task {folder.task}",
+            fix=f"name some of {', '.join(sorted(known))}",
+        )
 
 
 def values(scored: pa.Table) -> Floats:
@@ -57,39 +76,9 @@ def values(scored: pa.Table) -> Floats:
     return scores[:, 0] if names == ["score"] else scores
 
 
-def binary(y: Labels, scores: Floats, threshold: float) -> dict[str, Any]:
-    """Ranking, decisions at the threshold, and calibration, of (n,) labels 0 or 1 and scores."""
-    flagged = scores >= threshold
-    precision, recall, f1 = classification.decisions(y, flagged)
-    return {
-        "rows": len(y),
-        "positives": int(y.sum()),
-        **ranked(y, scores),
-        "accuracy": float(np.mean(flagged == y)),
-        "f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "log_loss": classification.log_loss(y, scores),
-        "brier": classification.brier(y, scores),
-        "calibration_error": calibration.expected_error(y, scores),
-    }
-
-
-def ranked(y: Labels, scores: Floats) -> dict[str, float]:
-    """How well (n,) scores put the positive rows before the others; labels of both classes."""
-    once = np.ones(len(y), dtype=np.int64)
-    return {name: bootstrap.prepare(name, y, scores)(once) for name in ("average_precision", "roc_auc")}
-
-
-def multiclass(y: Labels, scores: Floats) -> dict[str, Any]:
-    """Metrics of (n,) class numbers and (n, classes) scores; F1 is the mean over classes."""
-    chosen = scores.argmax(axis=1)
-    return {
-        "rows": len(y),
-        "accuracy": float(np.mean(chosen == y)),
-        "f1": classification.macro_f1(y, chosen),
-        "log_loss": classification.log_loss(y, scores),
-    }
+def measured(task: str, y: Labels, scores: Floats, threshold: float) -> dict[str, float]:
+    """Every metric of a task, of (n,) class numbers and (n,) or (n, classes) scores."""
+    return {name: metric.of(y, scores, threshold) for name, metric in metrics.of(task).items()}
 
 
 def slices(y: Labels, scores: Floats, rows: pa.Table, section: Evaluate) -> dict[str, Any]:
@@ -117,10 +106,9 @@ def parts(column: Floats) -> dict[str, NDArray[np.bool_]]:
 def _part(y: Labels, scores: Floats, threshold: float) -> dict[str, Any]:
     """A slice's size and quality; ranking only where it has both classes."""
     out: dict[str, Any] = {"rows": len(y), "positives": int(y.sum())}
-    out["accuracy"] = float(np.mean((scores >= threshold) == y))
-    if 0 < out["positives"] < out["rows"]:
-        out.update(ranked(y, scores))
-    return out
+    both = 0 < out["positives"] < out["rows"]
+    names = ("accuracy", "average_precision", "roc_auc") if both else ("accuracy",)
+    return {**out, **{name: metrics.METRICS[name].of(y, scores, threshold) for name in names}}
 
 
 def main(root: Path, model: str) -> None:

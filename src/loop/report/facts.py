@@ -19,8 +19,8 @@ from loop.report import draw, lineage
 from loop.report.draw import Chart
 from loop.report.lineage import Lineage
 from loop.review import evidence
-from loop.review.evidence import COMPARED, SAMPLES, Evidence, known
-from loop.stats import bootstrap
+from loop.review.evidence import SAMPLES, Evidence, compared, known
+from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
 
 FIRST = "production"  # of the environments
@@ -65,6 +65,11 @@ class Facts:
     def served(self) -> Environment | None:
         """Production, or whatever stands for it."""
         return next((one for one in self.environments if one.state.stable), None)
+
+    @property
+    def lower(self) -> set[str]:
+        """The metrics whose lower values are better."""
+        return {name for name in metrics.METRICS if metrics.lower(name)}
 
     @property
     def drift_page(self) -> Path:
@@ -127,12 +132,12 @@ def _intervals(spec: params.Model, found: Evidence | None) -> dict[str, Interval
         metric: bootstrap.interval(
             found.labels,
             scores,
-            metric=metric,
+            metric=metrics.METRICS[metric],
             samples=SAMPLES,
             confidence=spec.gate.confidence,
             threshold=spec.evaluate.threshold,
         )
-        for metric in (COMPARED if scores.ndim == 1 else COMPARED[-1:])
+        for metric in compared("binary" if scores.ndim == 1 else "multiclass", spec.gate)
     }
 
 

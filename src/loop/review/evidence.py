@@ -17,11 +17,11 @@ from loop.core.paths import ModelPaths
 from loop.monitoring.drift import drift
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
-from loop.stats import bootstrap
+from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
 
 Floats = NDArray[np.float64]
-COMPARED = ("average_precision", "roc_auc", "accuracy")  # what loop.stats.bootstrap measures
+COMPARED = ("average_precision", "roc_auc", "accuracy")  # beside the gate's metric, where the task has them
 SAMPLES = 300  # resamples: the gate has decided with its own, these are for the eye
 
 
@@ -91,16 +91,27 @@ def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -
     if labels is None:
         return {}
     section, ours = params.load(root, model), scores["candidate"]
-    measured = COMPARED if ours.ndim == 1 else COMPARED[-1:]
-    confidence, threshold = section.gate.confidence, section.evaluate.threshold
+    thresholds = (section.evaluate.threshold, section.evaluate.threshold)
     return {
-        (who, metric): bootstrap.difference(
-            labels, theirs, ours, metric=metric, samples=SAMPLES, confidence=confidence, threshold=threshold
+        (who, name): bootstrap.difference(
+            labels,
+            theirs,
+            ours,
+            metric=metrics.METRICS[name],
+            samples=SAMPLES,
+            confidence=section.gate.confidence,
+            thresholds=thresholds,
         )
         for who, theirs in scores.items()
-        for metric in measured
+        for name in compared(models.load(root, model).task, section.gate)
         if who != "candidate"
     }
+
+
+def compared(task: str, gate: params.Gate) -> list[str]:
+    """The metrics that two models are compared by: the usual ones of their task, and the gate's."""
+    known = metrics.of(task)
+    return [name for name in dict.fromkeys((*COMPARED, gate.metric)) if name in known]
 
 
 def _importance(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, list[dict[str, Any]]]:

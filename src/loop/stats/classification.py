@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats.bootstrap import thresholds
-
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -69,6 +67,13 @@ def precision_recall_curve(labels: Labels, scores: Floats) -> tuple[Floats, Floa
     """Precision and recall by rising threshold, one point for each distinct score, and (1, 0) at the end."""
     found, flagged = _counts(labels, scores)
     return np.append((found / flagged)[::-1], 1.0), np.append((found / found[-1])[::-1], 0.0)
+
+
+def thresholds(scores: Floats) -> tuple[Labels, Labels]:
+    """(n,) row numbers by falling score, and in that order the last position of each distinct score."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(np.asarray(scores)[order]) != 0, True))
+    return order, ends
 
 
 def _counts(labels: Labels, scores: Floats) -> tuple[Labels, Labels]:
