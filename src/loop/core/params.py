@@ -96,7 +96,7 @@ class Evaluate(Section):
 
 class Gate(Section):
     metric: str = "average_precision"
-    floors: dict[str, float] = Field(default_factory=dict)  # metric: least value
+    floors: dict[str, float] = Field(default_factory=dict)  # metric: its least value; of a loss, its greatest
     samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95
     tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
