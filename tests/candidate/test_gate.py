@@ -14,7 +14,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.stats.bootstrap import Interval, difference
-from loop.stats.metrics import METRICS
+from loop.stats.metrics import of
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_end_at_the_tolerance_shows_nothing():
     """One row that only the challenger gets right: its interval begins at 0, which is no proof."""
     labels, champion = np.repeat([0, 1], 500), np.repeat([0.0, 1.0], 500)
     champion[0], challenger = 1.0, np.repeat([0.0, 1.0], 500)
-    found = difference(labels, champion, challenger, metric=METRICS["accuracy"], samples=500)
+    found = difference(labels, champion, challenger, metric=of("binary")["accuracy"], samples=500)
     assert found.low == 0 < found.mean
     assert gate.judge(found, params.Gate())[0] == "keep"
 
@@ -64,7 +64,7 @@ def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
     for _ in range(count):
         shared = 1.5 * labels + 0.7 * rng.normal(size=rows)
         champion, challenger = (shared + 0.7 * rng.normal(size=rows) for _ in range(2))
-        found = difference(labels, champion, challenger, metric=METRICS["roc_auc"], samples=100)
+        found = difference(labels, champion, challenger, metric=of("binary")["roc_auc"], samples=100)
         seen[gate.judge(found, params.Gate())[0]] += 1
     return seen
 
@@ -88,23 +88,26 @@ def test_every_floor_that_is_missed_is_named():
     """A block says which metrics are too low, data quality among them; a metric of NaN is too low."""
     judged = gate.floors(
         settings(f1=0.9, accuracy=0.5, roc_auc=0.5),
+        of("binary"),
         {"f1": 0.8, "accuracy": 0.6, "roc_auc": float("nan")},
         0.5,
     )
     assert judged is not None
     assert judged.verdict == "block"
     assert [reason.split()[0] for reason in judged.reasons] == ["f1", "roc_auc", "data_quality_score"]
-    assert gate.floors(settings(f1=0.9), {"f1": 0.9}, 0.985) is None
+    assert gate.floors(settings(f1=0.9), of("binary"), {"f1": 0.9}, 0.985) is None
 
 
 def test_a_bound_on_a_loss_is_a_ceiling():
     """A log loss is good where it is low, as bound and as the gate's metric."""
-    assert gate.floors(settings(log_loss=0.5), {"log_loss": 0.43}, 1.0) is None
-    judged = gate.floors(settings(log_loss=0.5), {"log_loss": 0.9}, 1.0)
+    assert gate.floors(settings(log_loss=0.5), of("binary"), {"log_loss": 0.43}, 1.0) is None
+    judged = gate.floors(settings(log_loss=0.5), of("binary"), {"log_loss": 0.9}, 1.0)
     assert judged is not None
     assert judged.reasons == ["log_loss is 0.9000, over its bound 0.5"]
     by_loss = params.Gate(metric="log_loss")
-    verdicts = [gate.judge(Interval(*ends), by_loss)[0] for ends in ((-3, -2, -1), (-1, 0, 1), (1, 2, 3))]
+    verdicts = [
+        gate.judge(Interval(*ends), by_loss, lower=True)[0] for ends in ((-3, -2, -1), (-1, 0, 1), (1, 2, 3))
+    ]
     assert verdicts == ["promote", "keep", "block"]
 
 
@@ -112,7 +115,7 @@ def test_each_model_decides_by_its_own_threshold():
     """A champion that is served with 0.9 is measured with 0.9, whatever the candidate's threshold is."""
     y = np.repeat([0, 1], 50)
     scores = np.where(y == 1, 0.8, 0.6)
-    same = {"metric": METRICS["accuracy"], "samples": 50}
+    same = {"metric": of("binary")["accuracy"], "samples": 50}
     assert difference(y, scores, scores, thresholds=(0.7, 0.7), **same)[:3] == (0, 0, 0)
     assert difference(y, scores, scores, thresholds=(0.9, 0.7), **same).mean == 0.5
 
@@ -132,7 +135,7 @@ def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, cha
 def test_a_floor_for_an_unknown_metric_is_an_error():
     """A misspelt floor cannot pass for one that holds."""
     with pytest.raises(LoopError, match="f_one"):
-        gate.floors(settings(f_one=0.9), {"f1": 0.95}, 1.0)
+        gate.floors(settings(f_one=0.9), of("binary"), {"f1": 0.95}, 1.0)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ models:
     features: {windows_days: [1, 7]}
     train:
       depth: 4
-    evaluate: {threshold: 0.5, top_k: 100, slices: [A]}
+    evaluate: {threshold: 0.5, slices: [A]}
     gate:
       metric: average_precision
       floors: {average_precision: 0.4}
@@ -50,7 +50,7 @@ class Params(Section):
     share: tuple[float, float] = (0, 1)
     depth: int = Field(4, gt=0)
     windows_days: tuple[int, ...] = (1, 7)
-COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = None
+COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = evaluation = None
 TASK = "binary"
 """
 STAGES = """\
@@ -282,7 +282,6 @@ def zip_some(every: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 MISTAKES = [
-    ("params.yaml", "top_k: 100", "top_k: 0", r"line 11: models\.m\.evaluate\.top_k: is 0"),
     ("params.yaml", "[10, 50, 100]", "[0, 100]", r"line 15: models\.m\.canary\.weights\.0: is 0"),
     ("params.yaml", "quality: 0.985", "quality: .nan", r"line 5: models\.m\.validate\.quality: is nan"),
     (

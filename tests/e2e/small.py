@@ -17,8 +17,8 @@ WORLD = {
         "train_days": 40,
         "delay_days": 7,
         "test_days": 7,
-        "known_days": 0,  # in so small a world hardly a card stays uncompromised
     },
+    "evaluate.protocol.known_days": 0,  # in so small a world hardly a card stays uncompromised
     "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
     "canary.peak": 1,  # component `small` has one pod a track
     "train.n_estimators": FEW,

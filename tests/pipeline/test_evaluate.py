@@ -1,5 +1,7 @@
 """Evaluation: metrics of binary and of several classes, slices, and plots that stay small."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,13 +11,34 @@ from sklearn import metrics
 from loop.core import models
 from loop.core.errors import LoopError
 from loop.core.files import write_json
-from loop.core.models import Roles
-from loop.core.params import Evaluate
+from loop.core.models import ModelFolder, Roles
+from loop.core.params import Evaluate, Section
 from loop.pipeline import plots
 from loop.pipeline.evaluate import evaluate, parts, score, values
+from loop.stats.evaluation import Evaluation
+from loop.stats.metrics import Metric, by_rows
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 ROLES = Roles(id="id", label="label", time="time", entity="card")
-SECTION = Evaluate(top_k=5, slices=["night"])
+SECTION = Evaluate(slices=["night"])
+
+
+def plain(task, *added):
+    """A model's folder of that task, which adds these metrics."""
+    modules = {
+        "schema": type("schema", (), {"ROLES": ROLES, "TASK": task}),
+        "evaluation": type("evaluation", (), {"Params": Section, "evaluation": lambda _: Evaluation(added)}),
+    }
+    return with_modules(ModelFolder(REPOSITORY, "fraud_detector"), **modules)
+
+
+def test_a_model_adds_metrics_of_its_own():
+    """They are measured with the others, see the rows' columns, and floors and gate may name them."""
+    night = Metric("cards", by_rows(lambda rows: len(np.unique(rows.column("card")))))
+    scored, rows = _scored()
+    found = evaluate(plain("binary", night), scored, rows, [0, 1], SECTION)
+    assert found["cards"] == 50
+    assert "cards" not in evaluate(plain("binary"), scored, rows, [0, 1], SECTION)
 
 
 def _scored(rows=400, share=0.2):
@@ -35,20 +58,19 @@ def _scored(rows=400, share=0.2):
 
 
 def test_binary_metrics_are_sklearns():
-    """Metrics are scikit-learn's, at the threshold of the params, with card precision named by its k."""
+    """Metrics are scikit-learn's, at the threshold of the params."""
     scored, rows = _scored()
-    found = evaluate(ROLES, scored, rows, [0, 1], SECTION)
+    found = evaluate(plain("binary"), scored, rows, [0, 1], SECTION)
     y, s = scored["label"].to_numpy(), scored["score"].to_numpy()
     assert found["average_precision"] == pytest.approx(metrics.average_precision_score(y, s), abs=1e-12)
     assert found["f1"] == metrics.f1_score(y, s >= 0.5)
     assert (found["rows"], found["positives"]) == (400, y.sum())
-    assert 0 < found["card_precision_at_5"] <= 1
 
 
 def test_slices_cut_the_rows():
     """A slice's parts cover all rows, and each part has metrics of its own."""
     scored, rows = _scored()
-    night = evaluate(ROLES, scored, rows, [0, 1], SECTION)["slices"]["night"]
+    night = evaluate(plain("binary"), scored, rows, [0, 1], SECTION)["slices"]["night"]
     assert {name: part["rows"] for name, part in night.items()} == {"0": 200, "1": 200}
     assert night["0"]["average_precision"] != night["1"]["average_precision"]
 
@@ -66,10 +88,10 @@ def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
     """Both are errors that name the key to change."""
     scored, rows = _scored()
     with pytest.raises(LoopError, match=r"evaluate\.slices"):
-        evaluate(ROLES, scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
+        evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
     honest, rows = _scored(share=0)
     with pytest.raises(LoopError, match="all labelled 0"):
-        evaluate(ROLES, honest, rows, [0, 1], SECTION)
+        evaluate(plain("binary"), honest, rows, [0, 1], SECTION)
 
 
 def test_several_classes():
@@ -78,7 +100,7 @@ def test_several_classes():
     scores = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]])
     for position, name in enumerate(["cat", "dog", "owl"]):
         scored = scored.append_column(f"score_{name}", pa.array(scores[:, position]))
-    found = evaluate(Roles(id="id", label="label"), scored, scored, ["cat", "dog", "owl"], Evaluate())
+    found = evaluate(plain("multiclass"), scored, scored, ["cat", "dog", "owl"], Evaluate())
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.7, 0.2]).mean())
     assert values(scored).shape == (3, 3)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.core.errors import LoopError
@@ -34,28 +33,6 @@ def _table(rows):
     })  # fmt: skip
 
 
-def _handbook(rows):
-    """Test rows as the handbook's `get_train_test_set` picks them, day by day, with training from 07-25."""
-    begin, test = 5, []
-    daily = [(hour // 24, card, label) for hour, card, label in rows]
-    known = {card for day, card, label in daily if label == 1 and begin <= day < begin + 7}
-    for offset in range(7):
-        known |= {card for day, card, label in daily if label == 1 and day == begin + 7 + offset - 1}
-        test += [
-            position
-            for position, (day, card, label) in enumerate(daily)
-            if day == begin + 14 + offset and card not in known and label is not None
-        ]
-    return sorted(test)
-
-
-@given(ROWS)
-def test_test_rows_are_the_handbooks(rows):
-    """The test week leaves out the same cards as the handbook's own loop."""
-    _, test = masks(_table(rows), ROLES, SPLIT)
-    assert np.flatnonzero(test).tolist() == _handbook(rows)
-
-
 def test_windows_end_before_their_ends():
     """Training takes [07-22, 08-01), testing [08-08, 08-15), nothing between them, no unknown label."""
     hours = {"07-22": 48, "08-01": 288, "08-08": 456, "08-15": 624}
@@ -63,15 +40,6 @@ def test_windows_end_before_their_ends():
     train, test = masks(_table([*rows, (100, 1, None), (500, 1, None)]), ROLES, SPLIT)
     assert np.flatnonzero(train).tolist() == [1, 2]
     assert np.flatnonzero(test).tolist() == [5, 6]
-
-
-def test_a_card_is_left_out_from_the_day_its_fraud_is_known():
-    """A fraud of 08-02 is known on 08-10, not on 08-09; one from before `known_days` is forgotten."""
-    rows = [(13 * 24, 1, 1), (20 * 24, 1, 0), (21 * 24, 1, 0), (4 * 24, 2, 1), (19 * 24, 2, 0)]
-    _, test = masks(_table(rows), ROLES, SPLIT)
-    assert np.flatnonzero(test).tolist() == [1, 4]
-    longer = SPLIT.model_copy(update={"known_days": 10})
-    assert np.flatnonzero(masks(_table(rows), ROLES, longer)[1]).tolist() == [1]
 
 
 def test_a_random_split_is_seeded_and_whole():

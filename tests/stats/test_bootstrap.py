@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from loop.stats.bootstrap import difference, interval, resamples
-from loop.stats.metrics import METRICS, of
+from loop.stats.metrics import Rows, of
 
 pytestmark = pytest.mark.sample
 
@@ -38,14 +38,15 @@ EXPECTED = {  # scikit-learn's, of labels, scores and decisions
 def test_metrics_agree_with_sklearn(rows, seed):
     """Each is scikit-learn's, ties included, of the rows once and of the rows that a resample draws."""
     labels, scores = _arrays(rows)
+    known = of("binary")
     counts = next(resamples(labels, 1, np.random.default_rng(seed)))
     for drawn in (np.ones_like(labels), counts):
         copies = np.repeat(np.arange(len(labels)), drawn)
         y, s = labels[copies], scores[copies]
         for name, expected in EXPECTED.items():
-            found = METRICS[name].prepare(labels, scores, 0.5)(drawn)
+            found = known[name].prepare(Rows(labels, scores))(drawn)
             assert found == pytest.approx(expected(y, s, s >= 0.5), abs=1e-12), name
-    assert set(of("binary")) == {*EXPECTED, "calibration_error"}
+    assert set(known) == {*EXPECTED, "calibration_error"}
 
 
 def _shop(rows=4000):
@@ -65,7 +66,7 @@ def test_a_better_model_stands_clear_of_zero():
 def test_a_metric_lies_in_its_own_interval():
     """One model's interval holds what it measures on the rows themselves; more rows make it narrower."""
     few, many = (_shop(rows) for rows in (500, 8000))
-    found = [interval(y, good, metric=METRICS["roc_auc"], samples=200) for y, good, _ in (few, many)]
+    found = [interval(y, good, metric=of("binary")["roc_auc"], samples=200) for y, good, _ in (few, many)]
     for (low, _, high, _), (y, good, _) in zip(found, (few, many), strict=True):
         assert low < metrics.roc_auc_score(y, good) < high
     assert found[1].high - found[1].low < found[0].high - found[0].low
@@ -88,7 +89,7 @@ def test_accuracy_of_several_classes():
     """With a score for each class, accuracy takes the largest."""
     labels = np.array([0, 1, 2, 2])
     right, wrong = np.eye(3)[labels], np.eye(3)[[0, 1, 2, 1]]
-    interval = difference(labels, wrong, right, metric=METRICS["accuracy"], samples=500)
+    interval = difference(labels, wrong, right, metric=of("multiclass")["accuracy"], samples=500)
     assert 0 <= interval.low <= interval.mean <= interval.high <= 0.5
 
 

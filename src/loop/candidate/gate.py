@@ -32,8 +32,9 @@ from loop.core.models import ModelFolder
 from loop.core.names import package
 from loop.core.paths import ModelPaths
 from loop.pipeline import evaluate, split
-from loop.stats import bootstrap, metrics
+from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
+from loop.stats.metrics import Metric
 
 CHAMPION = "champion.parquet"  # in build/<package>/: its scores of the candidate's test rows, for the report
 Verdict = Literal["promote", "keep", "block"]
@@ -60,7 +61,10 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
     found = champions.find(root, model)
-    judged = floors(settings, measured, _quality(paths)) or _against(root, model, settings, found, model_md5)
+    known = evaluate.own(folder := models.load(root, model), settings.evaluate).known(folder.task)
+    judged = floors(settings, known, measured, _quality(paths)) or _against(
+        root, model, settings, found, model_md5
+    )
     answer = {
         "verdict": judged.verdict,
         "reasons": judged.reasons,
@@ -72,22 +76,24 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     return answer
 
 
-def floors(settings: params.Model, found: dict[str, Any], quality: float) -> Judged | None:
+def floors(
+    settings: params.Model, known: dict[str, Metric], found: dict[str, Any], quality: float
+) -> Judged | None:
     """Block, naming every floor that is missed; None when all hold. LoopError for an unknown metric."""
     floor = settings.gate.floors
-    if absent := sorted(set(floor) - set(found)):
+    if absent := sorted(set(floor) - (set(found) & set(known))):
         raise LoopError(
-            f"gate.floors names {', '.join(absent)}; metrics.json holds only {', '.join(found)}",
-            fix="name one of those in params.yaml, or have evaluate report it",
+            f"gate.floors names {', '.join(absent)}; of this model only {', '.join(known)} are measured",
+            fix="name one of those in params.yaml, or add it to the model's evaluation.py",
         )
-    missed = [said for name, bound in floor.items() if (said := metrics.missed(name, found[name], bound))]
+    missed = [said for name, bound in floor.items() if (said := known[name].missed(found[name], bound))]
     if not quality >= settings.validation.quality:
         missed.append(f"data_quality_score is {quality:.4f}, under {settings.validation.quality:g}")
     return Judged("block", missed) if missed else None
 
 
-def judge(difference: Interval, settings: params.Gate) -> tuple[Verdict, str]:
-    """The verdict that an interval of challenger minus champion gives, and why."""
+def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -> tuple[Verdict, str]:
+    """The verdict that an interval of challenger minus champion gives, and why; `lower` values are better."""
     said = (
         f"{settings.metric} against the champion: {difference.mean:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}] at {settings.confidence:.0%}, "
@@ -99,7 +105,7 @@ def judge(difference: Interval, settings: params.Gate) -> tuple[Verdict, str]:
         )
         return "keep", f"{few}: too few to compare by; {said}"
     low, mean, high = difference[:3]
-    if metrics.lower(settings.metric):
+    if lower:
         low, mean, high = -high, -mean, -low  # from here on, higher is better
     if high < -settings.tolerance:
         return "block", f"worse than the champion; {said}"
@@ -143,18 +149,20 @@ def compare(
     ours = pq.read_table(paths.scores)
     theirs = _in_columns_of(ours, theirs)
     classes = read_json(paths.trained / "meta.json")["classes"]
+    metric = evaluate.own(folder, settings.evaluate).known(folder.task)[settings.gate.metric]
     difference = bootstrap.difference(
         split.numbers(ours[folder.roles.label], classes),
         evaluate.values(theirs),
         evaluate.values(ours),
-        metric=metrics.METRICS[settings.gate.metric],
+        metric=metric,
         samples=settings.gate.samples,
         confidence=settings.gate.confidence,
         thresholds=(threshold, settings.evaluate.threshold),
+        columns=ours,
     )
-    verdict, why = judge(difference, settings.gate)
+    verdict, why = judge(difference, settings.gate, lower=metric.lower)
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
-    measured = evaluate.evaluate(folder.roles, theirs, theirs, classes, plain)
+    measured = evaluate.evaluate(folder, theirs, theirs, classes, plain)
     return Judged(
         verdict, [why], difference, {name: value for name, value in measured.items() if name != "slices"}
     )

@@ -24,6 +24,7 @@ CONTRACT = {
     "expectations": ("Params", "suite"),
     "features": ("Params", "FEATURES", "compute"),
     "estimator": ("Params", "fit", "save", "load", "save_to_mlflow"),
+    "evaluation": ("Params", "evaluation"),
 }
 
 
@@ -45,7 +46,7 @@ def _module(name: str) -> cached_property[ModuleType]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The five modules of a model's folder. Each is imported and checked when it is first used.
+    """The six modules of a model's folder. Each is imported and checked when it is first used.
 
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
                   written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
@@ -57,6 +58,7 @@ class ModelFolder:
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
                   load(folder) -> scorer(x) -> scores, save_to_mlflow(folder, **kwargs), where kwargs
                   are those of MLflow's save_model
+    evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
 
     LoopError where a module, or a name that it must define, is missing.
     """
@@ -69,6 +71,7 @@ class ModelFolder:
     expectations = _module("expectations")
     features = _module("features")
     estimator = _module("estimator")
+    evaluation = _module("evaluation")
 
     @property
     def roles(self) -> Roles:
@@ -85,6 +88,7 @@ class ModelFolder:
             "expectations": "validate.suite",
             "features": "features",
             "estimator": "train",
+            "evaluation": "evaluate.protocol",
         }
         kind = getattr(self, module).Params
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
@@ -120,6 +124,7 @@ def check_params(root: Path, model: str, settings: params.Model, recorded: dict[
         "validate": ("expectations", settings.validation.suite),
         "features": ("features", settings.features),
         "train": ("estimator", settings.train),
+        "evaluate": ("evaluation", settings.evaluate.protocol),
     }
     if settings.ingest.source != "simulator":
         del typed["ingest"]

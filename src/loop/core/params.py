@@ -70,14 +70,13 @@ class Validate(Section):
 
 
 class TimeSplit(Section):
-    """The handbook's protocol: train, then a delay in which labels arrive, then test."""
+    """Train, then a delay in which labels arrive, then test: the Fraud Detection Handbook's protocol."""
 
     kind: Literal["time"] = "time"
     until: Instant  # end of the test window, exclusive
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
-    known_days: int = Field(7, ge=0)  # a fraud so long before the delay makes its card known
 
 
 class RandomSplit(Section):
@@ -90,8 +89,8 @@ class RandomSplit(Section):
 
 class Evaluate(Section):
     threshold: Share = 0.5  # a score from here up is the positive class
-    top_k: int = Field(default=100, gt=0)  # cards (entities) checked per day
     slices: list[str] = Field(default_factory=list)  # features to report metrics by
+    protocol: dict[str, Any] = Field(default_factory=dict)  # typed by the model's evaluation.Params
 
 
 class Gate(Section):

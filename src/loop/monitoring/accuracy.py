@@ -23,7 +23,7 @@ def accuracy(labelled: "pd.DataFrame", task: Task) -> Accuracy:
 
     A binary model's `score` is ranked too.
     """
-    from loop.stats.metrics import average_precision  # here, as the judge needs no NumPy
+    from loop.stats.metrics import Rows, average_precision  # here, as the judge needs no NumPy
 
     if labelled.empty:
         return Accuracy(0, None, None)
@@ -32,7 +32,7 @@ def accuracy(labelled: "pd.DataFrame", task: Task) -> Accuracy:
     return Accuracy(
         labelled=int(rows.sum()),
         accuracy=float(rows[labelled["class"] == labelled["label"]].sum() / rows.sum()),
-        average_precision=average_precision(labelled["label"].to_numpy(), labelled["score"].to_numpy(), 0.5)(
+        average_precision=average_precision(Rows(labelled["label"].to_numpy(), labelled["score"].to_numpy()))(
             rows.to_numpy()
         )
         if ranked

@@ -46,9 +46,7 @@ def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
     spec, folder = params.load(root, model), models.load_one(root, model, "expectations")
     split = spec.split
     if isinstance(split, TimeSplit):  # a window holds no training days, and its last hours must be there
-        split = split.model_copy(
-            update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0, "known_days": 0}
-        )
+        split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
     where = f"params.yaml: models.{package(model)}.validate.suite"
     checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
     return checks

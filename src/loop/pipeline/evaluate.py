@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder, Roles
+from loop.core.models import ModelFolder
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
-from loop.stats import metrics, ranking
+from loop.stats import metrics
+from loop.stats.evaluation import Evaluation, Rows
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 
 
 def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
@@ -33,40 +33,40 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     return pa.table({**columns, **split.scores(folder.task, scored, meta["classes"])})
 
 
+def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
+    """What the model's own evaluation module adds."""
+    found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
+    return found
+
+
 def evaluate(
-    roles: Roles, scored: pa.Table, rows: pa.Table, classes: list[Any], section: Evaluate
+    folder: ModelFolder, scored: pa.Table, rows: pa.Table, classes: list[Any], section: Evaluate
 ) -> dict[str, Any]:
     """metrics.json of scored test rows; `rows` are their features, which slices are cut from."""
-    y, scores = split.numbers(scored[roles.label], classes), values(scored)
-    if scores.ndim > 1:
-        return {"rows": len(y), **measured("multiclass", y, scores, section.threshold)}
-    if len(np.unique(y)) == 1:
-        raise LoopError(f"the {len(y)} test rows are all labelled {classes[y[0]]}", fix="params.yaml: split")
-    sizes = {"rows": len(y), "positives": int(y.sum())}
-    result = {**sizes, **measured("binary", y, scores, section.threshold)}
-    if roles.entity and roles.time:
-        days = scored[roles.time].to_numpy().astype("datetime64[D]")
-        found = ranking.card_precision(y, scores, scored[roles.entity].to_numpy(), days, section.top_k)
-        result[f"card_precision_at_{section.top_k}"] = found
-    return {**result, "slices": slices(y, scores, rows, section)}
+    y = split.numbers(scored[folder.roles.label], classes)
+    judged = Rows(y, values(scored), section.threshold, scored)
+    result: dict[str, Any] = {"rows": len(y)}
+    if folder.task == "binary":
+        if len(np.unique(y)) == 1:
+            raise LoopError(
+                f"the {len(y)} test rows are all labelled {classes[y[0]]}", fix="params.yaml: split"
+            )
+        result["positives"] = int(y.sum())
+    known = own(folder, section).known(folder.task)
+    result |= {name: metric.of(judged) for name, metric in known.items()}
+    return {**result, "slices": slices(judged, rows, section)} if folder.task == "binary" else result
 
 
 def check(folder: ModelFolder, section: Model) -> None:
     """LoopError where params.yaml asks the gate for a metric that is not measured of this model."""
-    known = set(metrics.of(folder.task))
+    known = own(folder, section.evaluate).known(folder.task)
     where = f"params.yaml: models.{folder.name}.gate"
-    if section.gate.metric not in known:
-        raise LoopError(
-            f"{where}.metric: is {section.gate.metric}, no metric of the task {folder.task}",
-            fix=f"name one of {', '.join(sorted(known))}",
-        )
-    if folder.roles.entity and folder.roles.time:
-        known.add(f"card_precision_at_{section.evaluate.top_k}")
-    if strange := sorted(set(section.gate.floors) - known):
-        raise LoopError(
-            f"{where}.floors: {', '.join(strange)}: no metric of the task {folder.task}",
-            fix=f"name some of {', '.join(sorted(known))}",
-        )
+    for key, names in (("metric", [section.gate.metric]), ("floors", section.gate.floors)):
+        if strange := sorted(set(names) - known.keys()):
+            raise LoopError(
+                f"{where}.{key}: is {', '.join(strange)}, which is not measured of this model",
+                fix=f"name one of {', '.join(known)}, or add it to src/models/{folder.name}/evaluation.py",
+            )
 
 
 def values(scored: pa.Table) -> Floats:
@@ -76,18 +76,13 @@ def values(scored: pa.Table) -> Floats:
     return scores[:, 0] if names == ["score"] else scores
 
 
-def measured(task: str, y: Labels, scores: Floats, threshold: float) -> dict[str, float]:
-    """Every metric of a task, of (n,) class numbers and (n,) or (n, classes) scores."""
-    return {name: metric.of(y, scores, threshold) for name, metric in metrics.of(task).items()}
-
-
-def slices(y: Labels, scores: Floats, rows: pa.Table, section: Evaluate) -> dict[str, Any]:
+def slices(judged: Rows, rows: pa.Table, section: Evaluate) -> dict[str, Any]:
     """The metrics again for each part of the rows, by each feature of `evaluate.slices`."""
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(f"params.yaml: evaluate.slices: {strange} are no features of this model")
     return {
         name: {
-            part: _part(y[mask], scores[mask], section.threshold)
+            part: _part(judged.take(np.flatnonzero(mask)))
             for part, mask in parts(split.matrix(rows, [name])[:, 0]).items()
         }
         for name in section.slices
@@ -103,24 +98,27 @@ def parts(column: Floats) -> dict[str, NDArray[np.bool_]]:
     return {f"q{number + 1}": quarter == number for number in np.unique(quarter)}
 
 
-def _part(y: Labels, scores: Floats, threshold: float) -> dict[str, Any]:
+def _part(judged: Rows) -> dict[str, Any]:
     """A slice's size and quality; ranking only where it has both classes."""
-    out: dict[str, Any] = {"rows": len(y), "positives": int(y.sum())}
-    both = 0 < out["positives"] < out["rows"]
-    names = ("accuracy", "average_precision", "roc_auc") if both else ("accuracy",)
-    return {**out, **{name: metrics.METRICS[name].of(y, scores, threshold) for name in names}}
+    size, positives = len(judged.labels), int(judged.labels.sum())
+    names = ("accuracy", "average_precision", "roc_auc") if 0 < positives < size else ("accuracy",)
+    known = metrics.of("binary")
+    return {"rows": size, "positives": positives, **{name: known[name].of(judged) for name in names}}
 
 
 def main(root: Path, model: str) -> None:
     """The stage: features.parquet and model/ to metrics.json, scores.parquet and plots/."""
     folder, section, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
     table = pq.read_table(paths.features)
-    rows = table.filter(pa.array(split.masks(table, folder.roles, section.split)[1]))
+    test = split.masks(table, folder.roles, section.split)[1]
+    if leaves_out := own(folder, section.evaluate).leaves_out:
+        test &= ~leaves_out(table, section.split)
+    rows = table.filter(pa.array(test))
     if not rows.num_rows:
         raise LoopError(f"{paths.features}: no labelled row is in the test window", fix="params.yaml: split")
     meta = read_json(paths.trained / "meta.json")
     scored = score(folder, paths.trained, rows)
-    result = evaluate(folder.roles, scored, rows, meta["classes"], section.evaluate)
+    result = evaluate(folder, scored, rows, meta["classes"], section.evaluate)
     with whole(paths.scores) as aside:
         pq.write_table(scored, aside)
     for name, points in plots.draw(folder, paths.trained, rows, values(scored)).items():

@@ -41,28 +41,7 @@ def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mas
     begin = end - _days(split.test_days)
     trained = begin - _days(split.delay_days)
     train = (trained - _days(split.train_days) <= time) & (time < trained)
-    test = (begin <= time) & (time < end)
-    return train, test & ~_compromised(table, roles, split, begin)
-
-
-def _compromised(table: pa.Table, roles: Roles, split: TimeSplit, begin: np.datetime64) -> Mask:
-    """Rows of cards known to be compromised before the row's test day: the bank has blocked them.
-
-    A day's known cards are those with a fraud from `known_days` before the delay up to `delay_days`
-    before that day. The handbook trains on 7 days and calls the frauds in them known: 7 keeps its test.
-    """
-    if roles.entity is None:
-        return np.zeros(table.num_rows, dtype=np.bool_)
-    time, entity = table[roles.time].to_numpy(), table[roles.entity].to_numpy()
-    fraud = pc.equal(table[roles.label], 1).fill_null(False).to_numpy()
-    oldest = begin - _days(split.delay_days + split.known_days)
-    out = np.zeros(table.num_rows, dtype=np.bool_)
-    for day in range(split.test_days):
-        first = begin + _days(day)
-        reported = fraud & (oldest <= time) & (time < first - _days(split.delay_days))
-        today = np.flatnonzero((first <= time) & (time < first + _days(1)))
-        out[today] = np.isin(entity[today], entity[reported])
-    return out
+    return train, (begin <= time) & (time < end)
 
 
 def features(table: pa.Table, roles: Roles) -> list[str]:

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Facts:
     @property
     def lower(self) -> set[str]:
         """The metrics whose lower values are better."""
-        return {name for name in metrics.METRICS if metrics.lower(name)}
+        return {metric.name for metric in chain(*metrics.TASKS.values()) if metric.lower}
 
     @property
     def drift_page(self) -> Path:
@@ -128,16 +129,17 @@ def _intervals(spec: params.Model, found: Evidence | None) -> dict[str, Interval
     if found is None or found.labels is None:
         return {}
     scores = found.scores["candidate"]
+    known = metrics.of("binary" if scores.ndim == 1 else "multiclass")
     return {
         metric: bootstrap.interval(
             found.labels,
             scores,
-            metric=metrics.METRICS[metric],
+            metric=known[metric],
             samples=SAMPLES,
             confidence=spec.gate.confidence,
             threshold=spec.evaluate.threshold,
         )
-        for metric in compared("binary" if scores.ndim == 1 else "multiclass", spec.gate)
+        for metric in compared(known, spec.gate)
     }
 
 

@@ -19,6 +19,7 @@ from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
+from loop.stats.metrics import Metric
 
 Floats = NDArray[np.float64]
 COMPARED = ("average_precision", "roc_auc", "accuracy")  # beside the gate's metric, where the task has them
@@ -92,25 +93,25 @@ def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -
         return {}
     section, ours = params.load(root, model), scores["candidate"]
     thresholds = (section.evaluate.threshold, section.evaluate.threshold)
+    known = metrics.of(models.load(root, model).task)
     return {
         (who, name): bootstrap.difference(
             labels,
             theirs,
             ours,
-            metric=metrics.METRICS[name],
+            metric=known[name],
             samples=SAMPLES,
             confidence=section.gate.confidence,
             thresholds=thresholds,
         )
         for who, theirs in scores.items()
-        for name in compared(models.load(root, model).task, section.gate)
+        for name in compared(known, section.gate)
         if who != "candidate"
     }
 
 
-def compared(task: str, gate: params.Gate) -> list[str]:
-    """The metrics that two models are compared by: the usual ones of their task, and the gate's."""
-    known = metrics.of(task)
+def compared(known: dict[str, Metric], gate: params.Gate) -> list[str]:
+    """The metrics that two models are compared by: the usual ones of those known, and the gate's."""
     return [name for name in dict.fromkeys((*COMPARED, gate.metric)) if name in known]
 
 

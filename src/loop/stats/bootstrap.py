@@ -1,14 +1,17 @@
 """How sure a metric is, and the difference between two models when both scored the same rows."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats.metrics import METRICS, Counts, Floats, Labels, Metric
+from loop.stats.metrics import Counts, Floats, Labels, Metric, Rows, of
 
-AVERAGE_PRECISION = METRICS["average_precision"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+AVERAGE_PRECISION = of("binary")["average_precision"]
 
 
 class Interval(NamedTuple):
@@ -30,6 +33,7 @@ def difference(
     confidence: float = 0.95,
     seed: int = 0,
     thresholds: tuple[float, float] = (0.5, 0.5),
+    columns: "pa.Table | None" = None,
 ) -> Interval:
     """Paired bootstrap of `metric(challenger) - metric(champion)`.
 
@@ -45,10 +49,11 @@ def difference(
         confidence: share of the resampled differences inside the interval.
         seed: same seed and rows, same interval.
         thresholds: the champion's and the challenger's score from which a row counts as class 1.
+        columns: (n,) the rows' other columns, for metrics that need them.
     """
     y = np.asarray(labels).astype(np.int64)
-    before = metric.prepare(y, np.asarray(champion), thresholds[0])
-    after = metric.prepare(y, np.asarray(challenger), thresholds[1])
+    before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns))
+    after = metric.prepare(Rows(y, np.asarray(challenger), thresholds[1], columns))
     draws = resamples(y, samples, np.random.default_rng(seed))
     return _percentiles([after(counts) - before(counts) for counts in draws], confidence, y)
 
@@ -62,10 +67,11 @@ def interval(
     confidence: float = 0.95,
     seed: int = 0,
     threshold: float = 0.5,
+    columns: "pa.Table | None" = None,
 ) -> Interval:
     """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
     y = np.asarray(labels).astype(np.int64)
-    measure = metric.prepare(y, np.asarray(scores), threshold)
+    measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns))
     draws = resamples(y, samples, np.random.default_rng(seed))
     return _percentiles([measure(counts) for counts in draws], confidence, y)
 

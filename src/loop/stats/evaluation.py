@@ -1,0 +1,30 @@
+"""How a model is judged beyond the metrics of its task. A model's evaluation.py returns an Evaluation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from loop.core.params import RandomSplit, TimeSplit
+from loop.stats import metrics
+from loop.stats.metrics import Metric, Rows
+
+__all__ = ["Evaluation", "Metric", "Rows"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model adds.
+
+    metrics: measured beside those of the task; floors and gate may name them.
+    leaves_out: takes features.parquet and the split, and returns a mask of rows that the test leaves out.
+    """
+
+    metrics: tuple[Metric, ...] = ()
+    leaves_out: Callable[[pa.Table, TimeSplit | RandomSplit], NDArray[np.bool_]] | None = None
+
+    def known(self, task: str) -> dict[str, Metric]:
+        """Every metric of the model, by name."""
+        return {**metrics.of(task), **{metric.name: metric for metric in self.metrics}}
