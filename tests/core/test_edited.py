@@ -50,7 +50,8 @@ class Params(Section):
     share: tuple[float, float] = (0, 1)
     depth: int = Field(4, gt=0)
     windows_days: tuple[int, ...] = (1, 7)
-COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = evaluation = None
+COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = None
+evaluation = None
 TASK = "binary"
 """
 STAGES = """\
