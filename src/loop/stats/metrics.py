@@ -45,7 +45,7 @@ class Rows:
     def decided(self) -> Labels:
         """The class that the scores say: by threshold, or the largest of one score a class."""
         flat = self.scores.ndim == 1
-        chosen: Labels = self.scores >= self.threshold if flat else self.scores.argmax(axis=1)
+        chosen: NDArray[Any] = self.scores >= self.threshold if flat else self.scores.argmax(axis=1)
         return chosen.astype(np.int64)
 
 
