@@ -35,7 +35,7 @@ class Roles:
     id: str
     label: str
     time: str | None = None
-    entity: str | None = None  # the card or customer that ranking metrics group by
+    entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
 
 

@@ -1,1 +1,1 @@
-"""Pure functions over arrays: bootstrap, calibration, classification, ranking, stability."""
+"""Pure functions over arrays: bootstrap, calibration, classification, metrics, stability."""
