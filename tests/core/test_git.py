@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loop.core.errors import Superseded
-from loop.core.git import BOT, Change, Git, GitError, bare
+from loop.core.git import BOT, Change, Git, GitError, PushRaced, bare
 
 
 @pytest.fixture
@@ -108,6 +108,27 @@ def test_gits_own_words_are_in_the_error(clones):
     """A failing command raises with what git said."""
     with pytest.raises(GitError, match="unknown revision"):
         clones[0].run("rev-parse", "no-such-thing")
+
+
+def test_a_branch_in_the_way_is_named_at_once(clones):
+    """Git can't have `release` and `release/x`. That is no race, so nothing is tried again."""
+    git, _ = clones
+    main = git.tip()
+    git.push(main, "release")
+    with pytest.raises(GitError, match="rename or delete origin's branch release:") as told:
+        git.push(main, "release/shop/0123", replaces="")
+    assert not isinstance(told.value, PushRaced)
+
+
+def test_a_persons_settings_put_nothing_into_what_is_read(clones):
+    """With log.showSignature, git prints what it thinks of a signature before the line that was asked for."""
+    git, _ = clones
+    signature = "-----BEGIN SSH SIGNATURE-----\n any\n -----END SSH SIGNATURE-----"
+    head = git.run("cat-file", "commit", git.tip())
+    signed = head.replace("\n\n", f"\ngpgsig {signature}\n\n", 1)
+    commit = git.run("hash-object", "-w", "-t", "commit", "--stdin", stdin=f"{signed}\n")
+    git.run("config", "log.showSignature", "true")
+    assert git.run("log", "-1", "--format=%H", commit) == commit
 
 
 def test_a_worktree_goes_when_its_block_ends(clones):

@@ -1,6 +1,7 @@
 """The facts of git, and the one way in which a machine commits: on top of the remote, by compare-and-swap."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,9 @@ RACED = (
     "reference already exists",
     "stale info",
 )
+# What a person's own settings would put among the lines that are read here, or into a push.
+OURS = ("-c", "log.showSignature=false", "-c", "log.follow=false", "-c", "push.followTags=false")
+IN_THE_WAY = re.compile(r"'refs/heads/(\S+)' exists; cannot create|directory file conflict")
 
 
 class GitError(LoopError):
@@ -71,7 +75,7 @@ class Git:
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         try:
             done = subprocess.run(
-                ["git", *args],
+                ["git", *OURS, *args],
                 cwd=self.root,
                 input=stdin,
                 env={**os.environ, **plain, **self.settings(), **(env or {})},
@@ -193,6 +197,10 @@ class Git:
         try:
             said = self.run("push", "--porcelain", *lease, "origin", f"{commit}:{ref}")
         except GitError as error:
+            if found := IN_THE_WAY.search(str(error)):
+                other = found[1] or branch.split("/")[0]
+                fix = f"rename or delete origin's branch {other}: with it, Git can have no branch {branch}"
+                raise GitError(str(error), fix=fix) from error
             if any(word in str(error) for word in RACED):
                 raise PushRaced(str(error)) from error
             raise
