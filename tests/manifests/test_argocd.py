@@ -219,6 +219,18 @@ def test_an_unknown_environment_is_a_breach(repository):
     assert not list(project.breaches(repository, [], "churn-dev"))
 
 
+def test_argocd_gives_up_on_no_commit(objects):
+    """An outage of any length ends with the commit applied; people are told of one that lasts."""
+    template = objects["ApplicationSet", "models"]["spec"]["template"]
+    for spec in (template["spec"], objects["Application", "platform"]["spec"]):
+        retry = spec["syncPolicy"]["retry"]
+        assert retry["limit"] < 0
+        assert retry["refresh"]
+    data = objects["ConfigMap", "argocd-notifications-cm"]["data"]
+    conditions = YAML(typ="safe").load(data["trigger.on-sync-failed"])
+    assert any("retryCount >= 5" in each["when"] for each in conditions)
+
+
 def test_what_is_sent_to_github_is_whole(objects):
     """Each trigger sends a template that exists, each template is JSON for the service that exists."""
     data = objects["ConfigMap", "argocd-notifications-cm"]["data"]
