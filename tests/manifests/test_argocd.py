@@ -154,6 +154,7 @@ def test_an_overlay_renders_nothing_foreign(repository, what):
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+            "spec": {"template": {}},
         }
     )
     manifests.append(

@@ -198,7 +198,7 @@ class Git:
             said = self.run("push", "--porcelain", *lease, "origin", f"{commit}:{ref}")
         except GitError as error:
             if found := IN_THE_WAY.search(str(error)):
-                other = found[1] or branch.split("/")[0]
+                other = found[1] or branch.partition("/")[0]
                 fix = f"rename or delete origin's branch {other}: with it, Git can have no branch {branch}"
                 raise GitError(str(error), fix=fix) from error
             if any(word in str(error) for word in RACED):
