@@ -168,7 +168,7 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
 
 
 def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
-    """A laptop's engine builds for the laptop: refused where the nodes are known to differ, else a warning."""
+    """A laptop's engine builds for the laptop: refused where the nodes are known to differ, else warned."""
     built(machine="arm64")
     made(root, "docker")
     said = capsys.readouterr().err
