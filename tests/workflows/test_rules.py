@@ -61,6 +61,17 @@ def test_workflow(path: Path) -> None:
     assert "concurrency" in workflow
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_request_is_lost_to_another(path: Path) -> None:
+    """GitHub cancels a run that waits when the next of its group comes, so that one must ask for the same."""
+    workflow = read(path)
+    group = workflow["concurrency"]["group"]
+    starts = [event or {} for event in (workflow.get("on") or workflow[True]).values()]
+    inputs = {name for start in starts if isinstance(start, dict) for name in start.get("inputs", {})}
+    lost = [name for name in inputs - {"reason", "why"} if f"inputs.{name}" not in group]
+    assert not lost or "github.run_id" in group
+
+
 @pytest.mark.parametrize("job", jobs())
 def test_job(job: dict[str, Any]) -> None:
     """A job has a name, says what it may do, and ends in time."""
