@@ -14,9 +14,9 @@ from loop.core import paths
 REPOSITORY = Path(__file__).resolve().parent.parent
 # As `./loop` sets it, before a library that starts threads is imported: a waiting thread sleeps.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# The same examples in every run, so that a red test is the change's fault. To search for new ones:
-# `pytest --hypothesis-profile=default`.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples in every run, and as much time as they take, so that a red test is the change's fault.
+# To search for new ones: `pytest --hypothesis-profile=default`.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
