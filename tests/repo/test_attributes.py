@@ -1,4 +1,4 @@
-"""What .gitattributes does to files: when a team merges, when a fork is updated, and on a machine that writes CRLF."""
+"""What .gitattributes does to files when a team merges, when a fork is updated, and where Git writes CRLF."""
 
 import re
 import subprocess
@@ -13,9 +13,9 @@ BEGUN = "models:\n  # 1\n  # 2\n  # 3\n  # 4\n  # 5\n  # 6\n"
 
 @pytest.fixture
 def clone(tmp_path, repository, monkeypatch):
-    """A fork after `./loop init`, of somebody whose settings have the driver that Git's own book recommends."""
+    """A fork after `./loop init`, of somebody who has set the driver that Git's own book has."""
     (tmp_path / "settings").write_text(
-        "[user]\nname = t\nemail = t@example.test\n[merge \"ours\"]\ndriver = true\n[core]\nautocrlf = true\n"
+        '[user]\nname = t\nemail = t@example.test\n[merge "ours"]\ndriver = true\n[core]\nautocrlf = true\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
     clone = tmp_path / "clone"
@@ -44,7 +44,7 @@ def commit(clone: Path, text: str) -> None:
 
 @pytest.mark.parametrize("how", ["merge", "rebase"])
 def test_within_a_team_both_changes_are_kept(clone, how):
-    """A driver that keeps one side would take back a colleague's floor, and a rebase would drop the branch."""
+    """A driver that keeps one side would take back a colleague's floor; a rebase would drop the branch."""
     git(clone, "checkout", "-q", "-b", "feature")
     commit(clone, BEGUN.replace("# 1", "max_depth: 5"))
     git(clone, "checkout", "-q", "main")
@@ -67,7 +67,7 @@ def test_an_update_keeps_the_forks_side(clone, repository):
 
 @pytest.mark.parametrize("content", [b"#!/bin/sh\nset -eu\n", b"id,label\r\n1,0\r\n"])
 def test_git_changes_no_bytes(clone, content):
-    """`sh` cannot run a script with CRLF; and what DVC, a release key or a pin hashes is the same everywhere."""
+    """`sh` cannot run a script with CRLF; and what DVC and release keys hash is the same everywhere."""
     (clone / "file").write_bytes(content)
     git(clone, "add", "file")
     (clone / "file").unlink()

@@ -18,7 +18,7 @@ BOT = {
     "GIT_COMMITTER_NAME": _NAME,
     "GIT_COMMITTER_EMAIL": _EMAIL,
 }
-# What git tells a hook of the repository that it runs for: followed, it would lead every clone and work tree there.
+# How git tells a hook which repository it runs for. Every clone and work tree would be taken for that one.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 PLAIN = {  # whatever a person's own settings say
     "log.showSignature": "false",  # its text would stand between the lines of a log
@@ -239,7 +239,7 @@ class Git:
     def worktree(self, commit: str) -> Iterator[Path]:
         """A scratch checkout of `commit`, removed afterwards.
 
-        Nothing is pruned: a person's work tree may be missing here because another machine or container has it.
+        Nothing is pruned: a person's work tree may be missing here because it is in a container.
         """
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
