@@ -66,6 +66,15 @@ def test_origin(tmp_path: Path, url: str, state: str) -> None:
     assert TYPED not in said.found + said.fix
 
 
+def test_a_folder_of_a_larger_repository_is_no_clone(tmp_path: Path) -> None:
+    """GitHub runs no workflow below a repository's top, and paths of releases would miss the folder."""
+    (tmp_path / "ml").mkdir()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert diagnosis._top(tmp_path).state == "ok"
+    said = diagnosis._top(tmp_path / "ml")
+    assert (said.state, "the folder ml/ of a larger repository" in said.found) == ("bad", True)
+
+
 PULLS = {
     "type": "pull_request",
     "ruleset_id": 1,
