@@ -175,6 +175,9 @@ def _remote(root: Path) -> Finding:
             "none: one cache for all clones on this machine, and no other copy",
             advice,
         )
+    if not dvc(root, "config", "core.remote", quiet=True).strip():
+        name = found.split()[0]
+        return Finding("bad", "DVC remote", f"{found}, but none is the default", f"dvc remote default {name}")
     return Finding("ok", "DVC remote", found)
 
 

@@ -75,7 +75,8 @@ class Git:
         """
         if args[0] in HISTORY:
             self.deepen()
-        own = {name: value for name, value in os.environ.items() if name not in HOOK}
+        received = "GIT_QUARANTINE_PATH" in os.environ  # by a server's hook: only they lead to what is pushed
+        own = {name: value for name, value in os.environ.items() if received or name not in HOOK}
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         settings = [word for name, value in PLAIN.items() for word in ("-c", f"{name}={value}")]
         try:
