@@ -65,7 +65,7 @@ def test_a_home_with_a_space_in_it(clone, tmp_path, repository, cache):
     (tmp_path / "a home").mkdir()
     (tmp_path / "a home" / "loop").symlink_to(cache)
     (clone / "Makefile").symlink_to(repository / "Makefile")
-    make = ["make", "-s", "--eval", "one: ; @$(PY) -c 'import xgboost' && $(UV) --help >&2", "one"]
+    make = ["make", "-s", "ARGS=", "--eval", "one: ; @$(PY) -c 'import xgboost' && $(UV) --help >&2", "one"]
     env = {**os.environ, "LOOP_CACHE": str(tmp_path / "a home" / "loop")}
     done = subprocess.run(make, cwd=clone, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
