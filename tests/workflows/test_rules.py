@@ -238,6 +238,13 @@ def test_lines(path: Path) -> None:
             assert "# to " in line, line
 
 
+@pytest.mark.parametrize("job", jobs())
+def test_a_job_can_be_run_again(job: dict[str, Any]) -> None:
+    """An upload takes the place of an earlier attempt's; GitHub refuses a name that the run has already."""
+    uploads = [step for step in job.get("steps", []) if "/upload-artifact@" in step.get("uses", "")]
+    assert all(step["with"].get("overwrite") is True for step in uploads)
+
+
 def test_one_version_of_each_action() -> None:
     """An action has one commit everywhere."""
     found = {

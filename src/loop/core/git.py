@@ -19,6 +19,14 @@ BOT = {
     "GIT_COMMITTER_NAME": _NAME,
     "GIT_COMMITTER_EMAIL": _EMAIL,
 }
+# How git tells a hook which repository it runs for. Every clone and work tree would be taken for that one.
+HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+PLAIN = {  # whatever a person's own settings say
+    "log.follow": "false",  # it takes one path only
+    "log.showSignature": "false",  # its text would stand between the lines of a log
+    "push.followTags": "false",  # a person's tags are no part of a machine's commit
+    "safe.bareRepository": "all",  # `bare` makes one, in a folder that nobody else can write
+}
 HISTORY = ("log", "merge-base", "rev-list")  # in a shallow clone these answer for the few commits it has
 RACED = (
     "non-fast-forward",
@@ -29,8 +37,6 @@ RACED = (
     "reference already exists",
     "stale info",
 )
-# What a person's own settings would put among the lines that are read here, or into a push.
-OURS = ("-c", "log.showSignature=false", "-c", "log.follow=false", "-c", "push.followTags=false")
 IN_THE_WAY = re.compile(r"'refs/heads/(\S+)' exists; cannot create|directory file conflict")
 
 
@@ -72,13 +78,16 @@ class Git:
         """
         if args[0] in HISTORY:
             self.deepen()
+        received = "GIT_QUARANTINE_PATH" in os.environ  # by a server's hook: only they lead to what is pushed
+        own = {name: value for name, value in os.environ.items() if received or name not in HOOK}
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        settings = [word for name, value in PLAIN.items() for word in ("-c", f"{name}={value}")]
         try:
             done = subprocess.run(
-                ["git", *OURS, *args],
+                ["git", *settings, *args],
                 cwd=self.root,
                 input=stdin,
-                env={**os.environ, **plain, **self.settings(), **(env or {})},
+                env={**own, **plain, **self.settings(), **(env or {})},
                 capture_output=True,
                 text=True,
                 errors="replace" if args[0] == "log" else None,  # a message may hold any bytes
@@ -236,7 +245,10 @@ class Git:
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
-        """A scratch checkout of `commit`, removed afterwards."""
+        """A scratch checkout of `commit`, removed afterwards.
+
+        Nothing is pruned: a person's work tree may be missing here because it is in a container.
+        """
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
             self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
@@ -244,7 +256,6 @@ class Git:
                 yield path
             finally:
                 self.run("worktree", "remove", "--force", str(path))
-                self.run("worktree", "prune")
 
 
 @contextmanager
@@ -256,6 +267,6 @@ def bare(
     `seconds` is the limit of each command, but for the clone itself, which has ten times as long.
     """
     with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
-        only = ("--bare", "--single-branch", "--filter=blob:none", f"--branch={branch}")
+        only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", f"--branch={branch}")
         Git(Path(scratch), settings, 10 * seconds).run("clone", "--quiet", *only, url, ".")
         yield Git(Path(scratch), settings, seconds)
