@@ -3,12 +3,12 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # The locked environment and the pinned Go programs live in a cache outside the clone.
 ENV = $$(tools/environment)
-PY = PYTHONPATH=src $(ENV)/bin/python
+PY = PYTHONPATH=src "$(ENV)/bin/python"
 UV_VERSION = $(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)
 WHEELS = $(shell sed -n "s/^wheels='\(.*\)'.*/\1/p" tools/environment)
 # Wheels only, as resolving would run the setup.py of what has none. A release is a week old before it is
 # chosen, so that others find what is wrong with it; UV_EXCLUDE_NEWER=2026-11-01T00:00:00Z says otherwise.
-UV = UV_EXCLUDE_NEWER="$${UV_EXCLUDE_NEWER:-7 days}" $${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python -m uv pip compile --universal --python-version 3.11 \
+UV = UV_EXCLUDE_NEWER="$${UV_EXCLUDE_NEWER:-7 days}" "$${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python" -m uv pip compile --universal --python-version 3.11 \
      --generate-hashes --no-annotate --no-header --fork-strategy fewest $(WHEELS) --quiet $(ARGS)
 
 .PHONY: help
@@ -65,7 +65,7 @@ audit: ## Repeat the whole security audit, into build/audit/report.md (ARGS=--on
 
 .PHONY: format
 format: ## Format the code
-	@$(ENV)/bin/ruff format . && $(ENV)/bin/ruff check --fix .
+	@"$(ENV)/bin/ruff" format . && "$(ENV)/bin/ruff" check --fix .
 
 .PHONY: train
 train: ## Run the pipeline and register what it trains: make train MODEL=fraud-detector
@@ -82,11 +82,11 @@ report: ## Write build/report: how every model is, as pages that need no server
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)
 	@tools/needs cluster
-	@$(ENV)/bin/python tools/cluster up
+	@"$(ENV)/bin/python" tools/cluster up
 
 .PHONY: cluster-down
 cluster-down: ## End it; nothing is left
-	@$(ENV)/bin/python tools/cluster down
+	@"$(ENV)/bin/python" tools/cluster down
 
 .PHONY: services
 services: ## Start PostgreSQL, an S3 server and an MLflow server on both, until Ctrl-C
@@ -115,7 +115,7 @@ github-openapi: ## Take again what the stand-in uses of GitHub's description of 
 bench-loop: ## Time what people wait for beside another build: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop
 	@tools/programs >/dev/null
-	@PYTHONPATH=src:tests/support $(ENV)/bin/python tools/bench_loop.py $(ARGS)
+	@PYTHONPATH=src:tests/support "$(ENV)/bin/python" tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)

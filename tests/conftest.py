@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from loop.core import paths
+from loop.core import git, paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # As `./loop` sets it, before a library that starts threads is imported: a waiting thread sleeps.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# The same examples in every run, so that a red test is the change's fault. To search for new ones:
-# `pytest --hypothesis-profile=default`.
-settings.register_profile("repeatable", derandomize=True)
+# A hook of Git that runs the tests must not lead their own repositories to this one.
+for name in git.HOOK:
+    os.environ.pop(name, None)
+# The same examples in every run, and as much time as they take, so that a red test is the change's fault.
+# To search for new ones: `pytest --hypothesis-profile=default`.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 

@@ -44,7 +44,19 @@ class Finding:
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:
     """Ask every question of this machine and this clone; with `cache`, hash all of DVC's cache too."""
-    questions = (_programs, _engine, _name, _origin, _branch, _remote, _outputs, _tracking, _secrets, _review)
+    questions = (
+        _programs,
+        _engine,
+        _name,
+        _top,
+        _origin,
+        _branch,
+        _remote,
+        _outputs,
+        _tracking,
+        _secrets,
+        _review,
+    )
     found = [_asked(root, question.__name__.strip("_"), question) for question in questions]
     return [*found, *_models(root), *(_cache(root) if cache else ())]
 
@@ -106,6 +118,15 @@ def _name(root: Path) -> Finding:
     return Finding("ok", "repository", f"{here.name}, {here.url}, images at {here.registry}")
 
 
+def _top(root: Path) -> Finding:
+    """Whether the clone is a repository of its own: paths in workflows and releases begin at its top."""
+    if folder := Git(root).run("rev-parse", "--show-prefix"):
+        found = f"the folder {folder} of a larger repository: no workflow runs there"
+        split = f"git subtree split --prefix={folder.rstrip('/')} -b {FOLLOWED}-alone"
+        return Finding("bad", "top of the repository", found, f"give it a repository of its own: {split}")
+    return Finding("ok", "top of the repository", "here")
+
+
 def _origin(root: Path) -> Finding:
     remotes = Git(root).run("remote", "-v").split()
     if not remotes:
@@ -147,8 +168,16 @@ def _branch(root: Path) -> Finding:
 def _remote(root: Path) -> Finding:
     found = dvc(root, "remote", "list", quiet=True).strip()
     if not found:
-        advice = "dvc remote add --default storage s3://bucket/prefix"
-        return Finding("default", "DVC remote", "none: one cache for this machine", advice)
+        advice = "dvc remote add --default storage s3://bucket/prefix; until then no `dvc gc`"
+        return Finding(
+            "default",
+            "DVC remote",
+            "none: one cache for all clones on this machine, and no other copy",
+            advice,
+        )
+    if not dvc(root, "config", "core.remote", quiet=True).strip():
+        name = found.split()[0]
+        return Finding("bad", "DVC remote", f"{found}, but none is the default", f"dvc remote default {name}")
     return Finding("ok", "DVC remote", found)
 
 

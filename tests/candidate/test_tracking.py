@@ -175,6 +175,8 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
 def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes second takes back its own; a run that may be alive stays, and one that cannot be goes."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # Somebody's own registry knows nothing of this clone's runs: no version goes there.
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{trained.parent}/registry.db")
     ask, others = tracking.Tracking.ask, []
     server = tracking.Tracking.connect(trained)
     experiment = server.ask("create_experiment", "fraud-detection", server.artifacts)
@@ -195,6 +197,7 @@ def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyP
     runs = {run.info.run_id: run.info.status for run in server.ask("search_runs", [experiment])}
     assert runs == {entered.run_id: "FINISHED", alive: "RUNNING"}
     assert dead not in runs
+    assert not (trained.parent / "registry.db").exists()
 
 
 def test_the_clones_own_database_is_migrated_and_moves_with_it(

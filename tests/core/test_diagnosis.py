@@ -66,6 +66,25 @@ def test_origin(tmp_path: Path, url: str, state: str) -> None:
     assert TYPED not in said.found + said.fix
 
 
+@pytest.mark.parametrize(("core", "state"), [("[core]\n    remote = storage\n", "ok"), ("", "bad")])
+def test_a_dvc_remote_that_is_not_the_default(tmp_path: Path, core: str, state: str) -> None:
+    """`dvc remote add` without `--default` leaves a remote that neither `push` nor `repro` takes."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(f"{core}['remote \"storage\"']\n    url = /nowhere\n")
+    said = diagnosis._remote(tmp_path)
+    assert (said.state, said.fix) == (state, "" if core else "dvc remote default storage")
+
+
+def test_a_folder_of_a_larger_repository_is_no_clone(tmp_path: Path) -> None:
+    """GitHub runs no workflow below a repository's top, and paths of releases would miss the folder."""
+    (tmp_path / "ml").mkdir()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert diagnosis._top(tmp_path).state == "ok"
+    said = diagnosis._top(tmp_path / "ml")
+    assert (said.state, "the folder ml/ of a larger repository" in said.found) == ("bad", True)
+
+
 PULLS = {
     "type": "pull_request",
     "ruleset_id": 1,

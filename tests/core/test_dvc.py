@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from loop.core.dvc import Lock, forget_the_dead
-from loop.core.errors import LoopError
+from loop.core.dvc import Lock, check, forget_the_dead
+from loop.core.errors import LoopError, Rejected
 
 
 @pytest.fixture
@@ -69,3 +69,25 @@ def test_what_the_lock_file_does_not_record_is_told():
     """An output that dvc.lock does not know is an error with the command that records it."""
     with pytest.raises(LoopError, match=r"records no data/m/model[\s\S]*\./loop repro m"):
         Lock.parse("stages: {}").model_md5("m")
+
+
+MODEL, SCORES = "data/toy/model", "data/toy/scores.parquet"
+
+
+def stages(model, evaluated):
+    """A dvc.lock's text: what train made, and of what evaluate made its scores."""
+    train = {"cmd": "x", "outs": [{"path": MODEL, "md5": model}]}
+    evaluate = {
+        "cmd": "x",
+        "deps": [{"path": MODEL, "md5": evaluated}],
+        "outs": [{"path": SCORES, "md5": "c"}],
+    }
+    return json.dumps({"schema": "2.0", "stages": {"train@toy": train, "evaluate@toy": evaluate}})
+
+
+def test_a_lock_merged_by_pieces_is_refused(tmp_path):
+    """With evaluate of one branch and train of another, a gate would judge one model by another's scores."""
+    assert Lock.parse(stages("a.dir", "a.dir")).torn("toy") == ""
+    (tmp_path / "dvc.lock").write_text(stages("a.dir", "b.dir"))
+    with pytest.raises(Rejected, match=rf"evaluate@toy had {MODEL} with md5 b\.dir.*recorded as a\.dir"):
+        check(tmp_path, "toy")

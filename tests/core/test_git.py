@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loop.core.errors import Superseded
-from loop.core.git import BOT, Change, Git, GitError, bare
+from loop.core.git import BOT, Change, Git, GitError, PushRaced, bare
 
 
 @pytest.fixture
@@ -110,6 +110,16 @@ def test_gits_own_words_are_in_the_error(clones):
         clones[0].run("rev-parse", "no-such-thing")
 
 
+def test_a_branch_in_the_way_is_named_at_once(clones):
+    """Git can't have `release` and `release/x`. That is no race, so nothing is tried again."""
+    git, _ = clones
+    main = git.tip()
+    git.push(main, "release")
+    with pytest.raises(GitError, match="rename or delete origin's branch release:") as told:
+        git.push(main, "release/shop/0123", replaces="")
+    assert not isinstance(told.value, PushRaced)
+
+
 def test_a_worktree_goes_when_its_block_ends(clones):
     """A scratch checkout is at the commit, and is gone afterwards."""
     git, _ = clones
@@ -133,6 +143,54 @@ def test_a_bare_clone_follows_its_origin(clones, origin):
         assert cloned.read(second, "x") == "2\n"
         assert cloned.run("log", "--format=%H", second, "--", "x").split() == [second, first]
     assert not cloned.root.exists()
+
+
+def test_a_worktree_that_is_elsewhere_is_not_pruned(clones, tmp_path):
+    """Git would forget a work tree whose folder is in a container, or on a disk that is not mounted."""
+    git, _ = clones
+    git.run("worktree", "add", "-q", "-b", "mine", str(tmp_path / "mine"))
+    (tmp_path / "mine").rename(tmp_path / "unmounted")
+    with git.worktree("HEAD"):
+        pass
+    (tmp_path / "unmounted").rename(tmp_path / "mine")
+    assert Git(tmp_path / "mine").run("rev-parse", "--abbrev-ref", "HEAD") == "mine"
+
+
+def test_in_a_hook_no_other_repository_is_touched(clones, origin, monkeypatch):
+    """Git tells a hook in a linked work tree, by absolute paths, which repository and index it runs for."""
+    git, _ = clones
+    git.run("commit", "--quiet", "--allow-empty", "--message=second", env=BOT)
+    second = git.head()
+    (git.root / "staged").write_text("by a person")
+    git.run("add", "staged")
+    monkeypatch.setenv("GIT_DIR", str(git.root / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(git.root / ".git" / "index"))
+    with git.worktree("HEAD~1") as tree:
+        assert Git(tree).head() != second
+        assert Git(tree).run("status", "--porcelain") == ""
+    with bare(str(origin)) as clone:
+        assert clone.head() != second
+    assert git.run("status", "--porcelain") == "A  staged"
+
+
+def test_a_persons_settings_change_no_answer(clones, origin, tmp_path, monkeypatch):
+    """Neither what a log prints, nor what is pushed, nor how a clone calls its origin."""
+    git, other = clones
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    (tmp_path / "settings").write_text(
+        "[log]\nshowSignature = true\n[push]\nfollowTags = true\n[clone]\ndefaultRemoteName = upstream\n"
+        "[safe]\nbareRepository = explicit\n"
+    )
+    header, _, message = git.run("cat-file", "commit", "HEAD").partition("\n\n")
+    lines = ("-----BEGIN SSH SIGNATURE-----", " U1NIU0lH", " -----END SSH SIGNATURE-----")
+    text = f"{header}\ngpgsig " + "\n".join(lines) + f"\n\n{message}\n"
+    signed = git.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=text)
+    git.run("tag", "--annotate", "--message=mine", "mine", signed, env=BOT)
+    assert git.run("log", "-1", "--format=%H", signed) == signed
+    git.push(git.commit_on(signed, Change({"a": "\n"}, "Add a")), "signed")
+    assert other.run("ls-remote", "--tags", "origin") == ""
+    with bare(str(origin)) as clone:
+        assert clone.tip() == clone.head()
 
 
 def test_a_command_that_hangs_is_an_error(clones):

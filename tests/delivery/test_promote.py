@@ -281,7 +281,8 @@ def test_killed_before_its_push_a_command_has_changed_nothing(clone, tmp_path, r
     serve(clone, canary(10))
     killer = tmp_path / "bin" / "git"
     killer.parent.mkdir()
-    killer.write_text(f'#!/bin/sh\n[ "$1" = push ] && kill -9 $PPID && exit 1\nexec {which("git")} "$@"\n')
+    kill = 'case " $* " in *" push "*) kill -9 $PPID; exit 1 ;; esac'
+    killer.write_text(f'#!/bin/sh\n{kill}\nexec {which("git")} "$@"\n')
     killer.chmod(0o755)
     arguments = [
         "promote",

@@ -154,6 +154,7 @@ def test_an_overlay_renders_nothing_foreign(repository, what):
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+            "spec": {"template": {}},
         }
     )
     manifests.append(
@@ -217,6 +218,18 @@ def test_an_unknown_environment_is_a_breach(repository):
     said = list(project.breaches(repository, [], "churn-trial"))
     assert [each.partition(":")[0] for each in said] == [project.PROJECT, project.ADMISSION]
     assert not list(project.breaches(repository, [], "churn-dev"))
+
+
+def test_argocd_gives_up_on_no_commit(objects):
+    """An outage of any length ends with the commit applied; people are told of one that lasts."""
+    template = objects["ApplicationSet", "models"]["spec"]["template"]
+    for spec in (template["spec"], objects["Application", "platform"]["spec"]):
+        retry = spec["syncPolicy"]["retry"]
+        assert retry["limit"] < 0
+        assert retry["refresh"]
+    data = objects["ConfigMap", "argocd-notifications-cm"]["data"]
+    conditions = YAML(typ="safe").load(data["trigger.on-sync-failed"])
+    assert any("retryCount >= 5" in each["when"] for each in conditions)
 
 
 def test_what_is_sent_to_github_is_whole(objects):

@@ -66,6 +66,10 @@ SOUND = {
         "metadata": {"name": "serving"},
         "spec": {"scaleTargetRef": {"name": "serving"}},
     },
+    "PodDisruptionBudget": {
+        "metadata": {"name": "serving"},
+        "spec": {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+    },
     "Service": {"metadata": {"name": "serving"}, "spec": {}},
     "HTTPRoute": {
         "metadata": {"name": "serving"},
@@ -123,6 +127,7 @@ FAULTS = [
     ("probed", f"{SERVING}.livenessProbe", None),
     ("drained", f"{SERVING}.lifecycle", None),
     ("drained", f"{POD}.terminationGracePeriodSeconds", 5),
+    ("evictable", "PodDisruptionBudget.spec.unhealthyPodEvictionPolicy", None),
     ("bounded", f"{JOBS}.activeDeadlineSeconds", None),
     ("bounded", f"{JOBS}.template.spec.containers.0.resources.limits", {}),
     ("bounded", f"{SERVING}.resources.limits", {"cpu": "1"}),

@@ -14,7 +14,7 @@ from models.fraud_detector.source import BURST, DAY, Params, Season, simulate
 
 pytestmark = [pytest.mark.contract, pytest.mark.sample]
 SMALL = {"customers": 40, "terminals": 400, "days": 12}
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15)
 
 
 def before(table: pa.Table, day: int) -> pa.Table:

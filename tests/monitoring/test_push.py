@@ -14,6 +14,7 @@ from shop import Production, rows
 from loop.cli.monitoring import monitor
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
+from loop.monitoring.fetch import get
 from loop.monitoring.push import HEADER, _put, push, token_ends
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -83,6 +84,17 @@ def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypa
     monkeypatch.setattr(_put.retry, "sleep", lambda _: None)
     with pytest.raises(LoopError, match="ConnectError"):
         push("http://127.0.0.1:9", "shop", metrics)
+
+
+def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metrics, monkeypatch):
+    """HTTP_PROXY is for GitHub: Pushgateway, Prometheus and pods are called directly."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    push(server.url, "shop", metrics)
+    assert get(f"{server.url}/readyz", 3).good
+    assert token_ends(GitHub(server.url, "team/shop", "secret")) is None
 
 
 @pytest.mark.parametrize(

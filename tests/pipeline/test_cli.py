@@ -70,6 +70,18 @@ def test_pin_makes_a_file_the_source(clone: Path) -> None:
     assert loop("stage", "ingest", "fraud-detector").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
+    """What a checkout without LFS has in a file's place has a hash as well; nobody means that one."""
+    (clone / name).write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    )
+    before = (clone / "params.yaml").read_text()
+    with pytest.raises(LoopError, match=f"{name}: found a pointer of Git LFS, expected the file itself"):
+        loop("pin", "fraud-detector", "--source", name)
+    assert (clone / "params.yaml").read_text() == before
+
+
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`repro` warns of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
     pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), clone / "own.parquet")

@@ -123,6 +123,28 @@ def _with_features(rows):
     return scored, table.append_column("noise", scored["id"])
 
 
+@pytest.mark.parametrize(
+    ("scorer", "said"),
+    [
+        (
+            lambda x: np.where(x[:, 0] == 7, np.nan, x[:, 1]),
+            "1 of 400 scores are no probabilities, the first is nan",
+        ),
+        (lambda x: 3 * x[:, 1] + 1, "of 400 scores are no probabilities"),
+        (lambda x: np.column_stack([1 - x[:, 1], x[:, 1]]), r"shape \(400, 2\), should be \(400,\)"),
+        (lambda x: x[1:, 1], r"shape \(399,\), should be \(400,\)"),
+    ],
+    ids=["a NaN", "margins", "both classes", "a row less"],
+)
+def test_what_is_no_probability_is_not_measured(trained, scorer, said):
+    """Average precision ranks a NaN lowest and takes margins as they are; a gate would promote on that."""
+    folder, place = trained
+    estimator = type("estimator", (), {"load": staticmethod(lambda _: scorer)})
+    other = with_modules(folder, estimator=estimator, schema=folder.schema)
+    with pytest.raises(LoopError, match=rf"src/models/{folder.name}/estimator.py: .*{said}"):
+        score(other, place, _with_features(400)[1])
+
+
 def test_rows_are_scored_by_the_models_own_order(trained):
     """Features reach the scorer in meta.json's order, whatever the table's; roles come along."""
     scored, table = _with_features(400)

@@ -57,7 +57,7 @@ def _by_id(folder, rows):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS, later=ROWS, data=st.data())
 def test_no_feature_sees_the_future(folder, rows, later, data):
     """No later transaction, and no label younger than the delay, changes a feature of a row."""
@@ -107,7 +107,7 @@ def _named(group, name, first, second):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS)
 def test_features_are_the_handbooks(folder, rows):
     """Every feature equals the handbook's own pandas definition."""

@@ -107,6 +107,29 @@ def test_no_lock_runs_a_setup_py_or_takes_a_new_release(
     assert not ran.exists()
 
 
+def test_a_persons_settings_for_packages_change_nothing(tmp_path: Path, cache: Path, index: str) -> None:
+    """A date after which releases are too new is for resolving; `pip install --user` fails in a venv."""
+    files, tools = tmp_path / "files", tmp_path / "clone" / "tools"
+    locked = f"toy==1.0 --hash=sha256:{digest(files / 'toy-1.0-py3-none-any.whl')}\n"
+    (tmp_path / "own.lock").write_text(locked)
+    (tmp_path / "uv.toml").write_text('exclude-newer = "2000-01-01"\n')
+    own = {"UV_CONFIG_FILE": str(tmp_path / "uv.toml"), "UV_EXCLUDE_NEWER": "2000-01-01", "PIP_USER": "1"}
+    from_index = {"UV_DEFAULT_INDEX": index, "UV_CACHE_DIR": str(tmp_path / "uv"), "PIP_INDEX_URL": index}
+
+    def made(tools: Path, **env: str) -> str:
+        env = {**os.environ, **own, **from_index, **env}
+        command = [tools / "environment", tmp_path / "own.lock"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False).stderr
+
+    assert "error" not in made(ROOT / "tools")
+
+    tools.mkdir(parents=True)
+    (tools / "environment").symlink_to(ROOT / "tools/environment")
+    (tools / "needs").symlink_to(ROOT / "tools/needs")
+    (tools / "uv.lock").write_text(locked)  # pip takes it from there; then there is no uv in it
+    assert "No module named uv" in made(tools, LOOP_CACHE=str(tmp_path))
+
+
 def test_what_may_be_built_is_known() -> None:
     """Each package without a wheel has one version, and its needs written down: resolving builds none."""
     words = (ROOT / "tools/environment").read_text().partition("wheels='")[2].partition("'")[0].split()

@@ -13,7 +13,7 @@ import pytest
 from circle import production
 from services import Services
 from standin import Clone
-from trained import MODEL, change, run
+from trained import MODEL, change, outside, run
 
 from loop.demo.world import World
 
@@ -101,11 +101,10 @@ def killed_when(
     begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str, **env: str
 ) -> tuple[int, str]:
     """Run a command and kill a server once it has begun; its exit code and its words."""
-    env = {**services.environment, "PATH": "/usr/bin:/bin", "HOME": str(Path.home()), **env}
     with subprocess.Popen(
         ["./loop", command, MODEL],
         cwd=clone,
-        env=env,
+        env=outside(**services.environment, **env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -43,7 +43,7 @@ def test_every_path_is_asked(document):
 def test_every_answer_is_documented(document, path, method, mode):
     """No 5xx; each status, header and body as documented; what the document forbids is refused."""
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(document[path][method].as_strategy(generation_mode=mode))
     def ask(case):
         # No schema can say that there are as many ids as rows, or that 1.0 is no id.

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import xgboost
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.serving.packed import booster, forest
@@ -36,7 +36,6 @@ def made(tmp_path_factory):
 floats = st.floats(-(2.0**126), 2.0**126, width=32) | st.sampled_from([-0.0, 1e-45])
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_finite_rows_score_alike(made, data):
     """Any rows, and rows that lie on a split or just below it, score within 1e-6 of the booster's."""

@@ -42,8 +42,8 @@ def root(tmp_path, monkeypatch, host):
 def built(root, engines, monkeypatch):
     """The archive that the engine saves: an image of one layer."""
 
-    def one(layer=b"layer"):
-        written = archive(root / "written.tar", layer)
+    def one(layer=b"layer", **options):
+        written = archive(root / "written.tar", layer, **options)
         engines("docker", f'[ "$1" = save ] && cp {written} "$3"')
 
     engines("python", "")
@@ -165,6 +165,23 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
     with pytest.raises(LoopError, match=r"image\.json names|was changed"):
         image.push(root, "fraud-detector")
     assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
+
+
+def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
+    """A laptop's engine builds for the laptop: refused where the nodes are known to differ, else warned."""
+    built(machine="arm64")
+    made(root, "docker")
+    said = capsys.readouterr().err
+    assert "nodes that are linux/amd64 can't run" in said
+    assert "LOOP_BUILD_OPTIONS=platform=linux/amd64" in said
+    monkeypatch.setenv("LOOP_PLATFORM", "linux/arm64")
+    made(root, "docker")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LOOP_PLATFORM", "linux/amd64")
+    with pytest.raises(
+        LoopError, match="is for linux/arm64, and LOOP_PLATFORM says that the nodes are linux/amd64"
+    ):
+        made(root, "docker")
 
 
 def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):

@@ -46,6 +46,7 @@ def test_what_alerts_take_a_rate_of_is_there_from_zero():
         ("model_prediction_total", "0", 0),
         ("model_prediction_total", "1", 0),
         ("model_prediction_failed_total", "model", 0),
+        ("model_prediction_failed_total", "overload", 0),
         ("model_prediction_log_dropped_total", None, 0),
     }
 

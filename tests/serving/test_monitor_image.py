@@ -1,5 +1,6 @@
 """The image of judge and monitor: one for each state of the repository."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,23 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
     assert {"./Dockerfile", "./packages/uv", "./packages/requirements.lock", "./loop/params.yaml"} < {
         *context
     }
+
+
+def test_a_users_umask_is_no_part_of_it(root, engines, cache):
+    """COPY keeps modes, and the image's user is neither root nor of its group."""
+    for path in (root, *root.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+    check = f"find . ! -perm -o=r > {root}/hidden; find . -type d ! -perm -o=x >> {root}/hidden"
+    engines("buildah", f"cd $4 && {check}; find packages -type f -perm -o=x > {root}/programs; exit 1")
+    before = os.umask(0o077)
+    try:
+        with serving() as host, pytest.raises(LoopError, match="buildah build"):
+            names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
+            monitor_image.make(root, "buildah")
+    finally:
+        os.umask(before)
+    assert (root / "hidden").read_text() == ""
+    assert (root / "programs").read_text() == "packages/uv\n"
 
 
 def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeypatch):

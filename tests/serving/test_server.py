@@ -15,7 +15,7 @@ import pytest
 from served import application, serving, started
 from tiny import write_model
 
-from loop.serving.packed import settings
+from loop.serving.packed import serve, settings
 from loop.serving.process import free_port
 
 ROW = b'{"features":[1.0,0.0,-0.5]}'
@@ -321,6 +321,22 @@ def test_a_port_that_is_taken_is_said_in_one_line(alone, port):
         assert server.process.wait(60) == 1
     assert server.output().startswith(f"cannot listen at --host 127.0.0.1 --port {port}: ")
     assert server.output().count("\n") == 1
+
+
+@pytest.mark.parametrize("host", [serve.EVERY, "127.0.0.1", "::1"])
+def test_a_pod_is_reached_at_its_address_of_either_family(host, port):
+    """A cluster may give pods IPv6 addresses only; where the kernel has none, IPv4 is left."""
+    with serve.listen(host, port):
+        for address in ("127.0.0.1", "::1") if host == serve.EVERY else (host,):
+            socket.create_connection((address, port), 5).close()
+
+
+def test_a_kernel_without_ipv6_serves_ipv4(port, monkeypatch):
+    """As under ipv6.disable=1, where no such socket can be made."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with serve.listen(serve.EVERY, port) as listening:
+        assert listening.family == socket.AF_INET
+        socket.create_connection(("127.0.0.1", port), 5).close()
 
 
 def test_a_full_disk_under_the_log_costs_no_answer(alone, port):

@@ -39,10 +39,12 @@ def attest(image: str, key: str) -> None:
     attestation.keep(Registry(name, CRANE), digest, signed(json.dumps(said).encode()))
 
 
-def archive(to: Path, *layers: bytes, packed: str = "", history: bool = True, images: int = 1) -> Path:
+def archive(
+    to: Path, *layers: bytes, packed: str = "", history: bool = True, images: int = 1, machine: str = "amd64"
+) -> Path:
     """An image of these layers as `docker save` writes it; each is packed so, and made by the step `make`."""
     config = {
-        "architecture": "amd64",
+        "architecture": machine,
         "os": "linux",
         "rootfs": {
             "type": "layers",

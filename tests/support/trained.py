@@ -72,14 +72,16 @@ def copy(made: Path, to: Path) -> Path:
 
 def run(*args: str, cwd: Path, code: int = 0, **env: str) -> str:
     """Run a program as outside of any workflow; returns what it printed, and insists on its exit code."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "MLFLOW_"))
-    }
-    outer = {**inherited, **env}
     out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(args, cwd=cwd, env=outer, check=False, **out)
+    done = subprocess.run(args, cwd=cwd, env=outside(**env), check=False, **out)
     assert done.returncode == code, f"{args} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+def outside(**env: str) -> dict[str, str]:
+    """The environment of a program that no workflow runs, with additions."""
+    inner = ("GITHUB_", "MLFLOW_")
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(inner)}, **env}
 
 
 def loop(root: Path, *args: str, code: int = 0, **env: str) -> str:

@@ -106,12 +106,14 @@ def test_compression_of_an_artifact(standin: StandIn, folder: Path, level: str, 
 
 
 def test_artifacts(standin: StandIn, folder: Path) -> None:
-    """What one job uploads another downloads; a name is taken once; what is not there is missed."""
+    """What one job uploads another downloads; `overwrite` takes a name again; what is not there is missed."""
     upload = f"{{uses: {UPLOAD}, with: {{name: made, path: out}}}}"
     makes = job(
-        "run: mkdir -p out/deep && echo pears > out/deep/a",
+        "run: mkdir -p out/deep && echo apples > out/deep/a",
         upload,
         f"{upload[:-1]}, continue-on-error: true}}",
+        "run: echo pears > out/deep/a",
+        f"{{uses: {UPLOAD}, with: {{name: made, path: out, overwrite: true}}}}",
         name="makes",
     )
     needs = "    needs: makes\n"

@@ -61,6 +61,17 @@ def test_workflow(path: Path) -> None:
     assert "concurrency" in workflow
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_request_is_lost_to_another(path: Path) -> None:
+    """GitHub cancels a run that waits when the next of its group comes, so that one must ask for the same."""
+    workflow = read(path)
+    group = workflow["concurrency"]["group"]
+    starts = [event or {} for event in (workflow.get("on") or workflow[True]).values()]
+    inputs = {name for start in starts if isinstance(start, dict) for name in start.get("inputs", {})}
+    lost = [name for name in inputs - {"reason", "why"} if f"inputs.{name}" not in group]
+    assert not lost or "github.run_id" in group
+
+
 @pytest.mark.parametrize("job", jobs())
 def test_job(job: dict[str, Any]) -> None:
     """A job has a name, says what it may do, and ends in time."""
@@ -225,6 +236,13 @@ def test_lines(path: Path) -> None:
             assert PIN.search(line), line
         if re.match(r"\s+[a-z-]+: (read|write)\b", line):
             assert "# to " in line, line
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_a_job_can_be_run_again(job: dict[str, Any]) -> None:
+    """An upload takes the place of an earlier attempt's; GitHub refuses a name that the run has already."""
+    uploads = [step for step in job.get("steps", []) if "/upload-artifact@" in step.get("uses", "")]
+    assert all(step["with"].get("overwrite") is True for step in uploads)
 
 
 def test_one_version_of_each_action() -> None:

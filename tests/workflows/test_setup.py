@@ -43,6 +43,23 @@ def test_a_mask_hides_the_very_value(tmp_path: Path, secret: str) -> None:
     assert unescaped(said.removeprefix("::add-mask::")) == secret
 
 
+@pytest.mark.parametrize("value", ['"a/b="', "'a/b='", "a/b="])
+def test_quotes_around_a_secret_are_no_part_of_it(tmp_path: Path, value: str) -> None:
+    """Pasted from a .env file, they would make a key that no store knows."""
+    assert setup(tmp_path, stores=f"KEY={value}").stdout == "::add-mask::a/b=\n"
+    assert "\na/b=\n" in (tmp_path / "GITHUB_ENV").read_text()
+
+
+@pytest.mark.parametrize("name", ["PATH", "NODE_OPTIONS", "PYTHONPATH", "LD_PRELOAD", "BASH_ENV"])
+def test_an_organizations_variable_cannot_steer_a_step(tmp_path: Path, name: str) -> None:
+    """One set for other repositories comes too; as PATH it would hide every program from the later steps."""
+    done = setup(tmp_path, json.dumps({name: "/nowhere", "NOTE": "passed"}))
+    told = (tmp_path / "GITHUB_ENV").read_text()
+    assert f"{name}<<" not in told
+    assert "NOTE<<" in told
+    assert f"{name} is not passed on" in done.stderr
+
+
 def unescaped(data: str) -> str:
     """What GitHub's runner makes of a command's data."""
     return data.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")

@@ -133,7 +133,7 @@ def _listens(port: int) -> bool:
 
 def _healthy(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=2).is_success
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success
     except httpx.TransportError:
         return False
 

@@ -75,7 +75,10 @@ class Tracking:
         """
         if not (given := os.environ.get("MLFLOW_TRACKING_URI")):
             uri = _own_database(root)
-            return cls(mlflow().MlflowClient(uri), uri, (root / ARTIFACTS).as_uri())
+            client = mlflow().MlflowClient(
+                uri, registry_uri=uri
+            )  # not MLFLOW_REGISTRY_URI, which lacks this run
+            return cls(client, uri, (root / ARTIFACTS).as_uri())
         with _explained(given):
             made = cls(mlflow().MlflowClient(given), given, attempts=attempts)
         with _setting("MLFLOW_HTTP_REQUEST_TIMEOUT", str(FIRST_ANSWER)):

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from loop.delivery.commit import Done, Place
 
 environment_option = click.option("--environment", required=True, help="dev, staging or production")
@@ -129,28 +131,50 @@ def rollback(  # noqa: PLR0917 — click passes by name
 
 
 @click.command()
-@click.argument("model")
-@environment_option
+@click.argument("model", required=False)
+@click.option("--environment", help="dev, staging or production")
 @click.option("--check", is_flag=True, help="reject what breaks a policy or a schema; print nothing else")
-def render(model: str, environment: str, check: bool) -> None:
-    """Print an environment's manifests as Argo CD will apply them."""
-    from loop.core import params, paths
-    from loop.delivery import render as rendering
-    from loop.delivery import state
+@click.option("--base", metavar="COMMIT", help="also reject what the cluster could not change since then")
+def render(model: str | None, environment: str | None, check: bool, base: str | None) -> None:
+    """Print an environment's manifests as Argo CD will apply them.
 
-    root = paths.root()
-    folder = rendering.overlay(root, model, environment)
-    manifests = rendering.build(root, folder)
-    if not check:
-        click.echo(manifests, nl=False)
-        return
-    path = f"{state.folder(environment, model)}/release.yaml"
-    serves = state.parse((root / path).read_text(encoding="utf-8"), path)
-    peak, namespace = params.load(root, model).canary.peak, f"{folder.name}-{environment}"
-    rendering.check(root, manifests, str(folder.relative_to(root)), namespace, state=serves, peak=peak)
-    click.echo(
-        f"{folder.relative_to(root)}: {len(rendering.documents(manifests))} objects keep to schema and policy"
-    )
+    With --check and no model, check every overlay, and that no two of them answer to one host. One that
+    serves nothing yet is also checked as its first release will make it.
+    """
+    from loop.core import paths
+    from loop.core.errors import LoopError
+    from loop.delivery import overlays
+    from loop.delivery import render as rendering
+
+    root, keep = paths.root(), "objects keep to schema and policy"
+    if not model and check and not environment:
+        for overlay, count in _checked(root, base).items():
+            click.echo(f"{overlay}: {count} {keep}")
+    elif not model or not environment or base:
+        raise LoopError(
+            "render wants a model and its --environment, or --check alone, which may have a --base",
+            fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
+        )
+    elif check:
+        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
+        click.echo(f"{one}: {overlays.check_one(root, one)} {keep}")
+    else:
+        click.echo(rendering.build(root, rendering.overlay(root, model, environment)), nl=False)
+
+
+def _checked(root: "Path", base: str | None) -> dict[str, int]:
+    """How many objects each overlay renders; compared with the commit where HEAD left `base`, if known."""
+    from loop.core.git import Git
+    from loop.delivery import overlays
+
+    git = Git(root)
+    begin = git.fork_point(base, "HEAD") if base else None
+    if base and not begin:
+        click.echo(f"compared with nothing, as the base {base[:12]} is unknown here")
+    if not begin:
+        return overlays.check(root)
+    with git.worktree(begin) as before:
+        return overlays.check(root, before)
 
 
 @click.command()

@@ -10,14 +10,11 @@ import click
 def init(name: str | None, url: str | None, registry: str | None) -> None:
     """Set a fork's name, URL and registry. Safe to run again; what is not given stays."""
     from loop.core import paths, repository
-    from loop.core.git import Git
 
     root = paths.root()
     options = {"name": name, "url": url, "registry": registry}
     wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
     changed = repository.write(root, wanted)
-    # A merge from the template keeps the team's side of the files that .gitattributes marks.
-    Git(root).run("config", "merge.ours.driver", "true")
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
     for key, value in wanted.model_dump().items():
         click.echo(f"  {key}: {value}")

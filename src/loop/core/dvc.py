@@ -78,6 +78,20 @@ class Lock:
         outs = (out for entry in self._entries(model) for out in entry.get("outs", []))
         return {str(out["path"]): str(out["md5"]) for out in outs}
 
+    def torn(self, model: str) -> str:
+        """Where a model's stages do not follow from each other, in words; empty where they do.
+
+        Such a lock comes of a merge that took some stages of one side and some of the other. Git merges it
+        without a conflict, or a person does, and DVC checks each stage's own files only when it runs.
+        """
+        outs = self.outs(model)
+        for name, entry in self.stages.items():
+            for dep in entry.get("deps", []) if name.endswith(f"@{package(model)}") else ():
+                path, md5 = str(dep["path"]), str(dep.get("md5"))
+                if outs.get(path, md5) != md5:
+                    return f"{LOCK}: {name} had {path} with md5 {md5}, and now it is recorded as {outs[path]}"
+        return ""
+
     def every(self) -> dict[str, str]:
         """The md5 of each output of any model, by its path."""
         outs = (out for entry in self.stages.values() for out in entry.get("outs", []))
@@ -269,9 +283,13 @@ def check(root: Path, model: str, *outs: str) -> None:
     """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
 
     DVC itself compares only times and sizes. Outputs that are named must be there, and dvc.lock must record
-    them; of all outputs, those that are missing are left out.
+    them; of all outputs, those that are missing are left out. Nothing is read by a dvc.lock whose stages do
+    not follow from each other: metrics could be those of another model.
     """
-    recorded = Lock.of(root).outs(model)
+    lock = Lock.of(root)
+    if why := lock.torn(model):
+        raise Rejected(why, fix=f"./loop repro {public(model)}, and commit dvc.lock")
+    recorded = lock.outs(model)
     paths = [f"data/{package(model)}/{out}" for out in outs] or list(recorded)
     stale = {}
     for path in paths:

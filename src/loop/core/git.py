@@ -1,6 +1,7 @@
 """The facts of git, and the one way in which a machine commits: on top of the remote, by compare-and-swap."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,14 @@ BOT = {
     "GIT_COMMITTER_NAME": _NAME,
     "GIT_COMMITTER_EMAIL": _EMAIL,
 }
+# How git tells a hook which repository it runs for. Every clone and work tree would be taken for that one.
+HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+PLAIN = {  # whatever a person's own settings say
+    "log.follow": "false",  # it takes one path only
+    "log.showSignature": "false",  # its text would stand between the lines of a log
+    "push.followTags": "false",  # a person's tags are no part of a machine's commit
+    "safe.bareRepository": "all",  # `bare` makes one, in a folder that nobody else can write
+}
 HISTORY = ("log", "merge-base", "rev-list")  # in a shallow clone these answer for the few commits it has
 RACED = (
     "non-fast-forward",
@@ -28,6 +37,7 @@ RACED = (
     "reference already exists",
     "stale info",
 )
+IN_THE_WAY = re.compile(r"'refs/heads/(\S+)' exists; cannot create|directory file conflict")
 
 
 class GitError(LoopError):
@@ -68,13 +78,16 @@ class Git:
         """
         if args[0] in HISTORY:
             self.deepen()
+        received = "GIT_QUARANTINE_PATH" in os.environ  # by a server's hook: only they lead to what is pushed
+        own = {name: value for name, value in os.environ.items() if received or name not in HOOK}
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        settings = [word for name, value in PLAIN.items() for word in ("-c", f"{name}={value}")]
         try:
             done = subprocess.run(
-                ["git", *args],
+                ["git", *settings, *args],
                 cwd=self.root,
                 input=stdin,
-                env={**os.environ, **plain, **self.settings(), **(env or {})},
+                env={**own, **plain, **self.settings(), **(env or {})},
                 capture_output=True,
                 text=True,
                 errors="replace" if args[0] == "log" else None,  # a message may hold any bytes
@@ -193,6 +206,10 @@ class Git:
         try:
             said = self.run("push", "--porcelain", *lease, "origin", f"{commit}:{ref}")
         except GitError as error:
+            if found := IN_THE_WAY.search(str(error)):
+                other = found[1] or branch.partition("/")[0]
+                fix = f"rename or delete origin's branch {other}: with it, Git can have no branch {branch}"
+                raise GitError(str(error), fix=fix) from error
             if any(word in str(error) for word in RACED):
                 raise PushRaced(str(error)) from error
             raise
@@ -228,7 +245,10 @@ class Git:
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
-        """A scratch checkout of `commit`, removed afterwards."""
+        """A scratch checkout of `commit`, removed afterwards.
+
+        Nothing is pruned: a person's work tree may be missing here because it is in a container.
+        """
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
             self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
@@ -236,7 +256,6 @@ class Git:
                 yield path
             finally:
                 self.run("worktree", "remove", "--force", str(path))
-                self.run("worktree", "prune")
 
 
 @contextmanager
@@ -248,6 +267,6 @@ def bare(
     `seconds` is the limit of each command, but for the clone itself, which has ten times as long.
     """
     with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
-        only = ("--bare", "--single-branch", "--filter=blob:none", f"--branch={branch}")
+        only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", f"--branch={branch}")
         Git(Path(scratch), settings, 10 * seconds).run("clone", "--quiet", *only, url, ".")
         yield Git(Path(scratch), settings, seconds)

@@ -22,6 +22,7 @@ from tenacity import RetryCallState, retry, retry_if_exception, wait_random_expo
 
 from loop.core import actions, repository
 from loop.core.errors import LoopError
+from loop.core.remote import by_proxy
 
 MAIN = "main"  # the branch that dispatched workflows run on
 PAGE = 100  # entries at a time, the most that GitHub gives
@@ -198,6 +199,7 @@ class GitHub:
                 timeout=timeout,
                 follow_redirects=method == "GET",  # a redirected POST would become a GET
                 verify=_trusted(),
+                trust_env=by_proxy(url),
                 **kwargs,
             )
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -217,7 +219,13 @@ class GitHub:
         timeout = httpx.Timeout(30, connect=5)
         try:
             with httpx.stream(
-                "GET", url, headers=headers, timeout=timeout, follow_redirects=True, verify=_trusted()
+                "GET",
+                url,
+                headers=headers,
+                timeout=timeout,
+                follow_redirects=True,
+                verify=_trusted(),
+                trust_env=by_proxy(url),
             ) as answer:
                 if not answer.is_success:
                     answer.read()

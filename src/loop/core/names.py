@@ -8,10 +8,10 @@ from loop.core.errors import LoopError
 def package(name: str) -> str:
     """How Python, DVC and params.yaml spell a model: `fraud_detector`."""
     spelled = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", spelled):
+    if not re.fullmatch(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?", spelled):
         raise LoopError(
             f"model name {name!r} is not usable",
-            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most",
+            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most; neither sign last",
         )
     return spelled
 

@@ -21,6 +21,14 @@ SILENCE = 60.0  # seconds without a byte, or without a connection
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds IPv4 addresses in its last 32 bits
 
 
+def by_proxy(url: str) -> bool:
+    """Whether the environment may name a proxy for a URL.
+
+    We speak plain HTTP to servers of this machine or cluster only, which a proxy to the internet can't reach.
+    """
+    return not url.startswith("http://")
+
+
 def filesystem(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path there, as fsspec.core.url_to_fs returns them.
 

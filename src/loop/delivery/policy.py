@@ -158,6 +158,17 @@ def drained(manifests: list[Manifest]) -> Iterator[str]:
                 yield f"{workload}/{container['name']}: must sleep in preStop, for less than its grace period"
 
 
+def evictable(manifests: list[Manifest]) -> Iterator[str]:
+    """A pod that is not ready may always leave its node: broken pods must not hold up a drain."""
+    for budget in of("PodDisruptionBudget", manifests):
+        if (kind := budget["spec"].get("unhealthyPodEvictionPolicy")) != "AlwaysAllow":
+            name = budget["metadata"]["name"]
+            yield (
+                f"PodDisruptionBudget {name}: unhealthyPodEvictionPolicy is {kind}, must be AlwaysAllow, "
+                "or pods that are not ready hold up the drain of their node"
+            )
+
+
 def bounded(manifests: list[Manifest]) -> Iterator[str]:
     """Every container says what CPU and memory it asks for and is held to; a job, also how long."""
     for name, container in _containers(manifests):
@@ -290,6 +301,7 @@ POLICIES: tuple[Policy, ...] = (
     gpu_pool,
     probed,
     drained,
+    evictable,
     bounded,
     restricted,
     denied_by_default,

@@ -9,7 +9,7 @@ from typing import Any
 
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.delivery.workloads import Manifest, of
+from loop.delivery.workloads import Manifest, of, workloads
 
 PROJECT, ADMISSION = "argocd/projects.yaml", "argocd/admission.yaml"
 MATCHES = re.compile(r"request\.namespace\.matches\('(.+)'\)")
@@ -17,6 +17,7 @@ TEMPLATE = "take it from the template"
 FIX = "add the environment, then kubectl apply --server-side -k argocd/"
 HOOKS = {"argocd.argoproj.io/hook", "helm.sh/hook"}
 SINCE = [1, 34]  # older versions of "restricted" refuse less
+MODEL, ENVIRONMENT = "app.kubernetes.io/name", "environment"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
@@ -45,6 +46,7 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
             yield f"{told}: must not be a hook ({min(hooks)}): Argo CD skips it, or takes it away again"
     for each in of("Namespace", manifests):
         yield from _lax(each)
+    yield from _strange(manifests, namespace)
     if not any(destinations):
         yield f"{PROJECT}: no destination of the project models is {namespace}: {FIX}"
     if not any(admitted):
@@ -58,6 +60,22 @@ def _named(path: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
         raise LoopError(f"{path}: has not the form that it should: {error!r}", fix=TEMPLATE) from error
+
+
+def _strange(manifests: list[Manifest], namespace: str) -> Iterator[str]:
+    """Labels of another model or environment, as a copied folder has them."""
+    found: dict[str, list[str]] = {}
+    for manifest in manifests:
+        templates = [each.template for each in workloads([manifest])]
+        for labels in (each.get("metadata", {}).get("labels", {}) for each in (manifest, *templates)):
+            named = f"{labels.get(MODEL)}-{labels.get(ENVIRONMENT)}"
+            if {MODEL, ENVIRONMENT} <= labels.keys() and named != namespace:
+                found.setdefault(named, []).append(f"{manifest['kind']} {manifest['metadata']['name']}")
+    for named, objects in found.items():
+        yield (
+            f"{objects[0]}, and {len(objects) - 1} more: labels {MODEL} and {ENVIRONMENT} say {named}, "
+            f"must say {namespace}: judge, alerts and gateway go by them"
+        )
 
 
 def _lax(namespace: Manifest) -> Iterator[str]:

@@ -19,15 +19,16 @@ from loop.delivery.workloads import of
 OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 )
+KUSTOMIZATION = "kustomization.yaml"
 SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
 
 
 def overlay(root: Path, model: str, environment: str) -> Path:
     """An environment's folder of a model; LoopError where there is none."""
     path = root / "kustomize" / "overlays" / environment / public(model)
-    if not (path / "kustomization.yaml").is_file():
+    if not (path / KUSTOMIZATION).is_file():
         raise LoopError(
-            f"{path}/kustomization.yaml does not exist", fix="name a model and an environment that have one"
+            f"{path}/{KUSTOMIZATION} does not exist", fix="name a model and an environment that have one"
         )
     return path
 

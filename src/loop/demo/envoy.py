@@ -62,7 +62,7 @@ class Envoy:
 
     @retry(retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.1), stop=stop_after_delay(20))
     def _wait_ready(self) -> None:
-        httpx.get(f"{self.url('admin')}/ready").raise_for_status()
+        httpx.get(f"{self.url('admin')}/ready", trust_env=False).raise_for_status()
 
 
 def _address(port: int) -> dict[str, Any]:

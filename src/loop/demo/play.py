@@ -114,7 +114,8 @@ def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Con
     loop(clone, environment, "bento", model)
     row = read_json(paths.trained / "meta.json")["example"]
     with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
-        answer = httpx.post(f"{server.url}/predict", json={"features": row}, timeout=30).raise_for_status()
+        url, body = f"{server.url}/predict", {"features": row}
+        answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
     tell.step(f"served on this machine, it answers: {answer.text}")
 
 

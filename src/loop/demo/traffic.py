@@ -46,7 +46,7 @@ class Traffic:
         return rows
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=10) as client:
+        with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
             due = time.monotonic()
             while not self._stop.is_set():
                 for body in self._chunk():
@@ -64,7 +64,8 @@ def replay(
     `host` is the name that the gateway routes by, where it does.
     """
     scored = 0
-    with httpx.Client(base_url=url, headers={"Host": host} if host else {}, timeout=30) as client:
+    headers = {"Host": host} if host else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
         while rows := world.take(batch * every, before):
             some = rows[::every]
             body = {"id": [row["id"] for row in some], "features": [row["features"] for row in some]}

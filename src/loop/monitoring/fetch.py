@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import httpx
 
+from loop.core.remote import by_proxy
+
 
 class Fetched(NamedTuple):
     """What a server answered."""
@@ -41,7 +43,7 @@ async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | No
     plain = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
     async with (
         asyncio.timeout(seconds),
-        httpx.AsyncClient(timeout=seconds) as client,
+        httpx.AsyncClient(timeout=seconds, trust_env=by_proxy(url)) as client,
         client.stream("POST" if form else "GET", url, headers=plain, data=form) as answer,
     ):
         async for part in answer.aiter_raw():

@@ -10,6 +10,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
 from loop.core.names import public
+from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
 ENDS = "github_token_expires_seconds"
@@ -53,4 +54,5 @@ def token_ends(github: GitHub) -> datetime | None:
     reraise=True,
 )
 def _put(group: str, text: str) -> httpx.Response:
-    return httpx.put(group, content=text, headers={"Content-Type": "text/plain; version=0.0.4"}, timeout=30)
+    headers = {"Content-Type": "text/plain; version=0.0.4"}
+    return httpx.put(group, content=text, headers=headers, timeout=30, trust_env=by_proxy(group))

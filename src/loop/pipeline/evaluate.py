@@ -30,7 +30,7 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     scored = folder.estimator.load(trained)(split.matrix(table, meta["features"]))
     kept = [name for name in (roles.id, roles.time, roles.entity, roles.label) if name]
     columns = {name: table[name] for name in kept}
-    return pa.table({**columns, **split.scores(folder.task, scored, meta["classes"])})
+    return pa.table({**columns, **split.scores(folder, scored, table.num_rows, meta["classes"])})
 
 
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:

@@ -16,6 +16,8 @@ from loop.core.files import sha256
 from loop.core.params import Ingest
 from loop.pipeline.files import File, Wanted
 
+POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that LFS keeps elsewhere
+
 
 def source_sha256(source: str, root: Path) -> str:
     """SHA-256 of a source as it is now: of its one file's bytes, or of the list of its files' hashes."""
@@ -37,6 +39,13 @@ def batches(ingest: Ingest, model: str, wanted: Wanted, root: Path) -> Iterator[
 
 
 def _sha256(found: list[File]) -> str:
+    for file in found:
+        with Path(file.path).open("rb") as content:
+            if content.read(len(POINTER)) == POINTER:
+                raise LoopError(
+                    f"{file.name}: found a pointer of Git LFS, expected the file itself",
+                    fix="commit it without LFS, or name it by s3:// or https://: workflows fetch no LFS",
+                )
     if len(found) == 1 and not found[0].below:
         return sha256(Path(found[0].path))
     listed = "".join(f"{sha256(Path(file.path))}  {file.below}\n" for file in found)

@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from loop.core.errors import LoopError
-from loop.core.models import Roles, Task
+from loop.core.models import ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 
 Mask = NDArray[np.bool_]
+ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
 
 
 def masks(table: pa.Table, roles: Roles, split: TimeSplit | RandomSplit) -> tuple[Mask, Mask]:
@@ -64,9 +65,24 @@ def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64]:
     return np.asarray(positions, dtype=np.int64)
 
 
-def scores(task: Task, scored: NDArray[np.float64], classes: list[Any]) -> dict[str, NDArray[np.float64]]:
-    """Scores as columns: `score`, or `score_<class>` for each of several."""
-    if task == "binary":
+def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> dict[str, NDArray[np.float64]]:
+    """What a model's scorer gave for `rows` as columns: `score`, or `score_<class>` for each of several.
+
+    LoopError where that is no probability for each row: metrics of a ranking would take even a NaN.
+    """
+    where, scored = f"src/models/{folder.name}/estimator.py", np.asarray(given, dtype=np.float64)
+    shape = (rows,) if folder.task == "binary" else (rows, len(classes))
+    if scored.shape != shape:
+        raise LoopError(
+            f"{where}: for {rows} rows the scorer gave an array of shape {scored.shape}, should be {shape}",
+            fix="give the probability of class 1, or of each class where there are more than two",
+        )
+    if (odd := scored[~((scored >= 0) & (scored <= 1 + ROUNDED))]).size:
+        raise LoopError(
+            f"{where}: {odd.size} of {scored.size} scores are no probabilities, the first is {odd[0]:g}",
+            fix="give probabilities from 0 to 1, not margins or log-odds, and none that is NaN",
+        )
+    if folder.task == "binary":
         return {"score": scored}
     return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
 

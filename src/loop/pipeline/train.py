@@ -90,7 +90,7 @@ def reference(
     """A seeded sample of the training rows: features, score, label; in their own order."""
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(rows.num_rows, min(REFERENCE_ROWS, rows.num_rows), replace=False))
-    scored = split.scores(folder.task, folder.estimator.load(out)(x[chosen]), classes)
+    scored = split.scores(folder, folder.estimator.load(out)(x[chosen]), len(chosen), classes)
     sample = rows.take(chosen)
     columns = {name: sample[name] for name in split.features(rows, folder.roles)}
     return pa.table({**columns, **scored, folder.roles.label: sample[folder.roles.label]})

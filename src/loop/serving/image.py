@@ -6,6 +6,7 @@ A container that the registry has under the same key is taken only if our releas
 (`loop.serving.attestation`); whoever may push could have put any other there.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from loop.core import repository
+from loop.core import actions, repository
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.names import public
@@ -25,6 +26,7 @@ from loop.serving.bento import Bento, settings, store
 from loop.serving.key import release_key
 from loop.serving.registry import Registry
 
+USUAL = "linux/amd64"  # what most nodes are
 MOST = 500_000_000  # bytes unpacked: what a node pulls and keeps for every release
 
 
@@ -86,6 +88,7 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
         archive = Path(scratch) / "image.tar"
         engine.save(program, f"{name}:{key}", archive)
         digest = layout.write(archive, folder / "image")
+    _runs_on_the_nodes(f"{name}:{key}", layout.platform(folder / "image", digest))
     manifest = layout.manifest(folder / "image", digest)
     return _record(name, digest, manifest, pushed=False, attested=False)
 
@@ -128,6 +131,24 @@ def small(record: dict[str, Any]) -> None:
             f"{layout.table(layers)}",
             fix="leave out of bentos/<model>/requirements.in what serving does without",
         )
+
+
+def _runs_on_the_nodes(image: str, built: str) -> None:
+    """LoopError for an image that LOOP_PLATFORM's nodes can't run; without that, a warning of an unusual one.
+
+    An engine builds for its own machine, and a laptop's processor is often not the nodes'.
+    """
+    wanted = os.environ.get("LOOP_PLATFORM")
+    fix = f"LOOP_BUILD_OPTIONS=platform={wanted or USUAL} has the engine build for those nodes"
+    if wanted and built != wanted:
+        raise LoopError(
+            f"{image} is for {built}, and LOOP_PLATFORM says that the nodes are {wanted}", fix=fix
+        )
+    if not wanted and built != USUAL:
+        said = (
+            f"nodes that are {USUAL} can't run {image}. {fix}; LOOP_PLATFORM={built} says that yours are not"
+        )
+        actions.warning(f"The image is for {built}", said)
 
 
 def _attested(registry: Registry, key: str) -> dict[str, Any] | None:

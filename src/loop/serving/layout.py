@@ -90,6 +90,12 @@ def manifest(layout: Path, digest: str) -> dict[str, Any]:
     return dict(read_json(_path(layout, digest)))
 
 
+def platform(layout: Path, digest: str) -> str:
+    """What an image of a layout runs on, as `linux/amd64`."""
+    config = read_json(_path(layout, manifest(layout, digest)["config"]["digest"]))
+    return f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
+
+
 def layers(manifest: dict[str, Any]) -> list[Layer]:
     """An image's layers as its manifest tells of them; none where it was not made here."""
     told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]

@@ -60,11 +60,15 @@ def sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _build(root: Path, program: str, tag: str) -> None:
+    """Build it from copies that every user can read, whatever umask made this clone: COPY keeps modes."""
     with tempfile.TemporaryDirectory(prefix="loop-monitor-") as context:
         for place, path in sources(root):
             target = Path(context) / place
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
+            shutil.copyfile(path, target)
+            target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+        for folder in (Path(context), *(path for path in Path(context).rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
         base = os.environ.get("LOOP_BASE_IMAGE")
         arguments = [f"--build-arg=BASE={base}"] if base else []
         arguments += [f"--{option}" for option in engine.options()]

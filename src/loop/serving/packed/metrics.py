@@ -78,7 +78,8 @@ class Metrics:
             f"{', '.join(CALLERS)} are the caller's.",
             "reason",
         )
-        self._failed.labels(**of, reason="model")
+        for reason in OURS:
+            self._failed.labels(**of, reason=reason)
         self._score = Histogram(
             self.registry,
             "model_prediction_score",

@@ -33,6 +33,7 @@ HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to
 HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
 PIPELINED = 64  # requests that a connection may send before the first of them is answered
 THROWN_AWAY = 1024 * 1024  # bytes still read from a refused connection: closed sooner, it would be reset
+EVERY = "::"  # every address of this machine, of both families
 KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
 
 
@@ -251,9 +252,13 @@ def application() -> App:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The port; SystemExit with a line that says why it can't be had."""
+    """The port, of both families at EVERY; SystemExit with a line that says why it can't be had."""
+    both = host == EVERY and socket.has_dualstack_ipv6()
+    if host == EVERY and not both:
+        host = "0.0.0.0"  # noqa: S104 - a container's port is its own
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise SystemExit(f"cannot listen at --host {host} --port {port}: {error}") from None
 
@@ -284,7 +289,7 @@ def serve(app: App, listening: socket.socket) -> None:
 def main() -> None:
     """Serve what is in this folder; a connection is a file, so as many of them as may be."""
     parser = argparse.ArgumentParser(prog="python -m loop.serving.packed.serve", description=__doc__)
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's port is its own
+    parser.add_argument("--host", default=EVERY)
     parser.add_argument("--port", type=int, default=3000)
     asked = parser.parse_args()
     try:

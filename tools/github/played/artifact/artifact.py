@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def upload(token: str, name: str) -> None:
-    """Zip the files, named from the nearest common folder of all paths; an artifact is never replaced."""
+    """Zip the files, named from the nearest common folder of all paths; `overwrite` replaces one."""
     lines = [line.strip() for line in os.environ["PATHS"].split("\n") if line.strip()]
     named = [Path(path) for line in lines for path in glob.glob(line)]  # noqa: PTH207 - it may be absolute
     files = [file for path in named for file in inside(path)]
@@ -40,7 +40,9 @@ def upload(token: str, name: str) -> None:
         print(f"::warning::{words}" if missing == "warn" else words)
         return
     if name in listed(token):
-        fail(f"Failed to CreateArtifact: an artifact with the name {name} already exists in this run")
+        if os.environ["OVERWRITE"] != "true":
+            fail(f"Failed to CreateArtifact: an artifact with the name {name} already exists in this run")
+        call(token, "DeleteArtifact", name=name)
     above = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
     packed = io.BytesIO()
     level = int(os.environ["LEVEL"])

@@ -1,0 +1,34 @@
+"""A model's two spellings."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.core.errors import LoopError
+from loop.core.names import package, public
+
+LABEL = re.compile(
+    r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+)  # of Kubernetes: Services, namespaces, values of labels
+
+
+@given(st.text("abz019_-", min_size=1, max_size=42))
+def test_what_is_usable_can_be_deployed(name):
+    """Both spellings are refused or taken alike, and the public one is a name for objects of Kubernetes."""
+    try:
+        spelled = public(name)
+    except LoopError:
+        with pytest.raises(LoopError):
+            package(name)
+    else:
+        assert LABEL.fullmatch(spelled)
+        assert public(package(name)) == spelled
+
+
+@pytest.mark.parametrize("name", ["fraud_", "fraud-"])
+def test_no_name_ends_in_a_dash(name):
+    """It would be trained, registered and built, and every one of its Services refused by the cluster."""
+    with pytest.raises(LoopError, match="is not usable"):
+        package(name)

@@ -1,0 +1,75 @@
+"""What .gitattributes does to files when a team merges, when a fork is updated, and where Git writes CRLF."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from here import called
+
+OWN = "params.yaml"  # one of the files that .gitattributes calls the team's
+BEGUN = "models:\n  # 1\n  # 2\n  # 3\n  # 4\n  # 5\n  # 6\n"
+
+
+@pytest.fixture
+def clone(tmp_path, repository, monkeypatch):
+    """A fork after `./loop init`, of somebody who has set the driver that Git's own book has."""
+    (tmp_path / "settings").write_text(
+        '[user]\nname = t\nemail = t@example.test\n[merge "ours"]\ndriver = true\n[core]\nautocrlf = true\n'
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "argocd").mkdir()
+    for name in (".gitattributes", "argocd/repository.yaml"):
+        (clone / name).write_bytes((repository / name).read_bytes())
+    git(clone, "init", "-q", "-b", "main")
+    (clone / "dvc.yaml").touch()
+    commit(clone, BEGUN)
+    monkeypatch.chdir(clone)
+    assert called("init", "--name", "fork") == 0
+    commit(clone, BEGUN)
+    return clone
+
+
+def git(clone: Path, *args: str) -> str:
+    return subprocess.run(["git", *args], cwd=clone, check=True, capture_output=True, text=True).stdout
+
+
+def commit(clone: Path, text: str) -> None:
+    (clone / OWN).write_text(text)
+    git(clone, "add", ".")
+    git(clone, "commit", "-q", "-m", "a commit")
+
+
+@pytest.mark.parametrize("how", ["merge", "rebase"])
+def test_within_a_team_both_changes_are_kept(clone, how):
+    """A driver that keeps one side would take back a colleague's floor; a rebase would drop the branch."""
+    git(clone, "checkout", "-q", "-b", "feature")
+    commit(clone, BEGUN.replace("# 1", "max_depth: 5"))
+    git(clone, "checkout", "-q", "main")
+    commit(clone, BEGUN.replace("# 6", "floor: 0.45"))
+    git(clone, "checkout", "-q", "feature")
+    git(clone, how, "main")
+    assert (clone / OWN).read_text() == BEGUN.replace("# 1", "max_depth: 5").replace("# 6", "floor: 0.45")
+
+
+def test_an_update_keeps_the_forks_side(clone, repository):
+    """By the command of docs/fork.md, also where both have changed the same line."""
+    git(clone, "checkout", "-q", "-b", "template/main")
+    commit(clone, BEGUN.replace("# 1", "the template's"))
+    git(clone, "checkout", "-q", "main")
+    commit(clone, BEGUN.replace("# 1", "the fork's"))
+    (told,) = re.findall(r"git (\S.* merge template/main)\n", (repository / "docs" / "fork.md").read_text())
+    git(clone, *told.split(" && git ")[-1].split())
+    assert (clone / OWN).read_text() == BEGUN.replace("# 1", "the fork's")
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh\nset -eu\n", b"id,label\r\n1,0\r\n"])
+def test_git_changes_no_bytes(clone, content):
+    """`sh` cannot run a script with CRLF; and what DVC and release keys hash is the same everywhere."""
+    (clone / "file").write_bytes(content)
+    git(clone, "add", "file")
+    (clone / "file").unlink()
+    git(clone, "checkout", "file")
+    assert (clone / "file").read_bytes() == content

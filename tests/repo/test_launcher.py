@@ -1,0 +1,71 @@
+"""What a machine's own settings may not change: which Python modules `./loop` runs, its text, its cache."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SHADOWS = ("click.py", "secrets.py")  # of the lock, and of the standard library
+
+
+@pytest.fixture
+def clone(tmp_path, repository):
+    """What `./loop` needs of a clone."""
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    for name in ("src", "tools", "requirements.lock", "dvc.yaml", "params.yaml"):
+        (clone / name).symlink_to(repository / name)
+    (clone / "loop").write_bytes((repository / "loop").read_bytes())
+    (clone / "loop").chmod(0o755)
+    return clone
+
+
+def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+    """`./loop`, with variables that are set, or unset by None."""
+    own = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
+    return subprocess.run(["./loop", *args], cwd=clone, env=own, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("setting", ["a file in the clone", "PYTHONPATH", "PYTHONHOME"])
+def test_modules_come_from_the_lock(clone, tmp_path, setting):
+    """Not from a script called as a package is, nor from what ROS or a module system has exported."""
+    folder = clone if setting == "a file in the clone" else tmp_path / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    for name in SHADOWS:
+        (folder / name).write_text("raise ImportError(__file__)\n")
+    done = run(clone, "models", **({setting: str(folder)} if setting.isupper() else {}))
+    assert (done.returncode, done.stdout) == (0, "fraud-detector\n"), done.stderr
+
+
+def test_text_is_utf_8_in_any_locale(clone):
+    """As in a Latin-1 locale, where what Git says would be read wrongly and printing it would be an error."""
+    done = run(clone, "models", "zürich", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert "'zürich' is not usable" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({}, "HOME: is not set: LOOP_CACHE names a folder in its place"),
+        ({"HOME": "/proc"}, "LOOP_CACHE names another folder"),
+        ({"LOOP_CACHE": "cache"}, "the cache is cache, should be a path from /: set LOOP_CACHE"),
+    ],
+)
+def test_where_no_cache_can_be_the_setting_is_named(clone, env, said):
+    """A service of systemd has no HOME, a container's may be read-only, and a relative path moves about."""
+    unset = {"HOME": None, "LOOP_CACHE": None, "XDG_CACHE_HOME": None}
+    done = run(clone, "models", **{**unset, **env})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_home_with_a_space_in_it(clone, tmp_path, repository, cache):
+    """`make` gives the environment's programs to a shell, which parts words at spaces."""
+    (tmp_path / "a home").mkdir()
+    (tmp_path / "a home" / "loop").symlink_to(cache)
+    (clone / "Makefile").symlink_to(repository / "Makefile")
+    make = ["make", "-s", "ARGS=", "--eval", "one: ; @$(PY) -c 'import xgboost' && $(UV) --help >&2", "one"]
+    env = {**os.environ, "LOOP_CACHE": str(tmp_path / "a home" / "loop")}
+    done = subprocess.run(make, cwd=clone, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
