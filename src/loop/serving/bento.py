@@ -43,12 +43,12 @@ def path_of(model: str, key: str, home: Path | None = None) -> Path:
 
 
 def settings(home: Path) -> dict[str, str]:
-    """The environment of BentoML's own commands: this home, no analytics, no module of this process."""
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("PYTHONPATH", "PROMETHEUS_MULTIPROC_DIR")
-    }
+    """The environment of BentoML's own commands and of a bento's server: this home, no analytics.
+
+    Modules come from the folder that they run in, and not from this process's.
+    """
+    ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
+    kept = {key: value for key, value in os.environ.items() if key not in ours}
     return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
