@@ -93,6 +93,21 @@ def test_accuracy_of_several_classes():
     assert 0 <= interval.low <= interval.mean <= interval.high <= 0.5
 
 
+def test_rows_that_belong_together_are_drawn_together():
+    """Fifty customers of forty like rows each say as much as fifty rows, not as two thousand."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 2, 50), 40)
+    units = np.repeat(np.arange(50), 40)
+    first, second = (labels * 0.5 + np.repeat(rng.normal(size=50), 40) for _ in range(2))
+    once = np.unique(units, return_index=True)[1]
+    few = difference(labels[once], first[once], second[once], samples=300)
+    grouped = difference(labels, first, second, units=units, samples=300)
+    alone = difference(labels, first, second, samples=300)
+    assert grouped.rarer == few.rarer < 25 < alone.rarer
+    assert grouped.high - grouped.low == pytest.approx(few.high - few.low, rel=0.05)
+    assert alone.high - alone.low < 0.4 * (few.high - few.low)
+
+
 def test_rows_of_one_class_have_no_ranking():
     """They are refused, and not measured as 0 or NaN."""
     with pytest.raises(ValueError, match="both classes"):

@@ -149,7 +149,8 @@ def compare(
     ours = pq.read_table(paths.scores)
     theirs = _in_columns_of(ours, theirs)
     classes = read_json(paths.trained / "meta.json")["classes"]
-    metric = evaluate.own(folder, settings.evaluate).known(folder.task)[settings.gate.metric]
+    own = evaluate.own(folder, settings.evaluate)
+    metric = own.known(folder.task)[settings.gate.metric]
     difference = bootstrap.difference(
         split.numbers(ours[folder.roles.label], classes),
         evaluate.values(theirs),
@@ -159,6 +160,7 @@ def compare(
         confidence=settings.gate.confidence,
         thresholds=(threshold, settings.evaluate.threshold),
         columns=ours,
+        units=own.units(ours),
     )
     verdict, why = judge(difference, settings.gate, lower=metric.lower)
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})

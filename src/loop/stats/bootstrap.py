@@ -1,7 +1,7 @@
 """How sure a metric is, and the difference between two models when both scored the same rows."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     low: float
     mean: float
     high: float
-    rarer: int | None = None  # rows that are not of the most frequent class
+    rarer: int | None = None  # units, or rows, that are not of the most frequent class
 
 
 def difference(
@@ -34,11 +34,13 @@ def difference(
     seed: int = 0,
     thresholds: tuple[float, float] = (0.5, 0.5),
     columns: "pa.Table | None" = None,
+    units: NDArray[Any] | None = None,
 ) -> Interval:
     """Paired bootstrap of `metric(challenger) - metric(champion)`.
 
     Rows are drawn with replacement within each class, so every resample has the classes' own sizes and
     no metric is undefined; both models are measured on the same draw (Efron & Tibshirani 1993, ch. 16).
+    With `units` whole units are drawn (Davison & Hinkley 1997, section 3.8), each by its highest class.
 
     Args:
         labels: (n,) class numbers from 0.
@@ -50,12 +52,15 @@ def difference(
         seed: same seed and rows, same interval.
         thresholds: the champion's and the challenger's score from which a row counts as class 1.
         columns: (n,) the rows' other columns, for metrics that need them.
+        units: (n,) which unit a row belongs to; None: each row is one.
     """
     y = np.asarray(labels).astype(np.int64)
     before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns))
     after = metric.prepare(Rows(y, np.asarray(challenger), thresholds[1], columns))
-    draws = resamples(y, samples, np.random.default_rng(seed))
-    return _percentiles([after(counts) - before(counts) for counts in draws], confidence, y)
+    draws = resamples(y, samples, np.random.default_rng(seed), units)
+    return _percentiles(
+        [after(counts) - before(counts) for counts in draws], confidence, classes(y, units)[0]
+    )
 
 
 def interval(
@@ -68,12 +73,13 @@ def interval(
     seed: int = 0,
     threshold: float = 0.5,
     columns: "pa.Table | None" = None,
+    units: NDArray[Any] | None = None,
 ) -> Interval:
     """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
     y = np.asarray(labels).astype(np.int64)
     measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns))
-    draws = resamples(y, samples, np.random.default_rng(seed))
-    return _percentiles([measure(counts) for counts in draws], confidence, y)
+    draws = resamples(y, samples, np.random.default_rng(seed), units)
+    return _percentiles([measure(counts) for counts in draws], confidence, classes(y, units)[0])
 
 
 def _percentiles(values: list[float], confidence: float, labels: Labels) -> Interval:
@@ -92,11 +98,25 @@ def _percentiles(values: list[float], confidence: float, labels: Labels) -> Inte
     return Interval(float(low), float(np.mean(values)), float(high), rarer)
 
 
-def resamples(labels: Labels, samples: int, rng: np.random.Generator) -> Iterator[Counts]:
-    """How often each row is drawn, `samples` times; every class keeps its size."""
-    classes = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+def resamples(
+    labels: Labels, samples: int, rng: np.random.Generator, units: NDArray[Any] | None = None
+) -> Iterator[Counts]:
+    """How often each row is drawn, `samples` times; every class keeps its number of units."""
+    drawn, unit_of_row = classes(labels, units)
+    strata = [np.flatnonzero(drawn == value) for value in np.unique(drawn)]
     for _ in range(samples):
-        counts = np.zeros(len(labels), dtype=np.int64)
-        for rows in classes:
-            counts[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
-        yield counts
+        counts = np.zeros(len(drawn), dtype=np.int64)
+        for members in strata:
+            chosen = rng.integers(0, len(members), len(members))
+            counts[members] = np.bincount(chosen, minlength=len(members))
+        yield counts[unit_of_row]
+
+
+def classes(labels: Labels, units: NDArray[Any] | None) -> tuple[Labels, Counts]:
+    """The class of each unit, which is the highest of its rows', and the number of each row's unit."""
+    if units is None:
+        return labels, np.arange(len(labels))
+    names, unit_of_row = np.unique(units, return_inverse=True)
+    highest = np.zeros(len(names), dtype=np.int64)
+    np.maximum.at(highest, unit_of_row, labels)
+    return highest, unit_of_row

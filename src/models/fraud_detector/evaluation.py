@@ -26,7 +26,8 @@ class Params(Section):
 def evaluation(params: Params) -> Evaluation:
     """Card precision beside the metrics of the task, on cards that nobody knows to be compromised."""
     precision = Metric(f"card_precision_at_{params.top_k}", by_rows(partial(card_precision, k=params.top_k)))
-    return Evaluation(metrics=(precision,), leaves_out=partial(compromised, known_days=params.known_days))
+    leaves_out = partial(compromised, known_days=params.known_days)
+    return Evaluation(metrics=(precision,), leaves_out=leaves_out, unit="CUSTOMER_ID")
 
 
 def card_precision(rows: Rows, k: int) -> float:
