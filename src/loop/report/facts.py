@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from loop.core import params
+from loop.core import models, params
 from loop.core.dvc import Lock, check, md5
 from loop.core.git import Git
 from loop.core.names import public
@@ -16,6 +16,7 @@ from loop.core.paths import ModelPaths
 from loop.delivery import history, state
 from loop.delivery.commit import Place
 from loop.delivery.state import State
+from loop.pipeline import evaluate
 from loop.report import draw, lineage
 from loop.report.draw import Chart
 from loop.report.lineage import Lineage
@@ -91,7 +92,7 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
         spec=spec,
         environments=environments,
         evidence=found,
-        intervals=_intervals(spec, found),
+        intervals=_intervals(root, model, spec, found),
         curves=draw.curves(plots, found) if found else [],
         quality=stopped or known(paths.validation / "quality.json"),
         rejected=stopped is not None,
@@ -124,20 +125,23 @@ def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]
     return found
 
 
-def _intervals(spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
+def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
     """Where each metric lies, by bootstrap over the test rows."""
     if found is None or found.labels is None:
         return {}
-    scores = found.scores["candidate"]
-    known = metrics.of("binary" if scores.ndim == 1 else "multiclass")
+    folder = models.load(root, model)
+    own = evaluate.own(folder, spec.evaluate)
+    known = own.known(folder.task)
     return {
         metric: bootstrap.interval(
             found.labels,
-            scores,
+            found.scores["candidate"],
             metric=known[metric],
             samples=SAMPLES,
             confidence=spec.gate.confidence,
             threshold=spec.evaluate.threshold,
+            columns=found.rows,
+            units=own.units(found.rows),
         )
         for metric in compared(known, spec.gate)
     }

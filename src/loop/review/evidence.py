@@ -17,7 +17,7 @@ from loop.core.paths import ModelPaths
 from loop.monitoring.drift import drift
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
-from loop.stats import bootstrap, metrics
+from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 from loop.stats.metrics import Metric
 
@@ -35,6 +35,7 @@ class Evidence:
     base: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
+    rows: pa.Table | None = None  # scores.parquet
     labels: NDArray[np.int64] | None = None
     scores: dict[str, Floats] = field(default_factory=dict)  # who: scores of the same rows, candidate first
     intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)  # (who, metric): candidate minus
@@ -49,16 +50,18 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
     """Read a candidate's evidence; `tree` is a checkout of the base branch, None where there is none."""
     paths = ModelPaths(root, model)
     theirs = base.outputs(tree, model) if tree else None
-    labels, scores = _scores(root, model, theirs)
+    rows = pq.read_table(paths.scores) if paths.scores.is_file() else None
+    labels, scores = _scores(root, model, rows, theirs)
     return Evidence(
         model=public(model),
         metrics=read_json(paths.metrics),
         base=known(theirs.metrics) or {} if theirs else {},
         quality=known(paths.validation / "quality.json") or {},
         gate=known(paths.build / "gate.json"),
+        rows=rows,
         labels=labels,
         scores=scores,
-        intervals=_intervals(root, model, labels, scores),
+        intervals=_intervals(root, model, rows, labels, scores),
         importance=_importance(paths, theirs),
         drift=_drift(paths, theirs),
         manifests=cluster.differences(tree, root, model) if tree else None,
@@ -67,17 +70,18 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
     )
 
 
-def _scores(root: Path, model: str, theirs: ModelPaths | None) -> tuple[Any, dict[str, Floats]]:
+def _scores(
+    root: Path, model: str, rows: pa.Table | None, theirs: ModelPaths | None
+) -> tuple[Any, dict[str, Floats]]:
     """Labels and scores of the test rows: the candidate's, and those that others gave the very same rows."""
-    paths = ModelPaths(root, model)
-    if not paths.scores.is_file():
+    if rows is None:
         return None, {}
-    folder, ours = models.load(root, model), pq.read_table(paths.scores)
-    labels = split.numbers(ours[folder.roles.label], read_json(paths.trained / "meta.json")["classes"])
-    found = {"candidate": evaluate.values(ours)}
+    paths, folder = ModelPaths(root, model), models.load(root, model)
+    labels = split.numbers(rows[folder.roles.label], read_json(paths.trained / "meta.json")["classes"])
+    found = {"candidate": evaluate.values(rows)}
     others = {"champion": paths.build / "champion.parquet", "base branch": theirs and theirs.scores}
     for who, path in others.items():
-        if path and path.is_file() and _same_rows(ours, table := pq.read_table(path), folder.roles.id):
+        if path and path.is_file() and _same_rows(rows, table := pq.read_table(path), folder.roles.id):
             found[who] = evaluate.values(table)
     return labels, found
 
@@ -87,13 +91,16 @@ def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
     return set(names) <= set(theirs.column_names) and bool(ours[key].equals(theirs[key]))
 
 
-def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -> dict[Any, Interval]:
+def _intervals(
+    root: Path, model: str, rows: pa.Table | None, labels: Any, scores: dict[str, Floats]
+) -> dict[Any, Interval]:
     """The candidate's lead over each other, by paired bootstrap over the same rows."""
-    if labels is None:
+    if rows is None:
         return {}
-    section, ours = params.load(root, model), scores["candidate"]
+    folder, section, ours = models.load(root, model), params.load(root, model), scores["candidate"]
     thresholds = (section.evaluate.threshold, section.evaluate.threshold)
-    known = metrics.of(models.load(root, model).task)
+    own = evaluate.own(folder, section.evaluate)
+    known = own.known(folder.task)
     return {
         (who, name): bootstrap.difference(
             labels,
@@ -103,6 +110,8 @@ def _intervals(root: Path, model: str, labels: Any, scores: dict[str, Floats]) -
             samples=SAMPLES,
             confidence=section.gate.confidence,
             thresholds=thresholds,
+            columns=rows,
+            units=own.units(rows),
         )
         for who, theirs in scores.items()
         for name in compared(known, section.gate)
