@@ -13,7 +13,6 @@ from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
 DEFAULT = params.Canary()
-SPARE = 2  # pods of a track, so that one may go
 
 
 def step_of(state: State) -> str:
@@ -148,14 +147,13 @@ def _with_pods(state: State, rules: params.Canary) -> State:
 
     An autoscaler starts pods only when the traffic is there. So a canary has those of its next weight before
     the step, and stable, once a canary has traffic, those of all traffic: a rollback gives it that at once.
-    It has two where the peak takes two, as kustomize/base wants it, so that it survives the loss of one.
     """
     if state.canary is None or state.stable is None:
         return state
     step, weight = step_of(state), state.canary.weight
     ahead = weight if state.previous else _next(weight, rules) or weight
-    least = {"canary": max(min(SPARE, rules.peak), ceil(rules.peak * ahead / 100))}
-    if step != "canary-0":
+    least = {"canary": max(1, ceil(rules.peak * ahead / 100))}
+    if step != "canary-0" and rules.peak > 1:  # the overlay's own minimum may be above one
         least["stable"] = rules.peak
     tracks = {"stable": state.stable, "canary": state.canary}
     return state.model_copy(
