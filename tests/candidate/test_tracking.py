@@ -3,16 +3,16 @@
 import base64
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from front import Front
 from s3 import s3  # noqa: F401 - a fixture
 from tenacity import wait_none
 from trained import MODEL
@@ -61,47 +61,32 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.terminate()
 
 
-class Front(BaseHTTPRequestHandler):
-    """A proxy that serves MLflow below /mlflow, to who has the password; it is out of order now and then."""
+class Proxied(Front):
+    """Serves MLflow below /mlflow, to who has the password; it is out of order now and then."""
 
-    behind = ""
     answers: tuple[int, ...] = ()  # what the next requests get, whatever they ask
 
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
+        if self.answers:
+            status, *rest = self.answers
+            self.answers = tuple(rest)
+            return status, ""
         expected = "Basic " + base64.b64encode(TYPED.encode()).decode()
-        status, content = 401, b""
-        if type(self).answers:
-            status, *rest = type(self).answers
-            type(self).answers = tuple(rest)
-        elif self.headers["Authorization"] == expected and self.path.startswith("/mlflow/"):
-            asked = self.path.removeprefix("/mlflow")
-            headers = {"Content-Type": self.headers.get("Content-Type") or ""}
-            got = httpx.request(self.command, f"{self.behind}{asked}", content=body, headers=headers)
-            status, content = got.status_code, got.content
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        known = request.headers["Authorization"] == expected and request.path.startswith("/mlflow/")
+        return None if known else (401, "")
 
-    def log_message(self, *_: Any) -> None: ...
-
-
-for each in ("POST", "PUT", "PATCH"):
-    setattr(Front, f"do_{each}", Front.do_GET)
+    def path(self, asked: str) -> str:
+        return asked.removeprefix("/mlflow")
 
 
 @pytest.fixture
-def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Front]]:
+def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxied]:
     """The server behind the proxy, as MLFLOW_TRACKING_URI with its user and password."""
-    handler = type("Front", (Front,), {"behind": server})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{proxy.server_port}/mlflow")
+    with Proxied(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{proxy.url}/mlflow")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", LOGIN[0])
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", LOGIN[1])
-        yield handler
-        proxy.shutdown()
+        yield proxy
 
 
 def scores_as_trained(root: Path, uri: str) -> None:
@@ -116,7 +101,7 @@ def scores_as_trained(root: Path, uri: str) -> None:
 
 
 def test_a_server_behind_a_proxy_with_a_password(
-    trained: Path, front: type[Front], server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    trained: Path, front: Proxied, server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """A wrong password is named as the cause, a 503 is retried, and the registered model loads and scores."""
     with monkeypatch.context() as patch:

@@ -221,7 +221,7 @@ def test_an_unknown_environment_is_a_breach(repository):
 
 
 def test_argocd_gives_up_on_no_commit(objects):
-    """An outage of any length ends with the commit applied; people are told of one that lasts."""
+    """Argo CD retries until the commit is applied, and sends the failure notification after five retries."""
     template = objects["ApplicationSet", "models"]["spec"]["template"]
     for spec in (template["spec"], objects["Application", "platform"]["spec"]):
         retry = spec["syncPolicy"]["retry"]

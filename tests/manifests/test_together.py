@@ -1,4 +1,4 @@
-"""`render --check` of all overlays: what two may not share, and what the cluster would not change."""
+"""`render --check` of all overlays: what two must not share, and what the cluster lets nobody change."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def test_two_overlays_answer_to_two_hosts(tree):
 
 
 def test_a_first_release_breaks_nothing(tree):
-    """The machine commits it, so no pull request would show that the overlay does not take it."""
+    """The machine commits it, so no pull request would show that the overlay breaks with a release."""
     operation = json.dumps([{"op": "add", "path": "/spec/replicas", "value": 3}])
     replicas = f"patches:\n  - target: {{kind: Deployment}}\n    patch: '{operation}'\n"
     put(tree, STAGING / "kustomization.yaml", "patches:\n", replicas)
@@ -93,7 +93,7 @@ def test_labels_are_the_overlays_own(tree):
 
 
 def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):
-    """A folder that two models share is beside those which the Application is refreshed for."""
+    """A folder that two models share is outside the folders that Argo CD watches for an overlay."""
     common = tree / "kustomize" / "models" / "common"
     common.mkdir()
     (common / "kustomization.yaml").write_text("kind: Component\nlabels: [{pairs: {team: risk}}]\n")
@@ -106,7 +106,7 @@ def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):
 
 
 def test_what_the_cluster_would_not_change_is_rejected(tree, before):
-    """One refused object ends each sync of its Application, a rollback's too. dev alone has any there."""
+    """One refused object fails every sync of its Application, even a rollback's. Only dev has objects yet."""
     put(tree, CLAIM, "spec:", "spec:\n  storageClassName: nfs")
     put(tree, CLAIM, "ReadWriteMany", "ReadWriteOnce")
     put(tree, CLAIM, "storage: 1Gi", "storage: 900Mi")
@@ -124,7 +124,7 @@ def test_what_the_cluster_would_not_change_is_rejected(tree, before):
 
 
 def test_what_the_cluster_can_change_passes(tree, before):
-    """A claim that grows, and a Deployment that Argo CD is told to make anew."""
+    """A claim may grow, and a Deployment's selector may change if annotations have Argo CD replace it."""
     put(tree, CLAIM, "storage: 1Gi", "storage: 1.5Gi")
     anew = f"kind: Deployment\nmetadata:\n  annotations:\n    {overlays.OPTIONS}: Force=true,Replace=true"
     put(tree, Path("kustomize/base/deployment.yaml"), "kind: Deployment\nmetadata:", anew)

@@ -1,19 +1,18 @@
 """A bucket that is slow, busy, read-only or full, and a key that changes: commands end well or say why."""
 
-import http.client
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zlib import crc32
 
 import pytest
+from front import Front
 from services import Services
 from standin import ROOT
 from trained import MODEL, change, run
@@ -30,76 +29,28 @@ FULL = (
 )
 
 
-class Front(ThreadingHTTPServer):
-    """Stands before the S3 server, and answers some requests itself."""
-
-    daemon_threads = True
+class Bucket(Front):
+    """Stands before the S3 server: busy at first, or refusing what is written."""
 
     def __init__(self, behind: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.behind = urlsplit(behind).netloc
-        self.seconds, self.busy = 0.0, 0
+        super().__init__(behind)
+        self.busy = self.asked = 0
         self.refusal: tuple[int, str] | None = None
-        self.asked = 0
         self.lock = threading.Lock()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def own(self, method: str) -> tuple[int, str] | None:
-        """What it answers itself, if anything."""
+    def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
         with self.lock:
             self.asked += 1
             if self.busy:
                 self.busy -= 1
                 return BUSY
-        return self.refusal if method in {"PUT", "POST"} else None
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Forwards a request as it came, so that its signature stays right."""
-
-    server: Front
-    protocol_version = "HTTP/1.1"
-
-    def forward(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        time.sleep(self.server.seconds)
-        if own := self.server.own(self.command):
-            self.say(own[0], [], own[1].encode())
-            return
-        behind = http.client.HTTPConnection(self.server.behind, timeout=60)
-        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() != "expect":
-                behind.putheader(name, value)
-        behind.endheaders(body)
-        answer = behind.getresponse()
-        left = {"transfer-encoding", "content-length", "connection"}
-        fields = [(name, value) for name, value in answer.getheaders() if name.lower() not in left]
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-        self.say(answer.status, fields, answer.read(), length)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward  # noqa: N815
-
-    def say(self, status: int, fields: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
-        self.send_response_only(status)
-        for name, value in fields:
-            self.send_header(name, value)
-        self.send_header("Content-Length", length or str(len(body)))
-        self.end_headers()
-        self.wfile.write(body if self.command != "HEAD" else b"")
-
-    def log_message(self, *args: object) -> None: ...
+        return self.refusal if request.command in {"PUT", "POST"} else None
 
 
 @pytest.fixture
-def front(services: Services) -> Iterator[Front]:
-    with Front(services.environment["AWS_ENDPOINT_URL"]) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def front(services: Services) -> Iterator[Bucket]:
+    with Bucket(services.environment["AWS_ENDPOINT_URL"]) as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -114,7 +65,7 @@ def direct(clone: Path, services: Services, client: Any) -> Path:
 
 @pytest.mark.parametrize("command", ["push", "register"])
 def test_a_slow_or_busy_bucket_is_waited_for(
-    direct: Path, services: Services, front: Front, command: str
+    direct: Path, services: Services, front: Bucket, command: str
 ) -> None:
     """A second for each answer, or 503 at first: the command ends well."""
     front.busy = 3
@@ -126,7 +77,7 @@ def test_a_slow_or_busy_bucket_is_waited_for(
 @pytest.mark.parametrize("refusal", [READ_ONLY, FULL], ids=["read-only", "full"])
 @pytest.mark.parametrize("command", ["push", "register"])
 def test_a_bucket_that_takes_nothing_is_named(
-    direct: Path, services: Services, front: Front, command: str, refusal: tuple[int, str]
+    direct: Path, services: Services, front: Bucket, command: str, refusal: tuple[int, str]
 ) -> None:
     """The error names the place and the server's reason. Once the bucket takes it, the command ends well."""
     front.refusal = refusal

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import mlflow
 import pytest
 from circle import production
+from front import Front
 from services import Services
 from standin import Clone
 from trained import MODEL, change, outside, run
@@ -78,33 +80,45 @@ def test_a_server_is_killed_meanwhile(
         assert "in sync" in status
 
 
-def test_the_source_is_killed_meanwhile(clone: Path, services: Services, tmp_path: Path) -> None:
-    """A training whose source is in S3 ends well or says why, and the next one finishes."""
+class Dying(Front):
+    """Stands before the S3 server, and breaks every connection on which the source is read."""
+
+    dead = True
+    read = 0
+
+    def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
+        if self.dead and request.command == "GET" and "rows.parquet" in request.path:
+            self.read += 1
+            raise ConnectionAbortedError
+        return None
+
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+
+def test_the_sources_server_dies_meanwhile(clone: Path, services: Services) -> None:
+    """A training whose source cannot be read to its end names the place, and the next one finishes."""
     rows = f"{clone.parent.name}/rows.parquet"
     services.s3.upload_file(str(clone / "data" / PACKAGE / "raw.parquet"), "production", rows)
     services.loop(clone, "pin", MODEL, "--source", f"s3://production/{rows}")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-
-    def begun() -> bool:
-        return any(scratch.glob("loop-source-*"))
-
-    code, said = killed_when(begun, clone, services, "repro", "s3", TMPDIR=str(scratch))
-    assert "Traceback" not in said
-    assert code == 0 or "s3://production" in said, said
-    services.wait()
-    services.loop(clone, "repro", MODEL)
+    with Dying(services.environment["AWS_ENDPOINT_URL"]) as front:
+        reached = {"AWS_ENDPOINT_URL": front.url}
+        said = services.loop(clone, "repro", MODEL, code=2, **reached)
+        assert front.read
+        assert "Traceback" not in said
+        assert f"s3://production/{rows}: cannot be read" in said
+        front.dead = False
+        services.loop(clone, "repro", MODEL, **reached)
     assert "up to date" in run(sys.executable, "-m", "dvc", "status", cwd=clone)
 
 
 def killed_when(
-    begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str, **env: str
+    begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str
 ) -> tuple[int, str]:
-    """Run a command and kill a server once it has begun; its exit code and its words."""
+    """Run a command and kill a server once it has begun to write; its exit code and its words."""
     with subprocess.Popen(
         ["./loop", command, MODEL],
         cwd=clone,
-        env=outside(**services.environment, **env),
+        env=outside(**services.environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -167,8 +167,8 @@ def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp
     assert [run["conclusion"] for run in found] == ["failure"] * 5
     assert not there.exists()
     logs = "".join(standin.log(run) for run in found)
-    assert logs.count("main has not merged") >= 3
-    assert logs.count("dispatch it on main") >= 2
+    assert logs.count("main has not merged") >= 3, logs
+    assert logs.count("dispatch it on main") >= 2, logs
 
 
 def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_path: Path) -> None:

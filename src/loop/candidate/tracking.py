@@ -75,9 +75,8 @@ class Tracking:
         """
         if not (given := os.environ.get("MLFLOW_TRACKING_URI")):
             uri = _own_database(root)
-            client = mlflow().MlflowClient(
-                uri, registry_uri=uri
-            )  # not MLFLOW_REGISTRY_URI, which lacks this run
+            # MLFLOW_REGISTRY_URI may name another registry, which would lack this database's runs.
+            client = mlflow().MlflowClient(uri, registry_uri=uri)
             return cls(client, uri, (root / ARTIFACTS).as_uri())
         with _explained(given):
             made = cls(mlflow().MlflowClient(given), given, attempts=attempts)

@@ -157,13 +157,13 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
         )
     elif check:
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
-        click.echo(f"{one}: {overlays.check_one(root, one)} {keep}")
+        click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
     else:
         click.echo(rendering.build(root, rendering.overlay(root, model, environment)), nl=False)
 
 
 def _checked(root: "Path", base: str | None) -> dict[str, int]:
-    """How many objects each overlay renders; compared with the commit where HEAD left `base`, if known."""
+    """How many objects each overlay renders to. Compares with the commit where HEAD left `base`, if known."""
     from loop.core.git import Git
     from loop.delivery import overlays
 

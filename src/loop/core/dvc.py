@@ -75,18 +75,18 @@ class Lock:
 
     def outs(self, model: str) -> dict[str, str]:
         """The md5 of each output that a model's stages have made, by its path."""
-        outs = (out for entry in self._entries(model) for out in entry.get("outs", []))
+        outs = (out for entry in self._entries(model).values() for out in entry.get("outs", []))
         return {str(out["path"]): str(out["md5"]) for out in outs}
 
     def torn(self, model: str) -> str:
-        """Where a model's stages do not follow from each other, in words; empty where they do.
+        """A stage that used another output than the one recorded, in words; empty if there is none.
 
-        Such a lock comes of a merge that took some stages of one side and some of the other. Git merges it
-        without a conflict, or a person does, and DVC checks each stage's own files only when it runs.
+        A merge can take some stages from one side and some from the other, without a conflict. DVC would
+        notice only when it runs the stage.
         """
         outs = self.outs(model)
-        for name, entry in self.stages.items():
-            for dep in entry.get("deps", []) if name.endswith(f"@{package(model)}") else ():
+        for name, entry in self._entries(model).items():
+            for dep in entry.get("deps", []):
                 path, md5 = str(dep["path"]), str(dep.get("md5"))
                 if outs.get(path, md5) != md5:
                     return f"{LOCK}: {name} had {path} with md5 {md5}, and now it is recorded as {outs[path]}"
@@ -100,16 +100,17 @@ class Lock:
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
         prefix = f"models.{package(model)}."
-        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in self._entries(model)]
+        entries = self._entries(model).values()
+        recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in entries]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
     def data_md5(self, model: str) -> str:
         """The md5 of the raw rows that it all began with."""
         return self.md5(model, "ingest", "raw.parquet")
 
-    def _entries(self, model: str) -> list[dict[str, Any]]:
-        """What is recorded of each of a model's stages."""
-        return [entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")]
+    def _entries(self, model: str) -> dict[str, dict[str, Any]]:
+        """What is recorded of each of a model's stages, by the stage's name."""
+        return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
 
     def _out(self, model: str, stage: str, out: str) -> dict[str, Any]:
         name = package(model)
@@ -283,8 +284,8 @@ def check(root: Path, model: str, *outs: str) -> None:
     """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
 
     DVC itself compares only times and sizes. Outputs that are named must be there, and dvc.lock must record
-    them; of all outputs, those that are missing are left out. Nothing is read by a dvc.lock whose stages do
-    not follow from each other: metrics could be those of another model.
+    them; of all outputs, those that are missing are left out. A dvc.lock whose stages do not fit each other
+    is rejected, because its metrics could be another model's.
     """
     lock = Lock.of(root)
     if why := lock.torn(model):

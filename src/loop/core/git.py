@@ -19,11 +19,12 @@ BOT = {
     "GIT_COMMITTER_NAME": _NAME,
     "GIT_COMMITTER_EMAIL": _EMAIL,
 }
-# How git tells a hook which repository it runs for. Every clone and work tree would be taken for that one.
+# Git tells its hooks by these which repository they run for. A git that inherits them uses that repository
+# instead of the one in its folder.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
-PLAIN = {  # whatever a person's own settings say
+PLAIN = {  # these override a person's own settings
     "log.follow": "false",  # it takes one path only
-    "log.showSignature": "false",  # its text would stand between the lines of a log
+    "log.showSignature": "false",  # git would print the signature's check among the lines of a log
     "push.followTags": "false",  # a person's tags are no part of a machine's commit
     "safe.bareRepository": "all",  # `bare` makes one, in a folder that nobody else can write
 }
@@ -78,7 +79,8 @@ class Git:
         """
         if args[0] in HISTORY:
             self.deepen()
-        received = "GIT_QUARANTINE_PATH" in os.environ  # by a server's hook: only they lead to what is pushed
+        # In a server's pre-receive hook, the pushed commits can be read only with these variables.
+        received = "GIT_QUARANTINE_PATH" in os.environ
         own = {name: value for name, value in os.environ.items() if received or name not in HOOK}
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         settings = [word for name, value in PLAIN.items() for word in ("-c", f"{name}={value}")]

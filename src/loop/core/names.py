@@ -11,7 +11,7 @@ def package(name: str) -> str:
     if not re.fullmatch(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?", spelled):
         raise LoopError(
             f"model name {name!r} is not usable",
-            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most; neither sign last",
+            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most; no '-' or '_' last",
         )
     return spelled
 

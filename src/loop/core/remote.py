@@ -22,9 +22,9 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds IPv4 addresses in its last
 
 
 def by_proxy(url: str) -> bool:
-    """Whether the environment may name a proxy for a URL.
+    """Whether a request to a URL may go through the proxy that the environment names.
 
-    We speak plain HTTP to servers of this machine or cluster only, which a proxy to the internet can't reach.
+    Plain HTTP is used only within this machine or cluster, where a proxy to the internet reaches no server.
     """
     return not url.startswith("http://")
 

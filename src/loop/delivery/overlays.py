@@ -1,4 +1,4 @@
-"""All overlays together: faults that only several of them, or the state before a change, can show.
+"""Checks all overlays together, for faults that no overlay shows alone or without the state before a change.
 
 An overlay that serves nothing yet is also rendered as its first release will make it. The machine commits
 that release, so no pull request would show what is wrong with it.
@@ -24,8 +24,14 @@ APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
 OPTIONS = "argocd.argoproj.io/sync-options"
 ABSENT = re.compile(r"(\S+): no such file or directory")  # in kustomize's words
-REPLACED = {"Force=true", "Replace=true"}  # options with which Argo CD deletes an object and makes it anew
-GROWS = ("resources", "volumeAttributesClassName")  # what may change of a claim
+REPLACED = {
+    "Force=true",
+    "Replace=true",
+}  # with both options, Argo CD deletes the object and creates it again
+MUTABLE = (
+    "resources",
+    "volumeAttributesClassName",
+)  # the fields of a claim's spec that the cluster lets change
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]?|[KMGTPE]i)")
 UNITS = {"": 1, "k": 10**3} | {
     unit: size
@@ -63,10 +69,6 @@ class Overlay:
         path = f"{folder(self.environment, self.model)}/release.yaml"
         return parse(edited.read(root / path, path, "take it from another overlay that serves nothing"), path)
 
-    def objects(self, root: Path, tree: Path) -> list[Manifest]:
-        """What it renders to in a tree, by the programs of `root`."""
-        return render.documents(render.build(root, tree / str(self)))
-
 
 def every(root: Path) -> list[Overlay]:
     """The overlays that Argo CD follows."""
@@ -74,35 +76,41 @@ def every(root: Path) -> list[Overlay]:
     return sorted((Overlay(*path.parts[-3:-1]) for path in found), key=str)
 
 
-def check_one(root: Path, overlay: Overlay) -> int:
-    """Check an overlay as it is; how many objects it renders. Rejected with every breach."""
+def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
+    """Check an overlay as it is, and return what it renders to. Rejected with every breach."""
     manifests = render.build(root, root / str(overlay))
     peak = params.load(root, overlay.model).canary.peak
     render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
-    return len(render.documents(manifests))
+    return render.documents(manifests)
 
 
 def check(root: Path, before: Path | None = None) -> dict[str, int]:
-    """Check every overlay, and all together; how many objects each renders. Rejected with every breach.
+    """Check each overlay, and all of them together. Rejected with every breach.
+
+    Returns how many objects each overlay renders to.
 
     `before` is a checkout of the commit that a change began from.
     """
     said: list[str] = []
     counts: dict[str, int] = {}
     hosts: dict[str, list[str]] = defaultdict(list)
+    annotation = _annotation(root)
     with TemporaryDirectory(prefix="loop-overlays-") as scratch:
         tree = _released(root, Path(scratch))
         for overlay in every(root):
             try:
-                counts[str(overlay)] = check_one(root, overlay)
-                objects = _first(root, tree, overlay)
+                objects = check_one(root, overlay)
+                counts[str(overlay)] = len(objects)
+                serving = objects if overlay.state(root).stable else _first(root, tree, overlay)
             except Rejected as rejected:
                 said.append(str(rejected))
                 continue
-            for host in {host for route in of("HTTPRoute", objects) for host in _hosts(route)}:
+            for host in {host for route in of("HTTPRoute", serving) for host in _hosts(route)}:
                 hosts[host].append(str(overlay))
-            told = [*_unwatched(root, tree, overlay), *(_fixed(root, before, overlay) if before else ())]
-            said += [f"{overlay}: {each}" for each in told]
+            breaches = [*_unwatched(root, tree, overlay, _watched(annotation, overlay))]
+            if before:
+                breaches += _immutable(root, before, overlay, objects)
+            said += [f"{overlay}: {each}" for each in breaches]
     said += [
         f"{' and '.join(places)} both answer to {host}: the gateway would send all of its calls to the "
         "older route. Give each spec.hostnames of its own"
@@ -127,7 +135,7 @@ def _released(root: Path, tree: Path) -> Path:
 
 
 def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
-    """What an overlay renders to with a release. Rejected where its first one would break a policy."""
+    """What an overlay renders to once it serves a release. Rejected if that breaks a policy."""
     manifests = render.build(root, tree / str(overlay))
     render.check(root, manifests, f"{overlay}, once it serves a release", overlay.namespace)
     return render.documents(manifests)
@@ -137,9 +145,8 @@ def _hosts(route: Manifest) -> list[str]:
     return route["spec"].get("hostnames") or ["any host"]
 
 
-def _unwatched(root: Path, tree: Path, overlay: Overlay) -> Iterator[str]:
-    """Whether it needs files whose change Argo CD takes for none of its own."""
-    watched = _watched(root, overlay)
+def _unwatched(root: Path, tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
+    """A breach if an overlay needs files outside the folders that Argo CD watches for it."""
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
         for path in watched:
             if (tree / path).is_dir():
@@ -150,37 +157,42 @@ def _unwatched(root: Path, tree: Path, overlay: Overlay) -> Iterator[str]:
             said = str(error.args[0]).replace(f"{scratch}/", "")
             needed = found[1] if (found := ABSENT.search(said)) else said
             yield (
-                f"needs {needed}. Argo CD would not apply a change of that: it looks at an overlay again "
-                f"only after changes of {', '.join(watched)}. Move it to kustomize/components, or add it to "
+                f"needs {needed}. Argo CD would not apply a change of that: it renders this overlay again "
+                f"only after a change in {', '.join(watched)}. Move it to kustomize/components, or add it to "
                 f"{WATCHED} in {APPLICATIONS}"
             )
 
 
-def _watched(root: Path, overlay: Overlay) -> list[str]:
-    """The folders of which a change makes Argo CD render an overlay again."""
+def _annotation(root: Path) -> str:
+    """The annotation that names, for every overlay, the folders that Argo CD watches."""
     fix = "take it from the template"
     documents = edited.yamls(edited.read(root / APPLICATIONS, APPLICATIONS, fix), APPLICATIONS, fix)
     try:
         (models,) = (each for each in documents if each["metadata"]["name"] == "models")
-        said = models["spec"]["template"]["metadata"].get("annotations", {}).get(WATCHED, "/kustomize")
+        return str(models["spec"]["template"]["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LoopError(f"{APPLICATIONS}: has no ApplicationSet models: {error!r}", fix=fix) from error
-    said = re.sub(r"{{\s*\.path\.basename\s*}}", overlay.model, said)
-    said = re.sub(r"{{\s*index \.path\.segments 2\s*}}", overlay.environment, said)
-    paths = [path.strip() for path in said.split(";")]
+
+
+def _watched(annotation: str, overlay: Overlay) -> list[str]:
+    """The folders whose changes make Argo CD render an overlay again."""
+    named = re.sub(r"{{\s*\.path\.basename\s*}}", overlay.model, annotation)
+    named = re.sub(r"{{\s*index \.path\.segments 2\s*}}", overlay.environment, named)
+    paths = [path.strip() for path in named.split(";")]
     return [path.strip("/") if path.startswith("/") else str(Path(str(overlay), path)) for path in paths]
 
 
-def _fixed(root: Path, before: Path, overlay: Overlay) -> Iterator[str]:
-    """What a change asks for that the cluster refuses, as of an object that is there it lets nobody change.
+def _immutable(root: Path, before: Path, overlay: Overlay, objects: list[Manifest]) -> Iterator[str]:
+    """Changes to fields that the cluster lets nobody change once the object exists.
 
-    One refused object ends the whole sync, and every later one, a rollback's too. Where nothing was served
-    before, nothing is taken to be there.
+    One refused object fails the whole sync, and every later one, even a rollback. An overlay that served
+    nothing before is assumed to have no objects in the cluster.
     """
     if not (before / str(overlay) / render.KUSTOMIZATION).is_file() or not overlay.state(before).stable:
         return
-    old = {_name(each): each for each in overlay.objects(root, before)}
-    for new in overlay.objects(root, root):
+    rendered = render.documents(render.build(root, before / str(overlay)))
+    old = {_name(each): each for each in rendered}
+    for new in objects:
         if there := old.get(_name(new)):
             yield from (f"{_name(new)}: {each}" for each in _refused(there, new))
 
@@ -194,7 +206,7 @@ def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
     was, will = (each.get("spec", {}) for each in (old, new))
     changed = [key for key in {**was, **will} if was.get(key) != will.get(key)]
     if new["kind"] == "PersistentVolumeClaim":
-        what = [f"spec.{key} changes" for key in changed if key not in GROWS]
+        what = [f"spec.{key} changes" for key in changed if key not in MUTABLE]
         if _storage(new) < _storage(old):
             what.append("its storage shrinks")
         yield from (f"{each}: {refused}. Leave it, or give the new claim another name" for each in what)
@@ -202,12 +214,12 @@ def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
     if new["kind"] == "Deployment" and "selector" in changed and not set(options) >= REPLACED:
         yield (
             f"spec.selector changes: {refused}. Leave it (`includeSelectors: false`), or have Argo CD "
-            f"make the Deployment anew: {OPTIONS}: {','.join(sorted(REPLACED))}"
+            f"replace the Deployment: {OPTIONS}: {','.join(sorted(REPLACED))}"
         )
 
 
 def _storage(claim: Manifest) -> float:
-    """Bytes that a claim asks for; 0 where nobody can tell."""
+    """Bytes that a claim asks for; 0 if it names no amount that can be parsed."""
     asked: Any = claim["spec"].get("resources", {}).get("requests", {}).get("storage", "")
     found = QUANTITY.fullmatch(str(asked))
     return float(found[1]) * UNITS[found[2]] if found else 0.0

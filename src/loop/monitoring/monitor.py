@@ -75,8 +75,8 @@ def look(
 def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
     """The training sample: the model's features in its order, and `score` where the model has one.
 
-    Raises LoopError where it is missing, is the clone's and not what dvc.lock records, or is another one and
-    lists other features than the model's meta.json.
+    Raises LoopError if it is missing. The clone's own must be what dvc.lock records; any other must list the
+    features of the model's meta.json.
     """
     import pandas as pd
 
@@ -94,7 +94,7 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
         if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
     ]
     meta = paths.trained / "meta.json"
-    named = meta.is_file() and not (own and recorded)  # dvc.lock says more of a clone's own than its names
+    named = meta.is_file() and not (own and recorded)  # dvc.lock has verified the clone's own
     if named and (expected := read_json(meta)["features"]) != columns:
         raise LoopError(
             f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
