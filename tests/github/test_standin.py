@@ -1,6 +1,7 @@
 """The stand-in answers as GitHub does, and starts what GitHub would start."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def open_pull(standin: StandIn, clone: Clone, text: str = "2\n", branch: str = "
     )
     assert answer.status_code == 201, answer.text
     return answer.json()["number"]
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_listed_run_has_its_event(standin: StandIn) -> None:
+    """However soon somebody lists it: 40 runs begin while another thread looks at the newest."""
+    github = standin.as_("person")
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(lambda: [github.dispatch("hand.yml", {"model": str(n)}) for n in range(40)])
+        while not begun.done():
+            for run in standin.ask("GET", "/actions/runs?per_page=1").json()["workflow_runs"]:
+                assert standin.event(run)["inputs"]["model"]
+    begun.result()
+    assert len(standin.runs()) == 40
 
 
 def test_the_end_of_a_token_is_told(standin: StandIn, clone: Clone) -> None:

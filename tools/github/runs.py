@@ -102,29 +102,30 @@ class Runner:
         path = f".github/workflows/{file}"
         pull = event.payload.get("pull_request")
         source = pull["head"]["repo"] if pull else event.payload["repository"]
-        with self.state.look() as data:
+        ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
+        with self.state.look() as data:  # held until the event is written, so that no listed run lacks it
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
-        run = self.state.add(
-            "runs",
-            repository=repo.name,
-            name=str(workflow.get("name", path)),
-            display_title=events.title(workflow, event.payload, event.title),
-            path=path,
-            run_number=number,
-            event=event.name,
-            status="queued",
-            conclusion=None,
-            head_branch=event.ref.removeprefix("refs/heads/"),
-            head_sha=event.head,
-            actor=event.payload["sender"],
-            commit=event.commit,
-            head_repository=source["full_name"],
-            fork=source["fork"],
-            ref=f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref,
-            run_started_at=None,
-        )
-        (folder := self._folder(run)).mkdir(parents=True)
-        write(folder / "event.json", event.payload)
+            run = self.state.add(
+                "runs",
+                repository=repo.name,
+                name=str(workflow.get("name", path)),
+                display_title=events.title(workflow, event.payload, event.title),
+                path=path,
+                run_number=number,
+                event=event.name,
+                status="queued",
+                conclusion=None,
+                head_branch=event.ref.removeprefix("refs/heads/"),
+                head_sha=event.head,
+                actor=event.payload["sender"],
+                commit=event.commit,
+                head_repository=source["full_name"],
+                fork=source["fork"],
+                ref=ref,
+                run_started_at=None,
+            )
+            (folder := self._folder(run)).mkdir(parents=True)
+            write(folder / "event.json", event.payload)
         self._submit(run)
         return run
 
