@@ -8,13 +8,13 @@ import pytest
 from folders import with_modules
 from sklearn import metrics
 
-from loop.core import models
+from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import write_json
 from loop.core.models import ModelFolder, Roles
 from loop.core.params import Evaluate, Section
 from loop.pipeline import plots
-from loop.pipeline.evaluate import evaluate, parts, score, values
+from loop.pipeline.evaluate import check, evaluate, parts, score, values
 from loop.stats.evaluation import Evaluation
 from loop.stats.metrics import Metric, by_rows
 
@@ -23,11 +23,12 @@ ROLES = Roles(id="id", label="label", time="time", entity="card")
 SECTION = Evaluate(slices=["night"])
 
 
-def plain(task, *added):
-    """A model's folder of that task, which adds these metrics."""
+def plain(task, *added, unit=None):
+    """A model's folder of that task, which adds these metrics and resamples this unit."""
+    adds = {"Params": Section, "evaluation": lambda _: Evaluation(added, unit=unit)}
     modules = {
         "schema": type("schema", (), {"ROLES": ROLES, "TASK": task}),
-        "evaluation": type("evaluation", (), {"Params": Section, "evaluation": lambda _: Evaluation(added)}),
+        "evaluation": type("evaluation", (), adds),
     }
     return with_modules(ModelFolder(REPOSITORY, "fraud_detector"), **modules)
 
@@ -39,6 +40,15 @@ def test_a_model_adds_metrics_of_its_own():
     found = evaluate(plain("binary", night), scored, rows, [0, 1], SECTION)
     assert found["cards"] == 50
     assert "cards" not in evaluate(plain("binary"), scored, rows, [0, 1], SECTION)
+
+
+def test_a_unit_is_a_column_that_scores_have():
+    """Another name is an error before anything trains."""
+    section = params.load(REPOSITORY, "fraud_detector").model_copy(update={"evaluate": SECTION})
+    check(plain("binary", unit="card"), section)
+    with pytest.raises(LoopError, match="unit is 'TX_AMOUNT', a column that scores") as caught:
+        check(plain("binary", unit="TX_AMOUNT"), section)
+    assert caught.value.fix == "name one of id, time, card, label"
 
 
 def _scored(rows=400, share=0.2):

@@ -48,7 +48,7 @@ def lived(fork: Path) -> Path:
     tell(build / "monitor" / "report.json", DRIFT)
     (build / "monitor" / "report.html").write_text("<p>the drift report")
     built(fork, B)
-    scored = {"TRANSACTION_ID": ids, "TX_FRAUD": labels, "score": ranked}
+    scored = {"TRANSACTION_ID": ids, "CUSTOMER_ID": ids // 4, "TX_FRAUD": labels, "score": ranked}
     pq.write_table(pa.table(scored), data / "scores.parquet")
     pq.write_table(pa.table({**scored, "score": ranked[::-1]}), build / "champion.parquet")
     save(fork, {"dvc.lock": LOCK}, "Train")
