@@ -62,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Proxied(Front):
-    """Serves MLflow below /mlflow, to who has the password; it is out of order now and then."""
+    """Serves MLflow below /mlflow to clients that send the password; it fails now and then."""
 
     answers: tuple[int, ...] = ()  # what the next requests get, whatever they ask
 

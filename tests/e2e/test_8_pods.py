@@ -7,7 +7,8 @@ from scene import QUIET, Scene
 from loop.core import params
 from loop.core.names import public
 
-RATE = 10.0  # requests/s; one pod of the heavy service answers eight, asleep, so the node keeps its CPU
+# One pod of the heavy service answers eight requests/s. It sleeps, because two cores have no CPU to spare.
+RATE = 10.0  # requests/s
 PEAK = 2  # pods
 RULES = {"peak": PEAK, "weights": [50, 100], "min_requests": 50, "min_p99_ms": 2000}
 
@@ -49,7 +50,7 @@ def released(scene: Scene) -> None:
 
     def edit() -> None:
         assert one in small.read_text()
-        small.write_text(small.read_text().replace(one, ""))  # it comes after the pods that a step names
+        small.write_text(small.read_text().replace(one, ""))  # or it would override the release's own
         path.write_text(spoilt(path.read_text(), "heavy"))
         params.edit(team.clone, {f"models.{team.model}.canary.{key}": value for key, value in RULES.items()})
 

@@ -55,7 +55,7 @@ def open_pull(standin: StandIn, clone: Clone, text: str = "2\n", branch: str = "
 
 @pytest.mark.usefixtures("clone")
 def test_a_listed_run_has_its_event(standin: StandIn) -> None:
-    """However soon somebody lists it: 40 runs begin while another thread looks at the newest."""
+    """No run is listed before its event is written: 40 runs begin while another thread lists the newest."""
     github = standin.as_("person")
     with ThreadPoolExecutor(1) as pool:
         begun = pool.submit(lambda: [github.dispatch("hand.yml", {"model": str(n)}) for n in range(40)])

@@ -114,7 +114,7 @@ def test_the_sources_server_dies_meanwhile(clone: Path, services: Services) -> N
 def killed_when(
     begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str
 ) -> tuple[int, str]:
-    """Run a command and kill a server once it has begun to write; its exit code and its words."""
+    """Run a command, kill a server once it has begun to write, and return exit code and output."""
     with subprocess.Popen(
         ["./loop", command, MODEL],
         cwd=clone,

@@ -75,11 +75,10 @@ class Lock:
 
     def outs(self, model: str) -> dict[str, str]:
         """The md5 of each output that a model's stages have made, by its path."""
-        outs = (out for entry in self._entries(model).values() for out in entry.get("outs", []))
-        return {str(out["path"]): str(out["md5"]) for out in outs}
+        return _md5s(self._entries(model).values())
 
     def torn(self, model: str) -> str:
-        """A stage that used another output than the one recorded, in words; empty if there is none.
+        """Describe a stage that ran on another version of its input than dvc.lock records; "" if none did.
 
         A merge can take some stages from one side and some from the other, without a conflict. DVC would
         notice only when it runs the stage.
@@ -94,8 +93,7 @@ class Lock:
 
     def every(self) -> dict[str, str]:
         """The md5 of each output of any model, by its path."""
-        outs = (out for entry in self.stages.values() for out in entry.get("outs", []))
-        return {str(out["path"]): str(out["md5"]) for out in outs}
+        return _md5s(self.stages.values())
 
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """What params.yaml said when the model's stages ran: {section: its keys}."""
@@ -120,6 +118,11 @@ class Lock:
             if recorded["path"] == path:
                 return dict(recorded)
         raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+
+
+def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The md5 of each output that these stages have made, by its path."""
+    return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
 
 def _given(entry: dict[str, Any]) -> dict[str, Any]:

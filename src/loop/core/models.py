@@ -38,6 +38,11 @@ class Roles:
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
 
+    @property
+    def kept(self) -> list[str]:
+        """The columns that stand beside features and scores: id, time, entity and label."""
+        return [name for name in (self.id, self.time, self.entity, self.label) if name]
+
 
 def _module(name: str) -> cached_property[ModuleType]:
     """An attribute that imports and checks a module of a ModelFolder when it is first used."""

@@ -24,14 +24,10 @@ APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
 OPTIONS = "argocd.argoproj.io/sync-options"
 ABSENT = re.compile(r"(\S+): no such file or directory")  # in kustomize's words
-REPLACED = {
-    "Force=true",
-    "Replace=true",
-}  # with both options, Argo CD deletes the object and creates it again
-MUTABLE = (
-    "resources",
-    "volumeAttributesClassName",
-)  # the fields of a claim's spec that the cluster lets change
+# With both options, Argo CD deletes the object and creates it again.
+REPLACED = {"Force=true", "Replace=true"}
+# The fields of a claim's spec that the cluster lets change.
+MUTABLE = ("resources", "volumeAttributesClassName")
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]?|[KMGTPE]i)")
 UNITS = {"": 1, "k": 10**3} | {
     unit: size

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder, Roles
+from loop.core.models import ModelFolder
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
@@ -28,13 +28,8 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     """
     meta, roles = read_json(trained / "meta.json"), folder.roles
     scored = folder.estimator.load(trained)(split.matrix(table, meta["features"]))
-    columns = {name: table[name] for name in kept(roles)}
+    columns = {name: table[name] for name in roles.kept}
     return pa.table({**columns, **split.scores(folder, scored, table.num_rows, meta["classes"])})
-
-
-def kept(roles: Roles) -> list[str]:
-    """The columns that scores.parquet has beside the scores."""
-    return [name for name in (roles.id, roles.time, roles.entity, roles.label) if name]
 
 
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
@@ -64,9 +59,9 @@ def evaluate(
 def check(folder: ModelFolder, section: Model) -> None:
     """LoopError for a metric in params.yaml that this model does not have, or a unit that is no column."""
     mine = own(folder, section.evaluate)
-    if mine.unit and mine.unit not in kept(folder.roles):
+    if mine.unit and mine.unit not in folder.roles.kept:
         said = f"unit is {mine.unit!r}, a column that scores.parquet lacks"
-        fix = f"name one of {', '.join(kept(folder.roles))}"
+        fix = f"name one of {', '.join(folder.roles.kept)}"
         raise LoopError(f"src/models/{folder.name}/evaluation.py: {said}", fix=fix)
     known = mine.known(folder.task)
     where = f"params.yaml: models.{folder.name}.gate"

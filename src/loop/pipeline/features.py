@@ -34,13 +34,12 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     roles = folder.roles
     engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
     rows = folder.features.compute(ibis.memtable(table), section)
-    kept = [name for name in (roles.id, roles.time, roles.entity, roles.label) if name]
-    features = [name for name in rows.columns if name not in kept]
+    features = [name for name in rows.columns if name not in roles.kept]
     if leaks := [name for name in features if name in roles.never]:
         where = f"src/models/{folder.name}/features.py"
         raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
-    ordered = typed.select(*kept, *features).order_by([name for name in (roles.time, roles.id) if name])
+    ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
     made = engine.to_pyarrow(ordered).combine_chunks()  # an engine's batches would show in the file's bytes
     _finite(folder, made, features)
     return made

@@ -47,8 +47,7 @@ def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mas
 
 def features(table: pa.Table, roles: Roles) -> list[str]:
     """The columns of features.parquet that are features: all but those with a role."""
-    kept = (roles.id, roles.time, roles.entity, roles.label)
-    return [name for name in table.column_names if name not in kept]
+    return [name for name in table.column_names if name not in roles.kept]
 
 
 def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
