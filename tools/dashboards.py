@@ -71,9 +71,11 @@ def model() -> build.Dashboard:
 def fleet_targets() -> Iterator[Panel]:
     """The SLA's numbers: the worst of all models."""
     yield number("Predictions a second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
-    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s", over(0.1))
+    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s")
+    yield number("p99, share of its target", late(PLACE), "percentunit", over(1))
     yield number("Failed", share(PLACE), "percentunit", over(0.0005))
-    yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit", under(0.93))
+    yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit")
+    yield number("Lowest margin to a metric's target", f"min(model_sla_margin{{{PUSHED}}})", "none", under(0))
     yield number("Furthest drift", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
     yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
     yield number(
@@ -116,7 +118,7 @@ def fleet_lines() -> Iterator[Panel]:
     volume = f"sum {where} (model:predictions:rate5m{{{PLACE}}})"
     burn = {f"{name} {window}": f"model:sla_burn:{window}{{{PLACE}}}" for window in ("1h", "6h")}
     gpu = f"avg {where} (model:gpu_utilisation:avg{{{PLACE}}})"
-    yield lines("Latency", quantiles, "s", over(0.1))
+    yield lines("Latency", quantiles, "s")
     yield lines("Prediction volume per model", {name: volume}, "none")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
     yield lines(
@@ -129,7 +131,12 @@ def fleet_lines() -> Iterator[Panel]:
         "Accuracy over time",
         {"{{model}}": f"min by (model) (model_accuracy_score{{{PUSHED}}})"},
         "percentunit",
-        under(0.93),
+    )
+    yield lines(
+        "Margin to a metric's target",
+        {"{{model}} {{metric}}": f"min by (model, metric) (model_sla_margin{{{PUSHED}}})"},
+        "none",
+        under(0),
     )
     yield lines("GPU utilisation per model", {name: gpu}, "percent")
 
@@ -139,9 +146,11 @@ def model_targets() -> Iterator[Panel]:
     pods, monitored = f"model:pods:count{{{HERE}", f"{{{PUSHED}, {MODEL}}}"
     yield named("Stable", f'{pods}, track="stable"}}')
     yield named("Canary", f'{pods}, track="canary"}}')
-    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{HERE}}})", "s", over(0.1))
+    yield number("Slowest p99", f"max(model:latency_seconds:p99{{{HERE}}})", "s")
+    yield number("p99, share of its target", late(HERE), "percentunit", over(1))
     yield number("Failed", share(HERE), "percentunit", over(0.0005))
-    yield number("Accuracy", f"min(model_accuracy_score{monitored})", "percentunit", under(0.93))
+    yield number("Accuracy", f"min(model_accuracy_score{monitored})", "percentunit")
+    yield number("Lowest margin to a metric's target", f"min(model_sla_margin{monitored})", "none", under(0))
     yield number("Furthest drift", f"max(feature_drift_score{monitored})", "none", over(0.3))
     yield number("Data quality", f"min(data_quality_score{monitored})", "percentunit", under(0.985))
     yield number("Retrained by drift, 30 days", f"max(auto_retrain_in_30_days{monitored})", "none")
@@ -157,7 +166,8 @@ def model_serving() -> Iterator[Panel]:
     waiting = f"sum by (track, version) (model_requests_in_progress{{{HERE}}})"
     classes = f"sum by (class) (rate(model_prediction_total{{{HERE}}}[$__rate_interval]))"
     burn = {window: f"model:sla_burn:{window}{{{HERE}}}" for window in ("5m", "30m", "1h", "6h", "3d")}
-    yield lines("Latency", quantiles, "s", over(0.1))
+    quantiles["target {{track}}"] = f"max by (track) (model:sla_latency_seconds:max{{{HERE}}})"
+    yield lines("Latency", quantiles, "s")
     yield lines("Prediction volume", {TRACK: f"model:predictions:rate5m{{{HERE}}}"}, "none")
     yield lines("Predictions by class", {"{{class}}": classes}, "none")
     yield lines("Share of the traffic", {"{{track}}": traffic}, "percentunit")
@@ -172,6 +182,10 @@ def model_quality() -> Iterator[Panel]:
     """What the model says, and what the monitor says of it."""
     moved = f"max by (feature) (feature_drift_score{{{PUSHED}, {MODEL}}})"
     right = f"max by (version) (model_accuracy_score{{{PUSHED}, {MODEL}}})"
+    live, margin = (
+        f"max by (metric, version) ({name}{{{PUSHED}, {MODEL}}})"
+        for name in ("model_live_metric", "model_sla_margin")
+    )
     good = f"min by (model) (data_quality_score{{{PUSHED}, {MODEL}}})"
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
     answers = f"max by (model) (prediction_drift_score{{{PUSHED}, {MODEL}}})"
@@ -180,9 +194,11 @@ def model_quality() -> Iterator[Panel]:
     yield scores()
     yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
-    yield lines("Accuracy over time", {"{{version}}": right}, "percentunit", under(0.93))
+    yield lines("Accuracy over time", {"{{version}}": right}, "percentunit")
+    yield lines("Metrics by labels that came", {"{{metric}} {{version}}": live}, "none")
+    yield lines("Margin to a metric's target", {"{{metric}} {{version}}": margin}, "none", under(0))
     yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
-    yield lines("Retrainings for drift or accuracy", {"{{model}}": asked}, "none")
+    yield lines("Retrainings for drift or a missed SLA", {"{{model}}": asked}, "none")
     yield lines("Predictions without a label yet", {"{{model}}": unknown}, "none")
     yield lines("Lines the prediction log lost, a second", {TRACK: lost}, "none")
 
@@ -192,6 +208,11 @@ def scores() -> Panel:
     counts = f"sum by (le) (increase(model_prediction_score_bucket{{{HERE}}}[$__rate_interval]))"
     asked = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
     return heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(asked)
+
+
+def late(where: str) -> str:
+    """PromQL: the slowest p99 as a share of its release's target; nothing where none has a target."""
+    return f"max(model:latency_seconds:p99{{{where}}} / model:sla_latency_seconds:max)"
 
 
 def share(where: str) -> str:

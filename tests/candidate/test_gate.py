@@ -121,11 +121,16 @@ def test_each_model_decides_by_its_own_threshold():
 
 
 @pytest.mark.parametrize(
-    ("change_to", "said"), [({"metric": "aucroc"}, "gate.metric: is aucroc"), ({"floors": {"f2": 1}}, "f2")]
+    ("change_to", "said"),
+    [
+        ({"gate__metric": "aucroc"}, "gate.metric: is aucroc"),
+        ({"gate__floors": {"f2": 1}}, "f2"),
+        ({"sla__metrics": {"card_precision_at_100": 0.1}}, "sla.metrics: is card_precision_at_100"),
+    ],
 )
 def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, change_to: dict, said: str):
     """The first stage that would run says which metrics there are; so does the doctor."""
-    change(trained, train__n_estimators=3, **{f"gate__{key}": value for key, value in change_to.items()})
+    change(trained, train__n_estimators=3, **change_to)
     printed = loop(trained, "stage", "train", MODEL, code=2)
     assert said in printed
     assert "average_precision" in printed

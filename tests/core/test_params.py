@@ -38,6 +38,15 @@ def test_both_spellings_name_one_model(root):
     assert params.load(root, "tiny-model") == params.load(root, "tiny_model")
 
 
+def test_the_latency_target_is_the_default_of_the_other_limits(root):
+    """Rehearsal and judge take `sla.p99_ms`, unless they have a limit of their own; without one, the usual."""
+    path = root / "params.yaml"
+    limits = lambda spec: (spec.rehearse.max_p99_ms, spec.canary.min_p99_ms)  # noqa: E731 - said once
+    assert limits(params.load(root, "tiny")) == (1000, 50)
+    path.write_text(SECTION + "    sla: {p99_ms: 80}\n    canary: {min_p99_ms: 20}\n")
+    assert limits(params.load(root, "tiny")) == (80, 20)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -45,10 +54,21 @@ def test_both_spellings_name_one_model(root):
         ("quality: 0.9", "quality: 90", "models.tiny.validate.quality: is 90"),
         ("train_days: 7", "train_days: 0", "models.tiny.split.time.train_days: is 0"),
         ("source: simulator", "source: s3://b/x.parquet", "a file source needs `sha256`"),
+        ("gate:", "sla: {p99_ms: fast}\n    gate:", "models.tiny.sla.p99_ms: is 'fast'"),
+        ("gate:", "sla: {p99_ms: 9}\n    rehearse: 7\n    gate:", "models.tiny.rehearse: is 7"),
         ("models:", "model:", "top-level `models:`"),
         ("register: {experiment: tiny}", "", "models.tiny.register"),
     ],
-    ids=["unknown key", "out of range", "not positive", "unpinned file", "no models", "missing section"],
+    ids=[
+        "unknown key",
+        "out of range",
+        "not positive",
+        "unpinned file",
+        "no number",
+        "no section",
+        "no models",
+        "missing section",
+    ],
 )
 def test_an_error_names_file_key_and_value(root, old, new, told):
     """What is wrong is told by its place in params.yaml, its value and what it should be."""

@@ -16,8 +16,8 @@ import pytest
 from loop.core.errors import LoopError
 from loop.core.models import Roles
 from loop.monitoring import log
-from loop.monitoring.accuracy import accuracy
 from loop.monitoring.drift import drift
+from loop.monitoring.live import measure
 
 NOBODY = 65534
 FEW = ["amount", "often"]
@@ -229,9 +229,9 @@ def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(log, "MOST", 1_000)
     alike = labelled()
     assert (len(each), len(alike)) == (3_000, pytest.approx(200, abs=10))
-    one, other = (accuracy(rows, "binary") for rows in (each, alike))
-    assert (one.labelled, one.accuracy) == (other.labelled, other.accuracy)
-    assert one.average_precision == pytest.approx(other.average_precision, abs=0.01)
+    one, other = (measure(rows, "binary", {}) for rows in (each, alike))
+    assert one.labelled == other.labelled
+    assert one.metrics == pytest.approx(other.metrics, abs=0.01)
 
 
 def test_rows_of_another_width(tmp_path) -> None:
@@ -265,8 +265,11 @@ def test_one_prediction_an_id(tmp_path, apart) -> None:
     labels = pd.DataFrame({"id": range(100), "y": 7, "reported_at": DAY})
     labels.to_parquet(tmp_path / "labels" / "a.parquet")
     window = log.read(str(tmp_path), "m", FEW, ROLES, store=str(tmp_path), until=None, days=7)
-    found = accuracy(window.labelled, "multiclass")
-    assert (found.labelled, found.accuracy) == (100, 1 if apart else 0.99)  # of one instant, always the same
+    found = measure(window.labelled, "multiclass", {})
+    assert (found.labelled, found.metrics["accuracy"]) == (
+        100,
+        1 if apart else 0.99,
+    )  # of one instant, always the same
     assert window.repeated == 8_000
 
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shop import BEGIN, FEATURES, FakeGitHub, Production, commit, retrain, rows
 
 from loop.cli.monitoring import monitor
+from loop.core import params
 from loop.core.errors import Exit, LoopError
 
 WEEK, DAY = timedelta(days=7), timedelta(days=1)
@@ -29,9 +30,13 @@ def report(production: Production) -> dict[str, object]:
 
 TOLD = {  # test_dashboards.MONITOR holds the same, and what comes with a push
     "model_accuracy_score",
+    "model_live_metric",
+    "model_sla_margin",
     "model_labels_missing",
     "feature_drift_score",
+    "feature_drift_threshold",
     "data_quality_score",
+    "data_quality_threshold",
     "prediction_drift_score",
     "prediction_log_latest_seconds",
     "monitor_verdict_unknown",
@@ -53,8 +58,8 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     assert found["verdict"] == "healthy"
     assert found["drift"]["score"] < 0.15
     assert set(found["drift"]["features"]) == set(FEATURES)
-    assert found["accuracy"]["accuracy"] > 0.95
-    assert found["accuracy"]["labelled"] + found["accuracy"]["unlabelled"] == 1_500
+    assert found["live"]["metrics"]["accuracy"] > 0.95
+    assert found["live"]["labelled"] + found["live"]["unlabelled"] == 1_500
     assert github.dispatched == []
     folder = production.root / "build" / "shop" / "monitor"
     page = (folder / "report.html").read_text()
@@ -64,8 +69,10 @@ def test_healthy(production: Production, github: FakeGitHub, monkeypatch: pytest
     assert {s.labels["feature"] for s in families["feature_drift_score"].samples} == set(FEATURES)
     assert set(families) - {"auto_retrain_created"} == TOLD
     assert families["data_quality_score"].samples[0].value == found["quality"]["score"] == 1
-    assert families["model_labels_missing"].samples[0].value == found["accuracy"]["unlabelled"]
-    assert families["model_accuracy_score"].samples[0].value == found["accuracy"]["accuracy"]
+    assert families["model_labels_missing"].samples[0].value == found["live"]["unlabelled"]
+    assert families["model_accuracy_score"].samples[0].value == found["live"]["metrics"]["accuracy"]
+    measured = {sample.labels["metric"]: sample.value for sample in families["model_live_metric"].samples}
+    assert measured == found["live"]["metrics"]
 
 
 def test_drift_dispatches_once(
@@ -111,17 +118,38 @@ def test_retrained_already(
 
 
 def test_late_labels(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels count in the window in which they came, and accuracy under the SLA asks for a retraining."""
+    """Labels count in the window in which they came, and one that misses its target retrains."""
+    params.edit(production.root, {"models.shop.sla": {"metrics": {"log_loss": 0.5, "roc_auc": 0.8}}})
     week = rows(1_500)
     production.answer(week)
     production.report(week.assign(fraud=1 - week["fraud"]), after=WEEK)
     early = run(production, monkeypatch)
     assert early.exit_code == Exit.OK, early.output
-    assert report(production)["accuracy"]["labelled"] == 0
+    assert report(production)["live"]["labelled"] == 0
     late = run(production, monkeypatch, "--until", "2026-03-16T02:00:00+02:00")
     assert late.exit_code == Exit.DRIFT
-    assert report(production)["accuracy"]["labelled"] == 1_500
-    assert "accuracy" in report(production)["reasons"][0]
+    assert report(production)["live"]["labelled"] == 1_500
+    log_loss, roc_auc, *_ = report(production)["reasons"]
+    assert log_loss.startswith("SLA missed: log_loss is ")
+    assert log_loss.endswith(", over its bound 0.5 (1500 labels)")
+    assert "roc_auc" in roc_auc
+
+
+def test_what_nobody_promised_asks_for_nothing(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a target the worst of accuracies retrains nothing; with a target it is a matter of labels."""
+    week = rows(1_500)
+    production.answer(week)
+    production.report(week.assign(fraud=1 - week["fraud"]), after=timedelta(minutes=1))
+    assert run(production, monkeypatch).exit_code == Exit.OK
+    assert report(production)["live"]["metrics"]["accuracy"] < 0.1
+    assert "SLA" not in str(report(production)["reasons"])
+    params.edit(production.root, {"models.shop.sla": {"metrics": {"accuracy": 0.93}}})
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+    params.edit(production.root, {"models.shop.monitor.min_labels": 2_000})
+    assert run(production, monkeypatch).exit_code == Exit.OK
+    assert "no verdict on the SLA: 1499 labels < 2000" in report(production)["reasons"]
 
 
 def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:

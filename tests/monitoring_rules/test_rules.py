@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from loop.core import params
-
 HERE = Path(__file__).parent
 FILES = sorted(path.name for path in HERE.glob("*.yaml"))
 RENAMED = {  # what programs say of themselves, and how a Prometheus that overrides honorLabels stores it
@@ -62,15 +60,3 @@ def test_every_alert_says_how_grave_it_is_what_it_saw_and_what_to_do(repository,
         assert "{{ $" in alert["annotations"]["summary"]
         page = repository / alert["annotations"]["runbook"]
         assert alert["alert"] in page.read_text(), page
-
-
-def test_thresholds_are_those_by_which_the_monitor_judges(alerts):
-    """Accuracy, drift and quality ring where params.yaml, unless it says otherwise, retrains or rejects."""
-    limits = {
-        alert["alert"]: float(alert["expr"].split()[-1]) for alert in alerts if "_score" in alert["expr"]
-    }
-    assert limits == {
-        "AccuracyUnderSla": params.Monitor().accuracy,
-        "DriftOverThreshold": params.Monitor().drift,
-        "DataQualityUnderSla": params.Validate().quality,
-    }

@@ -85,7 +85,7 @@ def test_the_index_tells_how_each_model_is(site: Path):
         "retraining due",
         "99.50 %",
         "0.61 limit 0.3",
-        "90.00 % SLA 93 %, 987 labels",
+        "0.9000 SLA 0.93, 987 labels",
         "roll back",
     ):
         assert expected in text

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 
+from loop.core import params
 from loop.core.errors import LoopError
 from loop.serving.key import release_key
 
@@ -19,6 +20,7 @@ def root(tmp_path, repository):
     shutil.copy(repository / "src/loop/__init__.py", tmp_path / "src/loop")
     (tmp_path / "argocd").mkdir()
     registered(tmp_path, "registry.test/team/churn")
+    shutil.copy(repository / "params.yaml", tmp_path)
     lock(tmp_path, "0" * 32)
     return tmp_path
 
@@ -43,13 +45,14 @@ CHANGES = {
     "lock": lambda root, _: append(root / "bentos/fraud_detector/requirements.lock"),
     "packed code": lambda root, _: append(root / "src/loop/serving/packed/rows.py"),
     "registry": lambda root, _: registered(root, "registry.team.example/churn"),
+    "latency target": lambda root, _: params.edit(root, {"models.fraud_detector.sla.p99_ms": 45}),
     "base image": lambda _, patch: patch.setenv("LOOP_BASE_IMAGE", "base@sha256:1"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_packed_makes_the_key(root, monkeypatch, change):
-    """Another model, service, lock, packed module, registry or base image is another release."""
+    """Another model, service, lock, packed module, registry, target or base image is another release."""
     before = release_key(root, "fraud-detector")
     change(root, monkeypatch)
     assert release_key(root, "fraud-detector") != before

@@ -37,6 +37,16 @@ def test_what_is_counted_is_on_the_page():
     assert value(of, "model_prediction_log_dropped_total") == 5
 
 
+def test_the_target_is_an_edge():
+    """How many answers keep a latency that the team promised is counted, not guessed within a bucket."""
+    of = Metrics("m", "k", p99_ms=45)
+    for seconds in (0.044, 0.046):
+        of.took(seconds)
+    assert value(of, "model_prediction_latency_seconds_bucket", le="0.045") == 1
+    assert value(of, "model_prediction_latency_seconds_bucket", le="0.05") == 2
+    assert value(of, "model_sla_latency_seconds") == pytest.approx(0.045)
+
+
 def test_what_alerts_take_a_rate_of_is_there_from_zero():
     """A series that begins at one has not risen; nothing else is on the page of a server nobody has asked."""
     families = text_string_to_metric_families(Metrics("m", "k").page().decode())

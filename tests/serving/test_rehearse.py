@@ -18,11 +18,12 @@ from loop.serving import image
 from loop.serving.process import Server
 from loop.serving.rehearse import Row, Side, held_out, judge, rehearse, shift
 
-GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0}
+GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
 WORSE = {
     "failed": ({"failed": 1, "errors": ["500"]}, "1 of 100 requests failed"),
     "slow": ({"p99_ms": 2000.0}, "max_p99_ms"),
     "slower than the champion": ({"p99_ms": 16.0}, "max_p99_ratio"),
+    "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second asks 50"),
     "other scores": ({"score_shift": 0.01}, "max_score_shift"),
 }
 
@@ -31,8 +32,8 @@ WORSE = {
 def test_each_limit_rejects(fault, reason):
     """A fault over its limit is a reason; within the limits there is none."""
     limits, champion = Rehearse(), Side("b", **GOOD)
-    assert judge([Side("a", **GOOD), champion], limits) == []
-    said = judge([Side("a", **{**GOOD, **fault}), champion], limits)
+    assert judge([Side("a", **GOOD), champion], limits, 50) == []
+    said = judge([Side("a", **{**GOOD, **fault}), champion], limits, 50)
     assert reason in said[0]
 
 
@@ -56,7 +57,8 @@ def test_a_champion_that_refuses_the_rows_sets_no_pace():
 def clone(trained, cache, dvc_here):  # noqa: F811
     """A trained clone whose rehearsal is short and heeds no clock."""
     limits = {"requests": 30, "max_p99_ms": 60_000.0, "max_p99_ratio": 10_000.0}
-    params.edit(trained, {"models.fraud_detector.rehearse": limits})
+    edits = {"rehearse": limits, "sla.requests_per_second": None}
+    params.edit(trained, {f"models.fraud_detector.{key}": value for key, value in edits.items()})
     return trained
 
 
@@ -123,6 +125,7 @@ def load(folder):
 """
 FAULTS = {
     "errors now and then": ("return inner(rows) if next(calls) % 7 != 3 else 1 / 0", "requests failed"),
+    "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second asks 50"),
     "other scores": ("return inner(rows) * 0.99", "off the pipeline's"),
     "does not start": ("raise OSError('gone')", "does not start"),
 }

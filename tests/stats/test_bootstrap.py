@@ -49,6 +49,25 @@ def test_metrics_agree_with_sklearn(rows, seed):
     assert set(known) == {*EXPECTED, "calibration_error"}
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=3, max_size=40), st.integers(0, 9))
+def test_metrics_of_several_classes_agree_with_sklearn(rows, seed):
+    """A class that is never chosen, or never right, counts as scikit-learn has it count."""
+    labels, chosen = np.array([(0, 0), (1, 1), (2, 2), *rows]).T
+    scores = np.random.default_rng(seed).dirichlet(np.ones(4), len(labels)) / 9 + np.eye(4)[chosen]
+    scores /= scores.sum(axis=1, keepdims=True)
+    counts = next(resamples(labels, 1, np.random.default_rng(seed)))
+    for drawn in (np.ones_like(labels), counts):
+        copies = np.repeat(np.arange(len(labels)), drawn)
+        y, s, d = labels[copies], scores[copies], chosen[copies]
+        expected = {
+            "accuracy": metrics.accuracy_score(y, d),
+            "f1": metrics.f1_score(y, d, average="macro", zero_division=0),
+            "log_loss": metrics.log_loss(y, s, labels=range(4)),
+        }
+        found = {name: each.prepare(Rows(labels, scores))(drawn) for name, each in of("multiclass").items()}
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
 def _shop(rows=4000):
     rng = np.random.default_rng(1)
     labels = (rng.random(rows) < 0.05).astype(np.int64)

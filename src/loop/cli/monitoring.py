@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 )
 @click.option("--until", metavar="ISO", help="The window's end, UTC. [default: the latest event]")
 @click.option(
-    "--environment", default="production", show_default=True, help="Whose stable release accuracy is judged."
+    "--environment",
+    default="production",
+    show_default=True,
+    help="Whose stable release is measured by its labels.",
 )
 @click.option("--dispatch/--no-dispatch", default=False, help="Over a threshold, dispatch train.yml.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: build/<package>/monitor]")
@@ -113,18 +116,19 @@ def _tell(found: "Findings", folder: Path) -> None:
 
     shown = {
         "drift_score": "" if found.drift is None else f"{found.drift:.4f}",
-        "accuracy": "" if found.accuracy.accuracy is None else f"{found.accuracy.accuracy:.4f}",
         "verdict": found.verdict,
         "dispatched": json.dumps(found.dispatch["dispatched"]),
     }
     actions.output(**shown)
     good = f"{found.quality.score:.4f}" if found.quality else "unknown"
-    numbers = f"drift {shown['drift_score'] or 'unknown'}, accuracy {shown['accuracy'] or 'unknown'}"
-    numbers += f", quality {good}, {found.window.unlabelled} without a label yet"
+    live = "".join(f"{name} {value:.4g}, " for name, value in found.live.metrics.items())
+    numbers = f"drift {shown['drift_score'] or 'unknown'}, quality {good}"
+    labels = f"{live}of {found.live.labelled} labels, {found.window.unlabelled} without a label yet"
     rows = f"{found.window.predictions} predictions from {found.window.start} to {found.window.end}"
     lines = [
         f"{found.model}: {found.verdict}",
         f"{numbers}, {rows}",
+        labels,
         *found.over,
         *found.alarms,
         *found.unknown,

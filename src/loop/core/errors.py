@@ -11,7 +11,7 @@ class Exit(IntEnum):
     KEEP = 3  # the gate keeps the champion: the challenger is sound but not better
     BLOCK = 4  # a gate rejects: data, candidate, bento or commit
     SUPERSEDED = 5  # somebody else's commit came first; nothing was changed
-    DRIFT = 6  # production has drifted, or fell under its SLA
+    DRIFT = 6  # production has drifted, or misses its SLA
 
 
 class LoopError(Exception):

@@ -111,7 +111,7 @@ class Rehearse(Section):
     requests: int = Field(default=500, gt=0)
     max_failed: Share = 0.0
     max_p99_ratio: float = 3.0  # candidate's p99 over the champion's
-    max_p99_ms: float = 1000.0
+    max_p99_ms: float = 1000.0  # or `sla.p99_ms`, where that is set
     max_score_shift: float = 1e-6  # served score against the pipeline's own, absolute
 
 
@@ -122,7 +122,7 @@ class Canary(Section):
     min_requests: int = Field(default=200, gt=0)  # the canary's, before a verdict
     max_failed: Share = 0.01
     max_p99_ratio: float = 3.0  # the canary's over stable's
-    min_p99_ms: float = 50.0  # faster than this is fast enough, whatever stable's is
+    min_p99_ms: float = 50.0  # or `sla.p99_ms`; faster is fast enough, whatever stable's is
     max_score_psi: float = 0.3  # score distribution against stable's
     deadline_hours: float = Field(default=24.0, gt=0)  # at one step without a verdict; then it is removed
     # Pods that all traffic takes at its peak. Beside a canary each track has its share of them before its
@@ -140,15 +140,36 @@ class Monitor(Section):
     store: str | None = None  # where production's transactions and labels are logged
     window_days: int = Field(default=7, gt=0)
     drift: float = 0.3  # feature_drift_score from here up retrains
-    accuracy: Share = 0.93  # the SLA
     min_rows: int = 500  # fewer logged predictions: no verdict on drift
-    min_labels: int = 200  # fewer labelled predictions: no verdict on accuracy
+    min_labels: int = 200  # fewer labelled predictions: no verdict on the metrics of `sla`
     cooldown_hours: float = 24.0  # between two dispatches for one model
     budget: int = Field(default=3, ge=0)  # retrainings in 30 days; then a person is asked
 
 
+class Sla(Section):
+    """What a team promises of a model in production. A target that is not set raises no alert."""
+
+    p99_ms: float | None = Field(default=None, gt=0)  # an edge of the latency histogram
+    requests_per_second: float | None = Field(default=None, gt=0)  # of all pods, which are `canary.peak`
+    metrics: dict[str, float] = Field(
+        default_factory=dict
+    )  # of the task: its least value; of a loss, its greatest
+
+
 class Model(Section):
     """One model's section of params.yaml. `features` and `train` are typed by the model's folder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _latency(cls, values: Any) -> Any:
+        """`sla.p99_ms` is the default of the other two limits of latency."""
+        match values:
+            case {"sla": {"p99_ms": int() | float() as target}}:
+                limits = {"rehearse": "max_p99_ms", "canary": "min_p99_ms"}
+                given = {name: values.get(name, {}) for name in limits}
+                plain = {name: one for name, one in given.items() if isinstance(one, dict)}
+                return {**values, **{name: {limits[name]: target, **one} for name, one in plain.items()}}
+        return values
 
     ingest: Ingest
     validation: Validate = Field(alias="validate")
@@ -156,6 +177,7 @@ class Model(Section):
     features: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     evaluate: Evaluate = Evaluate()
+    sla: Sla = Sla()
     gate: Gate
     register_: Register = Field(alias="register")
     rehearse: Rehearse = Rehearse()

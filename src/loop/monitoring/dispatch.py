@@ -17,7 +17,7 @@ WORKFLOW = "train.yml"
 TITLE = re.compile("Train (.+?): ?(.*)")  # its run-name: `Train <model>: <reason>`
 EVERY = "every model"  # the model in the run-name of a run without the input `model`
 EVENTS = ("workflow_dispatch", "schedule")
-AUTOMATIC = ("drift ", "accuracy ")  # how a reason of the monitor begins
+AUTOMATIC = ("drift ", "SLA missed: ", "accuracy ")  # how the monitor's reasons begin; the last until 2026-11
 BUDGET = timedelta(days=30)  # in which `monitor.budget` retrainings may be dispatched
 LISTINGS, PAUSE = 10, 3.0  # how often, and after how many seconds, to look for a run that is not listed yet
 
@@ -136,7 +136,7 @@ def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
-    """How often drift or accuracy has retrained this model, by the commits that `land` has put on main.
+    """How often drift or a missed SLA has retrained this model, by the commits that `land` has put on main.
 
     Whoever proposes a change writes its message, and its author too. So a commit counts only if it stands on
     main itself, our machine has made it, and it writes what `land` writes, dvc.lock among it. Weekly

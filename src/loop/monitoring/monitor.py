@@ -13,9 +13,9 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.monitoring import log as production
-from loop.monitoring.accuracy import accuracy
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
 from loop.monitoring.drift import drift
+from loop.monitoring.live import measure
 from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
 from loop.monitoring.report import PREDICTION, Findings
@@ -35,7 +35,7 @@ def look(
     until: datetime | None,
     version: str | None,
 ) -> Findings:
-    """Measure the window: drift where there are enough rows, accuracy of `version` (None: of all)."""
+    """Measure the window: drift where rows are enough, and metrics of `version` (None: of all) by labels."""
     spec, schema = params.load(root, model), models.load_one(root, model, "schema")
     rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
     window = production.read(
@@ -64,7 +64,7 @@ def look(
         prediction=prediction,
         quality=quality(root, model, rows, window.end) if rows is not None else None,
         least_quality=spec.validation.quality,
-        accuracy=accuracy(of_version, schema.TASK),
+        live=measure(of_version, schema.TASK, spec.sla.metrics),
         version=version,
         whole_weeks=schema.ROLES.time is not None,
         retrainings=retrainings(git, model),

@@ -1,13 +1,14 @@
 """What the monitor found: the verdict, and its three forms (JSON, HTML, Prometheus' text)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loop.core import html, params
 from loop.core.files import write_json, write_text
-from loop.monitoring.accuracy import Accuracy
 from loop.monitoring.drift import Drift
+from loop.monitoring.live import Live
 from loop.monitoring.log import Window
 from loop.monitoring.quality import Quality
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["retrain", "healthy", "undecided"]
 PREDICTION = "score"  # the column of the model's own answers
+MISSED = "SLA missed:"  # how a reason begins that is about a metric's target
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class Findings:
     features: dict[str, Drift]  # the week's, measured only where there are `min_rows`
     counts: dict[str, float]  # each feature's distance that counts: see `looks`
     prediction: Drift | None  # of the scores; told, not judged: the reference's are those of training rows
-    accuracy: Accuracy
+    live: Live
     quality: Quality | None  # of the window's transactions; None where the store has none
     least_quality: float
-    version: str | None  # whose accuracy it is; None: every version's
+    version: str | None  # whose live metrics they are; None: every version's
     whole_weeks: bool = True  # rows have a calendar, so that part of a window is no fair sample
     dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
     retrainings: int = 0  # automatic ones, in Git's log
@@ -49,10 +51,8 @@ class Findings:
         if self.drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
             name = max(self.counts, key=lambda feature: self.counts[feature])
             lines.append(f"drift {self.drift:.2f} >= {self.rules.drift:g} ({name})")
-        if self.accuracy_unknown is None and self.accuracy.accuracy is not None:
-            known, least = self.accuracy.accuracy, self.rules.accuracy
-            if known < least:
-                lines.append(f"accuracy {known:.2%} < {least:.0%} ({self.accuracy.labelled} labels)")
+        if self.few_labels is None:
+            lines += [f"{MISSED} {why} ({self.live.labelled} labels)" for why in self.live.missed]
         return lines
 
     @property
@@ -75,14 +75,15 @@ class Findings:
 
     @property
     def unknown(self) -> list[str]:
-        """Why there is no verdict on drift, or on accuracy."""
-        return [line for line in (self.drift_unknown, self.accuracy_unknown) if line]
+        """Why there is no verdict on drift, or on the SLA."""
+        return [line for line in (self.drift_unknown, self.sla_unknown) if line]
 
     @property
     def verdict(self) -> Verdict:
         if self.over:
             return "retrain"
-        return "undecided" if len(self.unknown) == 2 else "healthy"  # noqa: PLR2004 — drift and accuracy
+        known = self.drift_unknown is None or (self.live.targets and self.sla_unknown is None)
+        return "healthy" if known else "undecided"
 
     @property
     def reason(self) -> str:
@@ -99,10 +100,18 @@ class Findings:
         return None
 
     @property
-    def accuracy_unknown(self) -> str | None:
-        if (labels := self.accuracy.labelled) < self.rules.min_labels:
-            return f"no verdict on accuracy: {labels} labels < {self.rules.min_labels}"
+    def few_labels(self) -> str | None:
+        """Why nothing is concluded from the labels that came; None where there are enough."""
+        if (labels := self.live.labelled) < self.rules.min_labels:
+            return f"{labels} labels < {self.rules.min_labels}"
         return None
+
+    @property
+    def sla_unknown(self) -> str | None:
+        """Why it is not known whether the metrics meet their targets; None also where there is no target."""
+        lacking = ", ".join(self.live.lacking)
+        why = self.few_labels or (lacking and f"{self.live.labelled} labels do not allow {lacking}")
+        return f"no verdict on the SLA: {why}" if self.live.targets and why else None
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -135,11 +144,11 @@ class Findings:
                 "prediction": self.prediction
                 and {"test": self.prediction.test, "score": self.prediction.score},
             },
-            "accuracy": {
-                "accuracy": self.accuracy.accuracy,
-                "threshold": self.rules.accuracy,
-                "average_precision": self.accuracy.average_precision,
-                "labelled": self.accuracy.labelled,
+            "live": {
+                "metrics": dict(self.live.metrics),
+                "targets": dict(self.live.targets),
+                "margins": self.live.margins,
+                "labelled": self.live.labelled,
                 "unlabelled": w.unlabelled,
                 "version": self.version,
             },
@@ -197,34 +206,38 @@ def _prometheus(path: Path, findings: Findings) -> None:
     registry = CollectorRegistry()
     f = findings
 
-    def gauge(name: str, said: str, value: float | None, **labels: str) -> None:
+    def gauge(name: str, said: str, value: float | None) -> None:
         if value is not None:
-            found = Gauge(name, said, ["model", *labels], registry=registry)
-            found.labels(f.model, *labels.values()).set(value)
+            Gauge(name, said, ["model"], registry=registry).labels(f.model).set(value)
 
-    accuracy = f.accuracy.accuracy if f.accuracy_unknown is None else None
-    gauge("model_accuracy_score", "Share of right answers.", accuracy, version=f.version or "all")
+    def gauges(name: str, said: str, by: str, values: Mapping[str, float], **labels: str) -> None:
+        found = Gauge(name, said, ["model", *labels, by], registry=registry)
+        for key, value in values.items():
+            found.labels(f.model, *labels.values(), key).set(value)
+
+    if f.few_labels is None:
+        of = {"version": f.version or "all"}
+        accuracy = {of["version"]: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
+        gauges("model_accuracy_score", "Share of right answers.", "version", accuracy)
+        gauges("model_live_metric", "A metric of labelled predictions.", "metric", f.live.metrics, **of)
+        gauges(
+            "model_sla_margin", "By how much it is better than its target.", "metric", f.live.margins, **of
+        )
     gauge("model_labels_missing", "Predictions of the window without a label yet.", f.window.unlabelled)
     gauge("data_quality_score", "Production's rows by the suite.", f.quality.score if f.quality else None)
+    gauge("data_quality_threshold", "The least that data_quality_score may be.", f.least_quality)
     gauge("prediction_drift_score", "Distance of the answers.", f.prediction.score if f.prediction else None)
     gauge("prediction_log_latest_seconds", "When the newest line was logged, Unix time.", f.window.latest)
-    unknown = Gauge(
-        "monitor_verdict_unknown", "1: too little is known to judge.", ["model", "of"], registry=registry
-    )
-    for of, why in (("drift", f.drift_unknown), ("accuracy", f.accuracy_unknown)):
-        unknown.labels(f.model, of).set(why is not None)
+    why = {"drift": f.drift_unknown, "sla": f.sla_unknown}
+    unknown = {of: float(reason is not None) for of, reason in why.items()}
+    gauges("monitor_verdict_unknown", "1: too little is known to judge.", "of", unknown)
     spent = f.dispatch.get("budget_spent", False)
     gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
     gauge("auto_retrain_in_30_days", "Retrainings of these 30 days that Git's log holds.", f.lately)
     gauge("auto_retrain_budget_left", "Retrainings left to ask for in these 30 days.", f.budget_left)
-    moved = Gauge(
-        "feature_drift_score",
-        "Distance from the training reference that counts.",
-        ["model", "feature"],
-        registry=registry,
-    )
-    for name, found in f.counts.items() if f.drift_unknown is None else ():
-        moved.labels(f.model, name).set(found)
+    moved = f.counts if f.drift_unknown is None else {}
+    gauges("feature_drift_score", "Distance from the training reference that counts.", "feature", moved)
+    gauge("feature_drift_threshold", "From here up, drift asks for a retraining.", f.rules.drift)
     retrained = Counter("auto_retrain", "Retrainings that Git's log holds.", ["model"], registry=registry)
     retrained.labels(f.model).inc(f.retrainings)
     write_to_textfile(str(path), registry)

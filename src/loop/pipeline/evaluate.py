@@ -63,13 +63,18 @@ def check(folder: ModelFolder, section: Model) -> None:
         said = f"unit is {mine.unit!r}, a column that scores.parquet lacks"
         fix = f"name one of {', '.join(folder.roles.kept)}"
         raise LoopError(f"src/models/{folder.name}/evaluation.py: {said}", fix=fix)
-    known = mine.known(folder.task)
-    where = f"params.yaml: models.{folder.name}.gate"
-    for key, names in (("metric", [section.gate.metric]), ("floors", section.gate.floors)):
+    own_known, of_task = mine.known(folder.task), metrics.of(folder.task)
+    add = f", or add it to src/models/{folder.name}/evaluation.py"
+    for key, names, known, other in (
+        ("gate.metric", [section.gate.metric], own_known, add),
+        ("gate.floors", section.gate.floors, own_known, add),
+        ("sla.metrics", section.sla.metrics, of_task, ""),  # production's log has no other columns
+    ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(
-                f"{where}.{key}: is {', '.join(strange)}, which is not measured of this model",
-                fix=f"name one of {', '.join(known)}, or add it to src/models/{folder.name}/evaluation.py",
+                f"params.yaml: models.{folder.name}.{key}: is {', '.join(strange)}, which is not measured"
+                f" {'of this model' if other else 'in production'}",
+                fix=f"name one of {', '.join(known)}{other}",
             )
 
 

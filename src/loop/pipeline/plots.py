@@ -12,6 +12,7 @@ from loop.core.files import read_json
 from loop.core.models import ModelFolder
 from loop.pipeline import split
 from loop.stats import calibration, classification
+from loop.stats.metrics import LOG_LOSS, Rows
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -56,11 +57,11 @@ def importance(scorer: Callable[[Floats], Floats], x: Floats, y: Labels, names: 
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
     x, y = x[rows], y[rows]
-    before = classification.log_loss(y, scorer(x))
+    before = LOG_LOSS.of(Rows(y, scorer(x)))
     rises = {}
     for position, name in enumerate(names):
         shuffled = x.copy()
         shuffled[:, position] = rng.permutation(x[:, position])
-        rises[name] = classification.log_loss(y, scorer(shuffled)) - before
+        rises[name] = LOG_LOSS.of(Rows(y, scorer(shuffled))) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
     return [{"feature": name, "rise_of_log_loss": round(rise, 6)} for name, rise in ranked]

@@ -18,7 +18,7 @@ from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
 from loop.core.signing import opened, signed
-from loop.serving.key import release_key, sources
+from loop.serving.key import latency_target, release_key, sources
 
 SEAL = "application/vnd.loop.bento.seal+json"
 
@@ -174,7 +174,8 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     files = {name: sha256(path) for name, path in model_files.items()}
-    write_json(context / "release.json", {"model": public(model), "key": key, "files": files})
+    release = {"model": public(model), "key": key, "files": files, "p99_ms": latency_target(root, model)}
+    write_json(context / "release.json", release)
 
 
 def _recorded(root: Path, model: str, out: Path) -> bool:

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from loop.core import edited, repository
+from loop.core import edited, params, repository
 from loop.core.dvc import Lock
 from loop.core.files import plain_files
+from loop.core.names import package
 from loop.core.paths import ModelPaths
 
 LOCK = "requirements.lock"
@@ -16,7 +17,7 @@ PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED
 
 
 def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
-    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, every file packed, base image and registry.
+    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, all that is packed, base image and registry.
 
     The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
     names another base. A fork that moves to a registry releases anew: what it had, nobody can pull there.
@@ -25,12 +26,24 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     digest.update(repository.read(root).registry.encode() + b"\0")
+    if target := latency_target(root, model):
+        digest.update(f"p99_ms {target:g}\0".encode())
     for name, path in sources(root, model):
         if name == LOCK:
             edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\0".encode())
     return digest.hexdigest()[:12]
+
+
+def latency_target(root: Path, model: str) -> float | None:
+    """`sla.p99_ms`, which is packed, because a server's histogram has an edge there.
+
+    Only this key is read, so that a commit whose params.yaml has an older schema keeps its release key.
+    """
+    section = params.read(root).get(package(model)) or {}
+    target = (section.get("sla") or {}).get("p99_ms")
+    return float(target) if target else None
 
 
 def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:

@@ -50,6 +50,7 @@ class Side:
     seconds: list[float] = field(default_factory=list)  # of single rows, this round
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
+    per_second: float = 0.0  # answers to single rows, one connection at a time
     score_shift: float = 0.0
     errors: list[str] = field(default_factory=list)
 
@@ -59,22 +60,24 @@ class Side:
             p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
             if p99 < self.p99_ms:
                 self.p50_ms, self.p99_ms = p50, p99
+            self.per_second = max(self.per_second, len(self.seconds) / sum(self.seconds))
         self.seconds = []
 
     def report(self) -> dict[str, Any]:
-        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "score_shift", "errors")
+        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "per_second", "score_shift", "errors")
         return {name: getattr(self, name) for name in shown}
 
 
 def rehearse(root: Path, model: str) -> dict[str, Any]:
     """Serve, replay, compare; writes rehearse.json and returns it. Rejected when it must not go out."""
-    limits = params.load(root, model).rehearse
+    spec = params.load(root, model)
+    limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(root, model, limits.requests)
     candidate = bentos.built(root, model)
     other, note = champion(root, model)
     try:
-        sides = play(candidate, other, rows, limits)
-        reasons = judge(sides, limits)
+        sides = play(candidate, other, rows, limits, share)
+        reasons = judge(sides, limits, share)
     except LoopError as error:
         sides, reasons = [], [str(error)]
     if other and len(sides) == 1:
@@ -148,7 +151,9 @@ def _built_again(root: Path, model: str, key: str, missing: str) -> tuple[Bento 
     return bento, "champion built again at its commit"
 
 
-def play(candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse) -> list[Side]:
+def play(
+    candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse, share: float = 0.0
+) -> list[Side]:
     """Serve both at once and send each the same requests in turn.
 
     LoopError when the candidate does not start. A champion that does not start here plays no part.
@@ -164,7 +169,7 @@ def play(candidate: Bento, other: Bento | None, rows: list[Row], limits: params.
         played = [side for _, side in pairs]
         for _ in range(ROUNDS):
             _round(pairs, rows)
-            if not judge(played, limits):
+            if not judge(played, limits, share):
                 break
     return played
 
@@ -240,8 +245,12 @@ def shift(served: Any, expected: list[Row]) -> float:
     return float("inf") if np.isnan(moved) else moved
 
 
-def judge(sides: list[Side], limits: params.Rehearse) -> list[str]:
-    """Why the candidate, the first side, must not go out; empty when it may."""
+def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> list[str]:
+    """Why the candidate, the first side, must not go out; empty when it may.
+
+    `share` is how many requests a second each pod has to answer at the peak. On one connection each request
+    waits for the one before, so a pod answers at least that many.
+    """
     candidate, reasons = sides[0], []
     if candidate.failed > limits.max_failed * candidate.requests:
         reasons.append(
@@ -250,6 +259,11 @@ def judge(sides: list[Side], limits: params.Rehearse) -> list[str]:
         )
     if candidate.p99_ms > limits.max_p99_ms:
         reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
+    if candidate.per_second < share:
+        reasons.append(
+            f"answers {candidate.per_second:.0f} requests/s on one connection; sla.requests_per_second asks"
+            f" {share:.0f} of each of the canary.peak pods"
+        )
     comparable = [side for side in sides[1:] if not side.failed]  # a refusal is quick
     if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
         reasons.append(
@@ -266,10 +280,14 @@ def judge(sides: list[Side], limits: params.Rehearse) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """rehearse.json as Markdown."""
-    lines = ["| | key | requests | failed | p50 ms | p99 ms | score shift |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| | key | requests | failed | p50 ms | p99 ms | requests/s | score shift |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in ("candidate", "champion"):
         if side := result[name]:
             cells = [side["requests"], side["failed"], *(f"{side[k]:.2f}" for k in ("p50_ms", "p99_ms"))]
+            cells.append(f"{side['per_second']:.0f}")
             lines.append(
                 f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
             )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+BINS = 10
 
 
 class Curve(NamedTuple):
@@ -13,20 +14,24 @@ class Curve(NamedTuple):
 
     predicted: Floats
     observed: Floats
-    rows: NDArray[np.int64]
+    rows: Floats
 
 
-def curve(labels: NDArray[np.int64], scores: Floats, bins: int = 10) -> Curve:
-    """The reliability curve over `bins` equally wide bins of [0, 1]."""
-    position = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
-    rows = np.bincount(position, minlength=bins)
+def curve(labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] | None = None) -> Curve:
+    """The reliability curve over ten equally wide bins of [0, 1]; `counts` says how often each row counts."""
+    position = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
+    each = np.ones(len(scores)) if counts is None else counts.astype(np.float64)
+    rows, predicted, observed = (
+        np.bincount(position, weights=weights, minlength=BINS)
+        for weights in (each, each * scores, each * labels)
+    )
     filled = rows > 0
-    predicted = np.bincount(position, weights=scores, minlength=bins)[filled] / rows[filled]
-    observed = np.bincount(position, weights=labels, minlength=bins)[filled] / rows[filled]
-    return Curve(predicted, observed, rows[filled])
+    return Curve(predicted[filled] / rows[filled], observed[filled] / rows[filled], rows[filled])
 
 
-def expected_error(labels: NDArray[np.int64], scores: Floats, bins: int = 10) -> float:
+def expected_error(
+    labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] | None = None
+) -> float:
     """Expected calibration error: the bins' |observed - predicted|, weighted by rows (Naeini et al. 2015)."""
-    predicted, observed, rows = curve(labels, scores, bins)
+    predicted, observed, rows = curve(labels, scores, counts)
     return float(np.abs(observed - predicted) @ rows / rows.sum())

@@ -28,11 +28,14 @@ class Rows:
     scores: Floats  # (n,) of class 1, or (n, classes)
     threshold: float = 0.5  # the score from which a row counts as class 1
     columns: pa.Table | None = None  # their id, time and entity, for metrics that a model adds
+    answered: Labels | None = None  # (n,) classes that were answered, where they are known without scores
 
     def take(self, numbers: Counts) -> Rows:
         """Those rows, in that order; a number may come twice."""
         columns = self.columns.take(numbers) if self.columns is not None else None
-        return replace(self, labels=self.labels[numbers], scores=self.scores[numbers], columns=columns)
+        answered = self.answered[numbers] if self.answered is not None else None
+        scores = self.scores[numbers]
+        return replace(self, labels=self.labels[numbers], scores=scores, columns=columns, answered=answered)
 
     def column(self, name: str) -> NDArray[Any]:
         """(n,) of another column; LookupError where there is none."""
@@ -43,7 +46,9 @@ class Rows:
 
     @property
     def decided(self) -> Labels:
-        """The class that the scores say: by threshold, or the largest of one score a class."""
+        """The class that was answered, else the scores': by threshold, or the largest of one score a class."""
+        if self.answered is not None:
+            return self.answered
         flat = self.scores.ndim == 1
         chosen: NDArray[Any] = self.scores >= self.threshold if flat else self.scores.argmax(axis=1)
         return chosen.astype(np.int64)
@@ -61,11 +66,17 @@ class Metric:
         """The metric over all rows, each counted once."""
         return self.prepare(rows)(np.ones(len(rows.labels), dtype=np.int64))
 
+    def margin(self, value: float, bound: float) -> float:
+        """By how much a value is better than the bound that a team set; negative where it misses it."""
+        return bound - value if self.lower else value - bound
+
     def missed(self, value: float, bound: float) -> str | None:
         """How a value misses the bound that a team set; None where it holds. NaN never holds."""
-        if self.lower:
-            return None if value <= bound else f"{self.name} is {value:.4f}, over its bound {bound:g}"
-        return None if value >= bound else f"{self.name} is {value:.4f}, under its floor {bound:g}"
+        if self.margin(value, bound) >= 0:
+            return None
+        return (
+            f"{self.name} is {value:.4f}, {'over its bound' if self.lower else 'under its floor'} {bound:g}"
+        )
 
 
 def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
@@ -109,24 +120,56 @@ def roc_auc(rows: Rows) -> Measure:
     return measure
 
 
-def accuracy(rows: Rows) -> Measure:
-    """The share of rows whose class is right."""
-    right = rows.decided == rows.labels
+def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
+    """A metric that is the mean of one value a row."""
 
-    def measure(counts: Counts) -> float:
-        return float(counts @ right / counts.sum())
+    def prepare(rows: Rows) -> Measure:
+        each = np.asarray(value(rows), dtype=np.float64)
+        return lambda counts: float(counts @ each / counts.sum())
 
-    return measure
-
-
-def _f1(rows: Rows) -> float:
-    if rows.scores.ndim > 1:
-        return classification.macro_f1(rows.labels, rows.decided)
-    return _decisions(rows).f1
+    return prepare
 
 
-def _decisions(rows: Rows) -> classification.Decisions:
-    return classification.decisions(rows.labels, rows.decided == 1)
+def of_decisions(ratio: Callable[[float, float, float], tuple[float, float]]) -> Callable[[Rows], Measure]:
+    """A ratio of the rows that are class 1 and were called so, that were called so, and that are class 1.
+
+    It is 0 where its denominator is. Of several classes, it is the mean over those that occur.
+    """
+
+    def prepare(rows: Rows) -> Measure:
+        decided, binary = rows.decided, rows.scores.ndim == 1
+        classes = [1] if binary else np.union1d(rows.labels, decided)
+        masks = [(rows.labels == value, decided == value) for value in classes]
+
+        def measure(counts: Counts) -> float:
+            found = []
+            for true, called in masks:
+                hits, answered, wanted = (float(counts @ mask) for mask in (true & called, called, true))
+                if binary or answered + wanted:
+                    part, whole = ratio(hits, answered, wanted)
+                    found.append(part / whole if whole else 0.0)
+            return float(np.mean(found))
+
+        return measure
+
+    return prepare
+
+
+def surprise(rows: Rows) -> Floats:
+    """(n,) negative logarithms of the probability that each row's own class was given.
+
+    Probabilities are clipped to what float64 tells from 0 and 1.
+    """
+    scores = np.asarray(rows.scores, dtype=np.float64)
+    table = np.stack([1 - scores, scores], axis=1) if scores.ndim == 1 else scores
+    eps = np.finfo(np.float64).eps
+    logs: Floats = -np.log(np.clip(table, eps, 1 - eps)[np.arange(len(rows.labels)), rows.labels])
+    return logs
+
+
+def calibration_error(rows: Rows) -> Measure:
+    """How far scores are from the share of class 1 among rows that score like them."""
+    return lambda counts: calibration.expected_error(rows.labels, rows.scores, counts)
 
 
 def _of_both(labels: Labels) -> Labels:
@@ -135,27 +178,22 @@ def _of_both(labels: Labels) -> Labels:
     return labels
 
 
-ANY = (
-    Metric("accuracy", accuracy),
-    Metric("f1", by_rows(_f1)),
-    Metric("log_loss", by_rows(lambda rows: classification.log_loss(rows.labels, rows.scores)), lower=True),
-)
+ACCURACY = Metric("accuracy", mean_of(lambda rows: rows.decided == rows.labels))
+F1 = Metric("f1", of_decisions(lambda hits, answered, wanted: (2 * hits, answered + wanted)))
+LOG_LOSS = Metric("log_loss", mean_of(surprise), lower=True)
 TASKS = {
     "binary": (
         Metric("average_precision", average_precision),
         Metric("roc_auc", roc_auc),
-        *ANY[:2],
-        Metric("precision", by_rows(lambda rows: _decisions(rows).precision)),
-        Metric("recall", by_rows(lambda rows: _decisions(rows).recall)),
-        *ANY[2:],
-        Metric("brier", by_rows(lambda rows: classification.brier(rows.labels, rows.scores)), lower=True),
-        Metric(
-            "calibration_error",
-            by_rows(lambda rows: calibration.expected_error(rows.labels, rows.scores)),
-            lower=True,
-        ),
+        ACCURACY,
+        F1,
+        Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
+        Metric("recall", of_decisions(lambda hits, _, wanted: (hits, wanted))),
+        LOG_LOSS,
+        Metric("brier", mean_of(lambda rows: (rows.scores - rows.labels) ** 2), lower=True),  # Brier 1950
+        Metric("calibration_error", calibration_error, lower=True),
     ),
-    "multiclass": ANY,
+    "multiclass": (ACCURACY, F1, LOG_LOSS),
 }
 
 

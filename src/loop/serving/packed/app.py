@@ -84,7 +84,7 @@ class App(Starlette):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         model = Model.load(self._folder, self._load)
         release, log = model.release, None
-        metrics = Metrics(release.model, release.key, model.meta.classes)
+        metrics = Metrics(release.model, release.key, model.meta.classes, release.p99_ms)
         if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
             log = PredictionLog(where, release, metrics.dropped, days=days)

@@ -56,7 +56,9 @@ class Metrics:
     Those that alerts take a rate of are there from zero: a series that begins at one has not risen.
     """
 
-    def __init__(self, model: str, version: str, classes: Sequence[int] = (0, 1)) -> None:
+    def __init__(
+        self, model: str, version: str, classes: Sequence[int] = (0, 1), p99_ms: float | None = None
+    ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._of = of = {"model": model, "version": version}
 
@@ -68,8 +70,13 @@ class Metrics:
             "model_prediction_latency_seconds",
             "From a request's body to its answer.",
             of,
-            LATENCY,
+            sorted({*LATENCY, p99_ms / 1000}) if p99_ms else LATENCY,
         )
+        if p99_ms:  # an edge of the histogram, as what lies within a bucket is a guess
+            target = Gauge(
+                "model_sla_latency_seconds", "The SLA of 99 answers in 100.", list(of), registry=self.registry
+            )
+            target.labels(**of).set(p99_ms / 1000)
         total = counter("model_prediction", "Predictions, by the class they gave.", "class")
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
         self._failed = counter(

@@ -20,6 +20,7 @@ class Release(msgspec.Struct, frozen=True):
     model: str  # `fraud-detector`
     key: str
     files: dict[str, str] = {}  # of model/, by name: the SHA-256 that it was packed with
+    p99_ms: float | None = None  # what the team promises of 99 answers in 100
 
     def check(self, folder: Path) -> None:
         """ValueError where a file of `folder` is not what was packed, OSError where it is missing.

@@ -1,0 +1,72 @@
+"""How good production's answers were, measured by the labels that have come."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loop.core.models import Task
+from loop.stats.metrics import Rows, of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Live:
+    """The metrics of a task over `labelled` predictions, and the targets that some of them have."""
+
+    task: Task
+    labelled: int
+    metrics: Mapping[str, float]  # one that these rows do not allow is left out
+    targets: Mapping[str, float]
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """By how much each metric with a target is better than it; negative where it misses it."""
+        known = of(self.task)
+        return {name: known[name].margin(value, bound) for name, value, bound in self._judged()}
+
+    @property
+    def missed(self) -> list[str]:
+        """Each target that is missed, with its numbers."""
+        known = of(self.task)
+        found = [known[name].missed(value, bound) for name, value, bound in self._judged()]
+        return [why for why in found if why]
+
+    @property
+    def lacking(self) -> list[str]:
+        """Metrics with a target that these rows do not allow."""
+        return [name for name in self.targets if name not in self.metrics]
+
+    def _judged(self) -> Iterator[tuple[str, float, float]]:
+        for name, bound in self.targets.items():
+            if name in self.metrics:
+                yield name, self.metrics[name], bound
+
+
+def measure(labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float]) -> Live:
+    """Measure what was answered (`score`, `class`) against `label`; a row stands for `rows` that are alike.
+
+    Of several classes the log has one number a row, so only metrics of the chosen class can be measured.
+    """
+    if labelled.empty:
+        return Live(task, 0, {}, targets)
+    counts = labelled["rows"].to_numpy()
+    answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
+    scores = labelled["score"].to_numpy()
+    if task != "binary":
+        names, numbers = np.unique([label, answered], return_inverse=True)
+        label, answered = numbers.reshape(2, -1)
+        scores = np.full((len(label), len(names)), np.nan)
+    rows = Rows(label, scores, answered=answered)
+    found = {}
+    for name, metric in of(task).items():
+        try:
+            found[name] = metric.prepare(rows)(counts)
+        except ValueError:  # a ranking of rows of one class
+            continue
+    known = {name: value for name, value in found.items() if isfinite(value)}
+    return Live(task, int(counts.sum()), known, targets)
