@@ -46,7 +46,7 @@ ROWS = {
     "data/.gitignore": ("data/.gitignore", [], False, [], False),
     "data/{model}/**": ("data/a/metrics.json", [], False, ["a"], False),
     "src/models/{model}/**": ("src/models/b/features.py", [CONTRACT], True, ["b"], False),
-    "bentos/{model}/requirements.lock": ("bentos/b/requirements.lock", [CONTRACT], False, ["b"], True),
+    "bentos/{model}/*.lock": ("bentos/b/requirements-cuda.lock", [CONTRACT], False, ["b"], True),
     "bentos/{model}/**": ("bentos/b/asgi.py", [CONTRACT], True, ["b"], False),
     "kustomize/models/*/**": ("kustomize/models/a/patch.yaml", [CONTRACT], False, [], True),
     "kustomize/overlays/*/*/release/**": ("kustomize/overlays/dev/a/release/é.yaml", [], False, [], True),

@@ -39,7 +39,7 @@ def test_both_spellings_name_one_model(root):
 
 
 def test_the_latency_target_is_the_default_of_the_other_limits(root):
-    """Rehearsal and judge take `sla.p99_ms`, unless they have a limit of their own; without one, the usual."""
+    """Rehearsal and judge take `sla.p99_ms`, unless they have a limit of their own."""
     path = root / "params.yaml"
     limits = lambda spec: (spec.rehearse.max_p99_ms, spec.canary.min_p99_ms)  # noqa: E731 - said once
     assert limits(params.load(root, "tiny")) == (1000, 50)

@@ -30,6 +30,7 @@ def clone(origin: Path, tmp_path: Path, repository: Path, cache: Path) -> Path:
     (root / "tools").symlink_to(repository / "tools")
     for path, text in {
         "dvc.lock": LOCK,
+        "params.yaml": "models: {}\n",
         "bentos/m/requirements.lock": LOCKED,
         "images/monitor/requirements.lock": LOCKED,
         "argocd/repository.yaml": (repository / "argocd/repository.yaml").read_text(),

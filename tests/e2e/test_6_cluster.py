@@ -106,13 +106,15 @@ def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
 
 
 def real(scene: Scene) -> list[dict[str, Any]]:
-    """Production as the template has it, with what is served now, in a namespace of its own on fake nodes.
+    """Production as the template has it, with what is served now as if on GPUs, in a namespace of its own.
 
     The pods that a canary's step names are those of the small peak of this fork.
     """
     serves = scene.team.state()
     tracks = {name: track for name in ("stable", "canary") if (track := getattr(serves, name))}
-    plain = {name: track.model_copy(update={"replicas": None}) for name, track in tracks.items()}
+    plain = {
+        name: track.model_copy(update={"replicas": None, "device": "cuda"}) for name, track in tracks.items()
+    }
     release = state.files(serves.model_copy(update=plain), "production", scene.team.model)
     with Git(ROOT).worktree(Git(ROOT).head()) as tree:
         for path, text in release.items():

@@ -14,7 +14,7 @@ from loop.core.errors import Rejected
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
 from loop.delivery.policy import PUBLIC
-from loop.delivery.state import State, files
+from loop.delivery.state import State, Track, files
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,7 +225,7 @@ def test_everything_is_in_the_overlays_own_namespace(tree, overlay):
 
 def test_fraud_detector_has_what_it_asked_for_in_production(tree):
     """Two to ten replicas of ten requests in progress, on the GPU pool, within its resources."""
-    objects = rendered(tree, PRODUCTION, life()["stable"])
+    objects = rendered(tree, PRODUCTION, State(stable=on_gpu(track(A, 100))))
     (deployment,), (scaler,) = serving(objects).values(), of("HorizontalPodAutoscaler", objects)
     pod = deployment["spec"]["template"]["spec"]
     assert container(pod)["resources"] == {
@@ -240,7 +240,35 @@ def test_fraud_detector_has_what_it_asked_for_in_production(tree):
     assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "10"}
 
 
-def test_a_canary_costs_one_gpu_more(tree):
+def on_gpu(release: Track) -> Track:
+    return release.model_copy(update={"device": "cuda"})
+
+
+def test_only_a_release_that_was_built_for_a_gpu_asks_for_one(tree):
+    """Beside a stable release on the CPU, a canary on GPUs is the only one on their pool."""
+    objects = rendered(tree, PRODUCTION, State(stable=track(A, 90), canary=on_gpu(track(B, 10))))
+    pods = {name: each["spec"]["template"]["spec"] for name, each in serving(objects).items()}
+    limits = {name: container(pod)["resources"]["limits"] for name, pod in pods.items()}
+    assert [name for name, limit in limits.items() if "nvidia.com/gpu" in limit] == ["serving-canary"]
+    assert [name for name, pod in pods.items() if "nodeSelector" in pod] == ["serving-canary"]
+    devices = {"serving-canary": [{"name": "SCORER_DEVICE", "value": "cuda"}], "serving-stable": []}
+    assert devices == {
+        name: [each for each in container(pod)["env"] if each["name"] == "SCORER_DEVICE"]
+        for name, pod in pods.items()
+    }
+
+
+@pytest.mark.parametrize("without", ["no component gpu", "component small"])
+def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
+    """An overlay that would run it on the CPU is named before Argo CD sees it."""
+    path, gpu = tree / PRODUCTION / "kustomization.yaml", "  - ../../../components/gpu\n"
+    instead = "" if without == "no component gpu" else f"{gpu}  - ../../../components/small\n"
+    path.write_text(path.read_text().replace(gpu, instead))
+    with pytest.raises(Rejected, match=r"built for a GPU, and it limits no nvidia\.com/gpu"):
+        rendered(tree, PRODUCTION, State(stable=on_gpu(track(A, 100))))
+
+
+def test_a_canary_costs_one_pod_more(tree):
     """Its autoscaler begins with one replica; stable keeps its own, and has them again after the canary.
 
     So it does beside a canary with traffic, where the peak takes one pod.
@@ -280,7 +308,7 @@ def test_a_patch_that_takes_a_canarys_pods_away_is_rejected(tree, patched, said)
 
 
 def test_small_makes_production_fit_a_node_of_two_cores(tree):
-    """One line undoes the GPU pool; stable, canary and judge together ask for a quarter of a core."""
+    """By one line stable, canary and judge together ask for a quarter of a core."""
     path = tree / PRODUCTION / "kustomization.yaml"
     path.write_text(
         path.read_text().replace("components/gpu", "components/gpu\n  - ../../../components/small")

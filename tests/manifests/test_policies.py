@@ -29,7 +29,11 @@ JOB = {
 }
 SOUND = {
     "Deployment": {
-        "metadata": {"name": "serving", "namespace": "model-dev"},
+        "metadata": {
+            "name": "serving",
+            "namespace": "model-dev",
+            "labels": {"track": "stable", "device": "cuda"},
+        },
         "spec": {
             "strategy": {"rollingUpdate": {"maxSurge": 0}},
             "template": {
@@ -123,6 +127,8 @@ FAULTS = [
     ("gpu_pool", f"{POD}.tolerations", []),
     ("gpu_pool", f"{POD}.nodeSelector", {}),
     ("gpu_pool", "Deployment.spec.strategy.rollingUpdate.maxSurge", 1),
+    ("serves_on", "Deployment.metadata.labels.device", None),
+    ("serves_on", f"{SERVING}.resources.limits", {"cpu": "1", "memory": "1Gi"}),
     ("probed", f"{SERVING}.readinessProbe", None),
     ("probed", f"{SERVING}.livenessProbe", None),
     ("drained", f"{SERVING}.lifecycle", None),
@@ -130,8 +136,8 @@ FAULTS = [
     ("evictable", "PodDisruptionBudget.spec.unhealthyPodEvictionPolicy", None),
     ("bounded", f"{JOBS}.activeDeadlineSeconds", None),
     ("bounded", f"{JOBS}.template.spec.containers.0.resources.limits", {}),
-    ("bounded", f"{SERVING}.resources.limits", {"cpu": "1"}),
-    ("bounded", f"{SERVING}.resources", {}),
+    ("bounded", f"{SERVING}.resources.limits", {"cpu": "1", "nvidia.com/gpu": 1}),
+    ("bounded", f"{SERVING}.resources.requests", {}),
     ("restricted", f"{JOBS}.template.spec.automountServiceAccountToken", True),
     ("restricted", f"{JOBS}.template.spec.initContainers", [{**JOB, "securityContext": {}}]),
     ("restricted", f"{POD}.nodeName", "node-1"),

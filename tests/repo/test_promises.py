@@ -72,12 +72,14 @@ def test_every_locked_package_is_hashed(repository):
 @pytest.mark.contract
 def test_an_images_versions_are_the_repositorys(repository):
     """What serves and watches is what was tested: each package of its lock has the repository's version."""
-    ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / "requirements.lock").read_text()))
-    locks = [*repository.glob("bentos/*/requirements.lock"), *repository.glob("images/*/requirements.lock")]
-    for lock in locks:
-        lines = re.findall(r"(?m)^(\S+==.*?) \\$", lock.read_text())
-        packages = {line for line in lines if ";" not in line}  # a marker is for another Python
-        assert packages <= ours, lock
+    plain = [*repository.glob("bentos/*/requirements.lock"), *repository.glob("images/*/requirements.lock")]
+    cuda = [*repository.glob("bentos/*/requirements-cuda.lock")]
+    for name, locks in (("requirements.lock", plain), ("requirements-gpu.lock", cuda)):
+        ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / name).read_text()))
+        for lock in locks:
+            lines = re.findall(r"(?m)^(\S+==.*?) \\$", lock.read_text())
+            packages = {line for line in lines if ";" not in line}  # a marker is for another Python
+            assert packages <= ours, lock
 
 
 @pytest.fixture

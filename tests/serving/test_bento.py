@@ -22,6 +22,7 @@ def root(tmp_path, repository):
     for name in ("bentos", "src/loop/serving"):
         shutil.copytree(repository / name, tmp_path / name)
     shutil.copy(repository / "src/loop/__init__.py", tmp_path / "src/loop")
+    shutil.copy(repository / "params.yaml", tmp_path)
     paths = ModelPaths(tmp_path, MODEL)
     paths.trained.mkdir(parents=True)
     (paths.trained / "meta.json").write_text("{}")

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.errors import LoopError
-from loop.serving.key import release_key
+from loop.serving.key import release_key, sources
 
 pytestmark = pytest.mark.sample
 
@@ -46,16 +46,34 @@ CHANGES = {
     "packed code": lambda root, _: append(root / "src/loop/serving/packed/rows.py"),
     "registry": lambda root, _: registered(root, "registry.team.example/churn"),
     "latency target": lambda root, _: params.edit(root, {"models.fraud_detector.sla.p99_ms": 45}),
+    "device": lambda root, _: params.edit(root, {"models.fraud_detector.serve": {"device": "cuda"}}),
     "base image": lambda _, patch: patch.setenv("LOOP_BASE_IMAGE", "base@sha256:1"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_packed_makes_the_key(root, monkeypatch, change):
-    """Another model, service, lock, packed module, registry, target or base image is another release."""
+    """Another model, service, lock, module, registry, target, device or base image is another release."""
     before = release_key(root, "fraud-detector")
     change(root, monkeypatch)
     assert release_key(root, "fraud-detector") != before
+
+
+def test_a_device_packs_its_own_lock(root):
+    """As requirements.lock, and the other is left out; an edit of the other makes no other release."""
+    bento, edits = root / "bentos/fraud_detector", {"models.fraud_detector.serve": {"device": "cuda"}}
+    packed = {name: path.name for name, path in sources(root, "fraud-detector") if "requirements" in name}
+    assert packed == {"requirements.lock": "requirements.lock"}
+    before = release_key(root, "fraud-detector")
+    append(bento / "requirements-cuda.lock")
+    assert release_key(root, "fraud-detector") == before
+    params.edit(root, edits)
+    packed = {name: path.name for name, path in sources(root, "fraud-detector") if "requirements" in name}
+    assert packed == {"requirements.lock": "requirements-cuda.lock"}
+    (bento / "requirements-cuda.lock").unlink()
+    with pytest.raises(LoopError, match=r"requirements-cuda\.lock does not exist") as error:
+        release_key(root, "fraud-detector")
+    assert "requirements-cuda.in" in error.value.fix
 
 
 def test_nothing_else_makes_the_key(root, tmp_path):

@@ -125,7 +125,6 @@ def load(folder):
 """
 FAULTS = {
     "errors now and then": ("return inner(rows) if next(calls) % 7 != 3 else 1 / 0", "requests failed"),
-    "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second asks 50"),
     "other scores": ("return inner(rows) * 0.99", "off the pipeline's"),
     "does not start": ("raise OSError('gone')", "does not start"),
 }

@@ -1,6 +1,7 @@
 """What the server reads from its environment."""
 
 import pytest
+import xgboost
 
 from loop.serving.packed import app, booster, settings
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.sample
         ("PREDICTION_LOG_DAYS", "two weeks"),
         ("SCORER_THREADS", "0"),
         ("SCORER_THREADS", "1.5"),
+        ("SCORER_DEVICE", "tpu"),
         ("SERVING_WORKERS", "2"),
         ("PROMETHEUS_MULTIPROC_DIR", "/metrics"),
         ("prometheus_multiproc_dir", "/metrics"),
@@ -37,6 +39,15 @@ def test_settings_that_are_right_or_not_set_are_read(monkeypatch):
     settings.check()
     assert settings.number("SCORER_THREADS") == 1
     assert settings.number("PREDICTION_LOG_DAYS") == float("inf")
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    """XGBoost would score on the CPU, while a GPU was asked for and is paid for."""
+    xgboost.train({}, xgboost.DMatrix([[0.0], [1.0]], [0, 1]), 1).save_model(tmp_path / "model.ubj")
+    booster.load(tmp_path)
+    monkeypatch.setenv("SCORER_DEVICE", "cuda")
+    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, and XGBoost computes on cpu"):
+        booster.load(tmp_path)
 
 
 @pytest.mark.parametrize(

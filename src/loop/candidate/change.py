@@ -37,7 +37,7 @@ TABLE = {
     "data/.gitignore":                   Breaks(None,       None,     False),
     "data/{model}/**":                   Breaks(None,       ITS_OWN,  False),
     "src/models/{model}/**":             Breaks(CONTRACT,   ITS_OWN,  False),
-    "bentos/{model}/requirements.lock":  Breaks(CONTRACT,   ITS_OWN,  True),
+    "bentos/{model}/*.lock":             Breaks(CONTRACT,   ITS_OWN,  True),
     "bentos/{model}/**":                 Breaks(CONTRACT,   ITS_OWN,  False),
     "kustomize/models/*/**":             Breaks(CONTRACT,   None,     True),
     "kustomize/overlays/*/*/release/**": Breaks(None,       None,     True),

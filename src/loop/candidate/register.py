@@ -227,7 +227,7 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
         signature=infer_signature(example, scored),
         input_example=example,
-        pip_requirements=_packages(paths.bento / "requirements.lock"),
+        pip_requirements=_packages(paths.root / params.serving_lock(paths.root, paths.model)),
     )
     return to
 

@@ -32,6 +32,7 @@ def instant(text: str, where: str) -> datetime:
 Instant = Annotated[datetime, AfterValidator(naive)]
 FILE = "params.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
+Device = Literal["cpu", "cuda"]
 S = TypeVar("S", bound="Section")
 SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
@@ -107,6 +108,12 @@ class Register(Section):
     experiment: str  # the MLflow experiment
 
 
+class Serve(Section):
+    # What the pods compute on. `cuda` packs requirements-cuda.lock of the model's folder in bentos/, and lets
+    # component `gpu` of its overlays apply.
+    device: Device = "cpu"
+
+
 class Rehearse(Section):
     requests: int = Field(default=500, gt=0)
     max_failed: Share = 0.0
@@ -180,6 +187,7 @@ class Model(Section):
     sla: Sla = Sla()
     gate: Gate
     register_: Register = Field(alias="register")
+    serve: Serve = Serve()
     rehearse: Rehearse = Rehearse()
     canary: Canary = Canary()
     monitor: Monitor = Monitor()
@@ -211,6 +219,28 @@ def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Mod
             fix="add a section under `models:`, or name one of these",
         )
     return parse(Model, models[name], f"{where}: models.{name}", text)
+
+
+def device(root: Path, model: str) -> Device:
+    """`serve.device`. Only this key is read, so that commits with an older schema can be packed too."""
+    return "cuda" if _packed(root, model, "serve", "device") == "cuda" else "cpu"
+
+
+def serving_lock(root: Path, model: str) -> str:
+    """The lock that a model's bento packs, below the root."""
+    suffix = {"cpu": "", "cuda": "-cuda"}[device(root, model)]
+    return f"bentos/{package(model)}/requirements{suffix}.lock"
+
+
+def latency_target(root: Path, model: str) -> float | None:
+    """`sla.p99_ms`, which is packed, as a server's histogram has an edge there. Read as `device` is."""
+    target = _packed(root, model, "sla", "p99_ms")
+    return float(target) if target else None
+
+
+def _packed(root: Path, model: str, section: str, key: str) -> Any:
+    found = (read(root).get(package(model)) or {}).get(section)
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def part(root: Path, kind: type[S], values: Any, keys: str) -> S:

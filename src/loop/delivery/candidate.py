@@ -11,6 +11,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import public
+from loop.core.params import Device
 from loop.core.paths import ModelPaths
 from loop.delivery.state import Track
 
@@ -52,6 +53,7 @@ class Bento(BaseModel):
     key: str
     tag: str
     model_md5: str
+    device: Device = "cpu"
 
 
 class Rehearse(BaseModel):
@@ -123,6 +125,7 @@ def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
         commit=commit,
         mlflow=f"{registered.name}/{registered.version}",
         bento=bento.tag,
+        device=None if bento.device == "cpu" else bento.device,
     )
     return Candidate(model, track, gate, rehearse, image, watching)
 

@@ -26,7 +26,7 @@ OWNED = (
 )
 LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merges
     "*.lock",
-    "*/*/requirements.lock",
+    "*/*/requirements*.lock",
     "tools/*.lock",
     "src/loop/serving/packed/uv.lock",
 )

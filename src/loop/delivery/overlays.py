@@ -124,7 +124,9 @@ def _released(root: Path, tree: Path) -> Path:
     for overlay in every(root):
         if overlay.state(root).stable is None:
             monitor = FIRST.image if overlay.environment in REVIEWED else None
-            first = State(stable=FIRST, monitor=monitor)
+            device = params.load(root, overlay.model).serve.device
+            stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
+            first = State(stable=stable, monitor=monitor)
             for path, text in files(first, overlay.environment, overlay.model).items():
                 (tree / path).write_text(text, encoding="utf-8")
     return tree

@@ -137,6 +137,26 @@ def gpu_pool(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{workload}: limits {GPU} with a maxSurge that is not 0"
 
 
+def serves_on(manifests: list[Manifest]) -> Iterator[str]:
+    """A track whose release was built for a GPU asks for one, and no other track does."""
+    for workload in workloads(manifests):
+        labels = workload.manifest["metadata"].get("labels", {})
+        if "track" not in labels:
+            continue
+        limits = [container.get("resources", {}).get("limits", {}) for container in workload.containers]
+        asks, built = any(GPU in limit for limit in limits), labels.get("device") == "cuda"
+        if built and not asks:
+            yield (
+                f"{workload}: its release was built for a GPU, and it limits no {GPU}; list component gpu"
+                " after release in its overlay, and not component small"
+            )
+        if asks and not built:
+            yield (
+                f"{workload}: limits {GPU}, and its release was built for the CPU; set"
+                " `serve: {device: cuda}` in params.yaml and release again, or leave GPUs to component gpu"
+            )
+
+
 def probed(manifests: list[Manifest]) -> Iterator[str]:
     """A container that stays says how to see that it is alive and, where it is called, that it is ready."""
     for workload in workloads(manifests):
@@ -299,6 +319,7 @@ POLICIES: tuple[Policy, ...] = (
     backends_exist,
     autoscaler_owns_replicas,
     gpu_pool,
+    serves_on,
     probed,
     drained,
     evictable,

@@ -11,12 +11,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from loop.core import repository
+from loop.core import params, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.git import Git
-from loop.core.names import package, public
+from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.signing import opened, signed
 from loop.serving import attestation, monitor_image
@@ -40,7 +40,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
         raise LoopError(f"{build}/image.json: {image['image']} was built, and not pushed", fix=fix)
     if model:
         _check_record(root, model)
-    _bill(root, _lock(model), build / "sbom.json")
+    _bill(root, _lock(root, model), build / "sbom.json")
     predicate = _predicate(root, model)
     write_json(build / "provenance.json", predicate)
     name, digest = image["image"].split("@")
@@ -102,7 +102,7 @@ def _verify_here(root: Path, model: str | None, name: str, digest: str) -> None:
 def _predicate(root: Path, model: str | None) -> dict[str, Any]:
     """Which commit, model, data and packages an image was made from, by which workflow."""
     source = f"git+{repository.read(root).clone_url}"
-    locked = _lock(model)
+    locked = _lock(root, model)
     bill = ModelPaths(root, model or MONITOR).build / "sbom.json"
     return {
         "buildDefinition": {
@@ -145,9 +145,9 @@ def _key(root: Path, model: str | None) -> str:
     return str(read_json(ModelPaths(root, model or MONITOR).build / record)["key"])
 
 
-def _lock(model: str | None) -> str:
+def _lock(root: Path, model: str | None) -> str:
     """The packages of the image, from the repository's root."""
-    return f"bentos/{package(model)}/requirements.lock" if model else monitor_image.LOCK
+    return params.serving_lock(root, model) if model else monitor_image.LOCK
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from itertools import product
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -11,7 +12,7 @@ from ruamel.yaml import YAML
 from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.names import public
-from loop.core.params import SHOWN, Section
+from loop.core.params import SHOWN, Device, Section
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
@@ -39,6 +40,7 @@ class Track(Section):
     commit: Commit  # it was built from this one, whose dvc.lock records model_md5
     mlflow: str  # registered model/version
     bento: str  # name:version
+    device: Device | None = None  # what its pods compute on; None is the CPU
     replicas: int | None = Field(default=None, ge=1)  # pods at least, beside a canary; older states have none
 
 
@@ -130,8 +132,9 @@ def files(state: State, environment: str, model: str) -> dict[str, str]:
 def release(state: State) -> str:
     """The text of release.yaml: equal states are equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
-    tracks = [(spec[name], "replicas") for name in ("stable", "canary", "previous") if spec[name]]
-    for part, name in [*tracks, *((spec, name) for name in ("previous", "monitor", "monitorCommit"))]:
+    tracks = [spec[name] for name in ("stable", "canary", "previous") if spec[name]]
+    optional = [(spec, name) for name in ("previous", "monitor", "monitorCommit")]
+    for part, name in [*product(tracks, ("device", "replicas")), *optional]:
         if part[name] is None:
             del part[name]
     annotations = {"config.kubernetes.io/local-config": "true"}
@@ -157,11 +160,10 @@ def component(state: State) -> str:
     }
     if brought := [name for name, need in wanted.items() if need]:
         document["components"] = [f"../../../../components/{name}" for name in brought]
-    if patches := [
-        _least(name, track.replicas)
-        for name, track in (("stable", state.stable), ("canary", state.canary))
-        if track and track.replicas
-    ]:
+    tracks = {name: track for name, track in (("stable", state.stable), ("canary", state.canary)) if track}
+    patches = [_least(name, track.replicas) for name, track in tracks.items() if track.replicas]
+    patches += [_label(name, track.device) for name, track in tracks.items() if track.device]
+    if patches:
         document["patches"] = patches
     return _yaml(document)
 
@@ -171,6 +173,12 @@ def _least(track: str, replicas: int) -> dict[str, Any]:
     operation = {"op": "replace", "path": "/spec/minReplicas", "value": replicas}
     target = {"kind": "HorizontalPodAutoscaler", "name": f"serving-{track}"}
     return {"target": target, "patch": json.dumps([operation])}
+
+
+def _label(track: str, device: Device) -> dict[str, Any]:
+    """A patch of a track's Deployment: component `gpu` applies to those that have this label."""
+    operation = {"op": "add", "path": "/metadata/labels/device", "value": device}
+    return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}
 
 
 def _yaml(document: dict[str, Any]) -> str:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import click
 
+from loop.core import params
 from loop.core.dvc import Lock, check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
 from loop.core.signing import opened, signed
-from loop.serving.key import latency_target, release_key, sources
+from loop.serving.key import release_key, sources
 
 SEAL = "application/vnd.loop.bento.seal+json"
 
@@ -73,7 +74,7 @@ def build(root: Path, model: str, home: Path | None = None) -> Bento:
         write_json(_seal(path), signed(_told(path), SEAL))
     bento = Bento(key, f"{package(model)}:{key}", path)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
-    record["model_md5"] = Lock.of(root).model_md5(model)
+    record |= {"model_md5": Lock.of(root).model_md5(model), "device": params.device(root, model)}
     write_json(ModelPaths(root, model).build / "bento.json", record)
     return bento
 
@@ -174,7 +175,12 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     files = {name: sha256(path) for name, path in model_files.items()}
-    release = {"model": public(model), "key": key, "files": files, "p99_ms": latency_target(root, model)}
+    release = {
+        "model": public(model),
+        "key": key,
+        "files": files,
+        "p99_ms": params.latency_target(root, model),
+    }
     write_json(context / "release.json", release)
 
 

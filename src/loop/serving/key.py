@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loop.core import edited, params, repository
 from loop.core.dvc import Lock
+from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package
 from loop.core.paths import ModelPaths
@@ -26,8 +27,10 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     digest.update(repository.read(root).registry.encode() + b"\0")
-    if target := latency_target(root, model):
+    if target := params.latency_target(root, model):
         digest.update(f"p99_ms {target:g}\0".encode())
+    if (device := params.device(root, model)) != "cpu":
+        digest.update(f"device {device}\0".encode())
     for name, path in sources(root, model):
         if name == LOCK:
             edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
@@ -36,23 +39,23 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     return digest.hexdigest()[:12]
 
 
-def latency_target(root: Path, model: str) -> float | None:
-    """`sla.p99_ms`, which is packed, because a server's histogram has an edge there.
-
-    Only this key is read, so that a commit whose params.yaml has an older schema keeps its release key.
-    """
-    section = params.read(root).get(package(model)) or {}
-    target = (section.get("sla") or {}).get("p99_ms")
-    return float(target) if target else None
-
-
 def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:
     """Every file that is packed beside the model: its place in the bento, and where it lies; sorted.
 
-    LoopError for a link or anything else that is no plain file.
+    The lock of `serve.device` is packed as requirements.lock, and the other device's is not.
+    LoopError for a link or anything else that is no plain file, and where that lock is missing.
     """
     bento, src = ModelPaths(root, model).bento, root / "src"
+    lock = root / params.serving_lock(root, model)
+    if lock.name != LOCK and not lock.is_file():
+        raise LoopError(
+            f"{lock} does not exist, and params.yaml: models.{package(model)}.serve.device asks for it",
+            fix=f"write {lock.with_suffix('.in').name} beside it, then `make lock`; or set the device to cpu",
+        )
     for path in plain_files(root, bento.relative_to(root).as_posix()):
-        yield path.relative_to(bento).as_posix(), path
+        if path == lock:
+            yield LOCK, path
+        elif path.parent != bento or not path.match("requirements*"):
+            yield path.relative_to(bento).as_posix(), path
     for path in plain_files(root, *(f"src/{name}" for name in (*PACKAGES, PACKED))):
         yield path.relative_to(src).as_posix(), path

@@ -1,6 +1,6 @@
 """Whether a score of 0.3 means three in ten."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ class Curve(NamedTuple):
 
     predicted: Floats
     observed: Floats
-    rows: Floats
+    rows: NDArray[Any]
 
 
 def curve(labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] | None = None) -> Curve:

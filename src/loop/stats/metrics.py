@@ -46,7 +46,7 @@ class Rows:
 
     @property
     def decided(self) -> Labels:
-        """The class that was answered, else the scores': by threshold, or the largest of one score a class."""
+        """The class that was answered, else that of the scores: by threshold, or the largest of many."""
         if self.answered is not None:
             return self.answered
         flat = self.scores.ndim == 1

@@ -1,5 +1,6 @@
 """XGBoost's own Booster as a scorer: no pandas, no scikit-learn; few rows by NumPy, which is quicker."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Scorer:
-    """The scorer of `folder`/model.ubj; SCORER_THREADS threads a prediction, 1 unless set."""
+    """The scorer of `folder`/model.ubj, with SCORER_THREADS threads a prediction, 1 unless set.
+
+    Many rows are scored on SCORER_DEVICE. ValueError where XGBoost finds no GPU and was to use one: it would
+    go on with the CPU.
+    """
     import xgboost
 
-    booster = xgboost.Booster({"nthread": settings.number("SCORER_THREADS")})
+    device = settings.device()
+    booster = xgboost.Booster({"nthread": settings.number("SCORER_THREADS"), "device": device})
     booster.load_model(folder / "model.ubj")
+    used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if not used.startswith(device):
+        raise ValueError(f"SCORER_DEVICE is {device}, and XGBoost computes on {used}")
 
     def many(rows: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(booster.inplace_predict(rows, validate_features=False))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from loop.serving.packed.log import DAYS
 
-LOG = "PREDICTION_LOG_DIR"
+LOG, DEVICE, DEVICES = "PREDICTION_LOG_DIR", "SCORER_DEVICE", ("cpu", "cuda")
 RETIRED = ("SERVING_WORKERS", "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
@@ -53,6 +53,13 @@ def number(name: str) -> Any:
     return value
 
 
+def device() -> str:
+    """What the scorer computes on: `cpu`, or `cuda` where component `gpu` sets it. WrongSetting otherwise."""
+    if (found := os.environ.get(DEVICE) or "cpu") not in DEVICES:
+        raise WrongSetting(DEVICE, found, f"be one of {', '.join(DEVICES)}")
+    return found
+
+
 def log_dir() -> Path | None:
     """Where predictions are logged; None where nobody asked for it. WrongSetting for anything but a path."""
     text = os.environ.get(LOG, "")
@@ -81,5 +88,6 @@ def check() -> None:
                 "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead",
             )
     log_dir()
+    device()
     for name in NUMBERS:
         number(name)
