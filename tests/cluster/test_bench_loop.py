@@ -32,6 +32,18 @@ def test_each_round_is_compared_with_itself_and_what_fails_has_no_figure(tmp_pat
     assert table[2] == ("`status`", "failed: after: it said no", *[""] * 5, "≤ 0.5")
 
 
+def test_a_run_that_died_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured of the same two commits is taken; of others, or where it failed, nothing is."""
+    monkeypatch.setattr(bench_loop, "OUT", tmp_path)
+    sides = tuple(Side(name, tmp_path, name[0] * 40) for name in ("before", "after"))
+    assert bench_loop.measured(sides) == {}
+    samples = {"before": [(2.0, 2.0)], "after": [(1.0, 1.0)]}
+    bench_loop.report({"`gate`": {"target": "≤ 0.5", "samples": samples}}, sides)
+    found = bench_loop.measured(sides)["`gate`"]
+    assert found["samples"] == {name: [list(each[0])] for name, each in samples.items()}
+    assert bench_loop.measured((sides[0], Side("after", tmp_path, "c" * 40))) == {}
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
