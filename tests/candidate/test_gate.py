@@ -45,7 +45,9 @@ def test_under_the_minimum_it_keeps_whatever_the_interval():
         assert gate.judge(enough, params.Gate())[0] == verdict
         kept, why = gate.judge(few, params.Gate())
         assert kept == "keep"
-        assert why.startswith(f"{least - 1} test rows are of the rarer class, under gate.min_rarer {least}")
+        assert why.startswith(
+            f"{least - 1} test rows decide (of classes, the rarer one's), under gate.min_rarer {least}"
+        )
 
 
 def test_an_end_at_the_tolerance_shows_nothing():

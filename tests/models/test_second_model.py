@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import httpx
+import jsonschema
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
 from ruamel.yaml import YAML
@@ -18,59 +19,82 @@ from loop.core.paths import ModelPaths
 from loop.serving import artifact
 from loop.serving.process import Server
 
-DIGITS = Path(__file__).parent / "digits"
-ADDED = ("src/models/digits/", "bentos/digits/", "kustomize/models/digits/", "kustomize/overlays/dev/digits/")
+HERE = Path(__file__).parent
+PLACES = ("src/models/{}/", "bentos/{}/", "kustomize/models/{}/", "kustomize/overlays/dev/{}/", "data/{}/")
 
 
 @pytest.fixture
-def fork(tmp_path, origin, cache, dvc_here, monkeypatch):  # noqa: F811
-    """A clone of this work tree with the digits' folders, and their section in params.yaml."""
+def fork(tmp_path, origin, cache, dvc_here, monkeypatch, model):  # noqa: F811, PLR0917 - fixtures
+    """A clone of this work tree with another model's folders, and its section in params.yaml."""
     monkeypatch.setenv("LOOP_ENGINE", "none")  # what is served below is the bento as an artifact
     root = tmp_path / "clone"
     work_tree(root)
     commit(root, "Begin")
     section = shutil.ignore_patterns("params.yaml", "__pycache__")
-    shutil.copytree(DIGITS, root, dirs_exist_ok=True, ignore=section)
-    shutil.copy(root / "bentos/fraud_detector/requirements.lock", root / "bentos/digits")
+    shutil.copytree(HERE / model, root, dirs_exist_ok=True, ignore=section)
+    shutil.copy(root / "bentos/fraud_detector/requirements.lock", root / "bentos" / model)
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())
-    params["models"] |= yaml.load((DIGITS / "params.yaml").read_text())
+    params["models"] |= yaml.load((HERE / model / "params.yaml").read_text())
     yaml.dump(params, root / "params.yaml")
     return root
 
 
+def one_of_ten(answer):
+    """A probability for each digit, and the digit."""
+    assert len(answer["score"]) == 10
+    assert sum(answer["score"]) == pytest.approx(1)
+    assert answer["class"] in range(10)
+
+
+def a_number(answer):
+    """A predicted value alone: a regression has no classes."""
+    assert answer.keys() == {"model_version", "score"}
+    assert isinstance(answer["score"], float)
+
+
 @pytest.mark.slow
-def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path):
-    """scikit-learn's digits: trained, gated, registered, released to dev by commit, rendered, served."""
+@pytest.mark.parametrize(
+    ("model", "features", "check"), [("digits", 64, one_of_ten), ("progress", 10, a_number)]
+)
+def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model, features, check):
+    """Of classes or of values: trained, gated, registered, released to dev by commit, rendered, served."""
     for step in ("repro", "gate", "register", "bento", "rehearse", "image"):
         if step == "bento":
-            commit(fork, "Add digits")
-        loop(fork, step, "digits")
+            commit(fork, "Add it")
+        loop(fork, step, model)
     loop(fork, "monitor-image")
-    loop(fork, "release", "digits", "--environment", "dev")
-    assert changed_files(fork) <= {"params.yaml", "dvc.lock"}
+    loop(fork, "release", model, "--environment", "dev")
+    assert changed_files(fork, model) <= {"params.yaml", "dvc.lock"}
 
     run("git", "pull", "--quiet", cwd=fork)
-    manifests = list(YAML(typ="safe").load_all(loop(fork, "render", "digits", "--environment", "dev")))
-    loop(fork, "render", "digits", "--environment", "dev", "--check")
-    image = json.loads((ModelPaths(fork, "digits").build / "image.json").read_text())
+    manifests = list(YAML(typ="safe").load_all(loop(fork, "render", model, "--environment", "dev")))
+    loop(fork, "render", model, "--environment", "dev", "--check")
+    image = json.loads((ModelPaths(fork, model).build / "image.json").read_text())
     deployment = next(manifest for manifest in manifests if manifest["kind"] == "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image["image"]
 
     bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
-    with Server(bento) as server:
-        row = [0.0] * 64
-        answer = httpx.post(f"{server.url}/predict", json={"features": row}).json()
-    assert len(answer["score"]) == 10
-    assert sum(answer["score"]) == pytest.approx(1)
+    with Server(bento, log_dir=tmp_path / "log") as server:
+        row = [0.0] * features
+        check(httpx.post(f"{server.url}/predict", json={"features": row}).json())
+        many = httpx.post(f"{server.url}/predict", json={"features": [row, row]}).json()
+        document = httpx.get(f"{server.url}/openapi.json").json()
+        metrics = httpx.get(f"{server.url}/metrics").text
+    jsonschema.validate(many, {"$ref": "#/components/schemas/Answer", "components": document["components"]})
+    assert len(many["score"]) == 2
+    assert f'model_prediction_score_count{{model="{model}"' in metrics
+    assert sum(1 for _ in (tmp_path / "log").glob("*.jsonl")) == 1
+    loop(fork, "report")
 
 
-def changed_files(root):
+def changed_files(root, model):
     """What differs from the first commit, but for the model's own folders."""
     git = Git(root)
     begin = git.run("log", "--format=%H", "--grep=^Begin$")
     names = git.run("diff", "--name-only", begin, git.fetch()).splitlines()
-    return {name for name in names if not name.startswith((*ADDED, "data/digits/", "data/.gitignore"))}
+    own = tuple(place.format(model) for place in PLACES)
+    return {name for name in names if not name.startswith((*own, "data/.gitignore"))}
 
 
 @pytest.mark.contract

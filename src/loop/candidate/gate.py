@@ -7,7 +7,7 @@
   tolerance 0 that is "shown to be better"; a team that retrains to stay fresh allows a small tolerance,
   and then "shown not to be worse by more than that, and not worse on average" is enough.
 - keep: neither. Sound, but not shown to be better: production is left alone, and nothing has failed. So it is
-  with fewer than `min_rarer` test rows of the rarer class, whatever the interval.
+  with fewer than `min_rarer` test rows, of classes those of the rarer one, whatever the interval.
 
 The champion's own model (equal md5) is promoted: then only the service around it can be new.
 """
@@ -100,10 +100,8 @@ def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -
         f"tolerance {settings.tolerance:g}"
     )
     if difference.rarer is not None and difference.rarer < settings.min_rarer:
-        few = (
-            f"{difference.rarer} test rows are of the rarer class, under gate.min_rarer {settings.min_rarer}"
-        )
-        return "keep", f"{few}: too few to compare by; {said}"
+        few = f"{difference.rarer} test rows decide (of classes, the rarer one's)"
+        return "keep", f"{few}, under gate.min_rarer {settings.min_rarer}: too few to compare by; {said}"
     low, mean, high = difference[:3]
     if lower:
         low, mean, high = -high, -mean, -low  # from here on, higher is better
@@ -140,16 +138,17 @@ def _against(
 
 
 def compare(
-    folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, threshold: float, settings: params.Model
+    folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, threshold: float | None, settings: params.Model
 ) -> Judged:
     """Judge by the scores that champion (`theirs`) and challenger gave the same test rows.
 
-    Each decides by the threshold that it is served with; `threshold` is the champion's.
+    Each decides by the threshold that it is served with, if any; `threshold` is the champion's.
     """
     ours = pq.read_table(paths.scores)
     theirs = _in_columns_of(ours, theirs)
     classes = read_json(paths.trained / "meta.json")["classes"]
     own = evaluate.own(folder, settings.evaluate)
+    plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     metric = own.known(folder.task)[settings.gate.metric]
     difference = bootstrap.difference(
         split.numbers(ours[folder.roles.label], classes),
@@ -158,12 +157,11 @@ def compare(
         metric=metric,
         samples=settings.gate.samples,
         confidence=settings.gate.confidence,
-        thresholds=(threshold, settings.evaluate.threshold),
+        thresholds=(evaluate.decisive(plain), evaluate.decisive(settings.evaluate)),
         columns=ours,
         units=own.units(ours),
     )
     verdict, why = judge(difference, settings.gate, lower=metric.lower)
-    plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     measured = evaluate.evaluate(folder, theirs, theirs, classes, plain)
     return Judged(
         verdict, [why], difference, {name: value for name, value in measured.items() if name != "slices"}

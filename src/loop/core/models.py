@@ -15,7 +15,7 @@ from loop.core.errors import LoopError
 from loop.core.names import package
 from loop.core.text import one_line
 
-Task = Literal["binary", "multiclass"]
+Task = Literal["binary", "multiclass", "regression"]
 
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
@@ -61,8 +61,9 @@ class ModelFolder:
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
-                  load(folder) -> scorer(x) -> (n,) probabilities of class 1, or (n, classes) of more than
-                  two, save_to_mlflow(folder, **kwargs), where kwargs are those of MLflow's save_model
+                  load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than
+                  two, or (n,) predicted values of a regression; save_to_mlflow(folder, **kwargs), where
+                  kwargs are those of MLflow's save_model
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
 
     LoopError where a module, or a name that it must define, is missing.

@@ -89,7 +89,7 @@ class RandomSplit(Section):
 
 
 class Evaluate(Section):
-    threshold: Share = 0.5  # a score from here up is the positive class
+    threshold: Share | None = 0.5  # a score from here up is class 1; null where the task is not binary
     slices: list[str] = Field(default_factory=list)  # features to report metrics by
     protocol: dict[str, Any] = Field(default_factory=dict)  # typed by the model's evaluation.Params
 
@@ -100,7 +100,7 @@ class Gate(Section):
     samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95
     tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
-    # Test rows of the rarer class; with fewer it keeps, because the interval then errs too often.
+    # Test rows, of classes those of the rarer one; with fewer it keeps, as the interval then errs too often.
     min_rarer: int = Field(default=20, ge=2)
 
 
@@ -119,7 +119,7 @@ class Rehearse(Section):
     max_failed: Share = 0.0
     max_p99_ratio: float = 3.0  # candidate's p99 over the champion's
     max_p99_ms: float = 1000.0  # or `sla.p99_ms`, where that is set
-    max_score_shift: float = 1e-6  # served score against the pipeline's own, absolute
+    max_score_shift: float = 1e-6  # served score against the pipeline's own; of one over 1, as its share
 
 
 class Canary(Section):

@@ -57,7 +57,9 @@ def measure(labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float]) 
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
     scores = labelled["score"].to_numpy()
-    if task != "binary":
+    if task == "regression":
+        answered = None
+    elif task == "multiclass":
         names, numbers = np.unique([label, answered], return_inverse=True)
         label, answered = numbers.reshape(2, -1)
         scores = np.full((len(label), len(names)), np.nan)

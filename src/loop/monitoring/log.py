@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from loop.core.database import opened
 from loop.core.errors import LoopError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+Answer = Literal["class", "score"]  # the column of the log that a label is compared with
 DAY = timedelta(days=1)
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
 KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
@@ -80,11 +81,13 @@ def read(
     days: int,
     trained: datetime | None = None,
     columns: Mapping[str, str] | None = None,
+    answer: Answer = "class",
 ) -> Window:
     """Read the window of `days` that ends at `until` (default: with the latest event).
 
     `trained`: the end of the rows that main was last retrained on. `columns`: the schema's, by whose type of
-    the id log, transactions and labels are joined; without it, ids are compared as text.
+    the id log, transactions and labels are joined; without it, ids are compared as text. `answer`: what a
+    prediction says, and what its label is compared with.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Of the window are only rows as wide as `features`: those before a release with other features are no fair
@@ -93,7 +96,7 @@ def read(
     ids = Ids(roles.id, (columns or {}).get(roles.id))
     with opened(log, store) as con:
         prepare(con)
-        logged, broken, latest = _predictions(con, log, model, ids)
+        logged, broken, latest = _predictions(con, log, model, ids, answer)
         with _reading(store):
             stored = _stored(con, store, "transactions", ids) if roles.time else None
             unmatched, apart = _events(con, stored, roles, log, model)
@@ -107,10 +110,10 @@ def read(
         event = rows.pop("event")
         with _reading(store):
             reports = _stored(con, store, "labels", ids)
-            corrected, empty = _labels(con, reports, roles, end)
+            corrected, empty = _labels(con, reports, roles, end, answer)
             apart += _unmatched_labels(con, reports, start, log, model)
             transactions = _transactions(con, stored, roles, start, end)
-        labelled, repeated = _labelled(con, start)
+        labelled, repeated = _labelled(con, start, answer)
         return Window(
             start=start,
             end=end,
@@ -148,7 +151,9 @@ def _reading(store: str | None) -> Iterator[None]:
         raise LoopError(said, fix="write the file again, or take it away") from error
 
 
-def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids) -> tuple[int, int, float]:
+def _predictions(
+    con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids, answer: Answer
+) -> tuple[int, int, float]:
     """Make the table `log` of this model's predictions; return how many, how many broken, the latest.
 
     A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
@@ -165,11 +170,11 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Id
     values = [min(SPREAD, SPREAD * KEPT // max(size, 1)), model]
     cut = 0
     try:
-        _table(con, files, values, ids)
+        _table(con, files, values, ids, answer)
     except duckdb.Error:
         readable, cut = _readable(con, files)
         try:
-            _table(con, readable, values, ids)
+            _table(con, readable, values, ids, answer)
         except duckdb.Error as error:
             raise LoopError(f"{log}: {one_line(error)}", fix="take the file that it names away") from error
     logged, rows, latest = con.execute(
@@ -178,13 +183,15 @@ def _predictions(con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Id
     return int(logged), int(rows - logged) + cut, float(latest or 0)
 
 
-def _table(con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids) -> None:
+def _table(
+    con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids, answer: Answer
+) -> None:
     """Make the table `log` of these files; `values`: which share keeps its features, and the model."""
     con.execute(
         f"""create table log as
         select fits, time, {ids.key("id")} as id, version, score, class, len(features) as width, place,
                case when place < $2 then features end as features
-        from (select *, coalesce(isfinite(time), false) and version is not null and class is not null
+        from (select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
                         and features is not null as fits,
                      (hash(id, time, features) % {SPREAD})::integer as place
               from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true))
@@ -269,16 +276,17 @@ def _events(
 
 
 def _labels(
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime, answer: Answer
 ) -> tuple[int, int]:
     """Make the table `labels` as known before `end`: per id the latest label, and when the first one came.
 
     Returns how many ids had another label before, and how many reports had none.
     """
-    con.execute("create table labels (id ubigint, label bigint, reported timestamp, changed boolean)")
+    kind = {"class": "bigint", "score": "double"}[answer]
+    con.execute(f"create table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
     if stored is None:
         return 0, 0
-    label = f'"{roles.label}"::bigint as label'
+    label = f'"{roles.label}"::{kind} as label'
     found = stored.select(f"{{key}} as id, {label}, reported_at::timestamptz::timestamp as reported")
     number = len(stored.groups) + 1
     timely = f"from ({found}) where id is not null and reported < ${number}"
@@ -359,10 +367,13 @@ def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetim
     return {version: rows for version, rows, _ in found}, min((first for *_, first in found), default=None)
 
 
-def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> tuple["pd.DataFrame", int]:
+def _labelled(
+    con: "duckdb.DuckDBPyConnection", start: datetime, answer: Answer
+) -> tuple["pd.DataFrame", int]:
     """What was answered and what was true, as far as it was reported since `start`; how often each.
 
-    Of an id that was sent again the first answer counts; also returns how many others there are.
+    Of an id that was sent again the first answer counts; also returns how many others there are. Labels that
+    are values are hardly ever alike, so of very many only about MOST are taken.
     """
     many = _one(con, "select count(*) from events") > MOST
     score = f"round(score, {DECIMALS})" if many else "score"
@@ -376,6 +387,14 @@ def _labelled(con: "duckdb.DuckDBPyConnection", start: datetime) -> tuple["pd.Da
         once = f"""and id not in (select id from repeated) union all
             select * from {known} and id in (select id from repeated)
             qualify row_number() over (partition by id order by time, place, score, class) = 1"""  # noqa: S608
+    if answer == "score":
+        count = _one(con, f"select count(*) from (select * from {known} {once})", [start])  # noqa: S608 — ours
+        found = con.execute(
+            f"""select version, score, class, label, 1::bigint as rows from (select * from {known} {once})
+            where hash(id) % {SPREAD} < {_share(count)}""",  # noqa: S608 — ours
+            [start],
+        )
+        return found.df(), repeated
     found = con.execute(
         f"""select version, {score} as score, class, label, count(*) as rows
         from (select * from {known} {once}) group by all""",  # noqa: S608 — ours

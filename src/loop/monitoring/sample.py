@@ -1,10 +1,12 @@
 """What one track answered, as its metrics count it."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from math import inf
 from typing import Protocol
 
 from loop.core.errors import LoopError
@@ -45,8 +47,16 @@ class Histogram:
         return Histogram({bound: max(0.0, count) for bound, count in left.items()})
 
     def psi(self, current: "Histogram") -> float:
-        """How far `current`, of the same buckets, has moved from this one."""
-        return psi(list(self.counts.values()), [current.counts.get(bound, 0) for bound in self.counts])
+        """How far `current` has moved from this one, by the bounds that both have."""
+        shared = sorted(set(self.counts) & set(current.counts))
+        return psi(*(side.within(shared) for side in (self, current)))
+
+    def within(self, bounds: list[float]) -> list[float]:
+        """Counts between some of this histogram's bounds, and above the last."""
+        found = [0.0] * (len(bounds) + 1)
+        for bound, count in self.counts.items():
+            found[bisect_left(bounds, bound)] += count
+        return found
 
     def quantile(self, share: float) -> float:
         """The value that `share` of the counts lie below, linear within its bucket; LoopError when empty."""
@@ -171,12 +181,12 @@ def of_rows(rows: Iterable[Row], version: str) -> Sample:
     """
     cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
     bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
-    skipped = []
+    least, skipped = {LATENCY: 0.0, SCORE: -inf}, []
     for name, labels, value in rows:
         ours, histogram = version in versions(labels), name.removesuffix("_bucket")
         try:
             if ours and name.endswith("_bucket") and histogram in cumulative:
-                cumulative[histogram][_bound(said(labels, "le"))] += counted(value)
+                cumulative[histogram][_bound(said(labels, "le"), least[histogram])] += counted(value)
             elif ours and (kind := _kind(name, labels)):
                 bad[kind][name] += counted(value)
         except KeyError as error:
@@ -223,12 +233,12 @@ def counted(value: float | str) -> float:
     return number
 
 
-def _bound(le: str) -> float:
-    """The upper bound of a bucket of seconds or scores; ValueError if it is not a number."""
+def _bound(le: str, least: float) -> float:
+    """The upper bound of a bucket; ValueError if it is not a number over `least`."""
     try:
         bound = float(le)
     except ValueError:
         bound = float("nan")
-    if not bound > 0:
+    if not bound > least:
         raise ValueError(f"le is {one_line(ascii(le), 40)}")
     return bound

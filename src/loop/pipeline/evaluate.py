@@ -1,5 +1,6 @@
 """Measures the trained model on the test window: metrics, slices, scores and plots."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder
+from loop.core.models import ModelFolder, Task
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
@@ -24,7 +25,7 @@ Floats = NDArray[np.float64]
 def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     """Score rows of features with the model in `trained`: id, time, entity, label, then the scores.
 
-    One column `score` for a binary model, `score_<class>` for each class otherwise.
+    One column `score`, or `score_<class>` for each of several classes.
     """
     meta, roles = read_json(trained / "meta.json"), folder.roles
     scored = folder.estimator.load(trained)(split.matrix(table, meta["features"]))
@@ -43,22 +44,31 @@ def evaluate(
 ) -> dict[str, Any]:
     """metrics.json of scored test rows; `rows` are their features, which slices are cut from."""
     y = split.numbers(scored[folder.roles.label], classes)
-    judged = Rows(y, values(scored), section.threshold, scored)
+    judged = Rows(y, values(scored), decisive(section), scored)
     result: dict[str, Any] = {"rows": len(y)}
+    if folder.task != "multiclass" and len(np.unique(y)) == 1:
+        alike = classes[int(y[0])] if classes else y[0]
+        raise LoopError(f"the {len(y)} test rows are all labelled {alike}", fix="params.yaml: split")
     if folder.task == "binary":
-        if len(np.unique(y)) == 1:
-            raise LoopError(
-                f"the {len(y)} test rows are all labelled {classes[y[0]]}", fix="params.yaml: split"
-            )
         result["positives"] = int(y.sum())
     known = own(folder, section).known(folder.task)
     result |= {name: metric.of(judged) for name, metric in known.items()}
-    return {**result, "slices": slices(judged, rows, section)} if folder.task == "binary" else result
+    return {**result, "slices": slices(judged, rows, section, folder.task)}
+
+
+def decisive(section: Evaluate) -> float:
+    """The threshold, which only a binary model decides by."""
+    return 0.5 if section.threshold is None else section.threshold
 
 
 def check(folder: ModelFolder, section: Model) -> None:
-    """LoopError for a metric in params.yaml that this model does not have, or a unit that is no column."""
+    """LoopError for a metric or threshold that the task does not have, or a unit that is no column."""
     mine = own(folder, section.evaluate)
+    if (folder.task == "binary") != (section.evaluate.threshold is not None):
+        key, found = f"params.yaml: models.{folder.name}.evaluate.threshold", section.evaluate.threshold
+        binary = "a score from 0 to 1; a binary model decides by it"
+        expected = binary if folder.task == "binary" else f"null; a {folder.task} model decides by none"
+        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set it")
     if mine.unit and mine.unit not in folder.roles.kept:
         said = f"unit is {mine.unit!r}, a column that scores.parquet lacks"
         fix = f"name one of {', '.join(folder.roles.kept)}"
@@ -85,13 +95,13 @@ def values(scored: pa.Table) -> Floats:
     return scores[:, 0] if names == ["score"] else scores
 
 
-def slices(judged: Rows, rows: pa.Table, section: Evaluate) -> dict[str, Any]:
-    """The metrics again for each part of the rows, by each feature of `evaluate.slices`."""
+def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[str, Any]:
+    """Some metrics again for each part of the rows, by each feature of `evaluate.slices`."""
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(f"params.yaml: evaluate.slices: {strange} are no features of this model")
     return {
         name: {
-            part: _part(judged.take(np.flatnonzero(mask)))
+            part: _part(judged.take(np.flatnonzero(mask)), task)
             for part, mask in parts(split.matrix(rows, [name])[:, 0]).items()
         }
         for name in section.slices
@@ -107,12 +117,15 @@ def parts(column: Floats) -> dict[str, NDArray[np.bool_]]:
     return {f"q{number + 1}": quarter == number for number in np.unique(quarter)}
 
 
-def _part(judged: Rows) -> dict[str, Any]:
-    """A slice's size and quality; ranking only where it has both classes."""
-    size, positives = len(judged.labels), int(judged.labels.sum())
-    names = ("accuracy", "average_precision", "roc_auc") if 0 < positives < size else ("accuracy",)
-    known = metrics.of("binary")
-    return {"rows": size, "positives": positives, **{name: known[name].of(judged) for name in names}}
+def _part(judged: Rows, task: Task) -> dict[str, Any]:
+    """A slice's size and quality, as far as its rows allow: a ranking needs rows of both classes."""
+    found: dict[str, Any] = {"rows": len(judged.labels)}
+    if task == "binary":
+        found["positives"] = int(judged.labels.sum())
+    for name in metrics.SLICED[task]:
+        with suppress(ValueError):
+            found[name] = metrics.of(task)[name].of(judged)
+    return found
 
 
 def main(root: Path, model: str) -> None:
@@ -130,7 +143,6 @@ def main(root: Path, model: str) -> None:
     result = evaluate(folder, scored, rows, meta["classes"], section.evaluate)
     with whole(paths.scores) as aside:
         pq.write_table(scored, aside)
-    for name, points in plots.draw(folder, paths.trained, rows, values(scored)).items():
-        write_json(paths.plots / f"{name}.json", points)
+    plots.write(paths.plots, *plots.draw(folder, paths.trained, rows, values(scored)))
     write_json(paths.metrics, result)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items() if name != "slices"))

@@ -2,66 +2,112 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loop.core.files import read_json
+from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder
 from loop.pipeline import split
 from loop.stats import calibration, classification
-from loop.stats.metrics import LOG_LOSS, Rows
+from loop.stats.metrics import LOSS, Metric, Rows
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Points = list[dict[str, Any]]
-POINTS = 500
+POINTS, BINS = 500, 20
 SHUFFLED_ROWS = 20_000
 
 
-def draw(folder: ModelFolder, trained: Path, rows: pa.Table, scores: Floats) -> dict[str, Points]:
-    """Every plot of a model's scores of `rows`; of several classes, each class against the rest, pooled."""
+class Curve(NamedTuple):
+    """What a curve in plots/curves/ shows, by the name of its file."""
+
+    title: str
+    x: str
+    y: str
+    diagonal: bool  # helps to read it
+
+
+CURVES = {
+    "roc": Curve("ROC", "false positive rate", "true positive rate", diagonal=True),
+    "precision_recall": Curve("Precision and recall", "recall", "precision", diagonal=False),
+    "calibration": Curve("Calibration", "predicted", "observed", diagonal=True),
+    "predicted": Curve("Predicted and true values", "mean prediction", "mean label", diagonal=True),
+    "errors": Curve("Size of the errors", "share of the rows", "error at most", diagonal=False),
+}
+
+
+def draw(
+    folder: ModelFolder, trained: Path, rows: pa.Table, scores: Floats
+) -> tuple[dict[str, Points], Points]:
+    """The curves of a model's scores of `rows`, by the names of CURVES, and its features' importance."""
     meta = read_json(trained / "meta.json")
     y = split.numbers(rows[folder.roles.label], meta["classes"])
+    x = split.matrix(rows, meta["features"])
+    drawn = of_values(y, scores) if folder.task == "regression" else of_classes(y, scores)
+    return drawn, importance(folder.estimator.load(trained), x, y, meta["features"], LOSS[folder.task])
+
+
+def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
+    """The curves of a classifier; of several classes, each class against the rest, pooled."""
     true, score = y, scores
     if scores.ndim > 1:
         true, score = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
-    false_rate, true_rate = classification.roc_curve(true, score)
     precision, recall = classification.precision_recall_curve(true, score)
     observed = calibration.curve(true, score)
-    x = split.matrix(rows, meta["features"])
     return {
-        "roc": thin(false_positive_rate=false_rate, true_positive_rate=true_rate),
-        "precision_recall": thin(recall=recall, precision=precision),
-        "calibration": thin(predicted=observed.predicted, observed=observed.observed),
-        "importance": importance(folder.estimator.load(trained), x, y, meta["features"]),
+        "roc": thin(*classification.roc_curve(true, score)),
+        "precision_recall": thin(recall, precision),
+        "calibration": thin(observed.predicted, observed.observed),
     }
 
 
-def thin(**columns: Floats) -> Points:
-    """A curve as at most 500 points, evenly spaced along its length."""
-    x, y = columns.values()
-    length = np.append(0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
+    """The curves of a regression: labels by prediction, in twentieths of the rows, and the errors' sizes."""
+    parts = np.array_split(np.argsort(scores, kind="stable"), min(BINS, len(y)))
+    means = ([side[part].mean() for part in parts] for side in (scores, y))
+    sizes = np.sort(np.abs(scores - y))
+    return {
+        "predicted": thin(*map(np.array, means)),
+        "errors": thin(np.arange(1, len(sizes) + 1) / len(sizes), sizes),
+    }
+
+
+def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
+    """Write them below the folder `plots`, where DVC expects them."""
+    with whole(folder / "curves") as aside:
+        aside.mkdir()
+        for name, points in drawn.items():
+            write_json(aside / f"{name}.json", points)
+    write_json(folder / "importance.json", important)
+
+
+def thin(x: Floats, y: Floats) -> Points:
+    """A curve as at most 500 points {x, y}, evenly spaced along its length."""
+    steps = (np.abs(np.diff(side)) / (np.ptp(side) or 1) for side in (x, y))
+    length = np.append(0, np.cumsum(sum(steps)))
     kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], POINTS)))
-    rounded = (np.round(column[kept], 6).tolist() for column in (x, y))
-    return [dict(zip(columns, pair, strict=True)) for pair in zip(*rounded, strict=True)]
+    rounded = ([float(f"{value:.6g}") for value in side[kept]] for side in (x, y))
+    return [{"x": across, "y": up} for across, up in zip(*rounded, strict=True)]
 
 
-def importance(scorer: Callable[[Floats], Floats], x: Floats, y: Labels, names: list[str]) -> Points:
-    """How much the log loss rises when a feature's values are shuffled between rows (Breiman 2001).
+def importance(
+    scorer: Callable[[Floats], Floats], x: Floats, y: NDArray[Any], names: list[str], loss: Metric
+) -> Points:
+    """How much a loss rises when a feature's values are shuffled between rows (Breiman 2001).
 
     It asks nothing of the estimator but scores, so that models of any kind compare. Largest first.
     """
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
     x, y = x[rows], y[rows]
-    before = LOG_LOSS.of(Rows(y, scorer(x)))
+    before = loss.of(Rows(y, scorer(x)))
     rises = {}
     for position, name in enumerate(names):
         shuffled = x.copy()
         shuffled[:, position] = rng.permutation(x[:, position])
-        rises[name] = LOG_LOSS.of(Rows(y, scorer(shuffled))) - before
+        rises[name] = loss.of(Rows(y, scorer(shuffled))) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
-    return [{"feature": name, "rise_of_log_loss": round(rise, 6)} for name, rise in ranked]
+    return [{"feature": name, "rise": float(f"{rise:.6g}")} for name, rise in ranked]

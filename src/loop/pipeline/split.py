@@ -12,6 +12,11 @@ from loop.core.models import ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 
 Mask = NDArray[np.bool_]
+SCORES = {  # what a scorer gives
+    "binary": "give the probability of class 1",
+    "multiclass": "give the probability of each class",
+    "regression": "give one predicted value a row",
+}
 ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
 
 
@@ -55,8 +60,13 @@ def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
     return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
 
 
-def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64]:
-    """Labels as their positions in `classes`; LoopError for one that is not there."""
+def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Labels as their positions in `classes`, or as float64 where a regression has no classes.
+
+    LoopError for a label that is not in `classes`.
+    """
+    if not classes:
+        return np.asarray(labels.to_numpy(), dtype=np.float64)
     positions = pc.index_in(labels, pa.array(classes, labels.type))
     if positions.null_count:
         strange = pc.unique(labels.filter(positions.is_null())).to_pylist()
@@ -67,15 +77,23 @@ def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64]:
 def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> dict[str, NDArray[np.float64]]:
     """What a model's scorer gave for `rows` as columns: `score`, or `score_<class>` for each of several.
 
-    LoopError where that is no probability for each row: metrics of a ranking would take even a NaN.
+    LoopError where that is no probability, or predicted value, for each row: metrics of a ranking would take
+    even a NaN.
     """
     where, scored = f"src/models/{folder.name}/estimator.py", np.asarray(given, dtype=np.float64)
-    shape = (rows,) if folder.task == "binary" else (rows, len(classes))
+    shape = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
     if scored.shape != shape:
         raise LoopError(
             f"{where}: for {rows} rows the scorer gave an array of shape {scored.shape}, should be {shape}",
-            fix="give the probability of class 1, or of each class where there are more than two",
+            fix=SCORES[folder.task],
         )
+    if folder.task == "regression":
+        if (odd := scored[~np.isfinite(scored)]).size:
+            raise LoopError(
+                f"{where}: {odd.size} of {scored.size} predicted values are {odd[0]:g}",
+                fix="give finite numbers",
+            )
+        return {"score": scored}
     if (odd := scored[~((scored >= 0) & (scored <= 1 + ROUNDED))]).size:
         raise LoopError(
             f"{where}: {odd.size} of {scored.size} scores are no probabilities, the first is {odd[0]:g}",

@@ -19,6 +19,7 @@ from loop.core.paths import ModelPaths
 from loop.pipeline import split
 
 REFERENCE_ROWS = 20_000
+SPLIT = "params.yaml: models.{}.split must take in rows with different labels"
 
 
 def train(
@@ -27,7 +28,7 @@ def train(
     kind: TimeSplit | RandomSplit,
     section: Any,
     *,
-    threshold: float,
+    threshold: float | None,
     out: Path,
 ) -> pa.Table:
     """Fit on `table`'s training rows and write the model's folder to `out`.
@@ -37,7 +38,7 @@ def train(
         table: features.parquet.
         kind: how rows are split.
         section: the model's estimator.Params.
-        threshold: a score from here up is the positive class, for whoever serves it.
+        threshold: a score from here up is class 1, for whoever serves it; of binary models alone.
         out: a folder that does not exist yet.
 
     Returns:
@@ -47,33 +48,74 @@ def train(
     meta = describe(folder, rows, threshold)
     x = split.matrix(rows, meta["features"])
     y = split.numbers(rows[folder.roles.label], meta["classes"])
-    shares = dict(zip(meta["classes"], (np.bincount(y) / len(y)).tolist(), strict=True))
-    print(f"{rows.num_rows:,} rows, " + ", ".join(f"{share:.2%} labelled {c}" for c, share in shares.items()))
+    print(f"{rows.num_rows:,} rows, {_spread(y, meta['classes'])}")
     fitted = folder.estimator.fit(x, y, section)
     out.mkdir()
     write_json(out / "meta.json", meta)
     folder.estimator.save(fitted, out)
-    return reference(folder, rows, x, meta["classes"], out)
+    sample = reference(folder, rows, x, meta["classes"], out)
+    if folder.task == "regression":
+        write_json(out / "meta.json", {**meta, "score_edges": edges(sample["score"].to_numpy())})
+    return sample
 
 
-def describe(folder: ModelFolder, rows: pa.Table, threshold: float) -> dict[str, Any]:
-    """meta.json: what a scorer must know about the model. LoopError when a class is missing."""
-    roles, names = folder.roles, split.features(rows, folder.roles)
-    classes = sorted(pc.unique(rows[roles.label]).to_pylist())
-    if len(classes) < 2 or (folder.task == "binary" and classes != [0, 1]):  # noqa: PLR2004 — nothing to tell apart
-        raise LoopError(
-            f"data/{folder.name}/features.parquet: the {rows.num_rows} training rows have labels {classes}",
-            fix=f"params.yaml: models.{folder.name}.split must take in rows of every class (binary: 0 and 1)",
-        )
+def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> dict[str, Any]:
+    """meta.json: what a scorer must know about the model. LoopError when its labels are not its task's."""
+    names = split.features(rows, folder.roles)
     return {
         "name": folder.name,
         "task": folder.task,
         "features": names,
-        "classes": classes,
-        "threshold": threshold,
-        "trained": {**_span(rows, roles), "rows": rows.num_rows},
+        "classes": _classes(folder, rows[folder.roles.label]),
+        "threshold": threshold if folder.task == "binary" else None,
+        "trained": {**_span(rows, folder.roles), "rows": rows.num_rows},
         "example": split.matrix(rows.slice(0, 1), names)[0].tolist(),
     }
+
+
+def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
+    """The distinct labels; none of a regression."""
+    found = sorted(pc.unique(labels).to_pylist())
+    where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
+    if folder.task == "regression":
+        if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
+            fix = f"type {folder.roles.label} as float64 in src/models/{folder.name}/schema.py"
+            raise LoopError(
+                f"{where} labels of type {labels.type}, and a regression predicts numbers", fix=fix
+            )
+        if not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - nothing to explain
+            shown = ", ".join(map(str, found[:3]))
+            raise LoopError(
+                f"{where} labels {shown}, which no model can explain", fix=SPLIT.format(folder.name)
+            )
+        return []
+    if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — nothing to tell apart
+        fix = f"{SPLIT.format(folder.name)} (binary: labels 0 and 1)"
+        raise LoopError(f"{where} labels {found}", fix=fix)
+    return found
+
+
+def _spread(y: NDArray[Any], classes: list[Any]) -> str:
+    """The labels of the training rows, in a few words."""
+    if not classes:
+        low, middle, high = np.quantile(y, [0, 0.5, 1])
+        return f"labels from {low:g} to {high:g}, half of them under {middle:g}"
+    shares = zip(classes, (np.bincount(y) / len(y)).tolist(), strict=True)
+    return ", ".join(f"{share:.2%} labelled {name}" for name, share in shares)
+
+
+def edges(predicted: NDArray[np.float64]) -> list[float]:
+    """About 20 upper bounds of a histogram of a regression's predictions.
+
+    They are multiples of 1, 2 or 5 times a power of ten, so releases that predict alike share most of them,
+    and the canary judge can compare their histograms.
+    """
+    low, high = np.quantile(predicted, [0.01, 0.99])
+    wanted = max((high - low) / 20, abs(high) * 1e-6, 1e-12)
+    power = 10.0 ** np.floor(np.log10(wanted))
+    step = power * next(each for each in (1, 2, 5, 10) if each * power >= wanted)
+    first, last = np.floor(low / step), np.ceil(high / step)
+    return [float(f"{number * step:.12g}") for number in np.arange(first, last + 1)]
 
 
 def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:

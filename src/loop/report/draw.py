@@ -3,17 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loop.pipeline.plots import Points
+from loop.pipeline.plots import CURVES, Points
 from loop.review import charts
 from loop.review.evidence import Evidence
 
 SIDE = 200  # of the square that is 0..1 both ways
-KNOWN = {  # a curve as dvc.yaml has it: title, x, y; and whether a diagonal helps to read it
-    "roc": ("ROC", "false_positive_rate", "true_positive_rate", True),
-    "precision_recall": ("Precision and recall", "recall", "precision", False),
-    "calibration": ("Calibration", "predicted", "observed", True),
-}
-
 MEASURED = {
     "roc": charts.roc,
     "precision_recall": charts.precision_recall,
@@ -22,25 +16,42 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over 0..1; each is the points of an SVG polyline, by who it is of."""
+    """Lines over the range that `ticks` name; each is the points of an SVG polyline, by who it is of."""
 
     title: str
     x: str
     y: str
     diagonal: bool
     lines: Mapping[str, str]
+    across: tuple[str, str, str] = ("0", "0.5", "1")  # at the left, in the middle, at the right
+    up: tuple[str, str, str] = ("0", "0.5", "1")
 
 
 def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
     """A chart for each of DVC's curves; with the champion's line where it scored the same rows."""
     found = []
-    for name, (title, x, y, diagonal) in KNOWN.items():
+    for name, (title, x, y, diagonal) in CURVES.items():
         if points := plots.get(name):
-            lines = {"this model": line([(point[x], point[y]) for point in points])}
+            pairs = [(point["x"], point["y"]) for point in points]
+            if evidence.task == "regression":
+                found.append(_of_values(title, x, y, pairs, diagonal=diagonal))
+                continue
+            lines = {"this model": line(pairs)}
             if rival := champion(evidence, name):
                 lines["champion"] = rival
-            found.append(Chart(title, x.replace("_", " "), y.replace("_", " "), diagonal, lines))
+            found.append(Chart(title, x, y, diagonal, lines))
     return found
+
+
+def _of_values(title: str, x: str, y: str, pairs: list[tuple[float, float]], *, diagonal: bool) -> Chart:
+    """A chart over the values' own ranges; with a diagonal, one range for both."""
+    sides = [list(side) for side in zip(*pairs, strict=True)]
+    both = [[*sides[0], *sides[1]]] * 2 if diagonal else sides
+    (left, right), (low, high) = ((min(side), max(side)) for side in both)
+    scaled = [((a - left) / (right - left or 1), (b - low) / (high - low or 1)) for a, b in pairs]
+    ticks = [tuple(f"{at:.3g}" for at in (first, (first + last) / 2, last))
+             for first, last in ((left, right), (low, high))]  # fmt: skip
+    return Chart(title, x, y, diagonal, {"this model": line(scaled)}, *ticks)  # type: ignore[arg-type]
 
 
 def champion(evidence: Evidence, name: str) -> str:

@@ -17,6 +17,7 @@ from loop.delivery import history, state
 from loop.delivery.commit import Place
 from loop.delivery.state import State
 from loop.pipeline import evaluate
+from loop.pipeline.plots import CURVES
 from loop.report import draw, lineage
 from loop.report.draw import Chart
 from loop.report.lineage import Lineage
@@ -69,6 +70,17 @@ class Facts:
         return next((one for one in self.environments if one.state.stable), None)
 
     @property
+    def loss(self) -> str:
+        """What rises when a feature is shuffled."""
+        return metrics.LOSS[self.evidence.task].name.replace("_", " ") if self.evidence else ""
+
+    @property
+    def sliced(self) -> list[str]:
+        """What is shown of each part of the rows: the gate's metric first."""
+        known = metrics.SLICED[self.evidence.task] if self.evidence else ()
+        return sorted(known, key=lambda name: name != self.spec.gate.metric)[:2]
+
+    @property
     def lower(self) -> set[str]:
         """The metrics whose lower values are better."""
         return {metric.name for metric in chain(*metrics.TASKS.values()) if metric.lower}
@@ -85,7 +97,7 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
     known(paths.metrics), known(paths.trained / "meta.json")  # a broken one is named before it is leant on
     found = _evidence(root, model) if paths.metrics.is_file() else None
     stopped = known(paths.build / "validation" / "quality.json")
-    plots = {name: known(paths.plots / f"{name}.json") or [] for name in draw.KNOWN}
+    plots = {name: known(paths.plots / "curves" / f"{name}.json") or [] for name in CURVES}
     return Facts(
         model=public(model),
         paths=paths,
@@ -139,7 +151,7 @@ def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | Non
             metric=known[metric],
             samples=SAMPLES,
             confidence=spec.gate.confidence,
-            threshold=spec.evaluate.threshold,
+            threshold=evaluate.decisive(spec.evaluate),
             columns=found.rows,
             units=own.units(found.rows),
         )

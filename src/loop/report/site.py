@@ -70,7 +70,8 @@ def weakest(facts: Facts) -> tuple[str, str, float] | None:
         for part, found in cut.items()
         if metric in found
     ]
-    return min(parts, key=lambda part: part[2], default=None)
+    worst = max if metric in facts.lower else min
+    return worst(parts, key=lambda part: part[2], default=None)
 
 
 def page(template: str, **values: Any) -> str:

@@ -7,10 +7,12 @@ fork's pull request has them too, and nothing is stored anywhere.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.pipeline import plots
 from loop.stats import calibration, classification
 
 Floats = NDArray[np.float64]
@@ -43,16 +45,25 @@ def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]
     return names, [_rounded(curve.observed), _rounded(curve.predicted)]
 
 
+def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[list[str], list[list[float]]]:
+    """Twentieths of the rows by their mean prediction, and for each: the mean label, and the mean itself."""
+    points = plots.of_values(y, scores)["predicted"]
+    names = [f"{point['x']:.4g}" for point in points]
+    return names, [[point["y"] for point in points], [point["x"] for point in points]]
+
+
 def lines(title: str, x: str, y: str, drawn: Mapping[str, Sequence[float]], bins: Sequence[str] = ()) -> str:
-    """A chart of lines over 0..1 or over named bins; the legend stands in words above it."""
+    """A chart of lines over 0..1, or over named bins, where values outside 0..1 set the height too."""
     legend = " ".join(f"{mark} {name}" for mark, name in zip(COLOURS.values(), drawn, strict=False))
     theme = {"theme": "base", "themeVariables": {"xyChart": {"plotColorPalette": ", ".join(COLOURS)}}}
     size = {"xyChart": {"width": 460, "height": 320}}
     axis = f"[{', '.join(json.dumps(name) for name in bins)}]" if bins else "0 --> 1"
     body = "\n".join(f"    line {json.dumps(list(values))}" for values in drawn.values())
+    every = [value for values in drawn.values() for value in values]
+    low, high = min([0, *every]), max([1, *every])
     return (
         f"**{title}**: {legend}\n\n```mermaid\n%%{{init: {json.dumps({**theme, **size})}}}%%\nxychart-beta\n"
-        f'    x-axis "{x}" {axis}\n    y-axis "{y}" 0 --> 1\n{body}\n```'
+        f'    x-axis "{x}" {axis}\n    y-axis "{y}" {low:g} --> {high:g}\n{body}\n```'
     )
 
 

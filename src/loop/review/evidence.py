@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
+from loop.core.models import Task
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.monitoring.drift import drift
@@ -22,7 +23,13 @@ from loop.stats.bootstrap import Interval
 from loop.stats.metrics import Metric
 
 Floats = NDArray[np.float64]
-COMPARED = ("average_precision", "roc_auc", "accuracy")  # beside the gate's metric, where the task has them
+COMPARED = (
+    "average_precision",
+    "roc_auc",
+    "accuracy",
+    "rmse",
+    "mae",
+)  # beside the gate's metric, where the task has them
 SAMPLES = 300  # resamples: the gate has decided with its own, these are for the eye
 
 
@@ -39,6 +46,7 @@ class Evidence:
     labels: NDArray[np.int64] | None = None
     scores: dict[str, Floats] = field(default_factory=dict)  # who: scores of the same rows, candidate first
     intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)  # (who, metric): candidate minus
+    task: Task = "binary"
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     drift: dict[str, tuple[str, float]] = field(default_factory=dict)  # feature: test, distance from base's
     manifests: dict[str, list[str]] | None = None
@@ -54,6 +62,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
     labels, scores = _scores(root, model, rows, theirs)
     return Evidence(
         model=public(model),
+        task=models.load(root, model).task,
         metrics=read_json(paths.metrics),
         base=known(theirs.metrics) or {} if theirs else {},
         quality=known(paths.validation / "quality.json") or {},
@@ -98,7 +107,7 @@ def _intervals(
     if rows is None:
         return {}
     folder, section, ours = models.load(root, model), params.load(root, model), scores["candidate"]
-    thresholds = (section.evaluate.threshold, section.evaluate.threshold)
+    threshold = evaluate.decisive(section.evaluate)
     own = evaluate.own(folder, section.evaluate)
     known = own.known(folder.task)
     return {
@@ -109,7 +118,7 @@ def _intervals(
             metric=known[name],
             samples=SAMPLES,
             confidence=section.gate.confidence,
-            thresholds=thresholds,
+            thresholds=(threshold, threshold),
             columns=rows,
             units=own.units(rows),
         )

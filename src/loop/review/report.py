@@ -7,6 +7,7 @@ from loop.core.markdown import inert
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
 from loop.serving.image import MOST
+from loop.stats.metrics import LOSS
 
 SIGNS = {"promote": "✅", "keep": "⏸️", "block": "❌"}
 MEANING = {
@@ -57,10 +58,17 @@ def _metrics(found: Evidence) -> str:
 
 
 def _charts(found: Evidence) -> str:
-    """ROC, precision and recall of everybody who scored these rows; the candidate's calibration."""
+    """The curves of everybody who scored these rows, and how far the candidate's scores can be believed."""
     if found.labels is None or found.scores["candidate"].ndim > 1:
         return ""
     y, drawn = found.labels, found.scores
+    if found.task == "regression":
+        bins, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
+        each = [
+            charts.lines("Predicted and true values", "mean prediction of a twentieth", "mean label",
+                         {"candidate": true, "were it perfect": predicted}, bins),
+        ]  # fmt: skip
+        return "### Curves\n\n" + "\n\n".join(each)
     bins, (observed, predicted) = charts.reliability(y, drawn["candidate"])
     each = [
         charts.lines("ROC", "false positive rate", "true positive rate",
@@ -77,14 +85,13 @@ def _importance(found: Evidence) -> str:
     ours = found.importance.get("candidate", [])[:SHOWN]
     if not ours:
         return ""
-    theirs = {p["feature"]: p["rise_of_log_loss"] for p in found.importance.get("base branch", [])}
-    most = max(point["rise_of_log_loss"] for point in ours)
+    theirs = {p["feature"]: p["rise"] for p in found.importance.get("base branch", [])}
+    most = max(point["rise"] for point in ours)
     rows = [
-        (p["feature"], charts.bar(p["rise_of_log_loss"], most), _number(p["rise_of_log_loss"]),
-         _number(theirs.get(p["feature"])))
+        (p["feature"], charts.bar(p["rise"], most), _number(p["rise"]), _number(theirs.get(p["feature"])))
         for p in ours
-    ]  # fmt: skip
-    head = ("feature", "importance", "rise of log loss", "base branch")
+    ]
+    head = ("feature", "importance", f"rise of {LOSS[found.task].name.replace('_', ' ')}", "base branch")
     return "### Importance\n\n" + _table(head, rows)
 
 

@@ -233,13 +233,14 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """The largest absolute difference between served scores and the pipeline's own.
+    """The largest difference between served scores and the pipeline's own, relative to those over 1.
 
     Infinite where it is not known: a score is NaN or no number, or there is another number of scores.
     """
     wanted = np.array([row.score for row in expected], dtype=np.float64)
     try:
-        moved = float(np.max(np.abs(np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted)))
+        apart = np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted
+        moved = float(np.max(np.abs(apart) / np.maximum(np.abs(wanted), 1)))
     except (TypeError, ValueError):
         return float("inf")
     return float("inf") if np.isnan(moved) else moved

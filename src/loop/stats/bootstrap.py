@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     low: float
     mean: float
     high: float
-    rarer: int | None = None  # units, or rows, that are not of the most frequent class
+    rarer: int | None = None  # units, or rows, that are not of the most frequent class; of a regression, all
 
 
 def difference(
@@ -38,13 +38,14 @@ def difference(
 ) -> Interval:
     """Paired bootstrap of `metric(challenger) - metric(champion)`.
 
-    Rows are drawn with replacement within each class, so every resample has the classes' own sizes and
-    no metric is undefined; both models are measured on the same draw (Efron & Tibshirani 1993, ch. 16).
+    Rows are drawn with replacement, within each class where there are classes, so every resample has their
+    own sizes and no metric is undefined; both models are measured on the same draw (Efron & Tibshirani 1993,
+    ch. 16).
     With `units` whole units are drawn (Davison & Hinkley 1997, section 3.8), each by its highest class.
 
     Args:
-        labels: (n,) class numbers from 0.
-        champion: (n,) scores of class 1, or (n, classes).
+        labels: (n,) class numbers from 0, as integers; floats are the true values of a regression.
+        champion: (n,) scores of class 1, or (n, classes); predicted values of a regression.
         challenger: as `champion`.
         metric: one of the task's; the difference of a metric whose lower values are better falls below 0.
         samples: resamples.
@@ -54,13 +55,11 @@ def difference(
         columns: (n,) the rows' other columns, for metrics that need them.
         units: (n,) which unit a row belongs to; None: each row is one.
     """
-    y = np.asarray(labels).astype(np.int64)
+    y = _known(labels)
     before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns))
     after = metric.prepare(Rows(y, np.asarray(challenger), thresholds[1], columns))
     draws = resamples(y, samples, np.random.default_rng(seed), units)
-    return _percentiles(
-        [after(counts) - before(counts) for counts in draws], confidence, classes(y, units)[0]
-    )
+    return _percentiles([after(counts) - before(counts) for counts in draws], confidence, _rarer(y, units))
 
 
 def interval(
@@ -76,21 +75,32 @@ def interval(
     units: NDArray[Any] | None = None,
 ) -> Interval:
     """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
-    y = np.asarray(labels).astype(np.int64)
+    y = _known(labels)
     measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns))
     draws = resamples(y, samples, np.random.default_rng(seed), units)
-    return _percentiles([measure(counts) for counts in draws], confidence, classes(y, units)[0])
+    return _percentiles([measure(counts) for counts in draws], confidence, _rarer(y, units))
 
 
-def _percentiles(values: list[float], confidence: float, labels: Labels) -> Interval:
+def _known(labels: NDArray[np.generic]) -> NDArray[Any]:
+    """Class numbers as int64, values as float64."""
+    known = np.asarray(labels)
+    return known.astype(np.float64 if known.dtype.kind == "f" else np.int64)
+
+
+def _rarer(labels: NDArray[Any], units: NDArray[Any] | None) -> int:
+    """How many units are not of the most frequent class; of a regression, how many there are."""
+    drawn = classes(labels, units)[0]
+    return len(drawn) - (0 if labels.dtype.kind == "f" else int(np.bincount(drawn).max()))
+
+
+def _percentiles(values: list[float], confidence: float, rarer: int) -> Interval:
     """The percentile interval, expanded as Student's t is: few rows resample to too little spread.
 
     Hesterberg, "What Teachers Should Know About the Bootstrap", 2014, section 5.3. The rows that count are
-    those of the rarer class.
+    those of the rarer class; of a regression, all of them.
     """
     from scipy.special import ndtr, stdtrit  # scipy.stats would take seconds to import
 
-    rarer = len(labels) - int(np.bincount(labels).max())
     tail = (1 - confidence) / 2
     if rarer > 1:
         tail = float(ndtr(np.sqrt(rarer / (rarer - 1)) * stdtrit(rarer - 1, tail)))
@@ -99,7 +109,7 @@ def _percentiles(values: list[float], confidence: float, labels: Labels) -> Inte
 
 
 def resamples(
-    labels: Labels, samples: int, rng: np.random.Generator, units: NDArray[Any] | None = None
+    labels: NDArray[Any], samples: int, rng: np.random.Generator, units: NDArray[Any] | None = None
 ) -> Iterator[Counts]:
     """How often each row is drawn, `samples` times; every class keeps its number of units."""
     drawn, unit_of_row = classes(labels, units)
@@ -112,11 +122,15 @@ def resamples(
         yield counts[unit_of_row]
 
 
-def classes(labels: Labels, units: NDArray[Any] | None) -> tuple[Labels, Counts]:
-    """The class of each unit, which is the highest of its rows', and the number of each row's unit."""
+def classes(labels: NDArray[Any], units: NDArray[Any] | None) -> tuple[Labels, Counts]:
+    """The class of each unit, which is the highest of its rows', and the number of each row's unit.
+
+    The values of a regression are all of one class.
+    """
+    known = np.zeros(len(labels), dtype=np.int64) if labels.dtype.kind == "f" else labels.astype(np.int64)
     if units is None:
-        return labels, np.arange(len(labels))
+        return known, np.arange(len(labels))
     names, unit_of_row = np.unique(units, return_inverse=True)
     highest = np.zeros(len(names), dtype=np.int64)
-    np.maximum.at(highest, unit_of_row, labels)
+    np.maximum.at(highest, unit_of_row, known)
     return highest, unit_of_row

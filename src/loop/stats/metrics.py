@@ -24,8 +24,8 @@ Measure = Callable[[Counts], float]  # how often each row counts -> the metric
 class Rows:
     """Rows that a model has scored."""
 
-    labels: Labels  # (n,) class numbers from 0
-    scores: Floats  # (n,) of class 1, or (n, classes)
+    labels: NDArray[Any]  # (n,) class numbers from 0; of a regression, the true values
+    scores: Floats  # (n,) of class 1, or (n, classes); of a regression, (n,) predicted values
     threshold: float = 0.5  # the score from which a row counts as class 1
     columns: pa.Table | None = None  # their id, time and entity, for metrics that a model adds
     answered: Labels | None = None  # (n,) classes that were answered, where they are known without scores
@@ -172,7 +172,47 @@ def calibration_error(rows: Rows) -> Measure:
     return lambda counts: calibration.expected_error(rows.labels, rows.scores, counts)
 
 
-def _of_both(labels: Labels) -> Labels:
+def rmse(rows: Rows) -> Measure:
+    """The root of the mean squared error."""
+    square = (rows.scores - rows.labels) ** 2
+    return lambda counts: float(np.sqrt(counts @ square / counts.sum()))
+
+
+def r2(rows: Rows) -> Measure:
+    """The share of the labels' variance that the predictions explain; 0 for the mean's own predictions."""
+    labels, square = _different(rows.labels), (rows.scores - rows.labels) ** 2
+
+    def measure(counts: Counts) -> float:
+        mean = counts @ labels / counts.sum()
+        spread = counts @ (labels - mean) ** 2
+        return float(1 - counts @ square / spread) if spread else 0.0
+
+    return measure
+
+
+def spearman(rows: Rows) -> Measure:
+    """Spearman's rank correlation of labels and predictions; tied values share their mean rank."""
+    sides = [np.unique(side, return_inverse=True)[1] for side in (_different(rows.labels), rows.scores)]
+
+    def measure(counts: Counts) -> float:
+        ranks = []
+        for place in sides:
+            drawn = np.bincount(place, weights=counts)
+            ranks.append((np.cumsum(drawn) - (drawn - 1) / 2)[place])
+        first, second = (rank - counts @ rank / counts.sum() for rank in ranks)
+        spread = np.sqrt((counts @ first**2) * (counts @ second**2))
+        return float(counts @ (first * second) / spread) if spread else 0.0
+
+    return measure
+
+
+def _different(labels: NDArray[Any]) -> NDArray[Any]:
+    if len(labels) and labels.min() == labels.max():
+        raise ValueError(f"needs rows with different labels, all {len(labels)} are {labels[0]:g}")
+    return labels
+
+
+def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
     if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - the positive class and the other
         raise ValueError(f"a ranking needs rows of both classes, has {found.tolist()}")
     return labels
@@ -181,6 +221,7 @@ def _of_both(labels: Labels) -> Labels:
 ACCURACY = Metric("accuracy", mean_of(lambda rows: rows.decided == rows.labels))
 F1 = Metric("f1", of_decisions(lambda hits, answered, wanted: (2 * hits, answered + wanted)))
 LOG_LOSS = Metric("log_loss", mean_of(surprise), lower=True)
+RMSE = Metric("rmse", rmse, lower=True)
 TASKS = {
     "binary": (
         Metric("average_precision", average_precision),
@@ -194,6 +235,18 @@ TASKS = {
         Metric("calibration_error", calibration_error, lower=True),
     ),
     "multiclass": (ACCURACY, F1, LOG_LOSS),
+    "regression": (
+        RMSE,
+        Metric("mae", mean_of(lambda rows: np.abs(rows.scores - rows.labels)), lower=True),
+        Metric("r2", r2),
+        Metric("spearman", spearman),
+    ),
+}
+LOSS = {"binary": LOG_LOSS, "multiclass": LOG_LOSS, "regression": RMSE}  # what shuffling a feature raises
+SLICED = {  # what is measured of a part of the rows
+    "binary": ("accuracy", "average_precision", "roc_auc"),
+    "multiclass": ("accuracy", "f1"),
+    "regression": ("rmse", "mae"),
 }
 
 

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from loop.serving.packed import openapi, settings
 from loop.serving.packed.log import PredictionLog
-from loop.serving.packed.metrics import Metrics
+from loop.serving.packed.metrics import SCORE, Metrics
 from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Predictor
 from loop.serving.packed.rows import LONGEST_ID, BadRequest, decoded
@@ -84,7 +84,13 @@ class App(Starlette):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         model = Model.load(self._folder, self._load)
         release, log = model.release, None
-        metrics = Metrics(release.model, release.key, model.meta.classes, release.p99_ms)
+        metrics = Metrics(
+            release.model,
+            release.key,
+            model.meta.classes or ("",),
+            release.p99_ms,
+            model.meta.score_edges or SCORE,
+        )
         if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
             log = PredictionLog(where, release, metrics.dropped, days=days)

@@ -51,7 +51,7 @@ class Line(msgspec.Struct, frozen=True):
     version: str
     features: list[float]
     score: float | list[float]
-    class_: int = msgspec.field(name="class")
+    class_: int | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
 
 
 class Scored(NamedTuple):
@@ -61,7 +61,7 @@ class Scored(NamedTuple):
     ids: list[int | str | None]
     values: NDArray[np.float32]
     scores: list[Any]
-    classes: list[int]
+    classes: list[int | msgspec.UnsetType]
 
     @property
     def size(self) -> int:

@@ -57,7 +57,12 @@ class Metrics:
     """
 
     def __init__(
-        self, model: str, version: str, classes: Sequence[int] = (0, 1), p99_ms: float | None = None
+        self,
+        model: str,
+        version: str,
+        classes: Sequence[int | str] = (0, 1),
+        p99_ms: float | None = None,
+        score_edges: Sequence[float] = SCORE,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._of = of = {"model": model, "version": version}
@@ -77,7 +82,7 @@ class Metrics:
                 "model_sla_latency_seconds", "The SLA of 99 answers in 100.", list(of), registry=self.registry
             )
             target.labels(**of).set(p99_ms / 1000)
-        total = counter("model_prediction", "Predictions, by the class they gave.", "class")
+        total = counter("model_prediction", "Predictions, by the class they gave, if any.", "class")
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
         self._failed = counter(
             "model_prediction_failed",
@@ -90,9 +95,9 @@ class Metrics:
         self._score = Histogram(
             self.registry,
             "model_prediction_score",
-            "Scores (of the class that was given, where there are more than two).",
+            "Scores (of the class that was given, where there are more than two), or predicted values.",
             of,
-            SCORE,
+            score_edges,
         )
         self._in_progress = 0  # only the event loop changes it, so it needs none of a gauge's locks
         progress = "Requests that have come and are not answered yet."

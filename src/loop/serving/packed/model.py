@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# (n, f) float32 -> scores: (n,) for a binary model, (n, classes) for a multiclass one. Thread-safe.
+# (n, f) float32 -> scores: (n, classes) for a multiclass model, (n,) for any other. Thread-safe.
 Scorer = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
@@ -35,11 +35,12 @@ class Release(msgspec.Struct, frozen=True):
 class Meta(msgspec.Struct, frozen=True):
     """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
 
-    task: Literal["binary", "multiclass"]
+    task: Literal["binary", "multiclass", "regression"]
     features: tuple[str, ...]
-    classes: tuple[int, ...]
-    threshold: float
+    classes: tuple[int, ...]  # none of a regression
+    threshold: float | None  # of a binary model
     example: tuple[float, ...]  # one row
+    score_edges: tuple[float, ...] = ()  # of a regression: upper bounds of a histogram of its predictions
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,22 @@ class Model:
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores of (n, f) rows: (n,) or (n, classes); ValueError when they are not that, or not finite."""
         scores = np.asarray(self.scorer(rows), dtype=np.float64)
-        shape = (len(rows),) if self.meta.task == "binary" else (len(rows), len(self.meta.classes))
+        several = self.meta.task == "multiclass"
+        shape = (len(rows), len(self.meta.classes)) if several else (len(rows),)
         if scores.shape != shape or not np.isfinite(scores).all():
             raise ValueError(f"the scorer gave {scores.shape} for {rows.shape} rows; finite {shape} wanted")
         return scores
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """The place of each row's class in `meta.classes`: by threshold of two, the likeliest of more."""
-        binary = self.meta.task == "binary"
-        return (scores >= self.meta.threshold).astype(np.intp) if binary else scores.argmax(axis=1)
+        """The place of each row's class in `labels`: by threshold of two, the likeliest of more."""
+        if self.meta.task == "multiclass":
+            return np.asarray(scores.argmax(axis=1))
+        if self.meta.threshold is None:
+            return np.zeros(len(scores), dtype=np.intp)
+        chosen: NDArray[np.intp] = (scores >= self.meta.threshold).astype(np.intp)
+        return chosen
 
-    def classes(self, scores: NDArray[np.float64]) -> list[int]:
-        """The class of each row."""
-        return [self.meta.classes[place] for place in self.best(scores).tolist()]
+    @property
+    def labels(self) -> tuple[int | msgspec.UnsetType, ...]:
+        """What an answer says by the place of its class; a regression's says nothing."""
+        return self.meta.classes or (msgspec.UNSET,)

@@ -82,15 +82,15 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     one_id |= {"maxLength": LONGEST_ID}
     ids = {"type": ["array", "null"], "items": one_id}
     share = {"type": "number"}
-    score = share if model.meta.task == "binary" else _list(share, len(model.meta.classes))
-    label = {"type": "integer", "enum": list(model.meta.classes)}
+    score = _list(share, len(model.meta.classes)) if model.meta.task == "multiclass" else share
+    label = {"class": {"type": "integer", "enum": list(model.meta.classes)}} if model.meta.classes else {}
     by_name = _object(dict.fromkeys(features, number), features)
     row = {"anyOf": [_list(number, len(features)), by_name]}
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}
-    one = {"id": one_id, "score": score, "class": label}
+    one = {"id": one_id, "score": score, **label}
     many = {name: {"type": "array", "items": schema} for name, schema in one.items()}
-    answer = ("model_version", "score", "class")
+    answer = ("model_version", "score", *label)
     return {
         "Row": row,
         "Request": {

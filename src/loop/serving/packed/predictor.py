@@ -59,7 +59,7 @@ class One(msgspec.Struct, frozen=True):
 
     model_version: str
     score: Any
-    class_: int = msgspec.field(name="class")
+    class_: int | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -68,7 +68,9 @@ class Many(msgspec.Struct, frozen=True):
 
     model_version: str
     score: list[Any]
-    class_: list[int] = msgspec.field(name="class")
+    class_: list[int | msgspec.UnsetType] | msgspec.UnsetType = msgspec.field(
+        name="class", default=msgspec.UNSET
+    )
     id: list[int | str | None] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -189,7 +191,7 @@ class Predictor:
             return
         best = self.model.best(group.values)
         self.metrics.predicted(group.values, best)
-        labels, now, start = self.model.meta.classes, time.time(), 0
+        labels, now, start = self.model.labels, time.time(), 0
         scores, classes = group.values.tolist(), [labels[place] for place in best.tolist()]
         for rows, came, _, _ in group.batch:
             end = start + len(rows.ids)
@@ -204,5 +206,6 @@ class Predictor:
     def _json(self, rows: Rows, of: Scored) -> bytes:
         version = self.model.release.key
         if rows.many:
-            return encode(Many(version, of.scores, of.classes, of.ids if rows.named else msgspec.UNSET))
+            classes = of.classes if self.model.meta.classes else msgspec.UNSET
+            return encode(Many(version, of.scores, classes, of.ids if rows.named else msgspec.UNSET))
         return encode(One(version, of.scores[0], of.classes[0], of.ids[0] if rows.named else msgspec.UNSET))
