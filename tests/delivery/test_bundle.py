@@ -86,7 +86,7 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
     for _ in ("first", "again"):
         assert bundle.unpack(publisher, MODEL, packed.sha256) == []
     paths = ModelPaths(publisher, MODEL)
-    for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/roc.json"):
+    for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/curves/roc.json"):
         assert sha256(paths.data / name) == sha256(ModelPaths(builder, MODEL).data / name)
     assert (image.fetch(MODEL, read_json(paths.build / "image.json")["digest"]) / "bento.yaml").is_file()
 

@@ -49,7 +49,7 @@ def test_a_link_is_refused_by_its_path(tmp_path: Path, packer: str) -> None:
         "images/monitor",
     ):
         (root / name).mkdir(parents=True)
-    (root / "params.yaml").touch()
+    (root / "params.yaml").write_text("models: {}\n")
     write_json(outside / "secret", {})
     write_json(outside / "image.json", {"kind": "none", "image": None})
     path = root / at

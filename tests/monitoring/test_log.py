@@ -234,6 +234,36 @@ def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
     assert one.metrics == pytest.approx(other.metrics, abs=0.01)
 
 
+def values(number: int, score: float | None) -> str:
+    """A line of a regression, which has no class."""
+    found = json.loads(line(number, score))
+    del found["class"]
+    return json.dumps(found) + "\n"
+
+
+def test_a_regressions_values_are_measured_as_they_are(tmp_path, monkeypatch) -> None:
+    """Labels keep their fractions, a line without a score is broken, and of very many a share is taken."""
+    (tmp_path / "a.jsonl").write_text("".join(values(n, n / 4) for n in range(2_000)) + values(2_000, None))
+    (tmp_path / "labels").mkdir()
+    reports = pd.DataFrame({"id": range(2_000), "y": np.arange(2_000) / 4 + 0.25, "reported_at": DAY})
+    reports.to_parquet(tmp_path / "labels" / "a.parquet")
+
+    def window() -> log.Window:
+        where = {"store": str(tmp_path), "until": None, "days": 7}
+        return log.read(str(tmp_path), "m", FEW, ROLES, answer="score", **where)
+
+    found = window()
+    assert (found.predictions, found.broken, found.unlabelled) == (2_000, 1, 0)
+    live = measure(found.labelled, "regression", {"rmse": 0.2})
+    assert (live.labelled, live.metrics["rmse"], live.metrics["mae"]) == (2_000, 0.25, 0.25)
+    assert live.metrics["spearman"] == pytest.approx(1)
+    assert live.missed == ["rmse is 0.2500, over its bound 0.2"]
+    monkeypatch.setattr(log, "MOST", 500)
+    few = measure(window().labelled, "regression", {})
+    assert 300 < few.labelled < 700
+    assert few.metrics["rmse"] == 0.25
+
+
 def test_rows_of_another_width(tmp_path) -> None:
     """After a release with other features, only rows as wide as the reference's are of the window."""
     old = json.loads(line(1)) | {"features": [1.0, 2.0, 3.0]}

@@ -1,6 +1,7 @@
 """The judge's rules: what each rejects, and that more trouble never helps."""
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -156,3 +157,13 @@ def test_same_scores(side: list[int]) -> None:
     """A distribution does not differ from itself."""
     histogram = Histogram({float(bound): float(count) for bound, count in enumerate(side)})
     assert histogram.psi(histogram) == 0
+
+
+def test_scores_are_compared_by_the_bounds_that_both_releases_have():
+    """Two regressions have histograms of their own: one that predicts alike has not moved, another has."""
+    fine = Histogram({-1.0: 50.0, -0.5: 100.0, 0.0: 200.0, 0.5: 100.0, 1.0: 50.0, inf: 0.0})
+    coarse = Histogram({-1.0: 50.0, 0.0: 300.0, 1.0: 150.0, inf: 0.0})
+    shifted = Histogram({-1.0: 0.0, 0.0: 50.0, 1.0: 300.0, 2.0: 150.0, inf: 0.0})
+    assert fine.psi(coarse) == coarse.psi(fine) == 0
+    assert fine.psi(shifted) > 1
+    assert Histogram({0.1: 9.0}).psi(Histogram({0.2: 9.0})) == 0

@@ -1,4 +1,4 @@
-"""Evaluation: metrics of binary and of several classes, slices, and plots that stay small."""
+"""Evaluation: metrics of each task, slices, and plots that stay small."""
 
 from pathlib import Path
 
@@ -116,6 +116,45 @@ def test_several_classes():
     assert values(scored).shape == (3, 3)
 
 
+def test_a_regression():
+    """Its own metrics, over all rows and by the parts of a feature, and a test of one value is an error."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=200) * 30
+    night = rng.integers(0, 2, 200)
+    scored = pa.table(
+        {"id": range(200), "label": truth, "score": truth + rng.normal(size=200) * (1 + 9 * night)}
+    )
+    rows = pa.table({"night": night.astype(float)})
+    section = Evaluate(threshold=None, slices=["night"])
+    found = evaluate(plain("regression"), scored, rows, [], section)
+    guess = scored["score"].to_numpy()
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, guess))
+    assert set(found) == {"rows", "rmse", "mae", "r2", "spearman", "slices"}
+    parts_of = found["slices"]["night"]
+    assert parts_of["1"]["rmse"] > 5 * parts_of["0"]["rmse"]
+    assert parts_of["0"]["rows"] + parts_of["1"]["rows"] == 200
+    alike = scored.set_column(1, "label", pa.array(np.full(200, 7.0)))
+    with pytest.raises(LoopError, match=r"all labelled 7\.0"):
+        evaluate(plain("regression"), alike, rows, [], section)
+    drawn = plots.of_values(truth, guess)
+    assert set(drawn) == {"predicted", "errors"}
+    assert len(drawn["predicted"]) == 20
+    assert drawn["errors"][-1]["y"] == pytest.approx(np.abs(truth - guess).max(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("task", "threshold"), [("regression", 0.5), ("multiclass", 0.5), ("binary", None)])
+def test_a_threshold_that_changes_nothing_is_an_error(task, threshold):
+    """Only a binary model decides by one; another says null, so that nobody believes that it does."""
+    gate = params.Gate(metric={"regression": "rmse"}.get(task, "accuracy"))
+    section = params.load(REPOSITORY, "fraud-detector").model_copy(
+        update={"evaluate": Evaluate(threshold=threshold), "gate": gate, "sla": params.Sla()}
+    )
+    with pytest.raises(LoopError, match=rf"evaluate\.threshold: is {threshold}, expected"):
+        check(plain(task), section)
+    right = None if threshold else 0.5
+    check(plain(task), section.model_copy(update={"evaluate": Evaluate(threshold=right)}))
+
+
 @pytest.fixture
 def trained(repository, tmp_path):
     """A model folder whose estimator scores `signal` as it is, and the folder of its meta.json."""
@@ -164,10 +203,10 @@ def test_rows_are_scored_by_the_models_own_order(trained):
 def test_plots_are_small_and_find_what_matters(trained):
     """A curve has at most 500 points from end to end, and shuffling a feature not used costs nothing."""
     scored, table = _with_features(5000)
-    drawn = plots.draw(*trained, table, values(scored))
-    assert set(drawn) == {"roc", "precision_recall", "calibration", "importance"}
+    drawn, important = plots.draw(*trained, table, values(scored))
+    assert set(drawn) == {"roc", "precision_recall", "calibration"}
     assert all(0 < len(points) <= 500 for points in drawn.values())
-    assert (drawn["roc"][0]["false_positive_rate"], drawn["roc"][-1]["true_positive_rate"]) == (0, 1)
-    first, second = drawn["importance"]
-    assert (first["feature"], second["feature"], second["rise_of_log_loss"]) == ("signal", "noise", 0)
-    assert first["rise_of_log_loss"] > 0
+    assert (drawn["roc"][0]["x"], drawn["roc"][-1]["y"]) == (0, 1)
+    first, second = important
+    assert (first["feature"], second["feature"], second["rise"]) == ("signal", "noise", 0)
+    assert first["rise"] > 0

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from folders import with_modules
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from loop.core import models
 from loop.core.errors import LoopError
@@ -13,7 +15,7 @@ from loop.core.files import read_json
 from loop.core.models import Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.pipeline import split
-from loop.pipeline.train import train
+from loop.pipeline.train import edges, train
 
 pytestmark = pytest.mark.contract
 SPLIT = TimeSplit(until="2018-05-15T00:00:00", train_days=20, delay_days=7, test_days=7)
@@ -123,3 +125,54 @@ def test_several_classes_without_time(folder, tmp_path):
     assert meta["trained"] == {"from": None, "to": None, "rows": 24}
     assert reference.column_names == ["weight", "score_cat", "score_dog", "score_owl", "label"]
     assert np.load(tmp_path / "model" / "counts.npy").sum() == 24
+
+
+def regression(folder, label):
+    """A model that predicts twice its feature, of a table with such labels."""
+    estimator = type("estimator", (), {
+        "fit": staticmethod(lambda _x, y, _params: y),
+        "save": staticmethod(lambda y, out: np.save(out / "labels.npy", y)),
+        "load": staticmethod(lambda _: lambda x: 2 * x[:, 0]),
+    })  # fmt: skip
+    schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "regression"})
+    rows = pa.table({"id": range(30), "label": label, "weight": np.arange(30.0)})
+    return with_modules(folder, schema=schema, estimator=estimator), rows
+
+
+def test_a_regression_keeps_its_values(folder, tmp_path):
+    """Labels reach the estimator as they are; meta.json has edges, no class and no threshold."""
+    model, rows = regression(folder, np.arange(30) / 2)
+    kind = RandomSplit(kind="random", test=0.2)
+    reference = train(model, rows, kind, None, threshold=None, out=tmp_path / "model")
+    meta = read_json(tmp_path / "model" / "meta.json")
+    assert (meta["classes"], meta["threshold"]) == ([], None)
+    assert set(np.load(tmp_path / "model" / "labels.npy")) <= set(np.arange(30) / 2)
+    assert reference["score"].to_pylist() == [2 * weight for weight in reference["weight"].to_pylist()]
+    steps = np.diff(meta["score_edges"])
+    assert 10 <= len(steps) <= 22
+    assert steps == pytest.approx(np.full(len(steps), steps[0]))
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (["low", "high"] * 15, "labels of type string, and a regression predicts numbers"),
+        ([7.0] * 30, r"labels 7\.0, which no model can explain"),
+        ([1.0, float("nan"), 3.0] * 10, "which no model can explain"),
+    ],
+)
+def test_labels_that_are_no_values_are_an_error(folder, tmp_path, label, said):
+    """Before anything is trained, with file and fix."""
+    model, rows = regression(folder, label)
+    with pytest.raises(LoopError, match=said):
+        train(model, rows, RandomSplit(kind="random", test=0.2), None, threshold=None, out=tmp_path / "model")
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.floats(0.98, 1.02))
+def test_releases_that_predict_alike_share_edges(low, width, moved):
+    """Half of the bounds at least are the other's too, so that the canary judge can compare histograms."""
+    assume(width > abs(low) * 1e-6)
+    predicted = low + width * np.linspace(0, 1, 200)
+    ours, theirs = set(edges(predicted)), set(edges(low + (predicted - low) * moved))
+    assert 10 <= len(ours) <= 23
+    assert len(ours & theirs) >= min(len(ours), len(theirs)) // 2

@@ -73,7 +73,8 @@ def test_every_command_that_reads_outputs_compares_them_with_dvc_lock(
             if name in SAYS_SO:
                 page = (trained / "build/report" / MODEL / "index.html").read_text()
                 assert all(
-                    f"data/fraud_detector/{out}" in page for out in ("model", "scores.parquet", "plots/roc")
+                    f"data/fraud_detector/{out}" in page
+                    for out in ("model", "scores.parquet", "plots/curves/roc")
                 )
                 assert "dvc checkout" in page
                 continue

@@ -41,9 +41,9 @@ def lived(fork: Path) -> Path:
     ids = np.arange(400)
     tell(data / "metrics.json", {"average_precision": 0.5, "rows": 400, "slices": {"NIGHT": {"q1": PART}}})
     tell(data / "model" / "meta.json", META)
-    for name, (x, y) in CURVES.items():
-        tell(data / "plots" / f"{name}.json", [{x: 0.0, y: 0.0}, {x: 1.0, y: 1.0}])
-    tell(data / "plots" / "importance.json", [{"feature": "TX_AMOUNT", "rise_of_log_loss": 0.5}])
+    for name in ("roc", "precision_recall", "calibration"):
+        tell(data / "plots" / "curves" / f"{name}.json", [{"x": 0.0, "y": 0.0}, {"x": 1.0, "y": 1.0}])
+    tell(data / "plots" / "importance.json", [{"feature": "TX_AMOUNT", "rise": 0.5}])
     tell(data / "validation" / "quality.json", QUALITY)
     tell(build / "monitor" / "report.json", DRIFT)
     (build / "monitor" / "report.html").write_text("<p>the drift report")
@@ -72,11 +72,6 @@ def tell(path: Path, what: object) -> None:
 
 
 PART = {"rows": 90, "positives": 5, "accuracy": 0.9, "average_precision": 0.41}
-CURVES = {
-    "roc": ("false_positive_rate", "true_positive_rate"),
-    "precision_recall": ("recall", "precision"),
-    "calibration": ("predicted", "observed"),
-}
 META = {
     "name": MODEL,
     "task": "binary",

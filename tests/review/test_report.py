@@ -75,7 +75,7 @@ def test_what_others_wrote_stays_text():
     """A reason, a check, a column, a feature, a folder: none opens a tag, links, or calls somebody."""
     bad = "![x](https://evil.example)\n\n## <img src=x> @everyone #12 | x"
     quality = {"data_quality_score": 1.0, "failed": [{"check": "C", "column": bad, "found": bad}]}
-    point = {"feature": bad, "rise_of_log_loss": 0.1}
+    point = {"feature": bad, "rise": 0.1}
     text = report(
         Evidence(
             "m",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics
 
 from loop.stats.bootstrap import difference, interval, resamples
@@ -66,6 +67,44 @@ def test_metrics_of_several_classes_agree_with_sklearn(rows, seed):
         }
         found = {name: each.prepare(Rows(labels, scores))(drawn) for name, each in of("multiclass").items()}
         assert found == pytest.approx(expected, abs=1e-12)
+
+
+VALUES = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=4, max_size=40).filter(
+    lambda rows: len({label for label, _ in rows}) > 1
+)
+
+
+@given(VALUES, st.integers(0, 9))
+def test_metrics_of_values_agree_with_sklearn_and_scipy(rows, seed):
+    """A regression's, of the rows once and of the rows that a resample draws, tied values included."""
+    labels, scores = np.array(rows, dtype=float).T
+    counts = next(resamples(labels, 1, np.random.default_rng(seed)))
+    for drawn in (np.ones(len(labels), dtype=int), counts):
+        copies = np.repeat(np.arange(len(labels)), drawn)
+        y, s = labels[copies], scores[copies]
+        found = {name: each.prepare(Rows(labels, scores))(drawn) for name, each in of("regression").items()}
+        spread = len(set(y)) > 1
+        expected = {
+            "rmse": metrics.root_mean_squared_error(y, s),
+            "mae": metrics.mean_absolute_error(y, s),
+            "r2": metrics.r2_score(y, s) if spread else 0,
+            "spearman": stats.spearmanr(y, s).statistic if spread and len(set(s)) > 1 else 0,
+        }
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_better_regression_stands_clear_of_zero():
+    """Rows are drawn as one stratum, and all of them count; of a loss, better is lower."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=500)
+    good, bad = truth + rng.normal(size=500) * 0.5, truth + rng.normal(size=500)
+    found = difference(truth, bad, good, metric=of("regression")["rmse"], samples=200)
+    assert found.high < 0
+    assert found.rarer == 500
+    whole = difference(
+        truth, bad, good, metric=of("regression")["rmse"], samples=200, units=np.arange(500) // 10
+    )
+    assert whole.rarer == 50
 
 
 def _shop(rows=4000):

@@ -105,17 +105,15 @@ def _spread(y: NDArray[Any], classes: list[Any]) -> str:
 
 
 def edges(predicted: NDArray[np.float64]) -> list[float]:
-    """About 20 upper bounds of a histogram of a regression's predictions.
+    """Upper bounds of a histogram of predicted values: 10 to 20 steps, from 1st to 99th percentile.
 
-    They are multiples of 1, 2 or 5 times a power of ten, so releases that predict alike share most of them,
+    They are multiples of a power of two. So releases that predict alike share every second bound at least,
     and the canary judge can compare their histograms.
     """
     low, high = np.quantile(predicted, [0.01, 0.99])
-    wanted = max((high - low) / 20, abs(high) * 1e-6, 1e-12)
-    power = 10.0 ** np.floor(np.log10(wanted))
-    step = power * next(each for each in (1, 2, 5, 10) if each * power >= wanted)
-    first, last = np.floor(low / step), np.ceil(high / step)
-    return [float(f"{number * step:.12g}") for number in np.arange(first, last + 1)]
+    wanted = max((high - low) / 20, max(abs(low), abs(high)) * 1e-9, 1e-12)
+    step = 2.0 ** np.ceil(np.log2(wanted))
+    return [float(step * number) for number in np.arange(np.floor(low / step), np.ceil(high / step) + 1)]
 
 
 def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:

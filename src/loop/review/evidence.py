@@ -62,7 +62,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
     labels, scores = _scores(root, model, rows, theirs)
     return Evidence(
         model=public(model),
-        task=models.load(root, model).task,
+        task=(known(paths.trained / "meta.json") or {}).get("task", "binary"),
         metrics=read_json(paths.metrics),
         base=known(theirs.metrics) or {} if theirs else {},
         quality=known(paths.validation / "quality.json") or {},

@@ -6,6 +6,7 @@ from pathlib import Path
 from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
+from loop.core.paths import ModelPaths
 from loop.serving.key import sources
 from loop.serving.process import environment
 
@@ -15,9 +16,9 @@ def sizes(root: Path, model: str) -> dict[str, int]:
 
     Empty where the tree has no bento of this model. LoopError when its lock does not install.
     """
-    lock = root / params.serving_lock(root, model)
-    if not lock.is_file():
+    if not ModelPaths(root, model).bento.is_dir():
         return {}
+    lock = root / params.serving_lock(root, model)
     installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
     found = {
         "packages": _bytes(installed),
