@@ -138,7 +138,7 @@ def test_a_regression():
         evaluate(plain("regression"), alike, rows, [], section)
     drawn = plots.of_values(truth, guess)
     assert set(drawn) == {"predicted", "errors"}
-    assert len(drawn["predicted"]) == 20
+    assert len(drawn["predicted"]) == 10
     assert drawn["errors"][-1]["y"] == pytest.approx(np.abs(truth - guess).max(), rel=1e-5)
 
 

@@ -17,7 +17,7 @@ from loop.stats.metrics import LOSS, Metric, Rows
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Points = list[dict[str, Any]]
-POINTS, BINS = 500, 20
+POINTS, BINS, BIN_ROWS = 500, 20, 20
 SHUFFLED_ROWS = 20_000
 
 
@@ -65,13 +65,14 @@ def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
 
 
 def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """The curves of a regression: labels by prediction, in twentieths of the rows, and the errors' sizes."""
-    parts = np.array_split(np.argsort(scores, kind="stable"), min(BINS, len(y)))
+    """The curves of a regression: labels by prediction, in parts of the rows, and the errors' sizes."""
+    bins = min(BINS, max(len(y) // BIN_ROWS, 1))
+    parts = np.array_split(np.argsort(scores, kind="stable"), bins)
     means = ([side[part].mean() for part in parts] for side in (scores, y))
-    sizes = np.sort(np.abs(scores - y))
+    sizes = np.append(0, np.sort(np.abs(scores - y)))
     return {
         "predicted": thin(*map(np.array, means)),
-        "errors": thin(np.arange(1, len(sizes) + 1) / len(sizes), sizes),
+        "errors": thin(np.linspace(0, 1, len(sizes)), sizes),
     }
 
 

@@ -46,7 +46,7 @@ def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]
 
 
 def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Twentieths of the rows by their mean prediction, and for each: the mean label, and the mean itself."""
+    """Parts of the rows by their mean prediction, and for each: the mean label, and the mean itself."""
     points = plots.of_values(y, scores)["predicted"]
     names = [f"{point['x']:.4g}" for point in points]
     return names, [[point["y"] for point in points], [point["x"] for point in points]]

@@ -65,7 +65,7 @@ def _charts(found: Evidence) -> str:
     if found.task == "regression":
         bins, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
         each = [
-            charts.lines("Predicted and true values", "mean prediction of a twentieth", "mean label",
+            charts.lines("Predicted and true values", "mean prediction of a part of the rows", "mean label",
                          {"candidate": true, "were it perfect": predicted}, bins),
         ]  # fmt: skip
         return "### Curves\n\n" + "\n\n".join(each)
