@@ -1,6 +1,8 @@
 """Ingest: the pinned source, its schema, and what production logged since."""
 
+import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -210,6 +212,96 @@ def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFo
     with pytest.raises(LoopError) as error:
         read(Ingest(source=str(path), sha256="0" * 64), folder, tmp_path)
     assert all(word in str(error.value) for word in (sha256(path), "0" * 64, "./loop pin fraud_detector"))
+
+
+def shop(tmp_path: Path, code: str) -> ModelFolder:
+    """A model of three columns, with such a source module."""
+    place = tmp_path / "src" / "models" / f"shop_{abs(hash(code))}"
+    place.mkdir(parents=True)
+    columns = {"id": "int64", "tenure": "float64", "churned": "int8"}
+    schema = f"from loop.core.models import Roles\nCOLUMNS = {columns}\nTASK = 'binary'\n"
+    (place / "schema.py").write_text(schema + "ROLES = Roles(id='id', label='churned')\n")
+    (place / "source.py").write_text(code)
+    return models.load(tmp_path, place.name)
+
+
+OWN = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+def columns(rows):
+    yes = pc.equal(rows["Churn"], "Yes").cast(pa.int8())
+    return pa.table({"id": rows["no"], "tenure": rows["Tenure (months)"], "churned": yes})
+"""
+THEIRS = pa.table({"no": [7, 8, 9], "Tenure (months)": [1.0, None, 24.0], "Churn": ["No", "Yes", "No"]})
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "pkl", "pkl.xz"])
+def test_a_teams_own_columns_become_the_schemas(tmp_path: Path, form: str) -> None:
+    """Names, strings and gaps of a file stay as they are there; `columns` in the model's folder maps them."""
+    path = tmp_path / f"rows.{form}"
+    if form == "csv":
+        csv.write_csv(THEIRS, path)
+    elif form == "parquet":
+        pq.write_table(THEIRS, path)
+    else:
+        THEIRS.to_pandas().to_pickle(path)
+    found = read(pinned(path), shop(tmp_path, OWN), tmp_path)
+    assert found.to_pydict() == {"id": [7, 8, 9], "tenure": [1.0, None, 24.0], "churned": [0, 1, 0]}
+    assert found.schema.types == [pa.int64(), pa.float64(), pa.int8()]
+
+
+def test_without_a_simulator_a_file_has_to_be_named(tmp_path: Path) -> None:
+    """A source module may be empty; then the default source is an error that says what to run."""
+    with pytest.raises(LoopError, match=r"source\.py defines no `simulate`") as error:
+        read(Ingest(), shop(tmp_path, ""), tmp_path)
+    assert "./loop pin" in error.value.fix
+
+
+def test_only_pinned_bytes_are_unpickled(tmp_path: Path) -> None:
+    """A pickle runs code. Nobody has pinned what lies in a store, so one there is refused unread."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    path = tmp_path / "rows.pkl"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(LoopError, match="neither Parquet nor CSV"):
+        list(File(str(path), str(path)).batches(Wanted({"id": pa.int64()}, frozenset(), "it")))
+    assert not (tmp_path / "sprung").exists()
+    path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(LoopError, match="found a pickled list, expected a pandas DataFrame"):
+        read(pinned(path), shop(tmp_path, ""), tmp_path)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package index with one wheel, whose data set has the schema's columns; what its file is called."""
+    (index := tmp_path / "index").mkdir()
+    with zipfile.ZipFile(index / "tables-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("tables/data/shop.csv", "id,tenure,churned\n7,1.5,0\n")
+        made.writestr("tables-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tables\nVersion: 1.0\n")
+        made.writestr("tables-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        made.writestr("tables-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    return "pypi://tables==1.0/tables/data/shop.csv"
+
+
+def test_a_file_of_a_package_is_a_source(tmp_path: Path, wheel: str) -> None:
+    """It is read from the wheel and pinned by its own bytes; the package is not installed."""
+    sha256 = sources.source_sha256(wheel, tmp_path)
+    found = read(Ingest(source=wheel, sha256=sha256), shop(tmp_path, ""), tmp_path)
+    assert found.to_pydict() == {"id": [7], "tenure": [1.5], "churned": [0]}
+    for other, said in {
+        wheel.replace("shop", "shops"): "such as tables/data/shop.csv",
+        wheel.replace("1.0", "2.0"): "pip cannot fetch a wheel of tables==2.0",
+        "pypi://tables/tables/data/shop.csv": "<package>==<version>/<path>",
+    }.items():
+        with pytest.raises(LoopError) as error:
+            sources.source_sha256(other, tmp_path)
+        assert said in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["none.parquet", "memory://none.parquet", "rows.txt"])

