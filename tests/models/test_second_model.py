@@ -98,6 +98,43 @@ def changed_files(root, model):
 
 
 @pytest.mark.contract
+def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
+    """The doctor finds it complete, its overlays pass every check, and nothing of it names the first one."""
+    work_tree(tmp_path)
+    before = params.read(tmp_path)
+    printed = loop(tmp_path, "new", "churn-eu", "--like", "fraud-detector")
+    assert "kustomize/overlays/production/churn-eu" in printed
+    assert [each.state for each in diagnosis._models(tmp_path)] == ["ok", "ok"]
+    loop(tmp_path, "render", "--check")
+    written = [path for place in ("bentos/churn_eu", "kustomize") for path in (tmp_path / place).rglob("*")]
+    mine = [path for path in written if path.is_file() and "churn" in str(path.relative_to(tmp_path))]
+    assert mine
+    assert not [path for path in mine if re.search("fraud.detector|FraudDetector", path.read_text())]
+    section = params.read(tmp_path)["churn_eu"]
+    assert section == before["fraud_detector"] | {"register": {"experiment": "churn-eu"}}
+    assert "ChurnEu" in (tmp_path / "bentos/churn_eu/service.py").read_text()
+    for wrong, said in {
+        ("churn-eu", "fraud-detector"): "already",
+        ("churn-us", "frauds"): "has no model 'frauds' to copy; it has churn_eu, fraud_detector",
+        ("Churn", "fraud-detector"): "is not usable",
+    }.items():
+        assert said in loop(tmp_path, "new", wrong[0], "--like", wrong[1], code=2)
+
+
+@pytest.mark.contract
+def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
+    """A model called as its label is copied without a change to its schema."""
+    work_tree(tmp_path)
+    loop(tmp_path, "new", "churn", "--like", "fraud-detector")
+    schema = tmp_path / "src/models/churn/schema.py"
+    schema.write_text(schema.read_text() + '\nCHURN = "churn"\nimport models.churn.source\n')
+    loop(tmp_path, "new", "churn-eu", "--like", "churn")
+    assert [each.found for each in diagnosis._models(tmp_path) if each.state != "ok"] == []
+    copy = (tmp_path / "src/models/churn_eu/schema.py").read_text()
+    assert 'CHURN = "churn"\nimport models.churn_eu.source' in copy
+
+
+@pytest.mark.contract
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     """The folders copied by hand, the doctor names each file that still says the first model's name."""
     work_tree(tmp_path)

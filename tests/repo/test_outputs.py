@@ -28,6 +28,7 @@ WORDS = {
     "rollback": ("--environment", "production", "--why", "w"),
     "render": ("--environment", "dev"),
     "history": ("--environment", "dev"),
+    "new": ("--like", "fraud-detector"),
     "retrain": ("--until", "2018-06-01", "--reason", "r", "--store", "s"),
 }
 ALONE = ("repro", "init", "doctor", "monitor-image", "propose-locks", "post-reports", "models")

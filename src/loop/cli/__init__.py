@@ -50,6 +50,7 @@ COMMANDS = {
     "comment": "candidate:comment",
     "post-reports": "post:post_reports",
     "report": "report:report",
+    "new": "fork:new",
     "init": "fork:init",
     "doctor": "fork:doctor",
     "demo": "demo:demo",

@@ -1,4 +1,4 @@
-"""`init` and `doctor`: making a fork one's own, and knowing what this machine and this clone can do."""
+"""`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
 
 import click
 
@@ -20,6 +20,23 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
         click.echo(f"  {key}: {value}")
     if changed:
         click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--like", required=True, metavar="MODEL", help="the model whose folders are copied")
+def new(model: str, like: str) -> None:
+    """Begin a new MODEL as a copy of another: its folders and its section in params.yaml, renamed."""
+    from loop.copied import new as copied
+    from loop.core import paths
+    from loop.core.names import public
+
+    written = copied(paths.root(), model, like)
+    click.echo("\n".join(f"written: {path}" for path in written))
+    click.echo(
+        f"next: change schema, features and estimator in {written[0]}; ./loop pin {public(model)} --source …"
+    )
+    click.echo(f"then: ./loop doctor && ./loop repro {public(model)} && ./loop gate {public(model)}")
 
 
 @click.command()

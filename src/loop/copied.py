@@ -1,0 +1,118 @@
+"""`new`: a model begins as a copy of another one's folders, under its own name."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.files import plain_files
+from loop.core.names import package, public
+from loop.delivery import state
+from loop.delivery.state import State
+
+
+def new(root: Path, model: str, like: str) -> list[str]:
+    """Write the folders and the section in params.yaml of a new model; returns the paths.
+
+    Its environments begin with nothing released. LoopError where the model exists, or a folder of its name.
+    params.yaml is written last: until then nothing knows of the model.
+    """
+    name, other = package(model), package(like)
+    known = params.read(root)
+    if other not in known:
+        raise LoopError(
+            f"params.yaml has no model {other!r} to copy; it has {', '.join(sorted(known))}",
+            fix=f"--like {public(min(known))}",
+        )
+    section = _section(root, name, other)
+    folders = dict(zip(_folders(root, other, other), _folders(root, other, name), strict=True))
+    there = [folder for folder in folders.values() if (root / folder).exists()]
+    if name in known or there:
+        raise LoopError(
+            f"{', '.join(there) or 'params.yaml'} has a model {name!r} already",
+            fix=f"choose another name, or remove them: rm -r {' '.join(there)}"
+            if there
+            else "choose another name",
+        )
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
+        for folder, to in folders.items():
+            _copy(root, folder, Path(scratch) / to, other, name)
+        for to in folders.values():
+            if to.startswith("kustomize/overlays/"):
+                environment = to.split("/")[2]
+                for path, text in state.files(State(), environment, name).items():
+                    _write(Path(scratch) / path, text)
+        for to in folders.values():
+            (root / to).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(Path(scratch) / to, root / to)
+    params.edit(root, {f"models.{name}": section})
+    return [*folders.values(), params.FILE]
+
+
+def _folders(root: Path, other: str, name: str) -> Iterator[str]:
+    """A model's folders below the root, with an overlay in each environment that the other model has."""
+    yield f"src/models/{name}"
+    yield f"bentos/{name}"
+    yield f"kustomize/models/{public(name)}"
+    for path in sorted(root.glob(f"kustomize/overlays/*/{public(other)}")):
+        yield f"{path.parent.relative_to(root)}/{public(name)}"
+
+
+def _section(root: Path, name: str, other: str) -> Any:
+    """The other model's section, without what is its production's."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    section = deepcopy(yaml.load((root / params.FILE).read_text(encoding="utf-8"))["models"][other])
+    params.load(root, other)  # names what is wrong with it
+    section["ingest"].pop("logged", None)
+    (section.get("monitor") or {}).pop("store", None)
+    section["register"]["experiment"] = public(name)
+    return section
+
+
+def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
+    """Copy a folder's files with the other model's name replaced; what is no text is copied as it is.
+
+    In the model's own code the name may also be a column's, so only imports are changed there.
+    """
+    imports = re.compile(rf"\bmodels\.{other}\b")
+    for path in plain_files(root, folder):
+        target = to / path.relative_to(root / folder)
+        content = path.read_bytes()
+        try:
+            text = content.decode("utf-8")
+            own = folder.startswith("src/")
+            _write(
+                target, imports.sub(f"models.{name}", text) if own else _renamed(text, folder, other, name)
+            )
+        except UnicodeDecodeError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        shutil.copymode(path, target)
+
+
+def _renamed(text: str, folder: str, other: str, name: str) -> str:
+    """The text with the name in its three spellings replaced: `a_b`, `a-b` and a class's `AB`.
+
+    A name of one word is spelled alike in Python and in Kubernetes; the folder tells which is meant.
+    """
+    spellings = {public(other): public(name), other: name, _class(other): _class(name)}
+    if folder.startswith("kustomize/"):
+        spellings[public(other)] = public(name)
+    either = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
+    return re.sub(rf"(?<![A-Za-z0-9])({either})(?![A-Za-z0-9])", lambda found: spellings[found[1]], text)
+
+
+def _class(name: str) -> str:
+    return name.title().replace("_", "")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
