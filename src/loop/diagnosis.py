@@ -18,6 +18,7 @@ from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import package, public
 from loop.core.repository import masked
 from loop.core.text import one_line
+from loop.delivery import state
 from loop.serving.engine import engine
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -266,28 +267,41 @@ def _models(root: Path) -> list[Finding]:
         names = list(params.read(root))
     except LoopError as error:
         return [Finding("bad", params.FILE, str(error.args[0]), error.fix)]
-    return [_asked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
+    known = [_asked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
+    return [*known, *_unnamed(root, set(names))]
+
+
+def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
+    """Folders of models that params.yaml does not name: no stage runs, but Argo CD follows their overlays."""
+    for pattern in ("src/models/*", "bentos/*", "kustomize/models/*", "kustomize/overlays/*/*"):
+        for path in sorted(root.glob(pattern)):
+            if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
+                where = path.relative_to(root)
+                fix = f"add a section for it under `models:`, or git rm -r {where}"
+                yield Finding("bad", str(where), f"{params.FILE} names no model {path.name}", fix)
 
 
 def _model(root: Path, name: str) -> Finding:
     from loop.pipeline import evaluate  # here, as it imports NumPy
 
-    settings = params.load(root, name)
+    what, settings = f"model {public(name)}", params.load(root, name)
     evaluate.check(models.check(root, name, settings), settings)
     if why := params.unshared(root, name):
-        return Finding(
-            "bad", f"model {public(name)}", why, "name it by https:// or s3://, or commit the file"
-        )
-    places = [root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)]
+        return Finding("bad", what, why, "name it by https:// or s3://, or commit the file")
+    bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
+    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", params.serving_lock(root, name), shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
-    if missing := [str(place.relative_to(root)) for place in places if not place.exists()]:
-        return Finding("bad", f"model {public(name)}", f"{', '.join(missing)} missing", "see docs/fork.md")
+    if missing := [path for path in wanted if not (root / path).is_file()]:
+        return Finding("bad", what, f"{', '.join(missing)} missing", "see docs/fork.md")
     if not overlays:
-        return Finding("bad", f"model {public(name)}", "no overlay names it", "see docs/fork.md")
+        return Finding("bad", what, "no overlay names it", "see docs/fork.md")
+    for overlay in sorted(overlays):
+        path = f"{state.folder(overlay.parent.name, name)}/release.yaml"
+        state.parse(edited.read(root / path, path, "take it from another overlay that serves nothing"), path)
     if strange := list(_strangers(root, name, overlays)):
-        return Finding("bad", f"model {public(name)}", "; ".join(strange), "see docs/fork.md")
+        return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
-    return Finding("ok", f"model {public(name)}", found)
+    return Finding("ok", what, found)
 
 
 def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:

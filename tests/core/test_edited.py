@@ -43,6 +43,7 @@ models:
 """
 MODULE = """\
 from pydantic import Field
+from loop.core.models import Roles
 from loop.core.params import Section
 class Params(Section):
     seed: int = 0
@@ -50,7 +51,8 @@ class Params(Section):
     share: tuple[float, float] = (0, 1)
     depth: int = Field(4, gt=0)
     windows_days: tuple[int, ...] = (1, 7)
-COLUMNS = ROLES = simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = None
+COLUMNS, ROLES = {"id": "int64", "y": "int8"}, Roles(id="id", label="y")
+simulate = suite = FEATURES = compute = fit = save = load = save_to_mlflow = None
 evaluation = None
 TASK = "binary"
 """

@@ -1,10 +1,15 @@
 """The models of this repository, whichever they are."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import here
 import pytest
 
 from loop import diagnosis
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.contract
@@ -12,3 +17,73 @@ from loop import diagnosis
 def test_every_model_is_whole(repository: Path) -> None:
     """Each model of params.yaml has all keys and all of its folders, and these name no other model."""
     assert [found for found in diagnosis._models(repository) if found.state != "ok"] == []
+
+
+def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
+    """An edit of a file."""
+
+    def edit(root: Path) -> None:
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new))
+
+    return edit
+
+
+def without(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).unlink()
+
+
+MODEL, OVERLAY = "src/models/fraud_detector", "kustomize/overlays/dev/fraud-detector"
+FAULTS = {
+    "an unknown task": (replaced(f"{MODEL}/schema.py", '"binary"', '"clustering"'), "TASK is 'clustering'"),
+    "a role of no column": (
+        replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
+        "ROLES names FRUAD",
+    ),
+    "an unknown type": (replaced(f"{MODEL}/schema.py", '"float64"', '"float65"'), "TX_AMOUNT is 'float65'"),
+    "an unknown metric": (
+        replaced("params.yaml", "metric: average_p", "metric: avrage_p"),
+        "is avrage_precision",
+    ),
+    "an unknown floor": (
+        replaced("params.yaml", "floors: {average_p", "floors: {avrage_p"),
+        "is avrage_precision",
+    ),
+    "an unknown target": (
+        replaced("params.yaml", "metrics: {acc", "metrics: {ac"),
+        "sla.metrics: is acuracy",
+    ),
+    "a misspelt key": (replaced("params.yaml", "max_depth:", "max_deph:"), "train.max_deph: is 4"),
+    "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
+    "no application": (without("bentos/fraud_detector/asgi.py"), "bentos/fraud_detector/asgi.py missing"),
+    "no lock": (without("bentos/fraud_detector/requirements.lock"), "requirements.lock missing"),
+    "another's overlay": (
+        replaced(f"{OVERLAY}/kustomization.yaml", "fraud-detector-dev", "a-dev"),
+        "says a-dev",
+    ),
+    "a broken release": (
+        replaced(f"{OVERLAY}/release/release.yaml", "stable: null", "stable: 1"),
+        "spec.stable",
+    ),
+    "a folder of no model": (
+        lambda root: (root / "kustomize/models/ghost").mkdir(),
+        "params.yaml names no model ghost",
+    ),
+}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], None], said: str) -> None:
+    """Whatever can be seen without training is a row of the doctor's table, with its place."""
+    for name in ("src/models", "bentos", "kustomize", "params.yaml"):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        copy(REPOSITORY / name, tmp_path / name)
+    fault(tmp_path)
+    with here.models_of(tmp_path):
+        bad = [found for found in diagnosis._models(tmp_path) if found.state == "bad"]
+    assert len(bad) == 1
+    assert said in f"{bad[0].what} {bad[0].found}"
+    assert bad[0].fix

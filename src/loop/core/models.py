@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from loop.core import params
 from loop.core.errors import LoopError
@@ -117,8 +117,21 @@ def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
     folder = ModelFolder(root, package(model))
     for module in CONTRACT:
         getattr(folder, module)
+    _check_types(folder.schema.COLUMNS, f"{folder.root}/src/models/{folder.name}/schema.py")
     check_params(root, model, settings, {})
     return folder
+
+
+def _check_types(columns: dict[str, str], where: str) -> None:
+    """LoopError for a column whose type Arrow does not know."""
+    import pyarrow as pa  # here, as most commands need no type
+
+    for name, kind in columns.items():
+        try:
+            pa.type_for_alias(kind)
+        except ValueError as error:
+            fix = "name one of Arrow's types, such as int64, float64, string, timestamp[us]"
+            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}", fix=fix) from error
 
 
 def check_params(root: Path, model: str, settings: params.Model, recorded: dict[str, Any]) -> None:
@@ -163,7 +176,21 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
+    if module == "schema":
+        _check_schema(found, f"{folder}/{module}.py")
     return found
+
+
+def _check_schema(schema: ModuleType, where: str) -> None:
+    """LoopError for a task that nobody knows, or a role that no column plays."""
+    if schema.TASK not in (tasks := get_args(Task)):
+        raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"one of {', '.join(tasks)}")
+    if not isinstance(schema.ROLES, Roles):
+        fix = "write Roles(id=…, label=…), of loop.core.models"
+        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
+    if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
+        names = ", ".join(schema.COLUMNS)
+        raise LoopError(f"{where}: ROLES names {', '.join(strange)}", fix=f"name columns of COLUMNS: {names}")
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
