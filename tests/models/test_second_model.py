@@ -9,6 +9,7 @@ import httpx
 import jsonschema
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
+from releases import track
 from ruamel.yaml import YAML
 from trained import commit, loop, run, work_tree
 
@@ -16,6 +17,8 @@ from loop import diagnosis
 from loop.core import params
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
+from loop.delivery import state
+from loop.folders import keep
 from loop.serving import artifact
 from loop.serving.process import Server
 
@@ -101,6 +104,7 @@ def changed_files(root, model):
 def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
     """The doctor finds it complete, its overlays pass every check, and nothing of it names the first one."""
     work_tree(tmp_path)
+    keep(tmp_path, ["fraud-detector"])
     before = params.read(tmp_path)
     printed = loop(tmp_path, "new", "churn-eu", "--like", "fraud-detector")
     assert "kustomize/overlays/production/churn-eu" in printed
@@ -122,9 +126,41 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
 
 
 @pytest.mark.contract
+def test_a_dropped_model_leaves_no_trace(tmp_path):
+    """Made and dropped again, it leaves every file as it was; a model that is served is not dropped."""
+    work_tree(tmp_path)
+    keep(tmp_path, ["fraud-detector"])
+    lock = tmp_path / "dvc.lock"
+    lock.write_text("schema: '2.0'\nstages:\n  train@fraud_detector:\n    cmd: x\n")
+
+    def files():
+        return {
+            path: path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file() and ".git/" not in str(path)
+        }
+
+    before = files()
+    loop(tmp_path, "new", "churn", "--like", "fraud-detector")
+    lock.write_text(lock.read_text() + "  train@churn:\n    cmd: y\n")
+    (tmp_path / "data/churn").mkdir(parents=True)
+    (tmp_path / "data/churn/metrics.json").write_text("{}")
+    serving = tmp_path / "kustomize/overlays/dev/churn/release/release.yaml"
+    nothing = serving.read_text()
+    for path, text in state.files(state.State(stable=track("a" * 12, 100)), "dev", "churn").items():
+        (tmp_path / path).write_text(text)
+    assert "dev serves churn aaaaaaaaaaaa" in loop(tmp_path, "init", "--models", "fraud-detector", code=2)
+    serving.write_text(nothing)
+    loop(tmp_path, "init", "--models", "fraud-detector")
+    assert files() == before
+    assert "no model frauds" in loop(tmp_path, "init", "--models", "frauds", code=2)
+
+
+@pytest.mark.contract
 def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
     """A model called as its label is copied without a change to its schema."""
     work_tree(tmp_path)
+    keep(tmp_path, ["fraud-detector"])
     loop(tmp_path, "new", "churn", "--like", "fraud-detector")
     schema = tmp_path / "src/models/churn/schema.py"
     schema.write_text(schema.read_text() + '\nCHURN = "churn"\nimport models.churn.source\n')
@@ -138,6 +174,7 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     """The folders copied by hand, the doctor names each file that still says the first model's name."""
     work_tree(tmp_path)
+    keep(tmp_path, ["fraud-detector"])
     for place in ("src/models/{}", "bentos/{}", "kustomize/models/{}", "kustomize/overlays/dev/{}"):
         name, copied = ("fraud_detector", "churn_eu") if place[0] in "sb" else ("fraud-detector", "churn-eu")
         shutil.copytree(tmp_path / place.format(name), tmp_path / place.format(copied))

@@ -8,6 +8,7 @@ import here
 import pytest
 
 from loop import diagnosis
+from loop.folders import keep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -81,6 +82,7 @@ def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], 
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         (tmp_path / name).parent.mkdir(exist_ok=True)
         copy(REPOSITORY / name, tmp_path / name)
+    keep(tmp_path, ["fraud-detector"])
     fault(tmp_path)
     with here.models_of(tmp_path):
         bad = [found for found in diagnosis._models(tmp_path) if found.state == "bad"]

@@ -7,12 +7,18 @@ import click
 @click.option("--name", help="the repository's name; lower case, digits and dashes")
 @click.option("--url", help="where Argo CD and people clone it from")
 @click.option("--registry", help="images are pushed to REGISTRY/<model>")
-def init(name: str | None, url: str | None, registry: str | None) -> None:
-    """Set a fork's name, URL and registry. Safe to run again; what is not given stays."""
+@click.option("--models", metavar="NAME,NAME", help="the models that stay; all others are dropped")
+def init(name: str | None, url: str | None, registry: str | None, models: str | None) -> None:
+    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays."""
     from loop.core import paths, repository
+    from loop.folders import keep
 
     root = paths.root()
+    for dropped in keep(root, models.split(",")) if models else ():
+        click.echo(f"dropped: {dropped}; git add --all, and commit it")
     options = {"name": name, "url": url, "registry": registry}
+    if models and not any(options.values()):
+        return
     wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
     changed = repository.write(root, wanted)
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
@@ -27,9 +33,9 @@ def init(name: str | None, url: str | None, registry: str | None) -> None:
 @click.option("--like", required=True, metavar="MODEL", help="the model whose folders are copied")
 def new(model: str, like: str) -> None:
     """Begin a new MODEL as a copy of another: its folders and its section in params.yaml, renamed."""
-    from loop.copied import new as copied
     from loop.core import paths
     from loop.core.names import public
+    from loop.folders import new as copied
 
     written = copied(paths.root(), model, like)
     click.echo("\n".join(f"written: {path}" for path in written))

@@ -1,16 +1,16 @@
-"""`new`: a model begins as a copy of another one's folders, under its own name."""
+"""Adding and dropping whole models: their folders, and their part of params.yaml and dvc.lock."""
 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from loop.core import params
+from loop.core import edited, params
 from loop.core.errors import LoopError
-from loop.core.files import plain_files
+from loop.core.files import plain_files, whole
 from loop.core.names import package, public
 from loop.delivery import state
 from loop.delivery.state import State
@@ -30,7 +30,8 @@ def new(root: Path, model: str, like: str) -> list[str]:
             fix=f"--like {public(min(known))}",
         )
     section = _section(root, name, other)
-    folders = dict(zip(_folders(root, other, other), _folders(root, other, name), strict=True))
+    environments = _environments(root, other)
+    folders = dict(zip(_folders(other, environments), _folders(name, environments), strict=True))
     there = [folder for folder in folders.values() if (root / folder).exists()]
     if name in known or there:
         raise LoopError(
@@ -54,13 +55,64 @@ def new(root: Path, model: str, like: str) -> list[str]:
     return [*folders.values(), params.FILE]
 
 
-def _folders(root: Path, other: str, name: str) -> Iterator[str]:
-    """A model's folders below the root, with an overlay in each environment that the other model has."""
-    yield f"src/models/{name}"
-    yield f"bentos/{name}"
-    yield f"kustomize/models/{public(name)}"
-    for path in sorted(root.glob(f"kustomize/overlays/*/{public(other)}")):
-        yield f"{path.parent.relative_to(root)}/{public(name)}"
+def keep(root: Path, models: list[str]) -> list[str]:
+    """Drop every model but these: its folders, data, and its part of params.yaml and dvc.lock; returns them.
+
+    LoopError where one of `models` is unknown, or a model to be dropped is served somewhere.
+    """
+    kept, known = {package(model) for model in models}, params.read(root)
+    if strange := sorted(kept - known.keys()):
+        raise LoopError(
+            f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}",
+            fix="name models that are to stay",
+        )
+    dropped = [name for name in known if name not in kept]
+    for name in dropped:
+        for environment in _environments(root, name):
+            path = f"{state.folder(environment, name)}/release.yaml"
+            served = state.parse(edited.read(root / path, path, "take it from Git's history"), path)
+            if served.stable:
+                raise LoopError(
+                    f"{environment} serves {public(name)} {served.stable.key}, so it is not dropped",
+                    fix=f"remove kustomize/overlays/{environment}/{public(name)} by a pull request first",
+                )
+    for name in dropped:
+        for folder in (*_folders(name, _environments(root, name)), f"data/{name}"):
+            shutil.rmtree(root / folder, ignore_errors=True)
+    if dropped:
+        _edit(root / params.FILE, lambda document: [document["models"].pop(name) for name in dropped])
+    if (lock := root / "dvc.lock").is_file():
+        _edit(lock, lambda document: _forget(document.get("stages") or {}, dropped))
+    return dropped
+
+
+def _forget(stages: dict[str, Any], models: list[str]) -> None:
+    """Drop what DVC has recorded of models: `train@churn` is a stage of churn."""
+    for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
+        del stages[stage]
+
+
+def _edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Change a YAML file; comments and order stay."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 10_000
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    change(document)
+    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def _environments(root: Path, model: str) -> list[str]:
+    """Those that have an overlay of a model."""
+    return sorted(path.parent.name for path in root.glob(f"kustomize/overlays/*/{public(model)}"))
+
+
+def _folders(model: str, environments: list[str]) -> list[str]:
+    """A model's folders, below the root."""
+    overlays = [f"kustomize/overlays/{environment}/{public(model)}" for environment in environments]
+    return [f"src/models/{model}", f"bentos/{model}", f"kustomize/models/{public(model)}", *overlays]
 
 
 def _section(root: Path, name: str, other: str) -> Any:
