@@ -68,11 +68,11 @@ format: ## Format the code
 	@"$(ENV)/bin/ruff" format . && "$(ENV)/bin/ruff" check --fix .
 
 .PHONY: train
-train: ## Run the pipeline and register what it trains: make train MODEL=fraud-detector
+train: ## Run the pipeline and register what it trains: make train MODEL=churn
 	@./loop train $(MODEL)
 
 .PHONY: serve
-serve: ## Serve the model that the pipeline trained: make serve MODEL=fraud-detector
+serve: ## Serve the model that the pipeline trained: make serve MODEL=churn
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
 
 .PHONY: report
@@ -119,8 +119,8 @@ bench-loop: ## Time what people wait for beside another build: make bench-loop A
 	@PYTHONPATH=src:tests/support "$(ENV)/bin/python" tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
-calibrate: ## Count the monitor's false alarms and its days to detection, on the simulator (ARGS=--seeds 3)
-	@$(PY) -m models.fraud_detector.calibrate $(ARGS)
+calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=fraud_detector
+	@$(PY) -m "models.$${MODEL:?is missing: MODEL=fraud_detector, say}.calibrate" $(ARGS)
 
 .PHONY: bench-serving
 bench-serving: ## Measure the server beside what a team would pick instead; takes a quiet machine (about 12 min)

@@ -81,8 +81,8 @@ def keep(root: Path, models: list[str]) -> list[str]:
             shutil.rmtree(root / folder, ignore_errors=True)
     if dropped:
         _edit(root / params.FILE, lambda document: [document["models"].pop(name) for name in dropped])
-    if (lock := root / "dvc.lock").is_file():
-        _edit(lock, lambda document: _forget(document.get("stages") or {}, dropped))
+        if (lock := root / "dvc.lock").is_file():
+            _edit(lock, lambda document: _forget(document.get("stages") or {}, dropped))
     return dropped
 
 

@@ -16,6 +16,8 @@ from loop.core.files import read_json
 from loop.stats.bootstrap import Interval, difference
 from loop.stats.metrics import of
 
+GATE = params.Gate(metric="roc_auc")
+
 
 @pytest.mark.parametrize(
     ("low", "mean", "high", "tolerance", "verdict"),
@@ -33,17 +35,17 @@ from loop.stats.metrics import of
 )
 def test_the_interval_of_the_difference_decides(low, mean, high, tolerance, verdict):
     """Promote, keep and block follow from where the interval lies about the tolerance."""
-    settings = params.Gate(tolerance=tolerance)
+    settings = params.Gate(metric="roc_auc", tolerance=tolerance)
     assert gate.judge(Interval(low, mean, high), settings)[0] == verdict
 
 
 def test_under_the_minimum_it_keeps_whatever_the_interval():
     """Few rows of the rarer class decide nothing, for the challenger or against it, and the gate says so."""
-    least = params.Gate().min_rarer
+    least = GATE.min_rarer
     for interval, verdict in ((Interval(0.1, 0.2, 0.3), "promote"), (Interval(-0.3, -0.2, -0.1), "block")):
         few, enough = (interval._replace(rarer=rows) for rows in (least - 1, least))
-        assert gate.judge(enough, params.Gate())[0] == verdict
-        kept, why = gate.judge(few, params.Gate())
+        assert gate.judge(enough, GATE)[0] == verdict
+        kept, why = gate.judge(few, GATE)
         assert kept == "keep"
         assert why.startswith(
             f"{least - 1} test rows decide (of classes, the rarer one's), under gate.min_rarer {least}"
@@ -56,7 +58,7 @@ def test_an_end_at_the_tolerance_shows_nothing():
     champion[0], challenger = 1.0, np.repeat([0.0, 1.0], 500)
     found = difference(labels, champion, challenger, metric=of("binary")["accuracy"], samples=500)
     assert found.low == 0 < found.mean
-    assert gate.judge(found, params.Gate())[0] == "keep"
+    assert gate.judge(found, GATE)[0] == "keep"
 
 
 def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
@@ -67,13 +69,13 @@ def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
         shared = 1.5 * labels + 0.7 * rng.normal(size=rows)
         champion, challenger = (shared + 0.7 * rng.normal(size=rows) for _ in range(2))
         found = difference(labels, champion, challenger, metric=of("binary")["roc_auc"], samples=100)
-        seen[gate.judge(found, params.Gate())[0]] += 1
+        seen[gate.judge(found, GATE)[0]] += 1
     return seen
 
 
 def test_of_equal_models_few_are_promoted_and_few_blocked():
     """None under the minimum; from it on few. Of 2,000 pairs 3.3 % and 2.1 %, so of 40 hardly more than 4."""
-    least = params.Gate().min_rarer
+    least = GATE.min_rarer
     assert pairs(1, 10) == pairs(least - 1, 10) == {"keep": 10}
     seen = pairs(least, 40)
     assert max(seen["promote"], seen["block"]) <= 4, seen
@@ -83,7 +85,7 @@ def settings(**floors: float) -> params.Model:
     """Params with these floors."""
     split = {"kind": "random"}
     sections: dict[str, Any] = {"ingest": {}, "validate": {}, "split": split, "register": {"experiment": "e"}}
-    return params.Model.model_validate({**sections, "gate": {"floors": floors}})
+    return params.Model.model_validate({**sections, "gate": {"metric": "roc_auc", "floors": floors}})
 
 
 def test_every_floor_that_is_missed_is_named():

@@ -14,7 +14,7 @@ models:
     ingest: {source: simulator}
     validate: {quality: 0.9}
     split: {kind: time, until: '2018-08-15T00:00:00', train_days: 7, delay_days: 7, test_days: 7}
-    gate: {floors: {average_precision: 0.5}}
+    gate: {metric: roc_auc, floors: {average_precision: 0.5}}
     register: {experiment: tiny}
 """
 

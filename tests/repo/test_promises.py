@@ -7,6 +7,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from loop.cli import COMMANDS, cli
+from loop.core import models, params
+from loop.core.names import public
+from loop.pipeline import evaluate
 
 pytestmark = pytest.mark.sample
 
@@ -102,3 +105,33 @@ def test_every_row_of_a_document_is_in_a_table(pages):
     for page in pages:
         for token in markdown.parse(page.read_text()):
             assert not token.content.startswith("|"), f"{page.name}: {token.content[:80]}"
+
+
+SHARED = ("src/loop", "tools", ".github", "argocd", "images", "dvc.yaml", "loop")
+SHARED += tuple(f"kustomize/{name}" for name in ("base", "components", "platform", "tracks"))
+
+
+def test_nothing_shared_is_about_one_model(repository):
+    """No file of the machinery has a name, a column, a feature or a metric of one model."""
+    words = set()
+    for name in params.read(repository):
+        folder = models.load(repository, name)
+        section = params.load(repository, name)
+        words |= {name, public(name), name.title().replace("_", "")}
+        words |= {*folder.schema.COLUMNS, *folder.features.FEATURES}
+        words |= {metric.name for metric in evaluate.own(folder, section.evaluate).metrics}
+    telling = sorted(
+        word for word in words if "_" in word or "-" in word
+    )  # others are anybody's, such as `id`
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, telling))})\b")
+    found = [
+        f"{path.relative_to(repository)}: {match[0]}"
+        for place in SHARED
+        for path in (
+            [repository / place] if (repository / place).is_file() else (repository / place).rglob("*")
+        )
+        if path.is_file() and path.suffix != ".pyc"
+        for match in [pattern.search(path.read_text(errors="replace"))]
+        if match
+    ]
+    assert found == []

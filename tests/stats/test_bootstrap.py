@@ -11,6 +11,7 @@ from loop.stats.bootstrap import difference, interval, resamples
 from loop.stats.metrics import Rows, of
 
 pytestmark = pytest.mark.sample
+AP = of("binary")["average_precision"]
 
 # Few distinct scores, so that ties are common.
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=40).filter(
@@ -117,8 +118,8 @@ def _shop(rows=4000):
 def test_a_better_model_stands_clear_of_zero():
     """Against a noisy copy of itself a model is better by an interval above zero; the copy, below."""
     labels, good, noisy = _shop()
-    assert difference(labels, noisy, good, samples=200).low > 0
-    assert difference(labels, good, noisy, samples=200).high < 0
+    assert difference(labels, noisy, good, metric=AP, samples=200).low > 0
+    assert difference(labels, good, noisy, metric=AP, samples=200).high < 0
 
 
 def test_a_metric_lies_in_its_own_interval():
@@ -133,14 +134,14 @@ def test_a_metric_lies_in_its_own_interval():
 def test_the_same_model_differs_by_nothing():
     """Scores compared with themselves differ by exactly nothing: the draws are paired."""
     labels, good, _ = _shop()
-    assert difference(labels, good, good, samples=100)[:3] == (0.0, 0.0, 0.0)
+    assert difference(labels, good, good, metric=AP, samples=100)[:3] == (0.0, 0.0, 0.0)
 
 
 def test_same_seed_same_interval():
     """The seed alone decides the draws."""
     labels, good, noisy = _shop()
-    first, again = (difference(labels, noisy, good, samples=100, seed=3) for _ in range(2))
-    assert first == again != difference(labels, noisy, good, samples=100, seed=4)
+    first, again = (difference(labels, noisy, good, metric=AP, samples=100, seed=3) for _ in range(2))
+    assert first == again != difference(labels, noisy, good, metric=AP, samples=100, seed=4)
 
 
 def test_accuracy_of_several_classes():
@@ -158,9 +159,9 @@ def test_rows_that_belong_together_are_drawn_together():
     units = np.repeat(np.arange(50), 40)
     first, second = (labels * 0.5 + np.repeat(rng.normal(size=50), 40) for _ in range(2))
     once = np.unique(units, return_index=True)[1]
-    few = difference(labels[once], first[once], second[once], samples=300)
-    grouped = difference(labels, first, second, units=units, samples=300)
-    alone = difference(labels, first, second, samples=300)
+    few = difference(labels[once], first[once], second[once], metric=AP, samples=300)
+    grouped = difference(labels, first, second, metric=AP, units=units, samples=300)
+    alone = difference(labels, first, second, metric=AP, samples=300)
     assert grouped.rarer == few.rarer < 25 < alone.rarer
     assert grouped.high - grouped.low == pytest.approx(few.high - few.low, rel=0.05)
     assert alone.high - alone.low < 0.4 * (few.high - few.low)
@@ -169,4 +170,4 @@ def test_rows_that_belong_together_are_drawn_together():
 def test_rows_of_one_class_have_no_ranking():
     """They are refused, and not measured as 0 or NaN."""
     with pytest.raises(ValueError, match="both classes"):
-        difference(np.array([1, 1]), np.zeros(2), np.ones(2))
+        difference(np.array([1, 1]), np.zeros(2), np.ones(2), metric=AP)

@@ -23,7 +23,7 @@ models:
     ingest: {}
     validate: {}
     split: {kind: random}
-    gate: {}
+    gate: {metric: average_precision}
     register: {experiment: shop}
     monitor: {min_rows: 300, min_labels: 100}
 """

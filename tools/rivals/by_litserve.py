@@ -7,7 +7,7 @@ import litserve
 from scored import Model
 
 
-class Fraud(litserve.LitAPI):
+class Scorer(litserve.LitAPI):
     """Scores rows."""
 
     def setup(self, device: str) -> None:
@@ -26,5 +26,5 @@ class Fraud(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Fraud(), accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(Scorer(), accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False)

@@ -6,7 +6,7 @@ import mlflow
 from scored import Model
 
 
-class Fraud(mlflow.pyfunc.PythonModel):
+class Scorer(mlflow.pyfunc.PythonModel):
     """Scores the rows of an array."""
 
     def load_context(self, context: Any) -> None:
@@ -17,4 +17,4 @@ class Fraud(mlflow.pyfunc.PythonModel):
         return self.model.predict(model_input)[0]
 
 
-mlflow.models.set_model(Fraud())
+mlflow.models.set_model(Scorer())

@@ -11,9 +11,10 @@ import click
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="turn on a Parquet file of published transactions, not on the simulator",
 )
-def demo(source: Path | None) -> None:
+@click.option("--model", help="[default: the first of params.yaml]")
+def demo(source: Path | None, model: str | None) -> None:
     """Turn the whole circle in a scratch clone (build/demo); your branch stays as it is."""
     from loop.core import paths
     from loop.demo.play import play
 
-    play(paths.root(), source)
+    play(paths.root(), source, model)

@@ -26,6 +26,7 @@ CONTRACT = {
     "estimator": ("Params", "fit", "save", "load", "save_to_mlflow"),
     "evaluation": ("Params", "evaluation"),
 }
+OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "PUBLISHED", "bad", "drifted", "simulated")}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _module(name: str) -> cached_property[ModuleType]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The six modules of a model's folder. Each is imported and checked when it is first used.
+    """The modules of a model's folder. Each is imported and checked when it is first used.
 
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
                   written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
@@ -67,6 +68,9 @@ class ModelFolder:
                   two, or (n,) predicted values of a regression; save_to_mlflow(folder, **kwargs), where
                   kwargs are those of MLflow's save_model
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
+    demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
+                  {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
+                  drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
 
     LoopError where a module, or a name that it must define, is missing.
     """
@@ -80,6 +84,7 @@ class ModelFolder:
     features = _module("features")
     estimator = _module("estimator")
     evaluation = _module("evaluation")
+    demo = _module("demo")
 
     @property
     def roles(self) -> Roles:
@@ -156,7 +161,7 @@ def check_params(root: Path, model: str, settings: params.Model, recorded: dict[
 
 def load_one(root: Path, model: str, module: str) -> ModuleType:
     """Import one module of a model's folder, and check that it defines what it must."""
-    name, names = package(model), CONTRACT[module]
+    name, names = package(model), (CONTRACT | OPTIONAL)[module]
     folder = root / "src" / "models" / name
     if not folder.is_dir():
         raise LoopError(

@@ -6,7 +6,7 @@ from loop.core.errors import LoopError
 
 
 def package(name: str) -> str:
-    """How Python, DVC and params.yaml spell a model: `fraud_detector`."""
+    """How Python, DVC and params.yaml spell a model: `churn_eu`."""
     spelled = name.replace("-", "_")
     if not re.fullmatch(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?", spelled):
         raise LoopError(
@@ -17,5 +17,5 @@ def package(name: str) -> str:
 
 
 def public(name: str) -> str:
-    """How MLflow, Kubernetes, images and people spell a model: `fraud-detector`."""
+    """How MLflow, Kubernetes, images and people spell a model: `churn-eu`."""
     return package(name).replace("_", "-")

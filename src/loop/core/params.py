@@ -73,7 +73,7 @@ class Validate(Section):
 
 
 class TimeSplit(Section):
-    """Train, then a delay in which labels arrive, then test: the Fraud Detection Handbook's protocol."""
+    """Train, then a delay in which labels arrive, then test."""
 
     kind: Literal["time"] = "time"
     until: Instant  # end of the test window, exclusive
@@ -97,7 +97,7 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    metric: str = "average_precision"
+    metric: str  # by which champion and challenger are compared
     floors: dict[str, float] = Field(default_factory=dict)  # metric: its least value; of a loss, its greatest
     samples: int = Field(default=1000, ge=100)  # bootstrap resamples
     confidence: Share = 0.95

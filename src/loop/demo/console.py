@@ -10,15 +10,6 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-# The Fraud Detection Handbook's results: the first three on its test week, 2018-08-08 to 08-14.
-PUBLISHED = [
-    ("logistic regression", 0.871, 0.606, 0.291),
-    ("random forest", 0.867, 0.658, 0.287),
-    ("XGBoost, default", 0.862, 0.639, 0.273),
-    ("random forest, tuned (mean of several weeks)", 0.870, 0.678, 0.299),
-    ("XGBoost, tuned (mean of several weeks)", 0.869, 0.687, 0.303),
-]
-
 
 class Console:
     """Prints to the terminal; `took` keeps each chapter's seconds for the closing table."""
@@ -62,12 +53,14 @@ class Console:
                 table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
         self.rich.print(table)
 
-    def beside_published(self, metrics: Mapping[str, float]) -> None:
-        """The test week's metrics, under those that the handbook published for the same week."""
-        names = ("roc_auc", "average_precision", "card_precision_at_100")
-        table = Table("model", "AUC ROC", "average precision", "card precision@100")
-        for model, *values in PUBLISHED:
-            table.add_row(model, *(f"{value:.3f}" for value in values))
+    def beside_published(
+        self, published: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]
+    ) -> None:
+        """The test window's metrics, under those that others have published for the same rows."""
+        names = list(dict.fromkeys(name for values in published.values() for name in values))
+        table = Table("model", *(name.replace("_", " ") for name in names))
+        for model, values in published.items():
+            table.add_row(model, *(f"{values[name]:.3f}" for name in names))
         table.add_row("[bold]this one", *(f"[bold]{metrics[name]:.4f}" for name in names))
         self.rich.print(table)
 

@@ -17,7 +17,7 @@ from loop.core import models, params, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json, sha256
 from loop.core.git import Git
-from loop.core.names import public
+from loop.core.names import package, public
 from loop.core.paths import ModelPaths
 from loop.demo import story
 from loop.demo.console import Console
@@ -44,8 +44,13 @@ CHAPTERS = {
 }
 
 
-def play(root: Path, source: Path | None) -> None:
-    """Play the whole demo in `root`/build/demo, from a clean start."""
+def play(root: Path, source: Path | None, model: str | None = None) -> None:
+    """Play the whole demo in `root`/build/demo, from a clean start; `model` is params.yaml's first one.
+
+    LoopError where the model's folder has no module `demo`.
+    """
+    name = package(model or next(iter(params.read(root))))
+    _ = models.load(root, name).demo
     folder = root / "build" / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -57,7 +62,7 @@ def play(root: Path, source: Path | None) -> None:
     }
     with ExitStack() as stack:
         with tell.chapter("0 A team forks the template, and releases its first model"):
-            stage = stack.enter_context(staged(root, folder, environment, source, tell))
+            stage = stack.enter_context(staged(root, folder, environment, source, tell, model=name))
             story.first_release(stage)
         for title, chapter in CHAPTERS.items():
             with tell.chapter(title):
@@ -73,10 +78,9 @@ def programs(root: Path) -> str:
 
 @contextmanager
 def staged(
-    root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console
+    root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console, *, model: str
 ) -> Iterator[Stage]:
     """A remote with the stand-in for GitHub, a person's clone with a trained model, a gateway and a node."""
-    model = next(iter(params.read(root)))
     with ExitStack() as stack:
         hub = stack.enter_context(
             Hub(root / "tools", folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
@@ -136,7 +140,7 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
     """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
-        f"models.{model}.train.n_estimators": story.FEW,
+        **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
     }
     if source:
         where = f"models.{model}.ingest"

@@ -4,8 +4,8 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.core import params
@@ -22,7 +22,6 @@ from loop.demo.world import World
 from loop.monitoring.dispatch import retrainings
 
 RATE = 200.0  # requests/s while a canary is judged
-FEW, TREES = 40, 200  # what the first model is trained with, and what the pull request proposes
 SCORED = 20  # one in so many transactions is scored while weeks pass
 
 
@@ -48,20 +47,27 @@ def first_release(stage: Stage) -> None:
 
 def change_a_param(stage: Stage) -> None:
     """Chapter 1: a pull request changes a parameter; CI evaluates it and comments the difference."""
-
-    def edit() -> None:
-        params.edit(stage.clone, {f"models.{stage.model}.train.n_estimators": TREES})
-        stage.loop("repro", stage.model)
-
-    proposal = stage.propose("more-trees", f"Train {TREES} trees, not {FEW}", edit)
+    proposal = trained_with(stage, "better", stage.world.folder.demo.BETTER)
     stage.expect(stage.checked(proposal), "success")
     stage.tell.markdown(stage.hub.report(proposal.number))
     if stage.published:
-        stage.tell.beside_published(read_json(ModelPaths(stage.clone, stage.model).metrics))
+        metrics = read_json(ModelPaths(stage.clone, stage.model).metrics)
+        stage.tell.beside_published(stage.world.folder.demo.PUBLISHED, metrics)
     before = stage.hub.runs("release.yml")
     stage.hub.merge(proposal.number)
     stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses, releases")
     stage.expect(stage.finished("release.yml", before), "success")
+
+
+def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> Proposal:
+    """A pull request that sets parameters and brings what was trained with them."""
+
+    def edit() -> None:
+        params.edit(stage.clone, {f"models.{stage.model}.{key}": value for key, value in changes.items()})
+        stage.loop("repro", stage.model)
+
+    said = ", ".join(f"{key} to {value}" for key, value in changes.items())
+    return stage.propose(branch, f"Set {said}", edit)
 
 
 def canary(stage: Stage) -> None:
@@ -114,11 +120,10 @@ def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
 
 
 def bad_data(stage: Stage) -> Proposal:
-    """Chapter 3a: transactions with negative amounts."""
+    """Chapter 3a: rows that validation stops."""
     path = stage.clone.parent / "bad.parquet"
     table = pq.read_table(ModelPaths(stage.clone, stage.model).raw)
-    amounts = table.schema.get_field_index("TX_AMOUNT")
-    pq.write_table(table.set_column(amounts, "TX_AMOUNT", pc.negate(table["TX_AMOUNT"])), path)
+    pq.write_table(stage.world.folder.demo.bad(table), path)
     where = f"models.{stage.model}.ingest"
     changes = {f"{where}.source": str(path), f"{where}.sha256": sha256(path)}
     return stage.propose("bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes))
@@ -126,13 +131,7 @@ def bad_data(stage: Stage) -> Proposal:
 
 def bad_candidate(stage: Stage) -> Proposal:
     """Chapter 3b: a model that has learnt next to nothing."""
-
-    def edit() -> None:
-        where = f"models.{stage.model}.train"
-        params.edit(stage.clone, {f"{where}.n_estimators": 1, f"{where}.max_depth": 1})
-        stage.loop("repro", stage.model)
-
-    return stage.propose("one-stump", "Train a single stump", edit)
+    return trained_with(stage, "worse", stage.world.folder.demo.WORSE)
 
 
 def stopped(stage: Stage) -> None:

@@ -21,7 +21,6 @@ from loop.core.paths import ModelPaths
 from loop.pipeline import features
 
 HISTORY = timedelta(days=45)  # enough for 30-day windows with labels a week late
-DRIFT = {"amounts": 1.8, "new_pattern": 6}  # dearer payments, and bursts of small ones at night
 
 
 class World:
@@ -58,26 +57,18 @@ class World:
         self.features = np.column_stack(columns)
 
     def _future(self, past: pa.Table) -> pa.Table:
-        """What happens next: the simulator goes on with its drift, or the last weeks come again, dearer."""
+        """What happens next: the simulator goes on with its drift, or the last weeks come again, drifted."""
         if self.model_params.ingest.source == "simulator":
             return self._simulated()
         return self._repeated(past)
 
     def _simulated(self) -> pa.Table:
         section = self.folder.section("source", self.model_params.ingest.simulator)
-        start = datetime.combine(section.start, datetime.min.time())
-        drift = type(section).model_validate(
-            section.model_dump()
-            | {
-                "days": (self.end - start).days,
-                "drift": {"from_day": (self.drift_from - start).days, **DRIFT},
-            }
-        )
-        table = self.folder.source.simulate(drift)
+        table = self.folder.demo.simulated(section, self.end, self.drift_from)
         return table.filter(pc.greater_equal(table[self.roles.time], self.begin))
 
     def _repeated(self, past: pa.Table) -> pa.Table:
-        """The last weeks of a published file, moved on in whole weeks; amounts rise from the drift on."""
+        """The last weeks of a published file, moved on in whole weeks; drifted where the drift begins."""
         time, span = self.roles.time or "", self.end - self.begin
         span = timedelta(days=-(-span.days // 7) * 7)
         table = past.filter(pc.greater_equal(past[time], self.begin - span))
@@ -88,8 +79,13 @@ class World:
         table = _replaced(table, time, moved)
         ids = np.arange(table.num_rows) + pc.max(past[self.roles.id]).as_py() + 1
         table = _replaced(table, self.roles.id, pa.array(ids))
-        dearer = pc.if_else(pc.greater_equal(moved, self.drift_from), DRIFT["amounts"], 1.0)
-        return _replaced(table, "TX_AMOUNT", pc.multiply(table["TX_AMOUNT"], dearer))
+        late = pc.greater_equal(moved, self.drift_from)
+        return pa.concat_tables(
+            [
+                table.filter(pc.invert(late)),
+                self.folder.demo.drifted(table.filter(late)),
+            ]
+        )
 
     @property
     def now(self) -> datetime:

@@ -39,7 +39,7 @@ def _by_chance(labelled: Mask, split: RandomSplit) -> tuple[Mask, Mask]:
 
 
 def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:
-    """Train, a delay in which labels arrive, test: the Fraud Detection Handbook's `get_train_test_set`."""
+    """Train, then a delay in which labels arrive, then test."""
     if roles.time is None:
         raise LoopError("params.yaml: split.kind is `time`, but ROLES has no time", fix="kind: random")
     time = table[roles.time].to_numpy()

@@ -29,7 +29,7 @@ class Bento:
     """A built bento: build/<package>/bento.json."""
 
     key: str
-    tag: str  # `fraud_detector:<key>`
+    tag: str  # `churn_eu:<key>`
     path: Path
 
 

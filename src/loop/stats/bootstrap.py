@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats.metrics import Counts, Floats, Labels, Metric, Rows, of
+from loop.stats.metrics import Counts, Floats, Labels, Metric, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-AVERAGE_PRECISION = of("binary")["average_precision"]
 
 
 class Interval(NamedTuple):
@@ -28,7 +26,7 @@ def difference(
     champion: Floats,
     challenger: Floats,
     *,
-    metric: Metric = AVERAGE_PRECISION,
+    metric: Metric,
     samples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,

@@ -1,8 +1,8 @@
 """How often the monitor's drift rings without drift, and how soon with it, on this model's simulator.
 
-`make calibrate` (ARGS="--customers 5000 --jobs 2"): a table as docs/monitoring.md has it. Each world is
-simulated, its features computed as the pipeline computes them, and each day looked at as the monitor does.
-A ring retrains, as it does in production: the next looks know what main trains on then.
+`make calibrate MODEL=fraud_detector ARGS="--customers 5000"` prints a table as docs/monitoring.md has it.
+Each world is simulated, its features are computed as the pipeline computes them, and each day is looked at as
+the monitor does. A ring retrains, as it does in production: the next looks know what main trains on then.
 """
 
 import argparse

@@ -17,7 +17,7 @@ Scorer = Callable[[NDArray[np.float32]], NDArray[Any]]
 class Release(msgspec.Struct, frozen=True):
     """release.json: which model this is, and the release key that names it everywhere."""
 
-    model: str  # `fraud-detector`
+    model: str  # `churn-eu`
     key: str
     files: dict[str, str] = {}  # of model/, by name: the SHA-256 that it was packed with
     p99_ms: float | None = None  # what the team promises of 99 answers in 100
