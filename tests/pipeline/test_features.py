@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -152,3 +153,28 @@ def test_a_feature_that_is_no_number_is_refused(folder, value):
     features = type("features", (), {"compute": staticmethod(lambda rows, _: rows.select(*raw))})
     with pytest.raises(LoopError, match=r"TX_AMOUNT is null or not finite in 1 of 2 rows, .* is 1\b"):
         compute(with_modules(folder, features=features), table, None)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            lambda rows: rows.mutate(word=ibis.literal("a")),
+            "word is a column of string, and a feature is a number",
+        ),
+        (lambda rows: rows.drop("TX_FRAUD"), "`compute` gives no TX_FRAUD"),
+        (
+            lambda rows: rows.mutate(odd=(rows["TX_AMOUNT"].cast("string") + "x").cast("float64")),
+            "Conversion Error: .*x",
+        ),
+    ],
+    ids=["a word", "no label", "an expression that fails"],
+)
+def test_what_is_no_table_of_features_is_named(folder, made, said):
+    """By the file that a team corrects, and not by a traceback of the engine's."""
+    features = type(
+        "features", (), {"compute": staticmethod(lambda rows, _: made(rows.drop("TX_FRAUD_SCENARIO")))}
+    )
+    other = with_modules(folder, features=features, schema=folder.schema)
+    with pytest.raises(LoopError, match=rf"src/models/{folder.name}/features\.py: {said}"):
+        compute(other, _table([(0, 1, 1, 500, 0)]), None)

@@ -1,5 +1,6 @@
 """Training: the same bytes again, on the device asked for, told what it learned from."""
 
+import re
 import sys
 
 import numpy as np
@@ -176,3 +177,17 @@ def test_releases_that_predict_alike_share_edges(low, width, moved):
     ours, theirs = set(edges(predicted)), set(edges(low + (predicted - low) * moved))
     assert 10 <= len(ours) <= 23
     assert len(ours & theirs) >= min(len(ours), len(theirs)) // 2
+
+
+def test_labels_in_words_are_told_from_a_class_that_is_missing(folder, tmp_path):
+    """Where "Yes" and "No" are both there, the split is not to blame, and the fix says what is."""
+    for label, fix in (
+        (["Yes", "No"] * 15, r"`columns` of src/models/\w+/source\.py"),
+        ([0] * 30, "split must"),
+    ):
+        model, rows = regression(folder, label)
+        schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "binary"})
+        binary = with_modules(folder, schema=schema, estimator=model.estimator)
+        with pytest.raises(LoopError, match="expected 0 and 1") as error:
+            train(binary, rows, RandomSplit(kind="random", test=0.2), None, threshold=0.5, out=tmp_path / "m")
+        assert re.search(fix, error.value.fix)

@@ -13,6 +13,7 @@ from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.models import ModelFolder
 from loop.core.paths import ModelPaths
+from loop.core.text import one_line
 
 
 def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
@@ -27,20 +28,34 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
         The columns that play a role, then the features as float64; by time, then id.
 
     Raises:
-        LoopError: a feature explains the label, or is null or not finite: no request may ask so either.
+        LoopError: a feature explains the label, is no number, or is null or not finite, as no request may ask
+            so either; or a column that plays a role is missing.
     """
+    import duckdb
     import ibis  # here, as whoever compares two models' scores computes no features
 
     roles = folder.roles
     engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
     rows = folder.features.compute(ibis.memtable(table), section)
     features = [name for name in rows.columns if name not in roles.kept]
+    where = f"src/models/{folder.name}/features.py"
     if leaks := [name for name in features if name in roles.never]:
-        where = f"src/models/{folder.name}/features.py"
         raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
+    if lacking := [name for name in roles.kept if name not in rows.columns]:
+        fix = "select it there: rows keep their id, time, entity and label"
+        raise LoopError(f"{where}: `compute` gives no {', '.join(lacking)}", fix=fix)
+    for name in features:
+        if not ((kind := rows[name].type()).is_numeric() or kind.is_boolean()):
+            raise LoopError(
+                f"{where}: {name} is a column of {kind}, and a feature is a number",
+                fix=f'encode it there, as in is_x=(rows["{name}"] == "x").cast("float64"), or select it away',
+            )
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
     ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
-    made = engine.to_pyarrow(ordered).combine_chunks()  # an engine's batches would show in the file's bytes
+    try:
+        made = engine.to_pyarrow(ordered).combine_chunks()  # its batches would show in the file
+    except duckdb.Error as error:  # whatever the model's own expressions lead to
+        raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
     _finite(folder, made, features)
     return made
 

@@ -284,7 +284,7 @@ def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: i
         row = _first_odd(text, expected)
     raise LoopError(
         f"{where}: found {text[row].as_py()!r} in row {begun + row + 1:,}, expected {expected}",
-        fix=f"write it as {expected}, and nothing where it is not known",
+        fix=f"write it as {expected}, and nothing where it is not known; or map it in the model's source.py",
     )
 
 

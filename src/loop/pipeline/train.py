@@ -90,8 +90,10 @@ def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
             )
         return []
     if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — nothing to tell apart
-        fix = f"{SPLIT.format(folder.name)} (binary: labels 0 and 1)"
-        raise LoopError(f"{where} labels {found}", fix=fix)
+        fix, expected = SPLIT.format(folder.name), "0 and 1" if folder.task == "binary" else "several"
+        if len(found) > 1:  # both classes are there, in other words
+            fix = f"map them in `columns` of src/models/{folder.name}/source.py, or set TASK to multiclass"
+        raise LoopError(f"{where} labels {found}, expected {expected}", fix=fix)
     return found
 
 
