@@ -8,6 +8,7 @@ import here
 import pytest
 
 from loop import diagnosis
+from loop.core import params
 from loop.folders import keep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,6 +32,11 @@ def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
     return edit
 
 
+def edited(key: str, value: object) -> Callable[[Path], None]:
+    """An edit of the model's params, whatever they are in a fork."""
+    return lambda root: params.edit(root, {f"models.fraud_detector.{key}": value})
+
+
 def without(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).unlink()
 
@@ -43,19 +49,13 @@ FAULTS = {
         "ROLES names FRUAD",
     ),
     "an unknown type": (replaced(f"{MODEL}/schema.py", '"float64"', '"float65"'), "TX_AMOUNT is 'float65'"),
-    "an unknown metric": (
-        replaced("params.yaml", "metric: average_p", "metric: avrage_p"),
-        "is avrage_precision",
-    ),
+    "an unknown metric": (edited("gate.metric", "avrage_precision"), "gate.metric: is avrage_precision"),
     "an unknown floor": (
-        replaced("params.yaml", "floors: {average_p", "floors: {avrage_p"),
-        "is avrage_precision",
+        edited("gate.floors", {"avrage_precision": 0.4}),
+        "gate.floors: is avrage_precision",
     ),
-    "an unknown target": (
-        replaced("params.yaml", "metrics: {acc", "metrics: {ac"),
-        "sla.metrics: is acuracy",
-    ),
-    "a misspelt key": (replaced("params.yaml", "max_depth:", "max_deph:"), "train.max_deph: is 4"),
+    "an unknown target": (edited("sla", {"metrics": {"acuracy": 0.9}}), "sla.metrics: is acuracy"),
+    "a misspelt key": (edited("train.max_deph", 4), "train.max_deph: is 4"),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/fraud_detector/asgi.py"), "bentos/fraud_detector/asgi.py missing"),
     "no lock": (without("bentos/fraud_detector/requirements.lock"), "requirements.lock missing"),
@@ -64,8 +64,8 @@ FAULTS = {
         "says a-dev",
     ),
     "a broken release": (
-        replaced(f"{OVERLAY}/release/release.yaml", "stable: null", "stable: 1"),
-        "spec.stable",
+        replaced(f"{OVERLAY}/release/release.yaml", "\n  stable:", "\n  stabel:"),
+        "spec.stabel",
     ),
     "a folder of no model": (
         lambda root: (root / "kustomize/models/ghost").mkdir(),
