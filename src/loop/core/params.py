@@ -53,9 +53,8 @@ class Logged(Section):
 
 
 class Ingest(Section):
-    source: str = (
-        "simulator"  # or a path, folder, pattern, https:// or s3:// URL, or a file of a package: pypi://
-    )
+    # `simulator` (the model's own), a path, folder, pattern, https:// or s3:// URL, or pypi:// (docs/fork.md)
+    source: str = "simulator"
     sha256: str | None = None  # pins the bytes of a source's files: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
     logged: Logged | None = None  # written by `loop retrain`, pinned by it and by `loop pin MODEL`
@@ -160,9 +159,8 @@ class Sla(Section):
 
     p99_ms: float | None = Field(default=None, gt=0)  # an edge of the latency histogram
     requests_per_second: float | None = Field(default=None, gt=0)  # of all pods, which are `canary.peak`
-    metrics: dict[str, float] = Field(
-        default_factory=dict
-    )  # of the task: its least value; of a loss, its greatest
+    # A metric of the task: its least value; of a loss, its greatest.
+    metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class Model(Section):

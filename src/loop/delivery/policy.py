@@ -125,8 +125,7 @@ def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
 def gpu_pool(manifests: list[Manifest]) -> Iterator[str]:
     """A GPU limit goes with the pool's toleration and nodeSelector, and with maxSurge 0: no GPU is spare."""
     for workload in workloads(manifests):
-        limits = [container.get("resources", {}).get("limits", {}) for container in workload.every_container]
-        if not any(GPU in limit for limit in limits):
+        if not _limits_gpu(workload.every_container):
             continue
         if not any(toleration.get("key") == GPU for toleration in workload.pod.get("tolerations", [])):
             yield f"{workload}: limits {GPU} without a toleration of {GPU}"
@@ -143,8 +142,7 @@ def serves_on(manifests: list[Manifest]) -> Iterator[str]:
         labels = workload.manifest["metadata"].get("labels", {})
         if "track" not in labels:
             continue
-        limits = [container.get("resources", {}).get("limits", {}) for container in workload.containers]
-        asks, built = any(GPU in limit for limit in limits), labels.get("device") == "cuda"
+        asks, built = _limits_gpu(workload.containers), labels.get("device") == "cuda"
         if built and not asks:
             yield (
                 f"{workload}: its release was built for a GPU, and it limits no {GPU}; list component gpu"
@@ -155,6 +153,11 @@ def serves_on(manifests: list[Manifest]) -> Iterator[str]:
                 f"{workload}: limits {GPU}, and its release was built for the CPU; set"
                 " `serve: {device: cuda}` in params.yaml and release again, or leave GPUs to component gpu"
             )
+
+
+def _limits_gpu(containers: list[Manifest]) -> bool:
+    """Whether one of them asks for a GPU."""
+    return any(GPU in container.get("resources", {}).get("limits", {}) for container in containers)
 
 
 def probed(manifests: list[Manifest]) -> Iterator[str]:

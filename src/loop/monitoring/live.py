@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loop.core.models import Task
-from loop.stats.metrics import Rows, of
+from loop.stats.metrics import Metric, Rows, of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +26,12 @@ class Live:
     @property
     def margins(self) -> dict[str, float]:
         """By how much each metric with a target is better than it; negative where it misses it."""
-        known = of(self.task)
-        return {name: known[name].margin(value, bound) for name, value, bound in self._judged()}
+        return {metric.name: metric.margin(value, bound) for metric, value, bound in self._judged()}
 
     @property
     def missed(self) -> list[str]:
         """Each target that is missed, with its numbers."""
-        known = of(self.task)
-        found = [known[name].missed(value, bound) for name, value, bound in self._judged()]
+        found = [metric.missed(value, bound) for metric, value, bound in self._judged()]
         return [why for why in found if why]
 
     @property
@@ -41,10 +39,12 @@ class Live:
         """Metrics with a target that these rows do not allow."""
         return [name for name in self.targets if name not in self.metrics]
 
-    def _judged(self) -> Iterator[tuple[str, float, float]]:
+    def _judged(self) -> Iterator[tuple[Metric, float, float]]:
+        """Each metric that has a target and was measured, its value, and its bound."""
+        known = of(self.task)
         for name, bound in self.targets.items():
             if name in self.metrics:
-                yield name, self.metrics[name], bound
+                yield known[name], self.metrics[name], bound
 
 
 def measure(labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float]) -> Live:
