@@ -135,6 +135,7 @@ def write_bento(folder: Path) -> None:
     meta = {
         "task": "binary",
         "features": FEATURES,
+        "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, len(FEATURES)]}],
         "classes": [0, 1],
         "threshold": 0.5,
         "example": rows[0].tolist(),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
-from loop.serving.packed import app, booster
+from scorer import load
 
-application = app.create(Path(__file__).parent, booster.load)
+from loop.serving.packed import app
+
+application = app.create(Path(__file__).parent, load)

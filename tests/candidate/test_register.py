@@ -56,7 +56,7 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
     folder = trained / "data/fraud_detector/model"
     example = np.array([read_json(folder / "meta.json")["example"]])
     assert loaded.metadata.signature is not None
-    expected = models.load(trained, MODEL).estimator.load(folder)(example)
+    expected = models.load(trained, MODEL).scorer.load(folder)(example)
     np.testing.assert_allclose(loaded.predict(example), expected, rtol=1e-6)
 
 

@@ -95,7 +95,7 @@ def scores_as_trained(root: Path, uri: str) -> None:
     mlflow.set_tracking_uri(uri)
     folder = root / "data/fraud_detector/model"
     example = np.array([read_json(folder / "meta.json")["example"]])
-    expected = models.load(root, MODEL).estimator.load(folder)(example)
+    expected = models.load(root, MODEL).scorer.load(folder)(example)
     loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
     np.testing.assert_allclose(loaded.predict(example), expected, rtol=1e-6)
 

@@ -39,7 +39,7 @@ def traced(served: Starlette) -> Starlette:
 
 def scorer(folder: Path) -> model.Scorer:
     """The model's scorer, with a look at where the request comes from."""
-    scores = booster.load(folder)
+    scores = load(folder)
 
     def score(rows: np.ndarray) -> np.ndarray:
         request, found = REQUEST.get(), scores(rows)
@@ -70,10 +70,10 @@ def spoilt(application: str, kind: str) -> str:
     traced = TRACED.replace("{fault}", body)
     for old, new in (
         ("from pathlib import Path\n", imports),
-        ("packed import app, booster", "packed import app, booster, model"),
+        ("packed import app", "packed import app, model"),
         ("application = ", traced),
         (
-            "app.create(Path(__file__).parent, booster.load)",
+            "app.create(Path(__file__).parent, load)",
             "traced(app.create(Path(__file__).parent, scorer))",
         ),
     ):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import httpx
 import jsonschema
+import mlflow
+import numpy as np
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
 from releases import track
@@ -14,6 +16,7 @@ from ruamel.yaml import YAML
 from trained import commit, loop, run, work_tree
 
 from loop import diagnosis
+from loop.candidate import flavour
 from loop.core import params
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
@@ -58,9 +61,13 @@ def a_number(answer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "features", "check"), [("digits", 64, one_of_ten), ("progress", 10, a_number)]
+    ("model", "row", "check"),
+    [
+        ("digits", [0.0] * 64, one_of_ten),
+        ("rents", {"district": "hill", "area": 71.5, "rooms": 3, "balcony": True}, a_number),
+    ],
 )
-def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model, features, check):
+def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model, row, check):
     """Of classes or of values: trained, gated, registered, released to dev by commit, rendered, served."""
     for step in ("repro", "gate", "register", "bento", "rehearse", "image"):
         if step == "bento":
@@ -79,7 +86,8 @@ def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model
 
     bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
     with Server(bento, log_dir=tmp_path / "log") as server:
-        row = [0.0] * features
+        example = json.loads((ModelPaths(fork, model).trained / "meta.json").read_text())["example"]
+        score = httpx.post(f"{server.url}/predict", json={"features": example}).json()["score"]
         check(httpx.post(f"{server.url}/predict", json={"features": row}).json())
         many = httpx.post(f"{server.url}/predict", json={"features": [row, row]}).json()
         document = httpx.get(f"{server.url}/openapi.json").json()
@@ -89,6 +97,11 @@ def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model
     assert f'model_prediction_score_count{{model="{model}"' in metrics
     assert sum(1 for _ in (tmp_path / "log").glob("*.jsonl")) == 1
     loop(fork, "report")
+    mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
+    entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
+    assert entered.predict(flavour.example(ModelPaths(fork, model).trained)) == pytest.approx(
+        np.array([score])
+    )
 
 
 def changed_files(root, model):

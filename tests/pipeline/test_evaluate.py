@@ -159,10 +159,10 @@ def test_a_threshold_that_changes_nothing_is_an_error(task, threshold):
 def trained(repository, tmp_path):
     """A model folder whose estimator scores `signal` as it is, and the folder of its meta.json."""
     folder = models.load(repository, "fraud_detector")
-    estimator = type("estimator", (), {"load": staticmethod(lambda _: lambda x: x[:, 1])})
+    double = type("scorer", (), {"load": staticmethod(lambda _: lambda x: x[:, 1])})
     schema = type("schema", (), {"ROLES": ROLES, "TASK": "binary"})
     write_json(tmp_path / "meta.json", {"features": ["noise", "signal"], "classes": [0, 1]})
-    return with_modules(folder, estimator=estimator, schema=schema), tmp_path
+    return with_modules(folder, scorer=double, schema=schema), tmp_path
 
 
 def _with_features(rows):
@@ -188,9 +188,9 @@ def _with_features(rows):
 def test_what_is_no_probability_is_not_measured(trained, scorer, said):
     """Average precision ranks a NaN lowest and takes margins as they are; a gate would promote on that."""
     folder, place = trained
-    estimator = type("estimator", (), {"load": staticmethod(lambda _: scorer)})
-    other = with_modules(folder, estimator=estimator, schema=folder.schema)
-    with pytest.raises(LoopError, match=rf"src/models/{folder.name}/estimator.py: .*{said}"):
+    double = type("scorer", (), {"load": staticmethod(lambda _: scorer)})
+    other = with_modules(folder, scorer=double, schema=folder.schema)
+    with pytest.raises(LoopError, match=rf"src/models/{folder.name}/scorer.py: .*{said}"):
         score(other, place, _with_features(400)[1])
 
 

@@ -79,7 +79,7 @@ def test_it_learns(folder, table, params, tmp_path):
     """The loaded scorer gives every row a probability, and large amounts the higher ones."""
     train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
     x = np.array([[300.0, 0.5], [20.0, 0.5]], dtype=np.float32)
-    large, small = folder.estimator.load(tmp_path / "model")(x)
+    large, small = folder.scorer.load(tmp_path / "model")(x)
     assert 0 < small < 0.1
     assert 0.4 < large < 1
 
@@ -105,7 +105,7 @@ def test_scoring_needs_no_pandas(folder, table, params, tmp_path, monkeypatch):
     """The saved trees load and score where pandas cannot be imported."""
     train(folder, table, SPLIT, params, threshold=0.5, out=tmp_path / "model")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    assert folder.estimator.load(tmp_path / "model")(np.zeros((3, 2))).shape == (3,)
+    assert folder.scorer.load(tmp_path / "model")(np.zeros((3, 2))).shape == (3,)
 
 
 def test_several_classes_without_time(folder, tmp_path):
@@ -117,14 +117,14 @@ def test_several_classes_without_time(folder, tmp_path):
         "load": staticmethod(lambda _: lambda x: np.tile(prior, (len(x), 1))),
     })  # fmt: skip
     schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "multiclass"})
-    animals = with_modules(folder, schema=schema, estimator=estimator)
+    animals = with_modules(folder, schema=schema, estimator=estimator, scorer=estimator)
     rows = pa.table({"id": range(30), "label": ["owl", "cat", "dog"] * 10, "weight": np.arange(30.0)})
     kind = RandomSplit(kind="random", test=0.2)
     reference = train(animals, rows, kind, None, threshold=0.5, out=tmp_path / "model")
     meta = read_json(tmp_path / "model" / "meta.json")
     assert meta["classes"] == ["cat", "dog", "owl"]
     assert meta["trained"] == {"from": None, "to": None, "rows": 24}
-    assert reference.column_names == ["weight", "score_cat", "score_dog", "score_owl", "label"]
+    assert reference.column_names == ["weight", "score", "label"]
     assert np.load(tmp_path / "model" / "counts.npy").sum() == 24
 
 
@@ -137,7 +137,7 @@ def regression(folder, label):
     })  # fmt: skip
     schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "regression"})
     rows = pa.table({"id": range(30), "label": label, "weight": np.arange(30.0)})
-    return with_modules(folder, schema=schema, estimator=estimator), rows
+    return with_modules(folder, schema=schema, estimator=estimator, scorer=estimator), rows
 
 
 def test_a_regression_keeps_its_values(folder, tmp_path):
@@ -182,12 +182,12 @@ def test_releases_that_predict_alike_share_edges(low, width, moved):
 def test_labels_in_words_are_told_from_a_class_that_is_missing(folder, tmp_path):
     """Where "Yes" and "No" are both there, the split is not to blame, and the fix says what is."""
     for label, fix in (
-        (["Yes", "No"] * 15, r"`columns` of src/models/\w+/source\.py"),
+        (["Yes", "No"] * 15, r"CLASSES = \('No', 'Yes'\) in src/models/\w+/schema\.py"),
         ([0] * 30, "split must"),
     ):
         model, rows = regression(folder, label)
         schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "binary"})
-        binary = with_modules(folder, schema=schema, estimator=model.estimator)
+        binary = with_modules(folder, schema=schema, estimator=model.estimator, scorer=model.estimator)
         with pytest.raises(LoopError, match="expected 0 and 1") as error:
             train(binary, rows, RandomSplit(kind="random", test=0.2), None, threshold=0.5, out=tmp_path / "m")
         assert re.search(fix, error.value.fix)

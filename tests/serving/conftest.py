@@ -3,7 +3,7 @@
 import pytest
 from oci import CRANE
 from starlette.testclient import TestClient
-from tiny import write_model
+from tiny import table, write_model, write_table
 from trained import trained, trained_once  # noqa: F401 - fixtures
 
 from loop.serving.engine import ENGINES
@@ -24,6 +24,20 @@ def client(source):
         patch.delenv("PREDICTION_LOG_DIR", raising=False)
         with TestClient(app.create(source, booster.load, max_rows=5, max_bytes=10_000)) as client:
             yield client
+
+
+@pytest.fixture
+def table_source(tmp_path):
+    """The tiny model over named columns."""
+    return write_table(tmp_path / "table")
+
+
+@pytest.fixture
+def table_client(table_source, tmp_path, monkeypatch):
+    """Its app, started; predictions are logged below `tmp_path`/log."""
+    monkeypatch.setenv("PREDICTION_LOG_DIR", str(tmp_path / "log"))
+    with TestClient(app.create(table_source, table, max_rows=5, max_bytes=10_000)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_a_model_that_fails_is_a_500_of_reason_model(source):
         assert metric(client.app, "model_prediction_failed_total", reason="model") == 2
 
 
-@pytest.mark.parametrize("place", ["predictor.parse", "metrics.Metrics.predicted", "app.App._body"])
+@pytest.mark.parametrize("place", ["rows.Decoder.parse", "metrics.Metrics.predicted", "app.App._body"])
 def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
     """Whatever raises on the way to an answer: the caller gets an answer, and nothing of the exception."""
     with TestClient(app.create(source, booster.load)) as client:

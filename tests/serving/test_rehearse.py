@@ -117,8 +117,8 @@ def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
 
 
 SCORER = """
-def load(folder):
-    inner, calls = booster.load(folder), iter(range(10**9))
+def spoilt(folder):
+    inner, calls = load(folder), iter(range(10**9))
     def score(rows):
         {fault}
     return score
@@ -135,7 +135,7 @@ FAULTS = {
 def test_a_bad_bento_is_rejected(clone, fault, reason):
     """It says why, in rehearse.json too, and the command's exit code is that of a gate that rejects."""
     edit_application(clone, "\n\napplication", SCORER.format(fault=fault) + "\n\napplication")
-    edit_application(clone, "parent, booster.load)", "parent, load)")
+    edit_application(clone, "parent, load)", "parent, spoilt)")
     bentos.build(clone, MODEL)
     with pytest.raises(Rejected, match=reason):
         rehearse(clone, MODEL)

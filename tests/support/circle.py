@@ -87,7 +87,7 @@ def state(clone: Clone, environment: str) -> State:
 
 def production(clone: Clone, key: str, world: World, into: Path) -> None:
     """Five drifted weeks of production, answered and logged as a served model does."""
-    score = models.load(clone.folder, MODEL).estimator.load(ModelPaths(clone.folder, MODEL).trained)
+    score = models.load(clone.folder, MODEL).scorer.load(ModelPaths(clone.folder, MODEL).trained)
     lines = []
     while rows := world.take(5000, world.retrain_at):
         asked = rows[::EVERY]

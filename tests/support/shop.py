@@ -46,7 +46,8 @@ REST = {
     "source": "def simulate(params): ...\nParams = dict\n",
     "expectations": EXPECTATIONS,
     "features": "FEATURES = ()\ndef compute(transactions, params): ...\nParams = dict\n",
-    "estimator": "Params = dict\nfit = save = load = save_to_mlflow = None\n",
+    "estimator": "Params = dict\nfit = save = None\n",
+    "scorer": "load = None\n",
 }
 
 

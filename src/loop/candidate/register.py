@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loop.candidate import champion as champions
+from loop.candidate import flavour
 from loop.candidate.champion import Champion, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
@@ -219,13 +221,13 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
     """
     from mlflow.models import Model, infer_signature
 
-    example = np.array([read_json(paths.trained / "meta.json")["example"]])
-    scored = np.asarray(folder.estimator.load(paths.trained)(example))
-    folder.estimator.save_to_mlflow(
+    example, score = flavour.example(paths.trained), folder.scorer.load(paths.trained)
+    save = getattr(folder.estimator, "save_to_mlflow", partial(flavour.save, folder))
+    save(
         paths.trained,
         path=str(to),
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
-        signature=infer_signature(example, scored),
+        signature=infer_signature(example, np.asarray(score(flavour.rows(example, paths.trained)))),
         input_example=example,
         pip_requirements=_packages(paths.root / params.serving_lock(paths.root, paths.model)),
     )

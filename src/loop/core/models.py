@@ -3,7 +3,7 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ CONTRACT = {
     "source": (),
     "expectations": ("Params", "suite"),
     "features": ("Params", "FEATURES", "compute"),
-    "estimator": ("Params", "fit", "save", "load", "save_to_mlflow"),
+    "estimator": ("Params", "fit", "save"),
+    "scorer": ("load",),
     "evaluation": ("Params", "evaluation"),
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "PUBLISHED", "bad", "drifted", "simulated")}
@@ -56,17 +57,24 @@ class ModelFolder:
 
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
                   written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
-                  TASK: Task
+                  TASK: Task; where labels are not 0 and 1, CLASSES: the labels in order, of which a binary
+                  model's score is the probability of the second
     source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
                   columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
                   of a file, for some of its rows at a time
     expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
     features:     Params(Section), FEATURES: tuple of names,
-                  compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction
-    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder),
-                  load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than
-                  two, or (n,) predicted values of a regression; save_to_mlflow(folder, **kwargs), where
-                  kwargs are those of MLflow's save_model
+                  compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction;
+                  MISSING: the names of features that may be null (default: none)
+    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); where MLflow has a
+                  flavour for it, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
+    scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than
+                  two, or (n,) predicted values of a regression; profile(x, scores) -> {name: (n,) numbers},
+                  which the prediction log keeps in place of the features (default: the features). Stages
+                  import this module, and the bento has it as `scorer`. So it imports only what the bento's
+                  lock has, and `loop.serving.packed`.
+                  x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
+                  `loop.serving.packed.columns` has it
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
     demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
@@ -83,6 +91,7 @@ class ModelFolder:
     expectations = _module("expectations")
     features = _module("features")
     estimator = _module("estimator")
+    scorer = _module("scorer")
     evaluation = _module("evaluation")
     demo = _module("demo")
 
@@ -93,6 +102,16 @@ class ModelFolder:
     @property
     def task(self) -> Task:
         return self.schema.TASK  # type: ignore[no-any-return]
+
+    @property
+    def profile(self) -> Callable[..., dict[str, Any]] | None:
+        """What the log keeps of a row in place of its features, where scorer.py says it."""
+        return getattr(self.scorer, "profile", None)
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The labels in order, where schema.py says them."""
+        return getattr(self.schema, "CLASSES", None)
 
     def section(self, module: str, values: dict[str, Any]) -> Any:
         """Type a params section by the Params of one of the folder's modules."""

@@ -38,8 +38,8 @@ def spoilt(service: str) -> str:
         ("from pathlib import Path\n", IMPORTS),
         ("application = ", NUMBERED.replace("'''", '"""')),
         (
-            "app.create(Path(__file__).parent, booster.load)",
-            "numbered(app.create(Path(__file__).parent, booster.load))",
+            "app.create(Path(__file__).parent, load)",
+            "numbered(app.create(Path(__file__).parent, load))",
         ),
     ):
         if old not in service:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loop.core import models, params
 from loop.core.errors import LoopError
@@ -65,7 +65,7 @@ def look(
         prediction=prediction,
         quality=quality(root, model, rows, window.end) if rows is not None else None,
         least_quality=spec.validation.quality,
-        live=measure(of_version, schema.TASK, spec.sla.metrics),
+        live=measure(of_version, schema.TASK, spec.sla.metrics, _classes(schema)),
         version=version,
         whole_weeks=schema.ROLES.time is not None,
         retrainings=retrainings(git, model),
@@ -96,11 +96,23 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
     ]
     meta = paths.trained / "meta.json"
     named = meta.is_file() and not (own and recorded)  # dvc.lock has verified the clone's own
-    if named and (expected := read_json(meta)["features"]) != columns:
+    if named and (expected := seen(meta)) != columns:
         raise LoopError(
             f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
         )
     return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
+
+
+def _classes(schema: Any) -> tuple[Any, ...] | None:
+    """The labels in order, where they are not 0 and 1."""
+    boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
+    return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
+
+
+def seen(meta: Path) -> list[str]:
+    """The names of what the log has of a row: the model's profile, or its features."""
+    described = read_json(meta)
+    return list(described.get("profile") or described["features"])
 
 
 def released(git: Git, model: str, environment: str) -> str | None:

@@ -16,10 +16,12 @@ from loop.core.models import ModelFolder, Task
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
+from loop.serving.packed.columns import categories
 from loop.stats import metrics
 from loop.stats.evaluation import Evaluation, Rows
 
 Floats = NDArray[np.float64]
+PARTS = 8  # of a text's values that a slice names
 
 
 def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
@@ -28,7 +30,7 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     One column `score`, or `score_<class>` for each of several classes.
     """
     meta, roles = read_json(trained / "meta.json"), folder.roles
-    scored = folder.estimator.load(trained)(split.matrix(table, meta["features"]))
+    scored = folder.scorer.load(trained)(split.values(table, meta["features"]))
     columns = {name: table[name] for name in roles.kept}
     return pa.table({**columns, **split.scores(folder, scored, table.num_rows, meta["classes"])})
 
@@ -102,14 +104,30 @@ def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[
     return {
         name: {
             part: _part(judged.take(np.flatnonzero(mask)), task)
-            for part, mask in parts(split.matrix(rows, [name])[:, 0]).items()
+            for part, mask in parts(split.column(rows[name])).items()
         }
         for name in section.slices
     }
 
 
-def parts(column: Floats) -> dict[str, NDArray[np.bool_]]:
-    """Cut a feature by its values when they are few, else into quarters of the rows: q1 is the lowest."""
+def parts(column: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+    """Cut a feature by its values when they are few, else into quarters of the rows: q1 is the lowest.
+
+    Rows of a text are cut by its most frequent values; those of other values, and those without one, are
+    one part each.
+    """
+    if column.dtype == object:
+        frequent = categories((value for value in column if isinstance(value, str)), PARTS)
+        named = {text: column == text for text in frequent}
+        gaps = np.array([value is None for value in column])
+        named |= {"(none)": gaps, "(others)": ~np.any([gaps, *named.values()], axis=0)}
+        return {text: mask for text, mask in named.items() if mask.any()}
+    column = column.astype(np.float64)
+    if (gaps := np.isnan(column)).any():
+        known = {part: np.zeros(len(column), np.bool_) for part in parts(column[~gaps])}
+        for part, mask in parts(column[~gaps]).items():
+            known[part][~gaps] = mask
+        return {**known, "(none)": gaps}
     distinct = np.unique(column)
     if len(distinct) <= 4:  # noqa: PLR2004 — as many parts as quarters
         return {f"{value:g}": column == value for value in distinct}

@@ -1,6 +1,7 @@
 """Raw transactions to one row of features each: the same function for training and for whatever scores."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
         section: its features.Params.
 
     Returns:
-        The columns that play a role, then the features as float64; by time, then id.
+        The columns that play a role, then the features; by time, then id. Numbers are float64. So are
+        booleans, unless a text, bytes or a list is among the features.
 
     Raises:
-        LoopError: a feature explains the label, is no number, or is null or not finite, as no request may ask
-            so either; or a column that plays a role is missing.
+        LoopError: a feature explains the label, has a type that no request can hold, is not finite, or is
+            null without being named in MISSING; or a column that plays a role is missing.
     """
     import duckdb
     import ibis  # here, as whoever compares two models' scores computes no features
@@ -44,32 +46,56 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     if lacking := [name for name in roles.kept if name not in rows.columns]:
         fix = "select it there: rows keep their id, time, entity and label"
         raise LoopError(f"{where}: `compute` gives no {', '.join(lacking)}", fix=fix)
-    for name in features:
-        if not ((kind := rows[name].type()).is_numeric() or kind.is_boolean()):
+    missing = getattr(folder.features, "MISSING", ())
+    if strange := [name for name in missing if name not in features]:
+        raise LoopError(
+            f"{where}: MISSING names {', '.join(strange)}", fix=f"name some of {', '.join(features)}"
+        )
+    kinds = {name: rows[name].type() for name in features}
+    for name, kind in kinds.items():
+        if not (_plain(kind) or (kind.is_array() and _plain(kind.value_type))):
             raise LoopError(
-                f"{where}: {name} is a column of {kind}, and a feature is a number",
-                fix=f'encode it there, as in is_x=(rows["{name}"] == "x").cast("float64"), or select it away',
+                f"{where}: {name} is a column of {kind}, which no request can hold",
+                fix="make it a number, a boolean, text, bytes or a list of them there, or select it away",
             )
-    typed = rows.mutate(**{name: rows[name].cast("float64") for name in features})
+    others = any(not (kind.is_numeric() or kind.is_boolean()) for kind in kinds.values())
+    as_floats = [
+        name
+        for name, kind in kinds.items()
+        if kind.is_numeric() or (kind.is_boolean() and (name in missing or not others))
+    ]
+    typed = rows.mutate(**{name: rows[name].cast("float64") for name in as_floats})
     ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
     try:
         made = engine.to_pyarrow(ordered).combine_chunks()  # its batches would show in the file
     except duckdb.Error as error:  # whatever the model's own expressions lead to
         raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
-    _finite(folder, made, features)
+    _check_values(folder, made, features, missing)
     return made
 
 
-def _finite(folder: ModelFolder, made: pa.Table, features: list[str]) -> None:
-    """LoopError where a feature of some row is no number, naming the feature and the first such row."""
+def _plain(kind: Any) -> bool:
+    return bool(kind.is_numeric() or kind.is_boolean() or kind.is_string() or kind.is_binary())
+
+
+def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], missing: Sequence[str]) -> None:
+    """LoopError where a feature of some row has no value, or an infinite one, naming the first such row."""
     for name in features:
-        lacks = pc.invert(pc.fill_null(pc.is_finite(made[name]), False))
+        column = made[name]
+        if pa.types.is_floating(column.type):
+            good = pc.is_finite(column)
+            lacks = pc.invert(
+                pc.fill_null(pc.or_(good, pc.is_nan(column)) if name in missing else good, name in missing)
+            )
+        else:
+            lacks = pc.is_null(column) if name not in missing else pa.array([False] * len(column))
         if count := pc.sum(lacks).as_py():
             first = made.filter(lacks)[folder.roles.id][0].as_py()
             raise LoopError(
                 f"src/models/{folder.name}/features.py: {name} is null or not finite in {count:,} of"
                 f" {made.num_rows:,} rows, first where {folder.roles.id} is {first!r}",
-                fix="fill it there, or let validate stop the rows that it comes from",
+                fix="fill it there, let validate stop the rows that it comes from, or, if the estimator takes"
+                f" gaps, name it in MISSING = ({name!r},) there",
             )
 
 

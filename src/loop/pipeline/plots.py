@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder
 from loop.pipeline import split
+from loop.serving.packed.columns import Columns, take
 from loop.stats import calibration, classification
 from loop.stats.metrics import LOSS, Metric, Rows
 
@@ -45,9 +46,9 @@ def draw(
     """The curves of a model's scores of `rows`, by the names of CURVES, and its features' importance."""
     meta = read_json(trained / "meta.json")
     y = split.numbers(rows[folder.roles.label], meta["classes"])
-    x = split.matrix(rows, meta["features"])
+    x = split.values(rows, meta["features"])
     drawn = of_values(y, scores) if folder.task == "regression" else of_classes(y, scores)
-    return drawn, importance(folder.estimator.load(trained), x, y, meta["features"], LOSS[folder.task])
+    return drawn, importance(folder.scorer.load(trained), x, y, meta["features"], LOSS[folder.task])
 
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
@@ -95,7 +96,7 @@ def thin(x: Floats, y: Floats) -> Points:
 
 
 def importance(
-    scorer: Callable[[Floats], Floats], x: Floats, y: NDArray[Any], names: list[str], loss: Metric
+    scorer: Callable[[Any], Floats], x: Floats | Columns, y: NDArray[Any], names: list[str], loss: Metric
 ) -> Points:
     """How much a loss rises when a feature's values are shuffled between rows (Breiman 2001).
 
@@ -103,12 +104,13 @@ def importance(
     """
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
-    x, y = x[rows], y[rows]
+    x, y = take(x, rows), y[rows]
     before = loss.of(Rows(y, scorer(x)))
     rises = {}
     for position, name in enumerate(names):
-        shuffled = x.copy()
-        shuffled[:, position] = rng.permutation(x[:, position])
+        shuffled: Any = x.copy()
+        column = name if isinstance(x, dict) else (slice(None), position)
+        shuffled[column] = rng.permutation(shuffled[column])
         rises[name] = loss.of(Rows(y, scorer(shuffled))) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
     return [{"feature": name, "rise": float(f"{rise:.6g}")} for name, rise in ranked]

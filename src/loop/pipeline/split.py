@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from loop.core.errors import LoopError
 from loop.core.models import ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
+from loop.serving.packed.columns import Columns, Input
 
 Mask = NDArray[np.bool_]
 SCORES = {  # what a scorer gives
@@ -55,6 +56,49 @@ def features(table: pa.Table, roles: Roles) -> list[str]:
     return [name for name in table.column_names if name not in roles.kept]
 
 
+def declared(table: pa.Table, names: list[str]) -> list[Input]:
+    """The inputs of meta.json: one FP32 matrix where all features are numbers, otherwise one a feature."""
+    types = {name: table[name].type for name in names}
+    if all(map(_is_number, types.values())):
+        return [Input("features", "FP32", (-1, len(names)))]
+    return [_input(name, kind) for name, kind in types.items()]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def _input(name: str, kind: pa.DataType) -> Input:
+    shape: tuple[int, ...] = (-1,)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        shape, kind = (-1, -1), kind.value_type
+    for fits, datatype in (
+        (pa.types.is_floating, "FP64"),
+        (pa.types.is_integer, "INT64"),
+        (pa.types.is_boolean, "BOOL"),
+    ):
+        if fits(kind):
+            return Input(name, datatype, shape)
+    encoded = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return Input(name, "BYTES", shape, {"content_type": "base64" if encoded else "str"})
+
+
+def values(table: pa.Table, names: list[str]) -> NDArray[np.float64] | Columns:
+    """What estimator and scorer take: (rows, names) of float64, or columns as a server makes them."""
+    if all(_is_number(table[name].type) for name in names):
+        return matrix(table, names)
+    return {name: column(table[name]) for name in names}
+
+
+def column(of: pa.ChunkedArray) -> NDArray[Any]:
+    """(n,) of one feature: float64 with NaN for a gap, bool, or objects with None for a gap."""
+    if pa.types.is_floating(of.type):
+        return np.asarray(of.to_numpy(), dtype=np.float64)
+    if pa.types.is_boolean(of.type):
+        return np.asarray(of.to_numpy(), dtype=np.bool_)
+    return np.fromiter(of.to_pylist(), dtype=object, count=len(of))
+
+
 def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
     """(rows, names) of float64; a null is nan."""
     return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
@@ -80,7 +124,7 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
     LoopError where that is no probability, or predicted value, for each row: metrics of a ranking would take
     even a NaN.
     """
-    where, scored = f"src/models/{folder.name}/estimator.py", np.asarray(given, dtype=np.float64)
+    where, scored = f"src/models/{folder.name}/scorer.py", np.asarray(given, dtype=np.float64)
     shape = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
     if scored.shape != shape:
         raise LoopError(

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,7 @@ from loop.core.models import ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.core.paths import ModelPaths
 from loop.pipeline import split
+from loop.serving.packed import columns
 
 REFERENCE_ROWS = 20_000
 SPLIT = "params.yaml: models.{}.split must take in rows with different labels"
@@ -46,30 +48,43 @@ def train(
     """
     rows = table.filter(pa.array(split.masks(table, folder.roles, kind)[0]))
     meta = describe(folder, rows, threshold)
-    x = split.matrix(rows, meta["features"])
+    x = split.values(rows, meta["features"])
     y = split.numbers(rows[folder.roles.label], meta["classes"])
     print(f"{rows.num_rows:,} rows, {_spread(y, meta['classes'])}")
     fitted = folder.estimator.fit(x, y, section)
     out.mkdir()
     write_json(out / "meta.json", meta)
     folder.estimator.save(fitted, out)
-    sample = reference(folder, rows, x, meta["classes"], out)
+    sample = reference(folder, rows, meta, out)
+    if folder.profile:
+        meta["profile"] = sample.column_names[:-2]
     if folder.task == "regression":
-        write_json(out / "meta.json", {**meta, "score_edges": edges(sample["score"].to_numpy())})
+        meta["score_edges"] = edges(sample["score"].to_numpy())
+    write_json(out / "meta.json", meta)
     return sample
 
 
 def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> dict[str, Any]:
     """meta.json: what a scorer must know about the model. LoopError when its labels are not its task's."""
     names = split.features(rows, folder.roles)
+    inputs, first = split.declared(rows, names), split.values(rows.slice(0, 1), names)
     return {
         "name": folder.name,
         "task": folder.task,
         "features": names,
+        "inputs": [msgspec.to_builtins(each) for each in inputs],
+        "missing": [name for name in names if name in getattr(folder.features, "MISSING", ())],
+        "categories": {
+            each.name: columns.categories(rows[each.name].to_pylist())
+            for each in inputs
+            if each.parameters.get("content_type") == "str" and not each.listed and folder.profile is None
+        },
         "classes": _classes(folder, rows[folder.roles.label]),
         "threshold": threshold if folder.task == "binary" else None,
         "trained": {**_span(rows, folder.roles), "rows": rows.num_rows},
-        "example": split.matrix(rows.slice(0, 1), names)[0].tolist(),
+        "example": {each.name: each.json(first[each.name][0]) for each in inputs}
+        if isinstance(first, dict)
+        else first[0].tolist(),
     }
 
 
@@ -89,10 +104,23 @@ def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
                 f"{where} labels {shown}, which no model can explain", fix=SPLIT.format(folder.name)
             )
         return []
+    schema = f"src/models/{folder.name}/schema.py"
+    if said := folder.classes:
+        if strange := [label for label in found if label not in said]:
+            raise LoopError(
+                f"{where} labels {strange}, which CLASSES of {schema} lacks", fix="add them there"
+            )
+        if len(found) < len(said):
+            raise LoopError(
+                f"{where} labels {found}, expected all of {list(said)}", fix=SPLIT.format(folder.name)
+            )
+        return list(said)
     if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — nothing to tell apart
         fix, expected = SPLIT.format(folder.name), "0 and 1" if folder.task == "binary" else "several"
-        if len(found) > 1:  # both classes are there, in other words
-            fix = f"map them in `columns` of src/models/{folder.name}/source.py, or set TASK to multiclass"
+        if len(found) == 2:  # noqa: PLR2004 - both classes are there, in other words
+            fix = f"say CLASSES = {tuple(found)} in {schema}: the score is the probability of the second"
+        elif len(found) > 1:
+            fix = f"set TASK to multiclass in {schema}"
         raise LoopError(f"{where} labels {found}, expected {expected}", fix=fix)
     return found
 
@@ -126,16 +154,25 @@ def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:
     return {"from": ends["min"].isoformat(), "to": ends["max"].isoformat()}
 
 
-def reference(
-    folder: ModelFolder, rows: pa.Table, x: NDArray[np.float64], classes: list[Any], out: Path
-) -> pa.Table:
-    """A seeded sample of the training rows: features, score, label; in their own order."""
+def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Path) -> pa.Table:
+    """A seeded sample of the training rows, in their own order: profile, score, label.
+
+    They are what the prediction log has of a row, so of several classes `score` is the likeliest one's.
+    """
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(rows.num_rows, min(REFERENCE_ROWS, rows.num_rows), replace=False))
-    scored = split.scores(folder, folder.estimator.load(out)(x[chosen]), len(chosen), classes)
     sample = rows.take(chosen)
-    columns = {name: sample[name] for name in split.features(rows, folder.roles)}
-    return pa.table({**columns, **scored, folder.roles.label: sample[folder.roles.label]})
+    x = split.values(sample, meta["features"])
+    scored = split.scores(folder, folder.scorer.load(out)(x), len(chosen), meta["classes"])
+    scores = scored["score"] if "score" in scored else np.column_stack([*scored.values()])
+    highest = scores if scores.ndim == 1 else scores.max(axis=1)
+    if folder.profile:
+        seen = folder.profile(x, scores)
+    elif isinstance(x, dict):
+        seen = columns.numbers(x, meta["categories"])
+    else:
+        seen = {name: sample[name] for name in meta["features"]}
+    return pa.table({**seen, "score": highest, folder.roles.label: sample[folder.roles.label]})
 
 
 def main(root: Path, model: str) -> None:

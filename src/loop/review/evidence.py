@@ -16,6 +16,7 @@ from loop.core.models import Task
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.monitoring.drift import drift
+from loop.monitoring.monitor import seen
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap
@@ -143,7 +144,7 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
     """How far the training rows have moved from those of the base branch."""
     if not theirs or not theirs.reference.is_file() or not paths.reference.is_file():
         return {}
-    names = read_json(paths.trained / "meta.json")["features"]
+    names = seen(paths.trained / "meta.json")
     before, after = (pq.read_table(side.reference) for side in (theirs, paths))
     both = [name for name in names if name in before.column_names]
     before, after = before.select(both), after.select(both)

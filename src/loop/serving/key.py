@@ -14,6 +14,7 @@ from loop.core.paths import ModelPaths
 
 LOCK = "requirements.lock"
 PACKED = "loop/serving/packed"
+SCORER = "scorer.py"  # of the model's folder: training and the bento score by the same code
 PACKAGES = ("loop/__init__.py", "loop/serving/__init__.py")  # what makes PACKED importable
 
 
@@ -59,3 +60,5 @@ def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(bento).as_posix(), path
     for path in plain_files(root, *(f"src/{name}" for name in (*PACKAGES, PACKED))):
         yield path.relative_to(src).as_posix(), path
+    for path in plain_files(root, f"src/models/{package(model)}/{SCORER}"):
+        yield SCORER, path

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -22,6 +23,8 @@ from loop.core.text import one_line
 from loop.serving import bento as bentos
 from loop.serving import image
 from loop.serving.bento import Bento
+from loop.serving.packed import columns as inputs_of
+from loop.serving.packed.columns import Input
 from loop.serving.process import Server
 
 WARM_UP = 20  # requests that aren't counted
@@ -33,11 +36,13 @@ KEEP = httpx.Limits(keepalive_expiry=2)  # a champion's server may be an older o
 
 @dataclass(frozen=True)
 class Row:
-    """A held-out row: what is sent, and the pipeline's own score of it."""
+    """A held-out row: what is sent by position and by name, and the pipeline's own score of it."""
 
     id: int | str
-    features: dict[str, float]
+    features: Any
     score: list[float]
+    named: Any = None
+    key: str = "features"  # of a request's body
 
 
 @dataclass
@@ -94,7 +99,8 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
     """Up to `count` rows of scores.parquet, evenly spread, with their features and the pipeline's scores."""
     paths, key = ModelPaths(root, model), models.load(root, model).roles.id
     check(root, model, paths.trained.name, paths.features.name, paths.scores.name)
-    names = read_json(paths.trained / "meta.json")["features"]
+    meta = read_json(paths.trained / "meta.json")
+    names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
     scored = pq.read_table(paths.scores)
     columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
     every = scored.select([key, *columns]).take(_spread(scored.num_rows, count))
@@ -106,10 +112,20 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
             f"{paths.scores} has ids that {paths.features} has not, or has more than once",
             fix=f"./loop repro {model}",
         )
-    return [
-        Row(row[key], {name: row[name] for name in names}, [row[name] for name in columns])
-        for row in joined.to_pylist()
-    ]
+    found, body = [], inputs_of.key(inputs)
+    as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
+    for row in joined.to_pylist():
+        named = {name: as_json.get(name, _number)(row[name]) for name in names}
+        alone = body != "features"
+        by_place = named[names[0]] if alone else list(named.values())
+        scores = [row[name] for name in columns]
+        found.append(Row(row[key], by_place, scores, by_place if alone else named, body))
+    return found
+
+
+def _number(value: float | None) -> float | None:
+    """A feature of a matrix in JSON, where NaN is null."""
+    return None if value is None or np.isnan(value) else value
 
 
 def _spread(available: int, count: int) -> list[int]:
@@ -191,12 +207,11 @@ def _round(pairs: list[tuple[httpx.Client, Side]], rows: list[Row]) -> None:
 def _requests(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
     """Each row alone, some by name; then all of them again in batches."""
     for position, row in enumerate(rows):
-        features = row.features if position % BY_NAME == 0 else list(row.features.values())
-        yield {"features": features, "id": row.id}, [row]
+        yield {row.key: row.named if position % BY_NAME == 0 else row.features, "id": row.id}, [row]
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         ids = [row.id for row in batch]
-        yield {"features": [list(row.features.values()) for row in batch], "id": ids}, batch
+        yield {batch[0].key: [row.features for row in batch], "id": ids}, batch
 
 
 def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> None:

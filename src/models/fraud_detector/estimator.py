@@ -1,7 +1,6 @@
-"""XGBoost: fits, keeps and loads the trees that tell fraud."""
+"""XGBoost: fits and saves the trees that tell fraud."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,16 +54,6 @@ def check_device(booster: xgb.Booster, asked: str) -> None:
 def save(booster: xgb.Booster, folder: Path) -> None:
     """Write the trees to `folder`/model.ubj."""
     booster.save_model(folder / FILE)
-
-
-def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
-    """The scorer: (n, f) features to (n,) probabilities of fraud."""
-    booster = _booster(folder)
-
-    def score(x: NDArray[Any]) -> NDArray[np.float64]:
-        return np.asarray(booster.inplace_predict(x), dtype=np.float64)
-
-    return score
 
 
 def save_to_mlflow(folder: Path, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP face of a bento: /predict, /health, /metrics, /openapi.json and the probes.
+"""The HTTP face of a bento: /predict, /v2, /health, /metrics, /openapi.json and the probes.
 
 /predict does not go through Starlette's routes unless somebody adds a middleware, which then sees all of it.
 """
@@ -7,6 +7,7 @@ import logging
 from asyncio import Future, get_running_loop, timeout
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import getrandbits
 from typing import Any
@@ -19,12 +20,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from loop.serving.packed import openapi, settings
+from loop.serving.packed import openapi, settings, v2
 from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import SCORE, Metrics
-from loop.serving.packed.model import Model, Scorer
-from loop.serving.packed.predictor import Answer, Predictor
-from loop.serving.packed.rows import LONGEST_ID, BadRequest, decoded
+from loop.serving.packed.model import Model, Profile, Scorer
+from loop.serving.packed.predictor import Answer, Encode, Predictor
+from loop.serving.packed.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,14 +36,17 @@ LARGEST = HELD  # bytes of one body that a model's asgi.py may allow
 MOST = 1_000_000  # rows of a request, or requests that wait, that a model's asgi.py may ask for
 
 Headers = list[tuple[bytes, bytes]]
+Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]  # a body and the headers: what is asked
 logger = logging.getLogger(__name__)
 
 
 class App(Starlette):
     """A model's application; what it serves is there once its lifespan has begun."""
 
-    def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
-        self._folder, self._load, self._limits = folder, load, limits
+    def __init__(
+        self, folder: Path, load: Callable[[Path], Scorer], profile: Profile | None, **limits: int
+    ) -> None:
+        self._folder, self._load, self._profile, self._limits = folder, load, profile, limits
         self.max_bytes = limits.pop("max_bytes")
         self.draining = False
         self._held = 0
@@ -53,6 +57,12 @@ class App(Starlette):
             *(Route(path, self._document) for path in ("/openapi.json", "/docs.json")),
             *(Route(path, self._alive) for path in ("/livez", "/healthz")),
             Route("/readyz", self._ready),
+            Route("/v2", self._server),
+            Route("/v2/health/live", self._alive),
+            Route("/v2/health/ready", self._ready),
+            Route("/v2/models/{name}", self._described),
+            Route("/v2/models/{name}/ready", self._ready),
+            Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
         ]
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
         super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
@@ -65,11 +75,11 @@ class App(Starlette):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
         elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
-            await self._predict(scope, receive, send, direct=True)
+            await self._predict(scope, receive, send, self.predictor.read, direct=True)
         elif scope["path"].endswith("/") and scope["path"] != "/":
             await self({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
         else:
-            await super().__call__(scope, receive, self._counted(scope["path"], send))
+            await super().__call__(scope, receive, self._counted(endpoint(scope["path"]), send))
 
     @property
     def direct(self) -> bool:
@@ -94,20 +104,28 @@ class App(Starlette):
         if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
             log = PredictionLog(where, release, metrics.dropped, days=days)
-        self.predictor = Predictor(model, metrics, log, **self._limits)
+        self.predictor = Predictor(model, metrics, log, profile=self._profile, **self._limits)
         yield
         self.predictor.close()
 
     async def _routed(self, _: Request) -> Any:
         """/predict behind a middleware: an answer that Starlette calls."""
-        return self._predict
+        return partial(self._predict, read=self.predictor.read)
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send, *, direct: bool = False) -> None:
-        """POST /predict; counted here where it comes `direct`, by `_counted` otherwise."""
+    async def _infer(self, request: Request) -> Any:
+        """POST /v2/models/<name>/infer."""
+        self._check_name(request)
+        model, decoder = self.predictor.model, self.predictor.decoder
+        return partial(self._predict, read=partial(v2.read, model=model, decoder=decoder))
+
+    async def _predict(
+        self, scope: Scope, receive: Receive, send: Send, read: Read, *, direct: bool = False
+    ) -> None:
+        """Answer a prediction; counted here where it comes `direct`, by `_counted` otherwise."""
         headers, metrics = dict(scope["headers"]), self.predictor.metrics
         metrics.came()
         try:
-            answer = await self._answer(headers, receive)
+            answer = await self._answer(headers, receive, read)
         except Gone:
             return
         except Exception:
@@ -128,7 +146,7 @@ class App(Starlette):
         else:
             await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, headers: dict[bytes, bytes], receive: Receive) -> Answer:
+    async def _answer(self, headers: dict[bytes, bytes], receive: Receive, read: Read) -> Answer:
         """The answer to a body that is still to come."""
         try:
             if self.predictor.full:
@@ -143,8 +161,7 @@ class App(Starlette):
         else:
             future: Future[Answer] = get_running_loop().create_future()
             self.predictor.submit(
-                body,
-                headers.get(b"content-type", b""),
+                partial(read, body, headers),
                 lambda answer: None if future.done() else future.set_result(answer),
             )
             return await future
@@ -208,10 +225,12 @@ class App(Starlette):
     def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
         """An answer's headers; the caller's id of the request, or one of our own."""
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", b"application/json" if answer.json is None else b"application/octet-stream"),
             (b"content-length", b"%d" % len(answer.body)),
             (b"x-request-id", request_id if _plain(request_id) else b"%016x" % getrandbits(64)),
         ]
+        if answer.json is not None:
+            headers.append((v2.HEADER, b"%d" % answer.json))
         if answer.status == OVERLOAD:
             headers.append((b"retry-after", b"1"))
         if answer.status == ENCODED:
@@ -244,13 +263,30 @@ class App(Starlette):
         """GET /openapi.json."""
         return _json(openapi.document(self.predictor.model, self.predictor.max_rows, self.max_bytes))
 
+    async def _server(self, _: Request) -> Response:
+        """GET /v2."""
+        release = self.predictor.model.release
+        return _json({"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS})
+
+    async def _described(self, request: Request) -> Response:
+        """GET /v2/models/<name>."""
+        self._check_name(request)
+        return _json(v2.metadata(self.predictor.model))
+
     async def _alive(self, _: Request) -> Response:
-        """GET /livez."""
+        """GET /livez and /v2/health/live."""
         return PlainTextResponse("\n")
 
-    async def _ready(self, _: Request) -> Response:
-        """GET /readyz: not while it drains."""
+    async def _ready(self, request: Request) -> Response:
+        """GET /readyz, /v2/health/ready and /v2/models/<name>/ready: not while it drains."""
+        self._check_name(request)
         return PlainTextResponse("\n", 503 if self.draining else 200)
+
+    def _check_name(self, request: Request) -> None:
+        """404 for a model that is not served here."""
+        mine = self.predictor.model.release.model
+        if (name := request.path_params.get("name", mine)) != mine:
+            raise HTTPException(404, f"no model {name[:LONGEST_ID]!r} is here; it is {mine!r}")
 
 
 class Gone(Exception):
@@ -261,19 +297,22 @@ def create(
     folder: Path,
     load: Callable[[Path], Scorer],
     *,
+    profile: Profile | None = None,
     max_rows: int = 1000,
     max_bytes: int = 1024 * 1024,
     max_waiting: int = 256,
 ) -> App:
     """An app that loads the model in `folder` when it starts, and not before.
 
-    `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
+    `load` makes the scorer from the folder with meta.json. `profile` makes of rows and their scores what the
+    log keeps of them; without it, the log keeps the features. When `max_waiting` requests wait to be scored,
     others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
     PREDICTION_LOG_DAYS. WrongSetting where a limit is out of its range.
     """
     return App(
         folder,
         load,
+        profile,
         max_rows=settings.limit("max_rows", max_rows, MOST),
         max_bytes=settings.limit("max_bytes", max_bytes, LARGEST),
         max_waiting=settings.limit("max_waiting", max_waiting, MOST),
@@ -298,6 +337,13 @@ def _part(message: Message) -> bytes:
         raise Gone
     part: bytes = message.get("body", b"")
     return part
+
+
+def endpoint(path: str) -> str:
+    """What a path is counted as. An inference is a prediction, and rules and judge ask for /predict."""
+    if path.startswith("/v2"):
+        return "/predict" if path.endswith("/infer") else "/v2"
+    return path
 
 
 def _plain(request_id: bytes) -> bool:

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed.model import Release
+from loop.serving.packed.model import Label, Release
 
 LINES = 20_000  # in the queue: some seconds of traffic
 QUEUED = 32 * 1024 * 1024  # bytes in the queue; with wide rows this limit is reached before LINES
@@ -49,9 +49,10 @@ class Line(msgspec.Struct, frozen=True):
     id: int | str | None
     model: str
     version: str
-    features: list[float]
-    score: float | list[float]
-    class_: int | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
+    features: list[float]  # the profile; NaN is written as null
+    score: float  # of several classes, that of the class which was answered
+    class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
+    scores: list[float] | msgspec.UnsetType = msgspec.UNSET  # of several classes, each one's
 
 
 class Scored(NamedTuple):
@@ -59,9 +60,9 @@ class Scored(NamedTuple):
 
     time: float  # Unix
     ids: list[int | str | None]
-    values: NDArray[np.float32]
+    values: NDArray[np.float32]  # the rows' profile
     scores: list[Any]
-    classes: list[int | msgspec.UnsetType]
+    classes: list[Label | msgspec.UnsetType]
 
     @property
     def size(self) -> int:
@@ -74,7 +75,9 @@ class Scored(NamedTuple):
         time = datetime.fromtimestamp(self.time, UTC).isoformat()
         rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, strict=True)
         for one, features, score, label in rows:
-            yield Line(time, one, release.model, release.key, features, score, label)
+            several = isinstance(score, list)
+            highest, every = (max(score), score) if several else (score, msgspec.UNSET)
+            yield Line(time, one, release.model, release.key, features, highest, label, every)
 
 
 class Trouble:

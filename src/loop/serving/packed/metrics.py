@@ -16,7 +16,17 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
 SCORE = tuple(i / 20 for i in range(1, 21))
 OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "id", "timeout")
-ENDPOINTS = ("/predict", "/health", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "other")
+ENDPOINTS = (
+    "/predict",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/v2",
+    "other",
+)
 
 # Nobody asks for the `_created` series that each counter would have beside it.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -10,8 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# (n, f) float32 -> scores: (n, classes) for a multiclass model, (n,) for any other. Thread-safe.
-Scorer = Callable[[NDArray[np.float32]], NDArray[Any]]
+from loop.serving.packed.columns import Columns, Input, size
+
+# Rows -> scores: (n, classes) for a multiclass model, (n,) for any other. Thread-safe. Rows are (n, f)
+# float32 where every input is a number; otherwise columns, as `loop.serving.packed.columns` has them.
+Values = NDArray[np.float32] | Columns
+Scorer = Callable[[Any], NDArray[Any]]
+Profile = Callable[[Any, NDArray[np.float64]], dict[str, NDArray[Any]]]  # rows and their scores -> (n,) each
+Label = int | str | bool
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -36,11 +42,19 @@ class Meta(msgspec.Struct, frozen=True):
     """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
 
     task: Literal["binary", "multiclass", "regression"]
-    features: tuple[str, ...]
-    classes: tuple[int, ...]  # none of a regression
+    features: tuple[str, ...]  # names, in order
+    inputs: tuple[Input, ...]  # one of all features where they are numbers, otherwise one a feature
+    classes: tuple[Label, ...]  # none of a regression
     threshold: float | None  # of a binary model
-    example: tuple[float, ...]  # one row
+    example: tuple[float, ...] | dict[str, Any]  # one row: numbers, or JSON's values by name
+    missing: frozenset[str] = frozenset()  # features that a request may leave out
+    categories: dict[str, tuple[str, ...]] = {}  # of a text feature: the values that the log tells apart
     score_edges: tuple[float, ...] = ()  # of a regression: upper bounds of a histogram of its predictions
+
+    @property
+    def matrix(self) -> bool:
+        """Whether rows are numbers alone, in one array."""
+        return self.inputs[0].datatype == "FP32"
 
 
 @dataclass(frozen=True)
@@ -58,16 +72,23 @@ class Model:
         release.check(folder / "model")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
         model = cls(release, meta, load(folder / "model"))
-        model.score(np.asarray([meta.example], dtype=np.float32))
+        model.score(model.example)
         return model
 
-    def score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Scores of (n, f) rows: (n,) or (n, classes); ValueError when they are not that, or not finite."""
-        scores = np.asarray(self.scorer(rows), dtype=np.float64)
+    @property
+    def example(self) -> Values:
+        """The one row of meta.json."""
+        if isinstance(self.meta.example, dict):
+            return {each.name: each.column([self.meta.example[each.name]]) for each in self.meta.inputs}
+        return np.asarray([self.meta.example], dtype=np.float32)
+
+    def score(self, rows: Values) -> NDArray[np.float64]:
+        """Scores of n rows: (n,) or (n, classes); ValueError when they are not that, or not finite."""
+        scores, count = np.asarray(self.scorer(rows), dtype=np.float64), size(rows)
         several = self.meta.task == "multiclass"
-        shape = (len(rows), len(self.meta.classes)) if several else (len(rows),)
+        shape = (count, len(self.meta.classes)) if several else (count,)
         if scores.shape != shape or not np.isfinite(scores).all():
-            raise ValueError(f"the scorer gave {scores.shape} for {rows.shape} rows; finite {shape} wanted")
+            raise ValueError(f"the scorer gave {scores.shape} for {count} rows; finite {shape} wanted")
         return scores
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -80,6 +101,6 @@ class Model:
         return chosen
 
     @property
-    def labels(self) -> tuple[int | msgspec.UnsetType, ...]:
+    def labels(self) -> tuple[Label | msgspec.UnsetType, ...]:
         """What an answer says by the place of its class; a regression's says nothing."""
         return self.meta.classes or (msgspec.UNSET,)

@@ -1,8 +1,10 @@
-"""What /predict takes and gives, as an OpenAPI document of this very model."""
+"""The OpenAPI document of this very model: what its paths take and answer."""
 
 from typing import Any
 
-from loop.serving.packed.model import Model
+from loop.serving.packed import columns
+from loop.serving.packed.columns import Input
+from loop.serving.packed.model import Meta, Model
 from loop.serving.packed.rows import LONGEST_ID, NPY, OVER
 
 REFUSED = {
@@ -27,6 +29,11 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict(model, max_bytes)},
             "/health": _get("Whether it serves, and which version.", {"200": health}),
+            "/v2/models/" + model.release.model: _get(
+                "The model's inputs and outputs, in the words of the Open Inference Protocol V2.",
+                {"200": _answered("Its metadata.", _json({"type": "object"}))},
+            ),
+            f"/v2/models/{model.release.model}/infer": {"post": _infer()},
             "/readyz": _get("Whether it takes requests; inside the cluster only.", ready),
             "/livez": _get(
                 "Whether the process lives; inside the cluster only.",
@@ -41,25 +48,48 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
     }
 
 
+def _infer() -> dict[str, Any]:
+    """Inference by V2; its clients bring schemas of their own."""
+    body = _json(_ref("Inference"))
+    answer = {**_json(_ref("Inferred")), "application/octet-stream": {"schema": {"type": "string"}}}
+    return {
+        "summary": "Score rows by the Open Inference Protocol V2.",
+        "description": "JSON, or binary tensors behind it. A tensor `id` of BYTES or INT64 may give each row"
+        " its id, under which its label is found later.",
+        "requestBody": {"required": True, "content": body},
+        "responses": {
+            "200": _answered("The outputs.", answer),
+            **{status: _answered(what, _json(_ref("Error"))) for status, what in REFUSED.items()},
+        },
+    }
+
+
 def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
     echoed = {"X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or one made."}}
     error = _json(_ref("Error"))
     refused = {status: {**_answered(what, error), "headers": echoed} for status, what in REFUSED.items()}
     later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     refused["429"]["headers"] = {**echoed, **later}
-    npy = {"schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}}
+    content = _json(_ref("Request"), _example(model))
+    text = (
+        f"At most {max_bytes} bytes, as it comes and, where its Content-Encoding is gzip, unpacked."
+        " Of many rows, as many ids as rows."
+    )
+    if model.meta.matrix:
+        content[NPY.decode()] = {
+            "schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}
+        }
+        text += (
+            f" {NPY.decode()} is what numpy.save writes: one row (f,) or many (n, f) of float32 or float64;"
+            " its answer is JSON too."
+        )
     return {
         "summary": "Score one row, or many.",
-        "description": f"At most {max_bytes} bytes, as it comes and, where its Content-Encoding is gzip, "
-        f"unpacked. Of many rows, as many ids as rows. {NPY.decode()} is "
-        "what numpy.save writes: one row (f,) or many (n, f) of float32 or float64; its answer is JSON too.",
+        "description": text,
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
         ],
-        "requestBody": {
-            "required": True,
-            "content": {**_json(_ref("Request"), _example(model)), NPY.decode(): npy},
-        },
+        "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {**_answered("One answer, or a list of them.", _json(_ref("Answer"))), "headers": echoed},
             **refused,
@@ -76,16 +106,14 @@ def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
-    features = model.meta.features
-    number, text = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}, {"type": "string"}
+    meta, text = model.meta, {"type": "string"}
     one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
     one_id |= {"maxLength": LONGEST_ID}
     ids = {"type": ["array", "null"], "items": one_id}
     share = {"type": "number"}
     score = _list(share, len(model.meta.classes)) if model.meta.task == "multiclass" else share
-    label = {"class": {"type": "integer", "enum": list(model.meta.classes)}} if model.meta.classes else {}
-    by_name = _object(dict.fromkeys(features, number), features)
-    row = {"anyOf": [_list(number, len(features)), by_name]}
+    label = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
+    row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}
     one = {"id": one_id, "score": score, **label}
@@ -95,18 +123,72 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
         "Row": row,
         "Request": {
             "oneOf": [
-                _object({"features": _ref("Row"), "id": one_id}, ("features",)),
-                _object({"features": rows, "id": ids}, ("features",)),
+                _object({key: _ref("Row"), "id": one_id}, (key,)),
+                _object({key: rows, "id": ids}, (key,)),
             ]
         },
         "Answer": {"oneOf": [_object({**version, **one}, answer), _object({**version, **many}, answer)]},
+        "Inference": {
+            "type": "object",
+            "properties": {"id": text, "inputs": {"type": "array", "items": _tensor(("shape", "data"))}},
+            "required": ["inputs"],
+        },
+        "Inferred": {
+            "type": "object",
+            "properties": {"outputs": {"type": "array", "items": _tensor(("shape",))}, "model_version": text},
+            "required": ["model_name", "model_version", "outputs"],
+        },
         "Health": _object({"status": text, **version}, ("status", "model_version")),
         "Error": _object({"error": text, "field": text}, ("error", "field")),
     }
 
 
+def _tensor(required: tuple[str, ...]) -> dict[str, Any]:
+    """A tensor of the protocol, whose data may be nested by its shape."""
+    shape = {"type": "array", "items": {"type": "integer"}}
+    text = {"type": "string"}
+    properties = {"name": text, "datatype": text, "shape": shape, "data": {"type": "array"}}
+    return {"type": "object", "properties": properties, "required": ["name", "datatype", *required]}
+
+
+def _row(meta: Meta) -> dict[str, Any]:
+    """A row: a list in the features' order, an object by name, or a single text, image or list."""
+    if meta.matrix:
+        number = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}
+        values = {name: _gap(number) if name in meta.missing else number for name in meta.features}
+        flags = {name: {"anyOf": [value, {"type": "boolean"}]} for name, value in values.items()}
+        positions = [*values.values()]
+    else:
+        flags = {each.name: _value(each, missing=each.name in meta.missing) for each in meta.inputs}
+        positions = [*flags.values()]
+    if columns.key(meta.inputs) != "features":
+        return positions[0]
+    by_name = _object(flags, tuple(name for name in meta.features if name not in meta.missing))
+    alike = all(each == positions[0] for each in positions)
+    by_place: dict[str, Any] = (
+        {"items": positions[0]} if alike else {"prefixItems": positions, "items": False}
+    )
+    length = {"minItems": len(positions), "maxItems": len(positions)}
+    return {"anyOf": [{"type": "array", **by_place, **length}, by_name]}
+
+
+def _value(of: Input, *, missing: bool) -> dict[str, Any]:
+    """A value of an input in JSON."""
+    kinds = {"FP64": "number", "INT64": "integer", "BOOL": "boolean", "BYTES": "string"}
+    one: dict[str, Any] = {"type": kinds[of.datatype]}
+    if of.encoded:
+        one["contentEncoding"] = "base64"
+    value = {"type": "array", "items": one} if of.listed else one
+    return _gap(value) if missing else value
+
+
+def _gap(value: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [value, {"type": "null"}]}
+
+
 def _example(model: Model) -> dict[str, Any]:
-    return {"features": model.meta.example, "id": 1}
+    key, example = columns.key(model.meta.inputs), model.meta.example
+    return {key: example[key] if isinstance(example, dict) and key != "features" else example, "id": 1}
 
 
 def _object(properties: dict[str, Any], required: tuple[str, ...]) -> dict[str, Any]:

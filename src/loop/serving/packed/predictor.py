@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.serving.packed import columns
 from loop.serving.packed.log import PredictionLog, Scored
 from loop.serving.packed.metrics import Metrics
-from loop.serving.packed.model import Model
-from loop.serving.packed.rows import NPY, BadRequest, Rows, parse, parse_npy
+from loop.serving.packed.model import Label, Model, Profile, Values
+from loop.serving.packed.rows import NPY, BadRequest, Decoder, Rows
 
 TOGETHER = 1024  # rows in one call: what more waits is the next call's
 INLINE = 64  # rows that are scored between two requests; more are scored in a thread beside them
@@ -31,27 +32,36 @@ encode = msgspec.json.Encoder().encode
 
 
 class Answer(NamedTuple):
-    """A status and its JSON; `unread` where the request's body has not come to its end."""
+    """A status and its body, which is JSON, or JSON of `json` bytes and then tensors.
+
+    `unread`: the request's body has not come to its end.
+    """
 
     status: int
     body: bytes
     unread: bool = False
+    json: int | None = None
+
+
+Encode = Callable[[Rows, Scored], Answer]
 
 
 class Waiting(NamedTuple):
-    """A request that was understood, when it came, and who wants the answer."""
+    """A request that was understood, when it came, who wants the answer, and in which form."""
 
     rows: Rows
     came: float
     answer: Callable[[Answer], object]
     context: Context
+    encode: Encode
 
 
 class Group(NamedTuple):
-    """Requests that were scored in one call; no values where the model failed, which is one request's."""
+    """Requests that were scored in one call; no scores where the model failed, which is one request's."""
 
     batch: list[Waiting]
-    values: NDArray[np.float64] | None
+    values: Values | None = None
+    scores: NDArray[np.float64] | None = None
 
 
 class One(msgspec.Struct, frozen=True):
@@ -59,7 +69,7 @@ class One(msgspec.Struct, frozen=True):
 
     model_version: str
     score: Any
-    class_: int | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
+    class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -68,7 +78,7 @@ class Many(msgspec.Struct, frozen=True):
 
     model_version: str
     score: list[Any]
-    class_: list[int | msgspec.UnsetType] | msgspec.UnsetType = msgspec.field(
+    class_: list[Label | msgspec.UnsetType] | msgspec.UnsetType = msgspec.field(
         name="class", default=msgspec.UNSET
     )
     id: list[int | str | None] | msgspec.UnsetType = msgspec.UNSET
@@ -78,23 +88,36 @@ class Predictor:
     """One model, its metrics and its log (None where nobody asked for one); lives in one event loop."""
 
     def __init__(
-        self, model: Model, metrics: Metrics, log: PredictionLog | None, *, max_rows: int, max_waiting: int
+        self,
+        model: Model,
+        metrics: Metrics,
+        log: PredictionLog | None,
+        *,
+        profile: Profile | None,
+        max_rows: int,
+        max_waiting: int,
     ) -> None:
         self.model, self.metrics, self.log = model, metrics, log
         self.max_rows, self.max_waiting = max_rows, max_waiting
+        self.decoder = Decoder(model.meta, max_rows)
+        self._profile = profile or (None if model.meta.matrix else self._numbers)
         self._waiting: list[Waiting] = []
         self._scoring = False
         self._thread = ThreadPoolExecutor(1, "scorer")
 
-    def submit(self, body: bytes, media: bytes, answer: Callable[[Answer], object]) -> None:
-        """Answer a request's body, now or soon, by calling `answer` once in this event loop."""
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> tuple[Rows, Encode]:
+        """The rows of a body of /predict, and how they are answered; BadRequest where it is wrong."""
+        npy = headers.get(b"content-type", b"").startswith(NPY)
+        return (self.decoder.parse_npy(body) if npy else self.decoder.parse(body)), self._json
+
+    def submit(self, read: Callable[[], tuple[Rows, Encode]], answer: Callable[[Answer], object]) -> None:
+        """Answer a request that `read` decodes, now or soon, by calling `answer` once in this event loop."""
         came = perf_counter()
         if self.full:
             answer(self.refused(BadRequest("too many requests wait", status=429, reason="overload")))
             return
-        read = parse_npy if media.startswith(NPY) else parse
         try:
-            rows = read(body, self.model.meta.features, self.max_rows)
+            rows, encoded = read()
         except BadRequest as bad:
             answer(self.refused(bad))
             return
@@ -102,7 +125,7 @@ class Predictor:
             logger.exception("a request can't be read")
             answer(self.broke())
             return
-        self._waiting.append(Waiting(rows, came, answer, copy_context()))
+        self._waiting.append(Waiting(rows, came, answer, copy_context(), encoded))
         if not self._scoring:
             self._go_on()
 
@@ -162,15 +185,15 @@ class Predictor:
         return batch, rows
 
     def _scored(self, batch: list[Waiting]) -> list[Group]:
-        """The scores of all at once; where the model fails, of each alone: one's rows fail nobody else's."""
+        """The scores of all at once. If that fails, each is scored alone, so only the bad request fails."""
         try:
-            values = [waiting.rows.values for waiting in batch]
-            return [Group(batch, self.model.score(values[0] if len(batch) == 1 else np.concatenate(values)))]
+            values = columns.together([waiting.rows.values for waiting in batch])
+            return [Group(batch, values, self.model.score(values))]
         except Exception:
             if len(batch) > 1:
                 return [group for waiting in batch for group in self._scored([waiting])]
             logger.exception("the model failed")
-            return [Group(batch, None)]
+            return [Group(batch)]
 
     def _answer(self, groups: list[Group]) -> None:
         """Answer every request of every group, whatever fails."""
@@ -186,26 +209,46 @@ class Predictor:
 
     def _answers(self, group: Group) -> Iterator[Answer]:
         """Count, log and tell what was scored together: an answer for each request, in their order."""
-        if group.values is None:
+        if group.values is None or group.scores is None:
             yield self.broke("the model failed")
             return
-        best = self.model.best(group.values)
-        self.metrics.predicted(group.values, best)
+        best = self.model.best(group.scores)
+        self.metrics.predicted(group.scores, best)
         labels, now, start = self.model.labels, time.time(), 0
-        scores, classes = group.values.tolist(), [labels[place] for place in best.tolist()]
-        for rows, came, _, _ in group.batch:
+        scores, classes = group.scores.tolist(), [labels[place] for place in best.tolist()]
+        profile = self._profiled(group.values, group.scores) if self.log else None
+        for rows, came, _, _, encoded in group.batch:
             end = start + len(rows.ids)
-            of = Scored(now, rows.ids, rows.values, scores[start:end], classes[start:end])
+            logged: Any = rows.values if profile is None else profile[start:end]
+            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end])
             if self.log:
                 self.log.write(of)
-            answer = Answer(200, self._json(rows, of))
+            answer = encoded(rows, of)
             self.metrics.took(perf_counter() - came)
             yield answer
             start = end
 
-    def _json(self, rows: Rows, of: Scored) -> bytes:
+    def _numbers(self, rows: Values, _: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        assert isinstance(rows, dict)  # noqa: S101 - only a model of columns asks for this
+        return columns.numbers(rows, self.model.meta.categories)
+
+    def _profiled(self, rows: Values, scores: NDArray[np.float64]) -> Any:
+        """The rows' profile, (n, p); None where it is the rows themselves."""
+        if self._profile is None:
+            return None
+        try:
+            made = self._profile(rows, scores)
+            return np.column_stack([np.asarray(column, np.float32) for column in made.values()])
+        except Exception:
+            logger.exception("`profile` failed, so the log has no features of %d rows", len(scores))
+            return np.empty((len(scores), 0), np.float32)
+
+    def _json(self, rows: Rows, of: Scored) -> Answer:
+        """The answer of /predict."""
         version = self.model.release.key
         if rows.many:
             classes = of.classes if self.model.meta.classes else msgspec.UNSET
-            return encode(Many(version, of.scores, classes, of.ids if rows.named else msgspec.UNSET))
-        return encode(One(version, of.scores[0], of.classes[0], of.ids[0] if rows.named else msgspec.UNSET))
+            many = Many(version, of.scores, classes, of.ids if rows.named else msgspec.UNSET)
+            return Answer(200, encode(many))
+        named = of.ids[0] if rows.named else msgspec.UNSET
+        return Answer(200, encode(One(version, of.scores[0], of.classes[0], named)))

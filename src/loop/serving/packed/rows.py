@@ -1,11 +1,12 @@
-"""From a request's body to rows of floats; what is wrong with it is said by field and position.
+"""From a request's body to rows; an error names the field and the position that is wrong.
 
-What is right is decoded straight into floats; everything else is read again by the way that can say what is
-wrong with it, and that way alone decides what is refused.
+A correct body is decoded straight into the model's types. Any other body is read again, value by value, and
+only this second reading decides whether it is refused, because it can say why.
 """
 
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -14,6 +15,10 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from loop.serving.packed import columns
+from loop.serving.packed.columns import Input
+from loop.serving.packed.model import Meta, Values
 
 Id = int | str | None
 NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
@@ -53,25 +58,12 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Rows:
-    """What was asked for: (n, f) rows, an id for each, and whether the caller sent a list of rows."""
+    """What was asked for: n rows, an id for each, and whether the caller sent a list of rows."""
 
-    values: NDArray[np.float32]
+    values: Values
     ids: list[Id]
     many: bool
     named: bool  # ids were given, so they are echoed
-
-
-class _One(msgspec.Struct, forbid_unknown_fields=True):
-    features: list[float]
-    id: Id = None
-
-
-class _Many(msgspec.Struct, forbid_unknown_fields=True):
-    features: list[list[float]]
-    id: list[Id] | None = None
-
-
-ONE, MANY = msgspec.json.Decoder(_One), msgspec.json.Decoder(_Many)
 
 
 def decoded(body: bytes, coding: bytes, most: int) -> bytes:
@@ -94,30 +86,225 @@ def decoded(body: bytes, coding: bytes, most: int) -> bytes:
     return plain
 
 
-def parse(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
-    """Parse `{"features": one row or a list of rows, "id": one or a list}`; a row is a list, or an object."""
-    return _one(body, len(names)) or _many(body, len(names), max_rows) or _explained(body, names, max_rows)
+class Decoder:
+    """Reads the bodies of /predict for one model, of `max_rows` rows at most."""
 
+    def __init__(self, meta: Meta, max_rows: int) -> None:
+        self.inputs, self.names, self.missing = meta.inputs, meta.features, meta.missing
+        self.matrix, self.key, self.max_rows = meta.matrix, columns.key(meta.inputs), max_rows
+        self._gaps = np.array([name in meta.missing for name in meta.features])
+        number: Any = float | None if meta.missing else float
+        row: Any = list[number] if meta.matrix else self._row()
+        rows, ids = list[row], list[Id] | None
+        self._one = self._asked(row, Id)
+        self._many = self._asked(rows, ids)
 
-def parse_npy(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
-    """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
-    shape, dtype, start = _header(body)
-    if len(shape) not in (1, 2) or shape[-1] != len(names):
-        raise BadRequest(
-            f"the array is {_told(shape)}; it must be (rows, {len(names)}): {', '.join(names)}", "features"
+    def parse(self, body: bytes) -> Rows:
+        """Parse `{"features": one row or a list of rows, "id": one or a list}`; BadRequest where it is wrong.
+
+        A row is a list, or an object by name.
+        """
+        return (
+            self._right(body, self._one, many=False)
+            or self._right(body, self._many, many=True)
+            or self._explained(body)
         )
-    many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
-    if rows * len(names) * dtype.itemsize != len(body) - start:
-        said = f"the body holds {len(body) - start} bytes of an array {_told(shape)} of {dtype}"
-        raise BadRequest(said, status=400, reason="json")
-    if not 0 < rows <= max_rows:
+
+    def _row(self) -> Any:
+        """The type of a row of columns."""
+        if self.key != "features":
+            return self._kind(self.inputs[0])
+        fields: list[Any] = []
+        for place, each in enumerate(self.inputs):
+            default = [None] if each.name in self.missing else []
+            fields.append((f"f{place}", self._kind(each), *default))
+        rename = {f"f{place}": each.name for place, each in enumerate(self.inputs)}
+        return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
+
+    def _kind(self, of: Input) -> Any:
+        return of.kind | None if of.name in self.missing else of.kind
+
+    def _asked(self, row: Any, ids: Any) -> Any:
+        """A decoder of the whole body."""
+        fields: list[Any] = [("rows", row), ("id", ids, None)]
+        asked = msgspec.defstruct("Asked", fields, rename={"rows": self.key}, forbid_unknown_fields=True)
+        return msgspec.json.Decoder(asked)
+
+    def _right(self, body: bytes, decoder: Any, *, many: bool) -> Rows | None:
+        """The rows of a body that is right; None otherwise."""
+        try:
+            asked = decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return None
+        rows, given = (asked.rows, asked.id) if many else ([asked.rows], asked.id)
+        if not 0 < len(rows) <= self.max_rows:
+            return None
+        if many and given is not None and (len(given) != len(rows) or not all(map(fits, given))):
+            return None
+        if not many and not fits(given):
+            return None
+        if (values := self._numbers(rows) if self.matrix else self._columns(rows)) is None:
+            return None
+        named = given is not None
+        ids = given if many and named else [given] * len(rows)
+        return Rows(values, ids, many, named)
+
+    def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32] | None:
+        width = len(self.names)
+        if any(len(row) != width for row in rows):
+            return None
+        if len(rows) == 1 and not self.missing:
+            row = rows[0]
+            return None if max(row) >= OVER or min(row) <= -OVER else np.array(rows, np.float32)
+        with np.errstate(over="ignore"):
+            values = np.array(rows, np.float64).astype(np.float32)
+        good = np.isfinite(values)
+        return values if (good | (np.isnan(values) & self._gaps)).all() else None
+
+    def _columns(self, rows: list[Any]) -> columns.Columns | None:
+        by_name = [rows] if self.key != "features" else zip(*map(msgspec.structs.astuple, rows), strict=True)
+        try:
+            return {
+                each.name: each.column(list(column))
+                for each, column in zip(self.inputs, by_name, strict=True)
+            }
+        except ValueError:
+            return None
+
+    def parse_npy(self, body: bytes) -> Rows:
+        """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
+        names = self.names
+        if not self.matrix:
+            said = f"this model's features are not all numbers, so {NPY.decode()} can't hold them; send JSON"
+            raise BadRequest(said, status=415, reason="encoding")
+        shape, dtype, start = _header(body)
+        if len(shape) not in (1, 2) or shape[-1] != len(names):
+            raise BadRequest(
+                f"the array is {_told(shape)}; it must be (rows, {len(names)}): {', '.join(names)}",
+                "features",
+            )
+        many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
+        if rows * len(names) * dtype.itemsize != len(body) - start:
+            said = f"the body holds {len(body) - start} bytes of an array {_told(shape)} of {dtype}"
+            raise BadRequest(said, status=400, reason="json")
+        check_count(rows, self.max_rows, "features")
+        with np.errstate(over="ignore"):
+            values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
+        where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
+        return Rows(self.finite(values, where), [None] * rows, many=many, named=False)
+
+    def finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
+        """The values; BadRequest for an infinite one, and for a NaN where no value may be missing."""
+        if not (good := np.isfinite(values)).all():
+            good |= np.isnan(values) & self._gaps
+            if not good.all():
+                row, column = (int(i) for i in np.argwhere(~good)[0])
+                wrong = (
+                    "NaN, and must have a value"
+                    if np.isnan(values[row, column])
+                    else "too large for a 32-bit float"
+                )
+                raise BadRequest(f"{self.names[column]} is {wrong}", f"{where[row]}[{column}]")
+        return values
+
+    def _explained(self, body: bytes) -> Rows:
+        """Rows by position or by name; BadRequest with the first thing that is wrong."""
+        document, key = _decode(body), self.key
+        if unknown := sorted(document.keys() - {key, "id"}):
+            raise BadRequest(f"is not known; a request has `{key}` and, if you like, `id`", unknown[0])
+        if key not in document:
+            raise BadRequest("is missing", key)
+        given = document[key]
+        many = isinstance(given, list) and bool(given) and self._is_row(given[0])
+        rows = given if many else [given]
+        if len(rows) > self.max_rows:
+            raise BadRequest(f"has {len(rows)} rows; {self.max_rows} at most", key, status=413, reason="size")
+        where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
+        ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
+        named = document.get("id") is not None
+        ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
+        if self.matrix:
+            return Rows(self._float32(ordered, where), ids, many, named)
+        return Rows(self._typed(ordered, where), ids, many, named)
+
+    def _is_row(self, value: Any) -> bool:
+        """Whether the first value of a list is a row, so that the list is one of rows."""
+        if self.key == "features" or self.inputs[0].listed:
+            return isinstance(value, list | dict)
+        return True
+
+    def _ordered(self, row: Any, where: str) -> list[Any]:
+        """A row's values in the model's order."""
+        names = self.names
+        if self.key != "features":
+            places, values = [where], [row]
+        elif isinstance(row, dict):
+            if absent := [name for name in names if name not in row and name not in self.missing]:
+                raise BadRequest("is missing", f"{where}.{absent[0]}")
+            if unknown := sorted(row.keys() - set(names)):
+                raise BadRequest(f"is not a feature; they are {', '.join(names)}", f"{where}.{unknown[0]}")
+            places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
+        elif isinstance(row, list):
+            if len(row) != len(names):
+                raise BadRequest(
+                    f"has {len(row)} values; it must have {len(names)}: {', '.join(names)}", where
+                )
+            places, values = [f"{where}[{i}]" for i in range(len(names))], row
+        else:
+            kind = "a list of values" if not self.matrix else "a list of numbers"
+            raise BadRequest(f"is {_kind(row)}; it must be {kind} or an object of them", where)
+        for value, place, name in zip(values, places, names, strict=True):
+            if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
+                raise BadRequest(wrong, place)
+        return values
+
+    def _wrong(self, value: Any, name: str, *, by_name: bool) -> str:
+        """Why a feature can't have this value; empty where it can."""
+        if value is None:
+            gap = (
+                f"; {name} must have a value"
+                if self.matrix
+                else f"; {name} should be {self._input(name).wanted}"
+            )
+            return "" if name in self.missing else f"is null{gap}"
+        if self.matrix:
+            number = type(value) in (float, int) or (by_name and type(value) is bool)
+            return "" if number else f"is {_kind(value)}; {name} is a number"
+        each = self._input(name)
+        try:
+            msgspec.convert(value, each.kind)
+            each.column([value])
+        except (msgspec.ValidationError, ValueError):
+            return f"is {_kind(value)}; {name} should be {each.wanted}"
+        return ""
+
+    def _input(self, name: str) -> Input:
+        return self.inputs[self.names.index(name)]
+
+    def _float32(self, rows: list[list[Any]], where: list[str]) -> NDArray[np.float32]:
+        """The rows as float32; a number too large for that is an error, not an infinity."""
+        try:
+            with np.errstate(over="ignore"):
+                values = np.array(rows, dtype=np.float64).astype(np.float32)
+        except OverflowError:
+            raise BadRequest("holds a number that is too large for a float", where[0]) from None
+        return self.finite(values, where)
+
+    def _typed(self, rows: list[list[Any]], where: list[str]) -> columns.Columns:
+        values = zip(*rows, strict=True)
+        try:
+            return {
+                each.name: each.column(list(column)) for each, column in zip(self.inputs, values, strict=True)
+            }
+        except ValueError as error:  # each value alone is right
+            raise BadRequest(str(error), where[0]) from None
+
+
+def check_count(rows: int, most: int, field: str) -> None:
+    """BadRequest for no rows, or more than `most`."""
+    if not 0 < rows <= most:
         status, reason = (413, "size") if rows else (422, "features")
-        error = f"has {rows} rows; 1 to {max_rows} may be"
-        raise BadRequest(error, "features", status=status, reason=reason)
-    with np.errstate(over="ignore"):
-        values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
-    where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
-    return Rows(_finite(values, names, where), [None] * rows, many=many, named=False)
+        raise BadRequest(f"has {rows} rows; 1 to {most} may be", field, status=status, reason=reason)
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -145,55 +332,6 @@ def _told(shape: tuple[int, ...]) -> str:
     return str(shape) if len(shape) <= DIMENSIONS else f"of {len(shape)} dimensions"
 
 
-def _one(body: bytes, width: int) -> Rows | None:
-    """One row by position, where the body is right; None otherwise."""
-    try:
-        asked = ONE.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    features, given = asked.features, asked.id
-    if len(features) != width or max(features) >= OVER or min(features) <= -OVER or not _fits(given):
-        return None
-    return Rows(np.array([features], np.float32), [given], many=False, named=given is not None)
-
-
-def _many(body: bytes, width: int, most: int) -> Rows | None:
-    """Rows by position, where the body is right; None otherwise."""
-    try:
-        asked = MANY.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    rows, given = asked.features, asked.id
-    if not 0 < len(rows) <= most or any(len(row) != width for row in rows):
-        return None
-    if given is not None and (len(given) != len(rows) or not all(map(_fits, given))):
-        return None
-    with np.errstate(over="ignore"):
-        values = np.array(rows, np.float64).astype(np.float32)
-    if not np.isfinite(values).all():
-        return None
-    return Rows(values, given or [None] * len(rows), many=True, named=given is not None)
-
-
-def _explained(body: bytes, names: tuple[str, ...], max_rows: int) -> Rows:
-    """Rows by position or by name; BadRequest with the first thing that is wrong."""
-    document = _decode(body)
-    if unknown := sorted(document.keys() - {"features", "id"}):
-        raise BadRequest("is not known; a request has `features` and, if you like, `id`", unknown[0])
-    if "features" not in document:
-        raise BadRequest("is missing", "features")
-    features = document["features"]
-    many = isinstance(features, list) and bool(features) and isinstance(features[0], list | dict)
-    rows = features if many else [features]
-    if len(rows) > max_rows:
-        raise BadRequest(f"has {len(rows)} rows; {max_rows} at most", "features", status=413, reason="size")
-    where = [f"features[{i}]" for i in range(len(rows))] if many else ["features"]
-    ordered = [_ordered(row, names, at) for row, at in zip(rows, where, strict=True)]
-    named = document.get("id") is not None
-    ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
-    return Rows(_float32(ordered, names, where), ids, many, named)
-
-
 def _decode(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)
@@ -204,56 +342,20 @@ def _decode(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _ordered(row: Any, names: tuple[str, ...], where: str) -> list[Any]:
-    """A row's numbers in the model's order."""
-    if isinstance(row, dict):
-        if absent := [name for name in names if name not in row]:
-            raise BadRequest("is missing", f"{where}.{absent[0]}")
-        if unknown := sorted(row.keys() - set(names)):
-            raise BadRequest(f"is not a feature; they are {', '.join(names)}", f"{where}.{unknown[0]}")
-        places, values = [f"{where}.{name}" for name in names], [row[name] for name in names]
-    elif isinstance(row, list):
-        if len(row) != len(names):
-            raise BadRequest(f"has {len(row)} values; it must have {len(names)}: {', '.join(names)}", where)
-        places, values = [f"{where}[{i}]" for i in range(len(names))], row
-    else:
-        raise BadRequest(f"is {_kind(row)}; it must be a list of numbers or an object of them", where)
-    for value, place, name in zip(values, places, names, strict=True):
-        if type(value) is not float and type(value) is not int:
-            raise BadRequest(f"is {_kind(value)}; {name} is a number", place)
-    return values
-
-
-def _float32(rows: list[list[Any]], names: tuple[str, ...], where: list[str]) -> NDArray[np.float32]:
-    """The rows as float32; a number too large for that is an error, not an infinity."""
-    try:
-        with np.errstate(over="ignore"):
-            values = np.array(rows, dtype=np.float64).astype(np.float32)
-    except OverflowError:
-        raise BadRequest("holds a number that is too large for a float", where[0]) from None
-    return _finite(values, names, where)
-
-
-def _finite(values: NDArray[np.float32], names: tuple[str, ...], where: list[str]) -> NDArray[np.float32]:
-    if not (finite := np.isfinite(values)).all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise BadRequest(f"{names[column]} is too large for a 32-bit float", f"{where[row]}[{column}]")
-    return values
-
-
 def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
     if many and not (isinstance(given, list) and len(given) == rows):
         raise BadRequest(f"must be a list of {rows}, one for each row", "id", reason="id")
     ids = given if many else [given]
     for position, value in enumerate(ids):
-        if not _fits(value):
+        if not fits(value):
             place = f"id[{position}]" if many else "id"
             error = f"must be a string of at most {LONGEST_ID} characters or an integer of 64 bits"
             raise BadRequest(error, place, reason="id")
     return list(ids)
 
 
-def _fits(value: Any) -> bool:
+def fits(value: Any) -> bool:
+    """Whether it may be a row's id."""
     if type(value) is str:
         return len(value) <= LONGEST_ID
     return value is None or (type(value) is int and abs(value) < 2**63)

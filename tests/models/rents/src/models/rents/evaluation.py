@@ -1,4 +1,4 @@
-"""Progression is judged by the metrics of its task alone."""
+"""Rents are judged by the metrics of their task alone."""
 
 from loop.core.params import Section
 from loop.stats.evaluation import Evaluation

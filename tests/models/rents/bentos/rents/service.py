@@ -1,4 +1,4 @@
-"""progress as a bento."""
+"""rents as a bento."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 
 @bentoml.service(
-    name="progress", image=image.pinned(Path(__file__).parent / "requirements.lock", BASE), workers=1
+    name="rents", image=image.pinned(Path(__file__).parent / "requirements.lock", BASE), workers=1
 )
 @bentoml.asgi_app(application)
-class Progress:
-    """Predicts how a disease progresses."""
+class Rents:
+    """Predicts what a flat is let for."""

@@ -1,4 +1,4 @@
-"""What a patient's measurements look like."""
+"""What a flat looks like."""
 
 from loop.core.params import RandomSplit, Section
 from loop.pipeline.validate import Check
@@ -9,10 +9,10 @@ class Params(Section):
 
 
 def suite(_: Params, __: RandomSplit) -> list[Check]:
-    """A body mass index and a progression are positive."""
+    """Rents are positive, and a flat is in a district."""
     import great_expectations.expectations as gxe
 
     return [
-        Check(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1, max_value=1000))
-        for name in ("bmi", "progression")
+        Check(gxe.ExpectColumnValuesToBeBetween(column="rent", min_value=1, max_value=10_000)),
+        Check(gxe.ExpectColumnValuesToNotBeNull(column="district")),
     ]

@@ -1,0 +1,34 @@
+"""A model that MLflow loads as a Python function. MLflow runs this file wherever it loads the model."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class Scored(PythonModel):  # type: ignore[misc]
+    """Scores rows as the bento does, by the scorer that was saved with it."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the scorer by its path, because every model in a process has a module of that name."""
+        folder, code = Path(context.artifacts["model"]), context.artifacts["scorer"]
+        spec = importlib.util.spec_from_file_location("scorer", code)
+        assert spec  # noqa: S101 - a path that ends in .py has one
+        assert spec.loader  # noqa: S101
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.score = module.load(folder)
+        self.meta = msgspec.json.decode((folder / "meta.json").read_bytes())
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        """(n,) or (n, classes) scores of n rows."""
+        if isinstance(model_input, np.ndarray):
+            return self.score(model_input)
+        return self.score({name: model_input[name].to_numpy() for name in self.meta["features"]})
+
+
+set_model(Scored())

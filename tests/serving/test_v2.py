@@ -1,0 +1,170 @@
+"""The Open Inference Protocol V2: metadata, JSON, binary tensors, and a client of other people's."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from served import application, serving
+from tiny import KEY, TABLE
+
+ROW = {"contract": "Two year", "tenure": 12.0, "paperless": True}
+PLACE = "/v2/models/fraud-detector"
+CLIENT = """
+import json
+import sys
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+
+client = InferenceServerClient(sys.argv[1])
+name, binary = "fraud-detector", sys.argv[2] == "binary"
+assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(name)
+assert not client.is_model_ready("another")
+metadata = client.get_model_metadata(name)
+columns = {
+    "contract": np.array([b"Two year", "na\\u00efve".encode()], dtype=object),
+    "tenure": np.array([12.0, np.nan]) if binary else np.array([12.0, 3.5]),
+    "paperless": np.array([True, False]),
+}
+inputs = []
+for each in metadata["inputs"]:
+    values = columns[each["name"]]
+    inputs.append(InferInput(each["name"], list(values.shape), each["datatype"]))
+    inputs[-1].set_data_from_numpy(values, binary_data=binary)
+outputs = [InferRequestedOutput(each["name"], binary_data=binary) for each in metadata["outputs"]]
+answer = client.infer(name, inputs, outputs=outputs, request_id="a")
+assert answer.get_response()["id"] == "a"
+classes = [one.decode() if isinstance(one, bytes) else one for one in answer.as_numpy("class").tolist()]
+print(json.dumps([answer.as_numpy("score").tolist(), classes]))
+"""
+
+
+def infer(client, **changes):
+    """Ask for one row, as JSON."""
+    inputs = [
+        {"name": "contract", "datatype": "BYTES", "shape": [1], "data": ["Two year"]},
+        {"name": "tenure", "datatype": "FP64", "shape": [1], "data": [12.0]},
+        {"name": "paperless", "datatype": "BOOL", "shape": [1], "data": [True]},
+    ]
+    return client.post(f"{PLACE}/infer", json={"inputs": inputs, **changes})
+
+
+def test_the_metadata_are_meta_json(table_client):
+    """Inputs and outputs by name, type and shape; another model's name is a 404."""
+    found = table_client.get(PLACE).json()
+    assert (found["name"], found["versions"]) == ("fraud-detector", [KEY])
+    typed = [(each["name"], each["datatype"], each["shape"]) for each in found["inputs"] + found["outputs"]]
+    assert typed == [
+        ("contract", "BYTES", [-1]),
+        ("tenure", "FP64", [-1]),
+        ("paperless", "BOOL", [-1]),
+        ("score", "FP64", [-1]),
+        ("class", "BYTES", [-1]),
+    ]
+    assert table_client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    for path in ("/v2/models/another", "/v2/models/another/ready"):
+        assert table_client.get(path).status_code == 404
+    assert table_client.post("/v2/models/another/infer", json={}).status_code == 404
+
+
+def test_it_answers_what_predict_answers(table_client):
+    """The same row has the same score and class, and the request's own id comes back."""
+    wanted = table_client.post("/predict", json={"features": ROW}).json()
+    answer = infer(table_client, id="r1").json()
+    outputs = {each["name"]: each for each in answer["outputs"]}
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("fraud-detector", KEY, "r1")
+    assert outputs["score"]["data"] == [wanted["score"]]
+    assert outputs["class"]["data"] == [wanted["class"]]
+    only = infer(table_client, outputs=[{"name": "class"}]).json()["outputs"]
+    assert [each["name"] for each in only] == ["class"]
+
+
+def test_a_numeric_model_has_one_tensor(client):
+    """(rows, features) of FP32, flat or nested, scores as /predict does."""
+    rows = [[1.0, 0.0, -0.5], [0.25, 1.0, 2.0]]
+    wanted = client.post("/predict", json={"features": rows}).json()["score"]
+    for data in (rows, [value for row in rows for value in row]):
+        given = {"name": "features", "datatype": "FP32", "shape": [2, 3], "data": data}
+        answer = client.post(f"{PLACE}/infer", json={"inputs": [given]}).json()
+        assert answer["outputs"][0]["data"] == wanted
+
+
+def tensor(**changes):
+    return {"name": "tenure", "datatype": "FP64", "shape": [1], "data": [1.0], **changes}
+
+
+BAD = {
+    "no inputs": ({}, 422, ""),
+    "inputs that are none": ({"inputs": 3}, 422, "inputs"),
+    "another tensor": ({"inputs": [tensor(name="age")]}, 422, "inputs[0].name"),
+    "a tensor twice": ({"inputs": [tensor(), tensor()]}, 422, "inputs[1].name"),
+    "a tensor too few": ({"inputs": [tensor()]}, 422, "inputs"),
+    "another type": ({"inputs": [tensor(datatype="INT8")]}, 422, "inputs[0].datatype"),
+    "another shape": ({"inputs": [tensor(shape=[1, 2])]}, 422, "inputs[0].shape"),
+    "a negative length": ({"inputs": [tensor(shape=[-1])]}, 422, "inputs[0].shape"),
+    "too many rows": ({"inputs": [tensor(shape=[6], data=[1.0] * 6)]}, 413, "inputs[0].shape"),
+    "too few values": ({"inputs": [tensor(shape=[2])]}, 422, "inputs[0].data"),
+    "text for a number": ({"inputs": [tensor(data=["x"])]}, 422, "inputs[0].data"),
+    "no data": ({"inputs": [tensor(data=None)]}, 422, "inputs[0].data"),
+    "bytes that are not there": (
+        {"inputs": [tensor(parameters={"binary_data_size": 8})]},
+        422,
+        "inputs[0].parameters",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "field"), BAD.values(), ids=BAD)
+def test_a_wrong_request_is_refused_by_field(table_client, body, status, field):
+    """4xx with the place of what is wrong, and nothing is scored."""
+    answer = table_client.post(f"{PLACE}/infer", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
+
+
+def test_an_output_that_is_none_is_refused(table_client):
+    """With the names of those that there are."""
+    answer = infer(table_client, outputs=[{"name": "odds"}])
+    assert (answer.status_code, answer.json()["field"]) == (422, "outputs")
+    assert "score, class" in answer.json()["error"]
+
+
+def test_binary_tensors_that_lie_are_refused(table_client):
+    """A header longer than the body, an element cut off, bytes that no tensor claims."""
+    inputs = [
+        {"name": "contract", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 5}},
+        tensor(),
+        {"name": "paperless", "datatype": "BOOL", "shape": [1], "data": [True]},
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+
+    def ask(raw, length=None):
+        headers = {"Inference-Header-Content-Length": str(len(head) if length is None else length)}
+        return table_client.post(f"{PLACE}/infer", content=head + raw, headers=headers).status_code
+
+    assert ask(b"\x01\x00\x00\x00x") == 200
+    assert ask(b"\xff\x00\x00\x00x") == 422  # longer than what is left
+    assert ask(b"\x01\x00\x00\x00\xff") == 422  # no UTF-8
+    assert ask(b"\x01\x00\x00\x00xyz") == 422
+    assert ask(b"", length=9999) == 400
+    assert ask(b"", length=-1) == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["binary", "json"])
+def test_a_client_of_other_peoples_gets_its_answers(repository, table_source, port, form):
+    """NVIDIA's tritonclient, in an environment of its own, reads the metadata and infers by them."""
+    made = [repository / "tools/environment", repository / "tests/serving/triton.lock"]
+    environment = subprocess.run(made, capture_output=True, text=True, check=True).stdout.strip()
+    application(table_source, TABLE, "table")
+    with serving(table_source, port) as server:
+        done = subprocess.run(
+            [f"{environment}/bin/python", "-c", CLIENT, f"127.0.0.1:{server.port}", form],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        scores, classes = json.loads(done.stdout)
+    assert len(scores) == 2
+    assert np.isfinite(scores).all()
+    assert classes == ["Yes", "No"]
