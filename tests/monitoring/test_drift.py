@@ -59,6 +59,18 @@ def test_flags_as_served() -> None:
     assert drift(trained, trained.astype("float32"))["flag"].score == 0
 
 
+def test_codes_of_categories() -> None:
+    """Integers in the reference are names, not amounts: what counts is each one's share, also a new one's."""
+    rng = np.random.default_rng(0)
+    codes = rng.choice([0, 1, 2], 5_000, p=[0.6, 0.3, 0.1]).astype(np.int16)
+    alike = rng.choice([0, 1, 2], 1_500, p=[0.6, 0.3, 0.1]).astype(float)
+    moved, new = np.where(alike == 0, 2.0, alike), np.where(np.arange(1_500) % 3, alike, -1.0)
+    found = [drift({"city": codes}, {"city": current})["city"] for current in (alike, moved, new)]
+    assert [one.test for one in found] == ["psi"] * 3
+    assert found[0].told < 0.05
+    assert min(one.told for one in found[1:]) > THRESHOLD
+
+
 def test_many_columns() -> None:
     """Of a hundred columns that did not move, chance moves none."""
     rng = np.random.default_rng(1)

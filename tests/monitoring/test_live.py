@@ -40,6 +40,26 @@ def test_multiclass() -> None:
     assert found.metrics == pytest.approx({"accuracy": 2 / 3, "f1": expected})
 
 
+def test_classes_in_words() -> None:
+    """The second class is the one that the score is of; a label that is no class is left out."""
+    numbers = pd.DataFrame(
+        {"score": [0.1, 0.4, 0.9], "class": [0, 1, 1], "label": [0, 0, 1], "rows": [2, 1, 3]}
+    )
+    for classes in (("No", "Yes"), (False, True)):
+        texts = numbers.assign(
+            **{
+                name: [
+                    str(classes[place]).lower() if classes[0] is False else classes[place]
+                    for place in numbers[name]
+                ]
+                for name in ("class", "label")
+            }
+        )
+        odd = pd.DataFrame({"score": [0.5], "class": ["maybe"], "label": [texts["label"][0]], "rows": [1]})
+        found = measure(pd.concat([texts, odd]), "binary", {}, classes)
+        assert (found.labelled, found.metrics) == (6, measure(numbers, "binary", {}).metrics)
+
+
 def test_targets() -> None:
     """A loss over its bound is missed as a floor is, and a target that is met, or not measured, is not."""
     rows = pd.DataFrame({"score": [0.1, 0.4], "class": [0, 0], "label": [0, 0], "rows": 1})

@@ -76,12 +76,38 @@ def test_a_folder_that_is_closed_to_this_user() -> None:
 
 
 def test_several_scores(tmp_path) -> None:
-    """A model of several classes logs a score each: its rows count, by class."""
-    (tmp_path / "a.jsonl").write_text(line(1, [0.1, 0.9]))
+    """Of several classes the score is the likeliest one's, also where an older release logged a list."""
+    (tmp_path / "a.jsonl").write_text(
+        line(1, [0.1, 0.9]) + line(2, 0.8).replace("0.8", '0.8, "scores": [0.8, 0.2]')
+    )
     window = log.read(
         str(tmp_path), "m", ["a", "b"], Roles(id="id", label="y"), store=None, until=None, days=7
     )
-    assert window.rows[["a", "b"]].to_numpy().tolist() == [[1, 2]]
+    assert sorted(window.rows["score"]) == [0.8, 0.9]
+    assert (window.logged, window.broken) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "logged", "labels", "expected"),
+    [
+        ("string", '"Yes"', ["Yes", "No"], [("Yes", "No"), ("Yes", "Yes")]),
+        ("bool", "true", [True, False], [("true", "false"), ("true", "true")]),
+        ("int8", "1", [1.0, 0.0], [(1, 0), (1, 1)]),
+    ],
+)
+def test_classes_are_of_the_labels_type(tmp_path, kind, logged, labels, expected) -> None:
+    """Text, booleans and numbers: what was answered is compared with the label as the schema types it."""
+    lines = "".join(line(number).replace('"class": 7', f'"class": {logged}') for number in (1, 2))
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "labels").mkdir()
+    reported = pd.DataFrame({"id": [1, 2], "y": labels, "reported_at": [DAY] * 2})
+    reported.to_parquet(tmp_path / "labels" / "a.parquet")
+    roles, columns = Roles(id="id", label="y"), {"id": "int64", "y": kind}
+    window = log.read(
+        str(tmp_path), "m", ["a", "b"], roles, store=str(tmp_path), until=None, days=7, columns=columns
+    )
+    found = window.labelled[["class", "label"]].itertuples(index=False)
+    assert sorted(map(tuple, found)) == expected
 
 
 @pytest.mark.parametrize("part", ["transactions", "labels"])
@@ -328,11 +354,12 @@ def test_a_line_that_is_no_prediction_is_skipped(tmp_path, noise) -> None:
 
 
 @pytest.mark.parametrize("features", [[None, 2.0], [1e300, 2.0]], ids=["null", "too large"])
-def test_numbers_that_are_none_have_no_distance(tmp_path, features) -> None:
-    """A row that no server of ours logs is counted, and not measured."""
+def test_a_value_that_is_missing_leaves_its_row(tmp_path, features) -> None:
+    """A null, or a number that no server of ours logs, is not finite: drift counts it as missing."""
     (tmp_path / "a.jsonl").write_bytes(changed(1) + changed(2, features=features))
     window = log.read(str(tmp_path), "m", FEW, Roles(id="id", label="y"), store=None, until=None, days=7)
-    assert (window.predictions, len(window.rows), len(window.days)) == (2, 1, 1)
+    assert (window.predictions, len(window.rows), len(window.days)) == (2, 2, 2)
+    assert (~np.isfinite(window.rows["amount"])).sum() == 1
 
 
 def test_a_file_that_cannot_be_read_is_skipped(tmp_path) -> None:

@@ -13,6 +13,7 @@ Columns = Mapping[str, ArrayLike]  # by name; a pandas DataFrame is one
 
 NUMBER = "wasserstein"  # earth mover's distance over the reference's standard deviation
 FLAG = "psi"  # population stability index of the shares
+FEW = 2  # values of a column, up to which they are flags
 CHANCE = 0.01  # of a false alarm by sampling, all columns together
 
 
@@ -35,13 +36,22 @@ def drift(reference: Columns, current: Columns) -> dict[str, Drift]:
 
     Numbers by the Wasserstein distance over the reference's standard deviation: it needs no bins, which ties
     (counts) and columns that are mostly zero (risks) would distort, and 0.3 reads as "moved by 0.3 standard
-    deviations". Columns with one or two values by PSI, where 0.25 is the usual line for a major shift. Values
-    are rounded to float32, as they are served, and measured in float64; those that are not finite are counted
-    as missing, and the share of missing values is measured by PSI too. The greater distance is the score.
+    deviations". Columns with one or two values by PSI, where 0.25 is the usual line for a major shift; so are
+    columns of integers in `reference`, because these are codes of categories. Values are rounded to float32,
+    as they are served, and measured in float64; those that are not finite are counted as missing, and the
+    share of missing values is measured by PSI too. The greater distance is the score.
     `chance` is Kolmogorov and Smirnov's for numbers, chi-squared's for flags, by Bonferroni for many columns.
     """
     names = list(reference)
-    return {name: _column(_served(reference[name]), _served(current[name]), len(names)) for name in names}
+    return {
+        name: _column(
+            _served(reference[name]),
+            _served(current[name]),
+            len(names),
+            coded=np.asarray(reference[name]).dtype.kind in "iu",
+        )
+        for name in names
+    }
 
 
 def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
@@ -53,12 +63,12 @@ def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
     }
 
 
-def _column(reference: Floats, current: Floats, columns: int) -> Drift:
+def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) -> Drift:
     from scipy import stats  # here, as it takes long to import
 
     then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
     values = np.unique(then)
-    flag = len(values) <= 2  # noqa: PLR2004 — yes and no
+    flag = coded or len(values) <= FEW
     bins = values if flag else values[:0]
     counts = [_counts(side, bins) for side in (reference, current)]
     score = psi(*(side.tolist() for side in counts))

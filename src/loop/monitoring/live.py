@@ -1,9 +1,9 @@
 """How good production's answers were, measured by the labels that have come."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,11 +47,20 @@ class Live:
                 yield known[name], self.metrics[name], bound
 
 
-def measure(labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float]) -> Live:
+def measure(
+    labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float], classes: Sequence[Any] | None = None
+) -> Live:
     """Measure what was answered (`score`, `class`) against `label`; a row stands for `rows` that are alike.
 
-    Of several classes the log has one number a row, so only metrics of the chosen class can be measured.
+    `classes` are the labels in order, where they are not 0 and 1; a row whose label is none of them is left
+    out. Of several classes the log is read with one number a row, so only metrics of the chosen class can be
+    measured.
     """
+    if classes and task != "regression":
+        places = {_text(label): place for place, label in enumerate(classes)}
+        columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
+        known = columns["class"].notna() & columns["label"].notna()
+        labelled = labelled.assign(**columns)[known].astype({"class": "int64", "label": "int64"})
     if labelled.empty:
         return Live(task, 0, {}, targets)
     counts = labelled["rows"].to_numpy()
@@ -72,3 +81,8 @@ def measure(labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float]) 
             continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)
+
+
+def _text(label: Any) -> str:
+    """A label as the log's text has it."""
+    return str(label).lower() if isinstance(label, bool) else str(label)

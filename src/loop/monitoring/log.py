@@ -28,10 +28,12 @@ MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 s
 KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
 LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
 SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
+# Releases before `scores` came wrote the scores of several classes as a list in `score`.
+SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
-    " features: 'FLOAT[]', score: 'DOUBLE', class: 'BIGINT'}"
+    " features: 'FLOAT[]', score: 'JSON', class: 'VARCHAR'}"
 )
 
 
@@ -86,17 +88,19 @@ def read(
     """Read the window of `days` that ends at `until` (default: with the latest event).
 
     `trained`: the end of the rows that main was last retrained on. `columns`: the schema's, by whose type of
-    the id log, transactions and labels are joined; without it, ids are compared as text. `answer`: what a
-    prediction says, and what its label is compared with.
+    the id log, transactions and labels are joined; without it, ids are compared as text. By the label's type,
+    classes are whole numbers or text; booleans are `true` and `false`. `answer`: what a prediction says, and
+    what its label is compared with.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Of the window are only rows as wide as `features`: those before a release with other features are no fair
     comparison. Raises LoopError where there is no log, no prediction, or none of that width.
     """
     ids = Ids(roles.id, (columns or {}).get(roles.id))
+    kind = _kind(answer, (columns or {}).get(roles.label))
     with opened(log, store) as con:
         prepare(con)
-        logged, broken, latest = _predictions(con, log, model, ids, answer)
+        logged, broken, latest = _predictions(con, log, model, ids, kind)
         with _reading(store):
             stored = _stored(con, store, "transactions", ids) if roles.time else None
             unmatched, apart = _events(con, stored, roles, log, model)
@@ -110,7 +114,7 @@ def read(
         event = rows.pop("event")
         with _reading(store):
             reports = _stored(con, store, "labels", ids)
-            corrected, empty = _labels(con, reports, roles, end, answer)
+            corrected, empty = _labels(con, reports, roles, end, kind)
             apart += _unmatched_labels(con, reports, start, log, model)
             transactions = _transactions(con, stored, roles, start, end)
         labelled, repeated = _labelled(con, start, answer)
@@ -151,8 +155,15 @@ def _reading(store: str | None) -> Iterator[None]:
         raise LoopError(said, fix="write the file again, or take it away") from error
 
 
+def _kind(answer: Answer, label: str | None) -> str:
+    """SQL's type of what a label is compared with; `label` is Arrow's name of its type, if known."""
+    if answer == "score":
+        return "double"
+    return "varchar" if (label or "").removeprefix("large_") in ("string", "bool") else "bigint"
+
+
 def _predictions(
-    con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids, answer: Answer
+    con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids, kind: str
 ) -> tuple[int, int, float]:
     """Make the table `log` of this model's predictions; return how many, how many broken, the latest.
 
@@ -170,11 +181,11 @@ def _predictions(
     values = [min(SPREAD, SPREAD * KEPT // max(size, 1)), model]
     cut = 0
     try:
-        _table(con, files, values, ids, answer)
+        _table(con, files, values, ids, kind)
     except duckdb.Error:
         readable, cut = _readable(con, files)
         try:
-            _table(con, readable, values, ids, answer)
+            _table(con, readable, values, ids, kind)
         except duckdb.Error as error:
             raise LoopError(f"{log}: {one_line(error)}", fix="take the file that it names away") from error
     logged, rows, latest = con.execute(
@@ -184,9 +195,10 @@ def _predictions(
 
 
 def _table(
-    con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids, answer: Answer
+    con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids, kind: str
 ) -> None:
     """Make the table `log` of these files; `values`: which share keeps its features, and the model."""
+    answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
     con.execute(
         f"""create table log as
         select fits, time, {ids.key("id")} as id, version, score, class, len(features) as width, place,
@@ -194,7 +206,8 @@ def _table(
         from (select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
                         and features is not null as fits,
                      (hash(id, time, features) % {SPREAD})::integer as place
-              from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true))
+              from (select * replace ({SCORE} as score, try_cast(class as {typed}) as class)
+                    from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)))
         where model = $3 or not fits""",  # noqa: S608 — our own constants
         [files, *values],
     )
@@ -276,13 +289,12 @@ def _events(
 
 
 def _labels(
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime, answer: Answer
+    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime, kind: str
 ) -> tuple[int, int]:
     """Make the table `labels` as known before `end`: per id the latest label, and when the first one came.
 
     Returns how many ids had another label before, and how many reports had none.
     """
-    kind = {"class": "bigint", "score": "double"}[answer]
     con.execute(f"create table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
     if stored is None:
         return 0, 0
@@ -476,7 +488,6 @@ def _rows(
     con: "duckdb.DuckDBPyConnection", features: Sequence[str], start: datetime, end: datetime
 ) -> "pd.DataFrame":
     """The features between two events' times, one column each, `score` and `event`."""
-    import numpy as np
     import pandas as pd
 
     inside, values = "event >= $1 and event < $2 and width = $3", [start, end, len(features)]
@@ -487,9 +498,7 @@ def _rows(
     ).to_arrow_table()
     flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-    finite = np.isfinite(frame.to_numpy()).all(axis=1)  # what no server of ours logs has no distance
-    frame = frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
-    return frame if finite.all() else frame[finite].reset_index(drop=True)
+    return frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
 
 
 def _day(con: "duckdb.DuckDBPyConnection", features: Sequence[str], end: datetime) -> "pd.DataFrame":
