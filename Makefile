@@ -123,6 +123,11 @@ bench-loop: ## Time what people wait for beside another build: make bench-loop A
 calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=fraud_detector
 	@$(PY) -m "models.$${MODEL:?is missing: MODEL=fraud_detector, say}.calibrate" $(ARGS)
 
+.PHONY: bench-monitor
+bench-monitor: ## Measure how the monitor reads ten million predictions, beside another build: make bench-monitor ARGS=v1.2.0
+	@tools/needs bench-monitor
+	@$(PY) tools/bench_monitor.py $(ARGS)
+
 .PHONY: bench-serving
 bench-serving: ## Measure the server beside what a team would pick instead; takes a quiet machine (about 12 min)
 	@tools/needs bench-serving

@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
 import httpx
 import jsonschema
 import mlflow
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
 from releases import track
@@ -46,62 +48,79 @@ def fork(tmp_path, origin, cache, dvc_here, monkeypatch, model):  # noqa: F811, 
     return root
 
 
-def one_of_ten(answer):
-    """A probability for each digit, and the digit."""
-    assert len(answer["score"]) == 10
-    assert sum(answer["score"]) == pytest.approx(1)
-    assert answer["class"] in range(10)
+# A row, and what it is answered besides `model_version`. The image is blank.
+KINDS = {
+    "reviews": ({"text": "The soup was delicious and fresh"}, {"score": float, "class": "positive"}),
+    "digits": ({"image": b64encode(b"P5 8 8 16\n" + bytes(64)).decode()}, {"score": list, "class": int}),
+    "visits": ({"features": {"orders": 3, "days_ago": None}}, {"score": list, "class": str}),
+    "rents": (
+        {"features": {"district": "hill", "area": 71.5, "rooms": 3, "balcony": True}},
+        {"score": float},
+    ),
+}
 
 
-def a_number(answer):
-    """A predicted value alone: a regression has no classes."""
-    assert answer.keys() == {"model_version", "score"}
-    assert isinstance(answer["score"], float)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "row", "check"),
-    [
-        ("digits", [0.0] * 64, one_of_ten),
-        ("rents", {"district": "hill", "area": 71.5, "rooms": 3, "balcony": True}, a_number),
-    ],
-)
-def test_a_second_model_goes_from_repro_to_a_served_answer(fork, tmp_path, model, row, check):
-    """Of classes or of values: trained, gated, registered, released to dev by commit, rendered, served."""
+def trained(fork, model):
+    """From its source to a rehearsed bento."""
     for step in ("repro", "gate", "register", "bento", "rehearse", "image"):
         if step == "bento":
             commit(fork, "Add it")
         loop(fork, step, model)
-    loop(fork, "monitor-image")
-    loop(fork, "release", model, "--environment", "dev")
-    assert changed_files(fork, model) <= {"params.yaml", "dvc.lock"}
+    return json.loads((ModelPaths(fork, model).build / "image.json").read_text())
 
-    run("git", "pull", "--quiet", cwd=fork)
-    manifests = list(YAML(typ="safe").load_all(loop(fork, "render", model, "--environment", "dev")))
-    loop(fork, "render", model, "--environment", "dev", "--check")
-    image = json.loads((ModelPaths(fork, model).build / "image.json").read_text())
-    deployment = next(manifest for manifest in manifests if manifest["kind"] == "Deployment")
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image["image"]
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", KINDS)
+def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
+    """A text, an image, three classes with time and entity, a regression over strings with gaps.
+
+    Trained, gated, registered, rehearsed and served. MLflow's model scores as the bento does, and the log's
+    profile is as wide as the reference's.
+    """
+    image = trained(fork, model)
     bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
+    (row, answer), (key,) = KINDS[model], KINDS[model][0]
+    example = json.loads((ModelPaths(fork, model).trained / "meta.json").read_text())["example"]
+    example = example.get(key, example) if isinstance(example, dict) else example
     with Server(bento, log_dir=tmp_path / "log") as server:
-        example = json.loads((ModelPaths(fork, model).trained / "meta.json").read_text())["example"]
-        score = httpx.post(f"{server.url}/predict", json={"features": example}).json()["score"]
-        check(httpx.post(f"{server.url}/predict", json={"features": row}).json())
-        many = httpx.post(f"{server.url}/predict", json={"features": [row, row]}).json()
+        one = httpx.post(f"{server.url}/predict", json=row).json()
+        many = httpx.post(f"{server.url}/predict", json={key: [row[key], row[key]]}).json()
+        score = httpx.post(f"{server.url}/predict", json={key: example}).json()["score"]
         document = httpx.get(f"{server.url}/openapi.json").json()
         metrics = httpx.get(f"{server.url}/metrics").text
+        if model == "digits":
+            refused = httpx.post(f"{server.url}/predict", json={"image": b64encode(b"a cat").decode()})
+            assert (refused.status_code, "no binary PGM" in refused.json()["error"]) == (422, True)
+    assert one.keys() == {"model_version", *answer}
+    for name, wanted in answer.items():
+        assert isinstance(one[name], wanted) if isinstance(wanted, type) else one[name] == wanted
     jsonschema.validate(many, {"$ref": "#/components/schemas/Answer", "components": document["components"]})
     assert len(many["score"]) == 2
     assert f'model_prediction_score_count{{model="{model}"' in metrics
-    assert sum(1 for _ in (tmp_path / "log").glob("*.jsonl")) == 1
-    loop(fork, "report")
+    [log] = (tmp_path / "log").glob("*.jsonl")
+    line = json.loads(log.read_text().splitlines()[0])
+    reference = pq.read_schema(ModelPaths(fork, model).reference).names
+    assert len(line["features"]) == len(reference) - 2  # beside `score` and the label
     mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
     entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
-    assert entered.predict(flavour.example(ModelPaths(fork, model).trained)) == pytest.approx(
-        np.array([score])
-    )
+    same = entered.predict(flavour.example(ModelPaths(fork, model).trained))
+    assert same == pytest.approx(np.array([score]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rents"])
+def test_a_second_model_is_released(fork, model):
+    """To dev by commit, and rendered by its digest, with no change outside its own folders."""
+    image = trained(fork, model)
+    loop(fork, "monitor-image")
+    loop(fork, "release", model, "--environment", "dev")
+    assert changed_files(fork, model) <= {"params.yaml", "dvc.lock"}
+    run("git", "pull", "--quiet", cwd=fork)
+    manifests = list(YAML(typ="safe").load_all(loop(fork, "render", model, "--environment", "dev")))
+    loop(fork, "render", model, "--environment", "dev", "--check")
+    deployment = next(manifest for manifest in manifests if manifest["kind"] == "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image["image"]
+    loop(fork, "report")
 
 
 def changed_files(root, model):

@@ -227,16 +227,6 @@ def test_a_log_too_long_for_memory(tmp_path, monkeypatch) -> None:
     assert near == pytest.approx(far, abs=0.1)
 
 
-def test_features_of_a_very_long_log(tmp_path, monkeypatch) -> None:
-    """Of a log of more than KEPT bytes a share of the features is kept; every row is counted."""
-    (tmp_path / "a.jsonl").write_text("".join(map(line, range(3_000))))
-    monkeypatch.setattr(log, "KEPT", (tmp_path / "a.jsonl").stat().st_size // 10)
-    roles = Roles(id="id", label="y")
-    window = log.read(str(tmp_path), "m", FEW, roles, store=None, until=None, days=7)
-    assert 200 < len(window.rows) < 400
-    assert window.predictions == window.logged == 3_000
-
-
 def test_more_labels_than_memory(tmp_path, monkeypatch) -> None:
     """Of many labels, alike scores are counted together: accuracy stays, and the ranking nearly."""
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ TASKS = (
     "audit",
     "cluster",
     "bench-loop",
+    "bench-monitor",
     "bench-serving",
     "bench-gitops",
 )

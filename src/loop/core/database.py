@@ -21,14 +21,16 @@ PREFIX = "loop-duckdb-"
 
 
 @contextmanager
-def opened(*urls: str | None) -> "Iterator[duckdb.DuckDBPyConnection]":
+def opened(
+    *urls: str | None, memory: str = MEMORY, threads: int = THREADS
+) -> "Iterator[duckdb.DuckDBPyConnection]":
     """DuckDB that reads these places; what is not a local path goes through fsspec."""
     import duckdb
 
     with scratch() as folder, duckdb.connect(folder / "tables.duckdb") as con:
         con.execute("set timezone = 'UTC'")
-        con.execute(f"set memory_limit = '{MEMORY}'")
-        con.execute(f"set threads = {min(THREADS, os.cpu_count() or 1)}")
+        con.execute(f"set memory_limit = '{memory}'")
+        con.execute(f"set threads = {min(threads, os.cpu_count() or 1)}")
         con.execute("set preserve_insertion_order = false")  # or reading holds back what came early
         con.execute(f"set temp_directory = '{folder}/spilled'")
         for url in urls:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from loop.core.files import read_json
 from loop.stats.stability import psi
 
 Floats = NDArray[np.float64]
@@ -29,6 +31,12 @@ class Drift:
     def told(self) -> float:
         """The score; 0 where chance explains it."""
         return self.score if self.chance < CHANCE else 0.0
+
+
+def seen(meta: Path) -> list[str]:
+    """The names of what the log has of a row: the model's profile, or its features."""
+    described = read_json(meta)
+    return list(described.get("profile") or described["features"])
 
 
 def drift(reference: Columns, current: Columns) -> dict[str, Drift]:

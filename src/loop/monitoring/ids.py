@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SAMPLE = 1_000  # ids of the log that are looked at for why they match none
 LARGE = 0.01  # an unmatched share from here up is explained
 EXACT = 2**53  # a float64 holds every whole number below
+SPREAD = 1 << 20  # of a hash: which rows a sample takes is a function of the row
+FLOATING = ("FLOAT", "DOUBLE")
+WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 FIELDS = "name, type, converted_type, scale, precision, logical_type"
 
 
@@ -48,8 +51,12 @@ class Ids:
 
 
 def prepare(con: "duckdb.DuckDBPyConnection") -> None:
-    """Define what `Ids.key` uses: DuckDB's own hash of a null is a number like any other."""
-    con.execute("create temp macro hash_or_null(x) as case when x is not null then hash(x) end")
+    """Define what `Ids.key` uses. DuckDB hashes a null too, and a number by its type."""
+    con.execute(
+        """create temp macro hash_or_null(x) as
+        case when x between -9223372036854775808 and 9223372036854775807 then hash(x::bigint)
+             when x is not null then hash(x) end"""
+    )
 
 
 @dataclass(frozen=True)
@@ -57,34 +64,51 @@ class Stored:
     """A part of the store, its files in groups of the same types: a union of all can make ids floats."""
 
     ids: Ids
-    groups: tuple[tuple[tuple[str, ...], bool], ...]  # files, and whether their ids are floats
+    groups: tuple[tuple[tuple[str, ...], dict[str, str]], ...]  # files, and DuckDB's types of their columns
 
     @classmethod
     def of(cls, con: "duckdb.DuckDBPyConnection", files: Sequence[str], ids: Ids) -> "Stored":
         found = con.execute(
-            f"""select file_name, string_agg(concat_ws(' ', {FIELDS}), ';' order by name),
-            bool_or(name = $2 and type in ('FLOAT', 'DOUBLE'))
+            f"""select file_name, string_agg(concat_ws(' ', {FIELDS}), ';' order by name)
             from parquet_schema($1) group by 1 order by 1""",  # noqa: S608 — our own constant
-            [list(files), ids.column],
+            [list(files)],
         ).fetchall()
-        groups: dict[tuple[str, bool], list[str]] = {}
-        for file, types, floating in found:
-            groups.setdefault((types, bool(floating)), []).append(file)
-        return cls(ids, tuple((tuple(names), floating) for (_, floating), names in groups.items()))
+        alike: dict[str, list[str]] = {}
+        for file, types in found:
+            alike.setdefault(types, []).append(file)
+        groups = []
+        for names in alike.values():
+            described = con.execute(f"describe select * from {parquet(names[:1])}").fetchall()  # noqa: S608
+            groups.append((tuple(names), {column: kind for column, kind, *_ in described}))
+        return cls(ids, tuple(groups))
 
-    def select(self, columns: str) -> str:
-        """SQL of the columns of all files; `{text}` in them is the id as text, `{key}` what stands for it."""
+    def select(self, columns: str, **instants: str) -> str:
+        """SQL of the columns of all files; `{text}` in them is the id as text, `{key}` what stands for it.
+
+        `instants` are columns of times, by their names in `columns`: UTC, as naive timestamps.
+        """
         parts = []
-        for number, (_, floating) in enumerate(self.groups, 1):
-            text = self.ids.text(floating)
-            said = columns.format(text=text, key=self.ids.key(text))
-            parts.append(f"select {said} from read_parquet(${number}, union_by_name = true)")  # noqa: S608
+        for files, kinds in self.groups:
+            id_, kind = self.ids.column, kinds.get(self.ids.column, "")
+            text = self.ids.text(kind in FLOATING)
+            key = self.ids.key(text)
+            if self.ids.whole and kind in WHOLE:  # parsed from text, it would take three times as long
+                key = f'case when "{id_}" is not null then hash("{id_}"::bigint) end'
+            times = {name: _instant(column, kinds.get(column, "")) for name, column in instants.items()}
+            parts.append(f"select {columns.format(text=text, key=key, **times)} from {parquet(files)}")  # noqa: S608
         return " union all ".join(parts)
 
-    @property
-    def files(self) -> list[list[str]]:
-        """The parameters of what `select` gives."""
-        return [list(files) for files, _ in self.groups]
+
+def _instant(column: str, kind: str) -> str:
+    """SQL of a column of times. One without a zone is UTC, and needs none of the slow conversion."""
+    naive = kind in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
+    return f'"{column}"::timestamp' if naive else f'"{column}"::timestamptz::timestamp'
+
+
+def parquet(files: Sequence[str]) -> str:
+    """SQL of the rows of Parquet files."""
+    names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{names}], union_by_name = true)"
 
 
 @dataclass(frozen=True)
@@ -109,16 +133,15 @@ def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: St
     odd, count = con.execute(
         f"select min(text), count(*) from ({theirs.select('{text} as text, {key} as key')})"  # noqa: S608 — ours
         " where text is not null and key is null",
-        theirs.files,
     ).fetchall()[0]
     if count:
         return f"{count:,} ids there are no {typed}, such as {shown(odd)}"
     spelled = "ltrim(lower(trim({})), '0')"
     alike = con.execute(
-        f"""select ours.text, theirs.text from (select unnest(${len(theirs.groups) + 1}) as text) ours
+        f"""select ours.text, theirs.text from (select unnest($1) as text) ours
         join ({theirs.select("{text} as text")}) theirs
         on {spelled.format("ours.text")} = {spelled.format("theirs.text")} order by 1 limit 1""",  # noqa: S608
-        [*theirs.files, list(ours)],
+        [list(ours)],
     ).fetchall()
     if alike and alike[0][0] != alike[0][1]:
         return f"the same id is spelled {shown(alike[0][0])} here and {shown(alike[0][1])} there"
@@ -127,7 +150,7 @@ def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: St
 
 def example(con: "duckdb.DuckDBPyConnection", theirs: Stored) -> Any:
     """The least id of a store, as text."""
-    found = con.execute(f"select min(text) from ({theirs.select('{text} as text')})", theirs.files)  # noqa: S608
+    found = con.execute(f"select min(text) from ({theirs.select('{text} as text')})")  # noqa: S608
     return shown(found.fetchall()[0][0])
 
 

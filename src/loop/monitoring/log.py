@@ -1,21 +1,30 @@
 """Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
 
-import io
-import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from loop.core.database import opened
 from loop.core.errors import LoopError
 from loop.core.models import Roles
 from loop.core.remote import is_data
 from loop.core.text import one_line
-from loop.monitoring.ids import SAMPLE, Apart, Ids, Stored, difference, example, prepare, shown
+from loop.monitoring import segments
+from loop.monitoring.ids import (
+    SAMPLE,
+    SPREAD,
+    Apart,
+    Ids,
+    Stored,
+    difference,
+    example,
+    parquet,
+    prepare,
+    shown,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,12 +33,14 @@ if TYPE_CHECKING:
 
 Answer = Literal["class", "score"]  # the column of the log that a label is compared with
 DAY = timedelta(days=1)
+WINDOW = "window"
+PART, FEW = 64, 2_000_000  # one key in so many tells of large stores whether ids are there twice
+MEMORY, THREADS = "256MB", 2  # of DuckDB: what is more goes to its files, and each thread takes some
+NEWEST = 100_000  # transactions, among which the latest prediction is looked for first
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
-KEPT = 4_000_000_000  # bytes of log whose features are kept; of a longer one, those of a share of its rows
-LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
-SPREAD = 1 << 20  # of a hash: which rows stay is a function of the row
 # Releases before `scores` came wrote the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
+DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
@@ -98,44 +109,51 @@ def read(
     """
     ids = Ids(roles.id, (columns or {}).get(roles.id))
     kind = _kind(answer, (columns or {}).get(roles.label))
-    with opened(log, store) as con:
+    with opened(log, store, memory=MEMORY, threads=THREADS) as con:
         prepare(con)
         logged, broken, latest = _predictions(con, log, model, ids, kind)
         with _reading(store):
             stored = _stored(con, store, "transactions", ids) if roles.time else None
-            unmatched, apart = _events(con, stored, roles, log, model)
-        end = until or _latest(con, log)
-        start = end - timedelta(days=days)
-        inside = f"event >= timestamp '{start}' and event < timestamp '{end}'"
-        _check_width(con, features, inside)
-        con.execute(f"create view inside as select * from events where {inside} and width = {len(features)}")  # noqa: S608 — our own
-        versions, first = _versions(con)
-        rows = _rows(con, features, start, end)
-        event = rows.pop("event")
-        with _reading(store):
             reports = _stored(con, store, "labels", ids)
+            matched = _events(con, stored, roles)
+            end = until or _latest(con, log, matched=matched)
+            start = end - timedelta(days=days)
+            spans = {WINDOW: (start, end), "before": (end - 8 * DAY, end - 7 * DAY)}
+            if trained:
+                spans["learned"] = (trained - DAY, trained)
             corrected, empty = _labels(con, reports, roles, end, kind)
-            apart += _unmatched_labels(con, reports, start, log, model)
+            counts = _counts(con, spans)
+            known = sum(count.rows for count in counts)
+            _judged(con, start, matched=matched)
+            apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
+            apart += _unmatched_labels(con, reports, start)
             transactions = _transactions(con, stored, roles, start, end)
-        labelled, repeated = _labelled(con, start, answer)
+            labelled, repeated = _labelled(con, answer, many=known > MOST)
+        counted = _of_width(counts, features, spans)
+        versions: dict[str, int] = {}
+        for count in counted[WINDOW]:
+            versions[count.version] = versions.get(count.version, 0) + count.rows
+        most = max(sum(count.rows for count in of) for of in counted.values())
+        first = min((count.first for count in counted[WINDOW]), default=end)
+        parts = _rows(con, features, spans, most, matched=matched)
+        rows, event = parts[WINDOW], parts[WINDOW].pop("event")
         return Window(
             start=start,
             end=end,
-            covered_days=(end - (first or end)) / timedelta(days=1),
+            covered_days=(end - first) / timedelta(days=1),
             rows=rows,
             days=event.dt.floor("D"),
             last=event >= end - DAY,
-            before=_day(con, features, end - 7 * DAY),
-            learned=_day(con, features, trained) if trained else rows.iloc[:0],
-            versions=versions,
+            before=parts["before"].drop(columns="event"),
+            learned=parts["learned"].drop(columns="event") if trained else rows.iloc[:0],
+            versions=dict(sorted(versions.items())),
             labelled=labelled,
-            unlabelled=sum(versions.values())
-            - _one(con, "select count(*) from inside semi join labels using (id)"),
+            unlabelled=sum(count.rows - count.labelled for count in counted[WINDOW]),
             logged=logged,
             latest=latest,
             repeated=repeated,
             broken=broken,
-            unmatched=unmatched,
+            unmatched=logged - known if matched else 0,
             transactions=transactions,
             corrected=corrected,
             empty=empty,
@@ -165,127 +183,130 @@ def _kind(answer: Answer, label: str | None) -> str:
 def _predictions(
     con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids, kind: str
 ) -> tuple[int, int, float]:
-    """Make the table `log` of this model's predictions; return how many, how many broken, the latest.
+    """Make the view `log` of this model's predictions; return how many, how many broken, the latest.
 
-    A line that a killed writer left, or that the next writer went on in, costs that line: it reads as nulls.
-    Ids are kept as hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
+    Ids are hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
     """
-    import duckdb
-
-    files = _files(con, f"{log.rstrip('/')}/*.jsonl*")
-    if not files:
-        raise LoopError(
-            f"{log} has no *.jsonl file", fix="serve with PREDICTION_LOG_DIR set to it, or name another --log"
-        )
-    size = int(_one(con, "select sum(size) from read_blob($1)", [files]))
-    values = [min(SPREAD, SPREAD * KEPT // max(size, 1)), model]
-    cut = 0
-    try:
-        _table(con, files, values, ids, kind)
-    except duckdb.Error:
-        readable, cut = _readable(con, files)
-        try:
-            _table(con, readable, values, ids, kind)
-        except duckdb.Error as error:
-            raise LoopError(f"{log}: {one_line(error)}", fix="take the file that it names away") from error
+    files, cut = segments.of(con, log)
+    answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
+    con.execute(
+        f"""create view lines as select * from (
+            select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
+                      and width is not null as fits
+            from (select * replace (try_cast(class as {typed}) as class) from {parquet(files)})
+        ) where model = '{model}' or not fits""",  # noqa: S608 — our own constants
+    )
+    key = ids.key("id")
+    if ids.whole:
+        key = f"case when whole is not null then hash(whole) else {key} end"
+    con.execute(f"create view log as select *, {key} as key from lines where fits")  # noqa: S608
     logged, rows, latest = con.execute(
-        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits and time <= now())) from log"
+        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits and time <= now())) from lines"
     ).fetchall()[0]
     return int(logged), int(rows - logged) + cut, float(latest or 0)
 
 
-def _table(
-    con: "duckdb.DuckDBPyConnection", files: list[str], values: list[Any], ids: Ids, kind: str
-) -> None:
-    """Make the table `log` of these files; `values`: which share keeps its features, and the model."""
-    answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
-    con.execute(
-        f"""create table log as
-        select fits, time, {ids.key("id")} as id, version, score, class, len(features) as width, place,
-               case when place < $2 then features end as features
-        from (select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
-                        and features is not null as fits,
-                     (hash(id, time, features) % {SPREAD})::integer as place
-              from (select * replace ({SCORE} as score, try_cast(class as {typed}) as class)
-                    from read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)))
-        where model = $3 or not fits""",  # noqa: S608 — our own constants
-        [files, *values],
-    )
-
-
-def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
-    """The files that DuckDB can read, and how many lines over LONGEST and unreadable files were left out.
-
-    A file with such lines is copied without them to the run's own folder.
-    """
-    import fsspec
-
-    folder = Path(str(_one(con, "select current_setting('temp_directory')"))).with_name("readable")
-    folder.mkdir(exist_ok=True)
-    kept, cut = [], 0
-    for number, file in enumerate(files):
-        aside = folder / f"{number}.jsonl"
-        try:
-            with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
-                long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # not a file, or not compressed as its name says
-            cut += 1
-            aside.unlink(missing_ok=True)
-            continue
-        if not long:
-            aside.unlink()
-        kept.append(str(aside) if long else file)
-        cut += long
-    return kept, cut
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> int:
-    """Copy the lines that are not over LONGEST; return how many are."""
-    long = 0
-    while line := source.readline(LONGEST):
-        if len(line) < LONGEST or line.endswith(b"\n"):
-            target.write(line)
-            continue
-        long += 1
-        while len(line) == LONGEST and not line.endswith(b"\n"):
-            line = source.readline(LONGEST)
-    return long
-
-
 def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
     """A part of the store; None where there is no file of it."""
-    found = _files(con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
+    found = segments.found(con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
     files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
     return Stored.of(con, files, ids) if files else None
 
 
-def _events(
-    con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, log: str, model: str
-) -> tuple[int, tuple[str, ...]]:
-    """Make `events`: predictions with their event time; return how many have none, and why.
+def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles) -> bool:
+    """Make the view `events`: predictions with their event time; return whether that is the transactions'.
 
     Event time is the transaction's, by id. Where no id is known to the store (a model without time,
-    a service that is sent no ids), it is the log's own time.
+    a service that is sent no ids), it is the log's own time, and `happened` holds that.
     """
-    apart: tuple[str, ...] = ()
-    if stored:
-        found = stored.select(f'{{key}} as id, "{roles.time}"::timestamptz::timestamp as event')
+    if stored and roles.time:
+        happened = stored.select("{key} as key, {event} as event", event=roles.time)
+        con.execute(f"create view reported as select * from ({happened}) where key is not null")  # noqa: S608
+        once = "select key, min(event) as event from reported group by 1"
+        # Grouping costs as much as all the rest. A transaction is written once, unless a file is there twice.
+        count, ids = con.execute(
+            f"select count(*), count(distinct key) from reported where key % {PART} = 0"  # noqa: S608
+        ).fetchall()[0]
+        few = count * PART < FEW
+        alike = once if few or count > ids else "select * from reported"
+        con.execute(f"create view happened as {alike}")
+        for some in (f"where place < {SPREAD // PART}", ""):
+            if _one(con, f"select exists (from happened where key in (select key from log {some}))"):  # noqa: S608
+                con.execute("create view events as select * from log join happened using (key)")
+                return True
+    con.execute("create view events as select *, time::timestamp as event from log")
+    return False
+
+
+def _latest(con: "duckdb.DuckDBPyConnection", log: str, *, matched: bool) -> datetime:
+    """The end of a window that holds the latest event, in whole seconds. One of the future is a mistake."""
+    past, latest = "event <= now()::timestamp", None
+    if matched:  # it is likely among the newest transactions, which spares a join with all of them
         con.execute(
-            f"""create table events as
-            select log.* exclude (fits), event from log join (
-                select id, min(event) as event from ({found}) where id is not null group by 1
-            ) using (id) where fits""",  # noqa: S608 — names from the model's schema
-            stored.files,
+            f"""create temp table newest as
+            select key, event from reported where {past} order by event desc limit {NEWEST}"""  # noqa: S608
         )
-        known = int(_one(con, "select count(*) from events"))
-        unmatched = int(_one(con, "select count(*) from log where fits")) - known
-        apart = _why_unmatched(con, stored, known, unmatched, _sample(con, log, model) if unmatched else [])
-        if known:
-            con.execute("drop table log")
-            return unmatched, apart
-        con.execute("drop table events")
-    con.execute("create view events as select *, time::timestamp as event from log where fits")
-    return 0, apart
+        latest, least = con.execute(
+            """select max(event), (select min(event) from newest) from (
+                select key, min(event) as event from reported where key in (select key from newest) group by 1
+            ) where key in (select key from log)"""
+        ).fetchall()[0]
+        latest = latest if latest and latest >= least else None
+    latest = latest or _one(con, f"select max(event) from events where {past}")  # noqa: S608 — our own
+    if latest is None:
+        raise LoopError(
+            f"{log} holds no prediction of this model", fix="send it requests, or name another --log"
+        )
+    whole: datetime = latest.replace(microsecond=0)
+    return whole + timedelta(seconds=1)
+
+
+class Count(NamedTuple):
+    """Predictions of one release and one width that are in the same spans of event times."""
+
+    version: str
+    width: int
+    spans: frozenset[str]
+    rows: int
+    first: datetime
+    labelled: int  # whose label is known
+
+
+def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime, datetime]]) -> list[Count]:
+    """Count every prediction, by release, width and the spans that it is in."""
+    inside = {
+        name: f"event >= timestamp '{start}' and event < timestamp '{end}'"
+        for name, (start, end) in spans.items()
+    }
+    found = con.execute(
+        f"""select version, width, {", ".join(inside.values())}, count(*), min(event), count(known)
+        from events left join (select id as key, true as known from labels) using (key) group by all"""  # noqa: S608
+    ).fetchall()
+    counts = []
+    for version, width, *where, rows, first, labelled in found:
+        within = [name for name, one in zip(spans, where, strict=True) if one]
+        counts.append(Count(version, width, frozenset(within), rows, first, labelled))
+    return counts
+
+
+def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]) -> dict[str, list[Count]]:
+    """The counts by span, of rows as wide as `features`; LoopError where the window has only other rows."""
+    fit = {
+        name: [count for count in counts if name in count.spans and count.width == len(features)]
+        for name in spans
+    }
+    others = [count for count in counts if WINDOW in count.spans]
+    if others and not fit[WINDOW]:
+        widths = Counter[int]()
+        for count in others:
+            widths[count.width] += count.rows
+        width, rows = widths.most_common(1)[0]
+        raise LoopError(
+            f"{rows} logged rows have {width} features and none has the reference's {len(features)}:"
+            f" {', '.join(features)}",
+            fix="compare with the reference of the release that was served: --reference, or another --until",
+        )
+    return fit
 
 
 def _labels(
@@ -295,14 +316,12 @@ def _labels(
 
     Returns how many ids had another label before, and how many reports had none.
     """
-    con.execute(f"create table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
+    con.execute(f"create temp table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
     if stored is None:
         return 0, 0
     label = f'"{roles.label}"::{kind} as label'
-    found = stored.select(f"{{key}} as id, {label}, reported_at::timestamptz::timestamp as reported")
-    number = len(stored.groups) + 1
-    timely = f"from ({found}) where id is not null and reported < ${number}"
-    values = [*stored.files, end]
+    found = stored.select(f"{{key}} as id, {label}, {{at}} as reported", at="reported_at")
+    timely, values = f"from ({found}) where id is not null and reported < $1", [end]
     con.execute(
         f"""insert into labels select id, min(label), min(reported), min(label) != max(label)
         {timely} and label is not null group by 1""",
@@ -320,15 +339,16 @@ def _labels(
 
 
 def _why_unmatched(
-    con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, unmatched: int, sample: list[str]
+    con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
 ) -> tuple[str, ...]:
     """Why predictions have no transaction in the store, where a share of them has none."""
-    found = Apart("predictions have no transaction in the store", unmatched, known + unmatched)
+    found = Apart("predictions have no transaction in the store", logged - known, logged)
     if not found.large:
         return ()
+    sample = _sample(con)
     fallback = "" if known else "; the log's own times are taken instead"
-    without = _one(con, "select count(*) from log where fits and id is null")
-    if without * 2 >= unmatched:
+    without = _one(con, "select count(*) from log where key is null")
+    if without * 2 >= found.count:
         odd = f", such as {shown(sample[0])}" if sample else ""
         return (found.line(f"{without:,} lines have no id of the schema's type{odd}{fallback}"),)
     why = difference(con, sample, stored) or (
@@ -338,18 +358,30 @@ def _why_unmatched(
     return (found.line(f"{why}{fallback}"),)
 
 
+def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool) -> None:
+    """Make the table `judged`: predictions whose label was reported since `start`, beside it."""
+    con.execute(
+        """create temp table judged as select key as id, version, score, class, label, time, place
+        from log join (select id as key, label from labels where reported >= $1) using (key)""",
+        [start],
+    )
+    if matched:  # in a step of its own, because DuckDB would put all transactions into memory first
+        con.execute(
+            "create temp table dated as select key from happened where key in (select id from judged)"
+        )
+        con.execute("delete from judged where id not in (from dated)")
+
+
 def _unmatched_labels(
-    con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime, log: str, model: str
+    con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime
 ) -> tuple[str, ...]:
     """Why labels that came in the window are of no prediction, where a share of them is of none."""
     if reports is None:
         return ()
-    came = "from labels where reported >= $1"
-    total = int(_one(con, f"select count(*) {came}", [start]))
-    matched = _one(con, f"select count(*) {came} and id in (select id from events)", [start])  # noqa: S608 — ours
+    total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
+    matched = int(_one(con, "select count(distinct id) from judged"))
     found = Apart("labels that came in the window are of no prediction", total - matched, total)
-    sample = _sample(con, log, model)
-    why = difference(con, sample, reports) if found.large or not total else None
+    why = difference(con, _sample(con), reports) if found.large or not total else None
     if not total:
         return (f"no label came in the window: {why}",) if why else ()
     if not found.large:
@@ -357,62 +389,37 @@ def _unmatched_labels(
     return (found.line(why or "they may be of transactions from before the log begins"),)
 
 
-def _sample(con: "duckdb.DuckDBPyConnection", log: str, model: str) -> list[str]:
-    """Some ids of the log as they are written there; none where a line is too long for DuckDB."""
-    import duckdb
-
-    try:
-        found = con.execute(
-            f"""select distinct id from (select id from read_json($1, columns = {LINE},
-            format = 'newline_delimited', ignore_errors = true)
-            where model = $2 and id is not null limit {SAMPLE}) order by 1""",  # noqa: S608
-            [_files(con, f"{log.rstrip('/')}/*.jsonl*"), model],
-        )
-        return [row[0] for row in found.fetchall()]
-    except duckdb.Error:
-        return []
+def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
+    """Some ids of the log as they are written there."""
+    found = con.execute(
+        f"select distinct id from (select id from log where id is not null limit {SAMPLE}) order by 1"  # noqa: S608
+    )
+    return [row[0] for row in found.fetchall()]
 
 
-def _versions(con: "duckdb.DuckDBPyConnection") -> tuple[dict[str, int], datetime | None]:
-    """How many predictions each version made in the window, and when the first one was."""
-    found = con.execute("select version, count(*), min(event) from inside group by 1 order by 1").fetchall()
-    return {version: rows for version, rows, _ in found}, min((first for *_, first in found), default=None)
-
-
-def _labelled(
-    con: "duckdb.DuckDBPyConnection", start: datetime, answer: Answer
-) -> tuple["pd.DataFrame", int]:
-    """What was answered and what was true, as far as it was reported since `start`; how often each.
+def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -> tuple["pd.DataFrame", int]:
+    """What was answered and what was true, as far as it is in `judged`; how often each.
 
     Of an id that was sent again the first answer counts; also returns how many others there are. Labels that
     are values are hardly ever alike, so of very many only about MOST are taken.
     """
-    many = _one(con, "select count(*) from events") > MOST
-    score = f"round(score, {DECIMALS})" if many else "score"
-    known, once = "events join labels using (id) where reported >= $1", ""
     con.execute(
-        f"create table repeated as select id, count(*) as times from {known} group by 1 having times > 1",  # noqa: S608
-        [start],
+        """create view once as select * from judged
+        qualify row_number() over (partition by id order by time, place, score, class) = 1"""
     )
-    repeated = int(_one(con, "select coalesce(sum(times - 1), 0) from repeated"))
-    if repeated:
-        once = f"""and id not in (select id from repeated) union all
-            select * from {known} and id in (select id from repeated)
-            qualify row_number() over (partition by id order by time, place, score, class) = 1"""  # noqa: S608
+    all_, rows = (int(_one(con, f"select count({what}) from judged")) for what in ("*", "distinct id"))  # noqa: S608
+    source = "once" if all_ > rows else "judged"
     if answer == "score":
-        count = _one(con, f"select count(*) from (select * from {known} {once})", [start])  # noqa: S608 — ours
         found = con.execute(
-            f"""select version, score, class, label, 1::bigint as rows from (select * from {known} {once})
-            where hash(id) % {SPREAD} < {_share(count)}""",  # noqa: S608 — ours
-            [start],
+            f"""select version, score, class, label, 1::bigint as rows from {source}
+            where hash(id) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
         )
-        return found.df(), repeated
+        return found.df(), all_ - rows
+    score = f"round(score, {DECIMALS})" if many else "score"
     found = con.execute(
-        f"""select version, {score} as score, class, label, count(*) as rows
-        from (select * from {known} {once}) group by all""",  # noqa: S608 — ours
-        [start],
+        f"select version, {score} as score, class, label, count(*) as rows from {source} group by all"  # noqa: S608
     )
-    return found.df(), repeated
+    return found.df(), all_ - rows
 
 
 def _transactions(
@@ -421,12 +428,11 @@ def _transactions(
     """The store's rows of the window by time, every column; None where it has none, or rows have no time."""
     if stored is None:
         return None
-    files = [file for files in stored.files for file in files]
-    inside, values = f'"{roles.time}" >= $2 and "{roles.time}" < $3', [files, start, end]
-    rows = "from read_parquet($1, union_by_name = true) where"
+    rows = f"from {parquet([file for files, _ in stored.groups for file in files])} where"
+    inside, values = f'"{roles.time}" >= $1 and "{roles.time}" < $2', [start, end]
     share = _share(_one(con, f"select count(*) {rows} {inside}", values))
     return con.sql(
-        f'select * {rows} {inside} and hash("{roles.id}") % {SPREAD} < $4 order by "{roles.time}"',
+        f'select * {rows} {inside} and hash("{roles.id}") % {SPREAD} < $3 order by "{roles.time}"',
         params=[*values, share],
     ).to_arrow_table()
 
@@ -436,74 +442,46 @@ def _share(rows: int) -> int:
     return min(SPREAD, SPREAD * MOST // max(rows, 1))
 
 
-def _files(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
-    """The files that a pattern names, in order; LoopError where nobody answers for the place."""
-    import duckdb
-
-    if "://" not in pattern:
-        _check_access(Path(pattern.partition("*")[0]))
-    try:
-        found = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
-    except duckdb.Error as error:
-        why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error))
-        raise LoopError(
-            f"{pattern}: cannot be read: {why}", fix="check the place and access to it"
-        ) from error
-    return [row[0] for row in found]
-
-
-def _check_access(folder: Path) -> None:
-    """LoopError where a folder is closed to this user: DuckDB would take it for an empty one."""
-    try:
-        os.scandir(folder).close()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        fix = f"give user {os.geteuid()} access to it and to every folder above it"
-        raise LoopError(f"{folder}: cannot be read: {error.strerror}", fix=fix) from error
-
-
-def _latest(con: "duckdb.DuckDBPyConnection", log: str) -> datetime:
-    """The end of a window that holds the latest event, in whole seconds. One of the future is a mistake."""
-    latest: datetime | None = _one(con, "select max(event) from events where event <= now()::timestamp")
-    if latest is None:
-        raise LoopError(
-            f"{log} holds no prediction of this model", fix="send it requests, or name another --log"
-        )
-    return latest.replace(microsecond=0) + timedelta(seconds=1)
-
-
-def _check_width(con: "duckdb.DuckDBPyConnection", features: Sequence[str], inside: str) -> None:
-    widths = dict(con.execute(f"select width, count(*) from events where {inside} group by 1").fetchall())  # noqa: S608 — our own times
-    if widths and len(features) not in widths:
-        width, rows = max(widths.items(), key=lambda found: found[1])
-        raise LoopError(
-            f"{rows} logged rows have {width} features and none has the reference's {len(features)}:"
-            f" {', '.join(features)}",
-            fix="compare with the reference of the release that was served: --reference, or another --until",
-        )
-
-
 def _rows(
-    con: "duckdb.DuckDBPyConnection", features: Sequence[str], start: datetime, end: datetime
-) -> "pd.DataFrame":
-    """The features between two events' times, one column each, `score` and `event`."""
+    con: "duckdb.DuckDBPyConnection",
+    features: Sequence[str],
+    spans: Mapping[str, tuple[datetime, datetime]],
+    most: int,
+    *,
+    matched: bool,
+) -> "dict[str, pd.DataFrame]":
+    """By span of event times: the features, one column each, `score` and `event`.
+
+    `most` is how many rows the largest span has; of it, about MOST are taken, and of the others the same
+    share. Which rows stay is a function of the row.
+    """
     import pandas as pd
 
-    inside, values = "event >= $1 and event < $2 and width = $3", [start, end, len(features)]
-    share = _share(_one(con, f"select count(*) from events where {inside}", values))  # noqa: S608 — ours
-    table = con.sql(
-        f"select features, score, event from events where {inside} and place < $4 and features is not null",  # noqa: S608
-        params=[*values, share],
-    ).to_arrow_table()
-    flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-    return frame.assign(score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy()))
-
-
-def _day(con: "duckdb.DuckDBPyConnection", features: Sequence[str], end: datetime) -> "pd.DataFrame":
-    """The rows of the 24 hours up to `end`."""
-    return _rows(con, features, end - DAY, end).drop(columns="event")
+    con.execute(
+        f"""create temp table picked as select key, score, features, time::timestamp as event from log
+        where place < {_share(most)} and width = {len(features)}"""  # noqa: S608 — ours
+    )
+    if matched:
+        con.execute(
+            """create or replace temp table dated as
+            select * from happened where key in (select key from picked)"""
+        )
+        con.execute(
+            """create or replace temp table picked as
+            select * exclude (event), dated.event as event from picked join dated using (key)"""
+        )
+    found = {}
+    for name, span in spans.items():
+        table = con.sql(
+            "select features, score, event from picked where event >= $1 and event < $2",
+            params=list(span),
+        ).to_arrow_table()
+        flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
+        found[name] = frame.assign(
+            score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy())
+        )
+    return found
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from loop.core import models, params
 from loop.core.errors import LoopError
-from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.models import Roles
 from loop.core.names import public
@@ -14,7 +13,7 @@ from loop.core.paths import ModelPaths
 from loop.delivery import state
 from loop.monitoring import log as production
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
-from loop.monitoring.drift import drift
+from loop.monitoring.drift import drift, seen
 from loop.monitoring.live import measure
 from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
@@ -107,12 +106,6 @@ def _classes(schema: Any) -> tuple[Any, ...] | None:
     """The labels in order, where they are not 0 and 1."""
     boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
     return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
-
-
-def seen(meta: Path) -> list[str]:
-    """The names of what the log has of a row: the model's profile, or its features."""
-    described = read_json(meta)
-    return list(described.get("profile") or described["features"])
 
 
 def released(git: Git, model: str, environment: str) -> str | None:

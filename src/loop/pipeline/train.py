@@ -84,7 +84,7 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
         "trained": {**_span(rows, folder.roles), "rows": rows.num_rows},
         "example": {each.name: each.json(first[each.name][0]) for each in inputs}
         if isinstance(first, dict)
-        else first[0].tolist(),
+        else [None if np.isnan(value) else value for value in first[0].tolist()],
     }
 
 

@@ -15,8 +15,7 @@ from loop.core.files import read_json
 from loop.core.models import Task
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.monitoring.drift import drift
-from loop.monitoring.monitor import seen
+from loop.monitoring.drift import drift, seen
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap

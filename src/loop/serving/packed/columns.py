@@ -28,6 +28,13 @@ KINDS: dict[str, tuple[Any, str]] = {
 OTHER, MISSING = -1, -2  # codes in a profile: a value that is no category, and none at all
 
 
+class BadRow(ValueError):
+    """A scorer raises it for a row that it can't take, such as bytes that are no image.
+
+    It is the caller's mistake, so the answer is a 422 with this text.
+    """
+
+
 class Input(msgspec.Struct, frozen=True):
     """An input of meta.json; -1 in its shape stands for any number."""
 

@@ -33,6 +33,7 @@ REQUEST, ROW, NUMBER = 800, 32, 32  # bytes of Python's own around a request, a 
 BYTES = 64 * 1024 * 1024  # a file, before the next is begun
 DAY = 86_400  # seconds
 DAYS = 16  # kept: the monitor's week, a week until its labels have come, and two to mend what stops it
+SUFFIXES = (".jsonl", ".parquet")  # the monitor converts what was set aside, and keeps when it was written
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AT_ONCE = 1024 * 1024  # bytes, in one write
 GATHER = 0.05  # seconds in which lines gather for one write
@@ -260,8 +261,7 @@ class _File:
         """Remove the oldest file that can be removed; how many lines went, None where no file could."""
         for _, path in self._others():
             try:
-                with path.open("rb") as file:
-                    lines = sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))
+                lines = _lines(path)
                 path.unlink()
             except FileNotFoundError:
                 return 0  # another process was quicker, and has counted its lines
@@ -318,7 +318,7 @@ class _File:
         """The other files of the log, by when they were last written, Unix time."""
         found, folder = [], self.path.parent
         try:
-            paths = [path for path in folder.iterdir() if path.suffix == ".jsonl" and path != self.path]
+            paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path != self.path]
         except OSError as error:
             self._removing.fails(folder, error)
             return []
@@ -333,3 +333,12 @@ class _File:
             if S_ISREG(status.st_mode):
                 found.append((status.st_mtime, path))
         return sorted(found)
+
+
+def _lines(path: Path) -> int:
+    """How many lines a file of the log has: a converted one has it in its name, as .<lines>.parquet."""
+    if path.suffix == ".parquet":
+        said = path.name.split(".")[-2]
+        return int(said) if said.isdigit() else 0
+    with path.open("rb") as file:
+        return sum(part.count(b"\n") for part in iter(partial(file.read, AT_ONCE), b""))

@@ -46,7 +46,7 @@ class Meta(msgspec.Struct, frozen=True):
     inputs: tuple[Input, ...]  # one of all features where they are numbers, otherwise one a feature
     classes: tuple[Label, ...]  # none of a regression
     threshold: float | None  # of a binary model
-    example: tuple[float, ...] | dict[str, Any]  # one row: numbers, or JSON's values by name
+    example: tuple[float | None, ...] | dict[str, Any]  # one row: numbers, or JSON's values by name
     missing: frozenset[str] = frozenset()  # features that a request may leave out
     categories: dict[str, tuple[str, ...]] = {}  # of a text feature: the values that the log tells apart
     score_edges: tuple[float, ...] = ()  # of a regression: upper bounds of a histogram of its predictions

@@ -57,11 +57,15 @@ class Waiting(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Requests that were scored in one call; no scores where the model failed, which is one request's."""
+    """Requests that were scored in one call; no scores where the model failed, or refused the rows.
+
+    Then it is one request's.
+    """
 
     batch: list[Waiting]
     values: Values | None = None
     scores: NDArray[np.float64] | None = None
+    refused: columns.BadRow | None = None
 
 
 class One(msgspec.Struct, frozen=True):
@@ -189,9 +193,11 @@ class Predictor:
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
             return [Group(batch, values, self.model.score(values))]
-        except Exception:
+        except Exception as error:
             if len(batch) > 1:
                 return [group for waiting in batch for group in self._scored([waiting])]
+            if isinstance(error, columns.BadRow):
+                return [Group(batch, refused=error)]
             logger.exception("the model failed")
             return [Group(batch)]
 
@@ -209,6 +215,9 @@ class Predictor:
 
     def _answers(self, group: Group) -> Iterator[Answer]:
         """Count, log and tell what was scored together: an answer for each request, in their order."""
+        if group.refused:
+            yield self.refused(BadRequest(str(group.refused), self.decoder.key))
+            return
         if group.values is None or group.scores is None:
             yield self.broke("the model failed")
             return

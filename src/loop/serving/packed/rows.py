@@ -136,29 +136,28 @@ class Decoder:
             asked = decoder.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return None
-        rows, given = (asked.rows, asked.id) if many else ([asked.rows], asked.id)
-        if not 0 < len(rows) <= self.max_rows:
-            return None
-        if many and given is not None and (len(given) != len(rows) or not all(map(fits, given))):
-            return None
-        if not many and not fits(given):
-            return None
-        if (values := self._numbers(rows) if self.matrix else self._columns(rows)) is None:
-            return None
-        named = given is not None
-        ids = given if many and named else [given] * len(rows)
-        return Rows(values, ids, many, named)
+        given = asked.id
+        if not many:
+            rows, ids, fit = [asked.rows], [given], fits(given)
+        else:
+            rows, ids = asked.rows, [None] * len(asked.rows) if given is None else given
+            fit = 0 < len(rows) <= self.max_rows and len(ids) == len(rows) and all(map(fits, ids))
+        values = (self._numbers(rows) if self.matrix else self._columns(rows)) if fit else None
+        return None if values is None else Rows(values, ids, many, given is not None)
 
     def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32] | None:
         width = len(self.names)
-        if any(len(row) != width for row in rows):
-            return None
         if len(rows) == 1 and not self.missing:
             row = rows[0]
-            return None if max(row) >= OVER or min(row) <= -OVER else np.array(rows, np.float32)
+            if len(row) != width or max(row) >= OVER or min(row) <= -OVER:
+                return None
+            return np.array(rows, np.float32)
+        if any(len(row) != width for row in rows):
+            return None
         with np.errstate(over="ignore"):
             values = np.array(rows, np.float64).astype(np.float32)
-        good = np.isfinite(values)
+        if (good := np.isfinite(values)).all():
+            return values
         return values if (good | (np.isnan(values) & self._gaps)).all() else None
 
     def _columns(self, rows: list[Any]) -> columns.Columns | None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from scorer import load
+from scorer import load, profile
 
 from loop.serving.packed import app
 
-application = app.create(Path(__file__).parent, load)
+application = app.create(Path(__file__).parent, load, profile=profile)

@@ -1,5 +1,6 @@
-"""Softmax regression: no trees, no XGBoost."""
+"""Softmax regression over pixels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from pydantic import Field
 
 from loop.core.params import Section
 
+from .scorer import pixels
+
 
 class Params(Section):
     """scikit-learn's own."""
@@ -16,11 +19,11 @@ class Params(Section):
     c: float = Field(default=1.0, gt=0)  # inverse of the penalty
 
 
-def fit(x: NDArray[Any], y: NDArray[Any], params: Params) -> Any:
-    """Fit on (n, 64) and (n,)."""
+def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[Any], params: Params) -> Any:
+    """Fit on n images and their (n,) digits."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=params.c, max_iter=500).fit(x, y)
+    return LogisticRegression(C=params.c, max_iter=500).fit(pixels(rows), digits)
 
 
 def save(fitted: Any, folder: Path) -> None:

@@ -1,20 +1,39 @@
-"""Softmax of pixels times weights, by NumPy alone."""
+"""Reads images and scores them: softmax of pixels times weights, by NumPy alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.serving.packed.columns import BadRow
 
-def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
-    """The scorer: (n, 64) to (n, 10) probabilities."""
+Floats = NDArray[np.float64]
+HEADER = b"P5 8 8 16\n"
+
+
+def pixels(rows: Mapping[str, NDArray[Any]]) -> Floats:
+    """(n, 64) brightness from 0 to 1; BadRow for what is no such image."""
+    for image in rows["image"]:
+        if not image.startswith(HEADER) or len(image) != len(HEADER) + 64:
+            raise BadRow("is no binary PGM of 8 x 8 pixels up to 16")
+    return np.array([np.frombuffer(image, np.uint8, offset=len(HEADER)) for image in rows["image"]]) / 16
+
+
+def load(folder: Path) -> Callable[[Mapping[str, NDArray[Any]]], Floats]:
+    """The scorer: n images to (n, 10) probabilities."""
     with np.load(folder / "weights.npz") as kept:
         weights, bias = kept["weights"], kept["bias"]
 
-    def score(x: NDArray[Any]) -> NDArray[np.float64]:
-        exponent = np.exp(x @ weights + bias)
+    def score(rows: Mapping[str, NDArray[Any]]) -> Floats:
+        exponent = np.exp(pixels(rows) @ weights + bias)
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
     return score
+
+
+def profile(rows: Mapping[str, NDArray[Any]], _: Floats) -> dict[str, Floats]:
+    """How much ink an image has, and how strongly it is drawn."""
+    found = pixels(rows)
+    return {"ink": found.mean(axis=1), "contrast": found.std(axis=1)}

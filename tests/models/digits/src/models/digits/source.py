@@ -1,10 +1,12 @@
-"""The 1,797 digits that scikit-learn ships."""
+"""The 1,797 digits that scikit-learn ships, each written as a binary PGM."""
 
+import numpy as np
 import pyarrow as pa
 from sklearn.datasets import load_digits
 
 from loop.core.params import Section
-from models.digits.schema import COLUMNS, PIXELS
+
+from .schema import COLUMNS
 
 
 class Params(Section):
@@ -14,5 +16,6 @@ class Params(Section):
 def simulate(_: Params) -> pa.Table:
     """The published rows, in their order."""
     pixels, digit = load_digits(return_X_y=True)
-    columns = {"id": range(len(digit)), **dict(zip(PIXELS, pixels.T, strict=True)), "digit": digit}
+    images = [b"P5 8 8 16\n" + row.tobytes() for row in pixels.astype(np.uint8)]
+    columns = {"id": range(len(digit)), "image": images, "digit": digit}
     return pa.table({name: pa.array(columns[name]).cast(kind) for name, kind in COLUMNS.items()})

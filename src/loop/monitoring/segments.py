@@ -1,0 +1,204 @@
+"""The prediction log's files as Parquet, so that a look at production reads only the columns that it needs.
+
+A server appends to `<host>-<pid>.jsonl`, and sets it aside as `<host>-<pid>.<ns>.jsonl` when it is full. Such
+a file is converted once, to `<host>-<pid>.<ns>.<lines>.parquet` beside it, where this process may write. All
+other lines are converted into the run's own folder. If a conversion is killed, both files may be there; then
+the Parquet file counts.
+"""
+
+import fcntl
+import io
+import os
+import re
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from loop.core.errors import LoopError
+from loop.core.files import locked
+from loop.core.text import one_line
+from loop.monitoring.ids import SPREAD
+
+if TYPE_CHECKING:
+    import duckdb
+
+CLOSED = re.compile(r"(?P<segment>.+\.\d{19})\.jsonl")  # set aside: nobody writes to it again
+CONVERTED = re.compile(r"(?P<segment>.+\.\d{19})\.\d+\.parquet")
+GROUP = 16_384  # rows that are read or skipped together
+LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
+LINE = (
+    "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
+    " features: 'FLOAT[]', score: 'JSON', scores: 'DOUBLE[]', class: 'VARCHAR'}"
+)
+# Releases before `scores` came wrote the scores of several classes as a list in `score`.
+SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
+# `place` says which rows a sample takes. Files are sorted by it, so that a sample reads only a part of each.
+# `whole` is an id as a number, where it is written as one, so that not every look parses it again.
+WHOLE = "case when regexp_full_match(id, '-?[0-9]{1,18}') then try_cast(id as bigint) end"
+COLUMNS = f"""time, id, {WHOLE} as whole, model, version, features, len(features)::usmallint as width,
+    {SCORE} as score, coalesce(scores, try_cast(score as double[])) as scores, class,
+    (hash(time, id, features) % {SPREAD})::uinteger as place"""
+
+
+def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
+    """Parquet files with all lines of a log, and how many lines and files are in none, as they can't be read.
+
+    A line that a killed writer left, or that the next writer went on in, is a row of nulls. LoopError where
+    there is no log.
+    """
+    where = log.rstrip("/")
+    listed: list[str] = []
+    while True:
+        if "://" not in log:
+            _convert_closed(con, Path(log))
+        before, listed = listed, found(con, f"{where}/*.jsonl*") + found(con, f"{where}/*.parquet")
+        if not listed:
+            raise LoopError(
+                f"{log} has no *.jsonl file",
+                fix="serve with PREDICTION_LOG_DIR set to it, or name another --log",
+            )
+        converted = {match["segment"] for file in listed if (match := CONVERTED.fullmatch(file))}
+        parquet = [file for file in listed if file.endswith(".parquet")]
+        rest = [file for file in listed if not file.endswith(".parquet") and _segment(file) not in converted]
+        aside = scratch(con) / "lines.parquet"
+        cut = _convert(con, rest, aside) if rest else 0
+        # Another monitor may have converted a file, or a server removed one, since it was listed.
+        if cut and listed != before and not all("://" in file or Path(file).exists() for file in rest):
+            continue
+        files = [*parquet, *([str(aside)] if aside.is_file() else [])]
+        if not files:
+            raise LoopError(f"{log}: none of its {len(rest)} files can be read", fix="take them away")
+        return files, cut
+
+
+def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
+    """The files that a pattern names, in order; LoopError where nobody answers for the place."""
+    import duckdb
+
+    if "://" not in pattern:
+        _check_access(Path(pattern.partition("*")[0]))
+    try:
+        names = con.execute("select file from glob($1) order by 1", [pattern]).fetchall()
+    except duckdb.Error as error:
+        why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error))
+        raise LoopError(
+            f"{pattern}: cannot be read: {why}", fix="check the place and access to it"
+        ) from error
+    return [row[0] for row in names]
+
+
+def _check_access(folder: Path) -> None:
+    """LoopError where a folder is closed to this user: DuckDB would take it for an empty one."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        fix = f"give user {os.geteuid()} access to it and to every folder above it"
+        raise LoopError(f"{folder}: cannot be read: {error.strerror}", fix=fix) from error
+
+
+def scratch(con: "duckdb.DuckDBPyConnection") -> Path:
+    """A folder of this run."""
+    folder = Path(str(con.execute("select current_setting('temp_directory')").fetchall()[0][0]))
+    made = folder.with_name("lines")
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def _segment(file: str) -> str | None:
+    match = CLOSED.fullmatch(file)
+    return match["segment"] if match else None
+
+
+def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Convert what servers have set aside, unless another monitor does so now or this one may not write."""
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return
+    with suppress(OSError), locked(folder, fcntl.LOCK_NB):
+        converted = {
+            match["segment"] for path in folder.iterdir() if (match := CONVERTED.fullmatch(path.name))
+        }
+        for path in sorted(folder.iterdir()):
+            if (segment := _segment(path.name)) is None:
+                continue
+            if segment not in converted:
+                aside = folder / f".{segment}.parquet"
+                status = path.stat()
+                if _convert(con, [str(path)], aside):
+                    aside.unlink(missing_ok=True)  # of lines that can't be read the file stays the proof
+                    continue
+                lines = con.execute("select count(*) from read_parquet($1)", [str(aside)]).fetchall()[0][0]
+                with aside.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which servers remove files
+                aside.rename(folder / f"{segment}.{lines}.parquet")
+            path.unlink(missing_ok=True)
+
+
+def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> int:
+    """Write the lines of JSON files as Parquet; returns how many lines and files can't be read."""
+    import duckdb
+
+    cut = 0
+    try:
+        _copy_all(con, files, to)
+    except duckdb.Error:
+        readable, cut = _readable(con, files)
+        if not readable:
+            return cut
+        try:
+            _copy_all(con, readable, to)
+        except duckdb.Error as error:
+            raise LoopError(
+                f"{files[0]}: {one_line(error)}", fix="take the file that it names away"
+            ) from error
+    return cut
+
+
+def _copy_all(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> None:
+    lines = f"read_json($1, columns = {LINE}, format = 'newline_delimited', ignore_errors = true)"
+    target = str(to).replace("'", "''")
+    con.execute(
+        f"""copy (select {COLUMNS} from {lines} order by place) to '{target}'
+        (format parquet, compression zstd, row_group_size {GROUP})""",  # noqa: S608 — ours
+        [files],
+    )
+
+
+def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
+    """The files that DuckDB can read, and how many lines over LONGEST and unreadable files were left out.
+
+    A file with such lines is copied without them to the run's own folder.
+    """
+    import fsspec
+
+    kept, cut = [], 0
+    for number, file in enumerate(files):
+        aside = scratch(con) / f"{number}.jsonl"
+        try:
+            with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
+                long = _copy(io.BufferedReader(source), target)
+        except (OSError, EOFError, ValueError, zlib.error):  # not a file, or not compressed as its name says
+            cut += 1
+            aside.unlink(missing_ok=True)
+            continue
+        if not long:
+            aside.unlink()
+        kept.append(str(aside) if long else file)
+        cut += long
+    return kept, cut
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> int:
+    """Copy the lines that are not over LONGEST; return how many are."""
+    long = 0
+    while line := source.readline(LONGEST):
+        if len(line) < LONGEST or line.endswith(b"\n"):
+            target.write(line)
+            continue
+        long += 1
+        while len(line) == LONGEST and not line.endswith(b"\n"):
+            line = source.readline(LONGEST)
+    return long

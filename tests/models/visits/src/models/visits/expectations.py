@@ -1,0 +1,18 @@
+"""What a customer's state looks like."""
+
+from loop.core.params import Section, TimeSplit
+from loop.pipeline.validate import Check
+
+
+class Params(Section):
+    """Nothing to choose."""
+
+
+def suite(_: Params, __: TimeSplit) -> list[Check]:
+    """Orders are counted, and what comes next is one of three."""
+    import great_expectations.expectations as gxe
+
+    return [
+        Check(gxe.ExpectColumnValuesToBeBetween(column="orders", min_value=0, max_value=1000)),
+        Check(gxe.ExpectColumnValuesToBeInSet(column="next", value_set=["call", "nothing", "visit"])),
+    ]

@@ -1,0 +1,114 @@
+"""Times the monitor's reading of a long prediction log beside another build: CPU seconds and peak memory.
+
+`make bench-monitor ARGS="v1.2.0 --lines 10000000"`. The log has 15 features a line, in segments as servers
+leave them. The store has each prediction's event time, and every tenth one's label. Each build reads in a
+process of its own, one after the other. This build reads twice: the first time, it converts the segments.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+FEATURES, SEGMENT, DAYS = 15, 200_000, 14  # a line is about 330 bytes, so a segment about 64 MB
+READ = """
+from datetime import datetime
+from sys import argv
+from loop.core.models import Roles
+from loop.monitoring import log
+names = [f"f{place}" for place in range(int(argv[2]))]
+roles, columns = Roles(id="id", label="y", time="at"), {"id": "int64", "at": "timestamp[us]", "y": "int8"}
+found = log.read(
+    f"{argv[1]}/log", "m", names, roles, store=f"{argv[1]}/store", until=datetime(2026, 3, 15), days=7,
+    columns=columns,
+)
+print(found.logged, found.predictions, len(found.rows), int(found.labelled["rows"].sum()), found.broken)
+"""
+console = Console()
+
+
+def make(folder: Path, lines: int) -> None:
+    """Write the log of `lines` predictions over two weeks, and their store."""
+    for name in ("log", "store/transactions", "store/labels"):
+        (folder / name).mkdir(parents=True)
+    begin, seconds = "timestamp '2026-03-01'", f"to_seconds(id * {DAYS * 86_400} / {lines})"
+    with duckdb.connect() as con:
+        con.execute("set preserve_insertion_order = false")
+        features = ", ".join(f"round(random() * {place + 1}, 4)::float" for place in range(FEATURES))
+        for number, first in enumerate(range(0, lines, SEGMENT)):
+            until = min(first + SEGMENT, lines)
+            last = until == lines
+            name = "host-1.jsonl" if last else f"host-1.{1_700_000_000_000_000_000 + number}.jsonl"
+            con.execute(
+                f"""copy (select strftime({begin} + {seconds}, '%Y-%m-%dT%H:%M:%S.%f+00:00') as time,
+                id, 'm' as model, '0123456789ab' as version, [{features}] as features, random() as score,
+                (random() < 0.1)::int as class from range({first}, {until}) as t(id))
+                to '{folder}/log/{name}' (format json)"""  # noqa: S608 - our own, as below
+            )
+        event, ids = f"({begin} + {seconds})::timestamp", f"range({lines}) as t(id)"
+        con.execute(
+            f"""copy (select id, {event} as "at" from {ids})
+            to '{folder}/store/transactions/a.parquet'"""  # noqa: S608
+        )
+        con.execute(
+            f"""copy (select id, (random() < 0.1)::tinyint as y, {event} + interval 1 day as reported_at
+            from {ids} where id % 10 = 0) to '{folder}/store/labels/a.parquet'"""  # noqa: S608
+        )
+
+
+def read(source: Path, folder: Path) -> tuple[float, float, str]:
+    """CPU seconds, peak memory in MB and what was found, of one build's reading."""
+    command = [sys.executable, "-c", READ, str(folder), str(FEATURES)]
+    environment = {**os.environ, "PYTHONPATH": str(source / "src")}
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out)
+        _, status, used = os.wait4(process.pid, 0)  # which alone says what one process used
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{source}: reading the log ended with {process.returncode}")
+        out.seek(0)
+        return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, out.read().splitlines()[-1]
+
+
+def main() -> None:
+    """Make the log once, and let both builds read it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base", help="the commit or tag to compare with")
+    parser.add_argument("--lines", type=int, default=10_000_000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-monitor-") as scratch:
+        folder, before = Path(scratch) / "made", Path(scratch) / "before"
+        console.print(f"writing {asked.lines:,} predictions")
+        make(folder, asked.lines)
+        subprocess.run(
+            ["git", "-C", ROOT, "worktree", "add", "-q", "--detach", before, asked.base], check=True
+        )
+        try:
+            table = Table("reading", "CPU s", "peak MB", "logged, in the window, rows, labelled, broken")
+            figures = []
+            for name, source in (
+                (f"before, {asked.base}", before),
+                ("now, and converts", ROOT),
+                ("now", ROOT),
+            ):
+                figures.append(read(source, folder))
+                cpu, memory, said = figures[-1]
+                table.add_row(name, f"{cpu:.1f}", f"{memory:.0f}", said)
+            (cpu, memory, _), (_, _, _), (later, less, _) = figures
+            table.add_row("ratio", f"{later / cpu:.2f}", f"{less / memory:.2f}", "")
+            console.print(table)
+        finally:
+            subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", before], check=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
