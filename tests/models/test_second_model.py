@@ -53,6 +53,7 @@ KINDS = {
     "reviews": ({"text": "The soup was delicious and fresh"}, {"score": float, "class": "positive"}),
     "digits": ({"image": b64encode(b"P5 8 8 16\n" + bytes(64)).decode()}, {"score": list, "class": int}),
     "visits": ({"features": {"orders": 3, "days_ago": None}}, {"score": list, "class": str}),
+    "picks": ({"features": {"history": [6, 12], "film": 18}}, {"score": float}),
     "rents": (
         {"features": {"district": "hill", "area": 71.5, "rooms": 3, "balcony": True}},
         {"score": float},
@@ -72,7 +73,7 @@ def trained(fork, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", KINDS)
 def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
-    """A text, an image, three classes with time and entity, a regression over strings with gaps.
+    """A text, an image, three classes with time and entity, a ranking, a regression over strings with gaps.
 
     Trained, gated, registered, rehearsed and served. MLflow's model scores as the bento does, and the log's
     profile is as wide as the reference's.

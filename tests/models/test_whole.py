@@ -44,6 +44,14 @@ def without(path: str) -> Callable[[Path], None]:
 MODEL, OVERLAY = "src/models/fraud_detector", "kustomize/overlays/dev/fraud-detector"
 FAULTS = {
     "an unknown task": (replaced(f"{MODEL}/schema.py", '"binary"', '"clustering"'), "TASK is 'clustering'"),
+    "a ranking of nobody's rows": (
+        lambda root: [
+            replaced(f"{MODEL}/schema.py", old, new)(root)
+            for old, new in (('"binary"', '"ranking"'), ('    entity="CUSTOMER_ID",\n', ""))
+        ],
+        "TASK is 'ranking', and ROLES has no entity",
+    ),
+    "no scorer": (without(f"{MODEL}/scorer.py"), "scorer.py is missing"),
     "a role of no column": (
         replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
         "ROLES names FRUAD",

@@ -162,6 +162,22 @@ def test_a_single_text_image_or_list_stands_under_its_own_name(tmp_path):
             jsonschema.validate({name: [one, one]}, of)
 
 
+def test_rows_with_a_list_go_by_name(tmp_path):
+    """A row that is a list could be several rows where a feature is a list. The error says what to send."""
+    inputs = [
+        {"name": "history", "datatype": "INT64", "shape": [-1, -1]},
+        {"name": "film", "datatype": "FP64", "shape": [-1]},
+    ]
+    example = {"history": [1, 2], "film": 3}
+    meta = {"features": ["history", "film"], "inputs": inputs, "example": example}
+    source = write_model(tmp_path / "src", **meta)
+    with TestClient(app.create(source, lambda _: lambda rows: rows["film"] / 10)) as client:
+        assert client.post("/predict", json={"features": example}).json()["score"] == 0.3
+        assert client.post("/predict", json={"features": [example] * 2}).json()["score"] == [0.3, 0.3]
+        refused = client.post("/predict", json={"features": [[1, 2], 3]})
+        assert (refused.status_code, "by name" in refused.json()["error"]) == (422, True)
+
+
 def test_columns_are_told_apart_from_a_matrix():
     """Lists of one length stay lists, and codes of categories stay whole numbers."""
     lists = Input("history", "INT64", (-1, -1)).column([[1, 2], [3, 4]])

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.names import package
 from loop.core.text import one_line
 
-Task = Literal["binary", "multiclass", "regression"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Task = Literal["binary", "multiclass", "regression", "ranking"]
+VALUED = ("regression", "ranking")  # tasks whose labels and scores are values, and not classes
 
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
@@ -55,10 +59,11 @@ def _module(name: str) -> cached_property[ModuleType]:
 class ModelFolder:
     """The modules of a model's folder. Each is imported and checked when it is first used.
 
-    schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]"}, in the order they are
-                  written; ROLES: Roles (the label may be null, a `never` column may be absent, no other);
-                  TASK: Task; where labels are not 0 and 1, CLASSES: the labels in order, of which a binary
-                  model's score is the probability of the second
+    schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]" or "list<int64>"}, in the
+                  order they are written; ROLES: Roles (the label may be null, a `never` column may be
+                  absent, no other); TASK: Task (a ranking compares rows of one entity, and its label says
+                  how relevant a row is); where labels are not 0 and 1, CLASSES: the labels in order, of
+                  which a binary model's score is the probability of the second
     source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
                   columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
                   of a file, for some of its rows at a time
@@ -68,8 +73,8 @@ class ModelFolder:
                   MISSING: the names of features that may be null (default: none)
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); where MLflow has a
                   flavour for it, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
-    scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than
-                  two, or (n,) predicted values of a regression; profile(x, scores) -> {name: (n,) numbers},
+    scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than two,
+                  or (n,) values of a regression or ranking; profile(x, scores) -> {name: (n,) numbers},
                   which the prediction log keeps in place of the features (default: the features). Stages
                   import this module, and the bento has it as `scorer`. So it imports only what the bento's
                   lock has, and `loop.serving.packed`.
@@ -148,14 +153,21 @@ def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
 
 def _check_types(columns: dict[str, str], where: str) -> None:
     """LoopError for a column whose type Arrow does not know."""
-    import pyarrow as pa  # here, as most commands need no type
-
     for name, kind in columns.items():
         try:
-            pa.type_for_alias(kind)
+            arrow(kind)
         except ValueError as error:
-            fix = "name one of Arrow's types, such as int64, float64, string, timestamp[us]"
+            fix = "name one of Arrow's types, such as int64, float64, string, timestamp[us], list<int64>"
             raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}", fix=fix) from error
+
+
+def arrow(kind: str) -> "pa.DataType":
+    """Arrow's type of a name in COLUMNS; ValueError where there is none."""
+    import pyarrow as pa  # here, as most commands need no type
+
+    if kind.startswith("list<") and kind.endswith(">"):
+        return pa.list_(arrow(kind.removeprefix("list<").removesuffix(">")))
+    return pa.type_for_alias(kind)
 
 
 def check_params(root: Path, model: str, settings: params.Model, recorded: dict[str, Any]) -> None:
@@ -212,6 +224,9 @@ def _check_schema(schema: ModuleType, where: str) -> None:
     if not isinstance(schema.ROLES, Roles):
         fix = "write Roles(id=…, label=…), of loop.core.models"
         raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
+    if schema.TASK == "ranking" and schema.ROLES.entity is None:
+        fix = "name in ROLES the entity whose rows are ranked, such as the user or the query"
+        raise LoopError(f"{where}: TASK is 'ranking', and ROLES has no entity", fix=fix)
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
         names = ", ".join(schema.COLUMNS)
         raise LoopError(f"{where}: ROLES names {', '.join(strange)}", fix=f"name columns of COLUMNS: {names}")

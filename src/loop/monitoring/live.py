@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loop.core.models import Task
+from loop.core.models import VALUED, Task
 from loop.stats.metrics import Metric, Rows, of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def measure(
     out. Of several classes the log is read with one number a row, so only metrics of the chosen class can be
     measured.
     """
-    if classes and task != "regression":
+    if classes and task not in VALUED:
         places = {_text(label): place for place, label in enumerate(classes)}
         columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
         known = columns["class"].notna() & columns["label"].notna()
@@ -66,7 +66,7 @@ def measure(
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
     scores = labelled["score"].to_numpy()
-    if task == "regression":
+    if task in VALUED:
         answered = None
     elif task == "multiclass":
         names, numbers = np.unique([label, answered], return_inverse=True)
@@ -77,7 +77,7 @@ def measure(
     for name, metric in of(task).items():
         try:
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # a ranking of rows of one class
+        except ValueError:  # a ranking of rows of one class, or without the entities that the log lacks
             continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)

@@ -47,7 +47,7 @@ def look(
         days=rules.window_days,
         trained=trained_until(git, model),
         columns=schema.COLUMNS,
-        answer="score" if schema.TASK == "regression" else "class",
+        answer="score" if schema.TASK in models.VALUED else "class",
     )
     distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)

@@ -62,7 +62,7 @@ def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.T
 
     found = {name: _cast(rows[name], columns.get(name)) for name in rows.column_names}
     for name in {roles.label, *roles.never} & columns.keys() - found.keys():
-        found[name] = pa.nulls(rows.num_rows, pa.type_for_alias(columns[name]))
+        found[name] = pa.nulls(rows.num_rows, models.arrow(columns[name]))
     return pa.table(found)
 
 
@@ -70,7 +70,7 @@ def _cast(column: "pa.ChunkedArray", kind: str | None) -> "pa.ChunkedArray":
     import pyarrow as pa
 
     try:
-        return column.cast(pa.type_for_alias(kind)) if kind else column
+        return column.cast(models.arrow(kind)) if kind else column
     except pa.ArrowInvalid:
         return column  # the suite's own check of types says so
 

@@ -1,6 +1,7 @@
 """Measures the trained model on the test window: metrics, slices, scores and plots."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """What the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
+    if folder.task == "ranking":  # rows of one entity are ranked together, so they are drawn together
+        found = replace(found, unit=folder.roles.entity)
     return found
 
 
@@ -46,14 +49,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """metrics.json of scored test rows; `rows` are their features, which slices are cut from."""
     y = split.numbers(scored[folder.roles.label], classes)
-    judged = Rows(y, values(scored), decisive(section), scored)
+    mine = own(folder, section)
+    judged = Rows(y, values(scored), decisive(section), scored, units=mine.units(scored))
     result: dict[str, Any] = {"rows": len(y)}
     if folder.task != "multiclass" and len(np.unique(y)) == 1:
         alike = classes[int(y[0])] if classes else y[0]
         raise LoopError(f"the {len(y)} test rows are all labelled {alike}", fix="params.yaml: split")
     if folder.task == "binary":
         result["positives"] = int(y.sum())
-    known = own(folder, section).known(folder.task)
+    known = mine.known(folder.task)
     result |= {name: metric.of(judged) for name, metric in known.items()}
     return {**result, "slices": slices(judged, rows, section, folder.task)}
 

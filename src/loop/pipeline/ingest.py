@@ -93,7 +93,7 @@ def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, 
 
 def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
     """The columns of the model's rows."""
-    types = {name: pa.type_for_alias(kind) for name, kind in folder.schema.COLUMNS.items()}
+    types = {name: models.arrow(kind) for name, kind in folder.schema.COLUMNS.items()}
     return Wanted(types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS")
 
 

@@ -1,6 +1,7 @@
 """What `dvc plots` shows of a model: curves as points, few enough for an eye and a diff."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,12 @@ from loop.core.models import ModelFolder
 from loop.pipeline import split
 from loop.serving.packed.columns import Columns, take
 from loop.stats import calibration, classification
-from loop.stats.metrics import LOSS, Metric, Rows
+from loop.stats.metrics import LOSS, Metric, Rows, ndcg
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Points = list[dict[str, Any]]
-POINTS, BINS, BIN_ROWS = 500, 20, 20
+POINTS, BINS, BIN_ROWS, PLACES = 500, 20, 20, 20
 SHUFFLED_ROWS = 20_000
 
 
@@ -37,6 +38,7 @@ CURVES = {
     "calibration": Curve("Calibration", "predicted", "observed", diagonal=True),
     "predicted": Curve("Predicted and true values", "mean prediction", "mean label", diagonal=True),
     "errors": Curve("Size of the errors", "share of the rows", "error at most", diagonal=False),
+    "gain": Curve("Gain of the first places", "places", "NDCG", diagonal=False),
 }
 
 
@@ -47,8 +49,13 @@ def draw(
     meta = read_json(trained / "meta.json")
     y = split.numbers(rows[folder.roles.label], meta["classes"])
     x = split.values(rows, meta["features"])
-    drawn = of_values(y, scores) if folder.task == "regression" else of_classes(y, scores)
-    return drawn, importance(folder.scorer.load(trained), x, y, meta["features"], LOSS[folder.task])
+    scorer, units = folder.scorer.load(trained), None
+    if folder.task == "ranking":
+        units = rows[folder.roles.entity].to_numpy()
+        drawn = {"gain": of_places(Rows(y, scores, units=units))}
+    else:
+        drawn = of_values(y, scores) if folder.task == "regression" else of_classes(y, scores)
+    return drawn, importance(scorer, x, y, meta["features"], LOSS[folder.task], units=units)
 
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
@@ -77,6 +84,13 @@ def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
     }
 
 
+def of_places(judged: Rows) -> Points:
+    """NDCG over the first k places, by k."""
+    places = range(1, PLACES + 1)
+    gains = [Metric("", partial(ndcg, k=k)).of(judged) for k in places]
+    return thin(np.array(places, np.float64), np.array(gains))
+
+
 def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
     """Write them below the folder `plots`, where DVC expects them."""
     with whole(folder / "curves") as aside:
@@ -96,7 +110,13 @@ def thin(x: Floats, y: Floats) -> Points:
 
 
 def importance(
-    scorer: Callable[[Any], Floats], x: Floats | Columns, y: NDArray[Any], names: list[str], loss: Metric
+    scorer: Callable[[Any], Floats],
+    x: Floats | Columns,
+    y: NDArray[Any],
+    names: list[str],
+    loss: Metric,
+    *,
+    units: NDArray[Any] | None = None,
 ) -> Points:
     """How much a loss rises when a feature's values are shuffled between rows (Breiman 2001).
 
@@ -105,12 +125,13 @@ def importance(
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
     x, y = take(x, rows), y[rows]
-    before = loss.of(Rows(y, scorer(x)))
+    units = units[rows] if units is not None else None
+    before = loss.of(Rows(y, scorer(x), units=units))
     rises = {}
     for position, name in enumerate(names):
         shuffled: Any = x.copy()
         column = name if isinstance(x, dict) else (slice(None), position)
         shuffled[column] = rng.permutation(shuffled[column])
-        rises[name] = loss.of(Rows(y, scorer(shuffled))) - before
+        rises[name] = loss.of(Rows(y, scorer(shuffled), units=units)) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
     return [{"feature": name, "rise": float(f"{rise:.6g}")} for name, rise in ranked]

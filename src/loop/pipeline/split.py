@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from loop.core.errors import LoopError
-from loop.core.models import ModelFolder, Roles
+from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.serving.packed.columns import Columns, Input
 
@@ -17,6 +17,7 @@ SCORES = {  # what a scorer gives
     "binary": "give the probability of class 1",
     "multiclass": "give the probability of each class",
     "regression": "give one predicted value a row",
+    "ranking": "give one number a row, higher for what is to stand first",
 }
 ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
 
@@ -131,7 +132,7 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
             f"{where}: for {rows} rows the scorer gave an array of shape {scored.shape}, should be {shape}",
             fix=SCORES[folder.task],
         )
-    if folder.task == "regression":
+    if folder.task in VALUED:
         if (odd := scored[~np.isfinite(scored)]).size:
             raise LoopError(
                 f"{where}: {odd.size} of {scored.size} predicted values are {odd[0]:g}",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_json
-from loop.core.models import ModelFolder, Roles
+from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.core.paths import ModelPaths
 from loop.pipeline import split
@@ -58,7 +58,7 @@ def train(
     sample = reference(folder, rows, meta, out)
     if folder.profile:
         meta["profile"] = sample.column_names[:-2]
-    if folder.task == "regression":
+    if folder.task in VALUED:
         meta["score_edges"] = edges(sample["score"].to_numpy())
     write_json(out / "meta.json", meta)
     return sample
@@ -89,14 +89,14 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
 
 
 def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
-    """The distinct labels; none of a regression."""
+    """The distinct labels; none where they are values."""
     found = sorted(pc.unique(labels).to_pylist())
     where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
-    if folder.task == "regression":
+    if folder.task in VALUED:
         if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
             fix = f"type {folder.roles.label} as float64 in src/models/{folder.name}/schema.py"
             raise LoopError(
-                f"{where} labels of type {labels.type}, and a regression predicts numbers", fix=fix
+                f"{where} labels of type {labels.type}, and a {folder.task} predicts numbers", fix=fix
             )
         if not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - nothing to explain
             shown = ", ".join(map(str, found[:3]))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from loop.core.models import VALUED
 from loop.pipeline.plots import CURVES, Points
 from loop.review import charts
 from loop.review.evidence import Evidence
@@ -33,7 +34,7 @@ def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
     for name, (title, x, y, diagonal) in CURVES.items():
         if points := plots.get(name):
             pairs = [(point["x"], point["y"]) for point in points]
-            if evidence.task == "regression":
+            if evidence.task in VALUED:
                 found.append(_of_values(title, x, y, pairs, diagonal=diagonal))
                 continue
             lines = {"this model": line(pairs)}

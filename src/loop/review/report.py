@@ -59,7 +59,7 @@ def _metrics(found: Evidence) -> str:
 
 def _charts(found: Evidence) -> str:
     """The curves of everybody who scored these rows, and how far the candidate's scores can be believed."""
-    if found.labels is None or found.scores["candidate"].ndim > 1:
+    if found.labels is None or found.scores["candidate"].ndim > 1 or found.task == "ranking":
         return ""
     y, drawn = found.labels, found.scores
     if found.task == "regression":

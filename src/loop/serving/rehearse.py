@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.candidate import champion as production
@@ -103,23 +104,24 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
     names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
     scored = pq.read_table(paths.scores)
     columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
-    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count))
-    joined = (
-        pq.read_table(paths.features, columns=[key, *names]).join(every, key, join_type="inner").sort_by(key)
-    )
-    if joined.num_rows != every.num_rows:
+    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
+    table = pq.read_table(paths.features, columns=[key, *names])
+    place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
+    if place.null_count or len(pc.unique(table[key])) != table.num_rows:
         raise LoopError(
             f"{paths.scores} has ids that {paths.features} has not, or has more than once",
             fix=f"./loop repro {model}",
         )
+    joined = table.take(place).drop_columns(key)
     found, body = [], inputs_of.key(inputs)
+    alone, in_order = body != "features", inputs_of.by_place(inputs)
     as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
-    for row in joined.to_pylist():
+    for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
         named = {name: as_json.get(name, _number)(row[name]) for name in names}
-        alone = body != "features"
-        by_place = named[names[0]] if alone else list(named.values())
-        scores = [row[name] for name in columns]
-        found.append(Row(row[key], by_place, scores, by_place if alone else named, body))
+        row_itself = named[names[0]] if alone else named
+        features = list(named.values()) if in_order and not alone else row_itself
+        scores = [given[name] for name in columns]
+        found.append(Row(given[key], features, scores, row_itself, body))
     return found
 
 

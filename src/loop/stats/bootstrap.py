@@ -54,8 +54,8 @@ def difference(
         units: (n,) which unit a row belongs to; None: each row is one.
     """
     y = _known(labels)
-    before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns))
-    after = metric.prepare(Rows(y, np.asarray(challenger), thresholds[1], columns))
+    before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns, units=units))
+    after = metric.prepare(Rows(y, np.asarray(challenger), thresholds[1], columns, units=units))
     draws = resamples(y, samples, np.random.default_rng(seed), units)
     return _percentiles([after(counts) - before(counts) for counts in draws], confidence, _rarer(y, units))
 
@@ -74,7 +74,7 @@ def interval(
 ) -> Interval:
     """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
     y = _known(labels)
-    measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns))
+    measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns, units=units))
     draws = resamples(y, samples, np.random.default_rng(seed), units)
     return _percentiles([measure(counts) for counts in draws], confidence, _rarer(y, units))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,18 +25,19 @@ Measure = Callable[[Counts], float]  # how often each row counts -> the metric
 class Rows:
     """Rows that a model has scored."""
 
-    labels: NDArray[Any]  # (n,) class numbers from 0; of a regression, the true values
+    labels: NDArray[Any]  # (n,) class numbers from 0; of a regression or a ranking, the true values
     scores: Floats  # (n,) of class 1, or (n, classes); of a regression, (n,) predicted values
     threshold: float = 0.5  # the score from which a row counts as class 1
     columns: pa.Table | None = None  # their id, time and entity, for metrics that a model adds
     answered: Labels | None = None  # (n,) classes that were answered, where they are known without scores
+    units: NDArray[Any] | None = None  # (n,) which rows belong together; of a ranking, are ranked together
 
     def take(self, numbers: Counts) -> Rows:
         """Those rows, in that order; a number may come twice."""
         columns = self.columns.take(numbers) if self.columns is not None else None
         answered = self.answered[numbers] if self.answered is not None else None
-        scores = self.scores[numbers]
-        return replace(self, labels=self.labels[numbers], scores=scores, columns=columns, answered=answered)
+        units = self.units[numbers] if self.units is not None else None
+        return Rows(self.labels[numbers], self.scores[numbers], self.threshold, columns, answered, units)
 
     def column(self, name: str) -> NDArray[Any]:
         """(n,) of another column; LookupError where there is none."""
@@ -206,10 +208,81 @@ def spearman(rows: Rows) -> Measure:
     return measure
 
 
+def pairwise_accuracy(rows: Rows) -> Measure:
+    """The share of an entity's pairs with different labels that the scores order right; a tie counts half.
+
+    Every pair counts once, so an entity with more rows counts more.
+    """
+    right, pairs = [], []
+    for labels, scores in _ranked(rows):
+        above = labels[:, None] > labels[None, :]
+        lead = scores[:, None] - scores[None, :]
+        right.append(float((above & (lead > 0)).sum() + (above & (lead == 0)).sum() / 2))
+        pairs.append(float(above.sum()))
+    if not any(pairs):
+        raise ValueError("a ranking needs an entity with rows of different labels")
+    return _by_entity(rows, np.array(right), np.array(pairs))
+
+
+def ndcg(rows: Rows, k: int) -> Measure:
+    """Normalized discounted cumulative gain over the first k places, the mean over entities.
+
+    The gain is the label, which may not be negative; tied scores share the mean gain of their places. Source:
+    Järvelin and Kekäläinen, 2002; ties as McSherry and Najork, 2008. An entity without gain does not count.
+    """
+    values, count = [], []
+    for labels, scores in _ranked(rows):
+        if labels.min() < 0:
+            raise ValueError("NDCG needs labels from 0 up")
+        discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
+        _, place, size = np.unique(-scores, return_inverse=True, return_counts=True)
+        gain = np.bincount(place, weights=labels) / size
+        found = gain @ np.add.reduceat(discount, np.cumsum(size) - size)
+        ideal = np.sort(labels)[::-1] @ discount
+        values.append(found / ideal if ideal else 0.0)
+        count.append(float(ideal > 0))
+    return _by_entity(rows, np.array(values), np.array(count))
+
+
+def hit_rate(rows: Rows, k: int) -> Measure:
+    """The share of entities that have a row of their highest label among the first k; ties stand last."""
+    hits = []
+    for labels, scores in _ranked(rows):
+        best = scores[labels == labels.max()].max()
+        hits.append(float((scores >= best).sum() <= k))
+    return _by_entity(rows, np.array(hits), np.ones(len(hits)))
+
+
+def _ranked(rows: Rows) -> Iterator[tuple[NDArray[Any], Floats]]:
+    """Labels and scores of each entity's rows."""
+    if rows.units is None:
+        raise ValueError("a ranking needs the entity of each row")
+    order = np.argsort(rows.units, kind="stable")
+    starts = np.flatnonzero(rows.units[order][1:] != rows.units[order][:-1]) + 1
+    for members in np.split(order, starts):
+        yield rows.labels[members], rows.scores[members]
+
+
+def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
+    """A ratio of sums over entities, each as often as its first row is drawn: a draw takes whole entities."""
+    first = np.unique(np.asarray(rows.units), return_index=True)[1]
+
+    def measure(counts: Counts) -> float:
+        drawn = counts[first]
+        total = drawn @ wholes
+        return float(drawn @ parts / total) if total else 0.0
+
+    return measure
+
+
 def _different(labels: NDArray[Any]) -> NDArray[Any]:
     if len(labels) and labels.min() == labels.max():
         raise ValueError(f"needs rows with different labels, all {len(labels)} are {labels[0]:g}")
     return labels
+
+
+def _less(measure: Measure) -> Measure:
+    return lambda counts: 1 - measure(counts)
 
 
 def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
@@ -241,12 +314,20 @@ TASKS = {
         Metric("r2", r2),
         Metric("spearman", spearman),
     ),
+    "ranking": (
+        Metric("pairwise_accuracy", pairwise_accuracy),
+        Metric("ndcg_at_10", partial(ndcg, k=10)),
+        Metric("hit_rate_at_10", partial(hit_rate, k=10)),
+    ),
 }
-LOSS = {"binary": LOG_LOSS, "multiclass": LOG_LOSS, "regression": RMSE}  # what shuffling a feature raises
+DISORDER = Metric("pairwise_error", lambda rows: _less(pairwise_accuracy(rows)), lower=True)
+# What shuffling a feature raises.
+LOSS = {"binary": LOG_LOSS, "multiclass": LOG_LOSS, "regression": RMSE, "ranking": DISORDER}
 SLICED = {  # what is measured of a part of the rows
     "binary": ("accuracy", "average_precision", "roc_auc"),
     "multiclass": ("accuracy", "f1"),
     "regression": ("rmse", "mae"),
+    "ranking": ("pairwise_accuracy",),
 }
 
 

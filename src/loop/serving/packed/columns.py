@@ -45,8 +45,8 @@ class Input(msgspec.Struct, frozen=True):
 
     @property
     def listed(self) -> bool:
-        """Whether each row has a list of values."""
-        return len(self.shape) > 1
+        """Whether each row has a list of values, in a column. Only a matrix of all features is FP32."""
+        return len(self.shape) > 1 and self.datatype != "FP32"
 
     @property
     def encoded(self) -> bool:
@@ -96,7 +96,12 @@ def _bytes(text: str) -> bytes:
 def key(inputs: Sequence[Input]) -> str:
     """Where a request's body has its rows: `features`, or a single text's, image's or list's own name."""
     alone = len(inputs) == 1 and (inputs[0].datatype == "BYTES" or inputs[0].listed)
-    return inputs[0].name if alone and inputs[0].datatype != "FP32" else "features"
+    return inputs[0].name if alone else "features"
+
+
+def by_place(inputs: Sequence[Input]) -> bool:
+    """Whether a row may be a list. Where a feature is a list, nobody could tell a row from several."""
+    return not any(each.listed for each in inputs)
 
 
 def size(rows: NDArray[Any] | Columns) -> int:

@@ -41,7 +41,7 @@ class Release(msgspec.Struct, frozen=True):
 class Meta(msgspec.Struct, frozen=True):
     """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
 
-    task: Literal["binary", "multiclass", "regression"]
+    task: Literal["binary", "multiclass", "regression", "ranking"]
     features: tuple[str, ...]  # names, in order
     inputs: tuple[Input, ...]  # one of all features where they are numbers, otherwise one a feature
     classes: tuple[Label, ...]  # none of a regression

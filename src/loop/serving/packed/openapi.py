@@ -164,6 +164,8 @@ def _row(meta: Meta) -> dict[str, Any]:
     if columns.key(meta.inputs) != "features":
         return positions[0]
     by_name = _object(flags, tuple(name for name in meta.features if name not in meta.missing))
+    if not columns.by_place(meta.inputs):
+        return by_name
     alike = all(each == positions[0] for each in positions)
     by_place: dict[str, Any] = (
         {"items": positions[0]} if alike else {"prefixItems": positions, "items": False}

@@ -92,6 +92,7 @@ class Decoder:
     def __init__(self, meta: Meta, max_rows: int) -> None:
         self.inputs, self.names, self.missing = meta.inputs, meta.features, meta.missing
         self.matrix, self.key, self.max_rows = meta.matrix, columns.key(meta.inputs), max_rows
+        self.by_place = columns.by_place(meta.inputs)
         self._gaps = np.array([name in meta.missing for name in meta.features])
         number: Any = float | None if meta.missing else float
         row: Any = list[number] if meta.matrix else self._row()
@@ -228,9 +229,9 @@ class Decoder:
 
     def _is_row(self, value: Any) -> bool:
         """Whether the first value of a list is a row, so that the list is one of rows."""
-        if self.key == "features" or self.inputs[0].listed:
-            return isinstance(value, list | dict)
-        return True
+        if self.key == "features":
+            return isinstance(value, dict) or (isinstance(value, list) and self.by_place)
+        return isinstance(value, list) if self.inputs[0].listed else True
 
     def _ordered(self, row: Any, where: str) -> list[Any]:
         """A row's values in the model's order."""
@@ -243,15 +244,17 @@ class Decoder:
             if unknown := sorted(row.keys() - set(names)):
                 raise BadRequest(f"is not a feature; they are {', '.join(names)}", f"{where}.{unknown[0]}")
             places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
-        elif isinstance(row, list):
+        elif isinstance(row, list) and self.by_place:
             if len(row) != len(names):
                 raise BadRequest(
                     f"has {len(row)} values; it must have {len(names)}: {', '.join(names)}", where
                 )
             places, values = [f"{where}[{i}]" for i in range(len(names))], row
         else:
-            kind = "a list of values" if not self.matrix else "a list of numbers"
-            raise BadRequest(f"is {_kind(row)}; it must be {kind} or an object of them", where)
+            wanted = (
+                "a list of numbers or an object of them" if self.matrix else "an object of values by name"
+            )
+            raise BadRequest(f"is {_kind(row)}; it must be {wanted}", where)
         for value, place, name in zip(values, places, names, strict=True):
             if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
                 raise BadRequest(wrong, place)
