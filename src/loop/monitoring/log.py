@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Answer = Literal["class", "score"]  # the column of the log that a label is compared with
 DAY = timedelta(days=1)
 WINDOW = "window"
-PART, FEW = 64, 2_000_000  # one key in so many tells of large stores whether ids are there twice
+PART, FEW = 64, 2_000_000  # of a store of more rows, one id in so many shows whether ids are there twice
 MEMORY, THREADS = "256MB", 2  # of DuckDB: what is more goes to its files, and each thread takes some
 NEWEST = 100_000  # transactions, among which the latest prediction is looked for first
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
@@ -217,13 +217,14 @@ def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Role
     """Make the view `events`: predictions with their event time; return whether that is the transactions'.
 
     Event time is the transaction's, by id. Where no id is known to the store (a model without time,
-    a service that is sent no ids), it is the log's own time, and `happened` holds that.
+    a service that is sent no ids), it is the log's own time. `happened` has each transaction's first time.
     """
     if stored and roles.time:
         happened = stored.select("{key} as key, {event} as event", event=roles.time)
         con.execute(f"create view reported as select * from ({happened}) where key is not null")  # noqa: S608
         once = "select key, min(event) as event from reported group by 1"
-        # Grouping costs as much as all the rest. A transaction is written once, unless a file is there twice.
+        # Grouping millions of ids costs as much as all the rest. So it is left out where one id in PART shows
+        # that none is there twice, which happens where a file is there twice.
         count, ids = con.execute(
             f"select count(*), count(distinct key) from reported where key % {PART} = 0"  # noqa: S608
         ).fetchall()[0]
