@@ -67,7 +67,19 @@ def test_killed_half_way_it_loses_nothing_and_counts_nothing_twice(folder, monke
         patch.setattr(Path, place, killed)
         found(folder)
     assert found(folder) == EXPECTED
+    left = [path for path in folder.iterdir() if path.suffix == segments.ASIDE]
+    assert len(list(folder.iterdir())) - len(left) == 3
+    for path in left:
+        os.utime(path, (0, 0))
+    assert found(folder) == EXPECTED
     assert sorted(path.suffix for path in folder.iterdir()) == [".jsonl", ".parquet", ".parquet"]
+
+
+def test_a_file_that_has_just_been_set_aside_waits(folder) -> None:
+    """A file server may show its last lines late: it is read as it is, and converted by a later look."""
+    (folder / "host-2.1700000000000000009.jsonl").write_text(line(99))
+    assert found(folder)[0] == 16
+    assert (folder / "host-2.1700000000000000009.jsonl").is_file()
 
 
 def test_a_folder_that_may_only_be_read_is_only_read(folder) -> None:
@@ -116,7 +128,9 @@ def test_a_full_disk_takes_the_oldest_segment_and_counts_its_lines(folder, monke
 
 def test_the_text_of_an_id_stays(folder) -> None:
     """Ids are kept as they were written, beside their numbers."""
-    (folder / "host-3.1700000000000000003.jsonl").write_text(line(1).replace('"id": 1', '"id": "0017"'))
+    path = folder / "host-3.1700000000000000003.jsonl"
+    path.write_text(line(1).replace('"id": 1', '"id": "0017"'))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
     found(folder)
     [path] = folder.glob("host-3.*.parquet")
     assert pd.read_parquet(path)[["id", "whole"]].to_numpy().tolist() == [["0017", 17]]

@@ -6,25 +6,28 @@ other lines are converted into the run's own folder. If a conversion is killed, 
 the Parquet file counts.
 """
 
-import fcntl
 import io
 import os
 import re
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, BinaryIO
+from uuid import uuid4
 
 from loop.core.errors import LoopError
-from loop.core.files import locked
 from loop.core.text import one_line
-from loop.monitoring.ids import SPREAD
+from loop.monitoring.ids import SPREAD, parquet
 
 if TYPE_CHECKING:
     import duckdb
 
 CLOSED = re.compile(r"(?P<segment>.+\.\d{19})\.jsonl")  # set aside: nobody writes to it again
 CONVERTED = re.compile(r"(?P<segment>.+\.\d{19})\.\d+\.parquet")
+ASIDE = ".converting"  # ends the name of a file that is being written; no reader and no server takes it
+SETTLED = 60.0  # seconds from a file's last line, in which a file server may not show all of it yet
+ABANDONED = 86_400.0  # seconds after which what a killed conversion left is removed
 GROUP = 16_384  # rows that are read or skipped together
 LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
 LINE = (
@@ -59,14 +62,14 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
                 fix="serve with PREDICTION_LOG_DIR set to it, or name another --log",
             )
         converted = {match["segment"] for file in listed if (match := CONVERTED.fullmatch(file))}
-        parquet = [file for file in listed if file.endswith(".parquet")]
+        columnar = [file for file in listed if file.endswith(".parquet")]
         rest = [file for file in listed if not file.endswith(".parquet") and _segment(file) not in converted]
         aside = scratch(con) / "lines.parquet"
         cut = _convert(con, rest, aside) if rest else 0
         # Another monitor may have converted a file, or a server removed one, since it was listed.
         if cut and listed != before and not all("://" in file or Path(file).exists() for file in rest):
             continue
-        files = [*parquet, *([str(aside)] if aside.is_file() else [])]
+        files = [*columnar, *([str(aside)] if aside.is_file() else [])]
         if not files:
             raise LoopError(f"{log}: none of its {len(rest)} files can be read", fix="take them away")
         return files, cut
@@ -113,28 +116,38 @@ def _segment(file: str) -> str | None:
 
 
 def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
-    """Convert what servers have set aside, unless another monitor does so now or this one may not write."""
+    """Convert what servers have set aside, where this process may write.
+
+    No lock is held, because shared file systems often have none for folders. Two monitors at once make the
+    same file, each aside.
+    """
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return
-    with suppress(OSError), locked(folder, fcntl.LOCK_NB):
-        converted = {
-            match["segment"] for path in folder.iterdir() if (match := CONVERTED.fullmatch(path.name))
-        }
-        for path in sorted(folder.iterdir()):
-            if (segment := _segment(path.name)) is None:
-                continue
-            if segment not in converted:
-                aside = folder / f".{segment}.parquet"
-                status = path.stat()
-                if _convert(con, [str(path)], aside):
-                    aside.unlink(missing_ok=True)  # of lines that can't be read the file stays the proof
-                    continue
-                lines = con.execute("select count(*) from read_parquet($1)", [str(aside)]).fetchall()[0][0]
-                with aside.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which servers remove files
-                aside.rename(folder / f"{segment}.{lines}.parquet")
-            path.unlink(missing_ok=True)
+    paths = sorted(folder.iterdir())
+    converted = {match["segment"] for path in paths if (match := CONVERTED.fullmatch(path.name))}
+    for path in paths:
+        with suppress(FileNotFoundError):  # another monitor, or a server that removes old files, was quicker
+            age = time() - path.stat().st_mtime
+            if (path.suffix == ASIDE and age > ABANDONED) or (
+                age > SETTLED
+                and (segment := _segment(path.name))
+                and (segment in converted or _convert_one(con, path, segment))
+            ):
+                path.unlink()
+
+
+def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> bool:
+    """Convert one file; whether it is. One with lines that can't be read stays, as the only proof of them."""
+    status, aside = path.stat(), path.with_name(f".{segment}.{uuid4().hex}{ASIDE}")
+    if _convert(con, [str(path)], aside):
+        aside.unlink(missing_ok=True)
+        return False
+    lines = con.execute(f"select count(*) from {parquet([str(aside)])}").fetchall()[0][0]  # noqa: S608 — ours
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which servers remove files
+    aside.rename(path.with_name(f"{segment}.{lines}.parquet"))
+    return True
 
 
 def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> int:
