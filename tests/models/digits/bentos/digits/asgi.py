@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from scorer import load, profile
-
 from loop.serving.packed import app
+from scorer import load, profile
 
 application = app.create(Path(__file__).parent, load, profile=profile)

@@ -1,0 +1,24 @@
+"""The services that demo and e2e spoil are such as a person could merge: CI's lint finds nothing in them."""
+
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+
+import pytest
+
+PATH = "bentos/fraud_detector/asgi.py"
+
+
+@pytest.mark.parametrize("kind", ["errors", "slow", "wrong scores", "heavy"])
+def test_a_spoilt_service_passes_lint(repository, kind):
+    """Each kind, with the imports and the format that ruff asks for."""
+    spec = spec_from_file_location("faults", repository / "tests/e2e/faults.py")
+    faults = module_from_spec(spec)
+    spec.loader.exec_module(faults)
+    service = faults.spoilt((repository / PATH).read_text(), kind)
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", PATH, "-"]
+        done = subprocess.run(
+            ruff, cwd=repository, input=service, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
