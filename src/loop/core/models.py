@@ -162,7 +162,7 @@ def _check_types(columns: dict[str, str], where: str) -> None:
 
 
 def arrow(kind: str) -> "pa.DataType":
-    """Arrow's type of a name in COLUMNS; ValueError where there is none."""
+    """The Arrow type that COLUMNS names, such as `list<int64>`; ValueError if Arrow has no such type."""
     import pyarrow as pa  # here, as most commands need no type
 
     if kind.startswith("list<") and kind.endswith(">"):

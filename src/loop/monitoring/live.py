@@ -52,9 +52,9 @@ def measure(
 ) -> Live:
     """Measure what was answered (`score`, `class`) against `label`; a row stands for `rows` that are alike.
 
-    `classes` are the labels in order, where they are not 0 and 1; a row whose label is none of them is left
-    out. Of several classes the log is read with one number a row, so only metrics of the chosen class can be
-    measured.
+    `classes` lists the labels in order; it is needed only if they are not 0 and 1. Rows with any other label
+    are left out. Of several classes the log is read with one number a row, so only metrics of the
+    chosen class can be measured.
     """
     if classes and task not in VALUED:
         places = {_text(label): place for place, label in enumerate(classes)}

@@ -8,6 +8,7 @@ a scorer sees no difference.
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
-Word = Mapping[str, Any]
 
 DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": object}
 KINDS: dict[str, tuple[Any, str]] = {
@@ -66,7 +66,7 @@ class Input(msgspec.Struct, frozen=True):
         return f"a list, each {one}" if self.listed else one
 
     def column(self, values: Sequence[Any]) -> NDArray[Any]:
-        """(n,) of JSON's values; ValueError where base64 is none, or a whole number has over 64 bits."""
+        """The array (n,) of JSON values; ValueError for invalid base64 or an integer over 64 bits."""
         if self.encoded:
             values = [value if value is None else _bytes(value) for value in values]
         if self.datatype == "BYTES" or self.listed:
@@ -77,7 +77,7 @@ class Input(msgspec.Struct, frozen=True):
             raise ValueError("a number is too large") from None
 
     def json(self, value: Any) -> Any:
-        """A value of such an array as JSON has it."""
+        """The JSON form of one element of an array that `column` made."""
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
         if isinstance(value, np.ndarray):
@@ -127,10 +127,7 @@ def take(rows: Any, numbers: Any) -> Any:
 
 def categories(texts: Iterable[str | None], most: int = 50) -> list[str]:
     """The most frequent texts, by how often they occur and then by name."""
-    counts: dict[str, int] = {}
-    for text in texts:
-        if text is not None:
-            counts[text] = counts.get(text, 0) + 1
+    counts = Counter(text for text in texts if text is not None)
     return sorted(counts, key=lambda text: (-counts[text], text))[:most]
 
 

@@ -6,7 +6,7 @@ are those of /predict, decoded into the same arrays; only their form differs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isnan, prod
 from typing import Any, Literal
 
 import msgspec
@@ -218,8 +218,7 @@ def _array(
     """(n,) as `Input.column` makes it; bytes are base64 where they are `encoded`."""
     rows = values.tolist() if isinstance(values, np.ndarray) else values
     if of.name not in decoder.missing and any(
-        value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124 - NaN
-        for value in rows
+        value is None or (isinstance(value, float) and isnan(value)) for value in rows
     ):
         raise BadRequest(f"{of.name} must have a value", f"{field}.data")
     if of.datatype == "FP64" and not of.listed and np.isinf(np.asarray(rows, np.float64)).any():
