@@ -14,10 +14,11 @@ from standin import ROOT
 
 from loop.delivery import render
 from loop.delivery.project import ADMISSION, PROJECT
+from loop.delivery.state import State, files
 
 SYNCS = 10
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"
-DIGITS = ROOT / "tests/models/digits"
+RENTS = ROOT / "tests/models/rents"
 
 
 def hostname(scene: Scene, name: str) -> None:
@@ -101,12 +102,12 @@ def test_a_broken_commit_leaves_the_last_good_state(scene: Scene) -> None:
 
 def added(scene: Scene) -> None:
     """A second model's folders, and a second place for the first one, with its two lines in argocd/."""
-    shutil.copytree(DIGITS / "kustomize", scene.team.clone / "kustomize", dirs_exist_ok=True)
+    shutil.copytree(RENTS / "kustomize", scene.team.clone / "kustomize", dirs_exist_ok=True)
     old = scene.overlay("staging").parent
     new = old.parent.parent / "trial" / scene.model
     shutil.copytree(old, new)
-    for path in (new / "kustomization.yaml",):
-        path.write_text(path.read_text().replace("staging", "trial"))
+    overlay = new / "kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("staging", "trial"))
     for file, old_line, line in (
         (
             PROJECT,
@@ -117,8 +118,8 @@ def added(scene: Scene) -> None:
     ):
         path = scene.team.clone / file
         path.write_text(path.read_text().replace(old_line, line))
-    for name in ("release.yaml", "kustomization.yaml"):  # nothing is released there
-        shutil.copy(DIGITS / "kustomize/overlays/dev/digits/release" / name, new / "release" / name)
+    for name, text in files(State(), "trial", scene.model).items():  # nothing is released there
+        (scene.team.clone / name).write_text(text)
 
 
 def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
@@ -129,8 +130,8 @@ def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
         added(scene)
         scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
 
-    commit = scene.push(f"Add digits, and an environment {QUIET}", change)
-    names = ("dev-digits", f"trial-{scene.model}")
+    commit = scene.push(f"Add rents, and an environment {QUIET}", change)
+    names = ("dev-rents", f"trial-{scene.model}")
     for name in names:
         until(lambda name=name: healthy(scene, name), f"{name} is not Synced and Healthy")
     scene.figures.tell("new folders -> new Applications Healthy", monotonic() - begun, "s")
