@@ -98,7 +98,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
-	@for image in bentos/*/ images/*/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
+	@for image in bentos/*/ images/*/ tests/models/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
 	@for wanted in bentos/*/requirements-cuda.in; do test ! -f $$wanted || $(UV) -c requirements-gpu.lock $$wanted -o $${wanted%.in}.lock; done
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
@@ -120,8 +120,8 @@ bench-loop: ## Time what people wait for beside another build: make bench-loop A
 	@PYTHONPATH=src:tests/support "$(ENV)/bin/python" tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
-calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=fraud_detector
-	@$(PY) -m "models.$${MODEL:?is missing: MODEL=fraud_detector, say}.calibrate" $(ARGS)
+calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn
+	@$(PY) -m "models.$${MODEL:?is missing: MODEL=churn, say}.calibrate" $(ARGS)
 
 .PHONY: bench-monitor
 bench-monitor: ## Measure how the monitor reads ten million predictions, beside another build: make bench-monitor ARGS=v1.2.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from trained import work_tree
 
 from loop.core import git, paths
 
@@ -70,6 +71,14 @@ def _part(text: str) -> tuple[int, int]:
 def repository() -> Path:
     """This repository's root. Tests read it and never write to it."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository with the tests' own model in place of a fork's. Tests read it and never write to it."""
+    root = tmp_path_factory.mktemp("template")
+    work_tree(root)
+    return root
 
 
 @pytest.fixture(autouse=True)

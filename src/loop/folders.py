@@ -77,7 +77,7 @@ def keep(root: Path, models: list[str]) -> list[str]:
                     fix=f"remove kustomize/overlays/{environment}/{public(name)} by a pull request first",
                 )
     for name in dropped:
-        for folder in (*_folders(name, _environments(root, name)), f"data/{name}"):
+        for folder in (*_folders(name, _environments(root, name)), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
     if dropped:
         _edit(root / params.FILE, lambda document: [document["models"].pop(name) for name in dropped])

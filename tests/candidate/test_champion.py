@@ -43,20 +43,20 @@ def test_the_champion_is_what_origin_says_is_stable(origin: Path):
 @pytest.mark.slow
 def test_md5_is_what_dvc_records(trained: Path):
     """Files and folders hash to the md5 that dvc.lock gives them."""
-    data, lock = trained / "data/fraud_detector", Lock.of(trained)
+    data, lock = trained / "data/card_fraud", Lock.of(trained)
     assert champion.md5(data / "model") == lock.model_md5(MODEL)
     assert champion.md5(data / "raw.parquet") == lock.data_md5(MODEL)
 
 
 TINY = """\
 stages:
-  ingest: {foreach: [fraud_detector], do: {outs: ["data/${item}/raw.parquet"],
+  ingest: {foreach: [card_fraud], do: {outs: ["data/${item}/raw.parquet"],
     cmd: "mkdir -p data/${item} && echo rows > data/${item}/raw.parquet"}}
-  validate: {foreach: [fraud_detector], do: {deps: ["data/${item}/raw.parquet"],
+  validate: {foreach: [card_fraud], do: {deps: ["data/${item}/raw.parquet"],
     outs: ["data/${item}/validation"], cmd: "echo fine > data/${item}/validation"}}
-  train: {foreach: [fraud_detector], do: {deps: ["data/${item}/raw.parquet"], outs: ["data/${item}/model"],
+  train: {foreach: [card_fraud], do: {deps: ["data/${item}/raw.parquet"], outs: ["data/${item}/model"],
     cmd: "mkdir -p data/${item}/model && cp data/${item}/raw.parquet data/${item}/model/meta.json"}}
-  evaluate: {foreach: [fraud_detector], do: {deps: ["data/${item}/model"], outs: ["data/${item}/scores"],
+  evaluate: {foreach: [card_fraud], do: {deps: ["data/${item}/model"], outs: ["data/${item}/scores"],
     cmd: "echo 1 > data/${item}/scores"}}
 """
 
@@ -76,7 +76,7 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
     assert found
     (trained / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
     with champion.checkout(trained, MODEL, found) as tree:
-        assert champion.md5(tree / "data/fraud_detector/model") == found.model_md5
+        assert champion.md5(tree / "data/card_fraud/model") == found.model_md5
     assert not tree.exists()
 
 
@@ -94,7 +94,7 @@ def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: P
     run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(other), cwd=tmp_path)
     (other / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
     assert f"train {package(MODEL)}" not in loop(other, "repro", MODEL, "--check")
-    assert champion.md5(other / "data/fraud_detector/model") == Lock.of(trained).model_md5(MODEL)
+    assert champion.md5(other / "data/card_fraud/model") == Lock.of(trained).model_md5(MODEL)
 
 
 @pytest.mark.slow
@@ -118,6 +118,6 @@ def test_other_packages_or_feature_code_are_other_code(trained: Path, tmp_path: 
     shutil.copytree(trained, other, symlinks=True, ignore=shutil.ignore_patterns("data", ".git"))
     assert score.same_code(trained, other, MODEL)
     text = (other / file).read_text()
-    old = Lock.of(trained).stages["features@fraud_detector"]["deps"][-1]["md5"]
+    old = Lock.of(trained).stages["features@card_fraud"]["deps"][-1]["md5"]
     (other / file).write_text(text.replace(old, "a" * 32) if file == "dvc.lock" else text + "\n# newer\n")
     assert not score.same_code(trained, other, MODEL)

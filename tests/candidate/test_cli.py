@@ -27,14 +27,14 @@ def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -
 
 
 def test_status_where_nothing_was_ever_trained(
-    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Without a record in dvc.lock no release is due, and a person reads how to begin; it is no failure."""
     clone = tmp_path / "clone"
     (clone / "argocd").mkdir(parents=True)
     for path in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
-        shutil.copy(repository / path, clone / path)
-    begin = "./loop train fraud-detector && git add params.yaml dvc.lock data && git commit"
+        shutil.copy(template / path, clone / path)
+    begin = "./loop train card-fraud && git add params.yaml dvc.lock data && git commit"
     outputs = said(clone, monkeypatch, begin)
     assert outputs == {"key": "", "released": "false", "barred": "false", "due": "false"}
     assert isinstance(CliRunner().invoke(status, ["nobody"]).exception, LoopError)

@@ -151,10 +151,10 @@ def test_a_floor_for_an_unknown_metric_is_an_error():
 def test_without_metrics_there_is_no_verdict(trained: Path):
     """A missing metrics.json is bad input, and an older verdict does not outlive it."""
     gate.gate(trained, MODEL)
-    (trained / "data/fraud_detector/metrics.json").unlink()
+    (trained / "data/card_fraud/metrics.json").unlink()
     with pytest.raises(LoopError, match="loop repro"):
         gate.gate(trained, MODEL)
-    assert not (trained / "build/fraud_detector/gate.json").exists()
+    assert not (trained / "build/card_fraud/gate.json").exists()
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_the_first_release_has_no_champion(trained: Path):
     assert answer["verdict"] == "promote"
     assert answer["champion"] is None
     assert "no champion" in answer["reasons"][0]
-    assert answer == read_json(trained / "build/fraud_detector/gate.json")
+    assert answer == read_json(trained / "build/card_fraud/gate.json")
 
 
 @pytest.mark.slow
@@ -186,18 +186,18 @@ def test_a_second_ci_run_meets_the_firsts_champion(trained: Path, tmp_path: Path
     second = tmp_path / "second"
     run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(second), cwd=tmp_path)
     (second / ".dvc/config.local").write_bytes((trained / ".dvc/config.local").read_bytes())
-    change(second, features__windows_days=[1, 7], gate__tolerance=1.0)  # whatever the weather, no block
+    change(second, features__window_days=1, gate__tolerance=1.0)  # whatever the weather, no block
     loop(second, "repro", MODEL)
     outputs = tmp_path / "outputs"
     loop(second, "gate", MODEL, "--ci", GITHUB_OUTPUT=str(outputs))
-    answer = read_json(second / "build/fraud_detector/gate.json")
+    answer = read_json(second / "build/card_fraud/gate.json")
     assert outputs.read_text() == f"verdict={answer['verdict']}\n"
     assert answer["champion"]["key"] == champion.key
-    mine = read_json(trained / "data/fraud_detector/metrics.json")
+    mine = read_json(trained / "data/card_fraud/metrics.json")
     assert answer["champion"]["metrics"]["average_precision"] == pytest.approx(mine["average_precision"])
     assert answer["difference"]["low"] <= answer["difference"]["mean"] <= answer["difference"]["high"]
     loop(second, "register", MODEL)
-    assert read_json(second / "build/fraud_detector/register.json")["version"] == 2
+    assert read_json(second / "build/card_fraud/register.json")["version"] == 2
 
 
 OVERFITTED = {"split__train_days": 2, "train__max_depth": 30, "train__n_estimators": 200}
@@ -215,9 +215,9 @@ def test_an_overfitted_model_is_blocked_by_the_champion(trained: Path):
 @pytest.mark.slow
 def test_a_random_model_is_blocked_by_the_floors(trained: Path):
     """A model fitted to shuffled labels falls under the floors, without any champion."""
-    estimator = trained / "src/models/fraud_detector/estimator.py"
+    estimator = trained / "src/models/card_fraud/estimator.py"
     text = estimator.read_text()
-    shuffled = text.replace("label=y,", "label=np.random.default_rng(0).permutation(y),")
+    shuffled = text.replace("label=y)", "label=np.random.default_rng(0).permutation(y))")
     assert shuffled != text
     estimator.write_text(shuffled)
     loop(trained, "repro", MODEL)

@@ -29,7 +29,7 @@ def client(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def runs(client: Any) -> list[Any]:
     """Every run of the experiment that is not deleted."""
-    experiment = client.get_experiment_by_name("fraud-detection")
+    experiment = client.get_experiment_by_name("card-fraud")
     return list(client.search_runs([experiment.experiment_id]))
 
 
@@ -43,7 +43,7 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
     change(trained, **OTHERWISE)
     entered = register(trained, MODEL)
     run = client.get_run(entered.run_id)
-    metrics = read_json(trained / "data/fraud_detector/metrics.json")
+    metrics = read_json(trained / "data/card_fraud/metrics.json")
     assert {"n_estimators": "20", "max_depth": "4"}.items() <= run.data.params.items()
     assert {name: metrics[name] for name in ("accuracy", "f1")}.items() <= run.data.metrics.items()
     assert {file.path for file in client.list_artifacts(entered.run_id, "plots")}
@@ -53,7 +53,7 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
     assert version.tags["data_md5"] == Lock.of(trained).data_md5(MODEL)
     assert len(version.tags["commit"]) == 40
     loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
-    folder = trained / "data/fraud_detector/model"
+    folder = trained / "data/card_fraud/model"
     example = np.array([read_json(folder / "meta.json")["example"]])
     assert loaded.metadata.signature is not None
     expected = models.load(trained, MODEL).scorer.load(folder)(example)

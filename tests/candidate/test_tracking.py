@@ -93,7 +93,7 @@ def scores_as_trained(root: Path, uri: str) -> None:
     import mlflow
 
     mlflow.set_tracking_uri(uri)
-    folder = root / "data/fraud_detector/model"
+    folder = root / "data/card_fraud/model"
     example = np.array([read_json(folder / "meta.json")["example"]])
     expected = models.load(root, MODEL).scorer.load(folder)(example)
     loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
@@ -148,7 +148,7 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
     uri = f"sqlite:///{trained}/other.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     client = mlflow.MlflowClient(uri)
-    experiment = client.create_experiment("fraud-detection", "s3://models/mlflow")
+    experiment = client.create_experiment("card-fraud", "s3://models/mlflow")
     with pytest.raises(tracking.TrackingError, match=r"s3://models/mlflow.*NoSuchBucket"):
         register(trained, MODEL)
     s3.mkdir("models")
@@ -164,7 +164,7 @@ def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{trained.parent}/registry.db")
     ask, others = tracking.Tracking.ask, []
     server = tracking.Tracking.connect(trained)
-    experiment = server.ask("create_experiment", "fraud-detection", server.artifacts)
+    experiment = server.ask("create_experiment", "card-fraud", server.artifacts)
     tags = {"model_md5": Lock.of(trained).model_md5(MODEL)}
     alive = server.ask("create_run", experiment, tags=tags).info.run_id
     dead = server.ask("create_run", experiment, start_time=1, tags=tags).info.run_id

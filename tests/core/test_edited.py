@@ -167,8 +167,8 @@ READERS: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "dvc.yaml": (lambda root: dvc.check_params(root, "m"), STAGES),
     "dvc.lock": (lambda root: list(every(root)), LOCK),
     "release.yaml": (released, RELEASE),
-    "argocd/projects.yaml": (lambda root: list(project.breaches(root, [], "fraud-detector-dev")), None),
-    "argocd/admission.yaml": (lambda root: list(project.breaches(root, [], "fraud-detector-dev")), None),
+    "argocd/projects.yaml": (lambda root: list(project.breaches(root, [], "card-fraud-dev")), None),
+    "argocd/admission.yaml": (lambda root: list(project.breaches(root, [], "card-fraud-dev")), None),
     "argocd/repository.yaml": (repository.read, None),
     ".dvc/config": (dvc.objects, CONFIG),
     "bentos/m/requirements.lock": (

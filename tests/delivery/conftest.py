@@ -12,9 +12,9 @@ from loop.delivery.state import State, files
 
 
 @pytest.fixture
-def clone(origin: Path, repository: Path) -> Path:
+def clone(origin: Path, template: Path) -> Path:
     at = origin.parent / "clone"
-    written = {name: (repository / name).read_text() for name in ("params.yaml", "dvc.yaml", ".gitignore")}
+    written = {name: (template / name).read_text() for name in ("params.yaml", "dvc.yaml", ".gitignore")}
     for environment in ("dev", "staging", "production"):
         written |= files(State(), environment, MODEL)
     save(at, {**written, "dvc.lock": LOCK})

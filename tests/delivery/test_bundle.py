@@ -37,8 +37,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_here")]
 def build(root, program=None):
     """Leave what gate, bento, rehearse, image and monitor-image leave; the bento is a file."""
     key, folder = release_key(root, MODEL), ModelPaths(root, MODEL).build
-    bento = Bento(key, f"fraud_detector:{key}", path_of(MODEL, key))
-    write_text(bento.path / "bento.yaml", "name: fraud_detector\n")
+    bento = Bento(key, f"card_fraud:{key}", path_of(MODEL, key))
+    write_text(bento.path / "bento.yaml", "name: card_fraud\n")
     judged = {"metrics": {}, "model_md5": Lock.of(root).model_md5(MODEL)}
     gate = {"verdict": "promote", "reasons": ["first"], "challenger": judged}
     write_json(folder / "gate.json", {**gate, "champion": None, "difference": None})
@@ -134,12 +134,12 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
 
 def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(builder, publisher):
     """Then `release` says what it always says of a dvc.lock that no commit has."""
-    run("git", "rm", "--quiet", "dvc.lock", "data/fraud_detector/metrics.json", cwd=publisher)
+    run("git", "rm", "--quiet", "dvc.lock", "data/card_fraud/metrics.json", cwd=publisher)
     run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Forget", cwd=publisher)
     packed = bundle.pack(builder, MODEL)
     carry(packed, publisher)
     new = bundle.unpack(publisher, MODEL, packed.sha256)
-    assert new == ["dvc.lock", "data/fraud_detector/metrics.json"]
+    assert new == ["dvc.lock", "data/card_fraud/metrics.json"]
     assert Lock.of(publisher) == Lock.of(builder)
     md5 = Lock.of(builder).model_md5(MODEL)
     registered = {"name": MODEL, "version": 1, "model_md5": md5}
@@ -155,13 +155,13 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     """
     change(builder, **OTHERWISE)
     loop(builder, "repro", MODEL)
-    listing, listed = ModelPaths(builder, MODEL).logged, "data/fraud_detector/logged.json"
+    listing, listed = ModelPaths(builder, MODEL).logged, "data/card_fraud/logged.json"
     write_text(listing, "{}\n")
     logged = {"store": "s", "until": "2018-06-01T00:00:00", "sha256": sha256(listing)}
-    wanted = params.read(builder)["fraud_detector"]["ingest"] | {"logged": logged}
+    wanted = params.read(builder)["card_fraud"]["ingest"] | {"logged": logged}
     lock = YAML(typ="safe").load(builder / "dvc.lock")
-    ingest = lock["stages"]["ingest@fraud_detector"]
-    ingest["params"]["params.yaml"]["models.fraud_detector.ingest"] = wanted
+    ingest = lock["stages"]["ingest@card_fraud"]
+    ingest["params"]["params.yaml"]["models.card_fraud.ingest"] = wanted
     YAML().dump(lock, builder / "dvc.lock")
     packed = bundle.pack(builder, MODEL, trained=True)
     other = forged(packed, publisher, lambda files: swapped(files, listed, b"{}", b"[]"))
@@ -173,7 +173,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
         bundle.unpack(publisher, MODEL, forgery, trained=True)
     tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
     new = bundle.unpack(publisher, MODEL, packed.sha256, trained=True, file=tar)
-    assert new == ["dvc.lock", "data/fraud_detector/metrics.json", listed]
+    assert new == ["dvc.lock", "data/card_fraud/metrics.json", listed]
     assert Lock.of(publisher) == Lock.of(builder)
     change(publisher, **OTHERWISE, ingest=wanted)
     assert "up to date" in loop(publisher, "repro", MODEL)
@@ -204,7 +204,7 @@ def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: 
     assert found.model_md5 == folder
     monkeypatch.setattr(champion, "own_loop", None)
     with champion.checkout(publisher, MODEL, found) as tree:
-        assert (tree / "data/fraud_detector/model/meta.json").read_bytes() == b"another model"
+        assert (tree / "data/card_fraud/model/meta.json").read_bytes() == b"another model"
 
 
 def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher, monkeypatch, tmp_path):
@@ -213,7 +213,7 @@ def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher
     monkeypatch.setenv("GITHUB_OUTPUT", str(told))
     monkeypatch.chdir(builder)
     cli.main(["bundle", MODEL], standalone_mode=False)
-    packed = bundle.Bundle(builder / "build/fraud_detector/release.tar", told.read_text()[7:71])
+    packed = bundle.Bundle(builder / "build/card_fraud/release.tar", told.read_text()[7:71])
     assert sha256(packed.path) == packed.sha256
     tar = carry(packed, publisher)
     content = bytearray(tar.read_bytes())
@@ -263,7 +263,7 @@ def objects(files):
     return [name for name in files if name.startswith("objects/") and not name.endswith(".dir")]
 
 
-MODELS = "build/fraud_detector"
+MODELS = "build/card_fraud"
 FORGERIES = {
     "a path outside": (lambda files: {**files, "../loop": b"x"}, "'../loop' has no place"),
     "an absolute path": (lambda files: {**files, "/etc/loop": b"x"}, "'/etc/loop' has no place"),
@@ -294,7 +294,7 @@ FORGERIES = {
         "dvc.lock of this checkout records",
     ),
     "other metrics": (
-        lambda files: {**files, "data/fraud_detector/metrics.json": b"{}"},
+        lambda files: {**files, "data/card_fraud/metrics.json": b"{}"},
         r"metrics\.json is",
     ),
     "another release": (
@@ -305,7 +305,7 @@ FORGERIES = {
         "is of release 0123456789ab",
     ),
     "another repository's image": (
-        lambda files: swapped(files, f"{MODELS}/image.json", b"/fraud-detector@", b"/other@"),
+        lambda files: swapped(files, f"{MODELS}/image.json", b"/card-fraud@", b"/other@"),
         r"image\.json names",
     ),
     "another image": (
@@ -339,6 +339,6 @@ def test_a_job_that_builds_cannot_smuggle_anything_in(builder, publisher):
         with pytest.raises(LoopError, match=said):
             bundle.unpack(publisher, MODEL, forgery)
         left = {path.name for path in (publisher / "build").rglob("*")}
-        assert left == {"fraud_detector", "release.tar"}, what
+        assert left == {"card_fraud", "release.tar"}, what
     assert not dvc.objects(publisher).exists()
     assert not (publisher.parent / "loop").exists()

@@ -15,7 +15,7 @@ def run(clone, monkeypatch):
     monkeypatch.chdir(clone)
 
     def running(command, *arguments):
-        return CliRunner().invoke(command, ["fraud-detector", *arguments], catch_exceptions=False).output
+        return CliRunner().invoke(command, ["card-fraud", *arguments], catch_exceptions=False).output
 
     return running
 
@@ -33,7 +33,7 @@ def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, wo
     serve(clone, canary(10))
     said = run(promote, "--environment", "production", "--key", B, "--from", "canary-10")
     tip = here.fetch()
-    assert said == f"fraud-detector/production: commit {tip[:12]}; canary {B} at step canary-50\n"
+    assert said == f"card-fraud/production: commit {tip[:12]}; canary {B} at step canary-50\n"
     assert (workflow / "GITHUB_OUTPUT").read_text() == f"commit={tip}\nstep=canary-50\nkey={B}\n"
     assert said.strip() in (workflow / "GITHUB_STEP_SUMMARY").read_text()
 
@@ -79,9 +79,7 @@ def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
     assert here.fetch() == before
     monitored(clone)
     assert f"no canary; stable serves {A}" in run(monitor_release, "--environment", "production")
-    assert MONITOR in here.read(
-        here.fetch(), "kustomize/overlays/production/fraud-detector/release/release.yaml"
-    )
+    assert MONITOR in here.read(here.fetch(), "kustomize/overlays/production/card-fraud/release/release.yaml")
 
 
 def test_the_history_is_a_table(clone, run):

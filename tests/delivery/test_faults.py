@@ -6,16 +6,16 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 
-PATH = "bentos/fraud_detector/asgi.py"
+PATH = "bentos/card_fraud/asgi.py"
 
 
 @pytest.mark.parametrize("kind", ["errors", "slow", "wrong scores", "heavy"])
-def test_a_spoilt_service_passes_lint(repository, kind):
+def test_a_spoilt_service_passes_lint(repository, template, kind):
     """Each kind, with the imports and the format that ruff asks for."""
     spec = spec_from_file_location("faults", repository / "tests/e2e/faults.py")
     faults = module_from_spec(spec)
     spec.loader.exec_module(faults)
-    service = faults.spoilt((repository / PATH).read_text(), kind)
+    service = faults.spoilt((template / PATH).read_text(), kind)
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", PATH, "-"]
         done = subprocess.run(

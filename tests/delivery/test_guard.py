@@ -37,11 +37,11 @@ def by(clone, author, committer, message):
         "src/loop/core/git.py",
         "params.yaml",
         ".github/workflows/ci.yml",
-        "kustomize/overlays/production/fraud-detector/kustomization.yaml",
-        "kustomize/overlays/production/fraud-detector/release/extra.yaml",
-        "kustomize/overlays/production/fraud-detector/release/deeper/release.yaml",
-        "elsewhere/kustomize/overlays/production/fraud-detector/release/release.yaml",
-        "data/fraud_detector/raw.parquet",
+        "kustomize/overlays/production/card-fraud/kustomization.yaml",
+        "kustomize/overlays/production/card-fraud/release/extra.yaml",
+        "kustomize/overlays/production/card-fraud/release/deeper/release.yaml",
+        "elsewhere/kustomize/overlays/production/card-fraud/release/release.yaml",
+        "data/card_fraud/raw.parquet",
     ],
 )
 def test_a_bot_commit_that_touches_a_persons_file_is_rejected(clone, here, path):
@@ -58,7 +58,7 @@ def test_what_the_bot_does_is_allowed(clone, here, production):
     base = here.fetch()
     head = promote(here, production, B, "canary-10").commit
     assert check_range(here, base, head)[0] == 1
-    check({"params.yaml", "dvc.lock", "data/fraud_detector/metrics.json"}, "a retraining")
+    check({"params.yaml", "dvc.lock", "data/card_fraud/metrics.json"}, "a retraining")
 
 
 def test_people_may_change_what_is_theirs(clone, here):

@@ -35,7 +35,7 @@ def test_a_promotion_is_a_commit_by_the_bot(clone, here, production):
     serve(clone, canary(10))
     done = promote(here, production, B, "canary-10", "verdict: sound")
     assert here.run("log", "-1", "--format=%an|%s", done.commit) == (
-        "github-actions[bot]|fraud-detector/production: canary 10 % → 50 %"
+        "github-actions[bot]|card-fraud/production: canary 10 % → 50 %"
     )
     assert "Why: verdict: sound" in here.run("log", "-1", "--format=%B", done.commit)
     now = commit.read(here, here.fetch(), production)
@@ -48,9 +48,7 @@ def test_every_step_says_what_it_did(clone, here, production):
     serve(clone, canary(0))
     for step in ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return"):
         promote(here, production, B, step)
-    subjects = [
-        entry.subject.removeprefix("fraud-detector/production: ") for entry in history(here, production)
-    ]
+    subjects = [entry.subject.removeprefix("card-fraud/production: ") for entry in history(here, production)]
     assert subjects[:6] == [
         f"{B} is stable, canary removed",
         f"traffic returns to stable, now {B}",
@@ -73,7 +71,7 @@ def test_the_same_promotion_again_is_superseded(clone, here, production):
 def test_the_work_tree_is_neither_read_nor_written(clone, here, production):
     """What counts is the remote's commit, however old or edited the clone is."""
     serve(clone, canary(10))
-    path = clone / "kustomize/overlays/production/fraud-detector/release/release.yaml"
+    path = clone / "kustomize/overlays/production/card-fraud/release/release.yaml"
     path.write_text("edited")
     promote(here, production, B, "canary-10")
     assert path.read_text() == "edited"
@@ -112,7 +110,7 @@ def test_ten_at_once_leave_a_straight_history(clone, another, here, production):
     serve(clone, canary(50), "staging")
     begin = here.fetch()
     machines = [Git(another()) for _ in range(3)]
-    staging = Place("fraud-detector", "staging")
+    staging = Place("card-fraud", "staging")
 
     def brings(at: Git, place: Place):
         return commit.land(
@@ -198,7 +196,7 @@ def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, her
     assert done.after.stable == track(A, 100)
     assert commit.read(here, here.fetch(), production) == done.after
     entry, *_ = history(here, production)
-    assert entry.subject == f"fraud-detector/production: roll back {B} to {A}"
+    assert entry.subject == f"card-fraud/production: roll back {B} to {A}"
     assert (entry.action, entry.key, entry.why) == ("rollback", B, "refuses good customers")
     assert restore(here, production, A, "again", B).commit is None
 
@@ -206,9 +204,9 @@ def test_a_release_that_was_promoted_is_rolled_back_to_the_one_before(clone, her
 def test_the_weights_are_those_that_main_has(clone, another, here, production):
     """Neither what a person has edited here nor what was checked out counts."""
     serve(clone, canary(10))
-    edit(clone, {"models.fraud_detector.canary.weights": [10, 90, 100]})
+    edit(clone, {"models.card_fraud.canary.weights": [10, 90, 100]})
     other = another()
-    edit(other, {"models.fraud_detector.canary.weights": [10, 30, 100]})
+    edit(other, {"models.card_fraud.canary.weights": [10, 30, 100]})
     save(other, {})
     assert promote(here, production, B, "canary-10").step == "canary-30"
 
@@ -224,7 +222,7 @@ def test_the_weights_are_those_that_main_has(clone, another, here, production):
 )
 def test_an_unreadable_state_in_history_is_skipped(clone, here, production, unread):
     """Deleted, broken, or of another format: the message names it; a field that is unknown now is ignored."""
-    path = "kustomize/overlays/production/fraud-detector/release/release.yaml"
+    path = "kustomize/overlays/production/card-fraud/release/release.yaml"
     older = release(State(stable=track(A, 100))).replace("  barred:", "  region: moon\n  barred:")
     save(clone, {path: older.replace("modelMd5:", "owner: person\n    modelMd5:")})
     if unread is None:
@@ -286,7 +284,7 @@ def test_killed_before_its_push_a_command_has_changed_nothing(clone, tmp_path, r
     killer.chmod(0o755)
     arguments = [
         "promote",
-        "fraud-detector",
+        "card-fraud",
         "--environment",
         "production",
         "--key",

@@ -32,7 +32,7 @@ from loop.delivery.rollback import restore
 from loop.delivery.state import State
 from loop.delivery.steps import step_of
 
-MODEL = "fraud-detector"
+MODEL = "card-fraud"
 
 
 @pytest.fixture
@@ -52,16 +52,16 @@ def test_a_release_is_one_commit_on_main_that_says_all(here, found):
     state = commit.read(here, here.fetch(), Place(MODEL, "dev"))
     assert state == State(stable=found.track.model_copy(update={"weight": 100}))
     message = here.run("log", "-1", "--format=%an%n%B", done.commit).splitlines()
-    assert message[:2] == ["github-actions[bot]", f"fraud-detector/dev: release {B}"]
+    assert message[:2] == ["github-actions[bot]", f"card-fraud/dev: release {B}"]
     assert message[3:14] == [
         "Action: release",
         "Environment: dev",
-        "Model: fraud-detector",
+        "Model: card-fraud",
         f"Release-Key: {B}",
         f"Model-MD5: {MODEL_MD5}",
         f"Data-MD5: {'2' * 32}",
         f"Training-Commit: {found.track.commit}",
-        f"Bento: fraud_detector:{B}",
+        f"Bento: card_fraud:{B}",
         f"Digest: sha256:{'b' * 64}",
         "Step: stable",
         "Why: drift of amount; holds against the champion",
@@ -133,8 +133,8 @@ def test_what_watches_production_changes_without_a_release(clone, here, producti
         stable=track(A, 100), monitor=MONITOR, monitor_commit=here.head()
     )
     subject, _, body = here.run("log", "-1", "--format=%B", done.commit).partition("\n")
-    assert subject == f"fraud-detector/production: judge and drift run {'e' * 12}"
-    assert f"Action: monitor\nEnvironment: production\nModel: fraud-detector\nRelease-Key: {A}" in body
+    assert subject == f"card-fraud/production: judge and drift run {'e' * 12}"
+    assert f"Action: monitor\nEnvironment: production\nModel: card-fraud\nRelease-Key: {A}" in body
     assert f"Monitor: sha256:{'e' * 64}" in body
     assert watch(here, production, MONITOR, here.head()).commit is None
     with pytest.raises(LoopError, match="neither judge nor drift"):
@@ -216,8 +216,8 @@ def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
 def test_a_missing_record_names_the_command_to_run(clone, record):
     """Nothing is released on an assumption."""
     built(clone, B)
-    (clone / "build" / "fraud_detector" / f"{record}.json").unlink()
-    with pytest.raises(LoopError, match=f"fix: ./loop {record} fraud-detector"):
+    (clone / "build" / "card_fraud" / f"{record}.json").unlink()
+    with pytest.raises(LoopError, match=f"fix: ./loop {record} card-fraud"):
         candidate.read(clone, MODEL)
 
 
@@ -235,7 +235,7 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monk
     assert done.output.count(": commit ") == 2  # neither has judge or drift
 
 
-@pytest.mark.parametrize(("record", "fix"), [("fraud_detector", " fraud-detector"), ("monitor", "$")])
+@pytest.mark.parametrize(("record", "fix"), [("card_fraud", " card-fraud"), ("monitor", "$")])
 def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, fix):
     """Git names no image that nobody can pull."""
     built(clone, B)
@@ -275,7 +275,7 @@ def test_a_model_that_git_does_not_have_is_not_released(clone):
 
 def test_an_environment_without_an_overlay_is_named(here, found):
     """It says which folder is wanted."""
-    with pytest.raises(LoopError, match="fix: push kustomize/overlays/moon/fraud-detector"):
+    with pytest.raises(LoopError, match="fix: push kustomize/overlays/moon/card-fraud"):
         release(here, found, "moon")
 
 
@@ -283,9 +283,9 @@ def test_a_broken_overlay_stops_a_release(clone, here, found):
     """A person's edit of the machine's file is found at the remote's commit, not overwritten."""
     save(
         clone,
-        {"kustomize/overlays/dev/fraud-detector/release/release.yaml": "kind: Release\nspec: {extra: 1}\n"},
+        {"kustomize/overlays/dev/card-fraud/release/release.yaml": "kind: Release\nspec: {extra: 1}\n"},
     )
-    with pytest.raises(LoopError, match=r"dev/fraud-detector/release/release\.yaml: line 2: spec\.extra"):
+    with pytest.raises(LoopError, match=r"dev/card-fraud/release/release\.yaml: line 2: spec\.extra"):
         release(here, found, "dev")
 
 

@@ -10,7 +10,7 @@ import pytest
 from cluster import until
 from ruamel.yaml import YAML
 from scene import APPLICATIONS, QUIET, Scene
-from standin import ROOT
+from trained import add
 
 from loop.delivery import render
 from loop.delivery.project import ADMISSION, PROJECT
@@ -18,7 +18,6 @@ from loop.delivery.state import State, files
 
 SYNCS = 10
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"
-RENTS = ROOT / "tests/models/rents"
 
 
 def hostname(scene: Scene, name: str) -> None:
@@ -102,7 +101,7 @@ def test_a_broken_commit_leaves_the_last_good_state(scene: Scene) -> None:
 
 def added(scene: Scene) -> None:
     """A second model's folders, and a second place for the first one, with its two lines in argocd/."""
-    shutil.copytree(RENTS / "kustomize", scene.team.clone / "kustomize", dirs_exist_ok=True)
+    add(scene.team.clone, "rents")
     old = scene.overlay("staging").parent
     new = old.parent.parent / "trial" / scene.model
     shutil.copytree(old, new)

@@ -13,9 +13,6 @@ import pytest
 from circle import log, state
 from standin import Clone, Server, StandIn
 from trained import MODEL, change, loop, work_tree
-from trained import SMALL as SMALL_WORLD
-
-from loop.core import params
 
 NAME = "acme/fork"
 URL = f"https://github.com/{NAME}.git"
@@ -70,7 +67,6 @@ def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
     """From "Use this template" to the first weekly runs, by way of a rollback, every run is green."""
     work_tree(tmp_path / "clone")
     clone = Clone(tmp_path / "clone")
-    params.edit(clone.folder, {f"models.fraud_detector.{key}": value for key, value in SMALL_WORLD.items()})
     clone.git("init", "-q", "-b", "main")
     clone.git("remote", "add", "origin", standin.clone_url("person"))
     clone.push("Initial commit", {})

@@ -106,7 +106,7 @@ def test_bot(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     bot.push("more", {"a": "3\n"}, "proposal")
     standin.as_("bot").pull_request("proposal", "Proposal", "why")
     assert started(standin) == []
-    standin.as_("bot").dispatch("hand.yml", {"model": "fraud-detector"})
+    standin.as_("bot").dispatch("hand.yml", {"model": "card-fraud"})
     assert started(standin) == [("By hand", "workflow_dispatch")]
 
 

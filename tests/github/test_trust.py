@@ -18,7 +18,7 @@ from loop.monitoring.judge import Judge, Track
 
 pytestmark = pytest.mark.sample
 
-MODEL = "fraud-detector"
+MODEL = "card-fraud"
 TITLES = {
     "promote.yml": f"Promote {MODEL}: production {B} from canary-0",
     "rollback.yml": f"Roll back {MODEL}: production {B}",
@@ -45,7 +45,7 @@ def test_forged_runs(standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyP
     """
     path = ".github/workflows"
     seeded = {f"{path}/{file}": (ROOT / path / file).read_text() for file in TITLES}
-    seeded["params.yaml"] = "models: {fraud_detector: {}}\n"
+    seeded["params.yaml"] = "models: {card_fraud: {}}\n"
     clone = standin.seed(folder, seeded | files(canary(0), "production", MODEL))
     clone.git("remote", "add", "fork", standin.fork.clone_url("person"))
     clone.commit("forge", {f"{path}/{file}": FORGED.format(title=TITLES[file]) for file in TITLES})

@@ -109,12 +109,12 @@ def test_the_project_ends_where_the_environments_do(repository, objects):
 FOREIGN = {  # what an overlay must not render: what is changed in one of its objects, and what is said of it
     "another namespace": (
         ("Deployment", "metadata", "namespace", "kube-system"),
-        "is in namespace kube-system, must be in fraud-detector-dev",
+        "is in namespace kube-system, must be in card-fraud-dev",
     ),
     "no namespace": (("Service", "metadata", "namespace", None), "is in namespace None"),
     "a namespace of another name": (
         ("Namespace", "metadata", "name", "kube-system"),
-        "must be named fraud-detector-dev",
+        "must be named card-fraud-dev",
     ),
     "a lax namespace": (
         ("Namespace", "metadata", "labels", {project.ENFORCE: "privileged"}),
@@ -142,18 +142,16 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_an_overlay_renders_nothing_foreign(repository, what):
+def test_an_overlay_renders_nothing_foreign(template, what):
     """Only the kinds that its project allows, in its own namespace."""
     (kind, *path, last, value), said = FOREIGN[what]
-    manifests = render.documents(
-        render.build(repository, repository / "kustomize/overlays/dev/fraud-detector")
-    )
-    assert not list(project.breaches(repository, manifests, "fraud-detector-dev"))
+    manifests = render.documents(render.build(template, template / "kustomize/overlays/dev/card-fraud"))
+    assert not list(project.breaches(template, manifests, "card-fraud-dev"))
     manifests.append(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+            "metadata": {"name": "new", "namespace": "card-fraud-dev"},
             "spec": {"template": {}},
         }
     )
@@ -161,14 +159,14 @@ def test_an_overlay_renders_nothing_foreign(repository, what):
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "new", "namespace": "fraud-detector-dev"},
+            "metadata": {"name": "new", "namespace": "card-fraud-dev"},
         }
     )
     node = next(each for each in manifests if each["kind"] == kind)
     for key in path:
         node = node[key]
     node[last] = value
-    (breach,) = project.breaches(repository, manifests, "fraud-detector-dev")
+    (breach,) = project.breaches(template, manifests, "card-fraud-dev")
     assert said in breach
 
 
@@ -210,7 +208,7 @@ def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
 def test_an_odd_manifest_is_rejected_in_words(repository, manifest):
     """The policies, too, end in a sentence."""
     with pytest.raises(Rejected, match="lacks what its kind has"):
-        render.check(repository, json.dumps(manifest), "any", "fraud-detector-dev")
+        render.check(repository, json.dumps(manifest), "any", "card-fraud-dev")
 
 
 def test_an_unknown_environment_is_a_breach(repository):

@@ -15,23 +15,23 @@ from loop.delivery.state import State, files
 pytestmark = pytest.mark.sample
 
 DEV, STAGING, PRODUCTION = (
-    Path(f"kustomize/overlays/{name}/fraud-detector") for name in ("dev", "staging", "production")
+    Path(f"kustomize/overlays/{name}/card-fraud") for name in ("dev", "staging", "production")
 )
 CLAIM = Path("kustomize/components/predictions/claim.yaml")
 STABLE = Path("kustomize/tracks/stable/kustomization.yaml")
-SHARED = Path("kustomize/models/fraud-detector/kustomization.yaml")
+SHARED = Path("kustomize/models/card-fraud/kustomization.yaml")
 
 
 @pytest.fixture
-def tree(tmp_path, repository, monkeypatch):
+def tree(tmp_path, template, monkeypatch):
     """The kustomize tree and its params: dev serves a release, staging none, and production is not there."""
     root = tmp_path / "tree"
     for folder in ("kustomize", "argocd"):
-        shutil.copytree(repository / folder, root / folder)
-    shutil.copy(repository / params.FILE, root)
+        shutil.copytree(template / folder, root / folder)
+    shutil.copy(template / params.FILE, root)
     (root / "tests" / "manifests").mkdir(parents=True)
-    (root / render.SCHEMAS).parent.symlink_to((repository / render.SCHEMAS).parent)
-    monkeypatch.setenv("PATH", str(Path(render.program(repository, "kustomize")).parent), prepend=":")
+    (root / render.SCHEMAS).parent.symlink_to((template / render.SCHEMAS).parent)
+    monkeypatch.setenv("PATH", str(Path(render.program(template, "kustomize")).parent), prepend=":")
     shutil.rmtree(root / PRODUCTION)
     for environment, state in {"dev": State(stable=track(A, 100)), "staging": State()}.items():
         for path, text in files(state, environment, MODEL).items():
@@ -59,9 +59,9 @@ def before(tree, tmp_path):
     return shutil.copytree(tree, tmp_path / "before", symlinks=True)
 
 
-def test_sound_overlays_pass(tree, before, repository):
+def test_sound_overlays_pass(tree, before, template):
     """Each by itself and all together, compared with what was there before; a new one, too."""
-    shutil.copytree(repository / PRODUCTION, tree / PRODUCTION)
+    shutil.copytree(template / PRODUCTION, tree / PRODUCTION)
     for path, text in files(State(), "production", MODEL).items():
         (tree / path).write_text(text)
     assert list(overlays.check(tree, before)) == list(map(str, sorted((DEV, PRODUCTION, STAGING))))
@@ -69,9 +69,9 @@ def test_sound_overlays_pass(tree, before, repository):
 
 def test_two_overlays_answer_to_two_hosts(tree):
     """The gateway accepts both and gives the older one all calls. It is found before the first release."""
-    put(tree, STAGING / "kustomization.yaml", "[fraud-detector.staging.", "[fraud-detector.dev.")
+    put(tree, STAGING / "kustomization.yaml", "[card-fraud.staging.", "[card-fraud.dev.")
     (line,) = said(tree)
-    assert line.startswith(f"{DEV} and {STAGING} both answer to fraud-detector.dev.example.com: ")
+    assert line.startswith(f"{DEV} and {STAGING} both answer to card-fraud.dev.example.com: ")
 
 
 def test_a_first_release_breaks_nothing(tree):
@@ -85,11 +85,11 @@ def test_a_first_release_breaks_nothing(tree):
 
 def test_labels_are_the_overlays_own(tree):
     """By a copied label a judge would move another model's canary, and alerts would name the wrong one."""
-    put(tree, SHARED, "name: fraud-detector", "name: churn")
+    put(tree, SHARED, "name: card-fraud", "name: churn")
     put(tree, DEV / "kustomization.yaml", "environment: dev", "environment: staging")
     lines = said(tree)
-    assert any("say churn-staging, must say fraud-detector-dev" in line for line in lines)
-    assert any("say churn-staging, must say fraud-detector-staging" in line for line in lines)
+    assert any("say churn-staging, must say card-fraud-dev" in line for line in lines)
+    assert any("say churn-staging, must say card-fraud-staging" in line for line in lines)
 
 
 def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):

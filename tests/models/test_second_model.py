@@ -14,21 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
 from releases import track
-from ruamel.yaml import YAML
-from trained import commit, loop, run, work_tree
+from trained import add, commit, loop, work_tree
 
 from loop import diagnosis
 from loop.candidate import flavour
 from loop.core import params
-from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.delivery import state
-from loop.folders import keep
 from loop.serving import artifact
 from loop.serving.process import Server
-
-HERE = Path(__file__).parent
-PLACES = ("src/models/{}/", "bentos/{}/", "kustomize/models/{}/", "kustomize/overlays/dev/{}/", "data/{}/")
 
 
 @pytest.fixture
@@ -38,13 +32,7 @@ def fork(tmp_path, origin, cache, dvc_here, monkeypatch, model):  # noqa: F811, 
     root = tmp_path / "clone"
     work_tree(root)
     commit(root, "Begin")
-    section = shutil.ignore_patterns("params.yaml", "__pycache__")
-    shutil.copytree(HERE / model, root, dirs_exist_ok=True, ignore=section)
-    shutil.copy(root / "bentos/fraud_detector/requirements.lock", root / "bentos" / model)
-    yaml = YAML()
-    params = yaml.load((root / "params.yaml").read_text())
-    params["models"] |= yaml.load((HERE / model / "params.yaml").read_text())
-    yaml.dump(params, root / "params.yaml")
+    add(root, model)
     return root
 
 
@@ -108,66 +96,37 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     assert same == pytest.approx(np.array([score]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["rents"])
-def test_a_second_model_is_released(fork, model):
-    """To dev by commit, and rendered by its digest, with no change outside its own folders."""
-    image = trained(fork, model)
-    loop(fork, "monitor-image")
-    loop(fork, "release", model, "--environment", "dev")
-    assert changed_files(fork, model) <= {"params.yaml", "dvc.lock"}
-    run("git", "pull", "--quiet", cwd=fork)
-    manifests = list(YAML(typ="safe").load_all(loop(fork, "render", model, "--environment", "dev")))
-    loop(fork, "render", model, "--environment", "dev", "--check")
-    deployment = next(manifest for manifest in manifests if manifest["kind"] == "Deployment")
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image["image"]
-    loop(fork, "report")
-
-
-def changed_files(root, model):
-    """What differs from the first commit, but for the model's own folders."""
-    git = Git(root)
-    begin = git.run("log", "--format=%H", "--grep=^Begin$")
-    names = git.run("diff", "--name-only", begin, git.fetch()).splitlines()
-    own = tuple(place.format(model) for place in PLACES)
-    return {name for name in names if not name.startswith((*own, "data/.gitignore"))}
-
-
-@pytest.mark.contract
 def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
     """The doctor finds it complete, its overlays pass every check, and nothing of it names the first one."""
     work_tree(tmp_path)
-    keep(tmp_path, ["fraud-detector"])
     before = params.read(tmp_path)
-    printed = loop(tmp_path, "new", "churn-eu", "--like", "fraud-detector")
+    printed = loop(tmp_path, "new", "churn-eu", "--like", "card-fraud")
     assert "kustomize/overlays/production/churn-eu" in printed
     assert [each.state for each in diagnosis._models(tmp_path)] == ["ok", "ok"]
     loop(tmp_path, "render", "--check")
     written = [path for place in ("bentos/churn_eu", "kustomize") for path in (tmp_path / place).rglob("*")]
     mine = [path for path in written if path.is_file() and "churn" in str(path.relative_to(tmp_path))]
     assert mine
-    assert not [path for path in mine if re.search("fraud.detector|FraudDetector", path.read_text())]
+    assert not [path for path in mine if re.search("fraud.detector|CardFraud", path.read_text())]
     section = params.read(tmp_path)["churn_eu"]
-    expected = before["fraud_detector"] | {"register": {"experiment": "churn-eu"}}
+    expected = before["card_fraud"] | {"register": {"experiment": "churn-eu"}}
     for part, of_production in (("ingest", "logged"), ("monitor", "store")):
         expected.get(part, {}).pop(of_production, None)
     assert section == expected
     assert "ChurnEu" in (tmp_path / "bentos/churn_eu/service.py").read_text()
     for wrong, said in {
-        ("churn-eu", "fraud-detector"): "already",
-        ("churn-us", "frauds"): "has no model 'frauds' to copy; it has churn_eu, fraud_detector",
-        ("Churn", "fraud-detector"): "is not usable",
+        ("churn-eu", "card-fraud"): "already",
+        ("churn-us", "frauds"): "has no model 'frauds' to copy; it has card_fraud, churn_eu",
+        ("Churn", "card-fraud"): "is not usable",
     }.items():
         assert said in loop(tmp_path, "new", wrong[0], "--like", wrong[1], code=2)
 
 
-@pytest.mark.contract
 def test_a_dropped_model_leaves_no_trace(tmp_path):
     """Made and dropped again, it leaves every file as it was; a model that is served is not dropped."""
     work_tree(tmp_path)
-    keep(tmp_path, ["fraud-detector"])
     lock = tmp_path / "dvc.lock"
-    lock.write_text("schema: '2.0'\nstages:\n  train@fraud_detector:\n    cmd: x\n")
+    lock.write_text("schema: '2.0'\nstages:\n  train@card_fraud:\n    cmd: x\n")
 
     def files():
         return {
@@ -177,27 +136,27 @@ def test_a_dropped_model_leaves_no_trace(tmp_path):
         }
 
     before = files()
-    loop(tmp_path, "new", "churn", "--like", "fraud-detector")
+    loop(tmp_path, "new", "churn", "--like", "card-fraud")
     lock.write_text(lock.read_text() + "  train@churn:\n    cmd: y\n")
     (tmp_path / "data/churn").mkdir(parents=True)
     (tmp_path / "data/churn/metrics.json").write_text("{}")
+    (tmp_path / "tests/models/churn").mkdir()
+    (tmp_path / "tests/models/churn/test_features.py").touch()
     serving = tmp_path / "kustomize/overlays/dev/churn/release/release.yaml"
     nothing = serving.read_text()
     for path, text in state.files(state.State(stable=track("a" * 12, 100)), "dev", "churn").items():
         (tmp_path / path).write_text(text)
-    assert "dev serves churn aaaaaaaaaaaa" in loop(tmp_path, "init", "--models", "fraud-detector", code=2)
+    assert "dev serves churn aaaaaaaaaaaa" in loop(tmp_path, "init", "--models", "card-fraud", code=2)
     serving.write_text(nothing)
-    loop(tmp_path, "init", "--models", "fraud-detector")
+    loop(tmp_path, "init", "--models", "card-fraud")
     assert files() == before
     assert "no model frauds" in loop(tmp_path, "init", "--models", "frauds", code=2)
 
 
-@pytest.mark.contract
 def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
     """A model called as its label is copied without a change to its schema."""
     work_tree(tmp_path)
-    keep(tmp_path, ["fraud-detector"])
-    loop(tmp_path, "new", "churn", "--like", "fraud-detector")
+    loop(tmp_path, "new", "churn", "--like", "card-fraud")
     schema = tmp_path / "src/models/churn/schema.py"
     schema.write_text(schema.read_text() + '\nCHURN = "churn"\nimport models.churn.source\n')
     loop(tmp_path, "new", "churn-eu", "--like", "churn")
@@ -206,21 +165,19 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
     assert 'CHURN = "churn"\nimport models.churn_eu.source' in copy
 
 
-@pytest.mark.contract
 def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     """The folders copied by hand, the doctor names each file that still says the first model's name."""
     work_tree(tmp_path)
-    keep(tmp_path, ["fraud-detector"])
     for place in ("src/models/{}", "bentos/{}", "kustomize/models/{}", "kustomize/overlays/dev/{}"):
-        name, copied = ("fraud_detector", "churn_eu") if place[0] in "sb" else ("fraud-detector", "churn-eu")
+        name, copied = ("card_fraud", "churn_eu") if place[0] in "sb" else ("card-fraud", "churn-eu")
         shutil.copytree(tmp_path / place.format(name), tmp_path / place.format(copied))
-    params.edit(tmp_path, {"models.churn_eu": params.read(tmp_path)["fraud_detector"]})
+    params.edit(tmp_path, {"models.churn_eu": params.read(tmp_path)["card_fraud"]})
     first, copy = diagnosis._models(tmp_path)
     assert (first.state, copy.state) == ("ok", "bad")
     assert copy.found.split("; ") == [
-        "bentos/churn_eu/service.py says fraud_detector, should be churn_eu",
-        "kustomize/models/churn-eu/kustomization.yaml says fraud-detector, should be churn-eu",
-        "kustomize/overlays/dev/churn-eu/kustomization.yaml says fraud-detector-dev, should be churn-eu-dev",
+        "bentos/churn_eu/service.py says card_fraud, should be churn_eu",
+        "kustomize/models/churn-eu/kustomization.yaml says card-fraud, should be churn-eu",
+        "kustomize/overlays/dev/churn-eu/kustomization.yaml says card-fraud-dev, should be churn-eu-dev",
     ]
 
 

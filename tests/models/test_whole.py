@@ -1,21 +1,19 @@
 """The models of this repository, whichever they are."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import here
 import pytest
+from trained import work_tree
 
 from loop import diagnosis
 from loop.core import params
-from loop.folders import keep
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.contract
 @pytest.mark.params
+@pytest.mark.sample
 def test_every_model_is_whole(repository: Path) -> None:
     """Each model of params.yaml has all keys and all of its folders, and these name no other model."""
     assert [found for found in diagnosis._models(repository) if found.state != "ok"] == []
@@ -34,14 +32,14 @@ def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
 
 def edited(key: str, value: object) -> Callable[[Path], None]:
     """An edit of the model's params, whatever they are in a fork."""
-    return lambda root: params.edit(root, {f"models.fraud_detector.{key}": value})
+    return lambda root: params.edit(root, {f"models.card_fraud.{key}": value})
 
 
 def without(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).unlink()
 
 
-MODEL, OVERLAY = "src/models/fraud_detector", "kustomize/overlays/dev/fraud-detector"
+MODEL, OVERLAY = "src/models/card_fraud", "kustomize/overlays/dev/card-fraud"
 FAULTS = {
     "an unknown task": (replaced(f"{MODEL}/schema.py", '"binary"', '"clustering"'), "TASK is 'clustering'"),
     "a ranking of nobody's rows": (
@@ -65,10 +63,10 @@ FAULTS = {
     "an unknown target": (edited("sla", {"metrics": {"acuracy": 0.9}}), "sla.metrics: is acuracy"),
     "a misspelt key": (edited("train.max_deph", 4), "train.max_deph: is 4"),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
-    "no application": (without("bentos/fraud_detector/asgi.py"), "bentos/fraud_detector/asgi.py missing"),
-    "no lock": (without("bentos/fraud_detector/requirements.lock"), "requirements.lock missing"),
+    "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),
+    "no lock": (without("bentos/card_fraud/requirements.lock"), "requirements.lock missing"),
     "another's overlay": (
-        replaced(f"{OVERLAY}/kustomization.yaml", "fraud-detector-dev", "a-dev"),
+        replaced(f"{OVERLAY}/kustomization.yaml", "card-fraud-dev", "a-dev"),
         "says a-dev",
     ),
     "a broken release": (
@@ -82,15 +80,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
 def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], None], said: str) -> None:
     """Whatever can be seen without training is a row of the doctor's table, with its place."""
-    for name in ("src/models", "bentos", "kustomize", "params.yaml"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        copy(REPOSITORY / name, tmp_path / name)
-    keep(tmp_path, ["fraud-detector"])
+    work_tree(tmp_path)
     fault(tmp_path)
     with here.models_of(tmp_path):
         bad = [found for found in diagnosis._models(tmp_path) if found.state == "bad"]

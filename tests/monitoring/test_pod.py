@@ -19,7 +19,7 @@ from standin import Server, StandIn
 from loop.cli.monitoring import monitor
 from loop.delivery.state import files
 
-MODEL = "fraud-detector"
+MODEL = "card-fraud"
 TRAIN = """\
 name: train
 run-name: "Train ${{ inputs.model }}: ${{ inputs.reason }}"
@@ -47,12 +47,12 @@ def github(tmp_path: Path) -> Iterator[StandIn]:
 class Pod:
     """What the judge's image holds, and how its container runs."""
 
-    def __init__(self, repository: Path, folder: Path, url: str) -> None:
+    def __init__(self, template: Path, folder: Path, url: str) -> None:
         self.root, self.tmp, self.token = folder / "loop", folder / "tmp", folder / "token"
         self.tmp.mkdir()
-        shutil.copytree(repository / "src", self.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(template / "src", self.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("params.yaml", "dvc.yaml"):
-            shutil.copy(repository / name, self.root)
+            shutil.copy(template / name, self.root)
         (self.root / "argocd").mkdir()
         named = {"data": {"name": "loop", "url": url, "registry": "registry.test/loop"}}
         YAML().dump(named, self.root / "argocd" / "repository.yaml")
@@ -76,8 +76,8 @@ class Pod:
 
 
 @pytest.fixture
-def pod(repository: Path, tmp_path: Path, github: StandIn) -> Iterator[Pod]:
-    made = Pod(repository, tmp_path, f"{github.server.url}/acme/loop.git")
+def pod(template: Path, tmp_path: Path, github: StandIn) -> Iterator[Pod]:
+    made = Pod(template, tmp_path, f"{github.server.url}/acme/loop.git")
     yield made
     for path in [made.root, *made.root.rglob("*")]:
         path.chmod(path.stat().st_mode | 0o200)

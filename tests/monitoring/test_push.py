@@ -60,16 +60,16 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def metrics(tmp_path: Path) -> Path:
     path = tmp_path / "metrics.prom"
-    path.write_text('# TYPE model_accuracy_score gauge\nmodel_accuracy_score{model="fraud-detector"} 0.95\n')
+    path.write_text('# TYPE model_accuracy_score gauge\nmodel_accuracy_score{model="card-fraud"} 0.95\n')
     return path
 
 
 def test_a_models_group_holds_its_numbers_and_the_tokens_end(server, metrics):
     """Both spellings of the model are one group; what is there is Prometheus' text, whole."""
-    push(f"{server.url}/", "fraud_detector", metrics)
-    push(server.url, "fraud-detector", metrics, NOON)
+    push(f"{server.url}/", "card_fraud", metrics)
+    push(server.url, "card-fraud", metrics, NOON)
     ((path, text),) = server.groups.items()
-    assert path == "/metrics/job/monitor/model/fraud-detector"
+    assert path == "/metrics/job/monitor/model/card-fraud"
     samples = {
         each.name: each.value for family in text_string_to_metric_families(text) for each in family.samples
     }

@@ -1,4 +1,4 @@
-"""A root with a small world, whose code is the repository's own."""
+"""A root with a small world, with the tests' own model."""
 
 import sys
 from pathlib import Path
@@ -11,16 +11,16 @@ SPLIT = {"kind": "time", "until": "2018-05-01T00:00:00", "train_days": 14, "dela
 
 
 @pytest.fixture
-def clone(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def clone(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a small world; commands called here work on it."""
     root = tmp_path / "root"
     root.mkdir()
-    (root / "src").symlink_to(repository / "src")
+    (root / "src").symlink_to(template / "src")
     for name in ("dvc.yaml", "params.yaml"):
-        (root / name).write_text((repository / name).read_text())
-    small = {"customers": 100, "terminals": 1000, "days": 30}
-    ingest = {"source": "simulator", "simulator": small}  # whatever a fork ingests
-    params.edit(root, {"models.fraud_detector.ingest": ingest, "models.fraud_detector.split": SPLIT})
+        (root / name).write_text((template / name).read_text())
+    small = {"cards": 100, "days": 30}
+    ingest = {"source": "simulator", "simulator": small}
+    params.edit(root, {"models.card_fraud.ingest": ingest, "models.card_fraud.split": SPLIT})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(root)
     return root

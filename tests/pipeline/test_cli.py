@@ -13,7 +13,7 @@ from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
-from models.fraud_detector.source import Params, simulate
+from models.card_fraud.source import Params, simulate
 
 
 def loop(*args: str) -> Result:
@@ -22,16 +22,16 @@ def loop(*args: str) -> Result:
 
 
 def section(clone: Path) -> dict[str, Any]:
-    return params.read(clone)["fraud_detector"]
+    return params.read(clone)["card_fraud"]
 
 
 def test_stage_says_what_it_does_and_did(clone: Path) -> None:
     """`stage` prints a line when it begins, and rows and seconds when it has ended, on stderr."""
-    done = loop("stage", "ingest", "fraud-detector")
-    rows = pq.read_metadata(clone / "data/fraud_detector/raw.parquet").num_rows
+    done = loop("stage", "ingest", "card-fraud")
+    rows = pq.read_metadata(clone / "data/card_fraud/raw.parquet").num_rows
     began, ended = done.stderr.splitlines()
-    assert (done.exit_code, done.stdout, began) == (0, "", "ingest fraud_detector …")
-    assert ended.startswith(f"ingest fraud_detector: {rows:,} rows in ")
+    assert (done.exit_code, done.stdout, began) == (0, "", "ingest card_fraud …")
+    assert ended.startswith(f"ingest card_fraud: {rows:,} rows in ")
 
 
 def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,29 +45,29 @@ def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pipeline, "_repro", lambda here, _: (here / "dvc.lock").write_text("stages: {}\n"))
     subprocess.run([*git, "init", "-q"], check=True)
     commit()
-    done = loop("repro", "fraud-detector", "--check")
+    done = loop("repro", "card-fraud", "--check")
     assert "no commit has a dvc.lock" in done.stdout
-    assert "./loop train fraud-detector && git add params.yaml dvc.lock data && git commit" in done.stdout
+    assert "./loop train card-fraud && git add params.yaml dvc.lock data && git commit" in done.stdout
     commit()
-    assert loop("repro", "fraud-detector", "--check").stdout == ""
+    assert loop("repro", "card-fraud", "--check").stdout == ""
     (clone / "dvc.lock").unlink()
     commit()
     with pytest.raises(Rejected, match=r"dvc\.lock"):
-        loop("repro", "fraud-detector", "--check")
+        loop("repro", "card-fraud", "--check")
 
 
 def test_pin_makes_a_file_the_source(clone: Path) -> None:
     """`pin --source` writes source and hash; ingest then takes these bytes, and no others."""
     path = clone / "transactions.parquet"
-    pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), path)
-    loop("pin", "fraud-detector", "--source", "transactions.parquet")
+    pq.write_table(simulate(Params(cards=40, days=10)), path)
+    loop("pin", "card-fraud", "--source", "transactions.parquet")
     assert section(clone)["ingest"]["sha256"] == sha256(path)
-    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
-    pq.write_table(simulate(Params(customers=40, terminals=400, days=11)), path)
-    with pytest.raises(LoopError, match=r"\./loop pin fraud_detector"):
-        loop("stage", "ingest", "fraud-detector")
-    assert "sha256: " in loop("pin", "fraud-detector").stdout
-    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
+    assert loop("stage", "ingest", "card-fraud").exit_code == 0
+    pq.write_table(simulate(Params(cards=40, days=11)), path)
+    with pytest.raises(LoopError, match=r"\./loop pin card_fraud"):
+        loop("stage", "ingest", "card-fraud")
+    assert "sha256: " in loop("pin", "card-fraud").stdout
+    assert loop("stage", "ingest", "card-fraud").exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
@@ -78,38 +78,38 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
     )
     before = (clone / "params.yaml").read_text()
     with pytest.raises(LoopError, match=f"{name}: found a pointer of Git LFS, expected the file itself"):
-        loop("pin", "fraud-detector", "--source", name)
+        loop("pin", "card-fraud", "--source", name)
     assert (clone / "params.yaml").read_text() == before
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`repro` warns of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
-    pq.write_table(simulate(Params(customers=40, terminals=400, days=10)), clone / "own.parquet")
+    pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
     monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
     subprocess.run([*git, "init", "-q"], check=True)
     said = "is own.parquet, a file that only this machine has"
-    loop("pin", "fraud-detector", "--source", "own.parquet")
-    assert said in loop("repro", "fraud-detector").stderr
+    loop("pin", "card-fraud", "--source", "own.parquet")
+    assert said in loop("repro", "card-fraud").stderr
     assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):
-        loop("repro", "fraud-detector", "--check")
+        loop("repro", "card-fraud", "--check")
     subprocess.run([*git, "add", "own.parquet"], check=True)
-    assert loop("repro", "fraud-detector", "--check").exit_code == 0
+    assert loop("repro", "card-fraud", "--check").exit_code == 0
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:
     """A simulator has no bytes to pin: the error says how a file is named."""
     with pytest.raises(LoopError, match=r"`simulator`[\s\S]*--source"):
-        loop("pin", "fraud-detector")
+        loop("pin", "card-fraud")
 
 
 @pytest.fixture
 def logs(clone: Path) -> Path:
     """A store with one file of rows."""
     (clone / "logs/transactions").mkdir(parents=True)
-    rows = simulate(Params(customers=40, terminals=400, days=70))
+    rows = simulate(Params(cards=40, days=70))
     pq.write_table(rows.drop_columns(["TX_FRAUD"]), clone / "logs/transactions/a.parquet")
     return clone / "logs"
 
@@ -119,9 +119,9 @@ def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
     """At `until`, labels are known of rows older than the delay: the test window ends there."""
     args = ["--until", "2018-06-01T14:00:00+02:00", "--reason", "drift", "--store", "logs"]
     args += ["--device", "cuda", "--days", "30"]
-    loop("retrain", "fraud-detector", *args)
+    loop("retrain", "card-fraud", *args)
     now = section(clone)
-    listed = sha256(clone / "data/fraud_detector/logged.json")
+    listed = sha256(clone / "data/card_fraud/logged.json")
     assert now["ingest"]["logged"] == {"store": "logs", "until": "2018-06-01T12:00:00", "sha256": listed}
     assert now["split"]["until"] == "2018-05-25T12:00:00"
     assert now["split"]["train_days"] == 30
@@ -133,14 +133,14 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
 
     What has reached the store meanwhile is taken by `pin`, or by a later `--until`.
     """
-    args = ("retrain", "fraud-detector", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
+    args = ("retrain", "card-fraud", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
     loop(*args)
     first = (clone / "params.yaml").read_bytes()
     (logs / "transactions/b.parquet").write_bytes((logs / "transactions/a.parquet").read_bytes())
     assert "already" in loop(*args).stdout
     assert (clone / "params.yaml").read_bytes() == first
-    assert "logged.sha256" in loop("pin", "fraud-detector").stdout
-    assert loop("stage", "ingest", "fraud-detector").exit_code == 0
+    assert "logged.sha256" in loop("pin", "card-fraud").stdout
+    assert loop("stage", "ingest", "card-fraud").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -155,29 +155,29 @@ def test_retrain_refuses_what_it_cannot_do(
     changes: dict[str, Any], options: list[str], named: str, clone: Path
 ) -> None:
     """No store, no time window, no instant: the error names the key or option, and nothing changes."""
-    params.edit(clone, {f"models.fraud_detector.{key}": value for key, value in changes.items()})
+    params.edit(clone, {f"models.card_fraud.{key}": value for key, value in changes.items()})
     before = (clone / "params.yaml").read_bytes()
     with pytest.raises(LoopError, match=named):
-        loop("retrain", "fraud-detector", *options, "--reason", "drift")
+        loop("retrain", "card-fraud", *options, "--reason", "drift")
     assert (clone / "params.yaml").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_repro_ends_as_rejected_when_the_data_is_bad(clone: Path, cache: Path, repository: Path) -> None:
+def test_repro_ends_as_rejected_when_the_data_is_bad(clone: Path, cache: Path, template: Path) -> None:
     """Bad data behind `dvc repro` exits 4, as validate's own command does, and trains nothing."""
     for name in ("loop", "tools", "requirements.lock"):
-        (clone / name).symlink_to(repository / name)
+        (clone / name).symlink_to(template / name)
     (clone / ".dvc").mkdir()
     (clone / ".dvc/config").touch()
     subprocess.run(["git", "init", "-q"], cwd=clone, check=True)
-    params.edit(clone, {"models.fraud_detector.validate.suite": {"mean_amount": [500, 600]}})
+    params.edit(clone, {"models.card_fraud.validate.suite": {"mean_amount": [500, 600]}})
     with pytest.raises(Rejected, match="nothing was trained"):
-        loop("repro", "fraud-detector")
-    assert (clone / "build/fraud_detector/validation/data_docs/index.html").exists()
-    assert not (clone / "data/fraud_detector/model").exists()
+        loop("repro", "card-fraud")
+    assert (clone / "build/card_fraud/validation/data_docs/index.html").exists()
+    assert not (clone / "data/card_fraud/model").exists()
 
 
 def test_repro_names_an_unknown_model(clone: Path) -> None:
     """A model that params.yaml lacks is an error that lists those it has."""
-    with pytest.raises(LoopError, match="it has fraud_detector"):
+    with pytest.raises(LoopError, match="it has card_fraud"):
         loop("repro", "no-such-model")

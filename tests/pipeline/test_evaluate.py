@@ -18,7 +18,7 @@ from loop.pipeline.evaluate import check, evaluate, parts, score, values
 from loop.stats.evaluation import Evaluation
 from loop.stats.metrics import Metric, by_rows
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1] / "models" / "card_fraud"
 ROLES = Roles(id="id", label="label", time="time", entity="card")
 SECTION = Evaluate(slices=["night"])
 
@@ -30,7 +30,7 @@ def plain(task, *added, unit=None):
         "schema": type("schema", (), {"ROLES": ROLES, "TASK": task}),
         "evaluation": type("evaluation", (), adds),
     }
-    return with_modules(ModelFolder(REPOSITORY, "fraud_detector"), **modules)
+    return with_modules(ModelFolder(ROOT, "card_fraud"), **modules)
 
 
 def test_a_model_adds_metrics_of_its_own():
@@ -42,9 +42,9 @@ def test_a_model_adds_metrics_of_its_own():
     assert "cards" not in evaluate(plain("binary"), scored, rows, [0, 1], SECTION)
 
 
-def test_a_unit_is_a_column_that_scores_have():
+def test_a_unit_is_a_column_that_scores_have(template):
     """Another name is an error before anything trains."""
-    section = params.load(REPOSITORY, "fraud_detector").model_copy(update={"evaluate": SECTION})
+    section = params.load(template, "card_fraud").model_copy(update={"evaluate": SECTION})
     check(plain("binary", unit="card"), section)
     with pytest.raises(LoopError, match="unit is 'TX_AMOUNT', a column that scores") as caught:
         check(plain("binary", unit="TX_AMOUNT"), section)
@@ -143,10 +143,10 @@ def test_a_regression():
 
 
 @pytest.mark.parametrize(("task", "threshold"), [("regression", 0.5), ("multiclass", 0.5), ("binary", None)])
-def test_a_threshold_that_changes_nothing_is_an_error(task, threshold):
+def test_a_threshold_that_changes_nothing_is_an_error(template, task, threshold):
     """Only a binary model decides by one; another says null, so that nobody believes that it does."""
     gate = params.Gate(metric={"regression": "rmse"}.get(task, "accuracy"))
-    section = params.load(REPOSITORY, "fraud-detector").model_copy(
+    section = params.load(template, "card_fraud").model_copy(
         update={"evaluate": Evaluate(threshold=threshold), "gate": gate, "sla": params.Sla()}
     )
     with pytest.raises(LoopError, match=rf"evaluate\.threshold: is {threshold}, expected"):
@@ -156,9 +156,9 @@ def test_a_threshold_that_changes_nothing_is_an_error(task, threshold):
 
 
 @pytest.fixture
-def trained(repository, tmp_path):
+def trained(template, tmp_path):
     """A model folder whose estimator scores `signal` as it is, and the folder of its meta.json."""
-    folder = models.load(repository, "fraud_detector")
+    folder = models.load(template, "card_fraud")
     double = type("scorer", (), {"load": staticmethod(lambda _: lambda x: x[:, 1])})
     schema = type("schema", (), {"ROLES": ROLES, "TASK": "binary"})
     write_json(tmp_path / "meta.json", {"features": ["noise", "signal"], "classes": [0, 1]})

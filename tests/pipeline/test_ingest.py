@@ -29,18 +29,18 @@ from loop.pipeline import files, ingest
 from loop.pipeline import source as sources
 from loop.pipeline import store as stores
 from loop.pipeline.files import File, Wanted
-from models.fraud_detector.schema import COLUMNS
-from models.fraud_detector.source import Params, simulate
+from models.card_fraud.schema import COLUMNS
+from models.card_fraud.source import Params, simulate
 
 pytestmark = pytest.mark.sample
 
-SMALL = {"customers": 40, "terminals": 400, "days": 10}
+SMALL = {"cards": 40, "days": 10}
 START = datetime.fromisoformat("2018-04-01")
 
 
 @pytest.fixture(scope="module")
-def folder(repository: Path) -> ModelFolder:
-    return models.load(repository, "fraud_detector")
+def folder(template: Path) -> ModelFolder:
+    return models.load(template, "card_fraud")
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_other_bytes_than_the_pinned_are_refused(rows: pa.Table, folder: ModelFo
     path = written(rows, tmp_path / "t.parquet")
     with pytest.raises(LoopError) as error:
         read(Ingest(source=str(path), sha256="0" * 64), folder, tmp_path)
-    assert all(word in str(error.value) for word in (sha256(path), "0" * 64, "./loop pin fraud_detector"))
+    assert all(word in str(error.value) for word in (sha256(path), "0" * 64, "./loop pin card_fraud"))
 
 
 def shop(tmp_path: Path, code: str) -> ModelFolder:
@@ -381,7 +381,7 @@ def store(tmp_path: Path, rows: pa.Table) -> Path:
 
 def logged(store: Path, until: datetime) -> Ingest:
     """The source's six days and the store as it is listed now."""
-    sha256 = stores.pin(store.parent, "fraud_detector", str(store), until, anew=True)
+    sha256 = stores.pin(store.parent, "card_fraud", str(store), until, anew=True)
     return Ingest(simulator={**SMALL, "days": 6}, logged=Logged(store=str(store), until=until, sha256=sha256))
 
 
@@ -464,7 +464,7 @@ def test_what_reaches_the_store_later_changes_nothing(
     (store / "transactions/_temporary").mkdir()
     (store / "transactions/_temporary/0.parquet").write_bytes(b"half")
     assert read(wanted, folder, tmp_path).equals(before)
-    stores.pin(tmp_path, "fraud_detector", str(store), until, anew=False)
+    stores.pin(tmp_path, "card_fraud", str(store), until, anew=False)
     assert read(wanted, folder, tmp_path).equals(before)
     assert read(logged(store, until), folder, tmp_path).num_rows == before.num_rows + 1
 
@@ -484,7 +484,7 @@ def test_a_list_that_does_not_fit(
     fault: str, says: str, store: Path, folder: ModelFolder, tmp_path: Path
 ) -> None:
     """A listed file that is gone or other, and a list that is not the pinned one, are errors with a fix."""
-    wanted, list_of = logged(store, START + timedelta(days=9)), ModelPaths(tmp_path, "fraud_detector").logged
+    wanted, list_of = logged(store, START + timedelta(days=9)), ModelPaths(tmp_path, "card_fraud").logged
     match fault:
         case "gone":
             (store / "transactions/7.parquet").unlink()
@@ -567,15 +567,15 @@ def test_the_memory_is_bounded_and_the_order_stays(
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     """A store without transactions names the place and the key."""
     with pytest.raises(LoopError, match=r"transactions: holds no \*\.parquet[\s\S]*ingest\.logged\.store"):
-        stores.pin(tmp_path, "fraud_detector", str(tmp_path / "none"), START, anew=True)
+        stores.pin(tmp_path, "card_fraud", str(tmp_path / "none"), START, anew=True)
 
 
 def test_same_params_are_same_bytes(clone: Path) -> None:
     """`main` writes raw.parquet whole, and again the same bytes."""
-    raw = clone / "data/fraud_detector/raw.parquet"
-    ingest.main(clone, "fraud-detector")
+    raw = clone / "data/card_fraud/raw.parquet"
+    ingest.main(clone, "card-fraud")
     first = sha256(raw)
     raw.unlink()
-    ingest.main(clone, "fraud-detector")
+    ingest.main(clone, "card-fraud")
     assert sha256(raw) == first
     assert [path.name for path in raw.parent.iterdir()] == ["raw.parquet"]

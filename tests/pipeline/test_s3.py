@@ -17,7 +17,7 @@ from loop.core.paths import ModelPaths
 from loop.demo.world import World
 
 pytestmark = pytest.mark.slow
-PACKAGE = "fraud_detector"
+PACKAGE = "card_fraud"
 
 
 def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path):  # noqa: F811
@@ -72,4 +72,4 @@ def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3,
     loop(trained, "stage", "ingest", MODEL)
     assert sha256(ModelPaths(trained, PACKAGE).raw) == before
     added = run("git", "add", "--dry-run", "params.yaml", "data", cwd=trained)
-    assert sorted(added.splitlines()) == ["add 'data/fraud_detector/logged.json'", "add 'params.yaml'"]
+    assert sorted(added.splitlines()) == ["add 'data/card_fraud/logged.json'", "add 'params.yaml'"]

@@ -1,8 +1,7 @@
-"""Validate: ten and more kinds of bad data are each stopped; what is merely odd lowers the score."""
+"""Validate: bad data is stopped; what is merely odd lowers the score."""
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from frames import setting
 from great_expectations import expectations as gx
 from rich.console import Console
 
@@ -20,9 +20,9 @@ from loop.core.html import POLICY
 from loop.core.models import ModelFolder
 from loop.core.text import one_line
 from loop.pipeline import validate
-from models.fraud_detector.expectations import Params as Suite
-from models.fraud_detector.expectations import suite
-from models.fraud_detector.source import Params, simulate
+from models.card_fraud.expectations import Params as Suite
+from models.card_fraud.expectations import suite
+from models.card_fraud.source import Params, simulate
 
 SPLIT = params.TimeSplit(
     until="2018-05-01T00:00:00",  # type: ignore[arg-type]  # pydantic reads it
@@ -33,13 +33,13 @@ SPLIT = params.TimeSplit(
 
 
 @pytest.fixture(scope="module")
-def folder(repository: Path) -> ModelFolder:
-    return models.load(repository, "fraud_detector")
+def folder(template: Path) -> ModelFolder:
+    return models.load(template, "card_fraud")
 
 
 @pytest.fixture(scope="module")
 def rows() -> pa.Table:
-    return simulate(Params(customers=100, terminals=1000, days=30))
+    return simulate(Params(cards=100, days=30))
 
 
 def examined(frame: pd.DataFrame, folder: ModelFolder) -> validate.Report:
@@ -47,72 +47,21 @@ def examined(frame: pd.DataFrame, folder: ModelFolder) -> validate.Report:
     return validate.examine(table, suite(Suite(), SPLIT), folder.name, folder.roles)
 
 
-def setting(column: str, value: object, count: int = 1) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Put `value` into the first `count` rows of a column."""
-
-    def change(frame: pd.DataFrame) -> pd.DataFrame:
-        values = frame[column].astype(object)
-        values.iloc[:count] = value
-        return frame.assign(**{column: values.infer_objects()})
-
-    return change
-
-
 BAD: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str]] = {
-    "a column is missing": (lambda t: t.drop(columns="TX_AMOUNT"), "ExpectTableColumnsToMatchSet", "(table)"),
-    "a column too many": (lambda t: t.assign(note=1), "ExpectTableColumnsToMatchSet", "(table)"),
-    "amounts are text": (
-        lambda t: t.assign(TX_AMOUNT=t["TX_AMOUNT"].astype(str)),
-        "ExpectColumnValuesToBeOfType",
-        "TX_AMOUNT",
-    ),
     "an amount is null": (setting("TX_AMOUNT", None), "ExpectColumnValuesToNotBeNull", "TX_AMOUNT"),
-    "a customer is null": (setting("CUSTOMER_ID", None), "ExpectColumnValuesToNotBeNull", "CUSTOMER_ID"),
-    "an amount is negative": (setting("TX_AMOUNT", -1.0), "ExpectColumnValuesToBeBetween", "TX_AMOUNT"),
     "amounts are in cents": (
         lambda t: t.assign(TX_AMOUNT=t["TX_AMOUNT"] * 100),
         "ExpectColumnMeanToBeBetween",
         "TX_AMOUNT",
     ),
-    "an id comes twice": (setting("TRANSACTION_ID", 1), "ExpectColumnValuesToBeUnique", "TRANSACTION_ID"),
-    "time runs backwards": (
-        lambda t: t.iloc[::-1],
-        "ExpectColumnValuesToBeIncreasing",
-        "TX_DATETIME",
-    ),
-    "a time is null": (setting("TX_DATETIME", None), "ExpectColumnValuesToNotBeNull", "TX_DATETIME"),
     "a day is missing": (
         lambda t: t[t["TX_DATETIME"].dt.day != 12],
         "ExpectColumnValuesToBeBetween",
         "rows_over_median",
     ),
-    "a day came twice": (
-        lambda t: pd.concat([t, *[t[t["TX_DATETIME"].dt.day == 12]] * 2]).sort_values("TX_DATETIME"),
-        "ExpectColumnValuesToBeBetween",
-        "rows_over_median",
-    ),
-    "nothing is fraud": (lambda t: t.assign(TX_FRAUD=0), "ExpectColumnMeanToBeBetween", "TX_FRAUD"),
-    "most is fraud": (setting("TX_FRAUD", 1, 3000), "ExpectColumnMeanToBeBetween", "TX_FRAUD"),
-    "a label is a scenario": (setting("TX_FRAUD", 3), "ExpectColumnValuesToBeInSet", "TX_FRAUD"),
-    "a scenario without fraud": (
-        lambda t: t.assign(TX_FRAUD=t["TX_FRAUD"].where(t["TX_FRAUD_SCENARIO"] != 3, 0)),
-        "ExpectColumnValuesToBeInSet",
-        "TX_FRAUD",
-    ),
-    "the rows are stale": (
-        lambda t: t[t["TX_DATETIME"] < t["TX_DATETIME"].max() - timedelta(days=3)],
-        "ExpectColumnMaxToBeBetween",
-        "TX_DATETIME",
-    ),
-    "the rows begin too late": (
-        lambda t: t[t["TX_DATETIME"] > t["TX_DATETIME"].min() + timedelta(days=8)],
-        "ExpectColumnMinToBeBetween",
-        "TX_DATETIME",
-    ),
 }
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(("spoil", "check", "column"), BAD.values(), ids=BAD)
 def test_bad_data_is_stopped(
     spoil: Callable[[pd.DataFrame], pd.DataFrame],
@@ -121,32 +70,18 @@ def test_bad_data_is_stopped(
     rows: pa.Table,
     folder: ModelFolder,
 ) -> None:
-    """Each kind of bad data fails the critical check that is meant for it."""
+    """By the critical check that is meant for it: of a value, of a column, and of the days' counts."""
     report = examined(spoil(rows.to_pandas()), folder)
     assert (check, column) in {(one.check, one.column) for one in report.critical}
 
 
-@pytest.mark.contract
 def test_good_data_passes(rows: pa.Table, folder: ModelFolder) -> None:
-    """The simulated world passes every check, with a score of 1 and the same findings each time."""
+    """With a score of 1 and the same findings each time."""
     report = validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles)
     assert (report.failed, report.score) == ([], 1.0)
     assert validate.examine(rows, suite(Suite(), SPLIT), folder.name, folder.roles) == report
 
 
-@pytest.mark.contract
-def test_logged_rows_pass(rows: pa.Table, folder: ModelFolder) -> None:
-    """Rows without a scenario, and labels unknown after the test window, are as they should be."""
-    frame = rows.to_pandas()
-    late = frame["TX_DATETIME"] >= SPLIT.until - timedelta(days=7)
-    split = SPLIT.model_copy(update={"until": SPLIT.until - timedelta(days=7)})
-    fraud = frame["TX_FRAUD"].astype("Int8").mask(late)
-    table = pa.Table.from_pandas(frame.assign(TX_FRAUD=fraud, TX_FRAUD_SCENARIO=None), preserve_index=False)
-    split = split.model_copy(update={"train_days": 7})
-    assert validate.examine(table, suite(Suite(), split), folder.name, folder.roles).failed == []
-
-
-@pytest.mark.contract
 def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: ModelFolder) -> None:
     """Absurd amounts stop nothing by themselves: they take their share off one of the scored checks."""
     report = examined(setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas()), folder)
@@ -160,20 +95,20 @@ def test_score_is_the_mean_share_of_rows_that_pass(rows: pa.Table, folder: Model
 
 def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], rows: pa.Table) -> None:
     """A score under the threshold exits 4, names the rows, and leaves its report where a person can look."""
-    raw = clone / "data/fraud_detector/raw.parquet"
+    raw = clone / "data/card_fraud/raw.parquet"
     raw.parent.mkdir(parents=True)
     frame = setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas())
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), raw)
-    params.edit(clone, {"models.fraud_detector.validate.quality": 0.999})
-    with pytest.raises(Rejected, match=r"data_quality_score is 0\.99") as error:
-        validate.main(clone, "fraud-detector")
+    params.edit(clone, {"models.card_fraud.validate.quality": 0.999})
+    with pytest.raises(Rejected, match=r"data_quality_score is 0\.9") as error:
+        validate.main(clone, "card-fraud")
     assert error.value.exit == Exit.BLOCK
     assert "TRANSACTION_ID 4" in capsys.readouterr().err
-    place = clone / "build/fraud_detector/validation"
+    place = clone / "build/card_fraud/validation"
     quality = json.loads((place / "quality.json").read_text())
     assert [one["column"] for one in quality["failed"]] == ["TX_AMOUNT"]
     assert "9999" in (place / "data_docs/index.html").read_text()
-    assert not (clone / "data/fraud_detector/validation").exists()
+    assert not (clone / "data/card_fraud/validation").exists()
 
 
 HOSTILE = "<script src=https://evil.example/x.js></script><img src=x onerror=alert(1)>"
@@ -215,11 +150,11 @@ def tags(page: str) -> list[tuple[str, set[str]]]:
 
 def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
     """Good rows leave quality.json and Data Docs, and take an earlier rejection's report away."""
-    data, stale = clone / "data/fraud_detector", clone / "build/fraud_detector/validation"
+    data, stale = clone / "data/card_fraud", clone / "build/card_fraud/validation"
     for folder in (data, stale):
         folder.mkdir(parents=True)
     pq.write_table(rows, data / "raw.parquet")
-    validate.main(clone, "fraud-detector")
+    validate.main(clone, "card-fraud")
     quality = json.loads((data / "validation/quality.json").read_text())
     assert quality["data_quality_score"] == 1.0
     assert len(quality["passed"]) == quality["checks"]

@@ -10,12 +10,12 @@ SHADOWS = ("click.py", "secrets.py")  # of the lock, and of the standard library
 
 
 @pytest.fixture
-def clone(tmp_path, repository):
+def clone(tmp_path, repository, template):
     """What `./loop` needs of a clone."""
     clone = tmp_path / "a clone"
     clone.mkdir()
     for name in ("src", "tools", "requirements.lock", "dvc.yaml", "params.yaml"):
-        (clone / name).symlink_to(repository / name)
+        (clone / name).symlink_to(template / name)
     (clone / "loop").write_bytes((repository / "loop").read_bytes())
     (clone / "loop").chmod(0o755)
     return clone
@@ -35,7 +35,7 @@ def test_modules_come_from_the_lock(clone, tmp_path, setting):
     for name in SHADOWS:
         (folder / name).write_text("raise ImportError(__file__)\n")
     done = run(clone, "models", **({setting: str(folder)} if setting.isupper() else {}))
-    assert (done.returncode, done.stdout) == (0, "fraud-detector\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "card-fraud\n"), done.stderr
 
 
 def test_text_is_utf_8_in_any_locale(clone):

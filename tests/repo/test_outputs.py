@@ -28,7 +28,7 @@ WORDS = {
     "rollback": ("--environment", "production", "--why", "w"),
     "render": ("--environment", "dev"),
     "history": ("--environment", "dev"),
-    "new": ("--like", "fraud-detector"),
+    "new": ("--like", "card-fraud"),
     "retrain": ("--until", "2018-06-01", "--reason", "r", "--store", "s"),
 }
 ALONE = ("repro", "init", "doctor", "monitor-image", "propose-locks", "post-reports", "models")
@@ -74,13 +74,12 @@ def test_every_command_that_reads_outputs_compares_them_with_dvc_lock(
             if name in SAYS_SO:
                 page = (trained / "build/report" / MODEL / "index.html").read_text()
                 assert all(
-                    f"data/fraud_detector/{out}" in page
-                    for out in ("model", "scores.parquet", "plots/curves")
+                    f"data/card_fraud/{out}" in page for out in ("model", "scores.parquet", "plots/curves")
                 )
                 assert "dvc checkout" in page
                 continue
             assert (code, "dvc.lock records" in printed) == (4, True), f"{words}: {code}\n{printed}"
-            assert re.search(r"(dvc checkout --force|git checkout --) data/fraud_detector/", printed), printed
+            assert re.search(r"(dvc checkout --force|git checkout --) data/card_fraud/", printed), printed
     assert readers == READERS
 
 

@@ -19,12 +19,12 @@ CARRIED = ("params.yaml", "dvc.yaml", ".gitignore")
 
 
 @pytest.fixture
-def fork(origin: Path, repository: Path) -> Path:
+def fork(origin: Path, template: Path) -> Path:
     """A clone in which nothing was trained or released yet."""
     at = origin.parent / "clone"
-    written = {name: (repository / name).read_text() for name in CARRIED}
-    for source in (repository / "src" / "models" / MODEL).glob("*.py"):
-        written[str(source.relative_to(repository))] = source.read_text()
+    written = {name: (template / name).read_text() for name in CARRIED}
+    for source in (template / "src" / "models" / MODEL).glob("*.py"):
+        written[str(source.relative_to(template))] = source.read_text()
     for environment in ("staging", "production"):
         written |= files(State(), environment, MODEL)
     save(at, written)

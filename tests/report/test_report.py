@@ -50,7 +50,7 @@ def site(lived: Path) -> Path:
 
 def test_a_models_page_tells_its_whole_life(site: Path):
     """Metrics with intervals, gate, checks, drift, card, lineage by hashes, history by who, when and why."""
-    text = told(site / "fraud-detector" / "index.html")
+    text = told(site / "card-fraud" / "index.html")
     average = re.search(r"average precision at least [\d.]+ 0\.5000 (0\.\d+) to (0\.\d+) 0\.6000 \+", text)
     assert average
     assert float(average[1]) < float(average[2])
@@ -63,14 +63,14 @@ def test_a_models_page_tells_its_whole_life(site: Path):
         '{"id": 77}',
         "drift 0.61 >= 0.3 (TX_AMOUNT)",
         "12,345 rows, 2026-01-01 to 2026-03-31",
-        "The Fraud Detection Handbook's features",
+        "What is paid, when, and how risky the terminal was",
         "Weakest on NIGHT q1",
         DATA_MD5,
         MODEL_MD5,
-        "fraud-detector/1",
+        "card-fraud/1",
         f"{MODEL}:{A}",
         f"sha256:{A[0] * 64}",
-        "production/fraud-detector stable, 100 %",
+        "production/card-fraud stable, 100 %",
         "rollback roll back bbbbbbbbbbbb p99 900 ms: <script>",
         "github-actions[bot]",
     ):
@@ -110,7 +110,7 @@ def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     """What is missing is said, with the command that makes it; so it is where the model has no overlay."""
     index = build(fork, fork / "site")
     assert "Nothing was released yet" in told(index)
-    text = told(fork / "site" / "fraud-detector" / "index.html")
+    text = told(fork / "site" / "card-fraud" / "index.html")
     for expected in (
         "Nothing was trained",
         "No data was validated",
@@ -121,7 +121,7 @@ def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     git(fork, "rm", "-rq", "kustomize")
     save(fork, {}, "No overlay")
     build(fork, fork / "site")
-    assert "No environment" in told(fork / "site" / "fraud-detector" / "index.html")
+    assert "No environment" in told(fork / "site" / "card-fraud" / "index.html")
 
 
 def test_without_origin_head_tells_the_releases(lived: Path):
@@ -129,7 +129,7 @@ def test_without_origin_head_tells_the_releases(lived: Path):
     git(lived, "pull", "-q", "--rebase", "origin", "main")
     git(lived, "remote", "set-url", "origin", str(lived / "gone"))
     assert "HEAD, as origin's main could not be had" in told(build(lived, lived / "site"))
-    assert B in told(lived / "site" / "fraud-detector" / "index.html")
+    assert B in told(lived / "site" / "card-fraud" / "index.html")
 
 
 def test_outputs_of_another_run_are_named(lived: Path):
@@ -140,7 +140,7 @@ def test_outputs_of_another_run_are_named(lived: Path):
     ).read_text() + f"  evaluate@{MODEL}:\n    outs:\n    - {{path: {out}, md5: '{'3' * 32}'}}\n"
     (lived / "dvc.lock").write_text(lock)
     build(lived, lived / "site")
-    page = told(lived / "site" / "fraud-detector" / "index.html")
+    page = told(lived / "site" / "card-fraud" / "index.html")
     assert f"another run than dvc.lock records: data/{MODEL}/model, {out}" in page
 
 

@@ -101,12 +101,12 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     """Against base branch and champion, with intervals, curves, importance, data, cluster and locks."""
     release(trained)
     change(trained, **OTHERWISE)
-    limits = trained / "kustomize/overlays/production/fraud-detector/kustomization.yaml"
+    limits = trained / "kustomize/overlays/production/card-fraud/kustomization.yaml"
     limits.write_text(limits.read_text() + "commonAnnotations: {reviewed: yes-please}\n")
-    loop(trained, "repro", "fraud-detector")
+    loop(trained, "repro", "card-fraud")
     commit_here(trained)
-    loop(trained, "gate", "fraud-detector", "--ci")
-    text = comment.written(trained, "fraud-detector", "main")
+    loop(trained, "gate", "card-fraud", "--ci")
+    text = comment.written(trained, "card-fraud", "main")
     assert "champion `0123456789ab`" in text
     average = next(line for line in text.splitlines() if line.startswith("| average_precision"))
     assert average.count("[") == 2  # against the base branch, and against the champion
@@ -115,7 +115,7 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     assert "### Importance" in text
     assert "The training data is the base branch's." in text
     assert "+    reviewed: yes-please" in text
-    assert "- dev/fraud-detector: nothing changes" in text
+    assert "- dev/card-fraud: nothing changes" in text
     assert "The locks are the base branch's." in text
     megabytes = {cells[0]: cells[1:] for cells in table(text, "### Image")}
     assert list(megabytes) == ["packages", "code", "model", "in all"]
@@ -130,7 +130,7 @@ def test_a_pull_request_of_no_model(trained: Path):
     (trained / "argocd/projects.yaml").write_text(
         (trained / "argocd/projects.yaml").read_text().replace("name: models", "name: all-models", 1)
     )
-    limits = trained / "kustomize/overlays/staging/fraud-detector/kustomization.yaml"
+    limits = trained / "kustomize/overlays/staging/card-fraud/kustomization.yaml"
     limits.write_text(limits.read_text() + "commonAnnotations: {reviewed: yes-please}\n")
     lock = trained / "images/monitor/requirements.lock"
     lock.write_text(lock.read_text() + "a-new-one==1.0\n")
@@ -140,7 +140,7 @@ def test_a_pull_request_of_no_model(trained: Path):
     assert "+  name: all-models" in text
     assert "| images/monitor/requirements.lock | a-new-one | - | 1.0 |" in text
     assert text.count("<summary>") == 3
-    assert "dev/fraud-detector" not in text
+    assert "dev/card-fraud" not in text
 
 
 def test_the_image_is_told_by_its_parts():

@@ -19,7 +19,7 @@ from trained import MODEL, change, outside, run
 
 from loop.demo.world import World
 
-PACKAGE = "fraud_detector"
+PACKAGE = "card_fraud"
 
 
 def test_the_loop(clone: Path, services: Services, client: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def folder(tmp_path):
     """Something like a bento."""
     made = tmp_path / "bento"
     (made / "src").mkdir(parents=True)
-    (made / "bento.yaml").write_text("name: fraud_detector\n")
+    (made / "bento.yaml").write_text("name: card_fraud\n")
     (made / "src" / "entrypoint.sh").write_text("#!/bin/sh\n")
     (made / "src" / "entrypoint.sh").chmod(0o755)
     return made

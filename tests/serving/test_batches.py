@@ -116,8 +116,7 @@ def test_no_queue_grows_without_end(source):
     assert [answer.status_code for answer in answers if answer not in refused] == [200] * 10
     assert {(answer.headers["retry-after"], answer.json()["field"]) for answer in refused} == {("1", "")}
     assert (
-        f'model_prediction_failed_total{{model="fraud-detector",reason="overload",version="{KEY}"}} 20.0'
-        in page
+        f'model_prediction_failed_total{{model="card-fraud",reason="overload",version="{KEY}"}} 20.0' in page
     )
     assert after.status_code == 200
 
@@ -208,5 +207,5 @@ def test_a_middleware_that_fails_is_a_500_that_is_counted(source):
 
     failed, page = asyncio.run(run())
     assert (failed.status_code, json.loads(failed.text)["field"]) == (500, "")
-    of = f'http_response_code="500",service_name="fraud_detector",service_version="{KEY}"'
+    of = f'http_response_code="500",service_name="card_fraud",service_version="{KEY}"'
     assert f'bentoml_service_request_total{{endpoint="/predict",{of}}} 1.0' in page.text

@@ -13,16 +13,16 @@ from loop.core.paths import ModelPaths, cache
 from loop.serving import bento
 from loop.serving.bento import stage
 
-MODEL = "fraud-detector"
+MODEL = "card-fraud"
 
 
 @pytest.fixture
-def root(tmp_path, repository):
+def root(tmp_path, template):
     """A model that was trained, with its reference, as dvc.lock records both."""
     for name in ("bentos", "src/loop/serving"):
-        shutil.copytree(repository / name, tmp_path / name)
-    shutil.copy(repository / "src/loop/__init__.py", tmp_path / "src/loop")
-    shutil.copy(repository / "params.yaml", tmp_path)
+        shutil.copytree(template / name, tmp_path / name)
+    shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
+    shutil.copy(template / "params.yaml", tmp_path)
     paths = ModelPaths(tmp_path, MODEL)
     paths.trained.mkdir(parents=True)
     (paths.trained / "meta.json").write_text("{}")
@@ -31,7 +31,7 @@ def root(tmp_path, repository):
         {"path": str(path.relative_to(tmp_path)), "md5": md5(path)}
         for path in (paths.trained, paths.reference)
     ]
-    YAML().dump({"stages": {"train@fraud_detector": {"outs": outs}}}, tmp_path / "dvc.lock")
+    YAML().dump({"stages": {"train@card_fraud": {"outs": outs}}}, tmp_path / "dvc.lock")
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def stored(root, monkeypatch):
 
     def build(*given):
         builds.append(given)
-        write_text(given[-1] / "bento.yaml", "name: fraud_detector\n")
+        write_text(given[-1] / "bento.yaml", "name: card_fraud\n")
         write_text(given[-1] / "env/docker/entrypoint.sh", "#!/bin/sh\n")
 
     monkeypatch.setattr(bento, "_build", build)
@@ -116,4 +116,4 @@ def test_a_stored_bento_that_was_changed_is_built_again(root, stored, spoil, cap
     assert bento.build(root, MODEL).path == path
     assert len(builds) == 2
     assert "is built again" in capsys.readouterr().err
-    assert (path / "bento.yaml").read_text() == "name: fraud_detector\n"
+    assert (path / "bento.yaml").read_text() == "name: card_fraud\n"

@@ -16,8 +16,8 @@ ROWS = st.lists(st.lists(st.floats(-1e30, 1e30), min_size=3, max_size=3), min_si
 schemathesis.openapi.media_type("application/x-npy", st.builds(npy, ROWS))
 PATHS = [
     ("/predict", "POST"),
-    ("/v2/models/fraud-detector/infer", "POST"),
-    ("/v2/models/fraud-detector", "GET"),
+    ("/v2/models/card-fraud/infer", "POST"),
+    ("/v2/models/card-fraud", "GET"),
     *((f"/{name}", "GET") for name in ("health", "readyz", "livez", "metrics")),
 ]
 

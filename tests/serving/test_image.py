@@ -53,7 +53,7 @@ def built(root, engines, monkeypatch):
 
 
 def made(root, program):
-    return image.make(root, "fraud-detector", Bento("k1", "fraud_detector:k1", root / "bento"), program)
+    return image.make(root, "card-fraud", Bento("k1", "card_fraud:k1", root / "bento"), program)
 
 
 def calls(root):
@@ -64,37 +64,37 @@ def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(bu
     """`bentoml containerize`, its layers' sizes, and the digest by which it is served once it was pushed."""
     monkeypatch.setenv("LOOP_BUILD_OPTIONS", "network=host")
     answer = made(root, "docker")
-    name = f"{host}/team/fraud-detector"
+    name = f"{host}/team/card-fraud"
     assert (answer["kind"], answer["image"]) == ("container", f"{name}@{answer['digest']}")
     assert [layer["unpacked"] for layer in answer["layers"]] == [5]
     called, saved = calls(root)
     asked = f"--backend docker --image-tag {name}:k1 --opt=network=host"
-    assert called == f"python -m bentoml containerize fraud_detector:k1 {asked}"
+    assert called == f"python -m bentoml containerize card_fraud:k1 {asked}"
     assert saved.startswith("docker save ")
     registry = Registry(name, CRANE)
     assert registry.digest("k1") is None
     assert not answer["pushed"]
     for _ in ("pushed", "again"):
-        assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+        assert image.push(root, "card-fraud") == {**answer, "pushed": True}
         assert registry.digest("k1") == answer["digest"]
 
 
 def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, root):
     """Sizes and digest are read from the registry, and it needs no layout here."""
     answer = made(root, "docker")
-    image.push(root, "fraud-detector")
+    image.push(root, "card-fraud")
     attest(answer["image"], "k1")
     shutil.rmtree(root / "build")
     (root / "calls").unlink()
     found = {**answer, "pushed": True, "attested": True}
-    assert made(root, "docker") == found == image.push(root, "fraud-detector")
+    assert made(root, "docker") == found == image.push(root, "card-fraud")
     assert not calls(root)
 
 
 @pytest.mark.parametrize("attested_for", [None, "k2"])
 def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, attested_for):
     """Neither one that nobody attested, nor our own of another key: a new one is pushed in its place."""
-    name = f"{host}/team/fraud-detector"
+    name = f"{host}/team/card-fraud"
     layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
     crane("push", str(root / "theirs"), f"{name}:k1")
     theirs = Registry(name, CRANE).digest("k1")
@@ -103,7 +103,7 @@ def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, atteste
     answer = made(root, "docker")
     assert answer["digest"] != theirs
     assert not answer["pushed"]
-    assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+    assert image.push(root, "card-fraud") == {**answer, "pushed": True}
     assert Registry(name, CRANE).digest("k1") == answer["digest"]
 
 
@@ -111,28 +111,28 @@ def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
     """The record follows it: Git names what is served."""
     first = made(root, "docker")
     aside = root / "build/aside"
-    (root / "build/fraud_detector").rename(aside)
+    (root / "build/card_fraud").rename(aside)
     built(b"of another time")
     made(root, "docker")
-    second = image.push(root, "fraud-detector")
+    second = image.push(root, "card-fraud")
     assert second["digest"] != first["digest"]
     attest(second["image"], "k1")
-    shutil.rmtree(root / "build/fraud_detector")
-    aside.rename(root / "build/fraud_detector")
+    shutil.rmtree(root / "build/card_fraud")
+    aside.rename(root / "build/card_fraud")
     followed = {**second, "attested": True}
-    assert image.push(root, "fraud-detector") == followed
-    assert read_json(root / "build/fraud_detector/image.json") == followed
+    assert image.push(root, "card-fraud") == followed
+    assert read_json(root / "build/card_fraud/image.json") == followed
 
 
 def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host):
     """It had sent the layers, and no manifest yet."""
     answer = made(root, "docker")
-    name = f"{host}/team/fraud-detector"
-    crane("push", str(root / "build/fraud_detector/image"), f"{name}:half")
+    name = f"{host}/team/card-fraud"
+    crane("push", str(root / "build/card_fraud/image"), f"{name}:half")
     crane("delete", f"{name}:half")
     crane("delete", answer["image"])
     assert Registry(name, CRANE).digest(answer["digest"]) is None
-    assert image.push(root, "fraud-detector") == {**answer, "pushed": True}
+    assert image.push(root, "card-fraud") == {**answer, "pushed": True}
 
 
 def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
@@ -141,13 +141,13 @@ def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engi
     (root / "bin/crane").unlink()
     engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')
     with pytest.raises(LoopError, match=r"was pushed, but the registry does not serve it"):
-        image.push(root, "fraud-detector")
+        image.push(root, "card-fraud")
 
 
 @pytest.mark.parametrize("what", ["another name", "another digest", "a changed layer", "no layout"])
 def test_only_what_the_record_names_is_pushed(built, root, host, what):
     """A record of another repository's image, and a layout that is not what it was, reach no registry."""
-    path = root / "build/fraud_detector/image.json"
+    path = root / "build/card_fraud/image.json"
     record, blobs = made(root, "docker"), path.parent / "image"
     digest = record["digest"]
     if what == "another name":
@@ -163,8 +163,8 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
         shutil.rmtree(blobs)
     write_json(path, record)
     with pytest.raises(LoopError, match=r"image\.json names|was changed"):
-        image.push(root, "fraud-detector")
-    assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
+        image.push(root, "card-fraud")
+    assert Registry(f"{host}/team/card-fraud", CRANE).digest("k1") is None
 
 
 def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
@@ -190,20 +190,20 @@ def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
     built(b"\0" * 1_000_001)
     with pytest.raises(Rejected, match=r"1 MB unpacked, may be 1:\n.*make"):
         made(root, "docker")
-    assert not (root / "build/fraud_detector/image.json").exists()
+    assert not (root / "build/card_fraud/image.json").exists()
 
 
 def test_without_an_engine_the_bento_itself_is_pinned(root, host):
     """The digest names an artifact on disk, which gives the bento back."""
     answer = made(root, None)
     assert answer["kind"] == "bento-artifact"
-    assert answer["image"] == f"{host}/team/fraud-detector@{answer['digest']}"
+    assert answer["image"] == f"{host}/team/card-fraud@{answer['digest']}"
     for _ in ("first", "changed"):
-        unpacked = image.fetch("fraud-detector", answer["digest"]) / "bento.yaml"
+        unpacked = image.fetch("card-fraud", answer["digest"]) / "bento.yaml"
         assert unpacked.read_text() == ""
         unpacked.write_text("another")
-    assert image.push(root, "fraud-detector") == answer
-    assert Registry(f"{host}/team/fraud-detector", CRANE).digest("k1") is None
+    assert image.push(root, "card-fraud") == answer
+    assert Registry(f"{host}/team/card-fraud", CRANE).digest("k1") is None
 
 
 def base(text):
@@ -226,12 +226,12 @@ def test_an_image_is_built_by_the_uv_of_the_environment(repository):
     assert packed.read_text() == (repository / "tools/uv.lock").read_text()
 
 
-def test_nothing_stays_of_what_installs(repository, monkeypatch):
+def test_nothing_stays_of_what_installs(template, monkeypatch):
     """BentoML finds our uv before its own step, and the last step takes it away."""
     from loop.serving.packed.image import pinned
 
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
-    lock = repository / "bentos/fraud_detector/requirements.lock"
+    lock = template / "bentos/card_fraud/requirements.lock"
     found = pinned(lock, "other")
     assert found.base_image == "base@sha256:1"
     assert "> /usr/local/bin/uv &&" in found.commands[0]

@@ -63,7 +63,7 @@ def test_what_alerts_take_a_rate_of_is_there_from_zero():
 
 def test_answers_are_counted_as_bentoml_counts_them():
     """By endpoint and status, with service_name and service_version; unknown paths are one."""
-    of = Metrics("fraud-detector", "k")
+    of = Metrics("card-fraud", "k")
     for path, status in (("/predict", 200), ("/predict", 500), ("/a", 404), ("/b", 404)):
         of.answered(path, status)
     families = {family.name: family for family in text_string_to_metric_families(of.page().decode())}
@@ -76,4 +76,4 @@ def test_answers_are_counted_as_bentoml_counts_them():
         (sample.labels["service_name"], sample.labels["service_version"])
         for sample in families["bentoml_service_request"].samples
     }
-    assert labels == ("fraud_detector", "k")
+    assert labels == ("card_fraud", "k")

@@ -28,7 +28,7 @@ def ask(client, body):
 def metric(app, name, **labels):
     """A series of the app's own page."""
     registry = app.predictor.metrics.registry
-    return registry.get_sample_value(name, {"model": "fraud-detector", "version": KEY, **labels}) or 0
+    return registry.get_sample_value(name, {"model": "card-fraud", "version": KEY, **labels}) or 0
 
 
 def test_one_row_answers_one_score_and_class(client):

@@ -18,7 +18,7 @@ from loop.serving.packed import app, booster, log
 from loop.serving.packed.log import PredictionLog, Scored
 from loop.serving.packed.model import Release
 
-RELEASE = Release("fraud-detector", KEY)
+RELEASE = Release("card-fraud", KEY)
 
 
 def scored(number=0):
@@ -45,7 +45,7 @@ def test_every_answered_row_is_a_line(source, tmp_path, monkeypatch):
     assert first == {
         "time": first["time"],
         "id": "t1",
-        "model": "fraud-detector",
+        "model": "card-fraud",
         "version": KEY,
         "features": [1.0, 0.0, 0.0],
         "score": one["score"],
@@ -122,7 +122,7 @@ def test_a_full_disk_costs_lines_and_no_answer(source, tmp_path, monkeypatch):
         answers = [client.post("/predict", json={"features": [0, 0, n]}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
     registry = client.app.predictor.metrics.registry
-    of = {"model": "fraud-detector", "version": KEY}
+    of = {"model": "card-fraud", "version": KEY}
     assert registry.get_sample_value("model_prediction_log_dropped_total", of) == 3
 
 

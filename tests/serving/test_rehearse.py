@@ -69,7 +69,7 @@ def clone(trained, cache, dvc_here):  # noqa: F811
     """A trained clone whose rehearsal is short and heeds no clock."""
     limits = {"requests": 30, "max_p99_ms": 60_000.0, "max_p99_ratio": 10_000.0}
     edits = {"rehearse": limits, "sla.requests_per_second": None}
-    params.edit(trained, {f"models.fraud_detector.{key}": value for key, value in edits.items()})
+    params.edit(trained, {f"models.card_fraud.{key}": value for key, value in edits.items()})
     return trained
 
 

@@ -9,7 +9,7 @@ from served import application, serving
 from tiny import KEY, TABLE
 
 ROW = {"contract": "Two year", "tenure": 12.0, "paperless": True}
-PLACE = "/v2/models/fraud-detector"
+PLACE = "/v2/models/card-fraud"
 CLIENT = """
 import json
 import sys
@@ -17,7 +17,7 @@ import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
 client = InferenceServerClient(sys.argv[1])
-name, binary = "fraud-detector", sys.argv[2] == "binary"
+name, binary = "card-fraud", sys.argv[2] == "binary"
 assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(name)
 assert not client.is_model_ready("another")
 metadata = client.get_model_metadata(name)
@@ -52,7 +52,7 @@ def infer(client, **changes):
 def test_the_metadata_are_meta_json(table_client):
     """Inputs and outputs by name, type and shape; another model's name is a 404."""
     found = table_client.get(PLACE).json()
-    assert (found["name"], found["versions"]) == ("fraud-detector", [KEY])
+    assert (found["name"], found["versions"]) == ("card-fraud", [KEY])
     typed = [(each["name"], each["datatype"], each["shape"]) for each in found["inputs"] + found["outputs"]]
     assert typed == [
         ("contract", "BYTES", [-1]),
@@ -72,7 +72,7 @@ def test_it_answers_what_predict_answers(table_client):
     wanted = table_client.post("/predict", json={"features": ROW}).json()
     answer = infer(table_client, id="r1").json()
     outputs = {each["name"]: each for each in answer["outputs"]}
-    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("fraud-detector", KEY, "r1")
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("card-fraud", KEY, "r1")
     assert outputs["score"]["data"] == [wanted["score"]]
     assert outputs["class"]["data"] == [wanted["class"]]
     only = infer(table_client, outputs=[{"name": "class"}]).json()["outputs"]

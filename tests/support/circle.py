@@ -138,7 +138,7 @@ def again(standin: StandIn, clone: Clone) -> None:
 def drifted(circle: Circle) -> None:
     """Drift dispatches `train`, whose commits say so; what it trained is kept, and proposed as a canary."""
     standin, clone = circle.standin, circle.clone
-    store, package = circle.folder / "store", "fraud_detector"
+    store, package = circle.folder / "store", "card_fraud"
     world = World(clone.folder, package, store, calm_days=0, drift_days=35, after_days=0)
     production(clone, state(clone, "production").stable.key, world, circle.folder / "log")
     standin.as_("person").dispatch("drift.yml", {"model": MODEL})

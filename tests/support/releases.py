@@ -9,7 +9,7 @@ from loop.delivery.state import State, Track, files
 
 MONITOR = f"registry.example.com:5000/monitor@sha256:{'e' * 64}"
 A, B, C = "a" * 12, "b" * 12, "c" * 12
-MODEL = "fraud_detector"
+MODEL = "card_fraud"
 MODEL_MD5, DATA_MD5 = "1" * 32 + ".dir", "2" * 32
 LOCK = f"""schema: '2.0'
 stages:
@@ -26,12 +26,12 @@ def track(key: str, weight: int = 0) -> Track:
     """A release by its key."""
     return Track(
         key=key,
-        image=f"registry.example.com:5000/fraud-detector@sha256:{key[0] * 64}",
+        image=f"registry.example.com:5000/card-fraud@sha256:{key[0] * 64}",
         weight=weight,
         model_md5=MODEL_MD5,
         data_md5=DATA_MD5,
         commit="c" * 40,
-        mlflow="fraud-detector/1",
+        mlflow="card-fraud/1",
         bento=f"{MODEL}:{key}",
     )
 
@@ -74,11 +74,11 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
             "champion": {"key": A, "metrics": {"average_precision": 0.6}},
             "difference": {"metric": "average_precision", "low": 0.05, "mean": 0.1, "high": 0.15},
         },
-        "register": {"name": "fraud-detector", "version": 3, "model_md5": MODEL_MD5},
+        "register": {"name": "card-fraud", "version": 3, "model_md5": MODEL_MD5},
         "bento": {"key": key, "tag": f"{MODEL}:{key}", "model_md5": MODEL_MD5},
         "rehearse": {"passed": True, "reasons": [], "candidate": {"key": key, "p99_ms": 12.5}},
         "image": {
-            "image": f"registry.example.com/fraud-detector@{digest}",
+            "image": f"registry.example.com/card-fraud@{digest}",
             "digest": digest,
             "kind": "container",
             "key": key,

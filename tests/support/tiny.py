@@ -22,7 +22,7 @@ def write_model(folder, **meta):
     (folder / "model").mkdir(parents=True)
     xgboost.train(settings, xgboost.QuantileDMatrix(x, label=y), 2).save_model(folder / "model" / "model.ubj")
     described = {
-        "name": "fraud_detector",
+        "name": "card_fraud",
         "task": task,
         "features": NAMES,
         "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, len(NAMES)]}],
@@ -58,7 +58,7 @@ def write_table(folder):
     """A bento's source folder of a binary model over a text, a number that may be missing, and a boolean."""
     (folder / "model").mkdir(parents=True)
     described = {
-        "name": "fraud_detector",
+        "name": "card_fraud",
         "task": "binary",
         "features": ["contract", "tenure", "paperless"],
         "inputs": [
@@ -78,7 +78,7 @@ def write_table(folder):
 
 def _release(folder):
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (folder / "model").iterdir()}
-    (folder / "release.json").write_text(json.dumps({"model": "fraud-detector", "key": KEY, "files": files}))
+    (folder / "release.json").write_text(json.dumps({"model": "card-fraud", "key": KEY, "files": files}))
     return folder
 
 

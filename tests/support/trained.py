@@ -4,39 +4,31 @@ Import the fixture by name in a room's conftest.py: `from trained import trained
 """
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import here
 import pytest
 from filelock import FileLock
+from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.git import Git
+from loop.core.names import public
 from loop.delivery import state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODEL = "fraud-detector"
-SMALL = {
-    # The whole section: a fork's own source and store are none of the tests'.
-    "ingest": {
-        "source": "simulator",
-        "simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
-    },
-    "monitor": {},
-    "split": {
-        "kind": "time",
-        "until": "2018-06-10T00:00:00",
-        "train_days": 40,
-        "delay_days": 7,
-        "test_days": 7,
-    },
-    "evaluate.protocol.known_days": 0,  # in so small a world hardly a card stays uncompromised
-    "train": {"device": "cpu", "seed": 0, "n_estimators": 20, "max_depth": 4},
-    "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
-}
+MODELS = REPOSITORY / "tests" / "models"
+MODEL, PACKAGE = "card-fraud", "card_fraud"
+# What a fork's models are in its clone: none of the tests'.
+A_FORKS = re.compile(
+    r"(src/models|bentos|kustomize/models|kustomize/overlays/[^/]+)/[^/]+/|tests/models/[^/]+/test_|data/|dvc\.lock$"
+)
 # The one other training that tests ask for: after the first time, DVC's run cache has its outputs.
 OTHERWISE = {"train__n_estimators": 30}
 
@@ -93,7 +85,7 @@ def loop(root: Path, *args: str, code: int = 0, **env: str) -> str:
 
 def change(root: Path, **sections: object) -> None:
     """Set keys of the model's params; `train__max_depth=3` is train.max_depth."""
-    keys = {f"models.fraud_detector.{key.replace('__', '.')}": value for key, value in sections.items()}
+    keys = {f"models.card_fraud.{key.replace('__', '.')}": value for key, value in sections.items()}
     params.edit(root, keys)
 
 
@@ -116,7 +108,7 @@ def release(
         image=f"registry.example/{MODEL}@sha256:{'0' * 64}",
         weight=100,
         mlflow=f"{MODEL}/1",
-        bento=f"fraud_detector:{key}",
+        bento=f"card_fraud:{key}",
         **{**facts, **other},
     )
     for path, text in state.files(state.State(stable=track), environment, MODEL).items():
@@ -139,24 +131,43 @@ def _make(made: Path) -> None:
     (clone / ".dvc" / "config.local").write_text(
         f"[cache]\n    dir = {made / 'cache'}\n    type = reflink,hardlink,copy\n"
     )
-    params.edit(clone, {f"models.fraud_detector.{key}": value for key, value in SMALL.items()})
     commit(clone, "Begin")
     loop(clone, "repro", MODEL)
     commit(clone, "Train")
 
 
 def work_tree(to: Path) -> None:
-    """Copy this work tree, uncommitted changes and all, but nothing that git ignores.
+    """Copy this work tree, uncommitted changes and all, with the tests' own model in place of a fork's.
 
-    No environment serves anything there: what a fork has released is none of the tests'.
+    Nothing that git ignores is copied.
     """
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
     for name in filter(None, listed.split("\0")):
         source, target = REPOSITORY / name, to / name
-        if source.is_file():
+        if source.is_file() and not A_FORKS.match(name):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    for overlay in to.glob("kustomize/overlays/*/*/release"):
-        environment, model = overlay.parts[-3:-1]
-        for path, text in state.files(state.State(), environment, model).items():
-            (to / path).write_text(text)
+    _edit(to / params.FILE, lambda models: models.clear())
+    add(to, PACKAGE)
+
+
+def add(root: Path, model: str) -> None:
+    """Add one of the models of tests/models to a work tree, with nothing released."""
+    ignored = shutil.ignore_patterns(params.FILE, "__pycache__")
+    shutil.copytree(MODELS / model, root, dirs_exist_ok=True, ignore=ignored)
+    for name in ("requirements.in", "requirements.lock"):
+        shutil.copy(MODELS / name, root / "bentos" / model)
+    for overlay in root.glob(f"kustomize/overlays/*/{public(model)}"):
+        for path, text in state.files(state.State(), overlay.parent.name, model).items():
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_text(text)
+    section = YAML().load((MODELS / model / params.FILE).read_text())
+    _edit(root / params.FILE, lambda models: models.update(section))
+
+
+def _edit(path: Path, change: Callable[[Any], object]) -> None:
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 10_000
+    document = yaml.load(path.read_text())
+    change(document["models"])
+    yaml.dump(document, path)

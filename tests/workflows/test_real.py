@@ -5,18 +5,16 @@ from pathlib import Path
 import httpx
 import pytest
 from releases import track
-from standin import ROOT, Clone, Server, StandIn
-from trained import work_tree
+from standin import Clone, Server, StandIn
+from trained import MODEL, work_tree
 
-from loop.core import params, repository
+from loop.core import repository
 from loop.core.git import BOT
-from loop.core.names import public
 from loop.core.repository import Repository
 from loop.delivery.state import State, files, parse
 from loop.delivery.state import folder as folder_of
 
 pytestmark = pytest.mark.slow
-MODELS = sorted(params.read(ROOT))
 NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none
 
 
@@ -25,8 +23,6 @@ def clone(standin: StandIn, folder: Path) -> Clone:
     """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
     seed = folder.with_name("work-tree")
     work_tree(seed)
-    for model in MODELS:
-        params.edit(seed, {f"models.{model}.monitor": {}})  # whatever a fork has set there
     begun = Clone(seed)
     begun.git("init", "-q", "-b", "main")
     begun.commit("begin", {})
@@ -71,14 +67,14 @@ def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) ->
 def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
     """A pull request of no model and no code is reported too: what it does to the cluster, in one comment."""
     state = State(stable=track("0123456789ab", 100))
-    clone.push("release", files(state, "staging", MODELS[0]), "release")
+    clone.push("release", files(state, "staging", MODEL), "release")
     number = standin.as_("person").pull_request("release", "Release", "why")["number"]
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)
     assert len(lines(standin, run, "Job succeeded")) == 3
     assert standin.reported(run)["conclusion"] == "success"
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
-    assert f"<summary><code>staging/{public(MODELS[0])}</code>: +" in comment["body"]
+    assert f"<summary><code>staging/{MODEL}</code>: +" in comment["body"]
     assert "+  kind: Deployment" in comment["body"] or "+kind: Deployment" in comment["body"]
     assert "s after the push" in comment["body"]
 
@@ -101,9 +97,9 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     """Each run ends in its one commit, which has its reason, or as superseded; the rollback is not undone."""
     new = "0123456789ab"
     begun = State(stable=track("abcdefabcdef", 90), canary=track(new, 10))
-    clone.commit("canary", files(begun, "production", MODELS[0]))
+    clone.commit("canary", files(begun, "production", MODEL))
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
-    place = {"model": public(MODELS[0]), "environment": "production", "key": new}
+    place = {"model": MODEL, "environment": "production", "key": new}
     for reason in ("sound", "sound again"):
         standin.as_("bot").dispatch("promote.yml", {**place, "from": "canary-10", "reason": reason})
     standin.as_("bot").dispatch("rollback.yml", {**place, "why": "errors"})
@@ -117,7 +113,7 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     summaries = [standin.summary(run) for run in found]
     assert sum("Superseded" in text for text in summaries) == 2 - told.count("Action: promote")
     assert clone.git("rev-list", "--merges", "HEAD..origin/main").stdout == ""
-    path = f"{folder_of('production', MODELS[0])}/release.yaml"
+    path = f"{folder_of('production', MODEL)}/release.yaml"
     now = parse(clone.git("show", f"origin/main:{path}").stdout, path)
     assert now.canary is None
     assert now.why_barred(new) == "errors"
@@ -126,9 +122,9 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
 def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
     """By dispatch, with its reason, past gate and canary; twice is once."""
     for key in ("abcdefabcdef", "0123456789ab"):
-        clone.commit(f"serve {key}", files(State(stable=track(key, 100)), "production", MODELS[0]))
+        clone.commit(f"serve {key}", files(State(stable=track(key, 100)), "production", MODEL))
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
-    place = {"model": public(MODELS[0]), "environment": "production"}
+    place = {"model": MODEL, "environment": "production"}
     for _ in range(2):
         facts = {**place, "key": "0123456789ab", "to": "abcdefabcdef", "why": "hurts"}
         standin.as_("bot").dispatch("rollback.yml", facts)
@@ -136,7 +132,7 @@ def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
     assert [run["conclusion"] for run in found] == ["success"] * 2
     clone.git("fetch", "-q")
     assert clone.git("log", "--format=%B", "HEAD..origin/main").stdout.count("Why: hurts") == 1
-    path = f"{folder_of('production', MODELS[0])}/release.yaml"
+    path = f"{folder_of('production', MODEL)}/release.yaml"
     now = parse(clone.git("show", f"origin/main:{path}").stdout, path)
     assert (now.stable, now.why_barred("0123456789ab")) == (track("abcdefabcdef", 100), "hurts")
 
@@ -144,7 +140,7 @@ def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
 @pytest.mark.usefixtures("clone")
 def test_promote_too_late(standin: StandIn) -> None:
     """A promotion of a canary that is not there changes nothing, says so, and is no failure."""
-    inputs = {"model": public(MODELS[0]), "key": "0123456789ab", "from": "canary-10"}
+    inputs = {"model": MODEL, "key": "0123456789ab", "from": "canary-10"}
     standin.as_("bot").dispatch("promote.yml", inputs)
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "success", standin.log(run)

@@ -29,7 +29,7 @@ def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Pat
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     clone.git("remote", "set-url", "origin", standin.fork.clone_url("person"))
     change(clone.folder, **OTHERWISE)
-    loop(clone.folder, "repro", "fraud-detector")
+    loop(clone.folder, "repro", "card-fraud")
     clone.push("Train 30 trees", {}, "more-trees")
     theirs = {"head": "mallory:more-trees", "base": "main", "title": "Train 30 trees"}
     number = standin.as_("person").call("POST", "/pulls", json=theirs)["number"]
@@ -37,7 +37,7 @@ def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Pat
     assert run["conclusion"] == "success", standin.log(run)[-5000:]
     assert standin.reported(run)["conclusion"] == "success"
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
-    assert "## ✅ fraud-detector: promote" in comment["body"]
+    assert "## ✅ card-fraud: promote" in comment["body"]
     assert "s after the push" in comment["body"]
     assert "| metric | this commit |" in standin.summary(run)
 

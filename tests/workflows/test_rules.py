@@ -274,14 +274,3 @@ def test_commands_exist(words: list[str]) -> None:
     command = cli.get_command(None, words[0])
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
-
-
-@pytest.mark.contract
-@pytest.mark.params
-def test_no_model_is_named() -> None:
-    """No workflow names a model: they run over what params.yaml has."""
-    models = read(ROOT / "params.yaml")["models"]
-    for path in FILES:
-        for name in models:
-            assert name not in path.read_text()
-            assert name.replace("_", "-") not in path.read_text()

@@ -15,7 +15,7 @@ from loop.stats.evaluation import Rows
 from models.fraud_detector.evaluation import Params, card_precision, compromised, evaluation
 from models.fraud_detector.schema import ROLES
 
-pytestmark = pytest.mark.sample
+pytestmark = [pytest.mark.contract, pytest.mark.sample]
 
 SPLIT = TimeSplit(until=datetime(2018, 8, 15, tzinfo=UTC), train_days=10, delay_days=7, test_days=7)
 ROWS = st.lists(
