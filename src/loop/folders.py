@@ -3,14 +3,12 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from loop.core import edited, params
 from loop.core.errors import LoopError
-from loop.core.files import plain_files, whole
+from loop.core.files import plain_files
 from loop.core.names import package, public
 from loop.delivery import state
 from loop.delivery.state import State
@@ -29,7 +27,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
             f"params.yaml has no model {other!r} to copy; it has {', '.join(sorted(known))}",
             fix=f"--like {public(min(known))}",
         )
-    section = _section(root, name, other)
+    params.load(root, other)  # names what is wrong with it
     environments = _environments(root, other)
     folders = dict(zip(_folders(other, environments), _folders(name, environments), strict=True))
     there = [folder for folder in folders.values() if (root / folder).exists()]
@@ -51,7 +49,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
         for to in folders.values():
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(scratch) / to, root / to)
-    params.edit(root, {f"models.{name}": section})
+    _add_section(root, name, other)
     return [*folders.values(), params.FILE]
 
 
@@ -80,28 +78,8 @@ def keep(root: Path, models: list[str]) -> list[str]:
         for folder in (*_folders(name, _environments(root, name)), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
     if dropped:
-        _edit(root / params.FILE, lambda document: [document["models"].pop(name) for name in dropped])
-        if (lock := root / "dvc.lock").is_file():
-            _edit(lock, lambda document: _forget(document.get("stages") or {}, dropped))
+        _forget(root, dropped)
     return dropped
-
-
-def _forget(stages: dict[str, Any], models: list[str]) -> None:
-    """Drop what DVC has recorded of models: `train@churn` is a stage of churn."""
-    for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
-        del stages[stage]
-
-
-def _edit(path: Path, change: Callable[[Any], object]) -> None:
-    """Change a YAML file; comments and order stay."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 10_000
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    change(document)
-    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
 
 
 def _environments(root: Path, model: str) -> list[str]:
@@ -115,17 +93,26 @@ def _folders(model: str, environments: list[str]) -> list[str]:
     return [f"src/models/{model}", f"bentos/{model}", f"kustomize/models/{public(model)}", *overlays]
 
 
-def _section(root: Path, name: str, other: str) -> Any:
-    """The other model's section, without what is its production's."""
-    from ruamel.yaml import YAML
+def _add_section(root: Path, name: str, other: str) -> None:
+    """Copy the other model's section, comments too, without what is its production's."""
+    with edited.rewriting(root / params.FILE) as document:
+        section = deepcopy(document["models"][other])
+        section["ingest"].pop("logged", None)
+        (section.get("monitor") or {}).pop("store", None)
+        section["register"]["experiment"] = public(name)
+        document["models"][name] = section
 
-    yaml = YAML()
-    section = deepcopy(yaml.load((root / params.FILE).read_text(encoding="utf-8"))["models"][other])
-    params.load(root, other)  # names what is wrong with it
-    section["ingest"].pop("logged", None)
-    (section.get("monitor") or {}).pop("store", None)
-    section["register"]["experiment"] = public(name)
-    return section
+
+def _forget(root: Path, models: list[str]) -> None:
+    """Drop models' sections, and what DVC has recorded of them: `train@churn` is a stage of churn."""
+    with edited.rewriting(root / params.FILE) as document:
+        for name in models:
+            del document["models"][name]
+    if (lock := root / "dvc.lock").is_file():
+        with edited.rewriting(lock) as document:
+            stages = document.get("stages") or {}
+            for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
+                del stages[stage]
 
 
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:

@@ -7,16 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import here
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from loop.core import params
+from loop.core import edited, params
 from loop.core.dvc import Lock
 from loop.core.git import Git
 from loop.core.names import public
@@ -147,7 +145,8 @@ def work_tree(to: Path) -> None:
         if source.is_file() and not A_FORKS.match(name):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    _edit(to / params.FILE, lambda models: models.clear())
+    with edited.rewriting(to / params.FILE) as document:
+        document["models"].clear()
     add(to, PACKAGE)
 
 
@@ -161,13 +160,5 @@ def add(root: Path, model: str) -> None:
         for path, text in state.files(state.State(), overlay.parent.name, model).items():
             (root / path).parent.mkdir(exist_ok=True)
             (root / path).write_text(text)
-    section = YAML().load((MODELS / model / params.FILE).read_text())
-    _edit(root / params.FILE, lambda models: models.update(section))
-
-
-def _edit(path: Path, change: Callable[[Any], object]) -> None:
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 10_000
-    document = yaml.load(path.read_text())
-    change(document["models"])
-    yaml.dump(document, path)
+    with edited.rewriting(root / params.FILE) as document:
+        document["models"] |= YAML().load((MODELS / model / params.FILE).read_text())

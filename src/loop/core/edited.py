@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from loop.core.errors import LoopError
+from loop.core.files import whole
 from loop.core.text import one_line
 
 MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)  # `=======` alone may be text
@@ -82,6 +85,33 @@ def sections(text: str, where: str) -> dict[str, Any]:
             fix=f"write it in quotes: '{value.isoformat()}'",
         )
     return {str(name): section for name, section in models.items()}
+
+
+@contextmanager
+def rewriting(path: Path) -> Iterator[Any]:
+    """Yield a YAML file's document to be changed in place, then replace the file; comments and order stay.
+
+    An error inside the block leaves the file as it was.
+    """
+    writer = _writer()
+    document = writer.load(path.read_text(encoding="utf-8"))
+    yield document
+    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
+        writer.dump(document, file)
+
+
+def plain(node: Any) -> Any:
+    """A part of such a document as plain data."""
+    text = StringIO()
+    _writer().dump(node, text)
+    return YAML(typ="safe").load(text.getvalue())
+
+
+def _writer() -> YAML:
+    writer = YAML()
+    writer.preserve_quotes = True
+    writer.width = 10_000  # a long line stays one: only what was asked for differs
+    return writer
 
 
 def _dates(

@@ -1,17 +1,14 @@
 """params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
 
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
 
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.core.files import whole
 from loop.core.git import Git
 from loop.core.names import package
 
@@ -289,29 +286,18 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
 
     A null on the way is replaced by a mapping. The result is checked before the file is replaced.
     """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000  # a long line stays one: only what was asked for differs
-    path = root / FILE
     read(root)  # names what is wrong
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    for dotted, value in changes.items():
-        *parents, last = dotted.split(".")
-        node = document
-        for key in parents:
-            if node.get(key) is None:
-                node[key] = {}
-            node = node[key]
-            if not isinstance(node, dict):
-                raise LoopError(f"{FILE}: {key} of {dotted} is {node!r}", fix="it must have keys of its own")
-        node[last] = value
-    for name, section in document["models"].items():
-        parse(Model, YAML(typ="safe").load(_dumped(yaml, section)), f"params.yaml: models.{name}")
-    with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
-
-
-def _dumped(yaml: YAML, node: Any) -> str:
-    text = StringIO()
-    yaml.dump(node, text)
-    return text.getvalue()
+    with edited.rewriting(root / FILE) as document:
+        for dotted, value in changes.items():
+            *parents, last = dotted.split(".")
+            node = document
+            for key in parents:
+                if node.get(key) is None:
+                    node[key] = {}
+                node = node[key]
+                if not isinstance(node, dict):
+                    where = f"{FILE}: {key} of {dotted}"
+                    raise LoopError(f"{where} is {node!r}", fix="it must have keys of its own")
+            node[last] = value
+        for name, section in document["models"].items():
+            parse(Model, edited.plain(section), f"params.yaml: models.{name}")
