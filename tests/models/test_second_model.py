@@ -46,6 +46,7 @@ KINDS = {
         {"features": {"district": "hill", "area": 71.5, "rooms": 3, "balcony": True}},
         {"score": float},
     ),
+    "phrases": ({"text": "tide and boat"}, {"embedding": list}),
 }
 
 
@@ -61,7 +62,7 @@ def trained(fork, model):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", KINDS)
 def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
-    """A text, an image, three classes with time and entity, a ranking, a regression over strings with gaps.
+    """A text, an image, three classes with time and entity, a ranking, a regression over gaps, an embedding.
 
     Trained, gated, registered, rehearsed and served. MLflow's model scores as the bento does, and the log's
     profile is as wide as the reference's.
@@ -74,7 +75,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     with Server(bento, log_dir=tmp_path / "log") as server:
         one = httpx.post(f"{server.url}/predict", json=row).json()
         many = httpx.post(f"{server.url}/predict", json={key: [row[key], row[key]]}).json()
-        score = httpx.post(f"{server.url}/predict", json={key: example}).json()["score"]
+        answered = httpx.post(f"{server.url}/predict", json={key: example}).json()
         document = httpx.get(f"{server.url}/openapi.json").json()
         metrics = httpx.get(f"{server.url}/metrics").text
         if model == "digits":
@@ -84,7 +85,8 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     for name, wanted in answer.items():
         assert isinstance(one[name], wanted) if isinstance(wanted, type) else one[name] == wanted
     jsonschema.validate(many, {"$ref": "#/components/schemas/Answer", "components": document["components"]})
-    assert len(many["score"]) == 2
+    told = "embedding" if model == "phrases" else "score"
+    assert len(many[told]) == 2
     assert f'model_prediction_score_count{{model="{model}"' in metrics
     [log] = (tmp_path / "log").glob("*.jsonl")
     line = json.loads(log.read_text().splitlines()[0])
@@ -93,7 +95,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
     entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
     same = entered.predict(flavour.example(ModelPaths(fork, model).trained))
-    assert same == pytest.approx(np.array([score]))
+    assert same == pytest.approx(np.array([answered[told]]))
 
 
 def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):

@@ -1,5 +1,7 @@
 """What labels say of answers."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,13 @@ def test_multiclass() -> None:
     found = measure(rows, "multiclass", {})
     expected = metrics.f1_score(rows["label"], rows["class"], average="macro", zero_division=0)
     assert found.metrics == pytest.approx({"accuracy": 2 / 3, "f1": expected})
+
+
+@pytest.mark.parametrize("task", ["ranking", "embedding"])
+def test_tasks_that_compare_rows(task: Literal["ranking", "embedding"]) -> None:
+    """Nothing is measured of them: the log does not say which rows belong together."""
+    rows = pd.DataFrame({"score": [0.1, 0.4], "class": [None] * 2, "label": [1, 5], "rows": [1, 2]})
+    assert (measure(rows, task, {}).labelled, measure(rows, task, {}).metrics) == (3, {})
 
 
 def test_classes_in_words() -> None:

@@ -16,7 +16,7 @@ from loop.core.params import Evaluate, Section
 from loop.pipeline import plots
 from loop.pipeline.evaluate import check, evaluate, parts, score, values
 from loop.stats.evaluation import Evaluation
-from loop.stats.metrics import Metric, by_rows
+from loop.stats.metrics import Metric, by_rows, of
 
 ROOT = Path(__file__).resolve().parents[1] / "models" / "card_fraud"
 ROLES = Roles(id="id", label="label", time="time", entity="card")
@@ -153,6 +153,22 @@ def test_a_threshold_that_changes_nothing_is_an_error(template, task, threshold)
         check(plain(task), section)
     right = None if threshold else 0.5
     check(plain(task), section.model_copy(update={"evaluate": Evaluate(threshold=right)}))
+
+
+@pytest.mark.parametrize("task", ["ranking", "embedding"])
+def test_a_target_that_production_cannot_measure_is_an_error(template, task):
+    """The log has no entities, so a target of such a task would never be missed."""
+    metric = next(iter(of(task)))
+    section = params.load(template, "card_fraud").model_copy(
+        update={
+            "evaluate": Evaluate(threshold=None),
+            "gate": params.Gate(metric=metric),
+            "sla": params.Sla(metrics={metric: 0.5}),
+        }
+    )
+    with pytest.raises(LoopError, match=f"sla.metrics: is {metric}, which is not measured in production"):
+        check(plain(task), section)
+    check(plain(task), section.model_copy(update={"sla": params.Sla()}))
 
 
 @pytest.fixture

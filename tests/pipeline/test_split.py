@@ -1,16 +1,18 @@
 """Which rows train and which test."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from folders import with_modules
 from hypothesis import strategies as st
 
 from loop.core.errors import LoopError
-from loop.core.models import Roles
+from loop.core.models import ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
-from loop.pipeline.split import masks, numbers
+from loop.pipeline.split import masks, numbers, similarities
 
 pytestmark = pytest.mark.sample
 
@@ -42,16 +44,29 @@ def test_windows_end_before_their_ends():
     assert np.flatnonzero(test).tolist() == [5, 6]
 
 
-def test_a_random_split_is_seeded_and_whole():
-    """Every labelled row is in exactly one side; the seed alone decides which."""
-    table = _table([(hour, 1, None if hour % 10 == 0 else 0) for hour in range(100)])
+@pytest.mark.parametrize("entity", [None, "card"])
+def test_a_random_split_is_seeded_and_whole(entity):
+    """Every labelled row is in exactly one side, an entity's rows in one; the seed alone decides which."""
+    table = _table([(hour, hour // 2, None if hour % 20 < 2 else 0) for hour in range(200)])
+    roles = dataclasses.replace(ROLES, entity=entity)
     split = RandomSplit(kind="random", test=0.3, seed=1)
-    train, test = masks(table, ROLES, split)
+    train, test = masks(table, roles, split)
+    cards = table["card"].to_numpy()
+    assert bool(set(cards[train]) & set(cards[test])) == (entity is None)
     assert not (train & test).any()
     assert ((train | test) == table["label"].is_valid().to_numpy()).all()
-    assert test.sum() == 27
-    assert (masks(table, ROLES, split)[1] == test).all()
-    assert (masks(table, ROLES, split.model_copy(update={"seed": 2}))[1] != test).any()
+    assert test.sum() == 54
+    assert (masks(table, roles, split)[1] == test).all()
+    assert (masks(table, roles, split.model_copy(update={"seed": 2}))[1] != test).any()
+
+
+def test_a_pair_is_as_alike_as_its_vectors(tmp_path):
+    """The cosine of its two rows, wherever they stand; a pair of one row or three is named."""
+    folder = with_modules(ModelFolder(tmp_path, "phrases"), schema=type("schema", (), {"ROLES": ROLES}))
+    vectors = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.5]])
+    assert similarities(folder, vectors, pa.array([7, 5, 7, 5])) == pytest.approx([0.5**0.5, 1] * 2)
+    with pytest.raises(LoopError, match="2 of 2 pairs have not two rows; the first is card 5, which has 1"):
+        similarities(folder, vectors, pa.array([7, 7, 5, 7]))
 
 
 def test_rows_without_time_cannot_be_split_by_it():

@@ -16,7 +16,7 @@ def test_what_is_counted_is_on_the_page():
     of = Metrics("m", "k")
     of.predicted(np.array([0.02, 0.97]), np.array([0, 1]))
     of.predicted(np.array([0.05]), np.array([0]))
-    of.predicted(np.array([[0.1, 0.9], [1.5, 0.2]]), np.array([1, 0]))
+    of.predicted(np.array([0.9, 1.5]), np.array([1, 0]))
     of.took(0.003)
     of.took(9.0)
     of.failed("json")

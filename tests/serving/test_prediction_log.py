@@ -96,10 +96,11 @@ def test_a_queue_has_an_end_in_bytes(tmp_path, monkeypatch, rows, width, classes
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
 
     def one(number):
-        scores = [[float(number + n) for n in range(classes)] if classes > 2 else number / 7] * rows
+        scores = [number / 7 + row for row in range(rows)]
+        wide = [[float(number + n) for n in range(classes)] for _ in range(rows)] if classes > 2 else None
         ids = [f"{number}-{n}".ljust(128, "\N{SNOWMAN}") for n in range(rows)]
         values = np.full((rows, width), number, np.float32)
-        return Scored(0.0, ids, values, [list(s) if classes > 2 else s + 0.0 for s in scores], [1] * rows)
+        return Scored(0.0, ids, values, scores, [1] * rows, wide)
 
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

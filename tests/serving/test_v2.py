@@ -153,7 +153,7 @@ def test_binary_tensors_that_lie_are_refused(table_client):
 @pytest.mark.parametrize("form", ["binary", "json"])
 def test_a_client_of_other_peoples_gets_its_answers(repository, table_source, port, form):
     """NVIDIA's tritonclient, in an environment of its own, reads the metadata and infers by them."""
-    made = [repository / "tools/environment", repository / "tests/serving/triton.lock"]
+    made = [repository / "tools/environment", repository / "tests/serving/clients.lock"]
     environment = subprocess.run(made, capture_output=True, text=True, check=True).stdout.strip()
     application(table_source, TABLE, "table")
     with serving(table_source, port) as server:

@@ -18,8 +18,9 @@ from loop.core.text import one_line
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Task = Literal["binary", "multiclass", "regression", "ranking"]
-VALUED = ("regression", "ranking")  # tasks whose labels and scores are values, and not classes
+Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
+VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
+COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
 
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
@@ -62,8 +63,9 @@ class ModelFolder:
     schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]" or "list<int64>"}, in the
                   order they are written; ROLES: Roles (the label may be null, a `never` column may be
                   absent, no other); TASK: Task (a ranking compares rows of one entity, and its label says
-                  how relevant a row is); where labels are not 0 and 1, CLASSES: the labels in order, of
-                  which a binary model's score is the probability of the second
+                  how relevant a row is; an embedding is judged by entities of two rows, and the label of
+                  both says how alike they are); where labels are not 0 and 1, CLASSES: the labels in order,
+                  of which a binary model's score is the probability of the second
     source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
                   columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
                   of a file, for some of its rows at a time
@@ -74,7 +76,8 @@ class ModelFolder:
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); where MLflow has a
                   flavour for it, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
     scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than two,
-                  or (n,) values of a regression or ranking; profile(x, scores) -> {name: (n,) numbers},
+                  (n,) values of a regression or ranking, or (n, d) vectors of an embedding;
+                  profile(x, scores) -> {name: (n,) numbers},
                   which the prediction log keeps in place of the features (default: the features). Stages
                   import this module, and the bento has it as `scorer`. So it imports only what the bento's
                   lock has, and `loop.serving.packed`.
@@ -224,9 +227,10 @@ def _check_schema(schema: ModuleType, where: str) -> None:
     if not isinstance(schema.ROLES, Roles):
         fix = "write Roles(id=…, label=…), of loop.core.models"
         raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
-    if schema.TASK == "ranking" and schema.ROLES.entity is None:
-        fix = "name in ROLES the entity whose rows are ranked, such as the user or the query"
-        raise LoopError(f"{where}: TASK is 'ranking', and ROLES has no entity", fix=fix)
+    if schema.TASK in COMPARED and schema.ROLES.entity is None:
+        example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
+        fix = f"name in ROLES the entity whose rows are compared, {example}"
+        raise LoopError(f"{where}: TASK is {schema.TASK!r}, and ROLES has no entity", fix=fix)
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
         names = ", ".join(schema.COLUMNS)
         raise LoopError(f"{where}: ROLES names {', '.join(strange)}", fix=f"name columns of COLUMNS: {names}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loop.core.models import VALUED, Task
+from loop.core.models import COMPARED, VALUED, Task
 from loop.stats.metrics import Metric, Rows, of
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def measure(
         columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
         known = columns["class"].notna() & columns["label"].notna()
         labelled = labelled.assign(**columns)[known].astype({"class": "int64", "label": "int64"})
-    if labelled.empty:
-        return Live(task, 0, {}, targets)
+    if labelled.empty or task in COMPARED:  # the log has no entities
+        return Live(task, int(labelled["rows"].sum()), {}, targets)
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
     scores = labelled["score"].to_numpy()
@@ -77,7 +77,7 @@ def measure(
     for name, metric in of(task).items():
         try:
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # a ranking of rows of one class, or without the entities that the log lacks
+        except ValueError:  # rows of one class
             continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)

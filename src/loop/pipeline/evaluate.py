@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder, Task
+from loop.core.models import COMPARED, ModelFolder, Task
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
@@ -28,18 +28,24 @@ PARTS = 8  # of a text's values that a slice names
 def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
     """Score rows of features with the model in `trained`: id, time, entity, label, then the scores.
 
-    One column `score`, or `score_<class>` for each of several classes.
+    One column `score`, or `score_<class>` for each of several classes. An embedding's `score` is the cosine
+    of the row's pair, and `embedding` its vector.
     """
     meta, roles = read_json(trained / "meta.json"), folder.roles
     scored = folder.scorer.load(trained)(split.values(table, meta["features"]))
     columns = {name: table[name] for name in roles.kept}
-    return pa.table({**columns, **split.scores(folder, scored, table.num_rows, meta["classes"])})
+    scores = split.scores(folder, scored, table.num_rows, meta["classes"])
+    if folder.task == "embedding":
+        vectors = scores["score"]
+        cosine = split.similarities(folder, vectors, table[roles.entity])
+        return pa.table({**columns, "score": cosine, "embedding": pa.array([*vectors])})
+    return pa.table({**columns, **scores})
 
 
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """What the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
-    if folder.task == "ranking":  # rows of one entity are ranked together, so they are drawn together
+    if folder.task in COMPARED:  # rows of one entity are judged together, so they are drawn together
         found = replace(found, unit=folder.roles.entity)
     return found
 
@@ -79,18 +85,19 @@ def check(folder: ModelFolder, section: Model) -> None:
         said = f"unit is {mine.unit!r}, a column that scores.parquet lacks"
         fix = f"name one of {', '.join(folder.roles.kept)}"
         raise LoopError(f"src/models/{folder.name}/evaluation.py: {said}", fix=fix)
-    own_known, of_task = mine.known(folder.task), metrics.of(folder.task)
+    own_known = mine.known(folder.task)
+    live = {} if folder.task in COMPARED else metrics.of(folder.task)
     add = f", or add it to src/models/{folder.name}/evaluation.py"
     for key, names, known, other in (
         ("gate.metric", [section.gate.metric], own_known, add),
         ("gate.floors", section.gate.floors, own_known, add),
-        ("sla.metrics", section.sla.metrics, of_task, ""),  # production's log has no other columns
+        ("sla.metrics", section.sla.metrics, live, ""),  # production's log has no entity, nor other columns
     ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(
                 f"params.yaml: models.{folder.name}.{key}: is {', '.join(strange)}, which is not measured"
                 f" {'of this model' if other else 'in production'}",
-                fix=f"name one of {', '.join(known)}{other}",
+                fix=f"name one of {', '.join(known)}{other}" if known else "drop it",
             )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder
+from loop.core.models import COMPARED, ModelFolder
 from loop.pipeline import split
 from loop.serving.packed.columns import Columns, take
 from loop.stats import calibration, classification
@@ -38,6 +38,7 @@ CURVES = {
     "calibration": Curve("Calibration", "predicted", "observed", diagonal=True),
     "predicted": Curve("Predicted and true values", "mean prediction", "mean label", diagonal=True),
     "errors": Curve("Size of the errors", "share of the rows", "error at most", diagonal=False),
+    "similarity": Curve("Similarity and label", "mean cosine", "mean label", diagonal=False),
     "gain": Curve("Gain of the first places", "places", "NDCG", diagonal=False),
 }
 
@@ -50,12 +51,23 @@ def draw(
     y = split.numbers(rows[folder.roles.label], meta["classes"])
     x = split.values(rows, meta["features"])
     scorer, units = folder.scorer.load(trained), None
-    if folder.task == "ranking":
+    if folder.task in COMPARED:
         units = rows[folder.roles.entity].to_numpy()
-        drawn = {"gain": of_places(Rows(y, scores, units=units))}
-    else:
-        drawn = of_values(y, scores) if folder.task == "regression" else of_classes(y, scores)
-    return drawn, importance(scorer, x, y, meta["features"], LOSS[folder.task], units=units)
+    match folder.task:
+        case "ranking":
+            drawn = {"gain": of_places(Rows(y, scores, units=units))}
+        case "embedding":
+            drawn = {"similarity": of_values(y, scores)["predicted"]}
+        case "regression":
+            drawn = of_values(y, scores)
+        case _:
+            drawn = of_classes(y, scores)
+
+    def score(some: Any, of: NDArray[Any] | None) -> Floats:
+        given = scorer(some)
+        return split.similarities(folder, given, pa.array(of)) if folder.task == "embedding" else given
+
+    return drawn, importance(score, x, y, meta["features"], LOSS[folder.task], units=units)
 
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
@@ -110,7 +122,7 @@ def thin(x: Floats, y: Floats) -> Points:
 
 
 def importance(
-    scorer: Callable[[Any], Floats],
+    scorer: Callable[[Any, NDArray[Any] | None], Floats],
     x: Floats | Columns,
     y: NDArray[Any],
     names: list[str],
@@ -120,18 +132,23 @@ def importance(
 ) -> Points:
     """How much a loss rises when a feature's values are shuffled between rows (Breiman 2001).
 
-    It asks nothing of the estimator but scores, so that models of any kind compare. Largest first.
+    `scorer` takes rows and their units. It asks nothing of the estimator but scores, so that models of any
+    kind compare. Rows of one unit stay together. Largest first.
     """
     rng = np.random.default_rng(0)
-    rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
+    if units is None:
+        rows = rng.permutation(len(y))[:SHUFFLED_ROWS]
+    else:
+        place = np.unique(units, return_inverse=True)[1]
+        rows = np.argsort(rng.permutation(place.max() + 1)[place], kind="stable")[:SHUFFLED_ROWS]
     x, y = take(x, rows), y[rows]
     units = units[rows] if units is not None else None
-    before = loss.of(Rows(y, scorer(x), units=units))
+    before = loss.of(Rows(y, scorer(x, units), units=units))
     rises = {}
     for position, name in enumerate(names):
         shuffled: Any = x.copy()
         column = name if isinstance(x, dict) else (slice(None), position)
         shuffled[column] = rng.permutation(shuffled[column])
-        rises[name] = loss.of(Rows(y, scorer(shuffled), units=units)) - before
+        rises[name] = loss.of(Rows(y, scorer(shuffled, units), units=units)) - before
     ranked = sorted(rises.items(), key=lambda item: -item[1])
     return [{"feature": name, "rise": float(f"{rise:.6g}")} for name, rise in ranked]

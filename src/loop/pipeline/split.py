@@ -11,6 +11,7 @@ from loop.core.errors import LoopError
 from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.serving.packed.columns import Columns, Input
+from loop.serving.packed.vectors import unit
 
 Mask = NDArray[np.bool_]
 SCORES = {  # what a scorer gives
@@ -18,6 +19,7 @@ SCORES = {  # what a scorer gives
     "multiclass": "give the probability of each class",
     "regression": "give one predicted value a row",
     "ranking": "give one number a row, higher for what is to stand first",
+    "embedding": "give a vector a row, all of one length",
 }
 ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
 
@@ -26,15 +28,22 @@ def masks(table: pa.Table, roles: Roles, split: TimeSplit | RandomSplit) -> tupl
     """The rows to train on and the rows to test on; a row whose label is not known is in neither."""
     labelled = table[roles.label].is_valid().to_numpy()
     if isinstance(split, RandomSplit):
-        train, test = _by_chance(labelled, split)
+        units = table[roles.entity].combine_chunks() if roles.entity else None
+        train, test = _by_chance(labelled, split, units)
     else:
         train, test = _by_time(table, roles, split)
     return train & labelled, test & labelled
 
 
-def _by_chance(labelled: Mask, split: RandomSplit) -> tuple[Mask, Mask]:
-    """A seeded share of the labelled rows is held out."""
-    rows = np.random.default_rng(split.seed).permutation(np.flatnonzero(labelled))
+def _by_chance(labelled: Mask, split: RandomSplit, units: pa.Array | None) -> tuple[Mask, Mask]:
+    """A seeded share of the labelled rows is held out; where rows have an entity, a share of the entities."""
+    rng = np.random.default_rng(split.seed)
+    if units is not None:
+        place = pc.rank(units, tiebreaker="dense").to_numpy() - 1
+        names = rng.permutation(np.unique(place[labelled]))
+        test = np.isin(place, names[: round(split.test * len(names))])
+        return ~test, test
+    rows = rng.permutation(np.flatnonzero(labelled))
     test = np.zeros(len(labelled), dtype=np.bool_)
     test[rows[: round(split.test * len(rows))]] = True
     return ~test, test
@@ -122,11 +131,13 @@ def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | 
 def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> dict[str, NDArray[np.float64]]:
     """What a model's scorer gave for `rows` as columns: `score`, or `score_<class>` for each of several.
 
-    LoopError where that is no probability, or predicted value, for each row: metrics of a ranking would take
-    even a NaN.
+    An embedding's vectors are one column `score`, (rows, d). LoopError where that is no probability, or
+    predicted value, for each row: metrics of a ranking would take even a NaN.
     """
     where, scored = f"src/models/{folder.name}/scorer.py", np.asarray(given, dtype=np.float64)
-    shape = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
+    shape: tuple[int | str, ...] = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
+    if folder.task == "embedding":
+        shape = (rows, scored.shape[1] or "d") if scored.ndim == 2 else (rows, "d")  # noqa: PLR2004
     if scored.shape != shape:
         raise LoopError(
             f"{where}: for {rows} rows the scorer gave an array of shape {scored.shape}, should be {shape}",
@@ -147,6 +158,25 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
     if folder.task == "binary":
         return {"score": scored}
     return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
+
+
+def similarities(
+    folder: ModelFolder, vectors: NDArray[np.float64], pairs: pa.ChunkedArray | pa.Array
+) -> NDArray[np.float64]:
+    """(n,) cosine of the two rows of each row's pair; LoopError for an entity that has not two rows."""
+    place = pc.rank(pairs, tiebreaker="dense").to_numpy() - 1
+    counts = np.bincount(place)
+    if len(odd := np.flatnonzero(counts != 2)):  # noqa: PLR2004 - a pair
+        name = pairs[int(np.flatnonzero(place == odd[0])[0])].as_py()
+        raise LoopError(
+            f"data/{folder.name}/features.parquet: {len(odd)} of {len(counts)} pairs have not two rows; the"
+            f" first is {folder.roles.entity} {name}, which has {counts[odd[0]]}",
+            fix="an embedding is judged by pairs of rows: keep both in one part of the split, or drop both",
+        )
+    order = np.argsort(place, kind="stable").reshape(-1, 2)
+    scaled, cosine = unit(vectors), np.empty(len(vectors))
+    cosine[order] = (scaled[order[:, 0]] * scaled[order[:, 1]]).sum(axis=1)[:, None]
+    return cosine
 
 
 def _days(days: int) -> np.timedelta64:

@@ -18,7 +18,7 @@ from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import RandomSplit, TimeSplit
 from loop.core.paths import ModelPaths
 from loop.pipeline import split
-from loop.serving.packed import columns
+from loop.serving.packed import columns, vectors
 
 REFERENCE_ROWS = 20_000
 SPLIT = "params.yaml: models.{}.split must take in rows with different labels"
@@ -157,7 +157,8 @@ def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:
 def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Path) -> pa.Table:
     """A seeded sample of the training rows, in their own order: profile, score, label.
 
-    They are what the prediction log has of a row, so of several classes `score` is the likeliest one's.
+    They are what the prediction log has of a row, so of several classes `score` is the likeliest one's, and
+    of an embedding it is the cosine to the sample's centre, which is put into `meta`.
     """
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(rows.num_rows, min(REFERENCE_ROWS, rows.num_rows), replace=False))
@@ -165,7 +166,11 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
     x = split.values(sample, meta["features"])
     scored = split.scores(folder, folder.scorer.load(out)(x), len(chosen), meta["classes"])
     scores = scored["score"] if "score" in scored else np.column_stack([*scored.values()])
-    highest = scores if scores.ndim == 1 else scores.max(axis=1)
+    if folder.task == "embedding":
+        meta["centre"] = vectors.centre(scores).tolist()
+        highest = vectors.cosines(scores, np.array(meta["centre"]))
+    else:
+        highest = scores if scores.ndim == 1 else scores.max(axis=1)
     if folder.profile:
         seen = folder.profile(x, scores)
     elif isinstance(x, dict):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from loop.core.markdown import inert
+from loop.core.models import COMPARED
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
 from loop.serving.image import MOST
@@ -59,7 +60,7 @@ def _metrics(found: Evidence) -> str:
 
 def _charts(found: Evidence) -> str:
     """The curves of everybody who scored these rows, and how far the candidate's scores can be believed."""
-    if found.labels is None or found.scores["candidate"].ndim > 1 or found.task == "ranking":
+    if found.labels is None or found.scores["candidate"].ndim > 1 or found.task in COMPARED:
         return ""
     y, drawn = found.labels, found.scores
     if found.task == "regression":

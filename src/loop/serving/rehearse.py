@@ -107,6 +107,8 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
     names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
     scored = pq.read_table(paths.scores)
     columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
+    if "embedding" in scored.column_names:
+        columns = ["embedding"]
     every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
     table = pq.read_table(paths.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
@@ -123,7 +125,7 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
         named = {name: as_json.get(name, _number)(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
-        scores = [given[name] for name in columns]
+        scores = given["embedding"] if columns == ["embedding"] else [given[name] for name in columns]
         found.append(Row(given[key], features, scores, row_itself, body))
     return found
 
@@ -243,7 +245,8 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
         return
-    side.score_shift = max(side.score_shift, shift(answer.get("score"), expected))
+    told = answer.get("embedding", answer.get("score"))
+    side.score_shift = max(side.score_shift, shift(told, expected))
 
 
 def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:

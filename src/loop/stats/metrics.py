@@ -319,15 +319,24 @@ TASKS = {
         Metric("ndcg_at_10", partial(ndcg, k=10)),
         Metric("hit_rate_at_10", partial(hit_rate, k=10)),
     ),
+    "embedding": (Metric("spearman", spearman),),  # of a pair's cosine and its label
 }
 DISORDER = Metric("pairwise_error", lambda rows: _less(pairwise_accuracy(rows)), lower=True)
+DISCORD = Metric("rank_discord", lambda rows: _less(spearman(rows)), lower=True)
 # What shuffling a feature raises.
-LOSS = {"binary": LOG_LOSS, "multiclass": LOG_LOSS, "regression": RMSE, "ranking": DISORDER}
+LOSS = {
+    "binary": LOG_LOSS,
+    "multiclass": LOG_LOSS,
+    "regression": RMSE,
+    "ranking": DISORDER,
+    "embedding": DISCORD,
+}
 SLICED = {  # what is measured of a part of the rows
     "binary": ("accuracy", "average_precision", "roc_auc"),
     "multiclass": ("accuracy", "f1"),
     "regression": ("rmse", "mae"),
     "ranking": ("pairwise_accuracy",),
+    "embedding": ("spearman",),
 }
 
 

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from loop.serving.packed import openapi, settings, v2
+from loop.serving.packed import openai, openapi, settings, v2
 from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import SCORE, Metrics
 from loop.serving.packed.model import Model, Profile, Scorer
@@ -63,6 +63,7 @@ class App(Starlette):
             Route("/v2/models/{name}", self._described),
             Route("/v2/models/{name}/ready", self._ready),
             Route("/v2/models/{name}/infer", self._infer, methods=["POST"]),
+            Route("/v1/embeddings", self._embeddings, methods=["POST"]),
         ]
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
         super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
@@ -117,6 +118,13 @@ class App(Starlette):
         self._check_name(request)
         model, decoder = self.predictor.model, self.predictor.decoder
         return partial(self._predict, read=partial(v2.read, model=model, decoder=decoder))
+
+    async def _embeddings(self, _: Request) -> Any:
+        """POST /v1/embeddings."""
+        model, decoder = self.predictor.model, self.predictor.decoder
+        if not openai.speaks(model):
+            raise HTTPException(404)
+        return partial(self._predict, read=partial(openai.read, model=model, decoder=decoder))
 
     async def _predict(
         self, scope: Scope, receive: Receive, send: Send, read: Read, *, direct: bool = False
@@ -341,6 +349,8 @@ def _part(message: Message) -> bytes:
 
 def endpoint(path: str) -> str:
     """What a path is counted as. An inference is a prediction, and rules and judge ask for /predict."""
+    if path == "/v1/embeddings":
+        return "/predict"
     if path.startswith("/v2"):
         return "/predict" if path.endswith("/infer") else "/v2"
     return path

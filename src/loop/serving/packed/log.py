@@ -10,10 +10,11 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from stat import S_ISREG
 from sys import getsizeof
@@ -62,23 +63,29 @@ class Scored(NamedTuple):
     time: float  # Unix
     ids: list[int | str | None]
     values: NDArray[np.float32]  # the rows' profile
-    scores: list[Any]
+    scores: list[float]  # one number a row
     classes: list[Label | msgspec.UnsetType]
+    wide: list[list[float]] | None = None  # each class's score, or an embedding's vector, which is not logged
+
+    @property
+    def answer(self) -> list[Any]:
+        """What the caller is told of each row."""
+        return self.scores if self.wide is None else self.wide
 
     @property
     def size(self) -> int:
         """Bytes of memory that it takes while it waits, about."""
-        each = len(self.scores[0]) + 2 if isinstance(self.scores[0], list) else 1
+        each = len(self.wide[0]) + 3 if self.wide else 1
         rows = len(self.ids) * (ROW + NUMBER * each) + sum(map(getsizeof, self.ids))
         return REQUEST + rows + self.values.nbytes
 
     def lines(self, release: Release) -> Iterator[Line]:
         time = datetime.fromtimestamp(self.time, UTC).isoformat()
-        rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, strict=True)
-        for one, features, score, label in rows:
-            several = isinstance(score, list)
-            highest, every = (max(score), score) if several else (score, msgspec.UNSET)
-            yield Line(time, one, release.model, release.key, features, highest, label, every)
+        of_classes = self.wide if self.classes[0] is not msgspec.UNSET else None
+        every: Iterable[Any] = of_classes or repeat(msgspec.UNSET)
+        rows = zip(self.ids, self.values.tolist(), self.scores, self.classes, every, strict=False)
+        for one, features, score, label, scores in rows:
+            yield Line(time, one, release.model, release.key, features, score, label, scores)
 
 
 class Trouble:

@@ -105,7 +105,8 @@ class Metrics:
         self._score = Histogram(
             self.registry,
             "model_prediction_score",
-            "Scores (of the class that was given, where there are more than two), or predicted values.",
+            "Scores (the likeliest class's, where there are more than two), predicted values, or cosines of"
+            " vectors to the training rows' centre.",
             of,
             score_edges,
         )
@@ -125,9 +126,8 @@ class Metrics:
         self._answers: dict[tuple[str, int], Counter] = {}
 
     def predicted(self, scores: NDArray[np.float64], best: NDArray[np.intp]) -> None:
-        """Count predictions by class, given by place, and their scores (its largest, where it has many)."""
-        one_each = scores if scores.ndim == 1 else scores.max(axis=1)
-        self._score.observe_all(one_each)
+        """Count predictions by class, given by place, and their scores, one number each."""
+        self._score.observe_all(scores)
         for counter, count in zip(
             self._total, np.bincount(best, minlength=len(self._total)).tolist(), strict=True
         ):

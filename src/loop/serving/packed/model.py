@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.serving.packed.columns import Columns, Input, size
+from loop.serving.packed.vectors import cosines
 
-# Rows -> scores: (n, classes) for a multiclass model, (n,) for any other. Thread-safe. Rows are (n, f)
-# float32 where every input is a number; otherwise columns, as `loop.serving.packed.columns` has them.
+# Rows -> scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for any other.
+# Thread-safe. Rows are (n, f) float32 where every input is a number; otherwise columns, as the module
+# `columns` has them.
 Values = NDArray[np.float32] | Columns
 Scorer = Callable[[Any], NDArray[Any]]
 Profile = Callable[[Any, NDArray[np.float64]], dict[str, NDArray[Any]]]  # rows and their scores -> (n,) each
@@ -41,7 +43,7 @@ class Release(msgspec.Struct, frozen=True):
 class Meta(msgspec.Struct, frozen=True):
     """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
 
-    task: Literal["binary", "multiclass", "regression", "ranking"]
+    task: Literal["binary", "multiclass", "regression", "ranking", "embedding"]
     features: tuple[str, ...]  # names, in order
     inputs: tuple[Input, ...]  # one of all features where they are numbers, otherwise one a feature
     classes: tuple[Label, ...]  # none of a regression
@@ -49,12 +51,20 @@ class Meta(msgspec.Struct, frozen=True):
     example: tuple[float | None, ...] | dict[str, Any]  # one row: numbers, or JSON's values by name
     missing: frozenset[str] = frozenset()  # features that a request may leave out
     categories: dict[str, tuple[str, ...]] = {}  # of a text feature: the values that the log tells apart
-    score_edges: tuple[float, ...] = ()  # of a regression: upper bounds of a histogram of its predictions
+    score_edges: tuple[float, ...] = ()  # without classes: upper bounds of a histogram of the predictions
+    centre: tuple[float, ...] = ()  # of an embedding: the direction of its training rows' vectors
 
     @property
     def matrix(self) -> bool:
         """Whether rows are numbers alone, in one array."""
         return self.inputs[0].datatype == "FP32"
+
+    @property
+    def width(self) -> int | None:
+        """How many numbers a row's score has: classes, or a vector's; None where it is one number."""
+        if self.task == "multiclass":
+            return len(self.classes)
+        return len(self.centre) if self.task == "embedding" else None
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,21 @@ class Model:
         return np.asarray([self.meta.example], dtype=np.float32)
 
     def score(self, rows: Values) -> NDArray[np.float64]:
-        """Scores of n rows: (n,) or (n, classes); ValueError when they are not that, or not finite."""
+        """Scores of n rows: (n,) or (n, width); ValueError when they are not that, or not finite."""
         scores, count = np.asarray(self.scorer(rows), dtype=np.float64), size(rows)
-        several = self.meta.task == "multiclass"
-        shape = (count, len(self.meta.classes)) if several else (count,)
+        shape = (count, self.meta.width) if self.meta.width else (count,)
         if scores.shape != shape or not np.isfinite(scores).all():
             raise ValueError(f"the scorer gave {scores.shape} for {count} rows; finite {shape} wanted")
         return scores
+
+    def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,), the one number of each row that log, metrics, drift and canary judge compare.
+
+        Of several classes it is the likeliest one's score, of an embedding the cosine to the centre.
+        """
+        if self.meta.task == "embedding":
+            return cosines(scores, np.array(self.meta.centre))
+        return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
         """The place of each row's class in `labels`: by threshold of two, the likeliest of more."""
@@ -102,5 +120,5 @@ class Model:
 
     @property
     def labels(self) -> tuple[Label | msgspec.UnsetType, ...]:
-        """What an answer says by the place of its class; a regression's says nothing."""
+        """What an answer says by the place of its class; nothing where there are none."""
         return self.meta.classes or (msgspec.UNSET,)

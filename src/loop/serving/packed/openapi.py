@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loop.serving.packed import columns
+from loop.serving.packed import columns, openai
 from loop.serving.packed.columns import Input
 from loop.serving.packed.model import Meta, Model
 from loop.serving.packed.rows import LONGEST_ID, NPY, OVER
@@ -34,6 +34,7 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
                 {"200": _answered("Its metadata.", _json({"type": "object"}))},
             ),
             f"/v2/models/{model.release.model}/infer": {"post": _infer()},
+            **({"/v1/embeddings": {"post": _embeddings()}} if openai.speaks(model) else {}),
             "/readyz": _get("Whether it takes requests; inside the cluster only.", ready),
             "/livez": _get(
                 "Whether the process lives; inside the cluster only.",
@@ -59,6 +60,19 @@ def _infer() -> dict[str, Any]:
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": _answered("The outputs.", answer),
+            **{status: _answered(what, _json(_ref("Error"))) for status, what in REFUSED.items()},
+        },
+    }
+
+
+def _embeddings() -> dict[str, Any]:
+    """OpenAI's API, whose clients bring schemas of their own."""
+    return {
+        "summary": "Vectors of texts by OpenAI's API of embeddings.",
+        "requestBody": {"required": True, "content": _json(_ref("Texts"))},
+        "responses": {
+            "200": _answered("The vectors, in the order of the texts.", _json(_ref("Vectors"))),
+            "404": _answered("The model has another name.", _json(_ref("Error"))),
             **{status: _answered(what, _json(_ref("Error"))) for status, what in REFUSED.items()},
         },
     }
@@ -111,14 +125,15 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     one_id |= {"maxLength": LONGEST_ID}
     ids = {"type": ["array", "null"], "items": one_id}
     share = {"type": "number"}
-    score = _list(share, len(model.meta.classes)) if model.meta.task == "multiclass" else share
+    score = _list(share, meta.width) if meta.width else share
+    told = "embedding" if meta.task == "embedding" else "score"
     label = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
     row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}
-    one = {"id": one_id, "score": score, **label}
+    one = {"id": one_id, told: score, **label}
     many = {name: {"type": "array", "items": schema} for name, schema in one.items()}
-    answer = ("model_version", "score", *label)
+    answer = ("model_version", told, *label)
     return {
         "Row": row,
         "Request": {
@@ -138,8 +153,31 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
             "properties": {"outputs": {"type": "array", "items": _tensor(("shape",))}, "model_version": text},
             "required": ["model_name", "model_version", "outputs"],
         },
+        **(_of_openai(model, max_rows) if openai.speaks(model) else {}),
         "Health": _object({"status": text, **version}, ("status", "model_version")),
         "Error": _object({"error": text, "field": text}, ("error", "field")),
+    }
+
+
+def _of_openai(model: Model, max_rows: int) -> dict[str, Any]:
+    """The texts of a request, and the vectors of its answer."""
+    text, number = {"type": "string"}, {"type": "integer"}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": max_rows}
+    vector = {
+        "anyOf": [_list({"type": "number"}, len(model.meta.centre)), {**text, "contentEncoding": "base64"}]
+    }
+    one = _object({"object": text, "index": number, "embedding": vector}, ("object", "index", "embedding"))
+    usage = _object({"prompt_tokens": number, "total_tokens": number}, ("prompt_tokens", "total_tokens"))
+    parts = {"object": text, "data": {"type": "array", "items": one}, "model": text, "usage": usage}
+    asked = {
+        "input": {"anyOf": [text, texts]},
+        "model": {"const": model.release.model},
+        "encoding_format": {"enum": ["float", "base64"]},
+        "dimensions": {"anyOf": [{"const": len(model.meta.centre)}, {"type": "null"}]},
+    }
+    return {
+        "Texts": {"type": "object", "properties": asked, "required": ["input", "model"]},
+        "Vectors": _object(parts, tuple(parts)),
     }
 
 

@@ -72,20 +72,22 @@ class One(msgspec.Struct, frozen=True):
     """The answer to one row."""
 
     model_version: str
-    score: Any
+    score: Any = msgspec.UNSET
     class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
+    embedding: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Many(msgspec.Struct, frozen=True):
     """The answer to a list of rows."""
 
     model_version: str
-    score: list[Any]
+    score: list[Any] | msgspec.UnsetType = msgspec.UNSET
     class_: list[Label | msgspec.UnsetType] | msgspec.UnsetType = msgspec.field(
         name="class", default=msgspec.UNSET
     )
     id: list[int | str | None] | msgspec.UnsetType = msgspec.UNSET
+    embedding: list[list[float]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Predictor:
@@ -222,14 +224,17 @@ class Predictor:
             yield self.broke("the model failed")
             return
         best = self.model.best(group.scores)
-        self.metrics.predicted(group.scores, best)
+        marks = self.model.marks(group.scores)
+        self.metrics.predicted(marks, best)
         labels, now, start = self.model.labels, time.time(), 0
-        scores, classes = group.scores.tolist(), [labels[place] for place in best.tolist()]
+        scores, classes = marks.tolist(), [labels[place] for place in best.tolist()]
+        wide = group.scores.tolist() if self.model.meta.width else None
         profile = self._profiled(group.values, group.scores) if self.log else None
         for rows, came, _, _, encoded in group.batch:
             end = start + len(rows.ids)
             logged: Any = rows.values if profile is None else profile[start:end]
-            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end])
+            told = wide[start:end] if wide else None
+            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told)
             if self.log:
                 self.log.write(of)
             answer = encoded(rows, of)
@@ -254,10 +259,14 @@ class Predictor:
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
         """The answer of /predict."""
-        version = self.model.release.key
+        version, vectors = self.model.release.key, self.model.meta.task == "embedding"
         if rows.many:
             classes = of.classes if self.model.meta.classes else msgspec.UNSET
-            many = Many(version, of.scores, classes, of.ids if rows.named else msgspec.UNSET)
-            return Answer(200, encode(many))
+            ids = of.ids if rows.named else msgspec.UNSET
+            if vectors:
+                return Answer(200, encode(Many(version, id=ids, embedding=of.answer)))
+            return Answer(200, encode(Many(version, of.answer, classes, ids)))
         named = of.ids[0] if rows.named else msgspec.UNSET
-        return Answer(200, encode(One(version, of.scores[0], of.classes[0], named)))
+        if vectors:
+            return Answer(200, encode(One(version, id=named, embedding=of.answer[0])))
+        return Answer(200, encode(One(version, of.answer[0], of.classes[0], named)))

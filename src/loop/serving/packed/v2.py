@@ -88,9 +88,10 @@ def metadata(model: Model) -> dict[str, Any]:
 
 def outputs(model: Model) -> list[dict[str, Any]]:
     """The tensors of an answer."""
-    classes = model.meta.classes
-    several = model.meta.task == "multiclass"
-    score = {"name": "score", "datatype": "FP64", "shape": [-1, len(classes)] if several else [-1]}
+    classes, width = model.meta.classes, model.meta.width
+    if model.meta.task == "embedding":
+        return [{"name": "embedding", "datatype": "FP32", "shape": [-1, width]}]
+    score = {"name": "score", "datatype": "FP64", "shape": [-1, width] if width else [-1]}
     return [score, {"name": "class", "datatype": _class_type(classes), "shape": [-1]}] if classes else [score]
 
 
@@ -316,7 +317,7 @@ class Form:
         for each in outputs(self.model):
             if each["name"] not in self.wanted:
                 continue
-            values: list[Any] = of.scores if each["name"] == "score" else of.classes
+            values: list[Any] = of.classes if each["name"] == "class" else of.answer
             flat = [value for row in values for value in row] if each["shape"][1:] else values
             tensor = {**each, "shape": [len(values), *each["shape"][1:]]}
             if self.wanted[each["name"]]:

@@ -1,0 +1,18 @@
+"""What a phrase looks like."""
+
+from loop.core.params import RandomSplit, Section
+from loop.pipeline.validate import Check
+
+
+class Params(Section):
+    """Nothing to choose."""
+
+
+def suite(_: Params, __: RandomSplit) -> list[Check]:
+    """It has from one to 10,000 characters, and its pair is alike by 0 to 5."""
+    import great_expectations.expectations as gxe
+
+    return [
+        Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1, max_value=10_000)),
+        Check(gxe.ExpectColumnValuesToBeBetween(column="alike", min_value=0, max_value=5.001)),
+    ]
