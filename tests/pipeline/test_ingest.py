@@ -1,5 +1,6 @@
 """Ingest: the pinned source, its schema, and what production logged since."""
 
+import dataclasses
 import pickle
 import re
 import zipfile
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from folders import with_modules
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
@@ -394,6 +396,21 @@ def test_log_continues_the_source(store: Path, rows: pa.Table, folder: ModelFold
     assert table.drop_columns(bare).equals(expected.drop_columns(bare).combine_chunks())
     source = simulate(Params(**{**SMALL, "days": 6})).num_rows
     assert table[:source].equals(rows[:source])
+
+
+def test_rows_without_time_count_as_they_arrive(
+    store: Path, rows: pa.Table, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """Of a model without time every row of the listed files is read, and the labels reported by `until`."""
+    roles = dataclasses.replace(folder.roles, time=None)
+    schema = type("schema", (), {"ROLES": roles, "COLUMNS": COLUMNS, "__name__": "schema"})
+    timeless = with_modules(folder, schema=schema)
+    wanted = logged(store, START + timedelta(days=9))
+    written(rows[:5], store / "transactions/later.parquet")
+    table = read(wanted, timeless, tmp_path)
+    assert table["TRANSACTION_ID"].to_pylist() == rows["TRANSACTION_ID"].to_pylist()
+    late = pc.field("TX_DATETIME") >= START + timedelta(days=7)
+    assert table.filter(late)["TX_FRAUD"].null_count == table.filter(late).num_rows
 
 
 def test_a_label_counts_from_its_report_on(

@@ -128,18 +128,20 @@ def retrain(  # noqa: PLR0917 — click passes by name
     """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.
 
     Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
-    test window ends there, at UNTIL less the delay, and the training window moves with it. The store's files
-    are listed in data/<package>/logged.json, once for an UNTIL: what comes later is not of this training.
+    test window ends there, at UNTIL less the delay, and the training window moves with it. A random split
+    has no window. The store's files are listed in data/<package>/logged.json, once for an UNTIL: this
+    training does not read what comes later.
     """
     from loop.core import params
     from loop.pipeline import store as stores
 
     here, name = root(), package(model)
     wanted = params.load(here, model)
-    if not isinstance(wanted.split, params.TimeSplit):
+    if days and not isinstance(wanted.split, params.TimeSplit):
         raise LoopError(
-            f"params.yaml: models.{name}.split.kind is `{wanted.split.kind}`: it has no window to move",
-            fix=f"change models.{name}.ingest by hand",
+            f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
+            " which has no window",
+            fix="leave it out",
         )
     store = store or wanted.monitor.store
     if not store:
@@ -148,10 +150,11 @@ def retrain(  # noqa: PLR0917 — click passes by name
             fix="set it, or pass --store",
         )
     instant = params.instant(until, "--until")
-    known = instant - timedelta(days=wanted.split.delay_days)
     sha256 = stores.pin(here, model, store, instant, anew=False)
     logged = {"store": store, "until": instant.isoformat(), "sha256": sha256}
-    changes: dict[str, Any] = {"ingest.logged": logged, "split.until": known.isoformat()}
+    changes: dict[str, Any] = {"ingest.logged": logged}
+    if isinstance(wanted.split, params.TimeSplit):
+        changes["split.until"] = (instant - timedelta(days=wanted.split.delay_days)).isoformat()
     if device:
         changes["train.device"] = device
     if days:

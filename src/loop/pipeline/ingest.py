@@ -4,9 +4,10 @@ A source is the model's simulator, or Parquet or CSV anywhere that fsspec reads:
 (also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`, or a file of a package
 on PyPI. SHA-256 pins it. The model's own `columns` may make the schema's columns of the source's.
 
-With `logged`, the store's transactions before `until` follow. A row that the source has too is left out, and
-so is one that another file of the store has. The label is the last that was reported by `until`, or else the
-source's; a report without a label changes nothing, and a label not yet known is null.
+With `logged`, the store's transactions before `until` follow, or all of them where rows have no time. A row
+that the source has too is left out, and so is one that another file of the store has. The label is the last
+that was reported by `until`, or else the source's; a report without a label changes nothing, and a label not
+yet known is null.
 
 Rows go through DuckDB, which bounds the memory and sorts them, so a store may be larger than memory.
 """
@@ -125,13 +126,11 @@ class _Taking:
             )
 
     def store(self, logged: Logged, root: Path) -> None:
-        """Take what a store holds of rows before `until`, and of labels reported by then."""
+        """Take what a store holds of rows before `until`, and of labels reported by then.
+
+        Of a model without time it is all rows of the listed files: those had come when the list was made.
+        """
         roles = self.folder.roles
-        if roles.time is None:
-            raise LoopError(
-                f"params.yaml: models.{self.folder.name}.ingest.logged: the model has no time to cut it at",
-                fix="drop `logged`, or name ROLES.time in the model's schema",
-            )
         listing, until = store.pinned(root, self.folder.name, logged), pa.scalar(logged.until, MICROSECONDS)
         transactions = list(store.files(listing, "transactions", root))
         undated = self._transactions(transactions, roles.time, until)
@@ -141,7 +140,8 @@ class _Taking:
         taken = self._one("select count(*) from taken where file > 0")
         print(
             f"{logged.store}: {taken:,} rows, files: {len(transactions):,}; left out: {again:,} that the "
-            f"source has too, {twice:,} that another file has too, {undated:,} without a time"
+            f"source has too, {twice:,} that another file has too"
+            + (f", {undated:,} without a time" if roles.time else "")
         )
         print(f"{logged.store}: {reports}")
 
@@ -166,14 +166,16 @@ class _Taking:
         if left.num_rows:
             yield left.combine_chunks()
 
-    def _transactions(self, found: list[File], time: str, until: pa.Scalar) -> int:
-        """Take the rows before `until`; returns how many have no time."""
+    def _transactions(self, found: list[File], time: str | None, until: pa.Scalar) -> int:
+        """Take the rows before `until`, or all where rows have no time; returns how many lack one."""
         wanted = schema_of(self.folder, (self.folder.roles.label,))
         count, undated = int(self._one("select count(*) from taken")), 0
         for number, file in enumerate(found, 1):
-            for batch in file.batches(wanted, (time, until)):
-                undated += batch[time].null_count
-                count = self._insert(batch.filter(pc.less(batch[time], until)), number, count)
+            for batch in file.batches(wanted, (time, until) if time else None):
+                if time:
+                    undated += batch[time].null_count
+                timely = batch.filter(pc.less(batch[time], until)) if time else batch
+                count = self._insert(timely, number, count)
         return undated
 
     def _insert(self, batch: pa.Table, file: int, count: int) -> int:

@@ -28,24 +28,21 @@ def masks(table: pa.Table, roles: Roles, split: TimeSplit | RandomSplit) -> tupl
     """The rows to train on and the rows to test on; a row whose label is not known is in neither."""
     labelled = table[roles.label].is_valid().to_numpy()
     if isinstance(split, RandomSplit):
-        units = table[roles.entity].combine_chunks() if roles.entity else None
-        train, test = _by_chance(labelled, split, units)
+        train, test = _by_chance(table, roles, split)
     else:
         train, test = _by_time(table, roles, split)
     return train & labelled, test & labelled
 
 
-def _by_chance(labelled: Mask, split: RandomSplit, units: pa.Array | None) -> tuple[Mask, Mask]:
-    """A seeded share of the labelled rows is held out; where rows have an entity, a share of the entities."""
-    rng = np.random.default_rng(split.seed)
-    if units is not None:
-        place = pc.rank(units, tiebreaker="dense").to_numpy() - 1
-        names = rng.permutation(np.unique(place[labelled]))
-        test = np.isin(place, names[: round(split.test * len(names))])
-        return ~test, test
-    rows = rng.permutation(np.flatnonzero(labelled))
-    test = np.zeros(len(labelled), dtype=np.bool_)
-    test[rows[: round(split.test * len(rows))]] = True
+def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask, Mask]:
+    """A share of the rows is held out; where rows have an entity, all rows of a share of the entities.
+
+    Name and seed alone decide, so rows that are added later move no earlier one to the other part.
+    """
+    from pandas.util import hash_array
+
+    names = table[roles.entity or roles.id].cast(pa.string()).to_numpy()
+    test: Mask = hash_array(names, hash_key=f"{split.seed:016d}"[-16:]) < np.uint64(int(split.test * 2**64))
     return ~test, test
 
 
