@@ -165,7 +165,7 @@ def _factor(args: argparse.Namespace, wanted: float) -> float:
     few = source.Params.model_validate(sizes)
     amounts = source.simulate(few)["TX_AMOUNT"].to_numpy()
     low, high = 1.0, 5.0
-    while high - low > 0.001:  # noqa: PLR2004 — as exact as it is printed
+    while high - low > 0.001:
         middle = (low + high) / 2
         low, high = (middle, high) if _psi(amounts, amounts * middle) < wanted else (low, middle)
     return high
