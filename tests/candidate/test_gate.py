@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from trained import MODEL, change, commit, loop, release, run
 
@@ -113,6 +114,15 @@ def test_a_bound_on_a_loss_is_a_ceiling():
         gate.judge(Interval(*ends), by_loss, lower=True)[0] for ends in ((-3, -2, -1), (-1, 0, 1), (1, 2, 3))
     ]
     assert verdicts == ["promote", "keep", "block"]
+
+
+def test_a_champion_is_compared_by_its_scores_alone():
+    """A class that it never saw scores 0, and an embedding's vectors are left out."""
+    ours = pa.table({"id": [1], "score_a": [0.2], "score_b": [0.8]})
+    theirs = pa.table({"id": [1], "score_a": [1.0]})
+    assert gate._in_columns_of(ours, theirs).to_pylist() == [{"id": 1, "score_a": 1.0, "score_b": 0.0}]
+    ours, theirs = (pa.table({"score": [x], "embedding": [[x, 1.0]]}) for x in (0.3, 0.5))
+    assert gate._in_columns_of(ours, theirs).to_pylist() == [{"score": 0.5}]
 
 
 def test_each_model_decides_by_its_own_threshold():

@@ -169,12 +169,15 @@ def compare(
 
 
 def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-    """The champion's scores in the challenger's columns; a class that the champion never saw scores 0."""
+    """The champion's scores in the challenger's columns; a class that the champion never saw scores 0.
+
+    An embedding is compared by its pairs' cosines, so its vectors are left out.
+    """
     for position, name in enumerate(ours.column_names):
         if name == "score" or name.startswith("score_"):
             known = name in theirs.column_names
             ours = ours.set_column(position, name, theirs[name] if known else pa.array(np.zeros(len(theirs))))
-    return ours
+    return ours.drop_columns([name for name in ours.column_names if name == "embedding"])
 
 
 def _overlap(folder: ModelFolder, challenger: ModelPaths, champion: ModelPaths) -> list[str]:
