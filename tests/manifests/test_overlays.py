@@ -86,11 +86,21 @@ def container(pod: dict, kind: str = "containers") -> dict:
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(ours, overlay, step):
+    """Whatever its models need, a fork's overlays hold when a release, a canary or a rollback comes."""
+    renders(ours, overlay, step, ONE)
+
+
+@pytest.mark.parametrize("step", life())
+def test_production_has_the_pods_that_each_state_takes(tree, step):
+    """As many as canary.peak says, where nothing makes it small."""
+    renders(tree, PRODUCTION, step, RULES)
+
+
+def renders(tree: Path, overlay: Path, step: str, rules: params.Canary) -> None:
     """It keeps to policy and schema, with the tracks, images, weights and pods that the state names."""
-    rules = ONE if "components/small" in (ours / overlay / "kustomization.yaml").read_text() else RULES
     state = life(rules)[step]
     tracks = {name: found for name in ("stable", "canary") if (found := getattr(state, name))}
-    objects = rendered(ours, overlay, state, rules.peak)
+    objects = rendered(tree, overlay, state, rules.peak)
     images = {
         name: container(each["spec"]["template"]["spec"])["image"] for name, each in serving(objects).items()
     }
