@@ -35,12 +35,12 @@ def green(standin: StandIn) -> None:
         assert run["conclusion"] == "success", f"{run['display_title']}\n{standin.log(run)[-8000:]}"
 
 
-def trees(standin: StandIn, clone: Clone, count: int) -> None:
-    """Train another number of trees by a pull request; merge it, and its release to production."""
+def trees(standin: StandIn, clone: Clone, count: int, depth: int) -> None:
+    """Train other trees by a pull request; merge it, and its release to production."""
     branch = f"trees-{count}"
     clone.git("fetch", "-q", "origin")
     clone.git("checkout", "-q", "-B", branch, "origin/main")
-    change(clone.folder, train__n_estimators=count)
+    change(clone.folder, train__n_estimators=count, train__max_depth=depth)
     loop(clone.folder, "repro", MODEL)
     clone.push(f"Train {count} trees", {}, branch)
     land(standin, branch)
@@ -76,9 +76,9 @@ def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
     clone.push("Name this fork", {})
     green(standin)
 
-    trees(standin, clone, 3)  # few, so that the gate finds 40 better beyond doubt
+    trees(standin, clone, 1, depth=1)  # a stump, so that the gate finds 40 trees better beyond doubt
     first = state(clone, "production").stable.key
-    trees(standin, clone, 40)
+    trees(standin, clone, 40, depth=4)
     promoted(standin, clone)
     second = state(clone, "production").stable.key
     assert second != first
