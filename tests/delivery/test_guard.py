@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from refreshed import locks
 from releases import B, canary, git, save, serve
 
 from loop.cli.delivery import guard as command
@@ -29,6 +30,11 @@ def by(clone, author, committer, message):
     git(clone, "add", "-A")
     git(clone, "-c", f"author.email={author}", "-c", f"committer.email={committer}", "commit", "-qm", message)
     return git(clone, "rev-parse", "HEAD")
+
+
+def test_every_lock_may_be_proposed():
+    """What `make lock` writes anywhere in this repository, `refresh-lock` may commit."""
+    check(set(locks()), "a refresh")
 
 
 @pytest.mark.parametrize(
