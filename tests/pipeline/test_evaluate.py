@@ -157,7 +157,7 @@ def test_a_threshold_that_changes_nothing_is_an_error(template, task, threshold)
 
 @pytest.mark.parametrize("task", ["ranking", "embedding"])
 def test_a_target_that_production_cannot_measure_is_an_error(template, task):
-    """The log has no entities, so a target of such a task would never be missed."""
+    """Production's log does not say which rows belong together, so such a metric is never measured there."""
     metric = next(iter(of(task)))
     section = params.load(template, "card_fraud").model_copy(
         update={

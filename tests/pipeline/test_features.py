@@ -2,16 +2,14 @@
 
 import dataclasses
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from folders import with_modules
+from frames import payments
 
 from loop.core import models
 from loop.core.errors import LoopError
 from loop.pipeline.features import compute
-
-START = np.datetime64("2018-04-01", "us")
 
 
 @pytest.fixture(scope="module")
@@ -19,22 +17,9 @@ def folder(template):
     return models.load(template, "card_fraud")
 
 
-def _table(rows):
-    second, customer, terminal, cents, fraud = zip(*rows, strict=True)
-    return pa.table({
-        "TRANSACTION_ID": pa.array(range(len(rows)), pa.int64()),
-        "TX_DATETIME": pa.array([START + np.timedelta64(s, "s") for s in second], pa.timestamp("us")),
-        "CUSTOMER_ID": pa.array(customer, pa.int32()),
-        "TERMINAL_ID": pa.array(terminal, pa.int32()),
-        "TX_AMOUNT": pa.array([c / 100 for c in cents], pa.float64()),
-        "TX_FRAUD": pa.array(fraud, pa.int8()),
-        "TX_FRAUD_SCENARIO": pa.array([0] * len(rows), pa.int8()),
-    })  # fmt: skip
-
-
-def test_same_rows_same_table(folder):
+def test_same_rows_samepayments(folder):
     """Rows come out by time then id, however they came in."""
-    table = _table([(500, 1, 1, 100, 0), (500, 1, 1, 300, 1), (0, 2, 1, 200, None)])
+    table = payments([(500, 1, 1, 100, 0), (500, 1, 1, 300, 1), (0, 2, 1, 200, None)])
     params = folder.features.Params()
     out = compute(folder, table, params)
     assert out["TRANSACTION_ID"].to_pylist() == [2, 0, 1]
@@ -47,13 +32,13 @@ def test_a_column_that_explains_the_label_is_refused(folder):
     schema = type("schema", (), {"ROLES": roles})
     leaky = with_modules(folder, schema=schema)
     with pytest.raises(LoopError, match="TX_AMOUNT"):
-        compute(leaky, _table([(0, 1, 1, 100, 0)]), folder.features.Params())
+        compute(leaky, payments([(0, 1, 1, 100, 0)]), folder.features.Params())
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_feature_that_is_no_number_is_refused(folder, value):
     """The error names the feature, how many rows lack it, and the first."""
-    table = _table([(0, 1, 1, 100, 0), (9, 1, 1, 100, 0)])
+    table = payments([(0, 1, 1, 100, 0), (9, 1, 1, 100, 0)])
     amounts = table.schema.get_field_index("TX_AMOUNT")
     table = table.set_column(amounts, "TX_AMOUNT", pa.array([1.0, value], pa.float64()))
     raw = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD", "TX_AMOUNT")
@@ -84,4 +69,4 @@ def test_what_is_no_table_of_features_is_named(folder, made, said):
     )
     other = with_modules(folder, features=features, schema=folder.schema)
     with pytest.raises(LoopError, match=rf"src/models/{folder.name}/features\.py: {said}"):
-        compute(other, _table([(0, 1, 1, 500, 0)]), None)
+        compute(other, payments([(0, 1, 1, 500, 0)]), None)

@@ -100,7 +100,7 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     frame = setting("TX_AMOUNT", 9_999.0, rows.num_rows // 50)(rows.to_pandas())
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), raw)
     params.edit(clone, {"models.card_fraud.validate.quality": 0.999})
-    with pytest.raises(Rejected, match=r"data_quality_score is 0\.9") as error:
+    with pytest.raises(Rejected, match=r"data_quality_score is 0\.98") as error:
         validate.main(clone, "card-fraud")
     assert error.value.exit == Exit.BLOCK
     assert "TRANSACTION_ID 4" in capsys.readouterr().err

@@ -56,9 +56,7 @@ def table(folder):
 
 def write_table(folder):
     """A bento's source folder of a binary model over a text, a number that may be missing, and a boolean."""
-    (folder / "model").mkdir(parents=True)
     described = {
-        "name": "card_fraud",
         "task": "binary",
         "features": ["contract", "tenure", "paperless"],
         "inputs": [
@@ -72,8 +70,7 @@ def write_table(folder):
         "threshold": 0.5,
         "example": {"contract": "Two year", "tenure": 12.0, "paperless": True},
     }
-    (folder / "model" / "meta.json").write_text(json.dumps(described))
-    return _release(folder)
+    return _described(folder, described)
 
 
 EMBEDDING = """
@@ -95,10 +92,8 @@ def embedding(folder):
 
 def write_embedding(folder):
     """A bento's source folder of an embedding: a text's length, its letters e, and 1."""
-    (folder / "model").mkdir(parents=True)
     text = {"name": "text", "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}}
     described = {
-        "name": "card_fraud",
         "task": "embedding",
         "features": ["text"],
         "inputs": [text],
@@ -108,7 +103,13 @@ def write_embedding(folder):
         "score_edges": [0.5, 0.75, 1.0],
         "example": {"text": "hello"},
     }
-    (folder / "model" / "meta.json").write_text(json.dumps(described))
+    return _described(folder, described)
+
+
+def _described(folder, meta):
+    """A model that is its meta.json alone."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "meta.json").write_text(json.dumps({"name": "card_fraud", **meta}))
     return _release(folder)
 
 

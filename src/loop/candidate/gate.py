@@ -173,10 +173,9 @@ def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
 
     An embedding is compared by its pairs' cosines, so its vectors are left out.
     """
-    for position, name in enumerate(ours.column_names):
-        if name == "score" or name.startswith("score_"):
-            known = name in theirs.column_names
-            ours = ours.set_column(position, name, theirs[name] if known else pa.array(np.zeros(len(theirs))))
+    for name in split.score_columns(ours):
+        scores = theirs[name] if name in theirs.column_names else pa.array(np.zeros(len(theirs)))
+        ours = ours.set_column(ours.column_names.index(name), name, scores)
     return ours.drop_columns([name for name in ours.column_names if name == "embedding"])
 
 

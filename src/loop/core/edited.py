@@ -101,7 +101,7 @@ def rewriting(path: Path) -> Iterator[Any]:
 
 
 def plain(node: Any) -> Any:
-    """A part of such a document as plain data."""
+    """Convert a node of that document to plain dicts, lists and scalars."""
     text = StringIO()
     _writer().dump(node, text)
     return YAML(typ="safe").load(text.getvalue())

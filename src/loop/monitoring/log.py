@@ -35,7 +35,7 @@ Answer = Literal["class", "score"]  # the column of the log that a label is comp
 DAY = timedelta(days=1)
 WINDOW = "window"
 FEW = 2_000_000  # rows of a store; with more, duplicate ids are looked for in a sample of the ids
-PART = 64  # the sample has one id in so many
+PART = 64  # of every 64 ids, the sample holds one
 MEMORY, THREADS = "256MB", 2  # of DuckDB: what is more goes to its files, and each thread takes some
 NEWEST = 100_000  # transactions, among which the latest prediction is looked for first
 MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations

@@ -103,7 +103,7 @@ def check(folder: ModelFolder, section: Model) -> None:
 
 def values(scored: pa.Table) -> Floats:
     """The scores of a scored table: (n,) of a binary model, else (n, classes)."""
-    names = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
+    names = split.score_columns(scored)
     scores = split.matrix(scored, names)
     return scores[:, 0] if names == ["score"] else scores
 

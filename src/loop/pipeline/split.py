@@ -157,6 +157,11 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
     return {f"score_{name}": scored[:, position] for position, name in enumerate(classes)}
 
 
+def score_columns(table: pa.Table) -> list[str]:
+    """The columns that `scores` makes, in a table that has others too."""
+    return [name for name in table.column_names if name == "score" or name.startswith("score_")]
+
+
 def similarities(
     folder: ModelFolder, vectors: NDArray[np.float64], pairs: pa.ChunkedArray | pa.Array
 ) -> NDArray[np.float64]:

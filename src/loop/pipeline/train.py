@@ -166,18 +166,18 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
     x = split.values(sample, meta["features"])
     scored = split.scores(folder, folder.scorer.load(out)(x), len(chosen), meta["classes"])
     scores = scored["score"] if "score" in scored else np.column_stack([*scored.values()])
-    if folder.task == "embedding":
-        meta["centre"] = vectors.centre(scores).tolist()
-        highest = vectors.cosines(scores, np.array(meta["centre"]))
-    else:
-        highest = scores if scores.ndim == 1 else scores.max(axis=1)
+    centre = vectors.centre(scores) if folder.task == "embedding" else None
+    if centre is not None:
+        meta["centre"] = centre.tolist()
     if folder.profile:
         seen = folder.profile(x, scores)
     elif isinstance(x, dict):
         seen = columns.numbers(x, meta["categories"])
     else:
         seen = {name: sample[name] for name in meta["features"]}
-    return pa.table({**seen, "score": highest, folder.roles.label: sample[folder.roles.label]})
+    return pa.table(
+        {**seen, "score": vectors.marks(scores, centre), folder.roles.label: sample[folder.roles.label]}
+    )
 
 
 def main(root: Path, model: str) -> None:

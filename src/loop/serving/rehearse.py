@@ -21,6 +21,7 @@ from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
 from loop.core.paths import ModelPaths
 from loop.core.text import one_line
+from loop.pipeline import split
 from loop.serving import bento as bentos
 from loop.serving import image
 from loop.serving.bento import Bento
@@ -106,9 +107,8 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
     meta = read_json(paths.trained / "meta.json")
     names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
     scored = pq.read_table(paths.scores)
-    columns = [name for name in scored.column_names if name == "score" or name.startswith("score_")]
-    if "embedding" in scored.column_names:
-        columns = ["embedding"]
+    vectors = "embedding" in scored.column_names
+    columns = ["embedding"] if vectors else split.score_columns(scored)
     every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
     table = pq.read_table(paths.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
@@ -125,7 +125,7 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
         named = {name: as_json.get(name, _number)(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
-        scores = given["embedding"] if columns == ["embedding"] else [given[name] for name in columns]
+        scores = given["embedding"] if vectors else [given[name] for name in columns]
         found.append(Row(given[key], features, scores, row_itself, body))
     return found
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
+from frames import payments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +12,6 @@ from loop.pipeline.features import compute
 from loop.pipeline.split import features, matrix
 
 pytestmark = pytest.mark.contract
-START = np.datetime64("2018-04-01", "us")
 PARAMS = {"windows_days": (1, 2), "delay_days": 3}
 SPAN = 8 * 24 * 60 * 60
 ROWS = st.lists(
@@ -33,22 +32,9 @@ def folder(repository):
     return models.load(repository, "fraud_detector")
 
 
-def _table(rows):
-    second, customer, terminal, cents, fraud = zip(*rows, strict=True)
-    return pa.table({
-        "TRANSACTION_ID": pa.array(range(len(rows)), pa.int64()),
-        "TX_DATETIME": pa.array([START + np.timedelta64(s, "s") for s in second], pa.timestamp("us")),
-        "CUSTOMER_ID": pa.array(customer, pa.int32()),
-        "TERMINAL_ID": pa.array(terminal, pa.int32()),
-        "TX_AMOUNT": pa.array([c / 100 for c in cents], pa.float64()),
-        "TX_FRAUD": pa.array(fraud, pa.int8()),
-        "TX_FRAUD_SCENARIO": pa.array([0] * len(rows), pa.int8()),
-    })  # fmt: skip
-
-
 def _by_id(folder, rows):
     """{transaction: its features}."""
-    out = compute(folder, _table(rows), folder.features.Params(**PARAMS))
+    out = compute(folder, payments(rows), folder.features.Params(**PARAMS))
     return dict(zip(out["TRANSACTION_ID"].to_pylist(), matrix(out, features(out, folder.roles)), strict=True))
 
 
@@ -76,7 +62,7 @@ def _rolling(table, days, value):
 
 def _handbook(rows):
     """The definition in chapter 3 of the handbook, in its own pandas: a row a transaction, by id."""
-    t = _table(rows).to_pandas().set_index("TX_DATETIME", drop=False).sort_index(kind="stable")
+    t = payments(rows).to_pandas().set_index("TX_DATETIME", drop=False).sort_index(kind="stable")
     t["known"] = t.TX_FRAUD.fillna(0)
     t["WEEKEND"], t["NIGHT"] = (t.index.weekday >= 5).astype(float), (t.index.hour <= 6).astype(float)
     parts = []
@@ -115,6 +101,6 @@ def test_features_are_the_handbooks(folder, rows):
 
 def test_names_fit_the_columns(folder):
     """FEATURES names the columns of the default windows in order: 15, and nothing that explains the label."""
-    out = compute(folder, _table([(0, 1, 1, 100, 0)]), folder.features.Params())
+    out = compute(folder, payments([(0, 1, 1, 100, 0)]), folder.features.Params())
     assert tuple(features(out, folder.roles)) == folder.features.FEATURES
     assert len(folder.features.FEATURES) == 15

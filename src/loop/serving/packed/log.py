@@ -69,7 +69,7 @@ class Scored(NamedTuple):
 
     @property
     def answer(self) -> list[Any]:
-        """What the caller is told of each row."""
+        """Each row's answer: one number, the score of each class, or a vector."""
         return self.scores if self.wide is None else self.wide
 
     @property

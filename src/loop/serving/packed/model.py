@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.serving.packed.columns import Columns, Input, size
-from loop.serving.packed.vectors import cosines
+from loop.serving.packed.vectors import marks
 
 # Rows -> scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for any other.
 # Thread-safe. Rows are (n, f) float32 where every input is a number; otherwise columns, as the module
@@ -101,13 +102,12 @@ class Model:
         return scores
 
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,), the one number of each row that log, metrics, drift and canary judge compare.
+        """(n,), the one number of each row that log, metrics, drift and canary judge compare."""
+        return marks(scores, self._centre)
 
-        Of several classes it is the likeliest one's score, of an embedding the cosine to the centre.
-        """
-        if self.meta.task == "embedding":
-            return cosines(scores, np.array(self.meta.centre))
-        return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
+    @cached_property
+    def _centre(self) -> NDArray[np.float64] | None:
+        return np.array(self.meta.centre) if self.meta.centre else None
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
         """The place of each row's class in `labels`: by threshold of two, the likeliest of more."""

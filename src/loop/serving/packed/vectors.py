@@ -1,4 +1,4 @@
-"""Vectors of an embedding, and the one number for each that drift and the canary judge compare."""
+"""Vectors of an embedding, and the one number of each row that log, drift and the canary judge compare."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,12 @@ def centre(vectors: Floats) -> Floats:
     return unit(unit(vectors).mean(axis=0))
 
 
-def cosines(vectors: Floats, to: Floats) -> Floats:
-    """(n,) cosines of (n, d) vectors to a vector of length 1."""
-    found: Floats = unit(vectors) @ to
-    return found
+def marks(scores: Floats, centre: Floats | None) -> Floats:
+    """(n,), the one number of each row: (n,) scores themselves, and of (n, classes) scores the highest.
+
+    With the `centre` of an embedding, (d,) of length 1: the cosines of its (n, d) vectors to it.
+    """
+    if centre is not None:
+        cosines: Floats = unit(scores) @ centre
+        return cosines
+    return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
