@@ -117,7 +117,7 @@ github-openapi: ## Take again what the stand-in uses of GitHub's description of 
 bench-loop: ## Time what people wait for beside another build: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop
 	@tools/programs >/dev/null
-	@PYTHONPATH=src:tests/support "$(ENV)/bin/python" tools/bench_loop.py $(ARGS)
+	@$(PY) tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn

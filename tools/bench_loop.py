@@ -46,14 +46,25 @@ REPOSITORY = "acme/loop"
 COMPLETE = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop mon", "COMP_CWORD": "1"}
 OUTER = ("GITHUB_", "LOOP_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS", "PYTHONPATH", "COV_")
 TOO_LONG = 3600  # seconds
+# The world that both builds train: only keys that both know.
+SMALL = {
+    "ingest.simulator": {"seed": 1, "customers": 2000, "terminals": 4000, "days": 70, "start": "2018-04-01"},
+    "split": {
+        "kind": "time",
+        "until": "2018-06-10T00:00:00",
+        "train_days": 40,
+        "delay_days": 7,
+        "test_days": 7,
+    },
+    "train.n_estimators": 20,
+    "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
+}
 # Each side reads and edits params.yaml by its own schema.
 EDIT = """
 import json, sys
 from pathlib import Path
 from loop.core import params
-from trained import SMALL
-changes = json.loads(sys.argv[2])
-params.edit(Path(), {f"models.{sys.argv[1]}.{key}": value for key, value in (changes or SMALL).items()})
+params.edit(Path(), {f"models.{sys.argv[1]}.{key}": value for key, value in json.loads(sys.argv[2]).items()})
 """
 
 console = Console()
@@ -184,10 +195,9 @@ def demo_from_nothing(side: Side, _: int) -> Sample:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def edit(side: Side, changes: dict[str, Any] | None = None) -> None:
-    """Change keys of the model's params; without `changes`, make it the small world of the tests."""
-    python = {"PYTHONPATH": f"{side.tree}/src:{side.tree}/tests/support"}
-    side.run(side.python, "-c", EDIT, PACKAGE, json.dumps(changes), env=python)
+def edit(side: Side, changes: dict[str, Any]) -> None:
+    """Change keys of the model's params."""
+    side.run(side.python, "-c", EDIT, PACKAGE, json.dumps(changes), env={"PYTHONPATH": f"{side.tree}/src"})
 
 
 def parameter(side: Side, number: int) -> None:
@@ -397,8 +407,7 @@ def warm(made: Side) -> None:
     console.print(f"{made.name}: {made.commit[:12]}: environment and programs")
     made.run("tools/environment")
     made.run("tools/programs")
-    edit(made)
-    edit(made, {"train.seed": 1})  # a world other than that of the tests, which train their own in this clone
+    edit(made, SMALL)
     for overlay in made.tree.glob("kustomize/overlays/*/*/release"):
         for path, text in state.files(state.State(), *overlay.parts[-3:-1]).items():
             (made.tree / path).write_text(text)
