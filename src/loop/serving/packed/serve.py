@@ -31,6 +31,7 @@ GRACE = 20  # seconds for the requests in flight after that
 TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the connections
 HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
 HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
+SLICE = 16 * 1024  # bytes parsed at once: where in them a head begins is not known, so they are not counted
 PIPELINED = 64  # requests that a connection may send before the first of them is answered
 THROWN_AWAY = 1024 * 1024  # bytes still read from a refused connection: closed sooner, it would be reset
 EVERY = "::"  # every address of this machine, of both families
@@ -65,7 +66,7 @@ class Connection(HttpToolsProtocol):
 
     waits_since: float | None = None
     beside = 0  # bytes since the request began, or since the last of its body
-    came = 0  # bytes that came last
+    came = 0  # bytes that were parsed last
     asked: Any = None  # the request that is being answered; uvicorn knows the last one that came
     plain = b""  # the head of a request that asks for another protocol, without that
     refused: Why | None = None  # why nothing more of this connection is looked at
@@ -87,14 +88,16 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        self.came = len(data)
-        if self.refused:
-            self._throw_away()
-        elif self.beside > HEAD:
-            self._refuse(TOO_LONG)
-        else:
-            self.beside += self.came
-            self._parse(data)
+        for begin in range(0, len(data), SLICE):
+            piece = data[begin : begin + SLICE]
+            self.came = len(piece)
+            if self.refused is None and self.beside > HEAD:
+                self._refuse(TOO_LONG)
+            if self.refused:
+                self._throw_away()
+            else:
+                self.beside += self.came
+                self._parse(piece)
 
     def _parse(self, data: bytes) -> None:
         """Read requests; what asks for another protocol is read again as if it had not."""
@@ -121,7 +124,7 @@ class Connection(HttpToolsProtocol):
             raise Refused(TOO_LONG)
 
     def on_headers_complete(self) -> None:
-        if self.beside + self.came > HEAD and len(self._head()) > HEAD:
+        if self.beside + SLICE > HEAD and len(self._head()) > HEAD:
             raise Refused(TOO_LONG)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
