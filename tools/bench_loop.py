@@ -208,7 +208,7 @@ def parameter(side: Side, number: int) -> None:
 def feature(side: Side, number: int) -> None:
     """Change the file of features."""
     with (side.paths.source / "features.py").open("a") as file:
-        file.write(f"# benchmark {number}\n")
+        file.write(f"\n\n# benchmark {number}\n")  # as `ruff format` leaves it
 
 
 def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side, number: int) -> Sample:

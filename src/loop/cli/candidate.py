@@ -44,7 +44,8 @@ def status(model: str, environment: str) -> None:
 
     root = paths.root()
     params.load(root, model)  # an unknown model is an error, not one that was never trained
-    if not Lock.of(root).records(model):
+    lock = Lock.of(root)
+    if not lock.records(model):
         none = {"key": "", "released": "false", "barred": "false", "due": "false"}
         actions.output(**none)
         said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
@@ -52,7 +53,7 @@ def status(model: str, environment: str) -> None:
         click.echo(said)
         actions.summary(said)
         return
-    key = release_key(root, model)
+    key = release_key(root, model, lock)
     spec = state(root, model, environment)
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)

@@ -23,7 +23,7 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
 
     The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
     names another base. A fork that moves to a registry releases anew: what it had, nobody can pull there.
-    LoopError where dvc.lock records no model. `lock` is one that is not in place yet.
+    LoopError where dvc.lock records no model. `lock` is one that was read before, or is not in place yet.
     """
     digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
