@@ -36,7 +36,7 @@ test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not
 test-marked: ## Run the tests with a marker, as CI does by what changed: make test-marked MARKS="contract or docs"
 	@tools/needs test-marked
 	@tools/programs >/dev/null
-	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -m "$${MARKS:?is missing: MARKS=docs, say}"
+	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal -m "$${MARKS:?is missing: MARKS=docs, say}"
 
 .PHONY: e2e
 e2e: ## Play the whole loop on real servers and a real cluster: KUBECONFIG's (docs/cluster.md), or its own (Linux, root)
