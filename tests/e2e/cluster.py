@@ -180,6 +180,25 @@ def running() -> Iterator[Cluster]:
             tool("down")
 
 
+def secret_of(
+    name: str, namespace: str, data: dict[str, str], labels: dict[str, str] | None = None
+) -> dict[str, object]:
+    """A Secret."""
+    metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
+
+
+def settings_of(name: str, namespace: str, data: dict[str, str]) -> dict[str, object]:
+    """A ConfigMap."""
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def namespace_of(name: str) -> dict[str, object]:
+    """A Namespace; Argo CD adds its labels."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
 def _kubectl(facts: Facts) -> str:
     """The one that our cluster was built with, else the machine's own."""
     built = Path(facts.kubeconfig).parent / "programs" / "kubectl"

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
-from cluster import Cluster, running
+from cluster import Cluster, running, secret_of
 from figures import Figures
 from scene import Scene
 from small import configure, shrink, volume
@@ -29,7 +29,6 @@ from loop.demo.team import Team
 from loop.demo.world import World
 
 FAILED = pytest.StashKey[bool]()
-PUSHGATEWAY = "http://prometheus-pushgateway.monitoring:9091"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -147,36 +146,12 @@ def install(scene: Scene, store: Path) -> None:
     store.chmod(0o755)
     credentials = {"type": "git", "url": hub.url, "username": "argocd", "password": hub.bot.token}
     labels = {"argocd.argoproj.io/secret-type": "repository"}
-    for manifest in (
-        secret_of("fork", "argocd", credentials, labels),
-        namespace_of(scene.namespace()),
-        secret_of("github", scene.namespace(), {"token": hub.bot.token}),
-        settings_of("monitor", scene.namespace(), {"PUSHGATEWAY_URL": PUSHGATEWAY}),
-        volume(store, scene.namespace()),
-    ):
+    scene.admit()
+    for manifest in (secret_of("fork", "argocd", credentials, labels), volume(store, scene.namespace())):
         cluster.apply(json.dumps(manifest))
     statuses = {"github-api": f"{hub.person.url}/api/v3", "github-token": hub.bot.token}
     cluster.apply(json.dumps(secret_of("argocd-notifications-secret", "argocd", statuses)))
     cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
-
-
-def secret_of(
-    name: str, namespace: str, data: dict[str, str], labels: dict[str, str] | None = None
-) -> dict[str, object]:
-    """A Secret."""
-    metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
-
-
-def settings_of(name: str, namespace: str, data: dict[str, str]) -> dict[str, object]:
-    """A ConfigMap."""
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-
-
-def namespace_of(name: str) -> dict[str, object]:
-    """A Namespace; Argo CD adds its labels."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, until
+from cluster import Cluster, namespace_of, secret_of, settings_of, until
 from figures import Figures
 from load import Answers, Load
 
@@ -20,6 +20,7 @@ from loop.demo.team import ENVIRONMENT, Team
 from loop.demo.world import World
 
 APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
+PUSHGATEWAY = "http://prometheus-pushgateway.monitoring:9091"
 QUIET = "[skip ci]"  # at the end of a title: no workflow starts
 
 
@@ -123,6 +124,23 @@ class Scene:
                 options = ("--server-side", "--force-conflicts", "--field-manager=e2e", "-f", "-")
                 found.append(self.cluster.kubectl("diff", *options, stdin=manifests, codes=(0, 1)))
         return "".join(found)
+
+    def admit(self, environment: str = ENVIRONMENT) -> None:
+        """What a cluster's operator gives a model's environment: its namespace, a token, the Pushgateway."""
+        space = self.namespace(environment)
+        for manifest in (
+            namespace_of(space),
+            secret_of("github", space, {"token": self.team.hub.bot.token}),
+            settings_of("monitor", space, {"PUSHGATEWAY_URL": PUSHGATEWAY}),
+        ):
+            self.cluster.apply(json.dumps(manifest))
+
+    def job(self, name: str) -> str:
+        """Run the drift job now, to its end; what its monitor said."""
+        namespace = f"--namespace={self.namespace()}"
+        self.cluster.kubectl("create", "job", name, "--from=cronjob/drift", namespace)
+        self.cluster.kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=150s", namespace)
+        return self.cluster.kubectl("logs", f"job/{name}", "--container=monitor", namespace)
 
     # What runs
 

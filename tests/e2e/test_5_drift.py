@@ -12,14 +12,6 @@ from loop.monitoring.dispatch import retrainings
 SCORED = 5  # one in so many transactions is scored while weeks pass
 
 
-def job(scene: Scene, name: str) -> str:
-    """Run the CronJob's job now, to its end; what its monitor said."""
-    namespace = f"--namespace={scene.namespace()}"
-    scene.cluster.kubectl("create", "job", name, "--from=cronjob/drift", namespace)
-    scene.cluster.kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=150s", namespace)
-    return scene.cluster.kubectl("logs", f"job/{name}", "--container=monitor", namespace)
-
-
 def over(scene: Scene, since: float) -> str:
     """PromQL: what the monitor has pushed since then that is over the threshold of drift."""
     model, limit = f'{{model="{scene.model}"}}', params.load(scene.team.clone, scene.team.model).monitor.drift
@@ -39,7 +31,7 @@ def test_drift_is_found_and_asked_about_once(scene: Scene) -> None:
     scored = replay(world, scene.cluster.facts.gateway, world.retrain_at, SCORED, host=host)
     scene.figures.tell("predictions of five drifted weeks", scored, "")
     begun = monotonic()
-    said = [job(scene, f"drift-{number}") for number in (1, 2)]
+    said = [scene.job(f"drift-{number}") for number in (1, 2)]
     scene.tell.line(said[0].strip().splitlines()[1])
     scene.figures.tell("two drift jobs", monotonic() - begun, "s")
     assert "drift" in said[0]

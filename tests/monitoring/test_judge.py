@@ -341,6 +341,7 @@ def test_a_canary_cannot_hold_the_judge(
     run_workflow(canary, github)
     tracks["canary"].drip = 0.05
     monkeypatch.setattr("loop.monitoring.judge.SLOWEST", 0.5)
+    monkeypatch.setattr("loop.monitoring.sample.TIMEOUT", 0.5)
     assert "remove" in {watch.look().what for _ in range(5)}
 
 

@@ -1,0 +1,107 @@
+"""Another kind of model, a regression over strings and gaps without time, goes the same way as the first."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+from cluster import until
+from ruamel.yaml import YAML
+from scene import Scene
+from small import reaching
+from test_3_canary import reached
+from trained import add
+
+from loop.core import models, params
+from loop.core.paths import ModelPaths
+from loop.delivery.state import State, files
+
+MODEL = "rents"
+RATE = 50.0  # requests/s through the canary
+FLATS = 500  # different ones that are asked about
+TOO_MUCH, RIGHT = 1e4, 1.0  # the penalty of the first model, and of the one that replaces it
+
+
+@pytest.fixture(scope="module")
+def rents(scene: Scene) -> Scene:
+    """The scene with the second model in the first one's place."""
+    return replace(scene, team=replace(scene.team, model=MODEL), bodies=scene.folder / "flats.jsonl")
+
+
+def released(rents: Scene, title: str, edit: Callable[[], None]) -> None:
+    """Push an edit with the model trained anew, and merge the release that the workflows propose."""
+    team, before = rents.team, rents.team.hub.runs("release.yml")
+
+    def trained() -> None:
+        edit()
+        team.loop("repro", MODEL)
+
+    rents.push(title, trained)
+    team.expect(team.finished("release.yml", before, seconds=800), "success")
+    team.merge_release()
+
+
+def added(rents: Scene) -> None:
+    """The model's folders, and its place in production."""
+    clone, hub = rents.team.clone, rents.team.hub
+    add(clone, MODEL)
+    yaml, path = YAML(), rents.overlay("production")
+    overlay = yaml.load(rents.overlay("dev").read_text().replace("dev", "production"))
+    host = [{"op": "add", "path": "/spec/hostnames", "value": ["rents.example.com"]}]
+    address = (rents.cluster.facts.host, urlsplit(hub.url).port or 80)
+    overlay["patches"] = [
+        {"target": {"kind": "HTTPRoute", "name": "serving"}, "patch": json.dumps(host)},
+        *(reaching(*address, policy) for policy in ("judge", "drift")),
+    ]
+    for name, text in files(State(), "production", MODEL).items():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text(text)
+    with path.open("w") as file:
+        yaml.dump(overlay, file)
+    few = {"train.penalty": TOO_MUCH, "gate.floors": {}, "canary": {"peak": 1, "max_score_psi": 5.0}}
+    params.edit(clone, {f"models.{MODEL}.{key}": value for key, value in few.items()})
+
+
+def test_a_regression_is_released(rents: Scene) -> None:
+    """A model of another kind is a folder: pushed, it is trained, released and answers by its own columns."""
+    rents.admit()
+    released(rents, "Add rents", lambda: added(rents))
+    until(lambda: rents.ready("production"), "production is not Ready", 180)
+    roles = models.load(rents.team.clone, MODEL).roles
+    with rents.bodies.open("w") as file:
+        for row in pq.read_table(ModelPaths(rents.team.clone, MODEL).raw).slice(0, FLATS).to_pylist():
+            flat = row.pop(roles.id)
+            row.pop(roles.label)
+            file.write(json.dumps({"id": flat, "features": row}) + "\n")
+    answers = rents.burst(FLATS, "rents")
+    served = rents.team.state().stable
+    assert served
+    assert answers.counts() == {(served.key, 200): FLATS}
+
+
+def test_its_canary_is_judged_and_promoted(rents: Scene) -> None:
+    """A better regression takes all traffic step by step, by its own judge, and no request is lost."""
+    edit = {f"models.{MODEL}.train.penalty": RIGHT}
+    with rents.load(RATE, "rents-canary") as load:
+        released(rents, "Fit rents closer", lambda: params.edit(rents.team.clone, edit))
+        canary = rents.team.state().canary
+        assert canary
+        reached(rents, "canary-10")
+        reached(rents, "stable", 240)
+        until(lambda: load.answers().all[-1].version == canary.key, "stable serves the old release")
+    assert not load.answers().failed
+    assert load.answers().of(canary.key)
+
+
+def test_it_is_watched(rents: Scene) -> None:
+    """Its drift job compares strings and numbers with what it was trained on, and finds them alike."""
+    said = rents.job("drift-rents")
+    rents.tell.line(said.strip().splitlines()[1])
+    query = f'feature_drift_score{{model="{MODEL}"}}'
+    found = until(lambda: rents.cluster.ask(query), f"not there: {query}")
+    limit = params.load(rents.team.clone, MODEL).monitor.drift
+    scores = {one["metric"]["feature"]: float(one["value"][1]) for one in found}
+    assert {"district", "heating", "area", "rooms", "balcony"} <= set(scores)
+    assert max(scores.values()) < limit
