@@ -3,8 +3,10 @@
 import re
 import shutil
 import tempfile
-from copy import deepcopy
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from loop.core import edited, params
 from loop.core.errors import LoopError
@@ -13,23 +15,21 @@ from loop.core.names import package, public
 from loop.delivery import state
 from loop.delivery.state import State
 
+EXAMPLES = "tests/models"  # models of other kinds, which the tests play: code and params, but no manifests
+
 
 def new(root: Path, model: str, like: str) -> list[str]:
     """Write the folders and the section in params.yaml of a new model; returns the paths.
 
-    Its environments begin with nothing released. LoopError where the model exists, or a folder of its name.
-    params.yaml is written last: until then nothing knows of the model.
+    `like` is a model of params.yaml, or an example of EXAMPLES, which gets the manifests of the first model.
+    The new model's environments begin with nothing released. LoopError where the model exists, or a folder of
+    its name. params.yaml is written last: until then nothing knows of the model.
     """
     name, other = package(model), package(like)
     known = params.read(root)
-    if other not in known:
-        raise LoopError(
-            f"params.yaml has no model {other!r} to copy; it has {', '.join(sorted(known))}",
-            fix=f"--like {public(min(known))}",
-        )
-    params.load(root, other)  # names what is wrong with it
-    environments = _environments(root, other)
-    folders = dict(zip(_folders(other, environments), _folders(name, environments), strict=True))
+    code, manifests, section = _copied(root, other, known)
+    environments = _environments(root, manifests)
+    folders = dict(zip(_folders(manifests, environments), _folders(name, environments), strict=True))
     there = [folder for folder in folders.values() if (root / folder).exists()]
     if name in known or there:
         raise LoopError(
@@ -40,17 +40,39 @@ def new(root: Path, model: str, like: str) -> list[str]:
         )
     with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
         for folder, to in folders.items():
-            _copy(root, folder, Path(scratch) / to, other, name)
-        for to in folders.values():
-            if to.startswith("kustomize/overlays/"):
-                environment = to.split("/")[2]
-                for path, text in state.files(State(), environment, name).items():
-                    _write(Path(scratch) / path, text)
+            if folder.startswith("kustomize/"):
+                _copy(root, folder, Path(scratch) / to, manifests, name)
+            else:
+                _copy(code, f"{folder.rpartition('/')[0]}/{other}", Path(scratch) / to, other, name)
+        for shared in code.parent.glob("requirements.*") if code != root else ():
+            shutil.copy(shared, Path(scratch) / "bentos" / name)
+        for environment in environments:
+            for path, text in state.files(State(), environment, name).items():
+                _write(Path(scratch) / path, text)
         for to in folders.values():
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(scratch) / to, root / to)
-    _add_section(root, name, other)
+    _add_section(root, name, section)
     return [*folders.values(), params.FILE]
+
+
+def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
+    """Find where the code to be copied is, the model whose manifests are copied, and the section."""
+    if like in known:
+        params.load(root, like)  # names what is wrong with it
+        path, code, manifests = root / params.FILE, root, like
+    else:
+        code, manifests = root / EXAMPLES / like, next(iter(known))
+        path = code / params.FILE
+    if not path.is_file():
+        examples = sorted(each.parent.name for each in root.glob(f"{EXAMPLES}/*/{params.FILE}"))
+        raise LoopError(
+            f"params.yaml has no model {like!r} to copy; it has {', '.join(sorted(known))}"
+            + (f"; {EXAMPLES} has {', '.join(examples)}" if examples else ""),
+            fix=f"--like {public(min(known))}",
+        )
+    document = YAML().load(path.read_text(encoding="utf-8"))
+    return code, manifests, (document["models"] if code == root else document)[like]
 
 
 def keep(root: Path, models: list[str]) -> list[str]:
@@ -93,13 +115,12 @@ def _folders(model: str, environments: list[str]) -> list[str]:
     return [f"src/models/{model}", f"bentos/{model}", f"kustomize/models/{public(model)}", *overlays]
 
 
-def _add_section(root: Path, name: str, other: str) -> None:
-    """Copy the other model's section, comments too, without what is its production's."""
+def _add_section(root: Path, name: str, section: Any) -> None:
+    """Add a copied section, comments too, without what is the other model's production's."""
+    section["ingest"].pop("logged", None)
+    (section.get("monitor") or {}).pop("store", None)
+    section["register"]["experiment"] = public(name)
     with edited.rewriting(root / params.FILE) as document:
-        section = deepcopy(document["models"][other])
-        section["ingest"].pop("logged", None)
-        (section.get("monitor") or {}).pop("store", None)
-        section["register"]["experiment"] = public(name)
         document["models"][name] = section
 
 
@@ -118,10 +139,13 @@ def _forget(root: Path, models: list[str]) -> None:
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
     """Copy a folder's files with the other model's name replaced; what is no text is copied as it is.
 
-    In the model's own code the name may also be a column's, so only imports are changed there.
+    In the model's own code the name may also be a column's, so only imports are changed there. Its
+    `__init__.py` would say what the other model is; a package needs none.
     """
     imports = re.compile(rf"\bmodels\.{other}\b")
     for path in plain_files(root, folder):
+        if folder.startswith("src/") and path.name == "__init__.py":
+            continue
         target = to / path.relative_to(root / folder)
         content = path.read_bytes()
         try:

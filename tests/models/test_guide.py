@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from here import dvc_here, models_of  # noqa: F401 - a fixture
 from ruamel.yaml import YAML
-from trained import add, commit, loop, outside, run, work_tree
+from trained import commit, loop, outside, run, work_tree
 
 from loop.core import models
 from loop.core.files import read_json
@@ -19,7 +19,7 @@ from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.serving.process import Server
 
-MODEL = "rents"
+MODEL = "lettings"
 HEADING = "## From a file to a released answer"
 
 
@@ -51,15 +51,15 @@ def test_the_guide(fork: Path, repository: Path) -> None:
         if command.startswith("$EDITOR"):
             edited(fork)
         elif not command.startswith("./loop serve"):
-            typed(fork, command.replace("s3://bucket/", "").replace("fraud-detector", "card-fraud"))
+            typed(fork, command.replace("s3://bucket/", ""))
     answered(fork, asked)
-    commit(fork, "Add rents")
+    commit(fork, "Add lettings")
     printed = [typed(fork, command) for command in commands(released)]
     manifests = list(YAML(typ="safe").load_all(printed[-1]))
     deployment = next(each for each in manifests if each["kind"] == "Deployment")
     image = read_json(ModelPaths(fork, MODEL).build / "image.json")["image"]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
-    assert changed(fork) <= {"params.yaml", "dvc.lock", "rents.parquet"}
+    assert changed(fork) <= {"params.yaml", "dvc.lock", "flats.parquet"}
     loop(fork, "render", MODEL, "--environment", "dev", "--check")
     loop(fork, "report")
     loop(fork, "init", "--models", MODEL)
@@ -80,12 +80,11 @@ def typed(fork: Path, command: str) -> str:
 
 
 def edited(fork: Path) -> None:
-    """Leave what a person's editor leaves: the folder of tests/models, and the file."""
-    add(fork, MODEL)
+    """Leave what a person's editor leaves: here nothing but the file."""
     with models_of(fork):
         folder = models.load(fork, MODEL)
-        pq.write_table(folder.source.simulate(folder.source.Params()), fork / "rents.parquet")
-    run("git", "add", "rents.parquet", cwd=fork)
+        pq.write_table(folder.source.simulate(folder.source.Params()), fork / "flats.parquet")
+    run("git", "add", "flats.parquet", cwd=fork)
 
 
 def answered(fork: Path, lines: list[str]) -> None:

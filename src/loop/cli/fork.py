@@ -30,9 +30,11 @@ def init(name: str | None, url: str | None, registry: str | None, models: str | 
 
 @click.command()
 @click.argument("model")
-@click.option("--like", required=True, metavar="MODEL", help="the model whose folders are copied")
+@click.option(
+    "--like", required=True, metavar="MODEL", help="what is copied: a model, or an example of tests/models"
+)
 def new(model: str, like: str) -> None:
-    """Begin a new MODEL as a copy of another: its folders and its section in params.yaml, renamed."""
+    """Begin a new MODEL as a copy of another, or of an example: its folders and section, renamed."""
     from loop.core import paths
     from loop.core.names import public
     from loop.folders import new as copied

@@ -24,7 +24,7 @@ STAGES = {
 }
 
 
-SHARE = "put it where all can read it and name it by https:// or s3://, or commit it"
+SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
 
 
 @click.command()
@@ -113,6 +113,8 @@ def pin(model: str, source: str | None) -> None:
         wanted = params.parse(params.Logged, logged, f"params.yaml: {key}.logged")
         changes[f"{key}.logged.sha256"] = store.pin(here, model, wanted.store, wanted.until, anew=True)
     _change(here, changes)
+    if why := params.unshared(here, model):
+        actions.warning("Source", f"{why}: {SHARE}")
 
 
 @click.command()

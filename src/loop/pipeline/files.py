@@ -274,8 +274,8 @@ def _family(kind: pa.DataType) -> str:
 
 def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: int) -> pa.ChunkedArray:
     """CSV's text as a type; LoopError names the first value that is none of it, and its row."""
-    if _family(expected) == "text":
-        return column.cast(expected)
+    if _family(expected) == "text":  # here "NA" may be Namibia, so only what is empty is missing
+        return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column).cast(expected)
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, text.type), text)
     try:

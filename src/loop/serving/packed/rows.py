@@ -340,7 +340,8 @@ def _decode(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
     if not isinstance(document, dict):
-        raise BadRequest(f"the body is {_kind(document)}; it must be an object", status=400, reason="json")
+        said = f"the body is {_kind(document)}; it must be an object, in which several rows stand as a list"
+        raise BadRequest(said, status=400, reason="json")
     return document
 
 
