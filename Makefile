@@ -32,11 +32,16 @@ test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal --durations=10 $(ARGS)
 
+# Only files with the marker are collected, and few of them by one process: starting workers costs seconds.
 .PHONY: test-marked
 test-marked: ## Run the tests with a marker, as CI does by what changed: make test-marked MARKS="contract or docs"
 	@tools/needs test-marked
 	@tools/programs >/dev/null
-	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal -m "$${MARKS:?is missing: MARKS=docs, say}"
+	@marks="$${MARKS:?is missing: MARKS=docs, say}" && \
+	files=$$(grep -rlE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))\b" tests) || \
+	{ echo "no test has a marker of: $$marks" >&2; exit 2; }; \
+	workers=$$(echo $$files | awk '{print (NF > 5 ? 2 : 0)}'); \
+	PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n $$workers --dist worksteal -m "$$marks" $$files
 
 .PHONY: e2e
 e2e: ## Play the whole loop on real servers and a real cluster: KUBECONFIG's (docs/cluster.md), or its own (Linux, root)
