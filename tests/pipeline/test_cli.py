@@ -83,14 +83,14 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`repro` warns of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
+    """`pin` and `repro` warn of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
     pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
     monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
     subprocess.run([*git, "init", "-q"], check=True)
     said = "is own.parquet, a file that only this machine has"
-    loop("pin", "card-fraud", "--source", "own.parquet")
+    assert said in loop("pin", "card-fraud", "--source", "own.parquet").stderr
     assert said in loop("repro", "card-fraud").stderr
     assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):
