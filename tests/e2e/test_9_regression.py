@@ -44,22 +44,26 @@ def released(rents: Scene, title: str, edit: Callable[[], None]) -> None:
 
 
 def added(rents: Scene) -> None:
-    """The model's folders, and its place in production."""
+    """The model's folders, and its place in staging and production."""
     clone, hub = rents.team.clone, rents.team.hub
     add(clone, MODEL)
-    yaml, path = YAML(), rents.overlay("production")
-    overlay = yaml.load(rents.overlay("dev").read_text().replace("dev", "production"))
-    host = [{"op": "add", "path": "/spec/hostnames", "value": ["rents.example.com"]}]
     address = (rents.cluster.facts.host, urlsplit(hub.url).port or 80)
-    overlay["patches"] = [
-        {"target": {"kind": "HTTPRoute", "name": "serving"}, "patch": json.dumps(host)},
-        *(reaching(*address, policy) for policy in ("judge", "drift")),
-    ]
-    for name, text in files(State(), "production", MODEL).items():
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        (clone / name).write_text(text)
-    with path.open("w") as file:
-        yaml.dump(overlay, file)
+    host = [{"op": "add", "path": "/spec/hostnames", "value": ["rents.example.com"]}]
+    patches = {
+        "staging": [],
+        "production": [
+            {"target": {"kind": "HTTPRoute", "name": "serving"}, "patch": json.dumps(host)},
+            *(reaching(*address, policy) for policy in ("judge", "drift")),
+        ],
+    }
+    yaml, dev = YAML(), rents.overlay("dev").read_text()
+    for environment, more in patches.items():
+        overlay = yaml.load(dev.replace("dev", environment)) | ({"patches": more} if more else {})
+        for name, text in files(State(), environment, MODEL).items():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_text(text)
+        with rents.overlay(environment).open("w") as file:
+            yaml.dump(overlay, file)
     few = {"train.penalty": TOO_MUCH, "gate.floors": {}, "canary": {"peak": 1, "max_score_psi": 5.0}}
     params.edit(clone, {f"models.{MODEL}.{key}": value for key, value in few.items()})
 
