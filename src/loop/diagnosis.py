@@ -282,10 +282,12 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
 
 
 def _model(root: Path, name: str) -> Finding:
-    from loop.pipeline import evaluate  # here, as it imports NumPy
+    from loop.pipeline import evaluate, source  # here, as they import NumPy and Arrow
 
     what, settings = f"model {public(name)}", params.load(root, name)
     evaluate.check(models.check(root, name, settings), settings)
+    if params.pinned_here(root, settings.ingest):
+        source.check(settings.ingest, name, root)
     if why := params.unshared(root, name):
         return Finding("bad", what, why, "name it by https:// or s3://, or commit the file")
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"

@@ -15,6 +15,7 @@ from loop.core.names import package, public
 from loop.delivery import state
 from loop.delivery.state import State
 
+FOLDED = 80  # characters of a line of dvc.lock, as DVC writes it
 EXAMPLES = "tests/models"  # models of other kinds, which the tests play: code and params, but no manifests
 
 
@@ -130,7 +131,7 @@ def _forget(root: Path, models: list[str]) -> None:
         for name in models:
             del document["models"][name]
     if (lock := root / "dvc.lock").is_file():
-        with edited.rewriting(lock) as document:
+        with edited.rewriting(lock, FOLDED) as document:
             stages = document.get("stages") or {}
             for stage in [stage for stage in stages if stage.rpartition("@")[2] in models]:
                 del stages[stage]

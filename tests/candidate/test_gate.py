@@ -143,8 +143,10 @@ def test_each_model_decides_by_its_own_threshold():
     ],
 )
 def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, change_to: dict, said: str):
-    """The first stage that would run says which metrics there are; so does the doctor."""
-    change(trained, train__n_estimators=3, **change_to)
+    """The gate and the first stage that would run say which metrics there are; so does the doctor."""
+    change(trained, **change_to)
+    assert said in loop(trained, "gate", MODEL, code=2)
+    change(trained, train__n_estimators=3)
     printed = loop(trained, "stage", "train", MODEL, code=2)
     assert said in printed
     assert "average_precision" in printed

@@ -44,21 +44,17 @@ def released(rents: Scene, title: str, edit: Callable[[], None]) -> None:
 
 
 def added(rents: Scene) -> None:
-    """The model's folders, and its place in staging and production."""
+    """The model's folders, and its place in each environment under a host name of its own."""
     clone, hub = rents.team.clone, rents.team.hub
     add(clone, MODEL)
     address = (rents.cluster.facts.host, urlsplit(hub.url).port or 80)
-    host = [{"op": "add", "path": "/spec/hostnames", "value": ["rents.example.com"]}]
-    patches = {
-        "staging": [],
-        "production": [
-            {"target": {"kind": "HTTPRoute", "name": "serving"}, "patch": json.dumps(host)},
-            *(reaching(*address, policy) for policy in ("judge", "drift")),
-        ],
-    }
     yaml, dev = YAML(), rents.overlay("dev").read_text()
-    for environment, more in patches.items():
-        overlay = yaml.load(dev.replace("dev", environment)) | ({"patches": more} if more else {})
+    for environment in ("dev", "staging", "production"):
+        overlay = yaml.load(dev.replace("dev", environment))
+        host = [{"op": "add", "path": "/spec/hostnames", "value": [f"rents.{environment}.example.com"]}]
+        overlay["patches"] = [{"target": {"kind": "HTTPRoute", "name": "serving"}, "patch": json.dumps(host)}]
+        if environment == "production":
+            overlay["patches"] += [reaching(*address, policy) for policy in ("judge", "drift")]
         for name, text in files(State(), environment, MODEL).items():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             (clone / name).write_text(text)

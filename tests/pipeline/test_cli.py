@@ -83,7 +83,7 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
 
 
 def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pin` and `repro` warn of it, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
+    """`pin` and `repro` warn, doctor calls it bad, CI's `repro --check` rejects it until Git has the file."""
     pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     monkeypatch.setattr(pipeline, "_repro", lambda *_: None)
     monkeypatch.setattr(pipeline, "_committed", lambda *_: None)
@@ -97,6 +97,17 @@ def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: p
         loop("repro", "card-fraud", "--check")
     subprocess.run([*git, "add", "own.parquet"], check=True)
     assert loop("repro", "card-fraud", "--check").exit_code == 0
+
+
+def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
+    """`repro` and doctor say so: no stage would run, as params.yaml has not changed."""
+    pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
+    loop("pin", "card-fraud", "--source", "own.parquet")
+    pq.write_table(simulate(Params(cards=40, days=11)), clone / "own.parquet")
+    said = "own.parquet: found SHA-256"
+    with pytest.raises(LoopError, match=said):
+        loop("repro", "card-fraud")
+    assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:

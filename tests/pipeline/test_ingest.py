@@ -158,7 +158,7 @@ def column(name: str, kind: str, content: str, place: Path, below: str = "t.csv"
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
-    """An id keeps its leading zeros, in a column or a folder's name; NA is a text, and an empty cell is null."""
+    """An id keeps its leading zeros, in a column or a folder's name; NA is a text, an empty cell is null."""
     assert column("id", "string", "id,x\n007,1\nNA,2\n,3\n", tmp_path) == ["007", "NA", None]
     assert column("id", "string", "x\n1\n", tmp_path, "id=007/t.csv") == ["007"]
     assert column("x", "float64", "id,x\n007,1\nNA,NA\n,\n", tmp_path) == [1.0, None, None]

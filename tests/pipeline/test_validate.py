@@ -111,6 +111,13 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     assert not (clone / "data/card_fraud/validation").exists()
 
 
+def test_an_id_that_comes_twice_is_stopped_whatever_a_model_checks() -> None:
+    """Even without a check of its own a model's rows have ids that name one row each."""
+    rows = pa.table({"id": ["a", "b", "a"], "y": [1, 2, 3]})
+    report = validate.examine(rows, [], "m", models.Roles(id="id", label="y"))
+    assert [(one.column, one.unexpected) for one in report.critical] == [("id", 2)]
+
+
 HOSTILE = "<script src=https://evil.example/x.js></script><img src=x onerror=alert(1)>"
 
 

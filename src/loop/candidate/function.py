@@ -24,7 +24,8 @@ class Scored(PythonModel):  # type: ignore[misc]
         self.score = module.load(folder)
         self.meta = msgspec.json.decode((folder / "meta.json").read_bytes())
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    # MLflow warns of type hints that it does not know.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         """(n,) or (n, classes) scores of n rows."""
         if isinstance(model_input, np.ndarray):
             return self.score(model_input)

@@ -61,7 +61,8 @@ def gate(root: Path, model: str) -> dict[str, Any]:
     settings = params.load(root, model)
     model_md5 = Lock.of(root).model_md5(model)
     found = champions.find(root, model)
-    known = evaluate.own(folder := models.load(root, model), settings.evaluate).known(folder.task)
+    evaluate.check(folder := models.load(root, model), settings)
+    known = evaluate.own(folder, settings.evaluate).known(folder.task)
     judged = floors(settings, known, measured, _quality(paths)) or _against(
         root, model, settings, found, model_md5
     )

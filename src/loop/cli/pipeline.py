@@ -169,8 +169,12 @@ def _repro(here: Path, model: str) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
     from loop.core import dvc, models, params
 
-    recorded = dvc.Lock.of(here).params(model)
-    models.check_params(here, model, params.load(here, model), recorded)  # before hours of stages, not after
+    recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
+    models.check_params(here, model, wanted, recorded)  # before hours of stages, not after
+    if params.pinned_here(here, wanted.ingest):
+        from loop.pipeline import source  # here, as it imports Arrow
+
+        source.check(wanted.ingest, package(model), here)
     report = ModelPaths(here, model).build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
     try:

@@ -17,6 +17,7 @@ from loop.core.files import whole
 from loop.core.text import one_line
 
 MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)  # `=======` alone may be text
+WIDE = 10_000  # characters: a long line stays one, so that only what was asked for differs
 # What a parser raises on text that is no YAML, or has a value that is none of its type, as 2018-99-99.
 FAULTS = (YAMLError, AttributeError, LookupError, TypeError, ValueError, RecursionError, OverflowError)
 
@@ -88,12 +89,12 @@ def sections(text: str, where: str) -> dict[str, Any]:
 
 
 @contextmanager
-def rewriting(path: Path) -> Iterator[Any]:
+def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
     """Yield a YAML file's document to be changed in place, then replace the file; comments and order stay.
 
-    An error inside the block leaves the file as it was.
+    Longer lines than `width` are folded. An error inside the block leaves the file as it was.
     """
-    writer = _writer()
+    writer = _writer(width)
     document = writer.load(path.read_text(encoding="utf-8"))
     yield document
     with whole(path) as aside, aside.open("w", encoding="utf-8") as file:
@@ -107,10 +108,10 @@ def plain(node: Any) -> Any:
     return YAML(typ="safe").load(text.getvalue())
 
 
-def _writer() -> YAML:
+def _writer(width: int = WIDE) -> YAML:
     writer = YAML()
     writer.preserve_quotes = True
-    writer.width = 10_000  # a long line stays one: only what was asked for differs
+    writer.width = width
     return writer
 
 

@@ -267,6 +267,14 @@ def _text(root: Path) -> str:
     return edited.read(root / FILE, str(root / FILE), "take it from the template, or from Git's history")
 
 
+def pinned_here(root: Path, ingest: Ingest) -> bool:
+    """Whether this machine has the pinned source's files: another may have only what was ingested."""
+    if ingest.sha256 is None or "://" in ingest.source:
+        return False
+    path = (root / ingest.source).absolute()  # or a pattern
+    return path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+
+
 def unshared(root: Path, model: str) -> str:
     """Why nobody else can ingest a model's source, as only this machine has it; empty where they can."""
     source = load(root, model).ingest.source

@@ -43,14 +43,27 @@ def batches(
 ) -> Iterator[pa.Table]:
     """The rows of a pinned source in the wanted columns; LoopError where its bytes are others."""
     with _local(ingest.source, root) as found:
-        if (now := _sha256(found)) != ingest.sha256:
-            raise LoopError(
-                f"{ingest.source}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
-                f"is {ingest.sha256}",
-                fix=f"./loop pin {model}, if the new bytes are meant",
-            )
+        _check(found, ingest, model)
         for file in found:
             yield from replace(file, pinned=True).batches(wanted, columns=columns)
+
+
+def check(ingest: Ingest, model: str, root: Path) -> None:
+    """LoopError where this machine has the source with other bytes than the pinned ones.
+
+    A stage that is up to date does not read its source, so nobody would see that an edit changes nothing.
+    """
+    with _local(ingest.source, root) as found:
+        _check(found, ingest, model)
+
+
+def _check(found: list[File], ingest: Ingest, model: str) -> None:
+    if (now := _sha256(found)) != ingest.sha256:
+        raise LoopError(
+            f"{ingest.source}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
+            f"is {ingest.sha256}",
+            fix=f"./loop pin {model}, if the new bytes are meant",
+        )
 
 
 def _sha256(found: list[File]) -> str:

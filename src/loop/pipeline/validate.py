@@ -100,8 +100,11 @@ def main(root: Path, model: str) -> None:
     shutil.rmtree(rejected, ignore_errors=True)  # what an earlier rejection left no longer holds
 
 
-def examine(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> Report:
-    """Make every check of `rows`."""
+def examine(rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles) -> Report:
+    """Check that each id names one row, as every model needs, and make every check of the model's suite."""
+    import great_expectations.expectations as gxe  # here, as it takes seconds
+
+    checks = [Check(gxe.ExpectColumnValuesToBeUnique(column=roles.id)), *suite]
     results = _run(rows, checks, model, roles)
     findings = [_finding(check, result) for check, result in zip(checks, results, strict=True)]
     scored = [finding.share for finding in findings if not finding.critical]

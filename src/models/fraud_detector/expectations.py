@@ -36,7 +36,6 @@ def _schema() -> list[Check]:
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
         *(Check(gxe.ExpectColumnValuesToBeOfType(column=name, type_=COLUMNS[name])) for name in numbers),
         *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in KNOWN),
-        Check(gxe.ExpectColumnValuesToBeUnique(column=ROLES.id)),
     ]
 
 
