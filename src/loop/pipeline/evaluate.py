@@ -111,7 +111,10 @@ def values(scored: pa.Table) -> Floats:
 def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[str, Any]:
     """Some metrics again for each part of the rows, by each feature of `evaluate.slices`."""
     if strange := [name for name in section.slices if name not in rows.column_names]:
-        raise LoopError(f"params.yaml: evaluate.slices: {strange} are no features of this model")
+        raise LoopError(
+            f"params.yaml: evaluate.slices: {', '.join(strange)}: no feature of this model",
+            fix=f"name some of {', '.join(rows.column_names)}",
+        )
     return {
         name: {
             part: _part(judged.take(np.flatnonzero(mask)), task)
