@@ -289,7 +289,7 @@ def _model(root: Path, name: str) -> Finding:
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
     if why := params.unshared(root, name):
-        return Finding("bad", what, why, "name it by https:// or s3://, or commit the file")
+        return Finding("bad", what, why, params.SHARE)
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
     wanted = (f"{bento}/asgi.py", f"{bento}/service.py", params.serving_lock(root, name), shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))

@@ -31,7 +31,7 @@ def rents(scene: Scene) -> Scene:
 
 
 def released(rents: Scene, title: str, edit: Callable[[], None]) -> None:
-    """Push an edit with the model trained anew, and merge the release that the workflows propose."""
+    """Make a change, train the model and push both; then merge the release that the workflows propose."""
     team, before = rents.team, rents.team.hub.runs("release.yml")
 
     def trained() -> None:

@@ -24,9 +24,6 @@ STAGES = {
 }
 
 
-SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
-
-
 @click.command()
 @click.argument("name", metavar="STAGE", type=click.Choice(list(STAGES)))
 @click.argument("model")
@@ -55,8 +52,8 @@ def repro(models: tuple[str, ...], check: bool) -> None:
         _repro(here, model)
         if why := params.unshared(here, model):
             if check:
-                raise Rejected(why, fix=SHARE)
-            actions.warning("Source", f"{why}: {SHARE}")
+                raise Rejected(why, fix=params.SHARE)
+            actions.warning("Source", f"{why}: {params.SHARE}")
         if check:
             _committed(here, model)
 
@@ -114,7 +111,7 @@ def pin(model: str, source: str | None) -> None:
         changes[f"{key}.logged.sha256"] = store.pin(here, model, wanted.store, wanted.until, anew=True)
     _change(here, changes)
     if why := params.unshared(here, model):
-        actions.warning("Source", f"{why}: {SHARE}")
+        actions.warning("Source", f"{why}: {params.SHARE}")
 
 
 @click.command()

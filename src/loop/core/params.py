@@ -28,6 +28,7 @@ def instant(text: str, where: str) -> datetime:
 
 Instant = Annotated[datetime, AfterValidator(naive)]
 FILE = "params.yaml"
+SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
 Share = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["cpu", "cuda"]
 S = TypeVar("S", bound="Section")
