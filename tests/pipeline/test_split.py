@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loop.core.errors import LoopError
 from loop.core.models import ModelFolder, Roles
-from loop.core.params import RandomSplit, TimeSplit
+from loop.core.params import PublishedSplit, RandomSplit, TimeSplit
 from loop.pipeline.split import masks, numbers, similarities
 
 pytestmark = pytest.mark.sample
@@ -42,6 +42,18 @@ def test_windows_end_before_their_ends():
     train, test = masks(_table([*rows, (100, 1, None), (500, 1, None)]), ROLES, SPLIT)
     assert np.flatnonzero(train).tolist() == [1, 2]
     assert np.flatnonzero(test).tolist() == [5, 6]
+
+
+def test_a_publishers_split_is_kept():
+    """Rows of production's log, which say nothing, train; any other word is an error."""
+    table = _table([(hour, 1, None if hour == 3 else 0) for hour in range(4)])
+    split, roles = PublishedSplit(kind="published"), dataclasses.replace(ROLES, part="part")
+    train, test = masks(table.append_column("part", pa.array(["test", "train", None, "test"])), roles, split)
+    assert (train.tolist(), test.tolist()) == ([False, True, True, False], [True, False, False, False])
+    with pytest.raises(LoopError, match="part has 'dev', expected train or test"):
+        masks(table.append_column("part", pa.array(["test", "train", None, "dev"])), roles, split)
+    with pytest.raises(LoopError, match="ROLES has no part"):
+        masks(table, ROLES, split)
 
 
 @pytest.mark.parametrize(("entity", "held_out"), [(None, 42), ("card", 38)])

@@ -28,6 +28,30 @@ def test_a_caller_sends_own_columns_and_gets_own_classes(table_client):
     assert len(set(many["score"][1:])) == 1
 
 
+def test_an_answer_has_the_models_own_fields(table_source):
+    """One value a row, in answer and document; a server whose `answer` gives fewer does not start."""
+
+    def answer(rows, scores):
+        return {"advice": ["call" if score > 0.5 else None for score in scores.tolist()]}
+
+    gap = {"paperless": False, "contract": "One year"}
+    with TestClient(app.create(table_source, table, answer=answer)) as client:
+        one = client.post("/predict", json={"features": ROW}).json()
+        many = client.post("/predict", json={"features": [ROW, gap], "id": [1, 2]}).json()
+        document = client.get("/openapi.json").json()
+    assert (one["advice"], many["advice"], many["id"]) == ("call", ["call", None], [1, 2])
+    for found in (one, many):
+        jsonschema.validate(
+            found, {"$ref": "#/components/schemas/Answer", "components": document["components"]}
+        )
+    for wrong in ({"advice": []}, {"score": [1.0]}):
+        with (
+            pytest.raises(ValueError, match="`answer` gave"),
+            TestClient(app.create(table_source, table, answer=lambda *_, wrong=wrong: wrong)),
+        ):
+            pass
+
+
 BAD = {
     "a number for a text": ({**ROW, "contract": 2}, "features.contract", "a number; contract should be text"),
     "a text for a number": (

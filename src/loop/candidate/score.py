@@ -53,7 +53,8 @@ def champion_scores(root: Path, model: str, tree: Path) -> pa.Table:
 def same_code(root: Path, tree: Path, model: str) -> bool:
     """Whether both make features and load the estimator by equal code, params and packages."""
     code = [_code(Lock.of(place), model) for place in (root, tree)]
-    packages = [sha256(place / "requirements.lock") for place in (root, tree)]
+    locks = ("requirements.lock", f"src/models/{package(model)}/requirements.lock")
+    packages = [[sha256(place / lock) for lock in locks if (place / lock).exists()] for place in (root, tree)]
     return code[0] == code[1] and packages[0] == packages[1]
 
 

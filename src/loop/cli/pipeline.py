@@ -84,8 +84,10 @@ def train(model: str) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--source", help="First set the source to this path or URL.")
-def pin(model: str, source: str | None) -> None:
+@click.option(
+    "--source", "sources", multiple=True, help="First set the source to this path or URL, or to several."
+)
+def pin(model: str, sources: tuple[str, ...]) -> None:
     """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes.
 
     Where MODEL also trains on what production logged, list the store's files anew and pin that list.
@@ -96,11 +98,13 @@ def pin(model: str, source: str | None) -> None:
 
     here, key = root(), f"models.{package(model)}.ingest"
     section = _section(here, model).get("ingest") or {}
-    source = source or section.get("source", "simulator")
+    source = sources or section.get("source", "simulator")
+    places = [source] if isinstance(source, str) else [*source]
     logged = section.get("logged")
     changes: dict[str, Any] = {}
-    if source != "simulator":
-        changes |= {f"{key}.source": source, f"{key}.sha256": source_sha256(source, here)}
+    if places != ["simulator"]:
+        one = places[0] if len(places) == 1 else places
+        changes |= {f"{key}.source": one, f"{key}.sha256": source_sha256(places, here)}
     elif not logged:
         raise LoopError(
             f"params.yaml: {key}.source is `simulator`: it is pinned by its params",

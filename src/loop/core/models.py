@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.names import package
+from loop.core.paths import environment
 from loop.core.text import one_line
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
 COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
 
+PACKAGED = ("source", "estimator", "scorer")  # modules that may import packages of the model's own lock
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -44,11 +46,14 @@ class Roles:
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
+    part: str | None = None  # says `train` or `test`, where the publisher has split the rows
+    context: tuple[str, ...] = ()  # columns by which evaluation.py may tell rows apart, such as a domain
 
     @property
     def kept(self) -> list[str]:
-        """The columns that stand beside features and scores: id, time, entity and label."""
-        return [name for name in (self.id, self.time, self.entity, self.label) if name]
+        """The columns that stand beside features and scores."""
+        named = (self.id, self.time, self.entity, self.label, self.part, *self.context)
+        return [name for name in named if name]
 
 
 def _module(name: str) -> cached_property[ModuleType]:
@@ -68,7 +73,8 @@ class ModelFolder:
                   of which a binary model's score is the probability of the second
     source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
                   columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
-                  of a file, for some of its rows at a time
+                  of a file, for some of its rows at a time; or, where files are neither Parquet nor CSV,
+                  read(files: {name in params.yaml: Path}) -> tables with the schema's columns
     expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction;
@@ -82,11 +88,15 @@ class ModelFolder:
                   import this module, and the bento has it as `scorer`. So it imports only what the bento's
                   lock has, and `loop.serving.packed`.
                   x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
-                  `loop.serving.packed.columns` has it
+                  `loop.serving.packed.columns` has it.
+                  answer(x, scores) -> {name: list of n}: what an answer of /predict has beside the score
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
     demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
                   drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
+
+    Source, estimator and scorer may import packages that the repository's lock lacks: those of the folder's
+    own requirements.lock, or of requirements-cuda.lock where `train.device` is cuda.
 
     LoopError where a module, or a name that it must define, is missing.
     """
@@ -204,6 +214,8 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
+    if module in PACKAGED:
+        _add_packages(root, folder)
     try:
         found = importlib.import_module(f"models.{name}.{module}")
     except LoopError:
@@ -218,6 +230,20 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
     if module == "schema":
         _check_schema(found, f"{folder}/{module}.py")
     return found
+
+
+def _add_packages(root: Path, folder: Path) -> None:
+    """Let the model's code import the packages of its own lock, in the versions of the repository's."""
+    locks = {"cpu": folder / "requirements.lock", "cuda": folder / "requirements-cuda.lock"}
+    if not any(lock.is_file() for lock in locks.values()):
+        return
+    train = params.read(root).get(folder.name, {}).get("train") or {}
+    lock = locks.get(train.get("device", "cpu"), locks["cpu"])
+    if not lock.is_file():
+        raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
+    [packages] = environment(lock).glob("lib/python*/site-packages")
+    if str(packages) not in sys.path:
+        sys.path.append(str(packages))  # last: what both locks have is the repository's
 
 
 def _check_schema(schema: ModuleType, where: str) -> None:

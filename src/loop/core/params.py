@@ -51,14 +51,24 @@ class Logged(Section):
 
 
 class Ingest(Section):
-    # `simulator` (the model's own), a path, folder, pattern, https:// or s3:// URL, or pypi:// (docs/fork.md)
-    source: str = "simulator"
+    # `simulator` (the model's own), a path, folder, pattern, https:// or s3:// URL, or pypi://; or a list of
+    # such places (docs/fork.md)
+    source: str | tuple[str, ...] = Field(default="simulator", min_length=1)
     sha256: str | None = None  # pins the bytes of a source's files: `loop pin MODEL` writes it
     simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
     logged: Logged | None = None  # written by `loop retrain`, pinned by it and by `loop pin MODEL`
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the source's files are; none where it is the simulator."""
+        if self.source == "simulator":
+            return ()
+        return (self.source,) if isinstance(self.source, str) else self.source
+
     @model_validator(mode="after")
     def _pinned(self) -> "Ingest":
+        if "simulator" in self.places:
+            raise ValueError("`simulator` stands alone, and not in a list of files")
         if self.source != "simulator" and not self.sha256:
             raise ValueError("a file source needs `sha256`; `./loop pin MODEL` writes it")
         return self
@@ -85,6 +95,15 @@ class RandomSplit(Section):
     kind: Literal["random"]
     test: Share = 0.2
     seed: int = 0
+
+
+class PublishedSplit(Section):
+    """For rows that came split: the column ROLES.part says `train` or `test`."""
+
+    kind: Literal["published"]
+
+
+Split = TimeSplit | RandomSplit | PublishedSplit
 
 
 class Evaluate(Section):
@@ -178,7 +197,7 @@ class Model(Section):
 
     ingest: Ingest
     validation: Validate = Field(alias="validate")
-    split: TimeSplit | RandomSplit = Field(discriminator="kind")
+    split: Split = Field(discriminator="kind")
     features: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     evaluate: Evaluate = Evaluate()
@@ -270,24 +289,24 @@ def _text(root: Path) -> str:
 
 def pinned_here(root: Path, ingest: Ingest) -> bool:
     """Whether this machine has the pinned source's files: another may have only what was ingested."""
-    if ingest.sha256 is None or "://" in ingest.source:
+    if ingest.sha256 is None or any("://" in place for place in ingest.places):
         return False
-    path = (root / ingest.source).absolute()  # or a pattern
-    return path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    paths = [(root / place).absolute() for place in ingest.places]  # or patterns
+    return all(
+        path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) for path in paths
+    )
 
 
 def unshared(root: Path, model: str) -> str:
     """Why nobody else can ingest a model's source, as only this machine has it; empty where they can."""
-    source = load(root, model).ingest.source
-    if source == "simulator" or "://" in source:
-        return ""
-    path = (root / source).resolve()
-    if path.is_relative_to(root.resolve()) and Git(root).tracks(str(path)):
-        return ""
     key = f"{FILE}: models.{package(model)}.ingest.source"
-    return (
-        f"{key}: is {source}, a file that only this machine has, so neither CI nor another person can train"
-    )
+    for place in load(root, model).ingest.places:
+        path = (root / place).resolve()
+        shared = path.is_relative_to(root.resolve()) and Git(root).tracks(str(path))
+        if "://" not in place and not shared:
+            said = "a file that only this machine has, so neither CI nor another person can train"
+            return f"{key}: is {place}, {said}"
+    return ""
 
 
 def edit(root: Path, changes: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Where things are, relative to the repository's root. Nothing here creates a folder."""
 
 import os
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
+
+TOOL = Path(__file__).parents[3] / "tools" / "environment"  # of the clone this code is in
 
 
 def root(start: Path | None = None) -> Path:
@@ -46,6 +49,14 @@ def cache() -> Path:
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return Path(base) if base else Path(xdg) / "loop"
+
+
+def environment(lock: Path) -> Path:
+    """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
+    done = subprocess.run([TOOL, lock], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise LoopError(f"tools/environment {lock} failed: its words are above")
+    return Path(done.stdout.strip())
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ OWNED = (
 LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merges
     "*.lock",
     "*/*/requirements*.lock",
+    "src/models/*/requirements*.lock",
     "tests/*/*.lock",
     "tools/*.lock",
     "src/loop/serving/packed/uv.lock",

@@ -13,7 +13,11 @@ PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
 # What callers need, and the same with a slash at its end: kustomize/components/route.
-PUBLIC = ("/predict", "/predict/", "/health", "/health/", "/openapi.json", "/openapi.json/")
+PUBLIC = tuple(
+    f"{path}{slash}"
+    for path in ("/predict", "/v1/embeddings", "/health", "/openapi.json")
+    for slash in ("", "/")
+)
 FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # of a route: they lead calls nowhere else
 RELABELINGS = ("relabelings", "metricRelabelings")
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and rules know a pod

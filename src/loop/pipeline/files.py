@@ -77,12 +77,10 @@ class File:
         """
         text, begun = self._kind == "csv", 0
         for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, before, columns):
-            rows = columns(table) if columns else table
-            if not isinstance(rows, pa.Table):
-                raise LoopError(
-                    f"{self.name}: `columns` gave {type(rows).__name__}, expected a pyarrow.Table"
-                )
-            yield typed(rows, wanted, self.name, parse=text or columns is not None, begun=begun)
+            if columns:
+                yield mapped(columns(table), wanted, self.name, "columns", begun=begun)
+            else:
+                yield typed(table, wanted, self.name, parse=text, begun=begun)
             begun += table.num_rows
 
     @property
@@ -155,6 +153,13 @@ class File:
             raise LoopError(
                 f"{self.name}: a folder's name: {error}", fix=f"name it as {wanted.origin} types the column"
             ) from error
+
+
+def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
+    """Rows that a model's own function made, in the wanted types. Text is parsed, as that of CSV is."""
+    if not isinstance(rows, pa.Table):
+        raise LoopError(f"{where}: `{by}` gave {type(rows).__name__}, expected a pyarrow.Table")
+    return typed(rows, wanted, where, parse=True, begun=begun)
 
 
 def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, begun: int = 0) -> pa.Table:

@@ -2,7 +2,8 @@
 
 A source is the model's simulator, or Parquet or CSV anywhere that fsspec reads: a file, a folder of files
 (also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`, or a file of a package
-on PyPI. SHA-256 pins it. The model's own `columns` may make the schema's columns of the source's.
+on PyPI. SHA-256 pins it. The model's own `columns` may make the schema's columns of the source's, or its
+`read` may read files of any format.
 
 With `logged`, the store's transactions before `until` follow, or all of them where rows have no time. A row
 that the source has too is left out, and so is one that another file of the store has. The label is the last
@@ -72,13 +73,13 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
             return
         begin = iter([table])
     else:
-        own = getattr(folder.source, "columns", None)
-        begin = source.batches(ingest, folder.name, schema_of(folder), root, own)
+        own = {name: getattr(folder.source, name, None) for name in ("columns", "read")}
+        begin = source.batches(ingest, folder.name, schema_of(folder), root, **own)
     from loop.core.database import opened  # here, as a simulator alone needs none
 
     with opened() as con:
         taking = _Taking(con, folder)
-        taking.source(begin, ingest.source)
+        taking.source(begin, ", ".join(ingest.places) or "simulator")
         if ingest.logged:
             taking.store(ingest.logged, root)
         yield taking.groups()
@@ -168,7 +169,8 @@ class _Taking:
 
     def _transactions(self, found: list[File], time: str | None, until: pa.Scalar) -> int:
         """Take the rows before `until`, or all where rows have no time; returns how many lack one."""
-        wanted = schema_of(self.folder, (self.folder.roles.label,))
+        roles = self.folder.roles
+        wanted = schema_of(self.folder, tuple(filter(None, (roles.label, roles.part, *roles.context))))
         count, undated = int(self._one("select count(*) from taken")), 0
         for number, file in enumerate(found, 1):
             for batch in file.batches(wanted, (time, until) if time else None):

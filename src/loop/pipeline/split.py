@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from loop.core.errors import LoopError
 from loop.core.models import VALUED, ModelFolder, Roles
-from loop.core.params import RandomSplit, TimeSplit
+from loop.core.params import PublishedSplit, RandomSplit, Split, TimeSplit
 from loop.serving.packed.columns import Columns, Input
 from loop.serving.packed.vectors import unit
 
@@ -24,11 +24,13 @@ SCORES = {  # what a scorer gives
 ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
 
 
-def masks(table: pa.Table, roles: Roles, split: TimeSplit | RandomSplit) -> tuple[Mask, Mask]:
+def masks(table: pa.Table, roles: Roles, split: Split) -> tuple[Mask, Mask]:
     """The rows to train on and the rows to test on; a row whose label is not known is in neither."""
     labelled = table[roles.label].is_valid().to_numpy()
     if isinstance(split, RandomSplit):
         train, test = _by_chance(table, roles, split)
+    elif isinstance(split, PublishedSplit):
+        train, test = _published(table, roles)
     else:
         train, test = _by_time(table, roles, split)
     return train & labelled, test & labelled
@@ -44,6 +46,20 @@ def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask,
     names = table[roles.entity or roles.id].cast(pa.string()).to_numpy()
     test: Mask = hash_array(names, hash_key=f"{split.seed:016d}"[-16:]) < np.uint64(int(split.test * 2**64))
     return ~test, test
+
+
+def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
+    """As the source says; rows of production's log, which say nothing, train."""
+    if roles.part is None:
+        raise LoopError("params.yaml: split.kind is `published`, but ROLES has no part", fix="kind: random")
+    test: Mask = pc.equal(table[roles.part], "test").fill_null(False).to_numpy()
+    train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
+    if not (test | train).all():
+        strange = table[roles.part][int(np.flatnonzero(~(test | train))[0])].as_py()
+        raise LoopError(
+            f"the column {roles.part} has {strange!r}, expected train or test", fix="map it in source.py"
+        )
+    return train, test
 
 
 def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:

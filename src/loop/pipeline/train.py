@@ -15,7 +15,7 @@ from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_json
 from loop.core.models import VALUED, ModelFolder, Roles
-from loop.core.params import RandomSplit, TimeSplit
+from loop.core.params import Split
 from loop.core.paths import ModelPaths
 from loop.pipeline import split
 from loop.serving.packed import columns, vectors
@@ -27,7 +27,7 @@ SPLIT = "params.yaml: models.{}.split must take in rows with different labels"
 def train(
     folder: ModelFolder,
     table: pa.Table,
-    kind: TimeSplit | RandomSplit,
+    kind: Split,
     section: Any,
     *,
     threshold: float | None,

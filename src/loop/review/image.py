@@ -6,9 +6,8 @@ from pathlib import Path
 from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.paths import ModelPaths
+from loop.core.paths import ModelPaths, environment
 from loop.serving.key import sources
-from loop.serving.process import environment
 
 
 def sizes(root: Path, model: str) -> dict[str, int]:

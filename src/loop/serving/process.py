@@ -17,19 +17,11 @@ from typing import Self
 import httpx
 
 from loop.core.errors import LoopError
+from loop.core.paths import environment
 from loop.serving.bento import settings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-ENVIRONMENT = Path(__file__).parents[3] / "tools" / "environment"  # of the clone this code is in
 FAILED = "Application startup failed"  # what the server says when the model can't be loaded
-
-
-def environment(lock: Path) -> Path:
-    """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
-    done = subprocess.run([ENVIRONMENT, lock], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise LoopError(f"tools/environment {lock} failed: its words are above")
-    return Path(done.stdout.strip())
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loop.core.params import RandomSplit, TimeSplit
+from loop.core.params import Split
 from loop.stats import metrics
 from loop.stats.metrics import Metric, Rows
 
@@ -26,7 +26,7 @@ class Evaluation:
     """
 
     metrics: tuple[Metric, ...] = ()
-    leaves_out: Callable[[pa.Table, TimeSplit | RandomSplit], NDArray[np.bool_]] | None = None
+    leaves_out: Callable[[pa.Table, Split], NDArray[np.bool_]] | None = None
     unit: str | None = None
 
     def units(self, scored: pa.Table) -> NDArray[Any] | None:

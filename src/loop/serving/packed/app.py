@@ -23,7 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 from loop.serving.packed import openai, openapi, settings, v2
 from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import SCORE, Metrics
-from loop.serving.packed.model import Model, Profile, Scorer
+from loop.serving.packed.model import Extra, Model, Profile, Scorer
 from loop.serving.packed.predictor import Answer, Encode, Predictor
 from loop.serving.packed.rows import LONGEST_ID, BadRequest, Rows, decoded
 
@@ -44,9 +44,15 @@ class App(Starlette):
     """A model's application; what it serves is there once its lifespan has begun."""
 
     def __init__(
-        self, folder: Path, load: Callable[[Path], Scorer], profile: Profile | None, **limits: int
+        self,
+        folder: Path,
+        load: Callable[[Path], Scorer],
+        profile: Profile | None,
+        answer: Extra | None,
+        **limits: int,
     ) -> None:
         self._folder, self._load, self._profile, self._limits = folder, load, profile, limits
+        self._beside = answer
         self.max_bytes = limits.pop("max_bytes")
         self.draining = False
         self._held = 0
@@ -93,7 +99,7 @@ class App(Starlette):
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        model = Model.load(self._folder, self._load)
+        model = Model.load(self._folder, self._load, self._beside)
         release, log = model.release, None
         metrics = Metrics(
             release.model,
@@ -306,6 +312,7 @@ def create(
     load: Callable[[Path], Scorer],
     *,
     profile: Profile | None = None,
+    answer: Extra | None = None,
     max_rows: int = 1000,
     max_bytes: int = 1024 * 1024,
     max_waiting: int = 256,
@@ -313,7 +320,8 @@ def create(
     """An app that loads the model in `folder` when it starts, and not before.
 
     `load` makes the scorer from the folder with meta.json. `profile` makes of rows and their scores what the
-    log keeps of them; without it, the log keeps the features. When `max_waiting` requests wait to be scored,
+    log keeps of them; without it, the log keeps the features. `answer` makes further fields of an answer, by
+    name, one value a row. When `max_waiting` requests wait to be scored,
     others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
     PREDICTION_LOG_DAYS. WrongSetting where a limit is out of its range.
     """
@@ -321,6 +329,7 @@ def create(
         folder,
         load,
         profile,
+        answer,
         max_rows=settings.limit("max_rows", max_rows, MOST),
         max_bytes=settings.limit("max_bytes", max_bytes, LARGEST),
         max_waiting=settings.limit("max_waiting", max_waiting, MOST),

@@ -66,6 +66,7 @@ class Scored(NamedTuple):
     scores: list[float]  # one number a row
     classes: list[Label | msgspec.UnsetType]
     wide: list[list[float]] | None = None  # each class's score, or an embedding's vector, which is not logged
+    beside: dict[str, list[Any]] | None = None  # what the model's own `answer` says of each row, not logged
 
     @property
     def answer(self) -> list[Any]:

@@ -19,8 +19,10 @@ from loop.serving.packed.vectors import marks
 # `columns` has them.
 Values = NDArray[np.float32] | Columns
 Scorer = Callable[[Any], NDArray[Any]]
+Extra = Callable[[Any, NDArray[np.float64]], dict[str, list[Any]]]  # rows and their scores -> n values each
 Profile = Callable[[Any, NDArray[np.float64]], dict[str, NDArray[Any]]]  # rows and their scores -> (n,) each
 Label = int | str | bool
+ANSWERED = ("model_version", "score", "class", "id", "embedding")  # what an answer may have anyway
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -75,15 +77,16 @@ class Model:
     release: Release
     meta: Meta
     scorer: Scorer
+    answer: Extra | None = None  # what an answer has beside score and class
 
     @classmethod
-    def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
-        """Load from a bento's source folder; ValueError when the model can't score its own example."""
+    def load(cls, folder: Path, load: Callable[[Path], Scorer], answer: Extra | None = None) -> "Model":
+        """Load from a bento's source folder; ValueError when the model can't answer for its own example."""
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
         release.check(folder / "model")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
-        model = cls(release, meta, load(folder / "model"))
-        model.score(model.example)
+        model = cls(release, meta, load(folder / "model"), answer)
+        msgspec.json.encode(model.beside(model.example, model.score(model.example)))
         return model
 
     @property
@@ -100,6 +103,14 @@ class Model:
         if scores.shape != shape or not np.isfinite(scores).all():
             raise ValueError(f"the scorer gave {scores.shape} for {count} rows; finite {shape} wanted")
         return scores
+
+    def beside(self, rows: Values, scores: NDArray[np.float64]) -> dict[str, list[Any]]:
+        """What each row's answer has beside score and class, by name; ValueError for a name that is taken."""
+        found = self.answer(rows, scores) if self.answer else {}
+        for name, values in found.items():
+            if name in ANSWERED or len(values) != len(scores):
+                raise ValueError(f"`answer` gave {name} of {len(values)} values for {len(scores)} rows")
+        return found
 
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,), the one number of each row that log, metrics, drift and canary judge compare."""

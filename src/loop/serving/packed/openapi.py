@@ -127,7 +127,8 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     share = {"type": "number"}
     score = _list(share, meta.width) if meta.width else share
     told = "embedding" if meta.task == "embedding" else "score"
-    label = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
+    label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
+    label |= {name: {} for name in model.beside(model.example, model.score(model.example))}  # any JSON
     row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}

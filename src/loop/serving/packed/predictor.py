@@ -65,6 +65,7 @@ class Group(NamedTuple):
     batch: list[Waiting]
     values: Values | None = None
     scores: NDArray[np.float64] | None = None
+    beside: dict[str, list[Any]] | None = None
     refused: columns.BadRow | None = None
 
 
@@ -194,7 +195,8 @@ class Predictor:
         """The scores of all at once. If that fails, each is scored alone, so only the bad request fails."""
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
-            return [Group(batch, values, self.model.score(values))]
+            scores = self.model.score(values)
+            return [Group(batch, values, scores, self.model.beside(values, scores))]
         except Exception as error:
             if len(batch) > 1:
                 return [group for waiting in batch for group in self._scored([waiting])]
@@ -234,7 +236,8 @@ class Predictor:
             end = start + len(rows.ids)
             logged: Any = rows.values if profile is None else profile[start:end]
             told = wide[start:end] if wide else None
-            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told)
+            beside = {name: values[start:end] for name, values in (group.beside or {}).items()}
+            of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told, beside)
             if self.log:
                 self.log.write(of)
             answer = encoded(rows, of)
@@ -259,14 +262,22 @@ class Predictor:
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
         """The answer of /predict."""
+        body = encode(self._told(rows, of))
+        if of.beside:
+            more = of.beside if rows.many else {name: values[0] for name, values in of.beside.items()}
+            body = body[:-1] + b"," + encode(more)[1:]
+        return Answer(200, body)
+
+    def _told(self, rows: Rows, of: Scored) -> One | Many:
+        """Version, score or embedding, class and id, of one row or of each."""
         version, vectors = self.model.release.key, self.model.meta.task == "embedding"
         if rows.many:
             classes = of.classes if self.model.meta.classes else msgspec.UNSET
             ids = of.ids if rows.named else msgspec.UNSET
             if vectors:
-                return Answer(200, encode(Many(version, id=ids, embedding=of.answer)))
-            return Answer(200, encode(Many(version, of.answer, classes, ids)))
+                return Many(version, id=ids, embedding=of.answer)
+            return Many(version, of.answer, classes, ids)
         named = of.ids[0] if rows.named else msgspec.UNSET
         if vectors:
-            return Answer(200, encode(One(version, id=named, embedding=of.answer[0])))
-        return Answer(200, encode(One(version, of.answer[0], of.classes[0], named)))
+            return One(version, id=named, embedding=of.answer[0])
+        return One(version, of.answer[0], of.classes[0], named)
