@@ -74,7 +74,11 @@ format: ## Format the code
 
 .PHONY: train
 train: ## Run the pipeline and register what it trains: make train MODEL=churn
-	@./loop train $(MODEL)
+	@./loop train "$${MODEL:?is missing: MODEL=churn, say; make models trains all}"
+
+.PHONY: models
+models: ## Train and register every model, on the sources that params.yaml pins
+	@./loop train
 
 .PHONY: serve
 serve: ## Serve the model that the pipeline trained: make serve MODEL=churn

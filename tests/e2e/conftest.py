@@ -92,7 +92,7 @@ def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figu
     clone = folder / "clone"
     # Pods see the store at the same path, and in an image only root can enter /root, where a clone may be.
     store = Path(stack.enter_context(TemporaryDirectory(prefix="loop-store-", dir="/var/tmp")))
-    play.fork(ROOT, clone, hub, ours)
+    play.fork(ROOT, clone, hub, ours, model)
     team = Team(tell, hub, clone, model, {**environment, **play.credentials(hub)})
     shrink(clone, public(model), store, (cluster.facts.host, urlsplit(hub.url).port or 80))
     commit(clone, hub, "This cluster is small")

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
+from loop import folders
 from loop.core import edited, params
 from loop.core.dvc import Lock
 from loop.core.git import Git
@@ -27,6 +28,7 @@ MODEL, PACKAGE = "card-fraud", "card_fraud"
 A_FORKS = re.compile(
     r"(src/models|bentos|kustomize/models|kustomize/overlays/[^/]+)/[^/]+/|tests/models/[^/]+/test_|data/|dvc\.lock$"
 )
+TRAINED = re.compile(r"data/|dvc\.lock$")
 # The one other training that tests ask for: after the first time, DVC's run cache has its outputs.
 OTHERWISE = {"train__n_estimators": 30}
 
@@ -135,19 +137,37 @@ def _make(made: Path) -> None:
 
 
 def work_tree(to: Path) -> None:
-    """Copy this work tree, uncommitted changes and all, with the tests' own model in place of a fork's.
-
-    Nothing that git ignores is copied.
-    """
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
-    for name in filter(None, listed.split("\0")):
-        source, target = REPOSITORY / name, to / name
-        if source.is_file() and not A_FORKS.match(name):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+    """Copy this work tree with the tests' own model in place of a fork's."""
+    _copied(to, A_FORKS)
     with edited.rewriting(to / params.FILE) as document:
         document["models"].clear()
     add(to, PACKAGE)
+
+
+def only(to: Path, model: str) -> None:
+    """Copy this work tree with one of its models, with nothing trained or released."""
+    _copied(to, TRAINED)
+    for release in to.glob("kustomize/overlays/*/*/release"):
+        _release_nothing(to, release)
+    folders.keep(to, [model])
+
+
+def _copied(to: Path, but: re.Pattern[str]) -> None:
+    """Copy this work tree, uncommitted changes and all, but for some paths and what Git ignores."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPOSITORY)
+    for name in filter(None, listed.split("\0")):
+        source, target = REPOSITORY / name, to / name
+        if source.is_file() and not but.match(name):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _release_nothing(root: Path, release: Path) -> None:
+    """Write an overlay's release folder as a new model has it."""
+    model, environment = release.parent.name, release.parent.parent.name
+    release.mkdir(exist_ok=True)
+    for path, text in state.files(state.State(), environment, model).items():
+        (root / path).write_text(text)
 
 
 def add(root: Path, model: str) -> None:
@@ -157,8 +177,6 @@ def add(root: Path, model: str) -> None:
     for name in ("requirements.in", "requirements.lock"):
         shutil.copy(MODELS / name, root / "bentos" / model)
     for overlay in root.glob(f"kustomize/overlays/*/{public(model)}"):
-        for path, text in state.files(state.State(), overlay.parent.name, model).items():
-            (root / path).parent.mkdir(exist_ok=True)
-            (root / path).write_text(text)
+        _release_nothing(root, overlay / "release")
     with edited.rewriting(root / params.FILE) as document:
         document["models"] |= YAML().load((MODELS / model / params.FILE).read_text())

@@ -71,15 +71,17 @@ def push(model: str) -> None:
 
 
 @click.command()
-@click.argument("model")
-def train(model: str) -> None:
-    """Bring MODEL up to date and record the training in MLflow: `repro`, then `register`."""
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+def train(models: tuple[str, ...]) -> None:
+    """Bring each MODEL (default: all) up to date and record it in MLflow: `repro`, then `register`."""
     from loop.candidate.register import register
+    from loop.core import params
 
     here = root()
-    _repro(here, model)
-    registered = register(here, model)
-    click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
+    for model in models or sorted(params.read(here)):
+        _repro(here, model)
+        registered = register(here, model)
+        click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
 
 
 @click.command()

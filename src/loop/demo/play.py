@@ -13,6 +13,7 @@ import httpx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from loop import folders
 from loop.core import models, params, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json, sha256
@@ -87,7 +88,7 @@ def staged(
         )
         os.environ.update(environment)
         clone = folder / "clone"
-        fork(root, clone, hub, OURS)
+        fork(root, clone, hub, OURS, model)
         configure(clone, model, folder / "store", source)
         tell.step("training the first model, as a person does: ./loop repro")
         told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
@@ -123,8 +124,11 @@ def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Con
     tell.step(f"served on this machine, it answers: {answer.text}")
 
 
-def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository) -> None:
-    """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it."""
+def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: str) -> None:
+    """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it.
+
+    Like a team that wants one of the template's models, it drops the others.
+    """
     Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
     Git(clone.parent).run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
     git = Git(clone)
@@ -132,7 +136,8 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository) -> None
     git.run("config", "user.email", "ada@example.test")
     share_cache(clone)
     repository.write(clone, ours)
-    git.run("commit", "--quiet", "--all", "-m", "Name this fork")
+    folders.keep(clone, [model])
+    git.run("commit", "--quiet", "--all", "-m", f"Name this fork, and keep {public(model)}")
     git.run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
 
 

@@ -68,7 +68,7 @@ def replay(
     with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
         while rows := world.take(batch * every, before):
             some = rows[::every]
-            body = {"id": [row["id"] for row in some], "features": [row["features"] for row in some]}
+            body = {name: [row[name] for row in some] for name in rows[0]}
             client.post("/predict", json=body).raise_for_status()
             scored += len(some)
     return scored

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from loop.core import models, params
 from loop.core.files import whole
 from loop.core.paths import ModelPaths
-from loop.pipeline import features
+from loop.pipeline import features, split
+from loop.serving.packed import columns
 
 HISTORY = timedelta(days=45)  # enough for 30-day windows with labels a week late
 
@@ -52,9 +53,9 @@ class World:
         self.rows = self.rows.sort_by([(time, "ascending"), (self.roles.id, "ascending")])
         self.ids = self.rows[self.roles.id].to_pylist()
         self.times = self.rows[time].to_numpy()
-        kept = {self.roles.id, time, self.roles.entity, self.roles.label}
-        columns = [table[name].to_numpy() for name in table.column_names if name not in kept]
-        self.features = np.column_stack(columns)
+        names = split.features(table, self.roles)
+        self.inputs = split.declared(table, names)
+        self.features = table.select(names)
 
     def _future(self, past: pa.Table) -> pa.Table:
         """What happens next: the simulator goes on with its drift, or the last weeks come again, drifted."""
@@ -104,7 +105,14 @@ class World:
             last = min(first + count, self._index(before or self.end))
             self._next = max(first, last)
         self._log(first, last)
-        return [{"id": self.ids[i], "features": self.features[i].tolist()} for i in range(first, last)]
+        asked = self.features.slice(first, last - first).to_pylist()
+        return [{"id": self.ids[first + place], **self._body(row)} for place, row in enumerate(asked)]
+
+    def _body(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row as /predict takes it: by place where all are numbers, alone under its name, or by name."""
+        if self.inputs[0].datatype == "FP32":
+            return {"features": [*row.values()]}
+        return row if (key := columns.key(self.inputs)) != "features" else {key: row}
 
     def _index(self, before: datetime) -> int:
         return int(np.searchsorted(self.times, np.datetime64(before, "us")))
