@@ -122,6 +122,11 @@ github-openapi: ## Take again what the stand-in uses of GitHub's description of 
 	@tools/needs github-openapi
 	@$(PY) tools/github/openapi.py
 
+.PHONY: bench-models
+bench-models: ## Load each model's bento as its sla says, and beside FastAPI: make bench-models ARGS="churn --seconds 10"
+	@tools/needs bench-serving
+	@$(PY) tools/bench_models.py $(ARGS)
+
 .PHONY: bench-loop
 bench-loop: ## Time what people wait for beside another build: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop

@@ -42,7 +42,8 @@ def fork(tmp_path, origin, cache, monkeypatch, model):
     only(root, model)
     of = sample(model)
     (tmp_path / "sample").mkdir()
-    params.edit(root, {f"models.{model}.{key}": value for key, value in of.PARAMS.items()})
+    smaller = {"monitor.min_rows": 200, **of.PARAMS}
+    params.edit(root, {f"models.{model}.{key}": value for key, value in smaller.items()})
     places = [f"--source={path}" for path in of.write(tmp_path / "sample")]
     loop(root, "pin", public(model), *places)
     commit(root, "Begin")

@@ -1,0 +1,228 @@
+"""`make bench-models`: each model's bento at the load that its `sla` names, and beside FastAPI.
+
+An open loop sends `sla.requests_per_second` for a minute: the median of three. Then wrk sends as much as goes
+over 16 connections to the bento, to FastAPI around the same scorer with the same metrics and log, and to our
+server with a scorer that answers at once; their turns alternate. Rows are those of the rehearsal. The load
+generator runs on the same cores. A model is measured that `./loop repro` and `./loop bento` have made.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Column, Table
+
+from loop.core import params
+from loop.core.errors import LoopError
+from loop.core.files import read_json
+from loop.core.names import package, public
+from loop.core.paths import ModelPaths
+from loop.review.image import sizes
+from loop.serving import rehearse
+from loop.serving.process import Server
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "tools"
+OUT = ROOT / "build" / "bench-models"
+ROWS = 500  # distinct requests
+CONSTANT = '''"""Answers at once, and always alike."""
+
+import json
+import numpy as np
+
+def load(folder):
+    meta = json.loads((folder / "meta.json").read_text())
+    width = len(meta["classes"]) if meta["task"] == "multiclass" else len(meta.get("centre", []))
+    def score(rows):
+        count = len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
+        return np.full((count, width) if width else count, 0.5)
+    return score
+'''
+APPLICATION = """
+from pathlib import Path
+
+from loop.serving.packed import app
+from scorer import load
+
+application = app.create(Path(__file__).parent, load)
+"""
+console = Console()
+
+
+class Rival(Server):
+    """The same bento behind FastAPI and uvicorn."""
+
+    def _command(self, python: Path) -> list[str | Path]:
+        how = ("--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
+        return [sys.executable, "-m", "uvicorn", "by_model:app", *how]
+
+    def _environment(self, python: Path) -> dict[str, str]:
+        [packages] = python.glob("lib/python*/site-packages")  # after our own, which has FastAPI
+        folders = (self.bento / "src", TOOLS / "rivals", packages)
+        return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
+
+
+def bodies(model: str, scratch: Path) -> list[Path]:
+    """A file for each request, from rows that the training has not seen."""
+    inputs = read_json(ModelPaths(ROOT, model).trained / "meta.json")["inputs"]
+    by_name = inputs[0]["datatype"] != "FP32"
+    files = []
+    for number, row in enumerate(rehearse.held_out(ROOT, model, ROWS)):
+        files.append(scratch / f"{number}.json")
+        files[-1].write_text(json.dumps({row.key: row.named if by_name else row.features}))
+    return files
+
+
+def open_loop(server: Server, files: list[Path], rate: float, seconds: int) -> dict[str, Any]:
+    """Latency at a rate, counted from when each request was due."""
+    command = [sys.executable, TOOLS / "open_loop.py", str(server.port), "/predict", str(rate), str(seconds)]
+    done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def wrk(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
+    """As many requests as go over 16 connections: how many a second, and the server's CPU for one."""
+    how = ["-t1", "-c16", f"-d{seconds}s", "--timeout=15s", "-s", TOOLS / "wrk.lua"]
+    command = ["wrk", *how, f"{server.url}/predict", "--", "application/json", *files]
+    before = server.cpu_seconds()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    got = json.loads(done.stdout.splitlines()[-1])
+    if got["failed"]:
+        raise LoopError(f"{server.bento}: {got['failed']} requests failed: {server.output()[-500:]}")
+    spent = server.cpu_seconds() - before
+    return {"per_s": got["requests"] / got["seconds"], "cpu_ms": 1e3 * spent / got["requests"]}
+
+
+def memory(server: Server) -> float:
+    """MB that the server and its processes hold, shared pages counted once."""
+    mine = psutil.Process(server.pid)
+    return sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True))) / 1e6
+
+
+def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, Any]:
+    """All figures of one model."""
+    target, paths = params.load(ROOT, model).sla, ModelPaths(ROOT, model)
+    if not (built := paths.build / "bento.json").is_file() or not target.requests_per_second:
+        raise LoopError(
+            f"{public(model)}: no bento is built, or sla.requests_per_second is not set",
+            fix=f"./loop repro {public(model)} && ./loop bento {public(model)}",
+        )
+    bento, rate = Path(read_json(built)["path"]), target.requests_per_second
+    with tempfile.TemporaryDirectory(prefix="bench-models-") as made:
+        scratch = Path(made)
+        files = bodies(model, scratch)
+        log = scratch / "log"
+        with Server(bento, log_dir=log) as server:
+            ready = server.ready_after
+            wrk(server, files, 1)  # warm
+            steady = [open_loop(server, files, rate, seconds) for _ in range(rounds)]
+        constant = scratch / "constant"
+        shutil.copytree(bento, constant, symlinks=True)
+        (constant / "src" / "scorer.py").write_text(CONSTANT)
+        (constant / "src" / "asgi.py").write_text(APPLICATION)
+        servers: dict[str, Server] = {
+            "ours": Server(bento, log_dir=log),
+            "FastAPI": Rival(bento, log_dir=log),
+            "constant": Server(constant, log_dir=log),
+        }
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        alone: list[dict[str, Any]] = []
+        for turn in range(rounds):
+            for name in [*servers][:: 1 if turn % 2 else -1]:
+                with servers[name] as server:
+                    wrk(server, files, 1)
+                    runs[name].append(wrk(server, files, short) | {"mb": memory(server)})
+                    if name == "constant":
+                        alone.append(open_loop(server, files, rate, short))
+    return {
+        "target": {"per_s": rate, "p99_ms": target.p99_ms},
+        "steady": middle(steady),
+        "constant_p99_ms": middle(alone)["p99_ms"],
+        "failed": sum(each["failed"] for each in steady),
+        "ready_s": ready,
+        "image_mb": sum(sizes(ROOT, model).values()) / 1e6,
+        **{name: middle(each) for name, each in runs.items()},
+    }
+
+
+def middle(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """The median of each number over the rounds."""
+    numbers = [name for name, value in rounds[0].items() if isinstance(value, int | float)]
+    return {name: statistics.median(one[name] for one in rounds) for name in numbers}
+
+
+HEAD = (
+    "model",
+    "asked of it",
+    "p99",
+    "failed",
+    "p99 of a constant",
+    "ours, requests/s",
+    "FastAPI",
+    "ratio",
+    "share of the scorer",
+    "MB, ours",
+    "FastAPI",
+    "image, MB",
+    "ready after",
+)
+
+
+def line(model: str, of: dict[str, Any]) -> list[str]:
+    """A model's row of the table. The scorer's share is what a constant answer saves of the CPU."""
+    ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
+    return [
+        public(model),
+        f"{of['target']['per_s']:,.0f}/s, {of['target']['p99_ms']:g} ms",
+        f"{of['steady']['p99_ms']:.1f} ms",
+        f"{of['failed']}",
+        f"{of['constant_p99_ms']:.1f} ms",
+        f"{ours['per_s']:,.0f}",
+        f"{theirs['per_s']:,.0f}",
+        f"{ours['per_s'] / theirs['per_s']:.1f}",
+        f"{max(0.0, 1 - constant['cpu_ms'] / ours['cpu_ms']):.0%}",
+        f"{ours['mb']:.0f}",
+        f"{theirs['mb']:.0f}",
+        f"{of['image_mb']:.0f}",
+        f"{of['ready_s']:.1f} s",
+    ]
+
+
+def main() -> None:
+    """Measure each model, and print and write the table."""
+    parser = argparse.ArgumentParser("bench-models", description=__doc__)
+    parser.add_argument("models", nargs="*", default=sorted(params.read(ROOT)))
+    parser.add_argument("--seconds", type=int, default=60, help="of the open loop (60)")
+    parser.add_argument("--short", type=int, default=5, help="seconds of each other measurement (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (3)")
+    given = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    for model in map(package, given.models):
+        console.print(f"[dim]{public(model)}")
+        found[model] = measured(model, seconds=given.seconds, rounds=given.rounds, short=given.short)
+        (OUT / "models.json").write_text(json.dumps(found, indent=1) + "\n")
+    rows = [line(model, of) for model, of in found.items()]
+    table = Table(HEAD[0], *(Column(name, justify="right") for name in HEAD[1:]))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    ruled = [HEAD, ["---", *["--:"] * (len(HEAD) - 1)], *rows]
+    (OUT / "models.md").write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LoopError as error:
+        sys.exit(f"bench-models: {error}")

@@ -1,0 +1,83 @@
+"""FastAPI and pydantic around a bento's own scorer, with our metrics and log: for `make bench-models`."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Response
+from pydantic import create_model
+
+import scorer  # the bento's
+from loop.serving.packed import columns
+from loop.serving.packed.log import PredictionLog, Scored
+from loop.serving.packed.metrics import SCORE, Metrics
+from loop.serving.packed.model import Model
+
+model = Model.load(Path(scorer.__file__).parent, scorer.load, getattr(scorer, "answer", None))
+meta, release = model.meta, model.release
+metrics = Metrics(
+    release.model, release.key, meta.classes or ("",), release.p99_ms, meta.score_edges or SCORE
+)
+log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), release, metrics.dropped)
+app = FastAPI()
+key = columns.key(meta.inputs)
+
+
+def row() -> Any:
+    """The type of a row: a list of numbers, a single value, or an object by name."""
+    if meta.matrix:
+        return list[float]
+    if key != "features":
+        return meta.inputs[0].kind
+    fields: dict[str, Any] = {
+        each.name: (each.kind | None, None) if each.name in meta.missing else (each.kind, ...)
+        for each in meta.inputs
+    }
+    return create_model("Row", **fields)
+
+
+Asked = create_model("Asked", **{key: (row(), ...), "id": (int | str | None, None)})  # type: ignore[call-overload]
+
+
+@app.post("/predict")
+async def predict(asked: Asked) -> dict[str, Any]:  # type: ignore[valid-type]
+    """Score one row, count it and log it."""
+    began, given = time.perf_counter(), getattr(asked, key)
+    if meta.matrix:
+        rows: Any = np.array([given], np.float32)
+    elif key == "features":
+        rows = {each.name: each.column([getattr(given, each.name)]) for each in meta.inputs}
+    else:
+        rows = {key: meta.inputs[0].column([given])}
+    scores = model.score(rows)
+    best, marks = model.best(scores), model.marks(scores)
+    metrics.predicted(marks, best)
+    label = model.labels[best[0]]
+    log.write(Scored(time.time(), [asked.id], profiled(rows, scores), marks.tolist(), [label]))  # type: ignore[attr-defined]
+    metrics.took(time.perf_counter() - began)
+    told = {"embedding" if meta.task == "embedding" else "score": scores[0].tolist()}
+    beside = {name: values[0] for name, values in model.beside(rows, scores).items()}
+    return {"model_version": release.key, **told, **({"class": label} if meta.classes else {}), **beside}
+
+
+def profiled(rows: Any, scores: Any) -> Any:
+    """What the log keeps of the row, (1, p)."""
+    if profile := getattr(scorer, "profile", None):
+        return np.column_stack([np.asarray(each, np.float32) for each in profile(rows, scores).values()])
+    if meta.matrix:
+        return rows
+    return np.column_stack([*columns.numbers(rows, meta.categories).values()]).astype(np.float32)
+
+
+@app.get("/readyz")
+async def ready() -> Response:
+    """Whether it is."""
+    return Response("\n")
+
+
+@app.get("/metrics")
+async def page() -> Response:
+    """Prometheus' text."""
+    return Response(metrics.page())
