@@ -42,7 +42,6 @@ MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 s
 # Releases before `scores` came wrote the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
-DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'JSON', class: 'VARCHAR'}"
