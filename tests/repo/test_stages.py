@@ -14,9 +14,9 @@ SRC = {
     "loop.serving.packed",
 }  # a stage runs again when these change; loop.core is its framework
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
-PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes|profile)\b"
+PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"
 
-OF = {"roles": "schema", "task": "schema", "classes": "schema", "profile": "scorer"}  # whose they are
+OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # whose they are
 
 
 def imported(repository, module, found=frozenset()):

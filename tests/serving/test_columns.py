@@ -13,6 +13,24 @@ from tiny import KEY, table, write_model
 from loop.serving.packed import app, booster
 from loop.serving.packed.columns import Input, numbers, together
 
+
+def having(load, **methods):
+    """`load` whose scorer has methods too."""
+
+    def loaded(folder):
+        scorer = load(folder)
+        return type(
+            "Scorer",
+            (),
+            {
+                "__call__": lambda _, rows: scorer(rows),
+                **{name: staticmethod(method) for name, method in methods.items()},
+            },
+        )()
+
+    return loaded
+
+
 ROW = {"contract": "Two year", "tenure": 12, "paperless": True}
 
 
@@ -35,7 +53,7 @@ def test_an_answer_has_the_models_own_fields(table_source):
         return {"advice": ["call" if score > 0.5 else None for score in scores.tolist()]}
 
     gap = {"paperless": False, "contract": "One year"}
-    with TestClient(app.create(table_source, table, answer=answer)) as client:
+    with TestClient(app.create(table_source, having(table, answer=answer))) as client:
         one = client.post("/predict", json={"features": ROW}).json()
         many = client.post("/predict", json={"features": [ROW, gap], "id": [1, 2]}).json()
         document = client.get("/openapi.json").json()
@@ -47,7 +65,7 @@ def test_an_answer_has_the_models_own_fields(table_source):
     for wrong in ({"advice": []}, {"score": [1.0]}):
         with (
             pytest.raises(ValueError, match="`answer` gave"),
-            TestClient(app.create(table_source, table, answer=lambda *_, wrong=wrong: wrong)),
+            TestClient(app.create(table_source, having(table, answer=lambda *_, wrong=wrong: wrong))),
         ):
             pass
 
@@ -102,7 +120,7 @@ def test_a_models_own_profile_is_what_is_logged(source, tmp_path, monkeypatch):
     def profile(rows, scores):
         return {"sum": rows.sum(axis=1), "odds": scores / (1 - scores[rows[:, 0] < 9])}
 
-    with TestClient(app.create(source, booster.load, profile=profile)) as client:
+    with TestClient(app.create(source, having(booster.load, profile=profile))) as client:
         for row in ([1.0, 2.0, 3.0], [9.0, 0.0, 0.0]):
             assert client.post("/predict", json={"features": row}).status_code == 200
     [file] = (tmp_path / "log").iterdir()

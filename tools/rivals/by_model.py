@@ -15,7 +15,7 @@ from loop.serving.packed.log import PredictionLog, Scored
 from loop.serving.packed.metrics import SCORE, Metrics
 from loop.serving.packed.model import Model
 
-model = Model.load(Path(scorer.__file__).parent, scorer.load, getattr(scorer, "answer", None))
+model = Model.load(Path(scorer.__file__).parent, scorer.load)
 meta, release = model.meta, model.release
 metrics = Metrics(
     release.model, release.key, meta.classes or ("",), release.p99_ms, meta.score_edges or SCORE
@@ -64,7 +64,7 @@ async def predict(asked: Asked) -> dict[str, Any]:  # type: ignore[valid-type]
 
 def profiled(rows: Any, scores: Any) -> Any:
     """What the log keeps of the row, (1, p)."""
-    if profile := getattr(scorer, "profile", None):
+    if profile := getattr(model.scorer, "profile", None):
         return np.column_stack([np.asarray(each, np.float32) for each in profile(rows, scores).values()])
     if meta.matrix:
         return rows

@@ -3,7 +3,7 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,14 +82,13 @@ class ModelFolder:
     estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); where MLflow has a
                   flavour for it, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
     scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than two,
-                  (n,) values of a regression or ranking, or (n, d) vectors of an embedding;
-                  profile(x, scores) -> {name: (n,) numbers},
-                  which the prediction log keeps in place of the features (default: the features). Stages
-                  import this module, and the bento has it as `scorer`. So it imports only what the bento's
-                  lock has, and `loop.serving.packed`.
+                  (n,) values of a regression or ranking, or (n, d) vectors of an embedding. A scorer may have
+                  two methods: profile(x, scores) -> {name: (n,) numbers}, which the prediction log keeps in
+                  place of the features; answer(x, scores) -> {name: list of n}, what an answer of /predict
+                  has beside the score. Stages import this module, and the bento has it as `scorer`. So it
+                  imports only what the bento's lock has, and `loop.serving.packed`.
                   x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
-                  `loop.serving.packed.columns` has it.
-                  answer(x, scores) -> {name: list of n}: what an answer of /predict has beside the score
+                  `loop.serving.packed.columns` has it
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
     demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
@@ -120,11 +119,6 @@ class ModelFolder:
     @property
     def task(self) -> Task:
         return self.schema.TASK  # type: ignore[no-any-return]
-
-    @property
-    def profile(self) -> Callable[..., dict[str, Any]] | None:
-        """What the log keeps of a row in place of its features, where scorer.py says it."""
-        return getattr(self.scorer, "profile", None)
 
     @property
     def classes(self) -> tuple[Any, ...] | None:

@@ -56,8 +56,6 @@ def train(
     write_json(out / "meta.json", meta)
     folder.estimator.save(fitted, out)
     sample = reference(folder, rows, meta, out)
-    if folder.profile:
-        meta["profile"] = sample.column_names[:-2]
     if folder.task in VALUED:
         meta["score_edges"] = edges(sample["score"].to_numpy())
     write_json(out / "meta.json", meta)
@@ -77,7 +75,7 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
         "categories": {
             each.name: columns.categories(rows[each.name].to_pylist())
             for each in inputs
-            if each.parameters.get("content_type") == "str" and not each.listed and folder.profile is None
+            if each.parameters.get("content_type") == "str" and not each.listed
         },
         "classes": _classes(folder, rows[folder.roles.label]),
         "threshold": threshold if folder.task == "binary" else None,
@@ -164,13 +162,15 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
     chosen = np.sort(rng.choice(rows.num_rows, min(REFERENCE_ROWS, rows.num_rows), replace=False))
     sample = rows.take(chosen)
     x = split.values(sample, meta["features"])
-    scored = split.scores(folder, folder.scorer.load(out)(x), len(chosen), meta["classes"])
+    scorer = folder.scorer.load(out)
+    scored = split.scores(folder, scorer(x), len(chosen), meta["classes"])
     scores = scored["score"] if "score" in scored else np.column_stack([*scored.values()])
     centre = vectors.centre(scores) if folder.task == "embedding" else None
     if centre is not None:
         meta["centre"] = centre.tolist()
-    if folder.profile:
-        seen = folder.profile(x, scores)
+    if hasattr(scorer, "profile"):
+        seen = scorer.profile(x, scores)
+        meta |= {"profile": [*seen], "categories": {}}  # its own: no text of a row stands in meta.json
     elif isinstance(x, dict):
         seen = columns.numbers(x, meta["categories"])
     else:

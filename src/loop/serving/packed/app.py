@@ -23,7 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 from loop.serving.packed import openai, openapi, settings, v2
 from loop.serving.packed.log import PredictionLog
 from loop.serving.packed.metrics import SCORE, Metrics
-from loop.serving.packed.model import Extra, Model, Profile, Scorer
+from loop.serving.packed.model import Model, Scorer
 from loop.serving.packed.predictor import Answer, Encode, Predictor
 from loop.serving.packed.rows import LONGEST_ID, BadRequest, Rows, decoded
 
@@ -43,16 +43,8 @@ logger = logging.getLogger(__name__)
 class App(Starlette):
     """A model's application; what it serves is there once its lifespan has begun."""
 
-    def __init__(
-        self,
-        folder: Path,
-        load: Callable[[Path], Scorer],
-        profile: Profile | None,
-        answer: Extra | None,
-        **limits: int,
-    ) -> None:
-        self._folder, self._load, self._profile, self._limits = folder, load, profile, limits
-        self._beside = answer
+    def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
+        self._folder, self._load, self._limits = folder, load, limits
         self.max_bytes = limits.pop("max_bytes")
         self.draining = False
         self._held = 0
@@ -99,7 +91,7 @@ class App(Starlette):
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        model = Model.load(self._folder, self._load, self._beside)
+        model = Model.load(self._folder, self._load)
         release, log = model.release, None
         metrics = Metrics(
             release.model,
@@ -111,7 +103,7 @@ class App(Starlette):
         if where := settings.log_dir():
             days = settings.number("PREDICTION_LOG_DAYS")
             log = PredictionLog(where, release, metrics.dropped, days=days)
-        self.predictor = Predictor(model, metrics, log, profile=self._profile, **self._limits)
+        self.predictor = Predictor(model, metrics, log, **self._limits)
         yield
         self.predictor.close()
 
@@ -311,25 +303,19 @@ def create(
     folder: Path,
     load: Callable[[Path], Scorer],
     *,
-    profile: Profile | None = None,
-    answer: Extra | None = None,
     max_rows: int = 1000,
     max_bytes: int = 1024 * 1024,
     max_waiting: int = 256,
 ) -> App:
     """An app that loads the model in `folder` when it starts, and not before.
 
-    `load` makes the scorer from the folder with meta.json. `profile` makes of rows and their scores what the
-    log keeps of them; without it, the log keeps the features. `answer` makes further fields of an answer, by
-    name, one value a row. When `max_waiting` requests wait to be scored,
+    `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
     others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
     PREDICTION_LOG_DAYS. WrongSetting where a limit is out of its range.
     """
     return App(
         folder,
         load,
-        profile,
-        answer,
         max_rows=settings.limit("max_rows", max_rows, MOST),
         max_bytes=settings.limit("max_bytes", max_bytes, LARGEST),
         max_waiting=settings.limit("max_waiting", max_waiting, MOST),

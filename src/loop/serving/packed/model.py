@@ -16,11 +16,10 @@ from loop.serving.packed.vectors import marks
 
 # Rows -> scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for any other.
 # Thread-safe. Rows are (n, f) float32 where every input is a number; otherwise columns, as the module
-# `columns` has them.
+# `columns` has them. It may have two methods of rows and their scores: `profile`, named numbers that the log
+# keeps in place of the features, and `answer`, named values that an answer has beside the score; n of each.
 Values = NDArray[np.float32] | Columns
 Scorer = Callable[[Any], NDArray[Any]]
-Extra = Callable[[Any, NDArray[np.float64]], dict[str, list[Any]]]  # rows and their scores -> n values each
-Profile = Callable[[Any, NDArray[np.float64]], dict[str, NDArray[Any]]]  # rows and their scores -> (n,) each
 Label = int | str | bool
 ANSWERED = ("model_version", "score", "class", "id", "embedding")  # what an answer may have anyway
 
@@ -77,15 +76,14 @@ class Model:
     release: Release
     meta: Meta
     scorer: Scorer
-    answer: Extra | None = None  # what an answer has beside score and class
 
     @classmethod
-    def load(cls, folder: Path, load: Callable[[Path], Scorer], answer: Extra | None = None) -> "Model":
+    def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
         """Load from a bento's source folder; ValueError when the model can't answer for its own example."""
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
         release.check(folder / "model")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
-        model = cls(release, meta, load(folder / "model"), answer)
+        model = cls(release, meta, load(folder / "model"))
         msgspec.json.encode(model.beside(model.example, model.score(model.example)))
         return model
 
@@ -106,7 +104,8 @@ class Model:
 
     def beside(self, rows: Values, scores: NDArray[np.float64]) -> dict[str, list[Any]]:
         """What each row's answer has beside score and class, by name; ValueError for a name that is taken."""
-        found = self.answer(rows, scores) if self.answer else {}
+        answer = getattr(self.scorer, "answer", None)
+        found: dict[str, list[Any]] = answer(rows, scores) if answer else {}
         for name, values in found.items():
             if name in ANSWERED or len(values) != len(scores):
                 raise ValueError(f"`answer` gave {name} of {len(values)} values for {len(scores)} rows")

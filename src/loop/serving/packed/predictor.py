@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from loop.serving.packed import columns
 from loop.serving.packed.log import PredictionLog, Scored
 from loop.serving.packed.metrics import Metrics
-from loop.serving.packed.model import Label, Model, Profile, Values
+from loop.serving.packed.model import Label, Model, Values
 from loop.serving.packed.rows import NPY, BadRequest, Decoder, Rows
 
 TOGETHER = 1024  # rows in one call: what more waits is the next call's
@@ -100,14 +100,13 @@ class Predictor:
         metrics: Metrics,
         log: PredictionLog | None,
         *,
-        profile: Profile | None,
         max_rows: int,
         max_waiting: int,
     ) -> None:
         self.model, self.metrics, self.log = model, metrics, log
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self.decoder = Decoder(model.meta, max_rows)
-        self._profile = profile or (None if model.meta.matrix else self._numbers)
+        self._profile = getattr(model.scorer, "profile", None if model.meta.matrix else self._numbers)
         self._waiting: list[Waiting] = []
         self._scoring = False
         self._thread = ThreadPoolExecutor(1, "scorer")

@@ -1,6 +1,6 @@
 """Reads images and scores them: softmax of pixels times weights, by NumPy alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,21 @@ def pixels(rows: Mapping[str, NDArray[Any]]) -> Floats:
     return np.array([np.frombuffer(image, np.uint8, offset=len(HEADER)) for image in rows["image"]]) / 16
 
 
-def load(folder: Path) -> Callable[[Mapping[str, NDArray[Any]]], Floats]:
-    """The scorer: n images to (n, 10) probabilities."""
-    with np.load(folder / "weights.npz") as kept:
-        weights, bias = kept["weights"], kept["bias"]
+class Scorer:
+    """n images to (n, 10) probabilities."""
 
-    def score(rows: Mapping[str, NDArray[Any]]) -> Floats:
-        exponent = np.exp(pixels(rows) @ weights + bias)
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / "weights.npz") as kept:
+            self.weights, self.bias = kept["weights"], kept["bias"]
+
+    def __call__(self, rows: Mapping[str, NDArray[Any]]) -> Floats:
+        exponent = np.exp(pixels(rows) @ self.weights + self.bias)
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))
 
-    return score
+    def profile(self, rows: Mapping[str, NDArray[Any]], _: Floats) -> dict[str, Floats]:
+        """How much ink an image has, and how strongly it is drawn."""
+        found = pixels(rows)
+        return {"ink": found.mean(axis=1), "contrast": found.std(axis=1)}
 
 
-def profile(rows: Mapping[str, NDArray[Any]], _: Floats) -> dict[str, Floats]:
-    """How much ink an image has, and how strongly it is drawn."""
-    found = pixels(rows)
-    return {"ink": found.mean(axis=1), "contrast": found.std(axis=1)}
+load = Scorer

@@ -1,6 +1,6 @@
 """Cuts texts into words and adds up the words' vectors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,26 @@ def words(text: str) -> list[str]:
     return text.lower().split()
 
 
-def load(folder: Path) -> Callable[[Mapping[str, NDArray[Any]]], Floats]:
-    """The scorer: n texts to (n, d) vectors; a text without a known word is all zeros."""
-    kept = msgspec.json.decode((folder / "words.json").read_bytes(), type=dict[str, list[float]])
-    vectors = {word: np.array(vector) for word, vector in kept.items()}
-    nothing = np.zeros_like(next(iter(vectors.values())))
+class Scorer:
+    """n texts to (n, d) vectors; a text without a known word is all zeros."""
 
-    def score(rows: Mapping[str, NDArray[Any]]) -> Floats:
-        return np.array(
-            [sum((vectors.get(word, nothing) for word in words(text)), nothing) for text in rows["text"]]
-        )
+    def __init__(self, folder: Path) -> None:
+        kept = msgspec.json.decode((folder / "words.json").read_bytes(), type=dict[str, list[float]])
+        self.vectors = {word: np.array(vector) for word, vector in kept.items()}
+        self.nothing = np.zeros_like(next(iter(self.vectors.values())))
 
-    return score
+    def __call__(self, rows: Mapping[str, NDArray[Any]]) -> Floats:
+        return np.array([self._vector(text) for text in rows["text"]])
+
+    def _vector(self, text: str) -> Floats:
+        return sum((self.vectors.get(word, self.nothing) for word in words(text)), self.nothing)
+
+    def profile(self, rows: Mapping[str, NDArray[Any]], vectors: Floats) -> dict[str, Floats]:
+        """How many words a text has, and how long its vector is."""
+        return {
+            "words": np.array([len(words(text)) for text in rows["text"]], float),
+            "length": np.linalg.norm(vectors, axis=1),
+        }
 
 
-def profile(rows: Mapping[str, NDArray[Any]], vectors: Floats) -> dict[str, Floats]:
-    """How many words a text has, and how long its vector is."""
-    return {
-        "words": np.array([len(words(text)) for text in rows["text"]], float),
-        "length": np.linalg.norm(vectors, axis=1),
-    }
+load = Scorer
