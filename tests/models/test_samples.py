@@ -76,10 +76,12 @@ def test_a_model_from_its_source_to_its_drift(fork, tmp_path, model):
         test = split.masks(table, folder.roles, section.split)[1]
     table = table.filter(pa.array(test))
     bento = Path(json.loads((paths.build / "bento.json").read_text())["path"])
-    for rows, code in ((table, 0), (of.DRIFT(table), 6)):
-        log = tmp_path / f"log-{code}"
+    for rows, drifts in ((table, False), (of.DRIFT(table), True)):
+        log = tmp_path / f"log-{drifts}"
         with Server(bento, log_dir=log) as server, httpx.Client(base_url=server.url, timeout=30) as client:
             for body in (*asked(fork, model, rows), of.ROW):
                 answer = client.post("/predict", json=body)
                 assert answer.status_code == httpx.codes.OK, answer.text
-        loop(fork, "monitor", public(model), "--log", str(log), code=code)
+        printed = loop(fork, "monitor", public(model), "--log", str(log), "--no-exit-code")
+        drift = read_json(paths.build / "monitor" / "report.json")["drift"]
+        assert (drift["score"] >= drift["threshold"]) == drifts, printed
