@@ -1,4 +1,4 @@
-"""image_classifier as an application."""
+"""image-classifier as an application. Configuration only: what it does is `loop.serving.packed`."""
 
 from pathlib import Path
 
