@@ -22,12 +22,12 @@ Weights = dict[str, Any]  # arrays by name, shaped as ONNX wants them
 class Params(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
-    epochs: int = Field(6, gt=0)
+    epochs: int = Field(8, gt=0)
     batch: int = Field(128, gt=0)
     learning_rate: float = Field(0.002, gt=0)  # the highest; it falls to 0 along a cosine
-    shift: int = Field(2, ge=0)  # pixels by which an image is moved at random, each time anew
-    channels: tuple[int, int] = (16, 32)  # of the two convolutions
-    hidden: int = Field(48, gt=0)  # between them and the classes
+    shift: int = Field(1, ge=0)  # pixels by which an image is moved at random, each time anew
+    channels: tuple[int, int] = (24, 48)  # of the two convolutions
+    hidden: int = Field(32, gt=0)  # between them and the classes
 
 
 def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Params) -> Weights:
@@ -54,7 +54,7 @@ def _trained(images: NDArray[np.uint8], digits: NDArray[np.int32], params: Param
     steps = max(1, len(images) // params.batch)
     order = np.random.default_rng(params.seed)
     optimizer = optax.adamw(optax.cosine_decay_schedule(params.learning_rate, steps * params.epochs))
-    weights = _initial(params)
+    weights = initial(params)
     state = optimizer.init(weights)
 
     @jax.jit
@@ -78,7 +78,7 @@ def _trained(images: NDArray[np.uint8], digits: NDArray[np.int32], params: Param
     return weights
 
 
-def _initial(params: Params) -> Weights:
+def initial(params: Params) -> Weights:
     """Normal weights of He's scale, and biases of 0."""
     random = np.random.default_rng(params.seed)
     first, second = params.channels
