@@ -8,9 +8,10 @@ from pydantic import Field
 
 from loop.core.params import Section
 from loop.pipeline.validate import Check
+from loop.serving.packed.columns import BadRow
 
 from .schema import CLASSES, COLUMNS
-from .scorer import BadRow, pixels
+from .scorer import pixels
 
 PARTS = ("train", "test")
 

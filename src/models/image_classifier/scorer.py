@@ -33,7 +33,7 @@ def _decoded(image: bytes) -> NDArray[np.uint8]:
             size, mode = opened.size, opened.mode
             fits = size == (SIDE, SIDE) and mode in MODES
             found = np.asarray(opened.convert("L")) if fits else None
-    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds for broken files
+    except Exception as error:  # Pillow raises many kinds for broken files
         raise BadRow("is no PNG, or a broken one") from error
     if found is None:
         raise BadRow(f"is {size[0]} x {size[1]} pixels ({mode}); should be {SIDE} x {SIDE}, not transparent")

@@ -28,5 +28,6 @@ def write(folder: Path) -> list[Path]:
 
 def DRIFT(rows: pa.Table) -> pa.Table:  # noqa: N802 - named as the other constants
     """The same digits, dark on bright."""
-    inverted = [png(255 - image[0]) for image in pixels({"image": np.array(rows["image"].to_pylist(), object)})]
+    images = pixels({"image": np.array(rows["image"].to_pylist(), object)})
+    inverted = [png(255 - image) for image in images[:, 0]]
     return rows.set_column(rows.column_names.index("image"), "image", pa.array(inverted, pa.binary()))

@@ -48,7 +48,8 @@ def chunk(name: bytes, body: bytes) -> bytes:
 def bomb(side: int) -> bytes:
     """A few bytes that say they are a grey image of side x side pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6), 9)) + chunk(b"IEND", b"")
+    body = chunk(b"IDAT", zlib.compress(bytes(10**6), 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + body
 
 
 GOOD = source.png(drawn(0))
@@ -106,11 +107,13 @@ def good() -> pd.DataFrame:
 
 def examined(frame: pd.DataFrame) -> validate.Report:
     roles = models.Roles(id="id", label="label", part="part")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     suite = expectations.suite(expectations.Params(), None)
-    return validate.examine(pa.Table.from_pandas(frame, preserve_index=False), suite, "image_classifier", roles)
+    return validate.examine(table, suite, "image_classifier", roles)
 
 
-READABLE, UNIQUE = ("ExpectColumnValuesToBeReadableDigits", "image"), ("ExpectColumnValuesToBeUnique", "image")
+READABLE = ("ExpectColumnValuesToBeReadableDigits", "image")
+UNIQUE = ("ExpectColumnValuesToBeUnique", "image")
 EVERY = ("ExpectColumnDistinctValuesToContainSet", "label")
 SPOILT = {
     "an image is null": (setting("image", None), ("ExpectColumnValuesToNotBeNull", "image")),
@@ -199,14 +202,14 @@ def rows() -> dict[str, np.ndarray]:
     return {"image": np.array([source.png(drawn(seed)) for seed in range(64)], dtype=object)}
 
 
-def fitted(folder: models.ModelFolder, rows: dict[str, np.ndarray], **changes: object) -> dict[str, np.ndarray]:
+def fitted(folder, rows, **changes: object) -> dict[str, np.ndarray]:
     given = folder.estimator.Params(**{"epochs": 1, "batch": 16, "channels": (2, 3), "hidden": 8} | changes)
     return folder.estimator.fit(rows, np.arange(64) % 10, given)
 
 
 @pytest.mark.slow
 def test_a_seed_is_a_model_and_onnx_says_what_jax_does(folder, rows, tmp_path: Path) -> None:
-    """The same seed gives the same bytes, another seed others; the saved network has the trained one's scores."""
+    """The same seed gives the same bytes, another seed others; the saved network scores as JAX does."""
     for name, seed in {"one": 0, "again": 0, "other": 1}.items():
         (tmp_path / name).mkdir()
         weights = fitted(folder, rows, seed=seed)
