@@ -1,5 +1,6 @@
 """A small convolutional network: trained by JAX on a CPU or an NVIDIA GPU, saved as ONNX."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ Weights = dict[str, Any]  # arrays by name, shaped as ONNX wants them
 
 class Params(Section):
     device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(2, gt=0)  # of a CPU; fixed, as sums in another number of threads round otherwise
     seed: int = 0
     epochs: int = Field(8, gt=0)
     batch: int = Field(128, gt=0)
@@ -32,6 +34,7 @@ class Params(Section):
 
 def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Params) -> Weights:
     """Train on n images and their (n,) digits. LoopError where there is no GPU and one was asked for."""
+    os.environ["PJRT_NPROC"] = str(params.threads)  # XLA reads it as it starts, and JAX has no setting for it
     import jax
 
     try:
