@@ -1,6 +1,6 @@
 """Reads images and says how likely each digit is: the network that estimator.py saved, under ONNX Runtime."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,36 @@ def _decoded(image: bytes) -> NDArray[np.uint8]:
     return found
 
 
-def load(folder: Path) -> Callable[[Rows], NDArray[np.float32]]:
-    """The scorer: n images to (n, 10) probabilities, on SCORER_DEVICE.
+class Scorer:
+    """n images to (n, 10) probabilities."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __call__(self, rows: Rows) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = self._session.run(None, {"pixels": pixels(rows)})[0]
+        return scores
+
+    def profile(self, rows: Rows, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """How bright and how strongly drawn an image is, how wide and tall the digit, and how far off its middle.
+
+        How sure the answer is stands in the log anyway, as its score.
+        """
+        ink = pixels(rows)[:, 0] / 255
+        places, drawn = np.arange(SIDE) - (SIDE - 1) / 2, ink > 0.5
+        mass = np.maximum(ink.sum(axis=(1, 2)), 1e-9)
+        aside = [(ink.sum(axis=axis) * places).sum(axis=1) / mass for axis in (1, 2)]
+        return {
+            "ink": ink.mean(axis=(1, 2)),
+            "contrast": ink.std(axis=(1, 2)),
+            "width": drawn.any(axis=1).sum(axis=1).astype(np.float64),
+            "height": drawn.any(axis=2).sum(axis=1).astype(np.float64),
+            "off_centre": np.hypot(*aside),
+        }
+
+
+def load(folder: Path) -> Scorer:
+    """The scorer, on SCORER_DEVICE.
 
     ValueError where ONNX Runtime finds no GPU and was to use one: it would go on with the CPU.
     """
@@ -58,22 +86,4 @@ def load(folder: Path) -> Callable[[Rows], NDArray[np.float32]]:
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers)
     if device == "cuda" and CUDA not in session.get_providers():
         raise ValueError(f"SCORER_DEVICE is cuda, and ONNX Runtime computes on {session.get_providers()}")
-    return lambda rows: session.run(None, {"pixels": pixels(rows)})[0]
-
-
-def profile(rows: Rows, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """How bright and how strongly drawn an image is, how wide and tall the digit, and how far off its middle.
-
-    How sure the answer is stands in the log anyway, as its score.
-    """
-    ink = pixels(rows)[:, 0] / 255
-    places, drawn = np.arange(SIDE) - (SIDE - 1) / 2, ink > 0.5
-    mass = np.maximum(ink.sum(axis=(1, 2)), 1e-9)
-    aside = [(ink.sum(axis=axis) * places).sum(axis=1) / mass for axis in (1, 2)]
-    return {
-        "ink": ink.mean(axis=(1, 2)),
-        "contrast": ink.std(axis=(1, 2)),
-        "width": drawn.any(axis=1).sum(axis=1).astype(np.float64),
-        "height": drawn.any(axis=2).sum(axis=1).astype(np.float64),
-        "off_centre": np.hypot(*aside),
-    }
+    return Scorer(session)
