@@ -53,7 +53,7 @@ class Scorer:
         return scores
 
     def profile(self, rows: Rows, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        """How bright and how strongly drawn an image is, how wide and tall the digit, and how far off its middle.
+        """How bright and how strongly drawn an image is, how wide, tall and far off its middle the digit.
 
         How sure the answer is stands in the log anyway, as its score.
         """

@@ -239,9 +239,8 @@ def test_a_profile_tells_an_image_that_is_drawn_otherwise() -> None:
     plain = np.zeros((28, 28), np.uint8)
     plain[8:20, 11:17] = 200
     kinds = np.stack([plain, 255 - plain, np.roll(plain, 5, axis=1), plain // 4])
-    found = scorer.Scorer(None).profile(
-        {"image": np.array([*map(source.png, kinds)], dtype=object)}, np.empty(0)
-    )
+    images = np.array([*map(source.png, kinds)], dtype=object)
+    found = scorer.Scorer(None).profile({"image": images}, np.empty(0))
     assert found["ink"][1] > 4 * found["ink"][0]
     assert found["off_centre"] == pytest.approx([0, found["off_centre"][1], 5, 0], abs=1e-6)
     assert found["contrast"][3] == pytest.approx(found["contrast"][0] / 4)
