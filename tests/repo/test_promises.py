@@ -45,6 +45,7 @@ def test_every_locked_package_is_hashed(repository):
         *repository.glob("images/*/*.lock"),
         *repository.glob("tools/*.lock"),
         *repository.glob("tests/*/*.lock"),
+        *repository.glob("src/models/*/*.lock"),
     ]:
         if lock.name == "dvc.lock":
             continue
@@ -55,15 +56,23 @@ def test_every_locked_package_is_hashed(repository):
 
 @pytest.mark.contract
 def test_an_images_versions_are_the_repositorys(repository):
-    """What serves and watches is what was tested: each package of its lock has the repository's version."""
+    """What serves and watches is what was tested: each package has the version of the repository's lock.
+
+    What that lacks has the version of the model's own lock, where that has it.
+    """
     plain = [*repository.glob("bentos/*/requirements.lock"), *repository.glob("images/*/requirements.lock")]
     cuda = [*repository.glob("bentos/*/requirements-cuda.lock")]
     for name, locks in (("requirements.lock", plain), ("requirements-gpu.lock", cuda)):
-        ours = set(re.findall(r"(?m)^(\S+==\S+)", (repository / name).read_text()))
         for lock in locks:
-            lines = re.findall(r"(?m)^(\S+==.*?) \\$", lock.read_text())
-            packages = {line for line in lines if ";" not in line}  # a marker is for another Python
-            assert packages <= ours, lock
+            own = repository / "src" / "models" / lock.parent.name / lock.name
+            ours = (pinned(own) if own.exists() else {}) | pinned(repository / name)
+            theirs = {package: version for package, version in pinned(lock).items() if package in ours}
+            assert theirs.items() <= ours.items(), lock
+
+
+def pinned(lock):
+    """{package: version} of a lock, without those that a marker restricts to another Python."""
+    return dict(re.findall(r"(?m)^([^\s=]+)==([^\s;]+) \\$", lock.read_text()))
 
 
 @pytest.fixture

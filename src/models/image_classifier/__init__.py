@@ -1,0 +1,1 @@
+"""image-classifier: says which digit an image shows, on MNIST."""

@@ -1,0 +1,77 @@
+"""Reads MNIST: the publisher's IDX files, or images in Parquet or CSV, whose test part is cut off here."""
+
+import gzip
+import hashlib
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from loop.core.errors import LoopError
+
+PARTS = {"train": "train", "t10k": "test"}  # how the publisher's files are named
+IMAGES, LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
+TESTED = 6  # of other sources one image in so many is tested, as of the publisher's
+
+
+def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
+    """The schema's columns of all files. Names end as the publisher's do, or in .parquet or .csv.gz."""
+    named = {name.rpartition("/")[2]: path for name, path in files.items()}
+    for name, path in sorted(named.items()):
+        if name.endswith(IMAGES):
+            prefix = name.removesuffix(IMAGES)
+            if prefix not in PARTS or prefix + LABELS not in named:
+                raise LoopError(f"{name}: no {prefix}{LABELS} beside it, or no {' or '.join(PARTS)}")
+            yield _published(PARTS[prefix], idx(path), idx(named[prefix + LABELS]))
+        elif name.endswith(".parquet"):
+            rows = pq.read_table(path)
+            yield _split(rows["id"].cast(pa.string()), rows["image"].to_pylist(), rows["label"])
+        elif name.endswith(".csv.gz"):
+            cells = np.loadtxt(path, np.uint8, delimiter=",")  # 784 pixels, then the label
+            images = [png(row.reshape(28, 28)) for row in cells[:, :-1]]
+            yield _split(map(str, range(len(cells))), images, cells[:, -1])
+        elif not name.endswith(LABELS):
+            raise LoopError(
+                f"{name}: is no file of MNIST", fix="name IDX files, or one in .parquet or .csv.gz"
+            )
+
+
+def idx(path: Path) -> NDArray[np.uint8]:
+    """The array of a gzipped IDX file of bytes; LoopError where its length is not what its header says."""
+    with gzip.open(path) as file:
+        content = file.read()
+    sizes = np.frombuffer(content, ">u4", content[3], offset=4)
+    begin = 4 + 4 * len(sizes)
+    if content[:3] != b"\0\0\x08" or len(content) - begin != sizes.prod():
+        raise LoopError(f"{path.name}: is no IDX file of bytes, or has been cut off", fix="fetch it again")
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(sizes)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A grey image as PNG."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _published(part: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> pa.Table:
+    ids = [f"{part} {number}" for number in range(len(images))]
+    return _table(ids, [*map(png, images)], labels, [part] * len(ids))
+
+
+def _split(ids: Any, images: list[bytes], labels: Any) -> pa.Table:
+    """Rows of a source without parts: an image's own bytes choose, so equal images are in one part."""
+    digests = (hashlib.sha256(image or b"").digest() for image in images)
+    parts = ["train" if int.from_bytes(digest[:8]) % TESTED else "test" for digest in digests]
+    return _table(ids, images, labels, parts)
+
+
+def _table(ids: Any, images: list[bytes], labels: Any, parts: list[str]) -> pa.Table:
+    columns = {"id": pa.array(list(ids)), "image": pa.array(images), "part": pa.array(parts)}
+    return pa.table({**columns, "label": labels if isinstance(labels, pa.ChunkedArray) else pa.array(labels)})
