@@ -23,7 +23,12 @@ Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
 COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
 
-PACKAGED = ("source", "estimator", "scorer")  # modules that may import packages of the model's own lock
+PACKAGED = (
+    "source",
+    "expectations",
+    "estimator",
+    "scorer",
+)  # modules that may import packages of the model's own lock
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -94,8 +99,8 @@ class ModelFolder:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
                   drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
 
-    Source, estimator and scorer may import packages that the repository's lock lacks: those of the folder's
-    own requirements.lock, or of requirements-cuda.lock where `train.device` is cuda.
+    Source, expectations, estimator and scorer may import packages that the repository's lock lacks: those of
+    the folder's own requirements.lock, or of requirements-cuda.lock where `train.device` is cuda.
 
     LoopError where a module, or a name that it must define, is missing.
     """

@@ -189,7 +189,14 @@ def _found(result: Any, outcome: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+    """An example as JSON holds it. Of bytes, such as an image's, it is their number."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return f"{len(value):,} bytes"
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return {name: shown(value) for name, value in row.items()}
 
 
 def _write(report: Report, place: Path, least: float, rows: int, model: str) -> None:
