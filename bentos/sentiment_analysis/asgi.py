@@ -1,4 +1,4 @@
-"""sentiment_analysis as an application."""
+"""sentiment-analysis as an application. Configuration only: what it does is `loop.serving.packed`."""
 
 from pathlib import Path
 

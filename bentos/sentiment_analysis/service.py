@@ -1,4 +1,4 @@
-"""sentiment_analysis as a bento."""
+"""sentiment-analysis as a bento: what BentoML builds, pins and packs. What it serves is asgi.py's."""
 
 from pathlib import Path
 
@@ -14,8 +14,13 @@ BASE = (
 
 
 @bentoml.service(
-    name="sentiment_analysis", image=image.pinned(Path(__file__).parent / "requirements.lock", BASE), workers=1
+    name="sentiment_analysis",
+    image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
+    workers=1,  # a replica is a process: the cluster scales them
+    traffic={"timeout": 10},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},  # the application's own /metrics has them
 )
 @bentoml.asgi_app(application)
 class SentimentAnalysis:
-    """Says what a review thinks."""
+    """Says whether a review praises or blames."""

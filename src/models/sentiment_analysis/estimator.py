@@ -36,7 +36,7 @@ def fit(rows: Mapping[str, NDArray[Any]], y: NDArray[Any], params: Params) -> Te
     from sklearn.preprocessing import normalize
 
     vectorizer = CountVectorizer(analyzer=terms, min_df=params.rows, dtype=np.float64)
-    counts = vectorizer.fit_transform(rows["text"])  # 0 and 1, as `terms` gives a set
+    counts = vectorizer.fit_transform(rows["text"])  # 0 and 1, as `terms` gives each once
     names = vectorizer.get_feature_names_out()
     negative, positive = (np.asarray(counts[y == label].sum(axis=0)).ravel() for label in (0, 1))
     ratio = np.abs(np.log((positive + 1) / positive.sum()) - np.log((negative + 1) / negative.sum()))

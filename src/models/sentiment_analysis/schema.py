@@ -10,7 +10,6 @@ COLUMNS = {
     "domain": "string",  # one of DOMAINS; a request has none, so it is no feature
     "part": "string",  # train or test, as the publisher splits
 }
-# `domain` is the entity because features.parquet and scores.parquet keep that column without making it a feature.
-ROLES = Roles(id="id", label="sentiment", entity="domain", part="part")
+ROLES = Roles(id="id", label="sentiment", part="part", context=("domain",))
 TASK: Task = "binary"
 CLASSES = ("negative", "positive")

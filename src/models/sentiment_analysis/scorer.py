@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import pairwise
-from math import sqrt
+from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,32 @@ Texts = Mapping[str, NDArray[Any]]
 
 FILE = "terms.json"
 LONGEST = 20_000  # characters of a text; the longest film review has 13,704
+COMMON = (log(5000) + 1) ** 2  # the most that the squared length of a common term is
 LETTER = re.compile(r"[A-Za-z]")
 LETTERS = re.compile(r"[^\W\d_]+")
 NUMBER = "_num_"  # what the publisher of the Yelp sentences wrote in place of a number
 WORD = re.compile(rf"{NUMBER}|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[!?]")
-# He also cut "don't" into "do n't", "it's" into "it 's" and "cannot" into "can not". Both forms become one here.
-CUT = re.compile(
-    r"(?<=\w) +(?=n't\b|'(?:s|m|re|ve|ll|d)\b)|(?<=\bcan) +(?=not\b)|(?<=\bgot) +(?=ta\b)|(?<=\b[gw][oa]n) +(?=na\b)"
+CUT = re.compile(  # he also wrote "do n't", "it 's" and "can not": here the blank goes
+    r"(?<=\w) +(?=n't\b|'(?:s|m|re|ve|ll|d)\b)"
+    r"|(?<=\bcan) +(?=not\b)|(?<=\bgot) +(?=ta\b)|(?<=\b[gw][oa]n) +(?=na\b)"
 )
-QUOTES = str.maketrans(dict.fromkeys("‘’´`", "'"))
+QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u00b4`", "'"))
 
 
-class Terms(msgspec.Struct):
+class Terms(msgspec.Struct, dict=True):
     """A fitted model: of each term its length in a text's vector, squared, and its weight."""
 
     bias: float
     known: dict[str, tuple[float, float]]
+
+    @cached_property
+    def common(self) -> frozenset[str]:
+        """The terms that stand in at least one of 5,000 training texts.
+
+        The profile counts other words as unknown: words that training has seen once or twice are known in its
+        own texts alone, and any new text would seem to drift.
+        """
+        return frozenset(term for term, (squared, _) in self.known.items() if squared <= COMMON)
 
 
 _loaded = Terms(0.0, {})  # what `load` read last, because `profile` gets no model
@@ -45,10 +56,10 @@ def words(text: str) -> list[str]:
     return [NUMBER if word[0].isdecimal() else word for word in found]
 
 
-def terms(text: str) -> set[str]:
-    """The distinct words and pairs of neighbours of a text."""
+def terms(text: str) -> list[str]:
+    """The distinct words and pairs of neighbours of a text, in an order that no run of Python changes."""
     cut = words(text)
-    return {*cut, *map(" ".join, pairwise(cut))}
+    return list(dict.fromkeys([*cut, *map(" ".join, pairwise(cut))]))
 
 
 def load(folder: Path) -> Callable[[Texts], Floats]:
@@ -77,12 +88,12 @@ def _check(text: str) -> None:
 
 
 def profile(rows: Texts, scores: Floats) -> dict[str, Floats]:
-    """How long a text is, how strange to the model, how much of it is no letter, and how sure the model is."""
+    """How many words a text has, how strange they are, what is no letter, and how sure the model is."""
     cut = [words(text) for text in rows["text"]]
-    known = _loaded.known
+    common = _loaded.common
     return {
         "words": np.array([len(each) for each in cut], np.float64),
-        "unknown": np.array([sum([word not in known for word in each]) / max(len(each), 1) for each in cut]),
+        "unknown": np.array([sum([word not in common for word in each]) / max(len(each), 1) for each in cut]),
         "nonletters": np.array([_nonletters(text) for text in rows["text"]]),
         "certainty": np.abs(scores - 0.5),
     }

@@ -44,7 +44,8 @@ def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
         f"{len(found):,} texts; left out: {len(found) - len(lettered):,} without a letter, "
         f"{len(lettered) - len(kept):,} of the training part that are in the test part too"
     )
-    print(*(f"{'/'.join(part)}: {n:,}" for part, n in sorted(Counter((r.domain, r.part) for r in kept).items())))
+    parts = Counter(f"{row.domain} {row.part}" for row in kept)
+    print(", ".join(f"{name}: {count:,}" for name, count in sorted(parts.items())))
     yield pa.table(dict(zip(COLUMNS, map(list, zip(*kept, strict=True)), strict=True)))
 
 
