@@ -20,10 +20,10 @@ from .scorer import FILE, Terms, terms
 
 
 class Params(Section):
-    c: float = Field(default=5.0, gt=0)  # inverse of the penalty
+    c: float = Field(default=3.0, gt=0)  # inverse of the penalty
     naive_bayes: Share = 0.5  # 0: terms count by their rarity alone; 1: by rarity times naive Bayes' ratio
     terms: int = Field(default=100_000, gt=0)  # kept at most: every word comes before any pair
-    rows: int = Field(default=2, gt=0)  # that a term stands in at least
+    rows: int = Field(default=5, gt=0)  # that a term stands in at least
     long_terms: int = Field(default=100, gt=0)  # from so many terms on, a text is long
     long_weight: float = Field(default=2.0, gt=0)  # rows that a long text counts as: there are fewer of them
 
