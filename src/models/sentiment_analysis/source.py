@@ -29,7 +29,7 @@ MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80
 class Row(NamedTuple):
     id: str
     text: str
-    sentiment: str
+    sentiment: str | None
     domain: str
     part: str
 
@@ -53,8 +53,9 @@ def _rows(name: str, path: Path) -> Iterator[Row]:
     last = name.rpartition("/")[2]
     if sentences := SENTENCES.search(last):
         part = {"dev": "train"}.get(sentences[1], sentences[1])
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            yield Row(f"yelp/{last}/{number}", line.strip(), CLASSES[int(sentences[2])], "yelp", part)
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                yield Row(f"yelp/{last}/{number}", line.strip(), CLASSES[int(sentences[2])], "yelp", part)
     elif last.endswith(".tar.gz"):
         yield from _archive(path)
     elif last.endswith(".parquet"):
@@ -77,9 +78,11 @@ def _parquet(path: Path, stem: str) -> Iterator[Row]:
     table = pq.read_table(path)
     domain = "imdb" if "name" in table.column_names else "yelp"
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
+    said = {**dict(enumerate(CLASSES)), None: None}  # validation stops any other label
+    for number, (raw, label) in enumerate(zip(texts, labels, strict=True), 1):
+        text = cleaned(raw or "")
         part = "test" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
-        yield Row(f"{domain}/{stem}/{number}", cleaned(text), CLASSES[label], domain, part)
+        yield Row(f"{domain}/{stem}/{number}", text, said.get(label, str(label)), domain, part)
 
 
 def cleaned(text: str) -> str:

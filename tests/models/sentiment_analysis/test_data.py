@@ -152,6 +152,13 @@ def test_parquet_is_split_by_its_texts(tmp_path: Path) -> None:
     assert set(found["domain"]) == {"imdb"}
 
 
+def test_a_parquet_row_may_be_wrong(tmp_path: Path) -> None:
+    """A null text is left out, a null label is not known, and validation sees any other one."""
+    rows = {"text": ["good", None, "so so", "bad"], "label": [1, 1, 2, None]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    assert read([tmp_path / "a.parquet"])["sentiment"].to_pylist() == ["positive", "2", None]
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     """A file of another format is an error that names those that are read."""
     (tmp_path / "a.csv").touch()
