@@ -78,7 +78,7 @@ def _parquet(path: Path, stem: str) -> Iterator[Row]:
     table = pq.read_table(path)
     domain = "imdb" if "name" in table.column_names else "yelp"
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    said = {**dict(enumerate(CLASSES)), None: None}  # validation stops any other label
+    said: dict[int | None, str | None] = {None: None, **dict(enumerate(CLASSES))}  # validation stops others
     for number, (raw, label) in enumerate(zip(texts, labels, strict=True), 1):
         text = cleaned(raw or "")
         part = "test" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
