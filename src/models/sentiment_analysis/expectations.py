@@ -1,0 +1,90 @@
+"""What good reviews look like, and which of it stops the pipeline."""
+
+from typing import Any
+
+from loop.core.params import Section, Share, Split
+from loop.pipeline.validate import Check
+
+from .schema import CLASSES, COLUMNS, DOMAINS
+from .scorer import LETTER, LONGEST
+
+COMMON = (
+    "the and is was it to of this for my they we very with you but that so are were not "
+    "great love good food service place"
+)
+ENGLISH = rf"(?i)\b(?:{'|'.join(COMMON.split())})\b"
+DAMAGED = r"</?[A-Za-z]+[^<>]*>|&[a-z]+;|[\x80-\x9f\ufffd]|Ã.|â€"  # HTML, or bytes read in another encoding
+
+
+class Params(Section):
+    english: Share = 0.8  # texts with one of the commonest English words
+    undamaged: Share = 0.999  # texts without HTML and wrongly read characters
+    unique: Share = 0.8  # distinct texts over all texts
+
+
+def suite(params: Params, _: Split) -> list[Check]:
+    """Every check of the raw rows."""
+    return [*_rows(params), *_parts(params)]
+
+
+def _rows(params: Params) -> list[Check]:
+    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+
+    return [
+        Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
+        *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in ("id", "text")),
+        Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=LETTER.pattern)),
+        Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=LONGEST)),
+        Check(gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex=DAMAGED, mostly=params.undamaged)),
+        Check(gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(column="text", min_value=params.unique)),
+        Check(gxe.ExpectColumnValuesToBeInSet(column="sentiment", value_set=list(CLASSES))),
+        Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="domain", value_set=list(DOMAINS))),
+        Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=["test", "train"])),
+    ]
+
+
+def _parts(params: Params) -> list[Check]:
+    """Each domain is English and has both classes in both parts, and the parts share no text."""
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    checks = [Check(_one_part()(column_A="text", column_B="part", ignore_row_if="either_value_is_missing"))]
+    for domain in DOMAINS:
+        of_domain = Column("domain") == domain
+        checks.append(
+            Check(
+                gxe.ExpectColumnValuesToMatchRegex(
+                    column="text", regex=ENGLISH, mostly=params.english, row_condition=of_domain
+                )
+            )
+        )
+        checks += [
+            Check(
+                gxe.ExpectColumnDistinctValuesToContainSet(
+                    column="sentiment",
+                    value_set=list(CLASSES),
+                    row_condition=of_domain & (Column("part") == part),
+                )
+            )
+            for part in ("train", "test")
+        ]
+    return checks
+
+
+def _one_part() -> Any:
+    """An expectation that equal texts stand in one part; Great Expectations has none that compares rows."""
+    import great_expectations.expectations as gxe
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.expectations.metrics import map_metric_provider as provider
+
+    class OnePart(provider.ColumnPairMapMetricProvider):  # type: ignore[misc]  # it publishes no types
+        condition_metric_name = "column_pair_values.one_part"
+
+        @provider.column_pair_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+        def _pandas(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:  # noqa: N803, N805 - its names
+            return column_B.groupby(column_A).transform("nunique") == 1
+
+    class ExpectEqualTextsInOnePart(gxe.ExpectColumnPairValuesToBeEqual):  # type: ignore[misc]
+        map_metric = OnePart.condition_metric_name
+
+    return ExpectEqualTextsInOnePart

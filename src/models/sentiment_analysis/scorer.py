@@ -1,0 +1,105 @@
+"""Cuts texts into words, and adds up the weights of words and of pairs of neighbours."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import pairwise
+from math import log, sqrt
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.serving.packed.columns import BadRow
+
+Floats = NDArray[np.float64]
+Texts = Mapping[str, NDArray[Any]]
+
+FILE = "terms.json"
+LONGEST = 20_000  # characters of a text; the longest film review has 13,704
+COMMON = (log(5000) + 1) ** 2  # the most that the squared length of a common term is
+LETTER = re.compile(r"[A-Za-z]")
+LETTERS = re.compile(r"[^\W\d_]+")
+NUMBER = "_num_"  # what the publisher of the Yelp sentences wrote in place of a number
+WORD = re.compile(rf"{NUMBER}|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[!?]")
+CUT = re.compile(  # he also wrote "do n't", "it 's" and "can not": here the blank goes
+    r"(?<=\w) +(?=n't\b|'(?:s|m|re|ve|ll|d)\b)"
+    r"|(?<=\bcan) +(?=not\b)|(?<=\bgot) +(?=ta\b)|(?<=\b[gw][oa]n) +(?=na\b)"
+)
+QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u00b4`", "'"))
+
+
+class Terms(msgspec.Struct, dict=True):
+    """A fitted model: of each term its length in a text's vector, squared, and its weight."""
+
+    bias: float
+    known: dict[str, tuple[float, float]]
+
+    @cached_property
+    def common(self) -> frozenset[str]:
+        """The terms that stand in at least one of 5,000 training texts.
+
+        The profile counts other words as unknown: words that training has seen once or twice are known in its
+        own texts alone, and any new text would seem to drift.
+        """
+        return frozenset(term for term, (squared, _) in self.known.items() if squared <= COMMON)
+
+
+_loaded = Terms(0.0, {})  # what `load` read last, because `profile` gets no model
+
+
+def words(text: str) -> list[str]:
+    """A text's words in lower case; each number is `_num_`, and of punctuation only ! and ? count."""
+    found = WORD.findall(CUT.sub("", text.lower().translate(QUOTES)))
+    return [NUMBER if word[0].isdecimal() else word for word in found]
+
+
+def terms(text: str) -> list[str]:
+    """The distinct words and pairs of neighbours of a text, in an order that no run of Python changes."""
+    cut = words(text)
+    return list(dict.fromkeys([*cut, *map(" ".join, pairwise(cut))]))
+
+
+def load(folder: Path) -> Callable[[Texts], Floats]:
+    """The scorer: n texts to (n,) probabilities of praise; BadRow for a text that is none."""
+    global _loaded  # noqa: PLW0603 - see there
+    fitted = _loaded = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)
+    known, bias = fitted.known, fitted.bias
+
+    def odds(text: str) -> float:
+        _check(text)
+        found = [known[term] for term in terms(text) if term in known]
+        length = sqrt(sum([squared for squared, _ in found])) or 1.0
+        return bias + sum([weight for _, weight in found]) / length
+
+    def score(rows: Texts) -> Floats:
+        return 1 / (1 + np.exp(-np.array([odds(text) for text in rows["text"]])))
+
+    return score
+
+
+def _check(text: str) -> None:
+    if len(text) > LONGEST:
+        raise BadRow(f"text has {len(text)} characters; {LONGEST} at most")
+    if not LETTER.search(text):
+        raise BadRow("text has no letter from A to Z; this model reads English")
+
+
+def profile(rows: Texts, scores: Floats) -> dict[str, Floats]:
+    """How many words a text has, how strange they are, what is no letter, and how sure the model is."""
+    cut = [words(text) for text in rows["text"]]
+    common = _loaded.common
+    return {
+        "words": np.array([len(each) for each in cut], np.float64),
+        "unknown": np.array([sum([word not in common for word in each]) / max(len(each), 1) for each in cut]),
+        "nonletters": np.array([_nonletters(text) for text in rows["text"]]),
+        "certainty": np.abs(scores - 0.5),
+    }
+
+
+def _nonletters(text: str) -> float:
+    """The share of characters that are neither letters nor spaces; a number counts as one."""
+    written = "".join(text.replace(NUMBER, "0").split())
+    return 1 - len("".join(LETTERS.findall(written))) / max(len(written), 1)

@@ -1,0 +1,90 @@
+"""Reads the published files: Yelp's sentences, one a line, and IMDB's film reviews, one a file of an archive.
+
+Parquet files of `text` and `label` (0 or 1) are read too; film reviews among them have a `name`. They have no
+test part, so a fifth is cut off by a hash of the text.
+"""
+
+import hashlib
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loop.core.errors import LoopError
+
+from .schema import CLASSES, COLUMNS
+from .scorer import LETTER
+
+SENTENCES = re.compile(r"sentiment\.(dev|test)\.([01])$")  # the publisher's dev files train here
+REVIEW = re.compile(r"aclImdb/(train|test)/(neg|pos)/\d+_\d+\.txt$")
+TAG = re.compile(r"</?[a-z]+ ?/?>", re.IGNORECASE)
+MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}  # as Windows wrote
+
+
+class Row(NamedTuple):
+    id: str
+    text: str
+    sentiment: str | None
+    domain: str
+    part: str
+
+
+def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
+    """All rows, without those that have no letter, and those of the training part whose text is tested."""
+    found = [row for name, path in files.items() for row in _rows(name, path)]
+    lettered = [row for row in found if LETTER.search(row.text)]
+    tested = {row.text for row in lettered if row.part == "test"}
+    kept = [row for row in lettered if row.part == "test" or row.text not in tested]
+    print(
+        f"{len(found):,} texts; left out: {len(found) - len(lettered):,} without a letter, "
+        f"{len(lettered) - len(kept):,} of the training part that are in the test part too"
+    )
+    parts = Counter(f"{row.domain} {row.part}" for row in kept)
+    print(", ".join(f"{name}: {count:,}" for name, count in sorted(parts.items())))
+    yield pa.table(dict(zip(COLUMNS, map(list, zip(*kept, strict=True)), strict=True)))
+
+
+def _rows(name: str, path: Path) -> Iterator[Row]:
+    last = name.rpartition("/")[2]
+    if sentences := SENTENCES.search(last):
+        part = {"dev": "train"}.get(sentences[1], sentences[1])
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                yield Row(f"yelp/{last}/{number}", line.strip(), CLASSES[int(sentences[2])], "yelp", part)
+    elif last.endswith(".tar.gz"):
+        yield from _archive(path)
+    elif last.endswith(".parquet"):
+        yield from _parquet(path, last.removesuffix(".parquet"))
+    else:
+        fix = "name sentiment.dev.0 and the like, aclImdb_v1.tar.gz, or Parquet with `text` and `label`"
+        raise LoopError(f"{name}: no file that src/models/sentiment_analysis/source.py reads", fix=fix)
+
+
+def _archive(path: Path) -> Iterator[Row]:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if (review := REVIEW.search(member.name)) and (content := archive.extractfile(member)):
+                sentiment = {"neg": "negative", "pos": "positive"}[review[2]]
+                text = cleaned(content.read().decode("utf-8"))
+                yield Row(member.name.replace("aclImdb", "imdb"), text, sentiment, "imdb", review[1])
+
+
+def _parquet(path: Path, stem: str) -> Iterator[Row]:
+    table = pq.read_table(path)
+    domain = "imdb" if "name" in table.column_names else "yelp"
+    texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
+    said: dict[int | None, str | None] = {None: None, **dict(enumerate(CLASSES))}  # validation stops others
+    for number, (raw, label) in enumerate(zip(texts, labels, strict=True), 1):
+        text = cleaned(raw or "")
+        part = "test" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
+        yield Row(f"{domain}/{stem}/{number}", text, said.get(label, str(label)), domain, part)
+
+
+def cleaned(text: str) -> str:
+    """A text without HTML's tags, and with the punctuation that was read in the wrong encoding."""
+    return TAG.sub(" ", text.translate(MISREAD)).strip()
