@@ -1,7 +1,7 @@
 """Cuts texts into words, and adds up the weights of words and of pairs of neighbours."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from math import log, sqrt
@@ -47,9 +47,6 @@ class Terms(msgspec.Struct, dict=True):
         return frozenset(term for term, (squared, _) in self.known.items() if squared <= COMMON)
 
 
-_loaded = Terms(0.0, {})  # what `load` read last, because `profile` gets no model
-
-
 def words(text: str) -> list[str]:
     """A text's words in lower case; each number is `_num_`, and of punctuation only ! and ? count."""
     found = WORD.findall(CUT.sub("", text.lower().translate(QUOTES)))
@@ -62,22 +59,34 @@ def terms(text: str) -> list[str]:
     return list(dict.fromkeys([*cut, *map(" ".join, pairwise(cut))]))
 
 
-def load(folder: Path) -> Callable[[Texts], Floats]:
-    """The scorer: n texts to (n,) probabilities of praise; BadRow for a text that is none."""
-    global _loaded  # noqa: PLW0603 - see there
-    fitted = _loaded = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)
-    known, bias = fitted.known, fitted.bias
+class Scorer:
+    """n texts to (n,) probabilities of praise; BadRow for a text that is none."""
 
-    def odds(text: str) -> float:
+    def __init__(self, folder: Path) -> None:
+        self.fitted = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)
+
+    def __call__(self, rows: Texts) -> Floats:
+        return 1 / (1 + np.exp(-np.array([self._odds(text) for text in rows["text"]])))
+
+    def _odds(self, text: str) -> float:
         _check(text)
+        known = self.fitted.known
         found = [known[term] for term in terms(text) if term in known]
         length = sqrt(sum([squared for squared, _ in found])) or 1.0
-        return bias + sum([weight for _, weight in found]) / length
+        return self.fitted.bias + sum([weight for _, weight in found]) / length
 
-    def score(rows: Texts) -> Floats:
-        return 1 / (1 + np.exp(-np.array([odds(text) for text in rows["text"]])))
+    def profile(self, rows: Texts, _: Floats) -> dict[str, Floats]:
+        """How many words a text has, how many of them are unknown, and how much of it is no letter."""
+        cut, common = [words(text) for text in rows["text"]], self.fitted.common
+        unknown = [sum([word not in common for word in each]) / max(len(each), 1) for each in cut]
+        return {
+            "words": np.array([len(each) for each in cut], np.float64),
+            "unknown": np.array(unknown),
+            "nonletters": np.array([_nonletters(text) for text in rows["text"]]),
+        }
 
-    return score
+
+load = Scorer
 
 
 def _check(text: str) -> None:
@@ -85,18 +94,6 @@ def _check(text: str) -> None:
         raise BadRow(f"text has {len(text)} characters; {LONGEST} at most")
     if not LETTER.search(text):
         raise BadRow("text has no letter from A to Z; this model reads English")
-
-
-def profile(rows: Texts, scores: Floats) -> dict[str, Floats]:
-    """How many words a text has, how strange they are, what is no letter, and how sure the model is."""
-    cut = [words(text) for text in rows["text"]]
-    common = _loaded.common
-    return {
-        "words": np.array([len(each) for each in cut], np.float64),
-        "unknown": np.array([sum([word not in common for word in each]) / max(len(each), 1) for each in cut]),
-        "nonletters": np.array([_nonletters(text) for text in rows["text"]]),
-        "certainty": np.abs(scores - 0.5),
-    }
 
 
 def _nonletters(text: str) -> float:

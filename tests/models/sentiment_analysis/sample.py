@@ -25,7 +25,6 @@ REVIEWS = {"train": 200, "test": 100}
 ROW = {"text": "Great food, and they don't mind the 12 minutes!"}
 PARAMS: dict[str, object] = {
     "gate.floors": {"accuracy_yelp": 0.85, "accuracy_imdb": 0.85},
-    "train.terms": 60,  # all words, and hardly a pair: in so few texts pairs of neighbours mean nothing
 }
 
 
