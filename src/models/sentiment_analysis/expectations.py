@@ -77,14 +77,14 @@ def _one_part() -> Any:
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.expectations.metrics import map_metric_provider as provider
 
-    class OnePart(provider.ColumnPairMapMetricProvider):  # type: ignore[misc]  # it publishes no types
+    class OnePart(provider.ColumnPairMapMetricProvider):  # it publishes no types
         condition_metric_name = "column_pair_values.one_part"
 
-        @provider.column_pair_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+        @provider.column_pair_condition_partial(engine=PandasExecutionEngine)
         def _pandas(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:  # noqa: N803, N805 - its names
             return column_B.groupby(column_A).transform("nunique") == 1
 
-    class ExpectEqualTextsInOnePart(gxe.ExpectColumnPairValuesToBeEqual):  # type: ignore[misc]
+    class ExpectEqualTextsInOnePart(gxe.ExpectColumnPairValuesToBeEqual):
         map_metric = OnePart.condition_metric_name
 
     return ExpectEqualTextsInOnePart

@@ -52,11 +52,16 @@ def test_words_of_a_sentence() -> None:
 
 
 @pytest.fixture
-def score(tmp_path: Path):
+def fitted(tmp_path: Path) -> scorer.Scorer:
     """A scorer that knows three terms."""
     save(scorer.Terms(-0.1, {"good": (1.0, 2.0), "bad": (1.0, -2.0), "not good": (4.0, -9.0)}), tmp_path)
-    score = scorer.load(tmp_path)
-    return lambda *texts: score({"text": np.array(texts, object)})
+    return scorer.load(tmp_path)
+
+
+@pytest.fixture
+def score(fitted: scorer.Scorer):
+    """The scores of some texts."""
+    return lambda *texts: fitted({"text": np.array(texts, object)})
 
 
 @pytest.mark.parametrize(
@@ -84,10 +89,10 @@ def test_weights_are_added_up(score) -> None:
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array(odds))))
 
 
-def test_the_profile_shows_another_language(score: scorer.Scorer) -> None:
+def test_the_profile_shows_another_language(fitted: scorer.Scorer) -> None:
     """Words, the share of unknown ones, and the share that is no letter; each a number a row."""
     texts = {"text": np.array(["good bad!", "la comida era mala", "_num_ good"], object)}
-    found = score.profile(texts, np.zeros(3))
+    found = fitted.profile(texts, np.zeros(3))
     assert {name: values.tolist() for name, values in found.items()} == {
         "words": [3, 4, 2],
         "unknown": pytest.approx([1 / 3, 1, 0.5]),
