@@ -1,8 +1,8 @@
-"""EASE (Steck 2019): a linear model that says how likely a film is watched by who has watched others.
+"""EASE (Steck 2019): how likely a user is to watch a film, as a linear function of what they have watched.
 
-The weights of EASE are those of ridge regression from each user's films to each film, without the film itself.
-Written with the singular vectors of users x films, they are products of one vector a film, so that the
-largest singular values suffice.
+It is a ridge regression from each user's films to each film, which may not explain itself. Its weights are
+products of two films' vectors, made of the singular vectors of the table of users and films; the largest
+singular values suffice.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,8 @@ class Params(Section):
 
 class Fitted(NamedTuple):
     films: NDArray[np.int64]  # ids, rising
-    popularity: NDArray[np.float64]  # share of users who watched it
-    vectors: NDArray[
-        np.float64
-    ]  # (films, rank); the weight of film i for film j is v_i . v_j / (1 - |v_j|^2)
+    popularity: NDArray[np.float64]  # share of users who have watched a film
+    vectors: NDArray[np.float64]  # (films, rank); film i counts v_i · v_j / (1 - |v_j|²) for film j
 
 
 def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: Params) -> Fitted:
@@ -46,7 +44,10 @@ def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: 
 
 
 def _vectors(table: csr_array, params: Params) -> NDArray[np.float64]:
-    """V sqrt(s^2 / (s^2 + ridge)), by the users' Gram matrix, as there are fewer users than films."""
+    """V √(s² / (s² + ridge)) of the table's singular value decomposition U s V.
+
+    U and s come from the smaller of the two Gram matrices, because there are fewer users than films.
+    """
     squares, users = np.linalg.eigh((table @ table.T).toarray())
     kept = np.argsort(-squares, kind="stable")[: params.rank]
     kept = kept[squares[kept] > 1e-9 * squares.max()]

@@ -1,8 +1,8 @@
-"""MovieLens ratings as questions: which films did a user watch next, among films that they did not rate?
+"""MovieLens ratings as questions: did the user watch this film next, or is it one that they never rated?
 
-Each user's last fifth of ratings is the test part. The last fifth of what is left are the questions to train
-on, and the ratings before these are history only. Each part's questions are asked at the time of its first
-rating. To each part come films that the user never rated, drawn uniformly from all films of the training part.
+Each user's last fifth of ratings is the test part. The last fifth of the others are the questions to train
+on, and all before these are history only. The questions of a part are asked at the time of its first rating.
+Each part also asks about films that the user never rated, drawn uniformly from all films of the training part.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,11 +53,13 @@ def _questions(ratings: pd.DataFrame) -> pd.DataFrame:
 def _unrated(rows: pd.DataFrame) -> pd.DataFrame:
     """Films that each user has not rated, as many for both parts; the user's number is the seed."""
     films = np.unique(rows.film[rows.part == "train"])
-    asked = rows.groupby(["user", "part"])["at"].max().unstack()
+    asked = rows.groupby(["part", "user"])["at"].max()
     drawn = []
     for user, rated in rows.groupby("user")["film"]:
         others = np.setdiff1d(films, rated)
         chosen = np.random.default_rng(user).permutation(others)[: 2 * UNRATED]
         for part, some in zip(("train", "test"), np.array_split(chosen, 2), strict=True):
-            drawn.append(pd.DataFrame({"user": user, "film": some, "part": part, "at": asked[part][user]}))
-    return pd.concat(drawn).dropna(subset="at").assign(rating=np.nan, watched=0.0)
+            if (part, user) in asked:
+                at = asked[part, user]
+                drawn.append(pd.DataFrame({"user": user, "film": some, "part": part, "at": at}))
+    return pd.concat(drawn).assign(rating=np.nan, watched=0.0)
