@@ -14,7 +14,7 @@ class Params(Section):
     latest: datetime = datetime(2016, 12, 31, tzinfo=UTC)  # no rating is newer than the published file
     least_rows: int = Field(default=1_000, gt=0)
     mean_rating: tuple[float, float] = (3.0, 4.5)  # another scale has another mean
-    watched: tuple[float, float] = (0.3, 0.95)  # share of rows that are ratings
+    watched: tuple[float, float] = (0.1, 0.95)  # share of rows that are ratings
 
 
 def suite(params: Params, _: PublishedSplit) -> list[Check]:

@@ -2,7 +2,7 @@
 
 Each user's last fifth of ratings is the test part. The last fifth of the others are the questions to train
 on, and all before these are history only. The questions of a part are asked at the time of its first rating.
-Each part also asks about films that the user never rated, drawn uniformly from all films of the training part.
+Each part also asks about films that the user never rated, drawn uniformly from those of the training part.
 """
 
 from collections.abc import Iterable, Mapping
