@@ -4,7 +4,7 @@ Newer films of a history count more: the n-th newest counts 1 / sqrt(n). Films t
 left out of a history. Where no known film is left, a film's score is its popularity.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan, log1p, nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,8 @@ LONGEST = 500  # films of a history that count, the newest
 MOST = 5_000  # films of a history in a request
 NEW = -10.0  # the score of a film that training has not seen, below all others
 TOP = 10
-ANSWERS = "answers"  # the column in which the scorer leaves its answers, so that nothing is scored twice
 
-Rows = dict[str, NDArray[Any]]
+Rows = Mapping[str, NDArray[Any]]
 
 
 class Answer(NamedTuple):
@@ -32,15 +31,29 @@ class Answer(NamedTuple):
     profile: dict[str, float]
 
 
+class Latest:
+    """What `load` has read and scored last, because `profile` and `answer` get rows and scores alone."""
+
+    films: "Films"
+    answered: tuple[Rows, list[Answer]]
+
+    def answers(self, rows: Rows) -> list[Answer]:
+        """The answers to rows; those that were scored last are not scored again."""
+        of, answers = self.answered
+        return answers if of is rows else self.films.answers(rows)
+
+
+LATEST = Latest()
+
+
 def load(folder: Path) -> Callable[[Rows], NDArray[np.float64]]:
     """The scorer of rows with a history and a film; without a film, the score is that of the best one."""
     with np.load(folder / FILE) as saved:
-        model = Films(saved["films"], saved["popularity"], saved["vectors"])
+        LATEST.films = films = Films(saved["films"], saved["popularity"], saved["vectors"])
 
     def score(rows: Rows) -> NDArray[np.float64]:
-        answers = [model.answer(*row) for row in zip(rows["history"], rows["film"], strict=True)]
-        rows[ANSWERS] = np.empty(len(answers), object)
-        rows[ANSWERS][:] = answers
+        answers = films.answers(rows)
+        LATEST.answered = rows, answers
         return np.array([each.score for each in answers], np.float64)
 
     return score
@@ -48,12 +61,12 @@ def load(folder: Path) -> Callable[[Rows], NDArray[np.float64]]:
 
 def answer(rows: Rows, _: NDArray[np.float64]) -> dict[str, list[list[int]]]:
     """The ten best films that are not in the history, for rows that name no film."""
-    return {"films": [each.films for each in rows[ANSWERS]]}
+    return {"films": [each.films for each in LATEST.answers(rows)]}
 
 
 def profile(rows: Rows, _: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """The logarithm of a history's length, its share of unknown films, and how popular its films are."""
-    named = [each.profile for each in rows[ANSWERS]]
+    named = [each.profile for each in LATEST.answers(rows)]
     return {name: np.array([one[name] for one in named]) for name in named[0]}
 
 
@@ -67,6 +80,10 @@ class Films:
         self.targets = vectors / (1 - np.square(vectors).sum(axis=1, keepdims=True))
         self.places = {film: place for place, film in enumerate(films.tolist())}
         self.weights = (1 / np.sqrt(np.arange(1, LONGEST + 1))).astype(np.float32)
+
+    def answers(self, rows: Rows) -> list[Answer]:
+        """The answers to rows with a history and a film."""
+        return [self.answer(*row) for row in zip(rows["history"], rows["film"], strict=True)]
 
     def answer(self, history: Sequence[int], film: float) -> Answer:
         """Score a film, or all of them where it is NaN; BadRow for what can be no film."""
