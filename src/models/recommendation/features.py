@@ -2,24 +2,25 @@
 
 import ibis
 import ibis.expr.types as ir
+from pydantic import Field
 
 from loop.core.params import Section
-
-from .scorer import LONGEST
 
 FEATURES = ("history", "film")
 MISSING = ("film",)  # a request without it is answered by the best film that the user has not watched
 
 
 class Params(Section):
-    """Nothing to choose."""
+    longest: int = Field(
+        default=5_000, gt=0, le=5_000
+    )  # films of a history, the newest; a request has no more
 
 
-def compute(rows: ir.Table, _: Params) -> ir.Table:
+def compute(rows: ir.Table, params: Params) -> ir.Table:
     """One row a question: the rows of a user's last moment in each part, and all rows of production's log.
 
     Earlier rows are history only. A history has films watched strictly before the question, in the order of
-    time, and at most the newest LONGEST.
+    time, and at most the newest `longest`.
     """
     last = rows["at"].max().over(ibis.window(group_by=["user", "part"]))
     asked = rows.filter(rows.part.isnull() | (rows["at"] == last))
@@ -30,5 +31,5 @@ def compute(rows: ir.Table, _: Params) -> ir.Table:
     histories = before.group_by("user", "at").agg(history=films)
     found = asked.left_join(histories, ["user", "at"])
     nothing = ibis.literal([], type="array<int64>")
-    newest = ibis.coalesce(found.history[-LONGEST:], nothing)
+    newest = ibis.coalesce(found.history[-params.longest :], nothing)
     return found.mutate(history=newest).select("id", "at", "user", "watched", "part", *FEATURES)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from loop.serving.packed.columns import BadRow
 
 FILE = "films.npz"
-LONGEST = 500  # films of a history that count, the newest
-MOST = 5_000  # films of a history in a request
+MOST = 5_000  # films of a history, at most
 NEW = -10.0  # the score of a film that training has not seen, below all others
 TOP = 10
 
@@ -79,7 +78,7 @@ class Films:
         self.films, self.popularity, self.vectors = films, popularity, vectors
         self.targets = vectors / (1 - np.square(vectors).sum(axis=1, keepdims=True))
         self.places = {film: place for place, film in enumerate(films.tolist())}
-        self.weights = (1 / np.sqrt(np.arange(1, LONGEST + 1))).astype(np.float32)
+        self.weights = (1 / np.sqrt(np.arange(1, MOST + 1))).astype(np.float32)
 
     def answers(self, rows: Rows) -> list[Answer]:
         """The answers to rows with a history and a film."""
@@ -91,7 +90,7 @@ class Films:
         newest = dict.fromkeys(reversed(history))
         known = [self.places[each] for each in newest if each in self.places]
         asked = None if isnan(film) else self.places.get(int(film))
-        others = [place for place in known if place != asked][:LONGEST]
+        others = [place for place in known if place != asked]
         user = self.weights[: len(others)] @ self.vectors[others]
         best: list[int] = []
         if asked is not None:
