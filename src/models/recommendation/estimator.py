@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from loop.core.params import Section
 
@@ -48,7 +49,8 @@ def _vectors(table: csr_array, params: Params) -> NDArray[np.float64]:
 
     U and s come from the smaller of the two Gram matrices, because there are fewer users than films.
     """
-    squares, users = np.linalg.eigh((table @ table.T).toarray())
+    with threadpool_limits(1):  # sums by another number of threads would round otherwise
+        squares, users = np.linalg.eigh((table @ table.T).toarray())
     kept = np.argsort(-squares, kind="stable")[: params.rank]
     kept = kept[squares[kept] > 1e-9 * squares.max()]
     scale = 1 / np.sqrt(squares[kept] + params.ridge)

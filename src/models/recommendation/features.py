@@ -17,19 +17,19 @@ class Params(Section):
 
 
 def compute(rows: ir.Table, params: Params) -> ir.Table:
-    """One row a question: the rows of a user's last moment in each part, and all rows of production's log.
+    """One row a question: those of a part begin with its unrated films, and earlier rows are history only.
 
-    Earlier rows are history only. A history has films watched strictly before the question, in the order of
-    time, and at most the newest `longest`.
+    All rows of production's log are questions. A history has the films watched before the questions began, in
+    the order of time, and at most the newest `longest`.
     """
-    last = rows["at"].max().over(ibis.window(group_by=["user", "part"]))
-    asked = rows.filter(rows.part.isnull() | (rows["at"] == last))
-    moments = asked.select("user", "at").distinct()
+    begins = rows["at"].min(where=rows.watched == 0).over(ibis.window(group_by=["user", "part"]))
+    begun = rows.mutate(begun=ibis.ifelse(rows.part.isnull(), rows["at"], begins))
+    asked = begun.filter(begun["at"] >= begun.begun)
     seen = rows.filter(rows.watched == 1).select("user", "film", then=rows["at"])
-    before = moments.join(seen, ["user", seen.then < moments["at"]])
+    moments = asked.select("user", "begun").distinct()
+    before = moments.join(seen, ["user", seen.then < moments.begun])
     films = before.film.collect(order_by=[before.then, before.film])
-    histories = before.group_by("user", "at").agg(history=films)
-    found = asked.left_join(histories, ["user", "at"])
+    found = asked.left_join(before.group_by("user", "begun").agg(history=films), ["user", "begun"])
     nothing = ibis.literal([], type="array<int64>")
-    newest = ibis.coalesce(found.history[-params.longest :], nothing)
-    return found.mutate(history=newest).select("id", "at", "user", "watched", "part", *FEATURES)
+    history = ibis.coalesce(found.history[-params.longest :], nothing)
+    return found.mutate(history=history).select("id", "at", "user", "watched", "part", *FEATURES)

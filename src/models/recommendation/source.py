@@ -1,8 +1,8 @@
 """MovieLens ratings as questions: did the user watch this film next, or is it one that they never rated?
 
 Each user's last fifth of ratings is the test part. Of the others, the last tenth are the questions to train
-on, and all before these are history only. The questions of a part are asked at the time of its first rating.
-Each part also asks about films that the user never rated, drawn uniformly from those of the training part.
+on, and all before these are history only. Each part also asks about films that the user never rated, drawn
+uniformly from those of the training part. These have the time at which the questions of their part begin.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,8 +28,13 @@ def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
     ratings = ratings.sort_values(["user", "at", "film"], ignore_index=True)
     # Ratings of one second follow each other by a microsecond, so that each has its place in time.
     ratings["at"] = ratings["at"] * 1_000_000 + ratings.groupby(["user", "at"]).cumcount()
-    rows = _questions(ratings)
-    rows = pd.concat([rows, _unrated(rows)])
+    users = ratings.groupby("user")
+    place, count = users.cumcount(), users["film"].transform("size")
+    test = count - np.maximum(1, (count * TEST).astype(int))  # the place of a user's first test rating
+    train = test - np.maximum(1, (test * ASKED).astype(int))  # and of the first to train on
+    rated = ratings.assign(part=np.where(place >= test, "test", "train"), watched=1.0)
+    begins = {"train": place == train, "test": place == test}
+    rows = pd.concat([rated, *_unrated(rated, begins)])
     rows["id"] = rows.user.astype(str) + "-" + rows.film.astype(str)
     rows["at"] = rows["at"].astype("datetime64[us]")
     schema = pa.schema({name: arrow(kind) for name, kind in COLUMNS.items()})
@@ -42,29 +47,14 @@ def _frame(path: Path) -> pd.DataFrame:
     return pd.read_pickle(path, compression="xz")  # noqa: S301 - the engine has checked its bytes
 
 
-def _questions(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Ratings, in order of user and time, with their part, and the questions' common time."""
-    users = ratings.groupby("user")
-    place, count = users.cumcount(), users["film"].transform("size")
-    test = count - np.maximum(1, (count * TEST).astype(int))  # the place of a user's first test rating
-    train = test - np.maximum(1, (test * ASKED).astype(int))
-    part = np.where(place >= test, "test", "train")
-    begins = np.where(place >= test, test, np.where(place >= train, train, place))
-    at = ratings["at"].to_numpy()[np.arange(len(ratings)) - place + np.maximum(begins, 0)]
-    return ratings.assign(part=part, at=at, watched=1.0)
-
-
-def _unrated(rows: pd.DataFrame) -> pd.DataFrame:
-    """Films that each user has not rated; the user's number is the seed."""
-    films = np.unique(rows.film[rows.part == "train"])
-    asked = rows.groupby(["part", "user"])["at"].max()
-    drawn = []
-    for user, rated in rows.groupby("user")["film"]:
-        others = np.setdiff1d(films, rated)
-        chosen = np.random.default_rng(user).permutation(others)
+def _unrated(rated: pd.DataFrame, begins: Mapping[str, pd.Series]) -> Iterable[pd.DataFrame]:
+    """Films that each user has not rated, for both parts; the user's number is the seed."""
+    films = np.unique(rated.film[rated.part == "train"])
+    times = {part: rated[first].set_index("user")["at"] for part, first in begins.items()}
+    for user, own in rated.groupby("user")["film"]:
+        chosen = np.random.default_rng(user).permutation(np.setdiff1d(films, own))
         train, test = np.split(chosen, [UNRATED["train"]])
         for part, some in (("train", train), ("test", test[: UNRATED["test"]])):
-            if (part, user) in asked:
-                at = asked[part, user]
-                drawn.append(pd.DataFrame({"user": user, "film": some, "part": part, "at": at}))
-    return pd.concat(drawn).assign(rating=np.nan, watched=0.0)
+            if user in times[part]:
+                row = {"user": user, "part": part, "at": times[part][user], "rating": np.nan, "watched": 0.0}
+                yield pd.DataFrame({"film": some, **row})
