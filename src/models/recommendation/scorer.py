@@ -4,7 +4,7 @@ Newer films of a history count more: the n-th newest counts 1 / sqrt(n). Films t
 left out of a history. Where no known film is left, a film's score is its popularity.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan, log1p, nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,47 +30,14 @@ class Answer(NamedTuple):
     profile: dict[str, float]
 
 
-class Latest:
-    """What `load` has read and scored last, because `profile` and `answer` get rows and scores alone."""
-
-    films: "Films"
-    answered: tuple[Rows, list[Answer]]
-
-    def answers(self, rows: Rows) -> list[Answer]:
-        """The answers to rows; those that were scored last are not scored again."""
-        of, answers = self.answered
-        return answers if of is rows else self.films.answers(rows)
-
-
-LATEST = Latest()
-
-
-def load(folder: Path) -> Callable[[Rows], NDArray[np.float64]]:
-    """The scorer of rows with a history and a film; without a film, the score is that of the best one."""
+def load(folder: Path) -> "Scorer":
+    """The scorer of the films in a folder."""
     with np.load(folder / FILE) as saved:
-        LATEST.films = films = Films(saved["films"], saved["popularity"], saved["vectors"])
-
-    def score(rows: Rows) -> NDArray[np.float64]:
-        answers = films.answers(rows)
-        LATEST.answered = rows, answers
-        return np.array([each.score for each in answers], np.float64)
-
-    return score
+        return Scorer(saved["films"], saved["popularity"], saved["vectors"])
 
 
-def answer(rows: Rows, _: NDArray[np.float64]) -> dict[str, list[list[int]]]:
-    """The ten best films that are not in the history, for rows that name no film."""
-    return {"films": [each.films for each in LATEST.answers(rows)]}
-
-
-def profile(rows: Rows, _: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The logarithm of a history's length, its share of unknown films, and how popular its films are."""
-    named = [each.profile for each in LATEST.answers(rows)]
-    return {name: np.array([one[name] for one in named]) for name in named[0]}
-
-
-class Films:
-    """The films of the training part, by their places in the arrays."""
+class Scorer:
+    """Scores rows with a history and a film; without a film, the score is that of the best one."""
 
     def __init__(
         self, films: NDArray[np.int64], popularity: NDArray[np.float64], vectors: NDArray[np.float32]
@@ -79,12 +46,30 @@ class Films:
         self.targets = vectors / (1 - np.square(vectors).sum(axis=1, keepdims=True))
         self.places = {film: place for place, film in enumerate(films.tolist())}
         self.weights = (1 / np.sqrt(np.arange(1, MOST + 1))).astype(np.float32)
+        self._latest: tuple[Rows, list[Answer]] = {}, []
 
-    def answers(self, rows: Rows) -> list[Answer]:
-        """The answers to rows with a history and a film."""
-        return [self.answer(*row) for row in zip(rows["history"], rows["film"], strict=True)]
+    def __call__(self, rows: Rows) -> NDArray[np.float64]:
+        self._latest = rows, self._scored(rows)
+        return np.array([each.score for each in self._latest[1]], np.float64)
 
-    def answer(self, history: Sequence[int], film: float) -> Answer:
+    def answer(self, rows: Rows, _: NDArray[np.float64]) -> dict[str, list[list[int]]]:
+        """The ten best films that are not in the history, for rows that name no film."""
+        return {"films": [each.films for each in self._answers(rows)]}
+
+    def profile(self, rows: Rows, _: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """The logarithm of a history's length, its share of unknown films, and how popular its films are."""
+        named = [each.profile for each in self._answers(rows)]
+        return {name: np.array([one[name] for one in named]) for name in named[0]}
+
+    def _answers(self, rows: Rows) -> list[Answer]:
+        """What is known of each row; the rows that were scored last are not scored again."""
+        of, answers = self._latest
+        return answers if of is rows else self._scored(rows)
+
+    def _scored(self, rows: Rows) -> list[Answer]:
+        return [self._one(*row) for row in zip(rows["history"], rows["film"], strict=True)]
+
+    def _one(self, history: Sequence[int], film: float) -> Answer:
         """Score a film, or all of them where it is NaN; BadRow for what can be no film."""
         _check(history, film)
         newest = dict.fromkeys(reversed(history))

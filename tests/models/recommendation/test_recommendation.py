@@ -134,7 +134,7 @@ def test_without_a_film_the_best_are_listed(trained):
     """The ten best films are not in the history, and the score is that of the first, when it is asked for."""
     rows = asked(([1, 3, 5, 999_999], np.nan), ([1, 3, 5], 7.0))
     scores = trained[1](rows)
-    best, none = scorer.answer(rows, scores)["films"]
+    best, none = trained[1].answer(rows, scores)["films"]
     assert (len(set(best) - {1, 3, 5}), none) == (10, [])
     assert all(film % 2 for film in best)  # of the history's own kind
     assert trained[1](asked(([1, 3, 5], best[0])))[0] == pytest.approx(scores[0])
@@ -146,7 +146,7 @@ def test_what_training_has_not_seen_is_told(trained):
     new, with_unknown, without, popular, empty = trained[1](rows)
     assert (new, with_unknown) == (scorer.NEW, without)
     assert popular == empty > 0
-    shares = scorer.profile(rows, np.zeros(5))["unknown_share"]
+    shares = trained[1].profile(rows, np.zeros(5))["unknown_share"]
     assert shares.tolist() == pytest.approx([0, 1 / 3, 0, 1, 0])
 
 
