@@ -96,6 +96,15 @@ def test_good_data_passes(rows, folder):
     assert examined(rows.to_pandas(), folder).failed == []
 
 
+def test_logged_rows_pass(rows, folder):
+    """Rows of production's log have no part and no rating, come later, and may ask about a film again."""
+    logged = rows.to_pandas().head(50).assign(part=None, rating=None, at=LATER)
+    more = [
+        logged.assign(id=logged.id + f"-{time}", watched=label) for time, label in enumerate((1, 0, None))
+    ]
+    assert examined(pd.concat([rows.to_pandas(), *more]), folder).failed == []
+
+
 def test_no_test_film_is_in_a_history(rows, trained):
     """A test history is what its user has watched in the training part, in the order of time."""
     watched = rows.to_pandas().query("watched == 1 and part == 'train'").sort_values("at")
