@@ -98,11 +98,14 @@ def test_good_data_passes(rows, folder):
 
 def test_logged_rows_pass(rows, folder):
     """Rows of production's log have no part and no rating, come later, and may ask about a film again."""
-    logged = rows.to_pandas().head(50).assign(part=None, rating=None, at=LATER)
-    more = [
-        logged.assign(id=logged.id + f"-{time}", watched=label) for time, label in enumerate((1, 0, None))
+    logged = rows.to_pandas().head(50).assign(part=None, rating=np.nan, at=LATER)
+    tables = [
+        pa.Table.from_pandas(
+            logged.assign(id=logged.id + f"-{time}", watched=label), rows.schema, preserve_index=False
+        )
+        for time, label in enumerate((1.0, 0.0, None))
     ]
-    assert examined(pd.concat([rows.to_pandas(), *more]), folder).failed == []
+    assert examined(pa.concat_tables([rows, *tables]).to_pandas(), folder).failed == []
 
 
 def test_no_test_film_is_in_a_history(rows, trained):
