@@ -1,0 +1,8 @@
+"""recommendation as an application. Configuration only: what it does is `loop.serving.packed`."""
+
+from pathlib import Path
+
+from loop.serving.packed import app
+from scorer import load
+
+application = app.create(Path(__file__).parent, load)

@@ -1,0 +1,169 @@
+"""What stops a recommender's data, what is refused of a request, and what is answered."""
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from loop.core import models
+from loop.core.params import PublishedSplit
+from loop.pipeline import features, split, validate
+from loop.serving.packed.columns import BadRow
+from models.recommendation import estimator, evaluation, expectations, scorer, source
+
+pytestmark = pytest.mark.contract
+USERS, FILMS = 40, 150  # an even user watches even films, and an odd one odd ones
+LATER = datetime(2030, 1, 1)  # noqa: DTZ001 - times of rows are UTC, without a zone
+
+
+@pytest.fixture(scope="module")
+def folder(repository):
+    return models.load(repository, "recommendation")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A thousand ratings, as they come from the source."""
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("ratings") / "ratings.parquet"
+    films = [1 + user % 2 + 2 * rng.choice(FILMS // 2, 25, replace=False) for user in range(USERS)]
+    ratings = {
+        "userId": np.repeat(np.arange(1, USERS + 1), 25),
+        "movieId": np.concatenate(films),
+        "rating": rng.integers(5, 11, USERS * 25) / 2,
+        "timestamp": 1_000_000_000 + rng.integers(0, 1_000, USERS * 25),
+    }
+    pd.DataFrame(ratings).to_parquet(path)
+    return pa.concat_tables(source.read({"ratings": path}))
+
+
+@pytest.fixture(scope="module")
+def trained(rows, folder, tmp_path_factory):
+    """Features, and the scorer of what was fitted on those of the training part."""
+    table = features.compute(folder, rows, folder.section("features", {}))
+    part = table.filter(pa.array(split.masks(table, folder.roles, PublishedSplit(kind="published"))[0]))
+    fitted = estimator.fit(
+        split.values(part, ["history", "film"]), part["watched"].to_numpy(), estimator.Params(ridge=10)
+    )
+    out = tmp_path_factory.mktemp("model")
+    estimator.save(fitted, out)
+    return table, scorer.load(out)
+
+
+def setting(column, value):
+    """The first ten rows, the test rows among them, with another value."""
+    return lambda t: t.assign(**{column: t[column].astype(object).where(t.index >= 10, value)})
+
+
+def leak(t):
+    """A film of the test part, which was watched in the training part too."""
+    test = t[(t.part == "test") & (t.watched == 1)].head(1)
+    return pd.concat([t, test.assign(id="again", part="train", at=t["at"].min())])
+
+
+BAD = {
+    "a column is missing": (lambda t: t.drop(columns="rating"), "TableColumnsToMatchSet"),
+    "hardly a row": (lambda t: t.head(3), "TableRowCountToBeBetween"),
+    "an id comes twice": (setting("id", "1-1"), "ColumnValuesToBeUnique"),
+    "no user": (setting("user", None), "ColumnValuesToNotBeNull"),
+    "no time": (setting("at", None), "ColumnValuesToNotBeNull"),
+    "a negative film": (setting("film", -5), "ColumnValuesToBeBetween"),
+    "a rating to come": (setting("at", LATER), "ColumnValuesToBeBetween"),
+    "a film of the test in a history": (leak, "CompoundColumnsToBeUnique"),
+    "a part that is none": (setting("part", "valid"), "ColumnValuesToBeInSet"),
+    "a rating of 11 stars": (setting("rating", 11.0), "ColumnValuesToBeInSet"),
+    "stars up to 10": (lambda t: t.assign(rating=t.rating * 2), "ColumnMeanToBeBetween"),
+    "stars as the label": (lambda t: t.assign(watched=t.rating.fillna(0)), "ColumnValuesToBeInSet"),
+    "nothing but ratings": (lambda t: t[t.watched == 1], "ColumnMeanToBeBetween"),
+}
+
+
+def examined(frame, folder):
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    suite = expectations.suite(expectations.Params(), PublishedSplit(kind="published"))
+    return validate.examine(table, suite, folder.name, folder.roles)
+
+
+@pytest.mark.parametrize(("spoil", "check"), BAD.values(), ids=BAD)
+def test_bad_data_is_stopped(spoil, check, rows, folder):
+    """Each kind of bad data fails a critical check that is meant for it."""
+    assert f"Expect{check}" in {one.check for one in examined(spoil(rows.to_pandas()), folder).critical}
+
+
+def test_good_data_passes(rows, folder):
+    """Ratings of whole and half stars, each user and film once, pass every check."""
+    assert examined(rows.to_pandas(), folder).failed == []
+
+
+def test_logged_rows_pass(rows, folder):
+    """Rows of production's log have no part and no rating, come later, and may ask about a film again."""
+    logged = rows.to_pandas().head(50).assign(part=None, rating=np.nan, at=LATER)
+    tables = [
+        pa.Table.from_pandas(
+            logged.assign(id=logged.id + f"-{time}", watched=label), rows.schema, preserve_index=False
+        )
+        for time, label in enumerate((1.0, 0.0, None))
+    ]
+    assert examined(pa.concat_tables([rows, *tables]).to_pandas(), folder).failed == []
+
+
+def test_no_test_film_is_in_a_history(rows, trained):
+    """A test history is what its user has watched in the training part, in the order of time."""
+    watched = rows.to_pandas().query("watched == 1 and part == 'train'").sort_values("at")
+    for user, history in trained[0].to_pandas().query("part == 'test'")[["user", "history"]].to_numpy():
+        assert list(history) == watched.film[watched.user == user].tolist()
+
+
+def test_it_learns_who_watches_what(trained, folder):
+    """Films of a user's own kind stand above unrated ones of both kinds; new films are counted as wrong."""
+    table, score = trained
+    test = table.filter(pa.array(table["part"].to_numpy(zero_copy_only=False) == "test"))
+    found = score(split.values(test, ["history", "film"]))
+    known, new = evaluation.evaluation(evaluation.Params()).metrics
+    judged = evaluation.Rows(test["watched"].to_numpy(), found, units=test["user"].to_numpy())
+    assert known.of(judged) >= new.of(judged) > 0.65
+
+
+@pytest.mark.parametrize(
+    ("history", "film", "said"),
+    [
+        ([1, 2], 3.5, "film is 3.5"),
+        ([1, 2], 0.0, "film is 0"),
+        ([1, 2], -7.0, "film is -7"),
+        ([1, -2], 3.0, "history has -2"),
+        ([0], np.nan, "history has 0"),
+        ([1] * 5_001, 3.0, "5,000 at most"),
+    ],
+)
+def test_what_is_no_film_is_refused(trained, history, film, said):
+    """An id that can be no film's, and a history longer than any, is the caller's mistake."""
+    with pytest.raises(BadRow, match=said):
+        trained[1](asked((history, film)))
+
+
+def test_without_a_film_the_best_are_listed(trained):
+    """The ten best films are not in the history, and the score is that of the first, when it is asked for."""
+    rows = asked(([1, 3, 5, 999_999], np.nan), ([1, 3, 5], 7.0))
+    scores = trained[1](rows)
+    best, none = trained[1].answer(rows, scores)["films"]
+    assert (len(set(best) - {1, 3, 5}), none) == (10, [])
+    assert all(film % 2 for film in best)  # of the history's own kind
+    assert trained[1](asked(([1, 3, 5], best[0])))[0] == pytest.approx(scores[0])
+
+
+def test_what_training_has_not_seen_is_told(trained):
+    """An unknown film is below all others; unknown films of a history are ignored, down to popularity."""
+    rows = asked(([1, 3], 999_999.0), ([1, 999_999, 3], 5.0), ([1, 3], 5.0), ([999_999], 5.0), ([], 5.0))
+    new, with_unknown, without, popular, empty = trained[1](rows)
+    assert (new, with_unknown) == (scorer.NEW, without)
+    assert popular == empty > 0
+    shares = trained[1].profile(rows, np.zeros(5))["unknown_share"]
+    assert shares.tolist() == pytest.approx([0, 1 / 3, 0, 1, 0])
+
+
+def asked(*rows):
+    """Rows as a server makes them."""
+    histories = np.empty(len(rows), object)
+    histories[:] = [list(history) for history, _ in rows]
+    return {"history": histories, "film": np.array([film for _, film in rows], float)}
