@@ -1,0 +1,38 @@
+"""What good pairs of sentences look like, and which faults stop the pipeline."""
+
+from pydantic import Field
+
+from loop.core.params import PublishedSplit, Section, Share
+from loop.pipeline.validate import Check
+
+from .schema import COLUMNS
+from .scorer import COMMON
+
+
+class Params(Section):
+    """What a person may have to move."""
+
+    longest: int = Field(default=1_000, gt=0)  # characters of a sentence
+    english: Share = 0.8  # of the sentences have a common English word
+    mean_alike: tuple[float, float] = (1.5, 3.5)  # catches labels on another scale
+
+
+def suite(params: Params, _: PublishedSplit) -> list[Check]:
+    """Checks of each row, and of labels, language, pairs and parts as a whole."""
+    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+
+    low, high = params.mean_alike
+    english = rf"(?i)\b({'|'.join(sorted(COMMON))})\b"
+    return [
+        Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
+        *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in COLUMNS),
+        Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\w")),
+        Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=params.longest)),
+        Check(gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex="[\x00-\x08\ufffd]"), critical=False),
+        Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=english, mostly=params.english)),
+        Check(gxe.ExpectColumnValuesToBeBetween(column="alike", min_value=0, max_value=5)),
+        Check(gxe.ExpectColumnMeanToBeBetween(column="alike", min_value=low, max_value=high)),
+        Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=["test", "train"])),
+        # Half as many pairs as rows: none has lost a row. That none comes twice, the ids say.
+        Check(gxe.ExpectColumnProportionOfUniqueValuesToBeBetween(column="pair", min_value=0.5, max_value=0.5)),
+    ]
