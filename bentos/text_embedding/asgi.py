@@ -1,4 +1,4 @@
-"""text_embedding as an application."""
+"""text-embedding as an application. Configuration only: what it does is in `loop.serving.packed`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""text_embedding as a bento."""
+"""text-embedding as a bento: what BentoML builds, pins and packs. What it serves is in asgi.py."""
 
 from pathlib import Path
 
@@ -14,8 +14,13 @@ BASE = (
 
 
 @bentoml.service(
-    name="text_embedding", image=image.pinned(Path(__file__).parent / "requirements.lock", BASE), workers=1
+    name="text_embedding",
+    image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
+    workers=1,  # a replica is a process: the cluster scales them
+    traffic={"timeout": 10},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},  # the application's own /metrics has them
 )
 @bentoml.asgi_app(application)
 class TextEmbedding:
-    """Gives the vector of a phrase."""
+    """Gives the vectors of texts."""

@@ -1,7 +1,7 @@
 """Distils a sentence transformer, all-MiniLM-L6-v2, into a table with one vector a word piece.
 
-1. The teacher gives the vector of each word piece alone. Their mean is taken off, and frequent pieces count less
-   (SIF: Arora et al., 2017), as Model2Vec does.
+1. The teacher gives the vector of each word piece alone. Their mean is taken off, and frequent pieces count
+   less (SIF: Arora et al., 2017), as in Model2Vec.
 2. Ridge regression moves the pieces' vectors so that their mean over a training text comes near the teacher's
    vector of that text.
 3. The directions in which training texts differ least are cut off (PCA).
@@ -63,7 +63,7 @@ def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fi
         ) from error
     vocabulary = _file("vocab.txt").read_text().splitlines()
     texts, whole = np.unique(rows["text"].astype(str)).tolist(), Pieces(vocabulary)
-    with jax.default_device(device), jax.default_matmul_precision("highest"):  # a GPU's TF32 rounds to 3 digits
+    with jax.default_device(device), jax.default_matmul_precision("highest"):  # a GPU rounds else
         teacher = Teacher()
         alone = teacher.vectors([[number] for number in range(params.vocabulary)])
         wanted = teacher.vectors([_known(whole, text) for text in texts])
@@ -150,7 +150,8 @@ def forward(weights: Mapping[str, Any], pieces: Any) -> Any:
         return x.reshape(n, t, HEADS, -1).transpose(0, 2, 1, 3)
 
     (n, t), there = pieces.shape, pieces != PAD
-    word, place, kind = (weights[f"embeddings.{a}_embeddings.weight"] for a in ("word", "position", "token_type"))
+    names = ("word", "position", "token_type")
+    word, place, kind = (weights[f"embeddings.{name}_embeddings.weight"] for name in names)
     x = normal(word[pieces] + place[:t] + kind[0], "embeddings.LayerNorm")
     for layer in (f"encoder.layer.{number}" for number in range(LAYERS)):
         query, key, value = (

@@ -1,4 +1,4 @@
-"""An embedding is judged by the metric of its task: Spearman's correlation of cosine and label, over pairs."""
+"""Judged by its task's own metric: Spearman's correlation of a pair's cosine and label."""
 
 from loop.core.params import Section
 from loop.stats.evaluation import Evaluation

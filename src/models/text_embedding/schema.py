@@ -1,4 +1,4 @@
-"""Sentences in pairs: people said from 0 to 5 how alike the two are, and both rows of a pair have that label."""
+"""Sentences in pairs: people said from 0 to 5 how alike the two are; both rows have that label."""
 
 from loop.core.models import Roles, Task
 

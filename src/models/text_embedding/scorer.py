@@ -1,4 +1,4 @@
-"""The vector of a text is the mean of its word pieces' vectors, of length 1. Stages and the bento import it."""
+"""The vector of a text: the mean of its word pieces' vectors, scaled to length 1. The bento packs it."""
 
 import re
 import unicodedata
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from loop.serving.packed.columns import BadRow
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Rows = Mapping[str, NDArray[Any]]
 LONGEST = 10_000  # characters of a text
+DIGITS = 6  # of the numbers in an answer: all that float32 has would double its length
 LONGEST_WORD = 100  # characters; BERT knows no longer one
 KEPT = 200_000  # words whose pieces are remembered; more are cut anew each time
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
-COMMON = frozenset(
-    "a an and are as at be by for from has have he her his i in is it its not of on or she that the their they"
-    " this to was we were who will with you".split()
-)  # English; other languages, code and numbers have few of them
+COMMON_WORDS = (
+    "a an and are as at be by for from has have he her his i in is it its not of on or she that the their they "
+    "this to was we were who will with you"
+)
+COMMON = frozenset(COMMON_WORDS.split())  # other languages, code and numbers have few of them
 
 
 class Pieces(dict[str, tuple[int, ...]]):
@@ -73,14 +75,14 @@ def load(folder: Path) -> Callable[[Rows], Floats]:
             raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
         if not (found := pieces.of(text)):
             raise BadRow("is empty, or has no word that the model knows")
-        total: Floats = vectors[found].sum(axis=0)
-        return total / np.sqrt(total @ total)
+        total = vectors[found].sum(axis=0)
+        return (total / np.sqrt(total @ total)).astype(np.float64).round(DIGITS)
 
     return lambda rows: np.array([vector(text) for text in rows["text"]])
 
 
 def profile(rows: Rows, vectors: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """How a text is written, and where its vector lies along the three main directions of the training texts."""
+    """How a text is written, and where its vector lies along the training texts' three main directions."""
     written = np.array([_written(text) for text in rows["text"]], np.float64)
     main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
     return {"words": written[:, 0], "letters_a_word": written[:, 1], "common_words": written[:, 2], **main}

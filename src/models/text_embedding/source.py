@@ -11,6 +11,7 @@ import pyarrow as pa
 from loop.core.errors import LoopError
 
 COLUMNS = ["sentence1", "sentence2", "score"]  # the CSV files have no header
+TYPES = {"sentence1": str, "sentence2": str, "score": float}
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
@@ -19,7 +20,7 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     A pair that comes twice counts once. A training pair with a sentence of the test part is left out.
     """
     tested = next((part for part in ("test", "dev") if any(part in _name(file) for file in files)), None)
-    if tested is None or len(files) < 2:  # noqa: PLR2004 - train and test
+    if tested is None or len(files) < 2:
         raise LoopError(
             f"{', '.join(files)}: no file to train on and another to test on",
             fix="name a file of each part, with `train`, and `test` or `dev`, in their names",
@@ -46,7 +47,7 @@ def _pairs(path: Path, test: bool) -> pd.DataFrame:
     if path.suffix == ".parquet":
         found = pd.read_parquet(path, columns=COLUMNS)
     else:
-        found = pd.read_csv(path, names=COLUMNS, keep_default_na=False, dtype={"sentence1": str, "sentence2": str})
+        found = pd.read_csv(path, names=COLUMNS, keep_default_na=False, dtype=TYPES)
     return found.assign(test=test)
 
 
