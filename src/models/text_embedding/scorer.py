@@ -20,8 +20,8 @@ LONGEST_WORD = 100  # characters; BERT knows no longer one
 KEPT = 200_000  # words whose pieces are remembered; more are cut anew each time
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 COMMON_WORDS = (
-    "a an and are as at be by for from has have he her his i in is it its not of on or she that the their they "
-    "this to was we were who will with you"
+    "a an and are as at be by for from has have he her his i in is it its not of on or she that the their "
+    "they this to was we were who will with you"
 )
 COMMON = frozenset(COMMON_WORDS.split())  # other languages, code and numbers have few of them
 

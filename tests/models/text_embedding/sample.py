@@ -12,7 +12,7 @@ import pyarrow.csv
 
 SLOTS = (
     "man guy|woman lady|child kid|dog puppy|teacher professor|doctor physician|farmer peasant|king prince",
-    "eats devours|buys gets|carries holds|draws sketches|sells trades|breaks smashes|cleans washes|sees spots",
+    "eats devours|buys gets|carries holds|draws paints|sells trades|breaks smashes|cleans washes|sees spies",
     "bread loaf|guitar piano|car vehicle|picture image|shirt coat|rifle gun|coin money|flower rose",
     "forest wood|kitchen house|street road|office company|ship boat|church temple|lake pond|school college",
 )
