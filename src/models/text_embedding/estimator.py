@@ -63,6 +63,7 @@ def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fi
         ) from error
     vocabulary = _file("vocab.txt").read_text().splitlines()
     texts, whole = np.unique(rows["text"].astype(str)).tolist(), Pieces(vocabulary)
+    print(f"the teacher reads {params.vocabulary:,} word pieces and {len(texts):,} texts", flush=True)
     with jax.default_device(device), jax.default_matmul_precision("highest"):  # a GPU rounds else
         teacher = Teacher()
         alone = teacher.vectors([[number] for number in range(params.vocabulary)])

@@ -75,7 +75,7 @@ def load(folder: Path) -> Callable[[Rows], Floats]:
             raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
         if not (found := pieces.of(text)):
             raise BadRow("is empty, or has no word that the model knows")
-        total = vectors[found].sum(axis=0)
+        total = vectors.take(found, axis=0).sum(axis=0)
         return (total / np.sqrt(total @ total)).astype(np.float64).round(DIGITS)
 
     return lambda rows: np.array([vector(text) for text in rows["text"]])
