@@ -1,0 +1,26 @@
+"""text-embedding as a bento: what BentoML builds, pins and packs. What it serves is in asgi.py."""
+
+from pathlib import Path
+
+import bentoml
+from asgi import application
+
+from loop.serving.packed import image
+
+BASE = (
+    "docker.io/library/python:3.11-slim-bookworm"
+    "@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+)
+
+
+@bentoml.service(
+    name="text_embedding",
+    image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
+    workers=1,  # a replica is a process: the cluster scales them
+    traffic={"timeout": 10},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},  # the application's own /metrics has them
+)
+@bentoml.asgi_app(application)
+class TextEmbedding:
+    """Gives the vectors of texts."""

@@ -1,0 +1,95 @@
+"""The vector of a text: the mean of its word pieces' vectors, scaled to length 1. The bento packs it."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.serving.packed.columns import BadRow
+
+Floats = NDArray[np.float64]
+Rows = Mapping[str, NDArray[Any]]
+LONGEST = 10_000  # characters of a text
+DIGITS = 6  # of the numbers in an answer: all that float32 has would double its length
+LONGEST_WORD = 100  # characters; BERT knows no longer one
+KEPT = 200_000  # words whose pieces are remembered; more are cut anew each time
+WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+COMMON_WORDS = (
+    "a an and are as at be by for from has have he her his i in is it its not of on or she that the their "
+    "they this to was we were who will with you"
+)
+COMMON = frozenset(COMMON_WORDS.split())  # other languages, code and numbers have few of them
+
+
+class Pieces(dict[str, tuple[int, ...]]):
+    """Words to their word pieces' numbers, as BERT cuts them; () for a word that has none."""
+
+    def __init__(self, vocabulary: Iterable[str]) -> None:
+        super().__init__()
+        self.numbers = {piece: number for number, piece in enumerate(vocabulary)}
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        found = self._cut(word)
+        if len(self) < KEPT:
+            self[word] = found
+        return found
+
+    def _cut(self, word: str) -> tuple[int, ...]:
+        """Again and again the longest piece that the rest begins with."""
+        found, begin = [], 0
+        if len(word) > LONGEST_WORD:
+            return ()
+        while begin < len(word):
+            mark = "##" if begin else ""
+            ends = range(len(word), begin, -1)
+            if not (end := next((end for end in ends if mark + word[begin:end] in self.numbers), 0)):
+                return ()
+            found.append(self.numbers[mark + word[begin:end]])
+            begin = end
+        return tuple(found)
+
+    def of(self, text: str) -> list[int]:
+        """All pieces of a text; words that have none are left out."""
+        return [*chain.from_iterable(map(self.__getitem__, words(text)))]
+
+
+def words(text: str) -> list[str]:
+    """Words and marks in lower case, without accents."""
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+    return WORD.findall(text.lower())
+
+
+def load(folder: Path) -> Callable[[Rows], Floats]:
+    """The scorer: n texts to (n, d) vectors of length 1; BadRow for a text that has none."""
+    vectors = np.load(folder / "vectors.npy").astype(np.float32)
+    pieces = Pieces((folder / "vocabulary.txt").read_text().splitlines())
+
+    def vector(text: str) -> Floats:
+        if len(text) > LONGEST:
+            raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
+        if not (found := pieces.of(text)):
+            raise BadRow("is empty, or has no word that the model knows")
+        total = vectors.take(found, axis=0).sum(axis=0)
+        return (total / np.sqrt(total @ total)).astype(np.float64).round(DIGITS)
+
+    return lambda rows: np.array([vector(text) for text in rows["text"]])
+
+
+def profile(rows: Rows, vectors: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """How a text is written, and where its vector lies along the training texts' three main directions."""
+    written = np.array([_written(text) for text in rows["text"]], np.float64)
+    main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
+    return {"words": written[:, 0], "letters_a_word": written[:, 1], "common_words": written[:, 2], **main}
+
+
+def _written(text: str) -> tuple[int, float, float]:
+    """Number of words and marks, their mean length, and the share of them that are common in English."""
+    found = words(text)
+    count = max(len(found), 1)
+    return len(found), sum(map(len, found)) / count, sum(word in COMMON for word in found) / count
