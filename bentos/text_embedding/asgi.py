@@ -3,6 +3,6 @@
 from pathlib import Path
 
 from loop.serving.packed import app
-from scorer import load, profile
+from scorer import load
 
-application = app.create(Path(__file__).parent, load, profile=profile)
+application = app.create(Path(__file__).parent, load)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -65,27 +65,33 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def load(folder: Path) -> Callable[[Rows], Floats]:
-    """The scorer: n texts to (n, d) vectors of length 1; BadRow for a text that has none."""
-    vectors = np.load(folder / "vectors.npy").astype(np.float32)
-    pieces = Pieces((folder / "vocabulary.txt").read_text().splitlines())
+class Scorer:
+    """n texts to (n, d) vectors of length 1; BadRow for a text that has none."""
 
-    def vector(text: str) -> Floats:
+    def __init__(self, folder: Path) -> None:
+        self.vectors = np.load(folder / "vectors.npy").astype(np.float32)
+        self.pieces = Pieces((folder / "vocabulary.txt").read_text().splitlines())
+
+    def __call__(self, rows: Rows) -> Floats:
+        return np.array([self._vector(text) for text in rows["text"]])
+
+    def _vector(self, text: str) -> Floats:
         if len(text) > LONGEST:
             raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
-        if not (found := pieces.of(text)):
+        if not (found := self.pieces.of(text)):
             raise BadRow("is empty, or has no word that the model knows")
-        total = vectors.take(found, axis=0).sum(axis=0)
+        total = self.vectors.take(found, axis=0).sum(axis=0)
         return (total / np.sqrt(total @ total)).astype(np.float64).round(DIGITS)
 
-    return lambda rows: np.array([vector(text) for text in rows["text"]])
+    def profile(self, rows: Rows, vectors: NDArray[Any]) -> dict[str, Floats]:
+        """How a text is written, and where its vector lies along the three main directions of training."""
+        written = np.array([_written(text) for text in rows["text"]], np.float64)
+        main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
+        named = dict(zip(("words", "letters_a_word", "common_words"), written.T, strict=True))
+        return {**named, **main}
 
 
-def profile(rows: Rows, vectors: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """How a text is written, and where its vector lies along the training texts' three main directions."""
-    written = np.array([_written(text) for text in rows["text"]], np.float64)
-    main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
-    return {"words": written[:, 0], "letters_a_word": written[:, 1], "common_words": written[:, 2], **main}
+load = Scorer
 
 
 def _written(text: str) -> tuple[int, float, float]:
