@@ -125,6 +125,14 @@ def test_it_learns_who_watches_what(trained, folder):
     assert known.of(judged) >= new.of(judged) > 0.65
 
 
+def test_a_user_who_comes_again_counts_once():
+    """Rows whose history has grown by what the same user has watched since are one user."""
+    rows = {"history": [[1, 2], [1, 2], [1, 2, 3], [], [4, 1]], "film": [3, 5, 4, 1, 9]}
+    fitted = estimator.fit(rows, np.array([1.0, 0, 1, 1, 0]), estimator.Params())
+    assert fitted.films.tolist() == [1, 2, 3, 4]  # of the users {1, 2, 3, 4}, {1} and {1, 4}
+    assert fitted.popularity.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 2 / 3])
+
+
 @pytest.mark.parametrize(
     ("history", "film", "said"),
     [
