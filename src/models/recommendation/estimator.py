@@ -32,14 +32,18 @@ class Fitted(NamedTuple):
 
 
 def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: Params) -> Fitted:
-    """Rows with equal histories are one user, who has watched the history and its films labelled 1."""
+    """Rows with equal histories are one user, who has watched the history and its films labelled 1.
+
+    Where that is a history too, as in production's log, the same user was asked again and counts there.
+    """
     users: dict[Any, set[int]] = {}
     for number, (history, film, yes) in enumerate(zip(rows["history"], rows["film"], watched, strict=True)):
-        user = users.setdefault(tuple(history) or number, set(history))
+        user = users.setdefault(frozenset(history) or number, set(history))
         user.update([int(film)] if yes > 0 else [])
-    sets = [sorted(films) for films in users.values()]
-    films, place = np.unique(np.concatenate(sets).astype(np.int64), return_inverse=True)
+    last = {key: films for key, films in users.items() if films == key or frozenset(films) not in users}
+    sets = [sorted(films) for films in last.values()]
     ends = np.cumsum([0, *map(len, sets)])
+    films, place = np.unique(np.concatenate(sets).astype(np.int64), return_inverse=True)
     table = csr_array((np.ones(len(place)), place, ends), shape=(len(sets), len(films)))
     return Fitted(films, table.sum(axis=0) / len(sets), _vectors(table, params))
 

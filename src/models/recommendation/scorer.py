@@ -76,14 +76,15 @@ class Scorer:
         known = [self.places[each] for each in newest if each in self.places]
         asked = None if isnan(film) else self.places.get(int(film))
         others = [place for place in known if place != asked]
-        user = self.weights[: len(others)] @ self.vectors[others]
+        # Neither of NumPy's two functions here starts threads, as a matrix product does: a pod has one core.
+        user = np.einsum("i,ij->j", self.weights[: len(others)], self.vectors[others])
         best: list[int] = []
         if asked is not None:
             score = self.targets[asked] @ user if others else self.popularity[asked]
         elif not isnan(film):
             score = NEW
         else:
-            scores = self.targets @ user if others else self.popularity.copy()
+            scores = np.vecdot(self.targets, user) if others else self.popularity.copy()
             best = self._best(scores, known)
             score, asked = (scores[best[0]], best[0]) if best else (NEW, None)
         seen = {

@@ -27,8 +27,8 @@ def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
     ratings = pd.concat([_frame(path) for path in files.values()])[[*NAMES]].rename(columns=NAMES)
     ratings = ratings.sort_values(["user", "at", "film"], ignore_index=True)
     # Ratings of one second follow each other by a microsecond, so that each has its place in time.
-    ratings["at"] = ratings["at"] * 1_000_000 + ratings.groupby(["user", "at"]).cumcount()
-    users = ratings.groupby("user")
+    ratings["at"] = ratings["at"] * 1_000_000 + ratings.groupby(["user", "at"], dropna=False).cumcount()
+    users = ratings.groupby("user", dropna=False)
     place, count = users.cumcount(), users["film"].transform("size")
     test = count - np.maximum(1, (count * TEST).astype(int))  # the place of a user's first test rating
     train = test - np.maximum(1, (test * ASKED).astype(int))  # and of the first to train on
@@ -52,7 +52,7 @@ def _unrated(rated: pd.DataFrame, begins: Mapping[str, pd.Series]) -> Iterable[p
     films = np.unique(rated.film[rated.part == "train"])
     times = {part: rated[first].set_index("user")["at"] for part, first in begins.items()}
     for user, own in rated.groupby("user")["film"]:
-        chosen = np.random.default_rng(user).permutation(np.setdiff1d(films, own))
+        chosen = np.random.default_rng(abs(int(user))).permutation(np.setdiff1d(films, own))
         train, test = np.split(chosen, [UNRATED["train"]])
         for part, some in (("train", train), ("test", test[: UNRATED["test"]])):
             if user in times[part]:

@@ -24,18 +24,28 @@ def folder(repository):
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """A thousand ratings, as they come from the source."""
-    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("ratings") / "ratings.parquet"
+def ratings():
+    """A thousand ratings, as MovieLens gives them."""
+    rng = np.random.default_rng(0)
     films = [1 + user % 2 + 2 * rng.choice(FILMS // 2, 25, replace=False) for user in range(USERS)]
-    ratings = {
+    columns = {
         "userId": np.repeat(np.arange(1, USERS + 1), 25),
         "movieId": np.concatenate(films),
         "rating": rng.integers(5, 11, USERS * 25) / 2,
         "timestamp": 1_000_000_000 + rng.integers(0, 1_000, USERS * 25),
     }
-    pd.DataFrame(ratings).to_parquet(path)
-    return pa.concat_tables(source.read({"ratings": path}))
+    return pd.DataFrame(columns)
+
+
+def read(ratings, folder):
+    """The rows that the source makes of ratings."""
+    ratings.to_parquet(folder / "ratings.parquet")
+    return pa.concat_tables(source.read({"ratings": folder / "ratings.parquet"}))
+
+
+@pytest.fixture(scope="module")
+def rows(ratings, tmp_path_factory):
+    return read(ratings, tmp_path_factory.mktemp("ratings"))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +101,25 @@ def test_bad_data_is_stopped(spoil, check, rows, folder):
     assert f"Expect{check}" in {one.check for one in examined(spoil(rows.to_pandas()), folder).critical}
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "check"),
+    [
+        ("userId", None, "ColumnValuesToNotBeNull"),
+        ("userId", -3, "ColumnValuesToBeBetween"),
+        ("movieId", None, "ColumnValuesToNotBeNull"),
+        ("timestamp", None, "ColumnValuesToNotBeNull"),
+        ("timestamp", 2_000_000_000, "ColumnValuesToBeBetween"),
+        ("timestamp", 1_000_000_000_000, "ColumnValuesToBeBetween"),
+    ],
+)
+def test_a_bad_rating_reaches_the_checks(column, value, check, ratings, folder, tmp_path):  # noqa: PLR0917 - fixtures
+    """A rating without a user, film or time, or with one that cannot be, is read, and then stopped."""
+    given = ratings[column].astype("Int64")
+    given[5] = value
+    report = examined(read(ratings.assign(**{column: given}), tmp_path).to_pandas(), folder)
+    assert f"Expect{check}" in {one.check for one in report.critical}
+
+
 def test_good_data_passes(rows, folder):
     """Ratings of whole and half stars, each user and film once, pass every check."""
     assert examined(rows.to_pandas(), folder).failed == []
@@ -123,6 +152,14 @@ def test_it_learns_who_watches_what(trained, folder):
     known, new = evaluation.evaluation(evaluation.Params()).metrics
     judged = evaluation.Rows(test["watched"].to_numpy(), found, units=test["user"].to_numpy())
     assert known.of(judged) >= new.of(judged) > 0.65
+
+
+def test_a_user_who_comes_again_counts_once():
+    """Rows whose history has grown by what the same user has watched since are one user."""
+    rows = {"history": [[1, 2], [1, 2], [1, 2, 3], [], [4, 1]], "film": [3, 5, 4, 1, 9]}
+    fitted = estimator.fit(rows, np.array([1.0, 0, 1, 1, 0]), estimator.Params())
+    assert fitted.films.tolist() == [1, 2, 3, 4]  # of the users {1, 2, 3, 4}, {1} and {1, 4}
+    assert fitted.popularity.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 2 / 3])
 
 
 @pytest.mark.parametrize(
