@@ -201,6 +201,15 @@ def fitted(whole: ModelFolder, **params: Any) -> Any:
     return whole.estimator.fit({"text": np.array(texts * 2, object)}, np.zeros(8), section)
 
 
+def test_the_teacher_says_what_its_publisher_says(whole: ModelFolder) -> None:
+    """The cosines are those of the example on the front page of sbert.net."""
+    texts = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+    pieces = scorer.Pieces(whole.estimator._file("vocab.txt").read_text().splitlines())
+    vectors = whole.estimator.Teacher().vectors([pieces.of(text) for text in texts])
+    published = [0.6660, 0.1046, 0.1411]
+    np.testing.assert_allclose((vectors @ vectors.T)[np.triu_indices(3, 1)], published, atol=1e-4)
+
+
 def test_the_student_learns_from_the_teacher(whole: ModelFolder, tmp_path: Path) -> None:
     """Texts of one meaning are near, and the same texts give the same bytes."""
     for name in ("a", "b"):
