@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from loop.serving.packed.columns import BadRow
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]
 LONGEST = 10_000  # characters of a text
-DIGITS = 6  # of the numbers in an answer: all that float32 has would double its length
 LONGEST_WORD = 100  # characters; BERT knows no longer one
 KEPT = 200_000  # words whose pieces are remembered; more are cut anew each time
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
@@ -80,8 +79,8 @@ class Scorer:
             raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
         if not (found := self.pieces.of(text)):
             raise BadRow("is empty, or has no word that the model knows")
-        total = self.vectors.take(found, axis=0).sum(axis=0)
-        return (total / np.sqrt(total @ total)).astype(np.float64).round(DIGITS)
+        total: Floats = self.vectors.take(found, axis=0).sum(axis=0)
+        return total / np.sqrt(total @ total)
 
     def profile(self, rows: Rows, vectors: NDArray[Any]) -> dict[str, Floats]:
         """How a text is written, and where its vector lies along the three main directions of training."""
