@@ -50,7 +50,8 @@ def settings(home: Path) -> dict[str, str]:
     """
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
-    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
+    set_ = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}  # as in kustomize/base/deployment.yaml
 
 
 def build(root: Path, model: str, home: Path | None = None) -> Bento:
