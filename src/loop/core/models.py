@@ -139,7 +139,7 @@ class ModelFolder:
             "estimator": "train",
             "evaluation": "evaluate.protocol",
         }
-        kind = getattr(getattr(self, module), "Params", None)
+        kind = getattr(load_one(self.root, self.name, module, runs=False), "Params", None)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
             fix = "class Params(Section), with Section of loop.core.params"
             raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, no Section", fix=fix)
@@ -157,7 +157,7 @@ def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
     """LoopError where a model's folder lacks a module or a name, or its params are not of their types."""
     folder = ModelFolder(root, package(model))
     for module in CONTRACT:
-        getattr(folder, module)
+        load_one(root, model, module, runs=False)
     _check_types(folder.schema.COLUMNS, f"{folder.root}/src/models/{folder.name}/schema.py")
     check_params(root, model, settings, {})
     return folder
@@ -202,8 +202,12 @@ def check_params(root: Path, model: str, settings: params.Model, recorded: dict[
             folder.section(module, values)
 
 
-def load_one(root: Path, model: str, module: str) -> ModuleType:
-    """Import one module of a model's folder, and check that it defines what it must."""
+def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> ModuleType:
+    """Import one module of a model's folder, and check that it defines what it must.
+
+    Where its functions are not to run, the packages of the model's own lock are installed only if the import
+    itself needs them.
+    """
     name, names = package(model), (CONTRACT | OPTIONAL)[module]
     folder = root / "src" / "models" / name
     if not folder.is_dir():
@@ -213,7 +217,7 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
-    if module in PACKAGED:
+    if module in PACKAGED and runs:
         _add_packages(root, folder)
     try:
         found = importlib.import_module(f"models.{name}.{module}")
@@ -223,6 +227,8 @@ def load_one(root: Path, model: str, module: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
             fix = f"it must define {', '.join(names)}"
             raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+        if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
+            return load_one(root, model, module)
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")

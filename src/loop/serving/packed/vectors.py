@@ -24,6 +24,6 @@ def marks(scores: Floats, centre: Floats | None) -> Floats:
     With the `centre` of an embedding, (d,) of length 1: the cosines of its (n, d) vectors to it.
     """
     if centre is not None:
-        cosines: Floats = unit(scores) @ centre
+        cosines: Floats = (unit(scores) * centre).sum(axis=1)  # BLAS rounds by its number of threads
         return cosines
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))
