@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,40 @@ class Check:
     expectation: Any  # of great_expectations.expectations
     critical: bool = True
     of: Literal["rows", "days"] = "rows"
+
+
+def expect(name: str, good: Callable[..., Any], *columns: str) -> Any:
+    """An expectation of a model's own, where Great Expectations has none.
+
+    `good` is a function of a module. It takes one or two columns as pandas.Series, and returns which of their
+    rows are good. `name` is the expectation's, such as `ExpectTextsInOnePart`. A row without a value is good.
+    """
+    keys = ("column_A", "column_B") if len(columns) > 1 else ("column",)
+    return _expectation(name, good, pair=len(columns) > 1)(**dict(zip(keys, columns, strict=True)))
+
+
+@cache  # Great Expectations knows a kind by its name, so it is made once
+def _expectation(name: str, good: Callable[..., Any], *, pair: bool) -> Any:
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.expectations import expectation
+    from great_expectations.expectations.metrics import map_metric_provider as provider
+
+    mark, measure = provider.column_condition_partial, provider.ColumnMapMetricProvider
+    base, values = expectation.ColumnMapExpectation, "column_values"
+    fields: dict[str, Any] = {}
+    if pair:
+        mark, measure = provider.column_pair_condition_partial, provider.ColumnPairMapMetricProvider
+        base, values = expectation.ColumnPairMapExpectation, "column_pair_values"
+        keys = ("column_A", "column_B", "ignore_row_if", "mostly")
+        fields = {"ignore_row_if": "either_value_is_missing", "success_keys": keys}
+        fields["__annotations__"] = {"ignore_row_if": str}
+
+    def condition(_: Any, *series: Any, **__: Any) -> Any:
+        return good(*series)
+
+    metric, marked = f"{values}.{name}", mark(engine=PandasExecutionEngine)(condition)
+    type(f"{name}Metric", (measure,), {"condition_metric_name": metric, "_pandas": marked})
+    return type(name, (base,), {"map_metric": metric, **fields})
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """What good images of digits look like, and which of it stops the pipeline."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from loop.core.params import Section
-from loop.pipeline.validate import Check
+from loop.pipeline.validate import Check, expect
 from loop.serving.packed.columns import BadRow
 
 from .schema import CLASSES, COLUMNS
@@ -39,7 +38,7 @@ def suite(params: Params, _: Any) -> list[Check]:
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
         Check(gxe.ExpectTableRowCountToBeBetween(min_value=params.images)),
         Check(gxe.ExpectColumnValuesToNotBeNull(column="image")),
-        Check(_expect_a_digit()(column="image")),
+        Check(expect("ExpectColumnValuesToBeReadableDigits", _are_readable, "image")),
         Check(gxe.ExpectColumnValuesToBeUnique(column="image")),  # also between train and test
         Check(gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(CLASSES))),
         Check(gxe.ExpectColumnMeanToBeBetween(column="label", min_value=low, max_value=high)),
@@ -58,21 +57,5 @@ def readable(image: bytes) -> bool:
     return True
 
 
-@cache  # Great Expectations knows a kind of check by its name, so it is made once
-def _expect_a_digit() -> Any:
-    """The kind of check that asks `readable` of each value."""
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.expectations.expectation import ColumnMapExpectation
-    from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
-
-    class Readable(ColumnMapMetricProvider):
-        condition_metric_name = "column_values.readable_digit"
-
-        @column_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column: Any, **_: Any) -> Any:  # noqa: N805 - the decorator makes it a class method
-            return column.map(readable)
-
-    class ExpectColumnValuesToBeReadableDigits(ColumnMapExpectation):
-        map_metric = Readable.condition_metric_name
-
-    return ExpectColumnValuesToBeReadableDigits
+def _are_readable(images: Any) -> Any:
+    return images.map(readable)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loop.core.params import Section, Share, Split
-from loop.pipeline.validate import Check
+from loop.pipeline.validate import Check, expect
 
 from .schema import CLASSES, COLUMNS, DOMAINS
 from .scorer import LETTER, LONGEST
@@ -48,7 +48,7 @@ def _parts(params: Params) -> list[Check]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    checks = [Check(_one_part()(column_A="text", column_B="part", ignore_row_if="either_value_is_missing"))]
+    checks = [Check(expect("ExpectEqualTextsInOnePart", _one_part, "text", "part"))]
     for domain in DOMAINS:
         of_domain = Column("domain") == domain
         checks.append(
@@ -71,20 +71,5 @@ def _parts(params: Params) -> list[Check]:
     return checks
 
 
-def _one_part() -> Any:
-    """An expectation that equal texts stand in one part; Great Expectations has none that compares rows."""
-    import great_expectations.expectations as gxe
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.expectations.metrics import map_metric_provider as provider
-
-    class OnePart(provider.ColumnPairMapMetricProvider):  # it publishes no types
-        condition_metric_name = "column_pair_values.one_part"
-
-        @provider.column_pair_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:  # noqa: N803, N805 - its names
-            return column_B.groupby(column_A).transform("nunique") == 1
-
-    class ExpectEqualTextsInOnePart(gxe.ExpectColumnPairValuesToBeEqual):
-        map_metric = OnePart.condition_metric_name
-
-    return ExpectEqualTextsInOnePart
+def _one_part(text: Any, part: Any) -> Any:
+    return part.groupby(text).transform("nunique") == 1
