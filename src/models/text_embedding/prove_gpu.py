@@ -1,0 +1,82 @@
+"""Proves that the teacher computes on a GPU, and that its vectors are the CPU's.
+
+    PYTHONPATH=src python -m models.text_embedding.prove_gpu
+
+It needs neither this repository's environment nor a network, and takes a minute. Python needs JAX with CUDA,
+SciPy, threadpoolctl, msgspec, pydantic and ruamel.yaml. The weights are random, because the teacher's own are
+too large to carry to such a machine. `--device cpu` tries the script without a GPU.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+
+from . import estimator
+
+HIDDEN, INNER, PIECES, PLACES = 384, 1536, 30_522, 512  # of all-MiniLM-L6-v2
+SAME = 1e-3  # between two devices' vectors of length 1
+
+
+def weights() -> dict[str, np.ndarray]:
+    """Random weights of the teacher's shapes."""
+    random = np.random.default_rng(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (PIECES, HIDDEN),
+        "embeddings.position_embeddings.weight": (PLACES, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
+    }
+    for layer in range(estimator.LAYERS):
+        at = f"encoder.layer.{layer}"
+        for name in ("self.query", "self.key", "self.value", "output.dense"):
+            shapes |= {
+                f"{at}.attention.{name}.weight": (HIDDEN, HIDDEN),
+                f"{at}.attention.{name}.bias": (HIDDEN,),
+            }
+        for name, wide in (("intermediate", (INNER, HIDDEN)), ("output", (HIDDEN, INNER))):
+            shapes |= {f"{at}.{name}.dense.weight": wide, f"{at}.{name}.dense.bias": wide[:1]}
+    made = {name: random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    norms = [
+        "embeddings",
+        *(f"encoder.layer.{n}.{at}" for n in range(6) for at in ("attention.output", "output")),
+    ]
+    for name in norms:
+        made |= {f"{name}.LayerNorm.weight": np.ones(HIDDEN, np.float32)}
+        made |= {f"{name}.LayerNorm.bias": np.zeros(HIDDEN, np.float32)}
+    return made
+
+
+def vectors(device: str) -> tuple[np.ndarray, float]:
+    """(256, 384) vectors of texts of 32 random word pieces, and the seconds for them."""
+    import jax
+
+    pieces = np.random.default_rng(1).integers(1_000, PIECES, (256, 32))
+    with jax.default_device(jax.devices(device)[0]), jax.default_matmul_precision("highest"):
+        placed = {name: jax.device_put(value) for name, value in weights().items()}
+        run = jax.jit(estimator.forward)
+        run(placed, pieces).block_until_ready()  # compiles
+        began = time.perf_counter()
+        found = np.asarray(run(placed, pieces))
+    return found, time.perf_counter() - began
+
+
+def main() -> None:
+    """Compare the devices and print what was found; exit 1 where they do not agree."""
+    import jax
+
+    parser = argparse.ArgumentParser("prove_gpu", description=__doc__)
+    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
+    given = parser.parse_args()
+    device = jax.devices(given.device)[0]  # fails where there is none
+    (ours, slow), (theirs, quick) = vectors("cpu"), vectors(given.device)
+    apart = float(np.abs(ours - theirs).max())
+    seconds = {"cpu": slow, given.device: quick}
+    said = {"device": device.device_kind, "jax": jax.__version__, "seconds": seconds, "furthest_apart": apart}
+    print(json.dumps(said, indent=1))
+    sys.exit(0 if apart <= SAME else 1)
+
+
+if __name__ == "__main__":
+    main()
