@@ -23,12 +23,7 @@ Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
 COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
 
-PACKAGED = (
-    "source",
-    "expectations",
-    "estimator",
-    "scorer",
-)  # modules that may import packages of the model's own lock
+PACKAGED = ("source", "expectations", "estimator", "scorer")  # may import packages of the model's own lock
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -100,7 +95,8 @@ class ModelFolder:
                   drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
 
     Source, expectations, estimator and scorer may import packages that the repository's lock lacks: those of
-    the folder's own requirements.lock, or of requirements-cuda.lock where `train.device` is cuda.
+    the folder's own requirements.lock; the estimator, those of requirements-cuda.lock where `train.device` is
+    cuda.
 
     LoopError where a module, or a name that it must define, is missing.
     """
@@ -218,7 +214,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
     if module in PACKAGED and runs:
-        _add_packages(root, folder)
+        _add_packages(root, folder, module)
     try:
         found = importlib.import_module(f"models.{name}.{module}")
     except LoopError:
@@ -237,13 +233,16 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
     return found
 
 
-def _add_packages(root: Path, folder: Path) -> None:
-    """Let the model's code import the packages of its own lock, in the versions of the repository's."""
-    locks = {"cpu": folder / "requirements.lock", "cuda": folder / "requirements-cuda.lock"}
-    if not any(lock.is_file() for lock in locks.values()):
+def _add_packages(root: Path, folder: Path, module: str) -> None:
+    """Let the model's code import the packages of its own lock, in the versions of the repository's.
+
+    Only the estimator runs where the GPU is: gate and registry are on plain machines.
+    """
+    if not (lock := folder / "requirements.lock").is_file():
         return
     train = params.read(root).get(folder.name, {}).get("train") or {}
-    lock = locks.get(train.get("device", "cpu"), locks["cpu"])
+    if module == "estimator" and train.get("device") == "cuda":
+        lock = folder / "requirements-cuda.lock"
     if not lock.is_file():
         raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
     [packages] = environment(lock).glob("lib/python*/site-packages")
