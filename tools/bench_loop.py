@@ -304,7 +304,7 @@ CASES = (
     Case(
         "a command's name completed", "", Command(("./loop",), "plain,monitor", env=tuple(COMPLETE.items()))
     ),
-    Case("`repro`, nothing to do", "≤ 0.6", Command(("./loop", "repro"), "")),
+    Case("`repro`, nothing to do", "≤ 0.6", Command(("./loop", "repro", MODEL), "")),
     Case("`gate`", "≤ 0.5", Command(("./loop", "gate", MODEL), "promote", (f"build/{PACKAGE}/gate.json",))),
     Case(
         "`register`, into a new registry",
@@ -413,7 +413,7 @@ def warm(made: Side) -> None:
             (made.tree / path).write_text(text)
     made.commit_all("Begin")
     console.print(f"{made.name}: training")
-    made.run("./loop", "repro")
+    made.run("./loop", "repro", MODEL)
     made.commit_all("Train")
     made.run("git", "push", "--quiet", "origin", "main")
     production(made)
