@@ -284,7 +284,8 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     bench.write_bento(scratch / "bento")
-    for path in side.paths.bento.glob("*.py"):
+    scorers = side.paths.source.glob("scorer.py")  # which earlier builds had in estimator.py
+    for path in (*side.paths.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
     start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.serving.packed.serve")
     server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
