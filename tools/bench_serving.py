@@ -129,6 +129,7 @@ def write_bento(folder: Path) -> None:
     data = xgboost.QuantileDMatrix(rows, label=labels)
     booster = xgboost.train(settings, data, train["n_estimators"])
     shutil.copytree(ROOT / "bentos" / PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "src" / "models" / PACKAGE / "scorer.py", folder)
     model = folder / "model"
     model.mkdir()
     booster.save_model(model / "model.ubj")
