@@ -235,7 +235,7 @@ class Predictor:
             end = start + len(rows.ids)
             logged: Any = rows.values if profile is None else profile[start:end]
             told = wide[start:end] if wide else None
-            beside = {name: values[start:end] for name, values in (group.beside or {}).items()}
+            beside = group.beside and {name: values[start:end] for name, values in group.beside.items()}
             of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told, beside)
             if self.log:
                 self.log.write(of)
