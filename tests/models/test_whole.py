@@ -50,6 +50,10 @@ FAULTS = {
         "TASK is 'ranking', and ROLES has no entity",
     ),
     "no scorer": (without(f"{MODEL}/scorer.py"), "scorer.py is missing"),
+    "a profile that nobody calls": (
+        lambda root: (root / f"{MODEL}/scorer.py").open("a").write("def profile(x, scores): ...\n"),
+        "scorer.py: profile would not be called",
+    ),
     "a role of no column": (
         replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
         "ROLES names FRUAD",

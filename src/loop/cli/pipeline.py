@@ -77,11 +77,20 @@ def train(models: tuple[str, ...]) -> None:
     from loop.candidate.register import register
     from loop.core import params
 
-    here = root()
-    for model in models or sorted(params.read(here)):
-        _repro(here, model)
-        registered = register(here, model)
-        click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
+    here, failed = root(), []
+    for model in (wanted := models or sorted(params.read(here))):
+        try:
+            _repro(here, model)
+            registered = register(here, model)
+        except LoopError as error:
+            if len(wanted) == 1:
+                raise
+            click.secho(f"error: {error}", fg="red", err=True)
+            failed.append(public(model))
+        else:
+            click.echo(f"registered {registered.name} version {registered.version}, run {registered.run_id}")
+    if failed:
+        raise LoopError(f"{len(failed)} of {len(wanted)} models failed: {', '.join(failed)}", fix="see above")
 
 
 @click.command()

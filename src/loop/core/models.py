@@ -55,6 +55,11 @@ class Roles:
         named = (self.id, self.time, self.entity, self.label, self.part, *self.context)
         return [name for name in named if name]
 
+    @property
+    def unlogged(self) -> tuple[str, ...]:
+        """The columns that a row of production's log need not have: only training knows them."""
+        return tuple(name for name in (self.label, self.part, *self.context, *self.never) if name)
+
 
 def _module(name: str) -> cached_property[ModuleType]:
     """An attribute that imports and checks a module of a ModelFolder when it is first used."""
@@ -94,9 +99,8 @@ class ModelFolder:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
                   drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
 
-    Source, expectations, estimator and scorer may import packages that the repository's lock lacks: those of
-    the folder's own requirements.lock; the estimator, those of requirements-cuda.lock where `train.device` is
-    cuda.
+    Source, expectations, estimator and scorer may also import the packages of the folder's own
+    requirements.lock. With `train.device: cuda`, the estimator has those of requirements-cuda.lock instead.
 
     LoopError where a module, or a name that it must define, is missing.
     """
@@ -228,8 +232,8 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
-    if module == "schema":
-        _check_schema(found, f"{folder}/{module}.py")
+    if check := {"schema": _check_schema, "scorer": _check_scorer}.get(module):
+        check(found, f"{folder}/{module}.py")
     return found
 
 
@@ -248,6 +252,13 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
     [packages] = environment(lock).glob("lib/python*/site-packages")
     if str(packages) not in sys.path:
         sys.path.append(str(packages))  # last: what both locks have is the repository's
+
+
+def _check_scorer(scorer: ModuleType, where: str) -> None:
+    """LoopError for functions that nobody calls: both are methods, so that they can use the model."""
+    if loose := [name for name in ("profile", "answer") if hasattr(scorer, name)]:
+        fix = "make it a method of what `load` returns, such as the Scorer of tests/models/reviews"
+        raise LoopError(f"{where}: {' and '.join(loose)} would not be called", fix=fix)
 
 
 def _check_schema(schema: ModuleType, where: str) -> None:

@@ -53,6 +53,8 @@ def cache() -> Path:
 
 def environment(lock: Path) -> Path:
     """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
+    if not TOOL.is_file():  # as in the monitor's image, which has what it needs
+        raise LoopError(f"{lock}: there is no {TOOL} to install it", fix="run this in a clone")
     done = subprocess.run([TOOL, lock], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LoopError(f"tools/environment {lock} failed: its words are above")

@@ -1,5 +1,6 @@
 """How good production's rows are, by the suite that training data must pass."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,8 @@ class Quality:
 def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality | None:
     """Examine a window's transactions that ends at `end` (UTC, naive); None where there are none.
 
-    Checks of labels are left out: those come late, and are told as predictions that wait.
+    Checks of columns that only training knows are left out, and those of how many rows there are: labels come
+    late, and a window has fewer rows than a training.
     """
     from loop.pipeline import validate
 
@@ -35,7 +37,7 @@ def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality 
         return None
     schema = models.load_one(root, model, "schema")
     table = _conformed(rows, schema.COLUMNS, schema.ROLES)
-    checks = [check for check in _suite(root, model, end) if not _of_label(check, schema.ROLES)]
+    checks = [check for check in _suite(root, model, end) if not _of_training(check, schema.ROLES)]
     report = validate.examine(table, checks, package(model), schema.ROLES)
     score = min([report.score, *(finding.share for finding in report.critical)])
     return Quality(score, tuple(_line(finding) for finding in report.failed))
@@ -43,7 +45,7 @@ def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality 
 
 def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
     """The model's checks, as of a table that only has to reach up to `end`."""
-    spec, folder = params.load(root, model), models.load_one(root, model, "expectations")
+    spec, folder = params.load(root, model), models.load_one(root, model, "expectations", runs=False)
     split = spec.split
     if isinstance(split, TimeSplit):  # a window holds no training days, and its last hours must be there
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
@@ -52,8 +54,15 @@ def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
     return checks
 
 
-def _of_label(check: "Check", roles: Roles) -> bool:
-    return getattr(check.expectation, "column", None) in {roles.label, *roles.never}
+def _of_training(check: "Check", roles: Roles) -> bool:
+    expectation = check.expectation
+    named = {getattr(expectation, key, None) for key in ("column", "column_A", "column_B")}
+    named.update(getattr(expectation, "column_list", None) or ())
+    condition = repr(getattr(expectation, "row_condition", None))
+    counts_rows = type(expectation).__name__ == "ExpectTableRowCountToBeBetween" and check.of == "rows"
+    return counts_rows or any(
+        name in named or re.search(rf"\b{re.escape(name)}\b", condition) for name in roles.unlogged
+    )
 
 
 def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.Table":
@@ -61,7 +70,7 @@ def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.T
     import pyarrow as pa
 
     found = {name: _cast(rows[name], columns.get(name)) for name in rows.column_names}
-    for name in {roles.label, *roles.never} & columns.keys() - found.keys():
+    for name in {*roles.unlogged} & columns.keys() - found.keys():
         found[name] = pa.nulls(rows.num_rows, models.arrow(columns[name]))
     return pa.table(found)
 

@@ -169,8 +169,7 @@ class _Taking:
 
     def _transactions(self, found: list[File], time: str | None, until: pa.Scalar) -> int:
         """Take the rows before `until`, or all where rows have no time; returns how many lack one."""
-        roles = self.folder.roles
-        wanted = schema_of(self.folder, tuple(filter(None, (roles.label, roles.part, *roles.context))))
+        wanted = schema_of(self.folder, self.folder.roles.unlogged)
         count, undated = int(self._one("select count(*) from taken")), 0
         for number, file in enumerate(found, 1):
             for batch in file.batches(wanted, (time, until) if time else None):

@@ -31,7 +31,7 @@ def _decoded(image: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(BytesIO(image), formats=["PNG"]) as opened:
             size, mode = opened.size, opened.mode
-            fits = size == (SIDE, SIDE) and mode in MODES
+            fits = size == (SIDE, SIDE) and mode in MODES and "transparency" not in opened.info
             found = np.asarray(opened.convert("L")) if fits else None
     except Exception as error:  # Pillow raises many kinds for broken files
         raise BadRow("is no PNG, or a broken one") from error

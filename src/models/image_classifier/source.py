@@ -22,13 +22,9 @@ TESTED = 6  # of other sources one image in so many is tested, as of the publish
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     """The schema's columns of all files. Names end as the publisher's do, or in .parquet or .csv.gz."""
-    named = {name.rpartition("/")[2]: path for name, path in files.items()}
-    for name, path in sorted(named.items()):
-        if name.endswith(IMAGES):
-            prefix = name.removesuffix(IMAGES)
-            if prefix not in PARTS or prefix + LABELS not in named:
-                raise LoopError(f"{name}: no {prefix}{LABELS} beside it, or no {' or '.join(PARTS)}")
-            yield _published(PARTS[prefix], idx(path), idx(named[prefix + LABELS]))
+    for name, path in sorted(files.items()):
+        if name.endswith((IMAGES, LABELS)):
+            yield from _pair(name, files)
         elif name.endswith(".parquet"):
             rows = pq.read_table(path)
             yield _split(rows["id"].cast(pa.string()), rows["image"].to_pylist(), rows["label"])
@@ -36,20 +32,38 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
             cells = np.loadtxt(path, np.uint8, delimiter=",")  # 784 pixels, then the label
             images = [png(row.reshape(28, 28)) for row in cells[:, :-1]]
             yield _split(map(str, range(len(cells))), images, cells[:, -1])
-        elif not name.endswith(LABELS):
+        else:
             raise LoopError(
                 f"{name}: is no file of MNIST", fix="name IDX files, or one in .parquet or .csv.gz"
             )
 
 
+def _pair(name: str, files: Mapping[str, Path]) -> Iterator[pa.Table]:
+    """The rows of the file of images; of that of labels, none, as they come with their images."""
+    place = name.removesuffix(IMAGES).removesuffix(LABELS)
+    images, labels, part = place + IMAGES, place + LABELS, PARTS.get(place.rpartition("/")[2])
+    if lacking := [other for other in (images, labels) if other not in files]:
+        raise LoopError(f"{name}: the source has no {lacking[0]}", fix="name both in ingest.source")
+    if part is None:
+        raise LoopError(
+            f"{name}: begins with none of {', '.join(PARTS)}", fix="name it as its publisher does"
+        )
+    if name == images:
+        yield _published(part, idx(files[images]), idx(files[labels]))
+
+
 def idx(path: Path) -> NDArray[np.uint8]:
     """The array of a gzipped IDX file of bytes; LoopError where its length is not what its header says."""
-    with gzip.open(path) as file:
-        content = file.read()
-    sizes = np.frombuffer(content, ">u4", content[3], offset=4)
+    broken = LoopError(f"{path.name}: is no IDX file of bytes, or has been cut off", fix="fetch it again")
+    try:
+        with gzip.open(path) as file:
+            content = file.read()
+        sizes = np.frombuffer(content, ">u4", content[3], offset=4)
+    except (OSError, EOFError, IndexError, ValueError) as error:
+        raise broken from error
     begin = 4 + 4 * len(sizes)
     if content[:3] != b"\0\0\x08" or len(content) - begin != sizes.prod():
-        raise LoopError(f"{path.name}: is no IDX file of bytes, or has been cut off", fix="fetch it again")
+        raise broken
     return np.frombuffer(content, np.uint8, offset=begin).reshape(sizes)
 
 

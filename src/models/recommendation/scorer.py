@@ -49,8 +49,9 @@ class Scorer:
         self._latest: tuple[Rows, list[Answer]] = {}, []
 
     def __call__(self, rows: Rows) -> NDArray[np.float64]:
-        self._latest = rows, self._scored(rows)
-        return np.array([each.score for each in self._latest[1]], np.float64)
+        answers = self._scored(rows)
+        self._latest = rows, answers
+        return np.array([each.score for each in answers], np.float64)
 
     def answer(self, rows: Rows, _: NDArray[np.float64]) -> dict[str, list[list[int]]]:
         """The ten best films that are not in the history, for rows that name no film."""

@@ -23,7 +23,7 @@ NAMES = {"userId": "user", "movieId": "film", "rating": "rating", "timestamp": "
 
 
 def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
-    """One row a rating and one a film that was drawn; the files are pickled pandas frames or Parquet."""
+    """One row a rating and one a film that was drawn, of Parquet, CSV or xz-pickled pandas frames."""
     ratings = pd.concat([_frame(path) for path in files.values()])[[*NAMES]].rename(columns=NAMES)
     ratings = ratings.sort_values(["user", "at", "film"], ignore_index=True)
     # Ratings of one second follow each other by a microsecond, so that each has its place in time.
@@ -44,6 +44,8 @@ def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
 def _frame(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
     return pd.read_pickle(path, compression="xz")  # noqa: S301 - the engine has checked its bytes
 
 

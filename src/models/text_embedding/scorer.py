@@ -33,6 +33,8 @@ class Pieces(dict[str, tuple[int, ...]]):
         self.numbers = {piece: number for number, piece in enumerate(vocabulary)}
 
     def __missing__(self, word: str) -> tuple[int, ...]:
+        if len(word) > LONGEST_WORD:
+            return ()  # not remembered: callers could fill the memory with such words
         found = self._cut(word)
         if len(self) < KEPT:
             self[word] = found
@@ -41,8 +43,6 @@ class Pieces(dict[str, tuple[int, ...]]):
     def _cut(self, word: str) -> tuple[int, ...]:
         """Again and again the longest piece that the rest begins with."""
         found, begin = [], 0
-        if len(word) > LONGEST_WORD:
-            return ()
         while begin < len(word):
             mark = "##" if begin else ""
             ends = range(len(word), begin, -1)

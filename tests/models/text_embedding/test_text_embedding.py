@@ -59,7 +59,6 @@ SPOILT: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str]] = {
     "another language": (german, "ExpectColumnValuesToMatchRegex", "text"),
     "a label is over 5": (setting("alike", 5.5), "ExpectColumnValuesToBeBetween", "alike"),
     "a label is negative": (setting("alike", -1.0), "ExpectColumnValuesToBeBetween", "alike"),
-    "a label is null": (setting("alike", None), "ExpectColumnValuesToNotBeNull", "alike"),
     "labels from 0 to 1": (
         lambda t: t.assign(alike=t["alike"] / 5),
         "ExpectColumnMeanToBeBetween",
@@ -97,7 +96,7 @@ def test_a_leak_is_stopped(good: pd.DataFrame) -> None:
 def test_good_data_passes(good: pd.DataFrame) -> None:
     assert examined(good).failed == []
     damaged = examined(setting("text", "The caf\ufffd is in the street", 16)(good))
-    assert (damaged.critical, damaged.score) == ([], pytest.approx(0.99))
+    assert (damaged.critical, damaged.score) == ([], pytest.approx(0.995))  # of the two that are not critical
 
 
 def test_two_files_are_read_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +158,13 @@ REFUSED = {
     "one endless word": ("a" * 5_000, "no word that the model knows"),
     "a megabyte": ("the dog " * 131_072, "has 1,048,576 characters; 10,000 at most"),
 }
+
+
+def test_endless_words_are_not_remembered(folder: Path) -> None:
+    """Or callers could fill a server's memory with them."""
+    found = scorer.load(folder)
+    found({"text": np.array([f"dog {'a' * 5_000}{number}" for number in range(9)], object)})
+    assert max(map(len, found.pieces)) < 100
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)

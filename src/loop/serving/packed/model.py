@@ -111,6 +111,11 @@ class Model:
                 raise ValueError(f"`answer` gave {name} of {len(values)} values for {len(scores)} rows")
         return found
 
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The names of what an answer has beside score and class."""
+        return tuple(self.beside(self.example, self.score(self.example)))
+
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,), the one number of each row that log, metrics, drift and canary judge compare."""
         return marks(scores, self._centre)

@@ -128,7 +128,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     score = _list(share, meta.width) if meta.width else share
     told = "embedding" if meta.task == "embedding" else "score"
     label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
-    label |= {name: {} for name in model.beside(model.example, model.score(model.example))}  # any JSON
+    label |= {name: {} for name in model.named}  # any JSON
     row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}

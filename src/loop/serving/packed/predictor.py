@@ -239,7 +239,11 @@ class Predictor:
             of = Scored(now, rows.ids, logged, scores[start:end], classes[start:end], told, beside)
             if self.log:
                 self.log.write(of)
-            answer = encoded(rows, of)
+            try:
+                answer = encoded(rows, of)
+            except Exception:
+                logger.exception("an answer can't be encoded")
+                answer = self.broke()
             self.metrics.took(perf_counter() - came)
             yield answer
             start = end
