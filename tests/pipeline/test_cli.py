@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loop import diagnosis
+from loop.candidate.register import Registered
 from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
@@ -206,3 +207,21 @@ def test_repro_names_an_unknown_model(clone: Path) -> None:
     """A model that params.yaml lacks is an error that lists those it has."""
     with pytest.raises(LoopError, match="it has card_fraud"):
         loop("repro", "no-such-model")
+
+
+def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several models each is tried; the error at the end names those that failed."""
+
+    def repro(_: Path, model: str) -> None:
+        if model == "a":
+            raise LoopError("its source cannot be read")
+
+    def registered(_: Path, model: str) -> Registered:
+        return Registered(model, 1, "run", "experiment", "md5")
+
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr("loop.cli.pipeline._repro", repro)
+    monkeypatch.setattr("loop.candidate.register.register", registered)
+    done = CliRunner().invoke(pipeline.train, ["a", "b"])
+    assert "registered b version 1" in done.output
+    assert "1 of 2 models failed: a" in str(done.exception)
