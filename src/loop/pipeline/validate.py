@@ -59,6 +59,11 @@ def expect(name: str, good: Callable[..., Any], *columns: str) -> Any:
     return _expectation(name, good, pair=len(columns) > 1)(**dict(zip(keys, columns, strict=True)))
 
 
+def in_one_part(values: Any, parts: Any) -> Any:
+    """For `expect`: which rows have a value that no other part of the split has."""
+    return parts.groupby(values).transform("nunique") == 1
+
+
 @cache  # Great Expectations knows a kind by its name, so it is made once
 def _expectation(name: str, good: Callable[..., Any], *, pair: bool) -> Any:
     from great_expectations.execution_engine import PandasExecutionEngine

@@ -27,7 +27,7 @@ class Params(Section):
     epochs: int = Field(8, gt=0)
     batch: int = Field(128, gt=0)
     learning_rate: float = Field(0.002, gt=0)  # the highest; it falls to 0 along a cosine
-    shift: int = Field(1, ge=0)  # pixels by which an image is moved at random, each time anew
+    shift: int = Field(1, ge=0)  # the most pixels by which an image is moved; drawn again in each epoch
     channels: tuple[int, int] = (24, 48)  # of the two convolutions
     hidden: int = Field(32, gt=0)  # between them and the classes
 

@@ -17,7 +17,7 @@ from loop.core.errors import LoopError
 
 PARTS = {"train": "train", "t10k": "test"}  # how the publisher's files are named
 IMAGES, LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-TESTED = 6  # of other sources one image in so many is tested, as of the publisher's
+TESTED = 6  # in other sources, one image in 6 is in the test part, near the publisher's share
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:

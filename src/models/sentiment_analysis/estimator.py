@@ -24,7 +24,7 @@ class Params(Section):
     naive_bayes: Share = 0.5  # 0: terms count by their rarity alone; 1: by rarity times naive Bayes' ratio
     terms: int = Field(default=100_000, gt=0)  # kept at most: every word comes before any pair
     rows: int = Field(default=5, gt=0)  # that a term stands in at least
-    long_terms: int = Field(default=100, gt=0)  # from so many terms on, a text is long
+    long_terms: int = Field(default=100, gt=0)  # a text with at least this many terms is long
     long_weight: float = Field(default=2.0, gt=0)  # rows that a long text counts as: there are fewer of them
 
 

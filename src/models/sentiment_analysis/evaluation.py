@@ -23,7 +23,7 @@ def evaluation(_: Params) -> Evaluation:
 
 
 def accuracy(rows: Rows, domain: str) -> Measure:
-    """The share of a domain's texts that are called what they are; NaN where there is none."""
+    """The share of a domain's texts that are classified correctly; NaN for a domain without texts."""
     mine = rows.column("domain") == domain
     right = mine & (rows.decided == rows.labels)
     return lambda counts: float(counts @ right / total) if (total := counts @ mine) else np.nan

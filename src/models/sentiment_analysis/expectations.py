@@ -1,9 +1,7 @@
 """What good reviews look like, and which of it stops the pipeline."""
 
-from typing import Any
-
 from loop.core.params import Section, Share, Split
-from loop.pipeline.validate import Check, expect
+from loop.pipeline.validate import Check, expect, in_one_part
 
 from .schema import CLASSES, COLUMNS, DOMAINS
 from .scorer import LETTER, LONGEST
@@ -48,7 +46,7 @@ def _parts(params: Params) -> list[Check]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    checks = [Check(expect("ExpectEqualTextsInOnePart", _one_part, "text", "part"))]
+    checks = [Check(expect("ExpectEqualTextsInOnePart", in_one_part, "text", "part"))]
     for domain in DOMAINS:
         of_domain = Column("domain") == domain
         checks.append(
@@ -69,7 +67,3 @@ def _parts(params: Params) -> list[Check]:
             for part in ("train", "test")
         ]
     return checks
-
-
-def _one_part(text: Any, part: Any) -> Any:
-    return part.groupby(text).transform("nunique") == 1

@@ -60,7 +60,7 @@ def terms(text: str) -> list[str]:
 
 
 class Scorer:
-    """n texts to (n,) probabilities of praise; BadRow for a text that is none."""
+    """n texts to (n,) probabilities of praise; BadRow for a text without a letter, or a too long one."""
 
     def __init__(self, folder: Path) -> None:
         self.fitted = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)

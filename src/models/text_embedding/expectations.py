@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from loop.core.params import PublishedSplit, Section, Share
-from loop.pipeline.validate import Check, expect
+from loop.pipeline.validate import Check, expect, in_one_part
 
 from .schema import COLUMNS
 from .scorer import COMMON
@@ -38,13 +38,9 @@ def suite(params: Params, _: PublishedSplit) -> list[Check]:
         Check(gxe.ExpectColumnMeanToBeBetween(column="alike", min_value=low, max_value=high)),
         Check(gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=["test", "train"])),
         Check(expect("ExpectColumnValuesToComeTwice", _comes_twice, "pair")),
-        Check(expect("ExpectTextsToBeInOnePart", _one_part, "text", "part")),
+        Check(expect("ExpectTextsToBeInOnePart", in_one_part, "text", "part")),
     ]
 
 
 def _comes_twice(column: Any) -> Any:
     return column.groupby(column).transform("size") == 2
-
-
-def _one_part(text: Any, part: Any) -> Any:
-    return part.groupby(text).transform("nunique") == 1

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]
 LONGEST = 10_000  # characters of a text
 LONGEST_WORD = 100  # characters; BERT knows no longer one
-KEPT = 200_000  # words whose pieces are remembered; more are cut anew each time
+KEPT = 200_000  # words whose pieces are cached; other words are cut again each time
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 COMMON_WORDS = (
     "a an and are as at be by for from has have he her his i in is it its not of on or she that the their "

@@ -16,7 +16,7 @@ PACKAGE = Ingest(
     sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
 )
 TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
-FILMS, EVERY = 250, 17  # the most rated films; every so many users, by how active they are
+FILMS, EVERY = 250, 17  # how many films, the most rated ones; of users in order of activity, one in 17
 ELSEWHERE = 1_000_000  # added to the id of a film, gives one that nobody has rated
 
 PARAMS: dict[str, object] = {

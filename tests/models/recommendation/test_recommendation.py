@@ -189,7 +189,7 @@ def test_what_is_no_film_is_refused(trained, history, film, said):
 
 
 def test_without_a_film_the_best_are_listed(trained):
-    """The ten best films are not in the history, and the score is that of the first, when it is asked for."""
+    """None of the ten best films is in the history; the score is what the first gets when asked about."""
     rows = asked(([1, 3, 5, 999_999], np.nan), ([1, 3, 5], 7.0))
     scores = trained[1](rows)
     best, none = trained[1].answer(rows, scores)["films"]
