@@ -22,11 +22,11 @@ from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.names import public
 from loop.delivery import render
-from loop.demo import play
-from loop.demo.console import Console
-from loop.demo.hub import Hub
-from loop.demo.team import Team
-from loop.demo.world import World
+from loop_demo import play
+from loop_demo.console import Console
+from loop_demo.hub import Hub
+from loop_demo.team import Team
+from loop_demo.world import World
 
 FAILED = pytest.StashKey[bool]()
 

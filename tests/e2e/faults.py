@@ -4,7 +4,7 @@ Each is asgi.py as a person might change it. A gateway gives a request an id; a 
 """
 
 from loop.core.errors import LoopError
-from loop.demo import fault
+from loop_demo import fault
 
 IMPORTS = """\
 from contextvars import ContextVar

@@ -12,7 +12,7 @@ from standin import ROOT
 
 from loop.core.git import Git
 from loop.delivery import render, state
-from loop.demo.team import ENVIRONMENT
+from loop_demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
 POOL = "pool-production"

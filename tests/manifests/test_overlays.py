@@ -50,8 +50,6 @@ def ours(tmp_path, repository, monkeypatch):
 def copied(root: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("kustomize", "argocd"):
         shutil.copytree(root / folder, to / folder)
-    (to / "tests" / "manifests").mkdir(parents=True)
-    (to / render.SCHEMAS).parent.symlink_to((root / render.SCHEMAS).parent)
     monkeypatch.setenv("PATH", str(Path(render.program(root, "kustomize")).parent), prepend=":")
     return to
 

@@ -29,8 +29,6 @@ def tree(tmp_path, template, monkeypatch):
     for folder in ("kustomize", "argocd"):
         shutil.copytree(template / folder, root / folder)
     shutil.copy(template / params.FILE, root)
-    (root / "tests" / "manifests").mkdir(parents=True)
-    (root / render.SCHEMAS).parent.symlink_to((template / render.SCHEMAS).parent)
     monkeypatch.setenv("PATH", str(Path(render.program(template, "kustomize")).parent), prepend=":")
     shutil.rmtree(root / PRODUCTION)
     for environment, state in {"dev": State(stable=track(A, 100)), "staging": State()}.items():

@@ -6,9 +6,9 @@ from starlette.testclient import TestClient
 from tiny import table, write_model, write_table
 from trained import trained, trained_once  # noqa: F401 - fixtures
 
-from loop.serving.engine import ENGINES
-from loop.serving.packed import app, booster
-from loop.serving.process import free_port
+from loop.packaging.engine import ENGINES
+from loop.packaging.process import free_port
+from loop.runtime import app, booster
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,14 @@ import subprocess
 from pathlib import Path
 
 from loop.core.errors import LoopError
+from loop.core.paths import TEMPLATE
 
 
 def program(root: Path, name: str) -> str:
     """A pinned Go program: from tools/programs, which builds it once; in a tree without, from PATH."""
-    tools = root / "tools" / "programs"
-    if not tools.is_file():
+    candidates = (root / "tools" / "programs", TEMPLATE / "tools" / "programs")
+    tools = next((path for path in candidates if path.is_file()), None)
+    if tools is None:
         if found := shutil.which(name):
             return found
         raise LoopError(f"{name} is neither in tools/programs nor on PATH", fix="run this inside a clone")

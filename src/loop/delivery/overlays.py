@@ -19,6 +19,7 @@ from loop.delivery import render
 from loop.delivery.release import REVIEWED
 from loop.delivery.state import State, Track, files, folder, parse
 from loop.delivery.workloads import Manifest, of
+from loop.packaging.key import SERVER
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
@@ -43,6 +44,7 @@ FIRST = Track(
     commit="0" * 40,
     mlflow="first/1",
     bento="first:1",
+    server=SERVER,
 )
 
 

@@ -2,7 +2,7 @@
 
 On GitHub the run's identity (OIDC) signs, by actions/attest and cosign. Where there is none, under act or by
 hand, this machine's key does (`loop.core.signing`). A later run takes a container from the registry only by
-what is written here (`loop.serving.attestation`).
+what is written here (`loop.packaging.attestation`).
 """
 
 import json
@@ -19,8 +19,8 @@ from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.signing import opened, signed
-from loop.serving import attestation, monitor_image
-from loop.serving.registry import Registry
+from loop.packaging import attestation, monitor_image
+from loop.packaging.registry import Registry
 
 MONITOR = monitor_image.NAME
 

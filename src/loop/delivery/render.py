@@ -20,7 +20,7 @@ OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 )
 KUSTOMIZATION = "kustomization.yaml"
-SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
+SCHEMAS = f"{Path(__file__).parent}/schemas/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
 
 
 def overlay(root: Path, model: str, environment: str) -> Path:
@@ -110,7 +110,7 @@ def _schemas(root: Path, manifests: str) -> list[str]:
         "-output",
         "text",
         "-schema-location",
-        str(root / SCHEMAS),
+        SCHEMAS,
     ]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
     found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
