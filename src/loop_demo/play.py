@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
@@ -13,7 +12,7 @@ import httpx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models, params, repository
+from loop.core import models, params, programs, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json, sha256
 from loop.core.git import Git
@@ -59,7 +58,7 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
     environment = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "LOOP_ENGINE": "none",  # there is no registry: bentos are pinned as artifacts on disk
-        "PATH": f"{programs(root)}:{os.environ['PATH']}",
+        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
     }
     with ExitStack() as stack:
         with tell.chapter("0 A team forks the template, and releases its first model"):
@@ -69,12 +68,6 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
             with tell.chapter(title):
                 chapter(stage)
         closing(stage, folder, tell)
-
-
-def programs(root: Path) -> str:
-    """The folder of act, kustomize, kubeconform, actionlint and crane; built when missing."""
-    done = subprocess.run([root / "tools" / "programs"], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.strip()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from scene import Scene
 from small import configure, shrink, volume
 from standin import ROOT
 
-from loop.core import params, repository
+from loop.core import params, programs, repository
 from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.names import public
@@ -128,7 +128,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
         "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # in a container too
         **({"LOOP_BASE_IMAGE": base} if base else {}),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PATH": f"{play.programs(ROOT)}:{os.environ['PATH']}",
+        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
     }
 
 

@@ -70,7 +70,7 @@ def spoilt(application: str, kind: str) -> str:
     traced = TRACED.replace("{fault}", body)
     for old, new in (
         ("from pathlib import Path\n", imports),
-        ("packed import app", "packed import app, model"),
+        ("runtime import app", "runtime import app, model"),
         ("application = ", traced),
         (
             "app.create(Path(__file__).parent, load)",

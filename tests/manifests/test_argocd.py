@@ -51,9 +51,8 @@ def test_the_url_stands_in_one_place(repository):
     assert done.stdout.split() == [own.PATH]
 
 
-def test_another_url_reaches_everything(repository, tmp_path, monkeypatch):
+def test_another_url_reaches_everything(repository, tmp_path):
     """Projects, Applications, generator follow repository.yaml; that file itself is not applied."""
-    monkeypatch.setenv("PATH", str(Path(render.program(repository, "kustomize")).parent))
     shutil.copytree(repository / "argocd", tmp_path / "argocd")
     path, url = tmp_path / own.PATH, "https://git.example.com/fork.git"
     path.write_text(path.read_text().replace(own.read(repository).url, url))

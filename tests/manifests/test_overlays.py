@@ -36,21 +36,20 @@ def life(rules: params.Canary = RULES) -> dict[str, State]:
 
 
 @pytest.fixture
-def tree(tmp_path, template, monkeypatch):
+def tree(tmp_path, template):
     """The tests' own model's kustomize tree to set states in, with the pinned programs and the schemas."""
-    return copied(template, tmp_path, monkeypatch)
+    return copied(template, tmp_path)
 
 
 @pytest.fixture
-def ours(tmp_path, repository, monkeypatch):
+def ours(tmp_path, repository):
     """The same of this repository's models, whichever they are."""
-    return copied(repository, tmp_path, monkeypatch)
+    return copied(repository, tmp_path)
 
 
-def copied(root: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied(root: Path, to: Path) -> Path:
     for folder in ("kustomize", "argocd"):
         shutil.copytree(root / folder, to / folder)
-    monkeypatch.setenv("PATH", str(Path(render.program(root, "kustomize")).parent), prepend=":")
     return to
 
 

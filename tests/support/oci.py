@@ -21,7 +21,7 @@ from loop.core.signing import signed
 from loop.packaging import attestation
 from loop.packaging.registry import Registry
 
-CRANE = program(Path(__file__).resolve().parents[2], "crane")
+CRANE = program("crane")
 PACKED = {"": bytes, "gzip": gzip.compress, "zstd": lambda layer: pa.compress(layer, "zstd", asbytes=True)}
 
 

@@ -41,7 +41,7 @@ def build(root: Path, folder: Path) -> str:
     """
     if beside := sorted(folder.glob(".argocd-source*")):
         raise LoopError(f"{beside[0]}: Argo CD would apply other manifests than these", fix="remove it")
-    return _run([program(root, "kustomize"), "build", str(folder)])
+    return _run([program("kustomize"), "build", str(folder)])
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def _given(node: Any) -> Any:
 def _schemas(root: Path, manifests: str) -> list[str]:
     """What kubeconform finds against the schemas kept in the repository; a kind without one is a finding."""
     command = [
-        program(root, "kubeconform"),
+        program("kubeconform"),
         "-strict",
         "-output",
         "text",

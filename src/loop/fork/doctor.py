@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loop.candidate.tracking import Tracking, TrackingError
-from loop.core import edited, models, params, paths, repository
+from loop.core import edited, models, params, paths, programs, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
@@ -96,10 +95,11 @@ def _cache(root: Path) -> Iterator[Finding]:
         yield Finding("ok", what, "every object is what its name says")
 
 
-def _programs(root: Path) -> Finding:
-    done = subprocess.run([root / "tools" / "programs"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        return Finding("bad", "Go programs", done.stderr.strip()[-300:], "tools/programs")
+def _programs(_root: Path) -> Finding:
+    try:
+        programs.folder()
+    except LoopError as error:
+        return Finding("bad", "Go programs", error.args[0], error.fix)
     return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint, crane are built")
 
 

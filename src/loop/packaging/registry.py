@@ -30,7 +30,7 @@ class Registry:
 
     @classmethod
     def of(cls, root: Path, name: str) -> "Registry":
-        return cls(name, program(root, "crane"))
+        return cls(name, program("crane"))
 
     @property
     def host(self) -> str:

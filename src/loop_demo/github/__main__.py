@@ -18,7 +18,6 @@ from pathlib import Path
 
 import uvicorn
 
-from loop.core.paths import TEMPLATE
 from loop.core.programs import program
 from loop_demo.github import triggers
 from loop_demo.github.app import build
@@ -120,7 +119,7 @@ def tokens(path: Path) -> dict[str, str]:
 
 def pinned_act() -> str:
     """The act that this repository pins, built when it is not there yet."""
-    return program(TEMPLATE, "act")
+    return program("act")
 
 
 def stop_with_stdin() -> None:
