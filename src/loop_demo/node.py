@@ -88,7 +88,7 @@ class Node:
             return
         with self.git.worktree(commit) as tree:
             folder = render.overlay(tree, self.model, self.environment)
-            desired = Desired.of(render.documents(render.build(tree, folder)))
+            desired = Desired.of(render.documents(render.build(folder)))
         self._make_so(desired)
         self.synced = commit
 

@@ -159,7 +159,7 @@ def released(root: Path) -> None:
 
 
 def rendered(root: Path) -> None:
-    render.documents(render.build(root, root / "overlay"))
+    render.documents(render.build(root / "overlay"))
 
 
 READERS: dict[str, tuple[Callable[[Path], object], str | None]] = {

@@ -151,7 +151,7 @@ def install(scene: Scene, store: Path) -> None:
         cluster.apply(json.dumps(manifest))
     statuses = {"github-api": f"{hub.person.url}/api/v3", "github-token": hub.bot.token}
     cluster.apply(json.dumps(secret_of("argocd-notifications-secret", "argocd", statuses)))
-    cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
+    cluster.apply(render.build(scene.team.clone / "argocd"))
 
 
 @contextmanager

@@ -120,7 +120,7 @@ class Scene:
         found = []
         with self.team.git.worktree(commit) as tree:
             for path in sorted(tree.glob("kustomize/overlays/*/*/kustomization.yaml")):
-                manifests = render.build(tree, path.parent)
+                manifests = render.build(path.parent)
                 options = ("--server-side", "--force-conflicts", "--field-manager=e2e", "-f", "-")
                 found.append(self.cluster.kubectl("diff", *options, stdin=manifests, codes=(0, 1)))
         return "".join(found)

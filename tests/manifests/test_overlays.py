@@ -58,7 +58,7 @@ def rendered(tree: Path, overlay: Path, state: State, peak: int = 0) -> list[dic
     environment, model = overlay.parts[-2:]
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
-    manifests = render.build(tree, tree / overlay)
+    manifests = render.build(tree / overlay)
     pods = {"state": state, "peak": peak} if peak else {}
     render.check(tree, manifests, str(overlay), f"{model}-{environment}", **pods)
     return render.documents(manifests)
@@ -183,7 +183,7 @@ def test_only_the_monitor_pushes(tree):
     objects = [
         *rendered(tree, PRODUCTION, life()["canary-10"]),
         *rendered(tree, Path("kustomize/overlays/dev/card-fraud"), life()["stable"]),
-        *render.documents(render.build(tree, tree / "kustomize/platform")),
+        *render.documents(render.build(tree / "kustomize/platform")),
         pod_of("pushgateway", "monitoring", **{name: "prometheus-pushgateway"}),
         pod_of("prometheus", "monitoring", **{name: "prometheus"}),
         pod_of("grafana", "monitoring", **{name: "grafana"}),

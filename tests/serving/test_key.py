@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sample
 @pytest.fixture
 def root(tmp_path, template):
     """The files that a key is made of."""
-    for name in ("bentos", "src/loop/packaging"):
+    for name in ("bentos", "src/loop/runtime", "src/loop/packaging"):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
     (tmp_path / "argocd").mkdir()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sample
 @pytest.fixture
 def root(tmp_path, repository):
     """The files that the image is made of."""
-    for name in ("images", "src/loop/packaging", "argocd"):
+    for name in ("images", "src/loop/packaging", "src/loop/runtime", "argocd"):
         shutil.copytree(repository / name, tmp_path / name)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(repository / name, tmp_path)

@@ -48,7 +48,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     envelope = signed(json.dumps(said, sort_keys=True).encode())
     write_json(build / "provenance.dsse.json", envelope)
     if _kept(image):
-        attestation.keep(Registry.of(root, name), digest, envelope)
+        attestation.keep(Registry.of(name), digest, envelope)
     return image
 
 
@@ -63,7 +63,7 @@ def verify(root: Path, model: str | None) -> str:
     name, digest = str(image["image"]).split("@")
     if _new(image):
         _verify_here(root, model, name, digest)
-    registry = Registry.of(root, name) if image.get("attested") or _kept(image) else None
+    registry = Registry.of(name) if image.get("attested") or _kept(image) else None
     if registry and (why := attestation.doubt(registry, digest, _key(root, model))):
         raise Rejected(f"{build}/image.json: {why}", fix=f"build and push {name} again")
     return digest

@@ -33,7 +33,7 @@ def overlay(root: Path, model: str, environment: str) -> Path:
     return path
 
 
-def build(root: Path, folder: Path) -> str:
+def build(folder: Path) -> str:
     """A folder's manifests as YAML; LoopError with kustomize's own words.
 
     kustomize fetches nothing, because what it fetched could differ from what Argo CD fetches later. LoopError
@@ -63,7 +63,7 @@ def check(
     `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render. With
     `state`, its autoscalers must give a canary and the stable beside it the pods that it names, up to `peak`.
     """
-    objects, breaches = documents(manifests), _schemas(root, manifests)
+    objects, breaches = documents(manifests), _schemas(manifests)
     try:
         breaches += policy.breaches(objects)
         if namespace:
@@ -102,7 +102,7 @@ def _given(node: Any) -> Any:
     return node
 
 
-def _schemas(root: Path, manifests: str) -> list[str]:
+def _schemas(manifests: str) -> list[str]:
     """What kubeconform finds against the schemas kept in the repository; a kind without one is a finding."""
     command = [
         program("kubeconform"),

@@ -79,7 +79,7 @@ def fetch(model: str, digest: str) -> Path:
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
     """The record of `name:key`: of the attested image in the registry, or of one that is built here."""
-    registry, folder = Registry.of(root, name), _folder(root, name)
+    registry, folder = Registry.of(name), _folder(root, name)
     if there := _attested(registry, key):
         return there
     build(f"{name}:{key}")
@@ -106,7 +106,7 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     record: dict[str, Any] = read_json(folder / "image.json")
     if record["kind"] != "container":
         return record
-    registry, digest = Registry.of(root, name), str(record["digest"])
+    registry, digest = Registry.of(name), str(record["digest"])
     if there := _attested(registry, key):
         record |= there
     else:

@@ -29,7 +29,7 @@ class Registry:
     crane: str
 
     @classmethod
-    def of(cls, root: Path, name: str) -> "Registry":
+    def of(cls, name: str) -> "Registry":
         return cls(name, program("crane"))
 
     @property
