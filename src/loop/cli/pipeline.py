@@ -180,7 +180,9 @@ def retrain(  # noqa: PLR0917 — click passes by name
 def _repro(here: Path, model: str) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
     from loop.core import dvc, models, params
+    from loop.pipeline import fingerprints
 
+    fingerprints.write(here)
     recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
     models.check_params(here, model, wanted, recorded)  # before hours of stages, not after
     if params.pinned_here(here, wanted.ingest):
@@ -205,10 +207,11 @@ def _committed(here: Path, model: str) -> None:
     """Rejected where the stages' results are not those that Git has; a fork that never trained has none."""
     from loop.core.dvc import begin
     from loop.core.git import Git
+    from loop.pipeline.fingerprints import FOLDER
 
     paths = ModelPaths(here, model)
     written = [paths.metrics, *([paths.logged] if paths.logged.is_file() else [])]
-    files = ["dvc.lock", *(str(path.relative_to(here)) for path in written)]
+    files = ["dvc.lock", FOLDER, *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
         said = f"{public(model)}: no commit has a dvc.lock yet, so this training is compared with none."
