@@ -8,16 +8,32 @@ import click
 @click.option("--url", help="where Argo CD and people clone it from")
 @click.option("--registry", help="images are pushed to REGISTRY/<model>")
 @click.option("--models", metavar="NAME,NAME", help="the models that stay; all others are dropped")
-def init(name: str | None, url: str | None, registry: str | None, models: str | None) -> None:
-    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays."""
+@click.option(
+    "--lean",
+    "wheels",
+    metavar="PLACE",
+    help="drop the engine's source, and lock its wheels, which lie in this folder or below this URL",
+)
+def init(
+    name: str | None, url: str | None, registry: str | None, models: str | None, wheels: str | None
+) -> None:
+    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
+
+    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it.
+    """
     from loop.core import paths, repository
     from loop.fork.folders import keep
 
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
+    if wheels:
+        from loop.fork.lean import convert
+
+        files = convert(root, wheels)
+        click.echo(f"{len(files)} files changed; next: make test, git add --all, and commit it")
     options = {"name": name, "url": url, "registry": registry}
-    if models and not any(options.values()):
+    if (models or wheels) and not any(options.values()):
         return
     wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
     changed = repository.write(root, wanted)

@@ -58,7 +58,7 @@ def examine(root: Path, *, cache: bool = False) -> list[Finding]:
         _review,
     )
     found = [_asked(root, question.__name__.strip("_"), question) for question in questions]
-    return [*found, *_models(root), *(_cache(root) if cache else ())]
+    return [*found, *models_of(root), *(_cache(root) if cache else ())]
 
 
 def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Finding:
@@ -262,7 +262,8 @@ def _unknown(what: str, error: LoopError) -> Finding:
     return Finding("default", what, f"not checked: {error.args[0]}", fix)
 
 
-def _models(root: Path) -> list[Finding]:
+def models_of(root: Path) -> list[Finding]:
+    """A row for each model of params.yaml, and for each folder of a model that it does not name."""
     try:
         names = list(params.read(root))
     except LoopError as error:

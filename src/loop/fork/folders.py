@@ -12,6 +12,7 @@ from loop.core import edited, params
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
+from loop.core.paths import TEMPLATE
 from loop.delivery import state
 from loop.delivery.state import State
 
@@ -63,10 +64,10 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
         params.load(root, like)  # names what is wrong with it
         path, code, manifests = root / params.FILE, root, like
     else:
-        code, manifests = root / EXAMPLES / like, next(iter(known))
+        code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
         path = code / params.FILE
     if not path.is_file():
-        examples = sorted(each.parent.name for each in root.glob(f"{EXAMPLES}/*/{params.FILE}"))
+        examples = sorted(each.parent.name for each in TEMPLATE.glob(f"{EXAMPLES}/*/{params.FILE}"))
         raise LoopError(
             f"params.yaml has no model {like!r} to copy; it has {', '.join(sorted(known))}"
             + (f"; {EXAMPLES} has {', '.join(examples)}" if examples else ""),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 TEAM = (
     "README.md", "CHANGELOG.md", "LICENSE", "params.yaml", "requirements.in", "argocd/repository.yaml",
     ".github/CODEOWNERS", ".ci/*", "dvc.lock", "data/*", "src/models/*", "bentos/*",
-    "kustomize/models/*", "kustomize/overlays/*", "tests/models/*",
+    "kustomize/models/*", "kustomize/overlays/*",
 )  # fmt: skip
 # What every fork has from the template.
 LAYER = (
