@@ -1,5 +1,7 @@
 """`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
 
+from pathlib import Path
+
 import click
 
 
@@ -21,21 +23,26 @@ def init(
 
     With --lean the fork has the engine as two wheels in requirements.lock, and no source of it.
     """
-    from loop.core import paths, repository
+    from loop.core import paths
     from loop.fork.folders import keep
+    from loop.fork.lean import convert
 
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
-    if wheels:
-        from loop.fork.lean import convert
-
-        files = convert(root, wheels)
-        click.echo(f"{len(files)} files changed; next: make test, git add --all, and commit it")
     options = {"name": name, "url": url, "registry": registry}
-    if (models or wheels) and not any(options.values()):
-        return
-    wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
+    if any(options.values()) or not (models or wheels):
+        _name(root, {key: value for key, value in options.items() if value is not None})
+    if wheels:
+        files = convert(root, wheels)
+        click.echo(f"{len(files)} files written or dropped; next: make test, git add --all, and commit it")
+
+
+def _name(root: Path, given: dict[str, str]) -> None:
+    """Write the repository's name, URL and registry."""
+    from loop.core import repository
+
+    wanted = repository.initialised(root, given)
     changed = repository.write(root, wanted)
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
     for key, value in wanted.model_dump().items():

@@ -12,7 +12,7 @@ ROOT = paths.root()
 
 @pytest.mark.parametrize("found", doctor.models_of(ROOT), ids=lambda found: found.what)
 def test_a_model_is_whole(found: doctor.Finding) -> None:
-    """It has all of its folders and keys, its modules define what they must, and no file names another model."""
+    """It has its folders and keys, its modules define what they must, and no file names another model."""
     assert found.state == "ok", f"{found.found}\n{found.fix}"
 
 

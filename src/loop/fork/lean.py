@@ -33,31 +33,36 @@ REQUIREMENTS = """\
 def convert(root: Path, place: str) -> list[str]:
     """Make a clone a lean fork whose wheels lie at `place`, a folder or URL; returns the paths that changed.
 
-    LoopError where something is not committed, since `git restore .` is the way back, and where a wheel is not
-    there. A fork that is lean already gets the wheels of this version.
+    A fork that is lean already gets the wheels of this version. LoopError where a wheel is missing, and where a
+    file of the template has changes that are not committed, because it would be lost.
     """
     git = Git(root)
-    if git.run("status", "--porcelain"):
-        raise LoopError("this clone has changes that are not committed", fix="commit them, or git stash")
+    tracked = git.run("ls-files", "-z").split("\0")[:-1]
+    gone = [path for path in tracked if _source(path) and (root / path).is_file()]
+    if edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines():
+        raise LoopError(
+            f"{', '.join(edits)}: not committed", fix="commit it, or git stash; a lean fork lacks it"
+        )
     pins = {name: pinned(place, name) for name in DISTRIBUTIONS}
-    for path in git.run("ls-files", "-z").split("\0")[:-1]:
-        if path in DROPPED or (owned(path, vendored=True) and not owned(path, vendored=False)):
-            (root / path).unlink()
-    for path in sorted(
-        (path for path in root.rglob("*") if path.is_dir() and ".git" not in path.parts), reverse=True
-    ):
-        if not any(path.iterdir()):
-            path.rmdir()
-    for path in OWN.iterdir():
-        shutil.copyfile(path, root / path.name)
-    wheels = "\n".join(
-        pins[name].partition(" \\")[0].replace("loop @", "loop[test] @") for name in DISTRIBUTIONS
-    )
-    write_text(root / "requirements.in", REQUIREMENTS.format(wheels=wheels))
+    written = {file.name: file.read_text(encoding="utf-8") for file in OWN.iterdir()}
+    wheels = (pins[name].partition(" \\")[0].replace("loop @", "loop[test] @") for name in DISTRIBUTIONS)
+    written["requirements.in"] = REQUIREMENTS.format(wheels="\n".join(wheels))
     for lock, names in LOCKS.items():
-        text = PINNED.sub("", edited.read(root / lock, lock, "take it from the template"))
-        write_text(root / lock, text + "".join(pins[name] for name in names))
-    return [line[3:] for line in git.run("status", "--porcelain").splitlines()]
+        rest = PINNED.sub("", edited.read(root / lock, lock, "take it from the template"))
+        written[lock] = rest + "".join(pins[name] for name in names)
+    # Only now: this code may be among the files that go.
+    for path, text in written.items():
+        write_text(root / path, text)
+    for path in gone:
+        (root / path).unlink()
+    for folder in ("src", "tests", "docs", "tools"):
+        _prune(root / folder)
+    return [*written, *gone]
+
+
+def _source(path: str) -> bool:
+    """Whether a lean fork lacks a file of the template."""
+    return path in DROPPED or (owned(path, vendored=True) and not owned(path, vendored=False))
 
 
 def _prune(folder: Path) -> None:
