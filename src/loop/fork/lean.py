@@ -33,8 +33,8 @@ REQUIREMENTS = """\
 def convert(root: Path, place: str) -> list[str]:
     """Make a clone a lean fork whose wheels lie at `place`, a folder or URL; returns the paths that changed.
 
-    A fork that is lean already gets the wheels of this version. LoopError where a wheel is missing, and where a
-    file of the template has changes that are not committed, because it would be lost.
+    A fork that is lean already gets the wheels of this version. LoopError where a wheel is missing, and where
+    a file that goes has changes that are not committed.
     """
     git = Git(root)
     tracked = git.run("ls-files", "-z").split("\0")[:-1]

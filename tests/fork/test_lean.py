@@ -1,0 +1,114 @@
+"""The engine as wheels, and a fork that has them in place of the source."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from loop.fork.lean import pinned
+from loop.version import VERSION
+
+FILES, LINES = 150, 1500  # of a lean fork with one model: files, and lines of code that are the template's
+
+
+def clone(repository: Path, to: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", "--shared", repository, to], check=True)
+    return to
+
+
+def built(root: Path) -> Path:
+    """The folder of the wheels of a clone."""
+    subprocess.run([root / "tools/wheels"], check=True, capture_output=True)
+    return root / "build/wheels"
+
+
+@pytest.fixture(scope="module")
+def wheels(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(clone(repository, tmp_path_factory.mktemp("template") / "clone"))
+
+
+@pytest.fixture(scope="module")
+def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What installing the wheels makes."""
+    site = tmp_path_factory.mktemp("site")
+    for wheel in wheels.iterdir():
+        ZipFile(wheel).extractall(site)
+    for script in (site / "loop/template/tools").iterdir():
+        script.chmod(0o755)
+    return site
+
+
+def loop(site: Path, lean: Path, *arguments: str) -> str:
+    """Run a module of the installed engine in a lean fork."""
+    env = {**os.environ, "PYTHONPATH": f"{site}:{lean}/src", "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=lean, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fork that has dropped the source and all models but one."""
+    lean = clone(repository, tmp_path_factory.mktemp("lean") / "clone")
+    models = [path.name for path in (lean / "src/models").iterdir() if path.is_dir()]
+    subprocess.run([lean / "loop", "init", "--models", min(models), "--lean", wheels], check=True)
+    subprocess.run(["git", "add", "--all"], cwd=lean, check=True)
+    return lean
+
+
+def test_a_commit_gives_the_same_wheels(repository: Path, wheels: Path, tmp_path: Path) -> None:
+    """In any folder, at any time."""
+    again = built(clone(repository, tmp_path / "elsewhere"))
+    assert {path.name: path.read_bytes() for path in wheels.iterdir()} == {
+        path.name: path.read_bytes() for path in again.iterdir()
+    }
+    assert {path.name for path in wheels.iterdir()} == {
+        f"{name}-{VERSION}-py3-none-any.whl" for name in ("loop", "loop_demo")
+    }
+
+
+def test_a_lean_fork_is_small(lean: Path) -> None:
+    """What remains can be read in an afternoon; the engine's source is not there."""
+    listed = subprocess.run(["git", "ls-files"], cwd=lean, text=True, capture_output=True, check=True)
+    files = [lean / path for path in listed.stdout.split()]
+    assert len(files) <= FILES
+    assert not (lean / "src/loop").exists()
+    code = [
+        path
+        for path in files
+        if path.suffix in {".py", ".sh"} or (path.parent.name == "tools" and not path.suffix)
+    ]
+    theirs = [path for path in code if not path.is_relative_to(lean / "src/models")]
+    assert sum(len(path.read_text().splitlines()) for path in [*theirs, lean / "Makefile"]) <= LINES
+
+
+def test_a_lean_fork_locks_the_wheels(lean: Path, wheels: Path) -> None:
+    """By URL and hash, in each lock of jobs that run the engine; its own packages have a file."""
+    for lock in ("requirements.lock", "requirements-gpu.lock", "tools/commit.lock"):
+        assert (lean / lock).read_text().count(pinned(str(wheels), "loop")) == 1
+    assert (
+        f"loop[test] @ {(wheels / f'loop-{VERSION}-py3-none-any.whl').as_uri()}"
+        in (lean / "requirements.in").read_text()
+    )
+
+
+def test_a_lean_fork_passes_its_contract(lean: Path, site: Path) -> None:
+    """`make test` there: every model whole, every manifest rendered, by the installed engine alone."""
+    assert "passed" in loop(site, lean, "pytest", "--pyargs", "loop.contract")
+    assert "objects keep to schema and policy" in loop(site, lean, "loop", "render", "--check")
+    assert "--model" in loop(site, lean, "loop", "demo", "--help")
+
+
+def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tmp_path: Path) -> None:
+    """Nothing is dropped then."""
+    fork = clone(repository, tmp_path / "fork")
+    (fork / "src/loop/version.py").write_text("# mine\nVERSION = '9'\n")
+    done = subprocess.run(
+        [fork / "loop", "init", "--lean", wheels], text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, "src/loop/version.py" in done.stderr) == (2, True)
+    assert (fork / "tests").is_dir()
