@@ -41,7 +41,12 @@ def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def loop(site: Path, lean: Path, *arguments: str) -> str:
+def init(fork: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    command = ["./loop", "init", *options]
+    return subprocess.run(command, cwd=fork, text=True, capture_output=True, check=False)
+
+
+def run(site: Path, lean: Path, *arguments: str) -> str:
     """Run a module of the installed engine in a lean fork."""
     env = {**os.environ, "PYTHONPATH": f"{site}:{lean}/src", "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", *arguments]
@@ -55,7 +60,7 @@ def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactor
     """A fork that has dropped the source and all models but one."""
     lean = clone(repository, tmp_path_factory.mktemp("lean") / "clone")
     models = [path.name for path in (lean / "src/models").iterdir() if path.is_dir()]
-    subprocess.run([lean / "loop", "init", "--models", min(models), "--lean", wheels], check=True)
+    assert init(lean, "--models", min(models), "--lean", wheels).returncode == 0
     subprocess.run(["git", "add", "--all"], cwd=lean, check=True)
     return lean
 
@@ -98,9 +103,9 @@ def test_a_lean_fork_locks_the_wheels(lean: Path, wheels: Path) -> None:
 
 def test_a_lean_fork_passes_its_contract(lean: Path, site: Path) -> None:
     """`make test` there: every model whole, every manifest rendered, by the installed engine alone."""
-    assert "passed" in loop(site, lean, "pytest", "--pyargs", "loop.contract")
-    assert "objects keep to schema and policy" in loop(site, lean, "loop", "render", "--check")
-    assert "--model" in loop(site, lean, "loop", "demo", "--help")
+    assert "passed" in run(site, lean, "pytest", "--pyargs", "loop.contract")
+    assert "objects keep to schema and policy" in run(site, lean, "loop", "render", "--check")
+    assert "--model" in run(site, lean, "loop", "demo", "--help")
 
 
 def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tmp_path: Path) -> None:
