@@ -112,8 +112,6 @@ def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tm
     """Nothing is dropped then."""
     fork = clone(repository, tmp_path / "fork")
     (fork / "src/loop/version.py").write_text("# mine\nVERSION = '9'\n")
-    done = subprocess.run(
-        [fork / "loop", "init", "--lean", wheels], text=True, capture_output=True, check=False
-    )
+    done = init(fork, "--lean", wheels)
     assert (done.returncode, "src/loop/version.py" in done.stderr) == (2, True)
     assert (fork / "tests").is_dir()
