@@ -1,5 +1,7 @@
 """`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
 
+from dataclasses import asdict
+
 import click
 
 
@@ -22,7 +24,7 @@ def init(name: str | None, url: str | None, registry: str | None, models: str | 
     wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
     changed = repository.write(root, wanted)
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
-    for key, value in wanted.model_dump().items():
+    for key, value in asdict(wanted).items():
         click.echo(f"  {key}: {value}")
     if changed:
         click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")

@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from loop.core import actions, edited
+from loop.core import actions, edited, plain
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
+from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
@@ -393,8 +394,6 @@ def check_params(root: Path, model: str) -> None:
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, dict):
         raise LoopError("dvc.yaml: has no `stages:`", fix=STAGES)
-    from loop.core import params  # here, as it imports pydantic, and few commands that need dvc.lock do
-
     begins = "models.${key}."
     for name, stage in stages.items():
         do = stage.get("do", stage) if isinstance(stage, dict) else None
@@ -404,7 +403,9 @@ def check_params(root: Path, model: str) -> None:
                 f"dvc.yaml: stages.{name}: should have a `cmd`, and lists of deps and params", fix=STAGES
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            if _at(params.read(root).get(package(model)), key, MISSING) is MISSING:
+            if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
+                from loop.core import params  # here, as it imports pydantic
+
                 default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
                     f"params.yaml: models.{package(model)} lacks {key}, which the stage {name} depends on",
@@ -582,8 +583,6 @@ def _has_remote(root: Path) -> bool:
 
 def _remote(root: Path) -> str:
     """The URL of the default remote, without what may be a password."""
-    from loop.core.repository import masked  # here, as it imports pydantic
-
     config = _config(root)
     name = config.get("core", "remote", fallback="")
     return masked(config.get(f"'remote \"{name}\"'", "url", fallback=name))
