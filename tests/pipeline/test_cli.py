@@ -43,7 +43,7 @@ def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.M
         subprocess.run([*git, "add", "--all"], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "change"], check=True)
 
-    monkeypatch.setattr(pipeline, "_repro", lambda here, _: (here / "dvc.lock").write_text("stages: {}\n"))
+    monkeypatch.setattr(pipeline, "_repro", lambda here, *_: (here / "dvc.lock").write_text("stages: {}\n"))
     subprocess.run([*git, "init", "-q"], check=True)
     commit()
     done = loop("repro", "card-fraud", "--check")
@@ -212,7 +212,8 @@ def test_repro_names_an_unknown_model(clone: Path) -> None:
 def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several models each is tried; the error at the end names those that failed."""
 
-    def repro(_: Path, model: str) -> None:
+    def repro(_: Path, model: str, current: set[str]) -> None:
+        assert current == {"b"}
         if model == "a":
             raise LoopError("its source cannot be read")
 
@@ -220,6 +221,7 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
         return Registered(model, 1, "run", "experiment", "md5")
 
     monkeypatch.chdir(repository)
+    monkeypatch.setattr("loop.core.dvc.current", lambda *_: {"b"})
     monkeypatch.setattr("loop.cli.pipeline._repro", repro)
     monkeypatch.setattr("loop.candidate.register.register", registered)
     done = CliRunner().invoke(pipeline.train, ["a", "b"])

@@ -1,5 +1,6 @@
 """`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -45,7 +46,7 @@ def _name(root: Path, given: dict[str, str]) -> None:
     wanted = repository.initialised(root, given)
     changed = repository.write(root, wanted)
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
-    for key, value in wanted.model_dump().items():
+    for key, value in asdict(wanted).items():
         click.echo(f"  {key}: {value}")
     if changed:
         click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")

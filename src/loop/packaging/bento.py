@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from loop.core import params
+from loop.core import plain
 from loop.core.dvc import Lock, check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
@@ -75,7 +75,7 @@ def build(root: Path, model: str, home: Path | None = None) -> Bento:
         write_json(_seal(path), signed(_told(path), SEAL))
     bento = Bento(key, f"{package(model)}:{key}", path)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
-    record |= {"model_md5": Lock.of(root).model_md5(model), "device": params.device(root, model)}
+    record |= {"model_md5": Lock.of(root).model_md5(model), "device": plain.device(root, model)}
     write_json(ModelPaths(root, model).build / "bento.json", record)
     return bento
 
@@ -180,7 +180,7 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         "model": public(model),
         "key": key,
         "files": files,
-        "p99_ms": params.latency_target(root, model),
+        "p99_ms": plain.latency_target(root, model),
     }
     write_json(context / "release.json", release)
 

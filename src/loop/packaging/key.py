@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from loop.core import edited, params, repository
+from loop.core import edited, plain, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
@@ -30,9 +30,9 @@ def release_key(root: Path, model: str, lock: Lock | None = None) -> str:
     digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     digest.update(repository.read(root).registry.encode() + b"\0")
-    if target := params.latency_target(root, model):
+    if target := plain.latency_target(root, model):
         digest.update(f"p99_ms {target:g}\0".encode())
-    if (device := params.device(root, model)) != "cpu":
+    if (device := plain.device(root, model)) != "cpu":
         digest.update(f"device {device}\0".encode())
     for name, path in sources(root, model):
         if name == LOCK:
@@ -49,7 +49,7 @@ def sources(root: Path, model: str) -> Iterator[tuple[str, Path]]:
     LoopError for a link or anything else that is no plain file, and where that lock is missing.
     """
     bento = ModelPaths(root, model).bento
-    lock = root / params.serving_lock(root, model)
+    lock = root / plain.serving_lock(root, model)
     if lock.name != LOCK and not lock.is_file():
         raise LoopError(
             f"{lock} does not exist, and params.yaml: models.{package(model)}.serve.device asks for it",

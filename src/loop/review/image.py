@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from loop.core import params
+from loop.core import plain
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.paths import ModelPaths, environment
@@ -17,7 +17,7 @@ def sizes(root: Path, model: str) -> dict[str, int]:
     """
     if not ModelPaths(root, model).bento.is_dir():
         return {}
-    lock = root / params.serving_lock(root, model)
+    lock = root / plain.serving_lock(root, model)
     installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
     found = {
         "packages": _bytes(installed),
