@@ -54,6 +54,7 @@ COMMANDS = {
     "new": "fork:new",
     "init": "fork:init",
     "doctor": "fork:doctor",
+    "version": "fork:version",
     "demo": "loop_demo.command:demo",
 }
 

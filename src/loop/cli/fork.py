@@ -94,3 +94,11 @@ def doctor(*, cache: bool) -> None:
     Console().print(table)
     if any(finding.state == "bad" for finding in findings):
         raise SystemExit(Exit.BAD_INPUT)
+
+
+@click.command()
+def version() -> None:
+    """Print the version of the template that this fork runs."""
+    from loop.version import VERSION
+
+    click.echo(VERSION)
