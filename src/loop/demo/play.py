@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from loop import folders
 from loop.core import models, params, repository
 from loop.core.dvc import share_cache
-from loop.core.files import read_json, sha256
+from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
@@ -143,15 +144,25 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
     """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
+    demo = models.load(clone, model).demo
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
-        **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
+        **{f"models.{model}.{key}": value for key, value in demo.FIRST.items()},
     }
     if source:
-        where = f"models.{model}.ingest"
-        changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
         changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)
+    if files := [source.resolve()] if source else sampled(clone, demo):
+        loop(clone, {}, "pin", model, *(f"--source={file}" for file in files))
+
+
+def sampled(clone: Path, demo: ModuleType) -> list[Path]:
+    """The files of the demo's own source, by their paths below the clone; none where it has none."""
+    if not hasattr(demo, "sample"):
+        return []
+    folder = clone / "sample"
+    folder.mkdir()
+    return [path.relative_to(clone) for path in demo.sample(folder)]
 
 
 def last_day(root: Path, model: str, source: Path) -> date:

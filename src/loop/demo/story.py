@@ -4,13 +4,14 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from loop.core import params
 from loop.core.errors import Exit, LoopError
-from loop.core.files import read_json, sha256
+from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.demo.console import Console
@@ -22,7 +23,7 @@ from loop.demo.world import World
 from loop.monitoring.dispatch import retrainings
 
 RATE = 200.0  # requests/s while a canary is judged
-SCORED = 20  # one in so many transactions is scored while weeks pass
+SCORED = 15_000  # rows, about, that are scored while weeks pass
 
 
 @dataclass
@@ -121,12 +122,14 @@ def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
 
 def bad_data(stage: Stage) -> Proposal:
     """Chapter 3a: rows that validation stops."""
-    path = stage.clone.parent / "bad.parquet"
-    table = pq.read_table(ModelPaths(stage.clone, stage.model).raw)
-    pq.write_table(stage.world.folder.demo.bad(table), path)
-    where = f"models.{stage.model}.ingest"
-    changes = {f"{where}.source": str(path), f"{where}.sha256": sha256(path)}
-    return stage.propose("bad-data", "Take data of a new source", lambda: params.edit(stage.clone, changes))
+    folder = stage.clone.parent / "bad"
+    folder.mkdir()
+    files = stage.world.folder.demo.bad(pq.read_table(ModelPaths(stage.clone, stage.model).raw), folder)
+
+    def edit() -> None:
+        stage.loop("pin", stage.model, *(f"--source={file}" for file in files))
+
+    return stage.propose("bad-data", "Take data of a new source", edit)
 
 
 def bad_candidate(stage: Stage) -> Proposal:
@@ -146,11 +149,10 @@ def stopped(stage: Stage) -> None:
 
 def drift(stage: Stage) -> None:
     """Chapter 4: production drifts; the drift workflow finds it and dispatches train, which releases."""
-    calm = replay(stage.world, stage.envoy.url("gateway"), stage.world.drift_from, SCORED)
-    stage.tell.step(f"two calm weeks passed ({calm:,} transactions scored)")
+    calm = passed(stage, stage.world.drift_from)
+    stage.tell.step(f"{calm}, as it was trained on")
     look(stage, Exit.OK)
-    scored = replay(stage.world, stage.envoy.url("gateway"), stage.world.retrain_at, SCORED)
-    stage.tell.step(f"five weeks of drifted traffic passed ({scored:,} transactions scored)")
+    stage.tell.step(f"{passed(stage, stage.world.retrain_at)}, drifted")
     trains = stage.hub.runs("train.yml")
     daily(stage, meanwhile=lambda: look(stage, Exit.DRIFT))
     stage.tell.step("drift.yml dispatched train.yml: it retrains, judges, registers, builds, proposes")
@@ -159,6 +161,15 @@ def drift(stage: Stage) -> None:
     if (asked := len(stage.hub.runs("train.yml") - trains)) != 1:
         raise LoopError(f"two looks at one drift dispatched {asked} retrainings, should be 1")
     stage.tell.step(f"retrained by one dispatch of two looks: {retraining(stage)}")
+
+
+def passed(stage: Stage, until: datetime) -> str:
+    """Let production run on until an instant; what happened, in words."""
+    world = stage.world
+    rows, days = world.left(until), (until - world.now).days
+    scored = replay(world, stage.envoy.url("gateway"), until, max(1, rows // SCORED))
+    of = f"{days} days of production passed" if world.roles.time else "production went on"
+    return f"{of} ({rows:,} rows came, {scored:,} of them scored)"
 
 
 def look(stage: Stage, code: Exit) -> None:
