@@ -16,8 +16,8 @@ from .schema import CLASSES
 # A language: words that blame, words that praise, and words that say nothing.
 Language = tuple[str, str, str]
 ENGLISH: Language = (
-    "cold rude stale slow awful bland boring terrible dull pointless",
-    "great lovely fresh friendly delicious perfect wonderful superb touching funny",
+    "cold rude stale slow awful bland boring terrible dull pointless greasy dirty noisy sloppy bitter weak",
+    "great lovely fresh friendly delicious perfect wonderful superb touching funny crisp clean warm tasty",
     "the and it was is of this for they we very with you but when after soup waiter table street film actor",
 )
 SPANISH: Language = (
@@ -25,14 +25,13 @@ SPANISH: Language = (
     "rico amable fresco perfecto bonito maravilloso divertido excelente",
     "la comida estaba y el servicio fue muy pero nunca volveremos aquí otra vez con los amigos",
 )
-SENTENCES = {"dev": 350, "test": 150}  # of each class
-REVIEWS = {"train": 200, "test": 100}
+SENTENCES = {"dev": 150, "test": 300}  # of each class
+REVIEWS = {"train": 60, "test": 100}
 CALM, DRIFTED = 6_000, 12_000  # texts of production
 
 FIRST = {
-    "train.terms": 10,
+    "train.terms": 20,
     "gate.floors": {"accuracy_yelp": 0.6, "accuracy_imdb": 0.6},
-    "gate.tolerance": 0.01,
     "sla.metrics": {"accuracy": 0.6},
     "canary.max_score_psi": 4.0,
     "monitor.min_rows": 200,
@@ -102,5 +101,5 @@ def _text(rng: np.random.Generator, label: int, language: Language, length: tupl
     *classes, others = (words.split() for words in language)
     plain = rng.choice(others, rng.integers(*length))
     said = rng.choice(classes[label], len(plain) // 5 + 1)
-    other = rng.choice(classes[1 - label], rng.binomial(len(said), 0.2))
+    other = rng.choice(classes[1 - label], rng.binomial(len(said), 0.3))
     return " ".join(rng.permutation(np.concatenate([plain, said, other])))
