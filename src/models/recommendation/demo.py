@@ -20,10 +20,10 @@ PACKAGE = Ingest(
     sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
 )
 TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
-FILMS = 250  # the most rated ones
+FILMS = 400  # the most rated ones
 NEW = 3  # every third of them is new
-EVERY = 4  # of the users in the order of their activity, every fourth is in the source
-CALM, DRIFTED = (2,), (1, 3)  # the places among four of those who come before and after the drift begins
+EVERY = 6  # of the users in the order of their activity, every sixth is in the source
+CALM, DRIFTED = (2, 5), (1, 3, 4)  # the places among six of those who come before and after the drift begins
 ASKED, UNRATED = (
     0.28,
     50,
