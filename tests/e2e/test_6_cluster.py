@@ -12,7 +12,7 @@ from standin import ROOT
 
 from loop.core.git import Git
 from loop.delivery import render, state
-from loop.demo.team import ENVIRONMENT
+from loop_demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
 POOL = "pool-production"
@@ -131,7 +131,7 @@ def real(scene: Scene) -> list[dict[str, Any]]:
         }
         (tree / "pool").mkdir()
         (tree / "pool" / "kustomization.yaml").write_text(json.dumps(wrapped))
-        manifests = render.documents(render.build(tree, tree / "pool"))
+        manifests = render.documents(render.build(tree / "pool"))
     return [manifest for manifest in manifests if manifest["kind"] in KINDS]
 
 

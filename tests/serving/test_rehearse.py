@@ -13,10 +13,10 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.params import Rehearse
 from loop.core.paths import ModelPaths
-from loop.serving import bento as bentos
-from loop.serving import image
-from loop.serving.process import Server
-from loop.serving.rehearse import Row, Side, held_out, judge, rehearse, shift
+from loop.packaging import bento as bentos
+from loop.packaging import image
+from loop.packaging.process import Server
+from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
 WORSE = {

@@ -8,7 +8,7 @@ from trained import commit, loop, only
 
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.demo import play
+from loop_demo import play
 
 
 def begun(root: Path, model: str, store: Path) -> Path:

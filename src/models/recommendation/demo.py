@@ -23,11 +23,9 @@ TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "t
 FILMS = 400  # the most rated ones
 NEW = 3  # every third of them is new
 EVERY = 6  # of the users in the order of their activity, every sixth is in the source
-CALM, DRIFTED = (2, 5), (1, 3, 4)  # the places among six of those who come before and after the drift begins
-ASKED, UNRATED = (
-    0.28,
-    50,
-)  # share of ratings that are asked about, and number of films that the user never rated
+CALM, DRIFTED = (2, 5), (1, 4)  # the places among six of those who come before and after the drift begins
+# Of a user: the share of the ratings that is asked about, and as many films that they never rated.
+ASKED, UNRATED = 0.6, 120
 
 FIRST = {
     "train": {"ridge": 100, "rank": 2},

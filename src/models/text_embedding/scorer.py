@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 
 Floats = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]

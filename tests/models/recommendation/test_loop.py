@@ -16,9 +16,9 @@ from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.delivery import candidate, state
 from loop.delivery.release import propose
-from loop.demo.traffic import replay
-from loop.demo.world import World
-from loop.serving.process import Server
+from loop_demo.traffic import replay
+from loop_demo.world import World
+from loop.packaging.process import Server
 
 MODEL = "recommendation"
 PRODUCTION = ("--environment", "production")
