@@ -11,9 +11,9 @@ from trained import loop
 from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.packaging.process import Server
 from loop_demo.traffic import replay
 from loop_demo.world import World
-from loop.packaging.process import Server
 
 MODELS = Path(__file__).parents[2] / "src" / "models"
 SAMPLES = sorted(path.parent.name for path in MODELS.glob("*/demo.py") if "\ndef sample(" in path.read_text())
