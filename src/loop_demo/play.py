@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -22,6 +23,7 @@ from loop.core.paths import ModelPaths
 from loop.fork.folders import keep
 from loop.packaging.image import fetch
 from loop.packaging.process import Server, free_port
+from loop.runtime import columns
 from loop_demo import story
 from loop_demo.console import Console
 from loop_demo.envoy import Envoy
@@ -111,9 +113,10 @@ def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Con
     paths = ModelPaths(clone, model)
     tell.metrics(read_json(paths.metrics))
     loop(clone, environment, "bento", model)
-    row = read_json(paths.trained / "meta.json")["example"]
+    meta = read_json(paths.trained / "meta.json")
+    key, row = columns.key(msgspec.convert(meta["inputs"], list[columns.Input])), meta["example"]
     with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
-        url, body = f"{server.url}/predict", {"features": row}
+        url, body = f"{server.url}/predict", {key: row if key == "features" else row[key]}
         answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
     tell.step(f"served on this machine, it answers: {answer.text}")
 
