@@ -21,10 +21,10 @@ setup: ## Make the environment, build the Go programs, link .venv for your edito
 	@env=$(ENV) && ln -sfn "$$env" .venv && tools/programs >/dev/null && ./loop doctor
 
 .PHONY: demo
-demo: ## Turn the whole circle on this machine, in a scratch clone
+demo: ## Turn the whole circle on this machine, in a scratch clone: make demo MODEL=churn
 	@tools/needs demo
 	@tools/programs >/dev/null
-	@./loop demo $(ARGS)
+	@./loop demo $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 .PHONY: test
 test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not slow'"` is the quick half)

@@ -6,21 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
+import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.core import models, params, programs, repository
 from loop.core.dvc import share_cache
-from loop.core.files import read_json, sha256
+from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
 from loop.fork.folders import keep
 from loop.packaging.image import fetch
 from loop.packaging.process import Server, free_port
+from loop.runtime import columns
 from loop_demo import story
 from loop_demo.console import Console
 from loop_demo.envoy import Envoy
@@ -110,9 +113,10 @@ def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Con
     paths = ModelPaths(clone, model)
     tell.metrics(read_json(paths.metrics))
     loop(clone, environment, "bento", model)
-    row = read_json(paths.trained / "meta.json")["example"]
+    meta = read_json(paths.trained / "meta.json")
+    key, row = columns.key(msgspec.convert(meta["inputs"], list[columns.Input])), meta["example"]
     with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
-        url, body = f"{server.url}/predict", {"features": row}
+        url, body = f"{server.url}/predict", {key: row if key == "features" else row[key]}
         answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
     tell.step(f"served on this machine, it answers: {answer.text}")
 
@@ -136,15 +140,28 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
     """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
+    demo = models.load(clone, model).demo
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
-        **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
+        # One machine plays everything at the same time, so answers are slower than any target.
+        f"models.{model}.rehearse.max_p99_ms": 1000.0,
+        f"models.{model}.canary.min_p99_ms": 500.0,
+        **{f"models.{model}.{key}": value for key, value in demo.FIRST.items()},
     }
     if source:
-        where = f"models.{model}.ingest"
-        changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
         changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)
+    if files := [source.resolve()] if source else sampled(clone, demo):
+        loop(clone, {}, "pin", model, *(f"--source={file}" for file in files))
+
+
+def sampled(clone: Path, demo: ModuleType) -> list[Path]:
+    """The files of the demo's own source, by their paths below the clone; none where it has none."""
+    if not hasattr(demo, "sample"):
+        return []
+    folder = clone / "sample"
+    folder.mkdir()
+    return [path.relative_to(clone) for path in demo.sample(folder)]
 
 
 def last_day(root: Path, model: str, source: Path) -> date:

@@ -1,4 +1,4 @@
-"""Requests to the gateway, one transaction each, as long as the demo wants them."""
+"""Requests to the gateway, one row each, as long as the demo wants them."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import httpx
 
 from loop_demo.world import World
 
-CHUNK = 64  # transactions taken from the world at a time
+CHUNK = 64  # rows taken from the world at a time
 
 
 class Traffic:
@@ -39,11 +39,8 @@ class Traffic:
         return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
 
     def _chunk(self) -> list[dict[str, Any]]:
-        """The next transactions; none, after a moment, where the story lets none happen yet."""
-        rows = self.world.take(CHUNK, self.before)
-        if not rows:
-            self._stop.wait(1)
-        return rows
+        """The next rows, or some of the last ones again where the story lets no new one come yet."""
+        return self.world.take(CHUNK, self.before) or self.world.again(CHUNK)
 
     def _run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:

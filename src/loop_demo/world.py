@@ -1,12 +1,13 @@
-"""The demo's production: transactions that happen after the training data ends, and what becomes of them.
+"""The demo's production: rows that come after the training data, and what becomes of them.
 
 Everything here stands in for a team's own systems: the one that asks for a prediction, and the append-only
-store where transactions are logged at once and labels a week later. The model's features come from the
+store where rows are logged at once and labels when they are known. The model's features come from the
 pipeline's own function, which sees neither the future nor a label before its delay.
 """
 
 import threading
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from loop.core import models, params
 from loop.core.files import whole
 from loop.core.paths import ModelPaths
-from loop.pipeline import features, split
+from loop.pipeline import features, ingest, split
 from loop.runtime import columns
 
 HISTORY = timedelta(days=45)  # enough for 30-day windows with labels a week late
+RECENT = 2_000  # rows, among which people ask again
 
 
 class World:
-    """Production's rows from the end of the training data on, taken in order and logged as they are taken."""
+    """Production's rows from the end of the training data on, taken in order and logged as they are taken.
+
+    Rows without a time of their own are spread evenly over the days, and the log has the time of the request.
+    """
 
     def __init__(
         self, root: Path, model: str, store: Path, *, calm_days: int, drift_days: int, after_days: int
@@ -33,104 +39,122 @@ class World:
         self.folder, self.model_params = models.load(root, model), params.load(root, model)
         self.roles, self.store = self.folder.roles, store
         past = pq.read_table(ModelPaths(root, model).raw)
-        last: datetime = pc.max(past[self.roles.time]).as_py()
+        last = pc.max(past[self.roles.time]).as_py() if self.roles.time else datetime(2000, 1, 1)  # noqa: DTZ001 - any
         self.begin = datetime.combine(last.date() + timedelta(days=1), datetime.min.time())
         self.drift_from = self.begin + timedelta(days=calm_days)
         self.retrain_at = self.drift_from + timedelta(days=drift_days)
         self.end = self.retrain_at + timedelta(days=after_days)
         self._load(past)
-        self._next = 0
+        self._next = self._again = 0
         self._lock = threading.Lock()
 
     def _load(self, past: pa.Table) -> None:
-        time = self.roles.time or ""
-        recent = past.filter(pc.greater_equal(past[time], self.begin - HISTORY))
-        recent = recent.filter(pc.less(recent[time], self.begin))
-        self.rows = self._future(past)
-        section = self.folder.section("features", self.model_params.features)
-        table = features.compute(self.folder, pa.concat_tables([recent, self.rows]), section)
-        table = table.filter(pc.greater_equal(table[time], self.begin))
-        self.rows = self.rows.sort_by([(time, "ascending"), (self.roles.id, "ascending")])
+        """Take production's rows and their features; what was known before the beginning is logged."""
+        calm, drifted = (
+            ingest.conform(rows, self.folder, "production", self.roles.unlogged)
+            for rows in self._production(past)
+        )
+        if not (time := self.roles.time):
+            self.rows = pa.concat_tables([calm, drifted])
+            spans = ((calm, self.begin, self.drift_from), (drifted, self.drift_from, self.end))
+            self.times = np.concatenate([self._spread(*span) for span in spans])
+            table = self._features(self.rows)
+            table = table.take(pc.index_in(self.rows[self.roles.id], table[self.roles.id]))
+        else:
+            rows = pa.concat_tables([calm, drifted])
+            rows = rows.sort_by([(time, "ascending"), (self.roles.id, "ascending")])
+            recent = past.filter(pc.greater_equal(past[time], self.begin - HISTORY))
+            recent = recent.filter(pc.less(recent[time], self.begin))
+            table = self._features(pa.concat_tables([recent, rows]))
+            table = table.filter(pc.greater_equal(table[time], self.begin))
+            known = rows.filter(pc.less(rows[time], self.begin))
+            self._append("before", known)
+            self.rows = rows.slice(known.num_rows)
+            self.times = self.rows[time].to_numpy()
         self.ids = self.rows[self.roles.id].to_pylist()
-        self.times = self.rows[time].to_numpy()
         names = split.features(table, self.roles)
         self.inputs = split.declared(table, names)
         self.features = table.select(names)
 
-    def _future(self, past: pa.Table) -> pa.Table:
-        """What happens next: the simulator goes on with its drift, or the last weeks come again, drifted."""
+    def _production(self, past: pa.Table) -> tuple[pa.Table, pa.Table]:
+        simulator = None
         if self.model_params.ingest.source == "simulator":
-            return self._simulated()
-        return self._repeated(past)
+            simulator = self.folder.section("source", self.model_params.ingest.simulator)
+        calm, drifted = self.folder.demo.production(past, simulator, self.begin, self.drift_from, self.end)
+        return calm, drifted
 
-    def _simulated(self) -> pa.Table:
-        section = self.folder.section("source", self.model_params.ingest.simulator)
-        table = self.folder.demo.simulated(section, self.end, self.drift_from)
-        return table.filter(pc.greater_equal(table[self.roles.time], self.begin))
+    def _features(self, rows: pa.Table) -> pa.Table:
+        return features.compute(
+            self.folder, rows, self.folder.section("features", self.model_params.features)
+        )
 
-    def _repeated(self, past: pa.Table) -> pa.Table:
-        """The last weeks of a published file, moved on in whole weeks; drifted where the drift begins."""
-        time, span = self.roles.time or "", self.end - self.begin
-        span = timedelta(days=-(-span.days // 7) * 7)
-        table = past.filter(pc.greater_equal(past[time], self.begin - span))
-        table = table.filter(pc.less(table[time], self.begin))
-        moved = pc.cast(
-            pc.add(table[time], pa.scalar(span, pa.duration("us"))), table.schema.field(time).type
-        )
-        table = _replaced(table, time, moved)
-        ids = np.arange(table.num_rows) + pc.max(past[self.roles.id]).as_py() + 1
-        table = _replaced(table, self.roles.id, pa.array(ids))
-        late = pc.greater_equal(moved, self.drift_from)
-        return pa.concat_tables(
-            [
-                table.filter(pc.invert(late)),
-                self.folder.demo.drifted(table.filter(late)),
-            ]
-        )
+    def _spread(self, rows: pa.Table, since: datetime, until: datetime) -> NDArray[Any]:
+        """A time for each row; rows of one entity come together."""
+        place = np.arange(rows.num_rows)
+        if entity := self.roles.entity:
+            place = pc.rank(rows[entity], tiebreaker="dense").to_numpy() - 1
+        step = (until - since) / (int(place.max(initial=0)) + 1)
+        times: NDArray[Any] = np.datetime64(since, "us") + np.sort(place) * np.timedelta64(step)
+        return times
 
     @property
     def now(self) -> datetime:
-        """The time of the next transaction."""
+        """The time of the next row."""
         return self.times[min(self._next, len(self.times) - 1)].astype("datetime64[us]").item()  # type: ignore[no-any-return]
 
     @property
     def phase_end(self) -> datetime:
-        """Where live traffic must wait for the story: before the drift begins, then before the end."""
-        return self.drift_from if self.now < self.drift_from else self.end
+        """Where live traffic must wait for the story: amid the calm days, then before the end."""
+        amid = self.begin + (self.drift_from - self.begin) / 2
+        return amid if self.now < self.drift_from else self.end
+
+    def left(self, before: datetime) -> int:
+        """How many rows are still to come before an instant."""
+        return max(0, self._index(before) - self._next)
 
     def take(self, count: int, before: datetime | None = None) -> list[dict[str, Any]]:
-        """The next `count` transactions (none from `before` on), logged; as bodies of POST /predict."""
+        """The next `count` rows (none from `before` on), logged; as bodies of POST /predict."""
         with self._lock:
             first = self._next
             last = min(first + count, self._index(before or self.end))
             self._next = max(first, last)
-        self._log(first, last)
-        asked = self.features.slice(first, last - first).to_pylist()
-        return [{"id": self.ids[first + place], **self._body(row)} for place, row in enumerate(asked)]
+        if first < last:
+            self._append(f"{first:09d}", self.rows.slice(first, last - first))
+        return [
+            {"id": self.ids[place], **body} for place, body in enumerate(self._bodies(first, last), first)
+        ]
 
-    def _body(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row as /predict takes it: by place where all are numbers, alone under its name, or by name."""
-        if self.inputs[0].datatype == "FP32":
-            return {"features": [*row.values()]}
-        return row if (key := columns.key(self.inputs)) != "features" else {key: row}
+    def again(self, count: int) -> list[dict[str, Any]]:
+        """As many of the rows that were taken last, asked about once more: without an id, and not logged."""
+        with self._lock:
+            last, begin = self._next, max(0, self._next - RECENT)
+            first = begin + self._again % max(1, last - begin)
+            self._again += count
+        return [*self._bodies(first, min(first + count, last))]
+
+    def _bodies(self, first: int, last: int) -> Iterator[dict[str, Any]]:
+        """Rows as /predict takes them: by place where all are numbers, alone under its name, or by name."""
+        key = columns.key(self.inputs)
+        for row in self.features.slice(first, max(0, last - first)).to_pylist():
+            if self.inputs[0].datatype == "FP32":
+                yield {"features": [*row.values()]}
+                continue
+            named = {each.name: each.json(row[each.name]) for each in self.inputs}
+            yield {"features": named} if key == "features" else {key: named[key]}
 
     def _index(self, before: datetime) -> int:
         return int(np.searchsorted(self.times, np.datetime64(before, "us")))
 
-    def _log(self, first: int, last: int) -> None:
-        """Append rows to the store: transactions as they are known at once, labels with their day."""
-        if first >= last:
-            return
-        rows, roles = self.rows.slice(first, last - first), self.roles
-        late = timedelta(days=self.model_params.split.delay_days)  # type: ignore[union-attr]
-        reported = pc.add(rows[roles.time], pa.scalar(late, pa.duration("us")))
+    def _append(self, name: str, rows: pa.Table) -> None:
+        """Add a file of rows to the store as they are known at once, and one of labels with their time."""
+        roles, late = self.roles, timedelta(days=getattr(self.model_params.split, "delay_days", 0))
+        if roles.time:
+            reported = pc.add(rows[roles.time], pa.scalar(late, pa.duration("us")))
+        else:
+            now = datetime.now(UTC).replace(tzinfo=None)
+            reported = pa.array([now] * rows.num_rows, pa.timestamp("us"))
         labels = rows.select([roles.id, roles.label]).append_column("reported_at", reported)
-        unknown = [name for name in (roles.label, *roles.never) if name in rows.column_names]
-        for kind, table in (("transactions", rows.drop_columns(unknown)), ("labels", labels)):
-            with whole(self.store / kind / f"{first:09d}.parquet") as aside:
+        unlogged = [name for name in roles.unlogged if name in rows.column_names]
+        for kind, table in (("transactions", rows.drop_columns(unlogged)), ("labels", labels)):
+            with whole(self.store / kind / f"{name}.parquet") as aside:
                 pq.write_table(table, aside)
-
-
-def _replaced(table: pa.Table, name: str, values: Any) -> pa.Table:
-    index = table.schema.get_field_index(name)
-    return table.set_column(index, name, pc.cast(values, table.schema.field(name).type))

@@ -23,7 +23,13 @@ Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
 COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
 
-PACKAGED = ("source", "expectations", "estimator", "scorer")  # may import packages of the model's own lock
+PACKAGED = (
+    "source",
+    "expectations",
+    "estimator",
+    "scorer",
+    "demo",
+)  # may import packages of the model's own lock
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -34,7 +40,7 @@ CONTRACT = {
     "scorer": ("load",),
     "evaluation": ("Params", "evaluation"),
 }
-OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "PUBLISHED", "bad", "drifted", "simulated")}
+OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,15 @@ class ModelFolder:
                   x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
                   `loop.runtime.columns` has it
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
-    demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
-                  {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;
-                  drifted(rows) -> rows after the drift; simulated(source.Params, until, drift_from) -> rows
+    demo:         for `loop demo` and the tests alone: FIRST, BETTER and WORSE {key of params: value};
+                  bad(rows: raw.parquet's, folder) -> files of a source that validation stops;
+                  production(rows: raw.parquet's, source.Params or None where the source is files,
+                  begin, drift_from, end) -> rows before the drift, and after it, in the schema's columns.
+                  Rows with time begin at `begin`; earlier ones are known before. Where the source is to be
+                  smaller than params.yaml's, or another: sample(folder) -> its files. Where others have
+                  published results: PUBLISHED {name: {metric: value}}
 
-    Source, expectations, estimator and scorer may also import the packages of the folder's own
+    Source, expectations, estimator, scorer and demo may also import the packages of the folder's own
     requirements.lock. With `train.device: cuda`, the estimator has those of requirements-cuda.lock instead.
 
     LoopError where a module, or a name that it must define, is missing.

