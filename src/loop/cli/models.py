@@ -14,7 +14,11 @@ from loop.core.names import public
     "--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store)."
 )
 def models(model: str | None, logged: bool) -> None:
-    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them."""
+    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them.
+
+    Output `releases` has an entry for each release of a model: what it is built for, and which environments
+    it goes to. It is one release unless `serve.device` differs between environments.
+    """
     from loop.core import params
 
     root = paths.root()
@@ -22,4 +26,9 @@ def models(model: str | None, logged: bool) -> None:
     sections = {public(name): params.load(root, name) for name in names}
     listed = [name for name, section in sections.items() if model or section.monitor.store or not logged]
     click.echo("\n".join(listed))
-    actions.output(models=json.dumps(listed))
+    releases = [
+        {"model": name, "device": device, "environments": " ".join(environments)}
+        for name in listed
+        for device, environments in params.by_device(root, name).items()
+    ]
+    actions.output(models=json.dumps(listed), releases=json.dumps(releases))

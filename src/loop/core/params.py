@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,6 +31,8 @@ FILE = "params.yaml"
 SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
 Share = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["cpu", "cuda"]
+Environment = Literal["dev", "staging", "production"]
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)  # in the order in which a release reaches them
 S = TypeVar("S", bound="Section")
 SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
@@ -127,9 +129,10 @@ class Register(Section):
 
 
 class Serve(Section):
-    # What the pods compute on. `cuda` packs requirements-cuda.lock of the model's folder in bentos/, and lets
-    # component `gpu` of its overlays apply.
-    device: Device = "cpu"
+    # What the pods compute on: one device for every environment, or as in `{production: cuda}` one for each
+    # that is named, and the CPU for the others. `cuda` packs requirements-cuda.lock of the model's folder in
+    # bentos/, and lets component `gpu` of its overlays apply.
+    device: Device | dict[Environment, Device] = "cpu"
 
 
 class Rehearse(Section):
@@ -238,15 +241,25 @@ def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Mod
     return parse(Model, models[name], f"{where}: models.{name}", text)
 
 
-def device(root: Path, model: str) -> Device:
-    """`serve.device`. Only this key is read, so that commits with an older schema can be packed too."""
-    return "cuda" if _packed(root, model, "serve", "device") == "cuda" else "cpu"
+def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device:
+    """`serve.device` of an environment. Only this key is read, so commits with an older schema work too."""
+    found = _packed(root, model, "serve", "device")
+    if isinstance(found, dict):
+        found = found.get(environment)
+    return "cuda" if found == "cuda" else "cpu"
 
 
-def serving_lock(root: Path, model: str) -> str:
-    """The lock that a model's bento packs, below the root."""
-    suffix = {"cpu": "", "cuda": "-cuda"}[device(root, model)]
-    return f"bentos/{package(model)}/requirements{suffix}.lock"
+def by_device(root: Path, model: str) -> dict[Device, list[str]]:
+    """The environments that share a device, and so a release; both in the order of ENVIRONMENTS."""
+    found: dict[Device, list[str]] = {}
+    for environment in ENVIRONMENTS:
+        found.setdefault(device(root, model, environment), []).append(environment)
+    return found
+
+
+def serving_lock(model: str, device: Device) -> str:
+    """The lock that a model's bento packs for a device, below the root."""
+    return f"bentos/{package(model)}/requirements{'-cuda' if device == 'cuda' else ''}.lock"
 
 
 def latency_target(root: Path, model: str) -> float | None:

@@ -124,7 +124,7 @@ def _released(root: Path, tree: Path) -> Path:
     for overlay in every(root):
         if overlay.state(root).stable is None:
             monitor = FIRST.image if overlay.environment in REVIEWED else None
-            device = params.load(root, overlay.model).serve.device
+            device = params.device(root, overlay.model, overlay.environment)
             stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
             first = State(stable=stable, monitor=monitor)
             for path, text in files(first, overlay.environment, overlay.model).items():
