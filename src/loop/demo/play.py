@@ -142,11 +142,13 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
-    """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
+    """What a team sets first in params.yaml: where production logs, its own data if it has any, and no GPU."""
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
         **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
     }
+    if "cuda" in params.by_device(clone, model):
+        changes[f"models.{model}.serve.device"] = "cpu"  # this machine is the demo's production
     if source:
         where = f"models.{model}.ingest"
         changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
