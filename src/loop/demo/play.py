@@ -142,7 +142,7 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
-    """What a team sets first in params.yaml: where production logs, its own data if it has any, and no GPU."""
+    """What a team sets first in params.yaml: where production logs, its own data, and no GPU."""
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
         **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
