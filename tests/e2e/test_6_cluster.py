@@ -116,8 +116,8 @@ def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
 def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
     """Production as the template has it, serving what is served now as if built for `device`, and training.
 
-    All of it is in a namespace of its own, `<device>-production`. The pods that a canary's step names are those
-    of the small peak of this fork.
+    All of it is in a namespace of its own, `<device>-production`. The pods that a canary's step names are
+    those of the small peak of this fork.
     """
     serves = scene.team.state()
     tracks = {name: track for name in ("stable", "canary") if (track := getattr(serves, name))}
