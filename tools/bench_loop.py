@@ -244,7 +244,14 @@ def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
     """Start the build's own stand-in for GitHub: its process, a person's client, the bot's URL for Git."""
     root = side.folder / "github"
     shutil.rmtree(root, ignore_errors=True)
-    command = [side.python, "tools/github", f"--root={root}", "--with-stdin", f"--repository={REPOSITORY}"]
+    older = ["tools/github"] if (side.tree / "tools/github").is_dir() else []
+    command = [
+        side.python,
+        *(older or ["-m", "loop_demo.github"]),
+        f"--root={root}",
+        "--with-stdin",
+        f"--repository={REPOSITORY}",
+    ]
     env, pipe = {**side.env, "PYTHONPATH": f"{side.tree}/src"}, subprocess.PIPE
     with (
         (side.folder / "github.log").open("w") as log,
@@ -287,7 +294,7 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     scorers = side.paths.source.glob("scorer.py")  # which earlier builds had in estimator.py
     for path in (*side.paths.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
-    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.serving.packed.serve")
+    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.runtime.serve")
     server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
     asked = bench.write_bodies(server, scratch / "asked")
     with bench.running(server, scratch) as live:

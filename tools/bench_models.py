@@ -26,9 +26,9 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
+from loop.packaging import rehearse
+from loop.packaging.process import Server
 from loop.review.image import sizes
-from loop.serving import rehearse
-from loop.serving.process import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "tools"
@@ -50,7 +50,7 @@ def load(folder):
 APPLICATION = """
 from pathlib import Path
 
-from loop.serving.packed import app
+from loop.runtime import app
 from scorer import load
 
 application = app.create(Path(__file__).parent, load)

@@ -79,7 +79,7 @@ class Server:
 
 
 SERVERS = (
-    Server("ours", (sys.executable, "-m", "loop.serving.packed.serve", "--port={port}"), npy=True),
+    Server("ours", (sys.executable, "-m", "loop.runtime.serve", "--port={port}"), npy=True),
     Server(
         "ours, by `bentoml serve`",
         (f"{BIN}/bentoml", "serve", f"service:{SERVICE}", "--port={port}"),

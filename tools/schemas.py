@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "manifests" / "schemas"
+OUT = Path(__file__).resolve().parent.parent / "src" / "loop" / "delivery" / "schemas"
 
 KUBERNETES = "k8s.io/kubernetes@v1.34.4"
 BUILT_IN = {  # the file below api/openapi-spec/v3: kinds

@@ -55,7 +55,8 @@ ROWS = {
     "src/loop/stats/**": ("src/loop/stats/bootstrap.py", [EVERYTHING], True, OURS, True),
     "src/loop/pipeline/**": ("src/loop/pipeline/train.py", [EVERYTHING], True, OURS, True),
     "src/loop/candidate/**": ("src/loop/candidate/change.py", [EVERYTHING], True, OURS, True),
-    "src/loop/serving/**": ("src/loop/serving/packed/uv.lock", [EVERYTHING], True, OURS, True),
+    "src/loop/runtime/**": ("src/loop/runtime/uv.lock", [EVERYTHING], True, OURS, True),
+    "src/loop/packaging/**": ("src/loop/packaging/bento.py", [EVERYTHING], True, OURS, True),
     "dvc.yaml": ("dvc.yaml", [EVERYTHING], True, OURS, True),
     "requirements.lock": ("requirements.lock", [EVERYTHING], True, OURS, True),
     "kustomize/**": ("kustomize/base/deployment.yaml", [EVERYTHING], True, [], True),
@@ -85,7 +86,7 @@ def test_a_row_says_what_its_files_can_break(
         "tools/needs",
         ".github/workflows/ci.yml",
         ".github/pull_request_template.md",
-        "src/loop/demo/story.py",
+        "src/loop_demo/story.py",
         "src/loop/__init__.py",
         "src/models/loose.py",  # in no model's folder
         "bentos/README",

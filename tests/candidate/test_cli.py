@@ -11,7 +11,7 @@ from loop.cli.candidate import status
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
 from loop.delivery import state
-from loop.serving.key import release_key
+from loop.packaging.key import release_key
 
 
 def said(clone: Path, monkeypatch: pytest.MonkeyPatch, shown: str = "release") -> dict[str, str]:

@@ -22,7 +22,7 @@ from loop.candidate.register import register
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.files import read_json
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
 
 pytestmark = pytest.mark.slow
 LOGIN = ("team", "s3cret")

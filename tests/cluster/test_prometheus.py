@@ -17,7 +17,7 @@ import prometheus
 import pytest
 from ruamel.yaml import YAML
 
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
 
 COUNT, HTTP = "model_prediction_latency_seconds_count", "bentoml_service_request_total"
 POSE = 'namespace="shop-production",track="canary",pod="c",model="shop",job="monitor",instance="c"'

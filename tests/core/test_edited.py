@@ -14,9 +14,9 @@ from loop.core import dvc, edited, models, params, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.delivery import project, render, state
+from loop.packaging.key import release_key
 from loop.report import lineage
 from loop.review import locks
-from loop.serving.key import release_key
 
 pytestmark = pytest.mark.sample
 INPUTS = int(os.environ.get("LOOP_FUZZ", "40"))  # of each file; raise it for a longer search
@@ -159,7 +159,7 @@ def released(root: Path) -> None:
 
 
 def rendered(root: Path) -> None:
-    render.documents(render.build(root, root / "overlay"))
+    render.documents(render.build(root / "overlay"))
 
 
 READERS: dict[str, tuple[Callable[[Path], object], str | None]] = {

@@ -25,10 +25,10 @@ from loop.core.git import Git
 from loop.core.paths import ModelPaths
 from loop.delivery import bundle, candidate, provenance
 from loop.delivery.release import release
-from loop.serving import image, monitor_image
-from loop.serving.bento import Bento, path_of
-from loop.serving.key import release_key
-from loop.serving.registry import Registry
+from loop.packaging import image, monitor_image
+from loop.packaging.bento import Bento, path_of
+from loop.packaging.key import release_key
+from loop.packaging.registry import Registry
 
 # Slow, because the first test of a run that asks for `trained` trains the world.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_here")]

@@ -12,9 +12,9 @@ from tenacity import retry, stop_after_delay, wait_fixed
 from tiny import write_model
 
 from loop.delivery.policy import PUBLIC
-from loop.demo.envoy import Envoy
-from loop.demo.node import Desired
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
+from loop_demo.envoy import Envoy
+from loop_demo.node import Desired
 
 ROUTE = {
     "kind": "HTTPRoute",

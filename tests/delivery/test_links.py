@@ -10,7 +10,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import write_json
 from loop.delivery import bundle
-from loop.serving import artifact, bento, key, monitor_image
+from loop.packaging import artifact, bento, key, monitor_image
 
 pytestmark = pytest.mark.sample
 
@@ -18,7 +18,7 @@ REGISTRY = register._Registry(None, None, "m", "", "0")
 PACKERS = {
     "release key": ("bentos/m/x", lambda root: dict(key.sources(root, "m"))),
     "a bento's folder": ("bentos/m", lambda root: dict(key.sources(root, "m"))),
-    "packed code": ("src/loop/serving/packed/x.py", lambda root: dict(key.sources(root, "m"))),
+    "packed code": ("src/loop/runtime/x.py", lambda root: dict(key.sources(root, "m"))),
     "monitor's code": ("src/loop/x.py", lambda root: dict(monitor_image.sources(root))),
     "monitor's params": ("params.yaml", lambda root: dict(monitor_image.sources(root))),
     "monitor's lock": ("images/monitor/requirements.lock", lambda root: dict(monitor_image.sources(root))),
@@ -42,7 +42,7 @@ def test_a_link_is_refused_by_its_path(tmp_path: Path, packer: str) -> None:
     root = tmp_path / "clone"
     for name in (
         "bentos/m",
-        "src/loop/serving/packed",
+        "src/loop/runtime",
         "data/m/model",
         "data/m/plots",
         "stored",

@@ -11,8 +11,8 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.paths import cache as machine
 from loop.delivery import provenance
-from loop.serving import attestation, layout
-from loop.serving.registry import Registry
+from loop.packaging import attestation, layout
+from loop.packaging.registry import Registry
 
 LOCK = """\
 stages:

@@ -17,16 +17,16 @@ from scene import Scene
 from small import configure, shrink, volume
 from standin import ROOT
 
-from loop.core import params, repository
+from loop.core import params, programs, repository
 from loop.core.files import write_text
 from loop.core.git import Git
 from loop.core.names import public
 from loop.delivery import render
-from loop.demo import play
-from loop.demo.console import Console
-from loop.demo.hub import Hub
-from loop.demo.team import Team
-from loop.demo.world import World
+from loop_demo import play
+from loop_demo.console import Console
+from loop_demo.hub import Hub
+from loop_demo.team import Team
+from loop_demo.world import World
 
 FAILED = pytest.StashKey[bool]()
 
@@ -128,7 +128,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
         "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # in a container too
         **({"LOOP_BASE_IMAGE": base} if base else {}),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PATH": f"{play.programs(ROOT)}:{os.environ['PATH']}",
+        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
     }
 
 
@@ -151,7 +151,7 @@ def install(scene: Scene, store: Path) -> None:
         cluster.apply(json.dumps(manifest))
     statuses = {"github-api": f"{hub.person.url}/api/v3", "github-token": hub.bot.token}
     cluster.apply(json.dumps(secret_of("argocd-notifications-secret", "argocd", statuses)))
-    cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
+    cluster.apply(render.build(scene.team.clone / "argocd"))
 
 
 @contextmanager

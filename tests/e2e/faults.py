@@ -4,7 +4,7 @@ Each is asgi.py as a person might change it. A gateway gives a request an id; a 
 """
 
 from loop.core.errors import LoopError
-from loop.demo import fault
+from loop_demo import fault
 
 IMPORTS = """\
 from contextvars import ContextVar
@@ -70,7 +70,7 @@ def spoilt(application: str, kind: str) -> str:
     traced = TRACED.replace("{fault}", body)
     for old, new in (
         ("from pathlib import Path\n", imports),
-        ("packed import app", "packed import app, model"),
+        ("runtime import app", "runtime import app, model"),
         ("application = ", traced),
         (
             "app.create(Path(__file__).parent, load)",

@@ -15,9 +15,9 @@ from load import Answers, Load
 from loop.core.git import GitError
 from loop.core.names import public
 from loop.delivery import render, steps
-from loop.demo.console import Console
-from loop.demo.team import ENVIRONMENT, Team
-from loop.demo.world import World
+from loop_demo.console import Console
+from loop_demo.team import ENVIRONMENT, Team
+from loop_demo.world import World
 
 APPLICATIONS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
 PUSHGATEWAY = "http://prometheus-pushgateway.monitoring:9091"
@@ -120,7 +120,7 @@ class Scene:
         found = []
         with self.team.git.worktree(commit) as tree:
             for path in sorted(tree.glob("kustomize/overlays/*/*/kustomization.yaml")):
-                manifests = render.build(tree, path.parent)
+                manifests = render.build(path.parent)
                 options = ("--server-side", "--force-conflicts", "--field-manager=e2e", "-f", "-")
                 found.append(self.cluster.kubectl("diff", *options, stdin=manifests, codes=(0, 1)))
         return "".join(found)

@@ -127,7 +127,7 @@ def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
 
     def change() -> None:  # argocd/ first: Argo CD retries only minutes later what a project refused
         added(scene)
-        scene.cluster.apply(render.build(scene.team.clone, scene.team.clone / "argocd"))
+        scene.cluster.apply(render.build(scene.team.clone / "argocd"))
 
     commit = scene.push(f"Add rents, and an environment {QUIET}", change)
     names = ("dev-rents", f"trial-{scene.model}")

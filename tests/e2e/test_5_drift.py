@@ -6,8 +6,8 @@ from cluster import until
 from scene import Scene
 
 from loop.core import params
-from loop.demo.traffic import replay
 from loop.monitoring.dispatch import retrainings
+from loop_demo.traffic import replay
 
 SCORED = 5  # one in so many transactions is scored while weeks pass
 

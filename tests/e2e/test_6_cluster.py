@@ -13,7 +13,7 @@ from standin import ROOT
 from loop.core.git import Git
 from loop.core.params import Device
 from loop.delivery import render, state
-from loop.demo.team import ENVIRONMENT
+from loop_demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
 FAKE = "kwok.x-k8s.io/node"
@@ -138,11 +138,9 @@ def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
         }
         (tree / "pool").mkdir()
         (tree / "pool" / "kustomization.yaml").write_text(json.dumps(wrapped))
-        manifests = render.documents(render.build(tree, tree / "pool"))
+        manifests = render.documents(render.build(tree / "pool"))
     for each in (manifest for manifest in manifests if manifest["kind"] in {"Deployment", "Job"}):
-        pod = each["spec"]["template"][
-            "spec"
-        ]  # may be on fake nodes; their pool's taint is for the manifests
+        pod = each["spec"]["template"]["spec"]  # their pool's taint is for the manifests to tolerate
         pod["tolerations"] = [*pod.get("tolerations", []), {"key": FAKE, "operator": "Exists"}]
     return [manifest for manifest in manifests if manifest["kind"] in KINDS]
 

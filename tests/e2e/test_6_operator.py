@@ -5,7 +5,7 @@ from time import monotonic
 from cluster import until
 from scene import Scene
 
-from loop.demo.team import ENVIRONMENT
+from loop_demo.team import ENVIRONMENT
 
 RATE = 50.0  # requests/s
 

@@ -22,7 +22,7 @@ from trained import MODEL, change, loop, trained_once
 
 from loop.core import paths
 from loop.core.dvc import Lock
-from loop.demo.console import Console
+from loop_demo.console import Console
 
 __all__ = ["trained_once"]
 IMAGE = "runner:local"

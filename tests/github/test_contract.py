@@ -1,32 +1,22 @@
 """What the stand-in takes and answers is as GitHub describes it, and a slip on either side is noticed."""
 
-import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from standin import ROOT, Clone, Server, StandIn
 
-TOOLS = ROOT / "tools/github"
+from loop_demo.github import app, contract
+
+STANDIN = ROOT / "src/loop_demo/github"
 REPO = "/repos/{owner}/{repo}"
 LARGEST = 400_000  # bytes of GitHub's description that are kept here
 WORK = "on: {push: , workflow_dispatch: {inputs: {model: {default: ''}}}}\njobs: {a: {runs-on: gpu}}\n"
 PROPOSAL = {"head": "topic", "base": "main", "title": "Change", "body": "why"}
 STATUS = {"state": "success", "context": "ci", "description": "well", "target_url": "https://ci.test/1"}
 DISPATCH = {"ref": "main", "inputs": {"model": "m"}, "return_run_details": True}
-
-
-@pytest.fixture(scope="module")
-def contract() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("standin_contract", TOOLS / "contract.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -38,15 +28,11 @@ def clone(standin: StandIn, folder: Path) -> Clone:
 
 def test_every_route_is_githubs_or_marked_as_our_own() -> None:
     """What is kept of the description is what the routes need; our own calls cannot be taken for GitHub's."""
-    code = (
-        "import app, json; print(json.dumps([[f'{c[0]} {c[1]}' for c in t] for t in (app.GITHUBS, app.OWN)]))"
-    )
-    told = subprocess.check_output([sys.executable, "-c", code], cwd=TOOLS, text=True)
-    githubs, own = json.loads(told)
-    described = json.loads((TOOLS / "openapi.json").read_text())
+    githubs, own = ([f"{route[0]} {route[1]}" for route in table] for table in (app.GITHUBS, app.OWN))
+    described = json.loads((STANDIN / "openapi.json").read_text())
     assert sorted(githubs) == sorted(described["operations"])
     assert all(call.split()[1].startswith("/_") for call in own)
-    assert (TOOLS / "openapi.json").stat().st_size < LARGEST
+    assert (STANDIN / "openapi.json").stat().st_size < LARGEST
 
 
 def calls(sha: str) -> list[tuple[str, str, str, dict[str, Any] | None]]:
@@ -96,9 +82,7 @@ def wrapped(answer: Any, record: dict[str, Any]) -> Any:
     return {**answer, "workflow_runs": [record]} if "workflow_runs" in answer else record
 
 
-def test_a_renamed_field_of_an_answer_is_noticed(
-    standin: StandIn, clone: Clone, contract: ModuleType
-) -> None:
+def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone) -> None:
     """Whichever field it is, of every kind of answer: GitHub describes no such field, or misses one."""
     sha, described = clone.git("rev-parse", "HEAD").stdout.strip(), contract.read()
     for how, path, ours, body in calls(sha):
@@ -125,12 +109,13 @@ def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone)
 
 def test_the_stand_in_fails_where_it_is_wrong(tmp_path: Path) -> None:
     """A field renamed in it fails the call that answers with it, and the push whose event has it."""
-    program = shutil.copytree(TOOLS, tmp_path / "github", ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path / "src" / "loop_demo"
+    shutil.copytree(STANDIN.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for file, field in (("app.py", "network_count"), ("triggers.py", "head_commit")):
-        text = (program / file).read_text()
+        text = (package / "github" / file).read_text()
         assert f'"{field}"' in text
-        (program / file).write_text(text.replace(f'"{field}"', f'"{field}_"'))
-    server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", program=program)
+        (package / "github" / file).write_text(text.replace(f'"{field}"', f'"{field}_"'))
+    server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", source=package.parent)
     standin = StandIn(server, "acme/loop")
     answer = standin.ask("GET", "")
     assert (answer.status_code, "network_count" in answer.json()["message"]) == (500, True)

@@ -1,20 +1,10 @@
 """GitHub's filters, as its documentation's cheat sheet has them."""
 
-import importlib.util
-from types import ModuleType
-
 import pytest
-from standin import ROOT
+
+from loop_demo.github import events
 
 pytestmark = pytest.mark.sample
-
-
-@pytest.fixture(scope="module")
-def events() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("standin_events", ROOT / "tools/github/events.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -39,7 +29,7 @@ def events() -> ModuleType:
         ),
     ],
 )
-def test_patterns(events: ModuleType, patterns: list[str], yes: list[str], no: list[str]) -> None:
+def test_patterns(patterns: list[str], yes: list[str], no: list[str]) -> None:
     """A pattern selects the names that GitHub says it does, and later patterns win."""
     assert [events.selects(patterns, name) for name in yes + no] == [True] * len(yes) + [False] * len(no)
 
@@ -58,15 +48,13 @@ def test_patterns(events: ModuleType, patterns: list[str], yes: list[str], no: l
         ({"paths-ignore": ["docs/**"]}, "refs/heads/main", ["docs/a", "src/a"], True),
     ],
 )
-def test_push_rule(
-    events: ModuleType, rule: dict[str, list[str]], ref: str, paths: list[str], starts: bool
-) -> None:
+def test_push_rule(rule: dict[str, list[str]], ref: str, paths: list[str], starts: bool) -> None:
     """Branches, tags and paths decide together whether a push starts a workflow."""
     assert events.starts_on_push(rule, ref, paths) is starts
 
 
 @pytest.mark.parametrize("on", ["push", ["push", "pull_request"], {"push": None}])
-def test_trigger_spellings(events: ModuleType, on: object) -> None:
+def test_trigger_spellings(on: object) -> None:
     """`on:` may be a word, a list or a mapping."""
     assert events.trigger({"on": on}, "push") == {}
     assert events.trigger({"on": on}, "schedule") is None

@@ -1,12 +1,12 @@
 """GitHub's size limits, deleted accounts and bad days, at the stand-in."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import pytest
-from standin import ROOT, Clone, Server, StandIn
+from standin import Clone, Server, StandIn
+
+from loop_demo.github import weather
 
 LONGEST = 65_536
 SUMMARY = 1024 * 1024
@@ -60,15 +60,7 @@ def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None
     assert "upload aborted, supports content up to a size of 1024k" in standin.summary(run)
 
 
-@pytest.fixture
-def weather() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("standin_weather", ROOT / "tools/github/weather.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_weather_is_bad_by_a_seed(weather: ModuleType) -> None:
+def test_weather_is_bad_by_a_seed() -> None:
     """The same seed brings the same, never three times in a row; without one nothing happens."""
     first, second, none = (
         [skies.draw() for _ in range(400)]
@@ -80,7 +72,7 @@ def test_weather_is_bad_by_a_seed(weather: ModuleType) -> None:
     assert set(none) == {None}
 
 
-def test_bad_weather_does_what_it_says(weather: ModuleType, tmp_path: Path) -> None:
+def test_bad_weather_does_what_it_says(tmp_path: Path) -> None:
     """Limits come with `retry-after`; a call whose answer is lost was performed all the same."""
     options = ("--at-once", "0", "--act", "false", "--weather", "7", "--weather-rate", "0.5")
     server = Server(tmp_path / "root", *options)

@@ -23,7 +23,7 @@ SHARED = ("base", "tracks/*", "components/*")
 
 def rendered(repository: Path, folder: str) -> dict[tuple[str, str], dict]:
     """A folder's objects by kind and name, checked by policy and schema."""
-    manifests = render.build(repository, repository / folder)
+    manifests = render.build(repository / folder)
     render.check(repository, manifests, folder)
     return {(each["kind"], each["metadata"]["name"]): each for each in render.documents(manifests)}
 
@@ -51,13 +51,12 @@ def test_the_url_stands_in_one_place(repository):
     assert done.stdout.split() == [own.PATH]
 
 
-def test_another_url_reaches_everything(repository, tmp_path, monkeypatch):
+def test_another_url_reaches_everything(repository, tmp_path):
     """Projects, Applications, generator follow repository.yaml; that file itself is not applied."""
-    monkeypatch.setenv("PATH", str(Path(render.program(repository, "kustomize")).parent))
     shutil.copytree(repository / "argocd", tmp_path / "argocd")
     path, url = tmp_path / own.PATH, "https://git.example.com/fork.git"
     path.write_text(path.read_text().replace(own.read(repository).url, url))
-    objects = render.documents(render.build(tmp_path, tmp_path / "argocd"))
+    objects = render.documents(render.build(tmp_path / "argocd"))
     assert "repository" not in {each["metadata"]["name"] for each in objects}
     specs = {(each["kind"], each["metadata"]["name"]): each.get("spec") for each in objects}
     for name in ("models", "platform"):
@@ -145,7 +144,7 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
 def test_an_overlay_renders_nothing_foreign(template, what):
     """Only the kinds that its project allows, in its own namespace."""
     (kind, *path, last, value), said = FOREIGN[what]
-    manifests = render.documents(render.build(template, template / "kustomize/overlays/dev/card-fraud"))
+    manifests = render.documents(render.build(template / "kustomize/overlays/dev/card-fraud"))
     assert not list(project.breaches(template, manifests, "card-fraud-dev"))
     manifests.append(
         {
@@ -175,7 +174,7 @@ def test_what_is_checked_is_what_argocd_applies(repository, tmp_path, name):
     """No file changes a folder's manifests behind kustomize's back."""
     (tmp_path / name).write_text("kustomize: {patches: []}")
     with pytest.raises(LoopError, match=f"{name}: Argo CD would apply other manifests"):
-        render.build(repository, tmp_path)
+        render.build(tmp_path)
 
 
 def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
@@ -192,7 +191,7 @@ def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
         for place in (f"file://{other}/.git", f"http://0.0.0.0:{server.server_port}/claim.yaml"):
             (tmp_path / "kustomization.yaml").write_text(f"resources: ['{place}']")
             with pytest.raises(LoopError, match="name files of this clone only"):
-                render.build(repository, tmp_path)
+                render.build(tmp_path)
         server.shutdown()
 
 

@@ -39,23 +39,20 @@ def life(rules: params.Canary = RULES) -> dict[str, State]:
 
 
 @pytest.fixture
-def tree(tmp_path, template, monkeypatch):
+def tree(tmp_path, template):
     """The tests' own model's kustomize tree to set states in, with the pinned programs and the schemas."""
-    return copied(template, tmp_path, monkeypatch)
+    return copied(template, tmp_path)
 
 
 @pytest.fixture
-def ours(tmp_path, repository, monkeypatch):
+def ours(tmp_path, repository):
     """The same of this repository's models, whichever they are."""
-    return copied(repository, tmp_path, monkeypatch)
+    return copied(repository, tmp_path)
 
 
-def copied(root: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied(root: Path, to: Path) -> Path:
     for folder in ("kustomize", "argocd"):
         shutil.copytree(root / folder, to / folder)
-    (to / "tests" / "manifests").mkdir(parents=True)
-    (to / render.SCHEMAS).parent.symlink_to((root / render.SCHEMAS).parent)
-    monkeypatch.setenv("PATH", str(Path(render.program(root, "kustomize")).parent), prepend=":")
     return to
 
 
@@ -64,7 +61,7 @@ def rendered(tree: Path, overlay: Path, state: State, peak: int = 0) -> list[dic
     environment, model = overlay.parts[-2:]
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
-    manifests = render.build(tree, tree / overlay)
+    manifests = render.build(tree / overlay)
     pods = {"state": state, "peak": peak} if peak else {}
     render.check(tree, manifests, str(overlay), f"{model}-{environment}", **pods)
     return render.documents(manifests)
@@ -189,7 +186,7 @@ def test_only_the_monitor_pushes(tree):
     objects = [
         *rendered(tree, PRODUCTION, life()["canary-10"]),
         *rendered(tree, Path("kustomize/overlays/dev/card-fraud"), life()["stable"]),
-        *render.documents(render.build(tree, tree / "kustomize/platform")),
+        *render.documents(render.build(tree / "kustomize/platform")),
         pod_of("pushgateway", "monitoring", **{name: "prometheus-pushgateway"}),
         pod_of("prometheus", "monitoring", **{name: "prometheus"}),
         pod_of("grafana", "monitoring", **{name: "grafana"}),

@@ -9,7 +9,7 @@ from releases import MODEL, A, track
 
 from loop.core import params
 from loop.core.errors import Rejected
-from loop.delivery import overlays, render
+from loop.delivery import overlays
 from loop.delivery.state import State, files
 
 pytestmark = pytest.mark.sample
@@ -23,15 +23,12 @@ SHARED = Path("kustomize/models/card-fraud/kustomization.yaml")
 
 
 @pytest.fixture
-def tree(tmp_path, template, monkeypatch):
+def tree(tmp_path, template):
     """The kustomize tree and its params: dev serves a release, staging none, and production is not there."""
     root = tmp_path / "tree"
     for folder in ("kustomize", "argocd"):
         shutil.copytree(template / folder, root / folder)
     shutil.copy(template / params.FILE, root)
-    (root / "tests" / "manifests").mkdir(parents=True)
-    (root / render.SCHEMAS).parent.symlink_to((template / render.SCHEMAS).parent)
-    monkeypatch.setenv("PATH", str(Path(render.program(template, "kustomize")).parent), prepend=":")
     shutil.rmtree(root / PRODUCTION)
     for environment, state in {"dev": State(stable=track(A, 100)), "staging": State()}.items():
         for path, text in files(state, environment, MODEL).items():

@@ -17,7 +17,7 @@ from loop.core import models
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.paths import ModelPaths
-from loop.serving.process import Server
+from loop.packaging.process import Server
 
 MODEL = "lettings"
 HEADING = "## From a file to a released answer"

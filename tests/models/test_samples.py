@@ -16,10 +16,10 @@ from loop.core import models, params
 from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.packaging.process import Server
 from loop.pipeline import split
-from loop.serving.packed import columns
-from loop.serving.packed.columns import Input
-from loop.serving.process import Server
+from loop.runtime import columns
+from loop.runtime.columns import Input
 
 SAMPLES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/sample.py"))
 BATCH = 50  # rows of a request

@@ -18,7 +18,7 @@ from shop import FakeTrack
 
 from loop.monitoring.prometheus import Counted, Prometheus
 from loop.monitoring.sample import Unread
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
 
 OLD, NEW = "0" * 12, "1" * 12
 POD = (("pod", "a"),)

@@ -12,7 +12,7 @@ import pytest
 
 from loop.core.models import Roles
 from loop.monitoring import log, segments
-from loop.serving.packed import log as servers
+from loop.runtime import log as servers
 
 DAY = datetime(2026, 3, 2)  # noqa: DTZ001 — naive UTC, as stored
 NOBODY = 65534

@@ -12,7 +12,7 @@ import panels
 import pytest
 from ruamel.yaml import YAML
 
-from loop.serving.packed.metrics import Metrics
+from loop.runtime.metrics import Metrics
 
 PANELS = [
     "Latency",

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from loop import diagnosis
 from loop.candidate.register import Registered
 from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
+from loop.fork import doctor
 from models.card_fraud.source import Params, simulate
 
 
@@ -93,7 +93,7 @@ def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: p
     said = "is own.parquet, a file that only this machine has"
     assert said in loop("pin", "card-fraud", "--source", "own.parquet").stderr
     assert said in loop("repro", "card-fraud").stderr
-    assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
+    assert [finding.state for finding in doctor._models(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):
         loop("repro", "card-fraud", "--check")
     subprocess.run([*git, "add", "own.parquet"], check=True)
@@ -108,7 +108,7 @@ def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
     said = "own.parquet: found SHA-256"
     with pytest.raises(LoopError, match=said):
         loop("repro", "card-fraud")
-    assert [finding.state for finding in diagnosis._models(clone) if said in finding.found] == ["bad"]
+    assert [finding.state for finding in doctor._models(clone) if said in finding.found] == ["bad"]
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:

@@ -14,7 +14,7 @@ from trained import MODEL, change, commit, loop, run, trained, trained_once  # n
 from loop.core import params
 from loop.core.files import sha256
 from loop.core.paths import ModelPaths
-from loop.demo.world import World
+from loop_demo.world import World
 
 pytestmark = pytest.mark.slow
 PACKAGE = "card_fraud"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loop.serving.engine import ENGINES
+from loop.packaging.engine import ENGINES
 
 TASKS = (
     "setup",

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.sample
 SRC = {
     "loop.pipeline",
     "loop.stats",
-    "loop.serving.packed",
+    "loop.runtime",
 }  # a stage runs again when these change; loop.core is its framework
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"

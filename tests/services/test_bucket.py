@@ -17,7 +17,7 @@ from services import Services
 from standin import ROOT
 from trained import MODEL, change, run
 
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
 
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
 # What AWS says of a busy bucket and of a key that may only read, and MinIO of a full disk.

@@ -17,7 +17,7 @@ from services import Services
 from standin import Clone
 from trained import MODEL, change, outside, run
 
-from loop.demo.world import World
+from loop_demo.world import World
 
 PACKAGE = "card_fraud"
 

@@ -6,9 +6,10 @@ from starlette.testclient import TestClient
 from tiny import table, write_model, write_table
 from trained import trained, trained_once  # noqa: F401 - fixtures
 
-from loop.serving.engine import ENGINES
-from loop.serving.packed import app, booster
-from loop.serving.process import free_port
+from loop.packaging import registry
+from loop.packaging.engine import ENGINES
+from loop.packaging.process import free_port
+from loop.runtime import app, booster
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +48,7 @@ def engines(tmp_path, monkeypatch):
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.delenv("LOOP_ENGINE", raising=False)
+    monkeypatch.setattr(registry, "program", lambda name: f"{programs}/{name}")
 
     def make(name, script):
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path / "calls"}\n{script}\n')

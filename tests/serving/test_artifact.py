@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from loop.core.errors import LoopError
-from loop.serving import artifact
+from loop.packaging import artifact
 
 
 @pytest.fixture

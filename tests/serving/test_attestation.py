@@ -9,8 +9,8 @@ from oci import CRANE, archive, attest, crane, serving
 
 from loop.core import paths
 from loop.core.signing import signed
-from loop.serving import attestation, layout
-from loop.serving.registry import Registry
+from loop.packaging import attestation, layout
+from loop.packaging.registry import Registry
 
 KEY = "0123456789ab"
 REPOSITORY = "https://github.com/acme/churn"

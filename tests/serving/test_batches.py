@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import KEY
 
-from loop.serving.packed import app, booster
+from loop.runtime import app, booster
 
 
 class Scorer:

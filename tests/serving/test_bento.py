@@ -10,8 +10,8 @@ from loop.core import signing
 from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.paths import ModelPaths, cache
-from loop.serving import bento
-from loop.serving.bento import stage
+from loop.packaging import bento
+from loop.packaging.bento import stage
 
 MODEL = "card-fraud"
 
@@ -19,7 +19,7 @@ MODEL = "card-fraud"
 @pytest.fixture
 def root(tmp_path, template):
     """A model that was trained, with its reference, as dvc.lock records both."""
-    for name in ("bentos", "src/loop/serving"):
+    for name in ("bentos", "src/loop/packaging"):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
     shutil.copy(template / "params.yaml", tmp_path)

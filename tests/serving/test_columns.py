@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tiny import KEY, table, write_model
 
-from loop.serving.packed import app, booster
-from loop.serving.packed.columns import Input, numbers, together
+from loop.runtime import app, booster
+from loop.runtime.columns import Input, numbers, together
 
 
 def having(load, **methods):

@@ -10,7 +10,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 from tiny import npy
 
-from loop.serving.packed import app, booster
+from loop.runtime import app, booster
 
 ROWS = st.lists(st.lists(st.floats(-1e30, 1e30), min_size=3, max_size=3), min_size=1, max_size=5)
 schemathesis.openapi.media_type("application/x-npy", st.builds(npy, ROWS))

@@ -3,7 +3,7 @@
 import pytest
 
 from loop.core.errors import LoopError
-from loop.serving import engine
+from loop.packaging import engine
 
 NAME = "registry.example:5000/team/x"
 

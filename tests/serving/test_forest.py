@@ -8,7 +8,7 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.serving.packed import booster, forest
+from loop.runtime import booster, forest
 
 
 def trained(folder, rounds=20, depth=4, **settings):

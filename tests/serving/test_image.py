@@ -10,9 +10,9 @@ from oci import CRANE, archive, attest, crane, serving
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
-from loop.serving import image, layout
-from loop.serving.bento import Bento
-from loop.serving.registry import Registry
+from loop.packaging import image, layout
+from loop.packaging.bento import Bento
+from loop.packaging.registry import Registry
 
 pytestmark = pytest.mark.sample
 
@@ -222,13 +222,13 @@ def test_every_image_stands_on_a_base_by_digest(repository):
 
 def test_an_image_is_built_by_the_uv_of_the_environment(repository):
     """The lock that travels in the bento is the one that `make lock` writes."""
-    packed = repository / "src/loop/serving/packed/uv.lock"
+    packed = repository / "src/loop/runtime/uv.lock"
     assert packed.read_text() == (repository / "tools/uv.lock").read_text()
 
 
 def test_nothing_stays_of_what_installs(template, monkeypatch):
     """BentoML finds our uv before its own step, and the last step takes it away."""
-    from loop.serving.packed.image import pinned
+    from loop.runtime.image import pinned
 
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
     lock = template / "bentos/card_fraud/requirements.lock"

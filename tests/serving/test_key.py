@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.errors import LoopError
-from loop.serving.key import release_key, sources
+from loop.packaging.key import release_key, sources
 
 pytestmark = pytest.mark.sample
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sample
 @pytest.fixture
 def root(tmp_path, template):
     """The files that a key is made of."""
-    for name in ("bentos", "src/loop/serving"):
+    for name in ("bentos", "src/loop/runtime", "src/loop/packaging"):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
     (tmp_path / "argocd").mkdir()
@@ -44,7 +44,7 @@ CHANGES = {
     "model": lambda root, _: lock(root, "1" * 32),
     "service": lambda root, _: append(root / "bentos/card_fraud/service.py"),
     "lock": lambda root, _: append(root / "bentos/card_fraud/requirements.lock"),
-    "packed code": lambda root, _: append(root / "src/loop/serving/packed/rows.py"),
+    "packed code": lambda root, _: append(root / "src/loop/runtime/rows.py"),
     "registry": lambda root, _: registered(root, "registry.team.example/churn"),
     "latency target": lambda root, _: params.edit(root, {"models.card_fraud.sla.p99_ms": 45}),
     "device": lambda root, _: params.edit(root, {"models.card_fraud.serve": {"device": "cuda"}}),
@@ -82,7 +82,7 @@ def test_nothing_else_makes_the_key(root, tmp_path):
     before = release_key(root, "card_fraud")
     (root / "bentos/card_fraud/__pycache__").mkdir(exist_ok=True)
     (root / "bentos/card_fraud/__pycache__/service.pyc").touch()
-    append(root / "src/loop/serving/rehearse.py")
+    append(root / "src/loop/packaging/rehearse.py")
     shutil.copytree(root, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
     assert release_key(tmp_path / "moved", "card-fraud") == release_key(root, "card_fraud") == before
 

@@ -4,9 +4,9 @@ import pytest
 from oci import archive, crane, serving
 
 from loop.core.errors import LoopError
-from loop.serving import layout
-from loop.serving.layout import Layer
-from loop.serving.registry import Registry
+from loop.packaging import layout
+from loop.packaging.layout import Layer
+from loop.packaging.registry import Registry
 
 BYTES = b"a" * 100_000
 

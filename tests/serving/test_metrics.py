@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from loop.serving.packed.metrics import Metrics
+from loop.runtime.metrics import Metrics
 
 
 def value(of, name, **labels):

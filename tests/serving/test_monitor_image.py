@@ -13,7 +13,7 @@ from loop.core import repository as names
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_json
 from loop.delivery import bundle, candidate
-from loop.serving import layout, monitor_image
+from loop.packaging import layout, monitor_image
 
 pytestmark = pytest.mark.sample
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sample
 @pytest.fixture
 def root(tmp_path, repository):
     """The files that the image is made of."""
-    for name in ("images", "src/loop/serving", "argocd"):
+    for name in ("images", "src/loop/packaging", "src/loop/runtime", "argocd"):
         shutil.copytree(repository / name, tmp_path / name)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(repository / name, tmp_path)
@@ -31,11 +31,11 @@ def root(tmp_path, repository):
 def test_its_key_is_what_goes_in(root, monkeypatch):
     """Code, params, lock, repository and base make it; bytecode and what else lies about do not."""
     known = {monitor_image.image_key(root)}
-    (root / "src/loop/serving/__pycache__").mkdir(exist_ok=True)
-    (root / "src/loop/serving/__pycache__/x.pyc").touch()
+    (root / "src/loop/packaging/__pycache__").mkdir(exist_ok=True)
+    (root / "src/loop/packaging/__pycache__/x.pyc").touch()
     (root / "README.md").touch()
     assert monitor_image.image_key(root) in known
-    for name in ("params.yaml", "src/loop/serving/key.py", "images/monitor/requirements.lock", names.PATH):
+    for name in ("params.yaml", "src/loop/packaging/key.py", "images/monitor/requirements.lock", names.PATH):
         (root / name).write_text((root / name).read_text() + "\n")
         known.add(monitor_image.image_key(root))
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")

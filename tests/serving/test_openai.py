@@ -11,7 +11,7 @@ from served import application, serving
 from starlette.testclient import TestClient
 from tiny import EMBEDDING, KEY, embedding, write_embedding
 
-from loop.serving.packed import app
+from loop.runtime import app
 
 NAME = "card-fraud"
 HELLO, BYE = [5.0, 1.0, 1.0], [3.0, 1.0, 1.0]

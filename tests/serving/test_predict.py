@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tiny import KEY, NAMES, write_model
 
-from loop.serving.packed import app, booster
+from loop.runtime import app, booster
 
 ROW = [1.0, 0.0, -0.5]
 NAMED = dict(zip(NAMES, ROW, strict=True))
@@ -212,7 +212,7 @@ def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
     """Whatever raises on the way to an answer: the caller gets an answer, and nothing of the exception."""
     with TestClient(app.create(source, booster.load)) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(f"loop.serving.packed.{place}", lambda *_: {}["/secret"])
+            patch.setattr(f"loop.runtime.{place}", lambda *_: {}["/secret"])
             answer = ask(client, {"features": ROW})
         assert answer.status_code == 500
         assert "secret" not in answer.text

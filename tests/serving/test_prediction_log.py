@@ -14,9 +14,9 @@ import pytest
 from starlette.testclient import TestClient
 from tiny import KEY
 
-from loop.serving.packed import app, booster, log
-from loop.serving.packed.log import PredictionLog, Scored
-from loop.serving.packed.model import Release
+from loop.runtime import app, booster, log
+from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.model import Release
 
 RELEASE = Release("card-fraud", KEY)
 

@@ -8,8 +8,8 @@ import pytest
 from oci import CRANE, archive, serving
 
 from loop.core.errors import LoopError
-from loop.serving import layout
-from loop.serving.registry import Registry
+from loop.packaging import layout
+from loop.packaging.registry import Registry
 
 NAMES = map(str, count())
 AUTH = {"auth": base64.b64encode(b"me:secret").decode()}

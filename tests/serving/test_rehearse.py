@@ -13,11 +13,11 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.params import Rehearse
 from loop.core.paths import ModelPaths
-from loop.serving import bento as bentos
-from loop.serving import image
-from loop.serving.key import release_key
-from loop.serving.process import Server
-from loop.serving.rehearse import Row, Side, held_out, judge, rehearse, shift
+from loop.packaging import bento as bentos
+from loop.packaging import image
+from loop.packaging.key import release_key
+from loop.packaging.process import Server
+from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
 WORSE = {
@@ -131,7 +131,7 @@ def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
 @pytest.mark.slow
 def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypatch):
     """Its record is about the candidate, and says what was served in its place."""
-    monkeypatch.setattr("loop.serving.rehearse.has_gpu", lambda: False)
+    monkeypatch.setattr("loop.packaging.rehearse.has_gpu", lambda: False)
     (ModelPaths(clone, MODEL).bento / "requirements-cuda.lock").write_text("cuda==0\n")
     bento = bentos.build(clone, MODEL, device="cuda")
     found = rehearse(clone, MODEL)

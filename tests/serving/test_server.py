@@ -15,8 +15,8 @@ import pytest
 from served import application, serving, started
 from tiny import write_model
 
-from loop.serving.packed import serve, settings
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
+from loop.runtime import serve, settings
 
 ROW = b'{"features":[1.0,0.0,-0.5]}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"

@@ -3,7 +3,7 @@
 import pytest
 import xgboost
 
-from loop.serving.packed import app, booster, settings
+from loop.runtime import app, booster, settings
 
 pytestmark = pytest.mark.sample
 

@@ -16,7 +16,7 @@ from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.paths import ModelPaths
 from loop.delivery.state import State, folder, parse
-from loop.demo.world import World
+from loop_demo.world import World
 
 EVERY = 10  # one transaction in so many is asked about
 

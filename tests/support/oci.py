@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from loop.core.programs import program
 from loop.core.signing import signed
-from loop.serving import attestation
-from loop.serving.registry import Registry
+from loop.packaging import attestation
+from loop.packaging.registry import Registry
 
-CRANE = program(Path(__file__).resolve().parents[2], "crane")
+CRANE = program("crane")
 PACKED = {"": bytes, "gzip": gzip.compress, "zstd": lambda layer: pa.compress(layer, "zstd", asbytes=True)}
 
 

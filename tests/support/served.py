@@ -1,4 +1,4 @@
-"""A bento's server as a process, in this environment: `python -m loop.serving.packed.serve`."""
+"""A bento's server as a process, in this environment: `python -m loop.runtime.serve`."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import psutil
 SRC = Path(__file__).parents[2] / "src"
 ASGI = """
 from pathlib import Path
-from loop.serving.packed import app, booster
+from loop.runtime import app, booster
 {scorer}
 application = app.create(Path(__file__).parent, {load}, **{limits})
 """
@@ -67,7 +67,7 @@ def started(source: Path, port: int, *args: str, **env: str) -> Iterator[Served]
             [
                 sys.executable,
                 "-m",
-                "loop.serving.packed.serve",
+                "loop.runtime.serve",
                 "--host",
                 "127.0.0.1",
                 "--port",

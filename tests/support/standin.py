@@ -1,6 +1,7 @@
 """Tests' hold on the stand-in for GitHub: start it, be a person or the bot there, wait for runs."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -42,13 +43,14 @@ def looks(seconds: float) -> Iterator[None]:
 class Server:
     """The program, running; `stop` ends it, and starting again at the same root goes on."""
 
-    def __init__(self, root: Path, *options: str, program: Path = ROOT / "tools/github") -> None:
+    def __init__(self, root: Path, *options: str, source: Path = ROOT / "src") -> None:
         self.root = root
         self._process = subprocess.Popen(
-            [sys.executable, program, "--root", root, "--with-stdin", *options],
+            [sys.executable, "-m", "loop_demo.github", "--root", root, "--with-stdin", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": f"{source}:{ROOT / 'src'}"},
         )
         ready = json.loads(self._process.stdout.readline())
         self.url, self.tokens = ready["url"], {"person": ready["token"], "bot": ready["bot_token"]}

@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from loop import folders
 from loop.core import edited, params
 from loop.core.dvc import Lock
 from loop.core.git import Git
 from loop.core.names import public
 from loop.delivery import state
+from loop.fork import folders
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "tests" / "models"

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from standin import ROOT
 
 from loop.cli import COMMANDS, READS_HISTORY, cli
-from loop.diagnosis import ENVIRONMENT, WRITERS
+from loop.fork.doctor import ENVIRONMENT, WRITERS
 
 pytestmark = pytest.mark.sample
 

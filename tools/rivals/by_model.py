@@ -10,10 +10,10 @@ from fastapi import FastAPI, Response
 from pydantic import create_model
 
 import scorer  # the bento's
-from loop.serving.packed import columns
-from loop.serving.packed.log import PredictionLog, Scored
-from loop.serving.packed.metrics import SCORE, Metrics
-from loop.serving.packed.model import Model
+from loop.runtime import columns
+from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.metrics import SCORE, Metrics
+from loop.runtime.model import Model
 
 model = Model.load(Path(scorer.__file__).parent, scorer.load)
 meta, release = model.meta, model.release

@@ -16,9 +16,9 @@ import numpy as np
 import xgboost
 from prometheus_client import Counter, Gauge, Histogram
 
-from loop.serving.packed.log import PredictionLog, Scored
-from loop.serving.packed.metrics import LATENCY, SCORE
-from loop.serving.packed.model import Meta, Release
+from loop.runtime.log import PredictionLog, Scored
+from loop.runtime.metrics import LATENCY, SCORE
+from loop.runtime.model import Meta, Release
 
 OF = ["model", "version"]
 

@@ -27,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from loop.core.files import locked, whole, write_json, write_text
-from loop.serving.process import free_port
+from loop.packaging.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = ("dvc", "mlflow", "production")

@@ -10,13 +10,14 @@ import numpy as np
 
 from loop.core.files import read_json
 from loop.core.models import ModelFolder
-from loop.serving.packed.columns import Input
+from loop.core.paths import library
+from loop.runtime.columns import Input
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PACKAGES = ("loop", "loop/serving", "loop/serving/packed")  # what a scorer may import
+PACKAGES = ("loop", "loop/runtime")  # what a scorer may import
 
 
 def example(trained: Path) -> "NDArray[np.float64] | pd.DataFrame":
@@ -37,19 +38,22 @@ def rows(table: Any, trained: Path) -> Any:
 
 
 def save(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
-    """Save the model as a Python function: its files, scorer.py, and `loop.serving.packed`."""
+    """Save the model as a Python function: its files, scorer.py, and `loop.runtime`."""
     import mlflow.pyfunc
 
-    source = folder.root / "src"
+    above = library(folder.root).parent
     with tempfile.TemporaryDirectory() as scratch:
         code = Path(scratch) / "code"
         for package in PACKAGES:
             (code / package).mkdir(parents=True)
-            for path in (source / package).glob("*.py" if package == PACKAGES[-1] else "__init__.py"):
+            for path in (above / package).glob("*.py" if package == PACKAGES[-1] else "__init__.py"):
                 shutil.copy(path, code / package)
         mlflow.pyfunc.save_model(
             python_model=str(Path(__file__).with_name("function.py")),
-            artifacts={"model": str(trained), "scorer": str(source / "models" / folder.name / "scorer.py")},
+            artifacts={
+                "model": str(trained),
+                "scorer": str(folder.root / "src" / "models" / folder.name / "scorer.py"),
+            },
             code_paths=[str(code / "loop")],
             **kwargs,
         )

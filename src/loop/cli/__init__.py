@@ -10,8 +10,9 @@ from loop.core import actions
 from loop.core.errors import LoopError
 from loop.core.markdown import fenced
 
-# name: "module:function". Help and completion import all of these modules, so at its top each of them imports
-# only what is quick: click, the standard library, loop.core's errors, names and paths.
+# name: "module:function", below loop.cli unless it begins with loop_demo. Help and completion import all of
+# these modules, so at its top each of them imports only what is quick: click, the standard library,
+# loop.core's errors, names and paths.
 COMMANDS = {
     "stage": "pipeline:stage",
     "repro": "pipeline:repro",
@@ -53,7 +54,7 @@ COMMANDS = {
     "new": "fork:new",
     "init": "fork:init",
     "doctor": "fork:doctor",
-    "demo": "demo:demo",
+    "demo": "loop_demo.command:demo",
 }
 
 # Commands that read more of Git's history than the commit that is checked out. A workflow's job that calls
@@ -87,7 +88,8 @@ class Lazy(click.Group):
         if name not in COMMANDS:
             return None
         module, function = COMMANDS[name].split(":")
-        command: click.Command = getattr(import_module(f"loop.cli.{module}"), function)
+        where = module if module.startswith("loop_demo.") else f"loop.cli.{module}"
+        command: click.Command = getattr(import_module(where), function)
         return command
 
 

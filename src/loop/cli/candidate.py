@@ -40,7 +40,7 @@ def status(model: str, environment: str) -> None:
     from loop.core import actions, params, paths
     from loop.core.dvc import Lock, begin
     from loop.core.names import public
-    from loop.serving.key import release_key
+    from loop.packaging.key import release_key
 
     root = paths.root()
     params.load(root, model)  # an unknown model is an error, not one that was never trained

@@ -159,7 +159,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
     else:
-        click.echo(rendering.build(root, rendering.overlay(root, model, environment)), nl=False)
+        click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
 
 
 def _checked(root: "Path", base: str | None) -> dict[str, int]:

@@ -11,7 +11,7 @@ import click
 def init(name: str | None, url: str | None, registry: str | None, models: str | None) -> None:
     """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays."""
     from loop.core import paths, repository
-    from loop.folders import keep
+    from loop.fork.folders import keep
 
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
@@ -37,7 +37,7 @@ def new(model: str, like: str) -> None:
     """Begin a new MODEL as a copy of another, or of an example: its folders and section, renamed."""
     from loop.core import paths
     from loop.core.names import public
-    from loop.folders import new as copied
+    from loop.fork.folders import new as copied
 
     written = copied(paths.root(), model, like)
     click.echo("\n".join(f"written: {path}" for path in written))
@@ -59,7 +59,7 @@ def doctor(*, cache: bool) -> None:
 
     from loop.core import paths
     from loop.core.errors import Exit
-    from loop.diagnosis import examine
+    from loop.fork.doctor import examine
 
     titles = ("", "what", "found", "to mend or to move up")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None)

@@ -20,7 +20,7 @@ def bento(model: str, environment: str) -> None:
     One bento is for every environment that has the same `serve.device`. The commands after it go by it.
     """
     from loop.core import actions, params, paths
-    from loop.serving import bento as bentos
+    from loop.packaging import bento as bentos
 
     root = paths.root()
     built = bentos.build(root, model, device=params.device(root, model, environment))
@@ -33,8 +33,8 @@ def bento(model: str, environment: str) -> None:
 def rehearse(model: str) -> None:
     """Serve the bento beside production's, replay held-out rows, compare; rejects (4) a bad one."""
     from loop.core import actions, paths
-    from loop.serving.rehearse import rehearse as play
-    from loop.serving.rehearse import table
+    from loop.packaging.rehearse import rehearse as play
+    from loop.packaging.rehearse import table
 
     result = play(paths.root(), model)
     actions.summary(table(result))
@@ -49,10 +49,10 @@ def image(model: str) -> None:
     It needs no right to push: `push-image` does that.
     """
     from loop.core import actions, paths
-    from loop.serving import bento as bentos
-    from loop.serving import image as images
-    from loop.serving.engine import engine
-    from loop.serving.layout import Layer, table
+    from loop.packaging import bento as bentos
+    from loop.packaging import image as images
+    from loop.packaging.engine import engine
+    from loop.packaging.layout import Layer, table
 
     program = engine() if _named() else None
     if not program:
@@ -71,8 +71,8 @@ def monitor_image() -> None:
     It needs no right to push: `push-image` does that.
     """
     from loop.core import actions, paths
-    from loop.serving import monitor_image as monitors
-    from loop.serving.engine import engine
+    from loop.packaging import monitor_image as monitors
+    from loop.packaging.engine import engine
 
     program = engine() if _named() else None
     if not program:
@@ -91,8 +91,8 @@ def push_image(model: str | None) -> None:
     engine built an image.
     """
     from loop.core import actions, paths
-    from loop.serving import image as images
-    from loop.serving import monitor_image as monitors
+    from loop.packaging import image as images
+    from loop.packaging import monitor_image as monitors
 
     root = paths.root()
     served = images.push(root, model) if model else monitors.push(root)
@@ -116,9 +116,9 @@ def push_image(model: str | None) -> None:
 def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: Path | None) -> None:
     """Serve a bento as production does, until Ctrl-C: the one built here, or one by digest or key."""
     from loop.core import paths
-    from loop.serving import bento as bentos
-    from loop.serving.image import fetch
-    from loop.serving.process import Server
+    from loop.packaging import bento as bentos
+    from loop.packaging.image import fetch
+    from loop.packaging.process import Server
 
     root = paths.root()
     if digest:

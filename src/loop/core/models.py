@@ -91,9 +91,9 @@ class ModelFolder:
                   two methods: profile(x, scores) -> {name: (n,) numbers}, which the prediction log keeps in
                   place of the features; answer(x, scores) -> {name: list of n}, what an answer of /predict
                   has beside the score. Stages import this module, and the bento has it as `scorer`. So it
-                  imports only what the bento's lock has, and `loop.serving.packed`.
+                  imports only what the bento's lock has, and `loop.runtime`.
                   x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
-                  `loop.serving.packed.columns` has it
+                  `loop.runtime.columns` has it
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
     demo:         for `loop demo` alone: FIRST, BETTER and WORSE {key of params: value}; PUBLISHED {name:
                   {metric: value}}, results to stand beside; bad(rows) -> rows that validation stops;

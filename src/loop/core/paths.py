@@ -10,7 +10,10 @@ from pathlib import Path
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 
-TOOL = Path(__file__).parents[3] / "tools" / "environment"  # of the clone this code is in
+LIBRARY = Path(__file__).resolve().parents[1]  # the package `loop`: src/loop of a clone, or installed
+SHIPPED = LIBRARY / "template"  # a wheel's copy of the template's own files
+TEMPLATE = SHIPPED if SHIPPED.is_dir() else LIBRARY.parents[1]
+TOOL = TEMPLATE / "tools" / "environment"
 
 
 def root(start: Path | None = None) -> Path:
@@ -24,6 +27,12 @@ def root(start: Path | None = None) -> Path:
 
 # What Git has in data/<package>/: metrics, the list of the store's files that a training reads, DVC's list.
 KEPT = ("metrics.json", "logged.json", ".gitignore")
+
+
+def library(root: Path) -> Path:
+    """The package `loop` that a clone runs: its own src/loop, or the installed one."""
+    own = root / "src" / "loop"
+    return own if own.is_dir() else LIBRARY
 
 
 def outputs(paths: Iterable[str]) -> list[str]:

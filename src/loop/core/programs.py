@@ -2,19 +2,25 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 from loop.core.errors import LoopError
+from loop.core.paths import TEMPLATE
+
+TOOL = TEMPLATE / "tools" / "programs"
 
 
-def program(root: Path, name: str) -> str:
-    """A pinned Go program: from tools/programs, which builds it once; in a tree without, from PATH."""
-    tools = root / "tools" / "programs"
-    if not tools.is_file():
-        if found := shutil.which(name):
-            return found
-        raise LoopError(f"{name} is neither in tools/programs nor on PATH", fix="run this inside a clone")
-    done = subprocess.run([tools], capture_output=True, text=True, check=False)
+def folder() -> str:
+    """The folder of act, kustomize, kubeconform, actionlint and crane, which are built when missing."""
+    done = subprocess.run([TOOL], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"{tools}: {done.stderr.strip()}")
-    return f"{done.stdout.strip()}/{name}"
+        raise LoopError(f"{TOOL}: {done.stderr.strip()[-300:]}", fix=f"run {TOOL} to see all that it says")
+    return done.stdout.strip()
+
+
+def program(name: str) -> str:
+    """A pinned program; in an image, where nothing builds them, the one on PATH."""
+    if TOOL.is_file():
+        return f"{folder()}/{name}"
+    if found := shutil.which(name):
+        return found
+    raise LoopError(f"{name} is neither in {TOOL} nor on PATH", fix="run this inside a clone")

@@ -25,9 +25,9 @@ from loop.core.files import plain_files, read_json, sha256, whole, write_json, w
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
 from loop.delivery import candidate
-from loop.serving import artifact, image, layout, monitor_image
-from loop.serving.bento import path_of
-from loop.serving.key import release_key
+from loop.packaging import artifact, image, layout, monitor_image
+from loop.packaging.bento import path_of
+from loop.packaging.key import release_key
 
 TAR = "release.tar"
 MONITOR = monitor_image.NAME

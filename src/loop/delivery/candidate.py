@@ -14,6 +14,7 @@ from loop.core.names import public
 from loop.core.params import Device
 from loop.core.paths import ModelPaths
 from loop.delivery.state import Track
+from loop.packaging.key import SERVER
 
 MONITOR = "build/monitor/image.json"
 R = TypeVar("R", bound=BaseModel)
@@ -127,6 +128,7 @@ def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
         mlflow=f"{registered.name}/{registered.version}",
         bento=bento.tag,
         device=None if bento.device == "cpu" else bento.device,
+        server=SERVER,
     )
     return Candidate(model, track, gate, rehearse, image, watching)
 

@@ -30,7 +30,7 @@ LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merg
     "src/models/*/requirements*.lock",
     "tests/*/*.lock",
     "tools/*.lock",
-    "src/loop/serving/packed/uv.lock",
+    "src/loop/runtime/uv.lock",
 )
 BEFORE = "loop-bot@users.noreply.github.com"  # our machine's address in older commits
 RETRAINED = "params.yaml"  # a person's, but a retraining writes its window there, together with dvc.lock

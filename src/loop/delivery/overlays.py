@@ -19,6 +19,7 @@ from loop.delivery import render
 from loop.delivery.release import REVIEWED
 from loop.delivery.state import State, Track, files, folder, parse
 from loop.delivery.workloads import Manifest, of
+from loop.packaging.key import SERVER
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
@@ -43,6 +44,7 @@ FIRST = Track(
     commit="0" * 40,
     mlflow="first/1",
     bento="first:1",
+    server=SERVER,
 )
 
 
@@ -74,7 +76,7 @@ def every(root: Path) -> list[Overlay]:
 
 def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
     """Check an overlay as it is, and return what it renders to. Rejected with every breach."""
-    manifests = render.build(root, root / str(overlay))
+    manifests = render.build(root / str(overlay))
     peak = params.load(root, overlay.model).canary.peak
     render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
     return render.documents(manifests)
@@ -103,9 +105,9 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
                 continue
             for host in {host for route in of("HTTPRoute", serving) for host in _hosts(route)}:
                 hosts[host].append(str(overlay))
-            breaches = [*_unwatched(root, tree, overlay, _watched(annotation, overlay))]
+            breaches = [*_unwatched(tree, overlay, _watched(annotation, overlay))]
             if before:
-                breaches += _immutable(root, before, overlay, objects)
+                breaches += _immutable(before, overlay, objects)
             said += [f"{overlay}: {each}" for each in breaches]
     said += [
         f"{' and '.join(places)} both answer to {host}: the gateway would send all of its calls to the "
@@ -134,7 +136,7 @@ def _released(root: Path, tree: Path) -> Path:
 
 def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
     """What an overlay renders to once it serves a release. Rejected if that breaks a policy."""
-    manifests = render.build(root, tree / str(overlay))
+    manifests = render.build(tree / str(overlay))
     render.check(root, manifests, f"{overlay}, once it serves a release", overlay.namespace)
     return render.documents(manifests)
 
@@ -143,14 +145,14 @@ def _hosts(route: Manifest) -> list[str]:
     return route["spec"].get("hostnames") or ["any host"]
 
 
-def _unwatched(root: Path, tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
+def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
     """A breach if an overlay needs files outside the folders that Argo CD watches for it."""
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
         for path in watched:
             if (tree / path).is_dir():
                 shutil.copytree(tree / path, Path(scratch) / path, dirs_exist_ok=True)
         try:
-            render.build(root, Path(scratch) / str(overlay))
+            render.build(Path(scratch) / str(overlay))
         except LoopError as error:
             said = str(error.args[0]).replace(f"{scratch}/", "")
             needed = found[1] if (found := ABSENT.search(said)) else said
@@ -180,7 +182,7 @@ def _watched(annotation: str, overlay: Overlay) -> list[str]:
     return [path.strip("/") if path.startswith("/") else str(Path(str(overlay), path)) for path in paths]
 
 
-def _immutable(root: Path, before: Path, overlay: Overlay, objects: list[Manifest]) -> Iterator[str]:
+def _immutable(before: Path, overlay: Overlay, objects: list[Manifest]) -> Iterator[str]:
     """Changes to fields that the cluster lets nobody change once the object exists.
 
     One refused object fails the whole sync, and every later one, even a rollback. An overlay that served
@@ -188,7 +190,7 @@ def _immutable(root: Path, before: Path, overlay: Overlay, objects: list[Manifes
     """
     if not (before / str(overlay) / render.KUSTOMIZATION).is_file() or not overlay.state(before).stable:
         return
-    rendered = render.documents(render.build(root, before / str(overlay)))
+    rendered = render.documents(render.build(before / str(overlay)))
     old = {_name(each): each for each in rendered}
     for new in objects:
         if there := old.get(_name(new)):

@@ -2,7 +2,7 @@
 
 On GitHub the run's identity (OIDC) signs, by actions/attest and cosign. Where there is none, under act or by
 hand, this machine's key does (`loop.core.signing`). A later run takes a container from the registry only by
-what is written here (`loop.serving.attestation`).
+what is written here (`loop.packaging.attestation`).
 """
 
 import json
@@ -19,8 +19,8 @@ from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.signing import opened, signed
-from loop.serving import attestation, monitor_image
-from loop.serving.registry import Registry
+from loop.packaging import attestation, monitor_image
+from loop.packaging.registry import Registry
 
 MONITOR = monitor_image.NAME
 
@@ -48,7 +48,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     envelope = signed(json.dumps(said, sort_keys=True).encode())
     write_json(build / "provenance.dsse.json", envelope)
     if _kept(image):
-        attestation.keep(Registry.of(root, name), digest, envelope)
+        attestation.keep(Registry.of(name), digest, envelope)
     return image
 
 
@@ -63,7 +63,7 @@ def verify(root: Path, model: str | None) -> str:
     name, digest = str(image["image"]).split("@")
     if _new(image):
         _verify_here(root, model, name, digest)
-    registry = Registry.of(root, name) if image.get("attested") or _kept(image) else None
+    registry = Registry.of(name) if image.get("attested") or _kept(image) else None
     if registry and (why := attestation.doubt(registry, digest, _key(root, model))):
         raise Rejected(f"{build}/image.json: {why}", fix=f"build and push {name} again")
     return digest

@@ -20,7 +20,7 @@ OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 )
 KUSTOMIZATION = "kustomization.yaml"
-SCHEMAS = "tests/manifests/schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
+SCHEMAS = f"{Path(__file__).parent}/schemas/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
 
 
 def overlay(root: Path, model: str, environment: str) -> Path:
@@ -33,7 +33,7 @@ def overlay(root: Path, model: str, environment: str) -> Path:
     return path
 
 
-def build(root: Path, folder: Path) -> str:
+def build(folder: Path) -> str:
     """A folder's manifests as YAML; LoopError with kustomize's own words.
 
     kustomize fetches nothing, because what it fetched could differ from what Argo CD fetches later. LoopError
@@ -41,7 +41,7 @@ def build(root: Path, folder: Path) -> str:
     """
     if beside := sorted(folder.glob(".argocd-source*")):
         raise LoopError(f"{beside[0]}: Argo CD would apply other manifests than these", fix="remove it")
-    return _run([program(root, "kustomize"), "build", str(folder)])
+    return _run([program("kustomize"), "build", str(folder)])
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ def check(
     `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render. With
     `state`, its autoscalers must give a canary and the stable beside it the pods that it names, up to `peak`.
     """
-    objects, breaches = documents(manifests), _schemas(root, manifests)
+    objects, breaches = documents(manifests), _schemas(manifests)
     try:
         breaches += policy.breaches(objects)
         if namespace:
@@ -102,15 +102,15 @@ def _given(node: Any) -> Any:
     return node
 
 
-def _schemas(root: Path, manifests: str) -> list[str]:
+def _schemas(manifests: str) -> list[str]:
     """What kubeconform finds against the schemas kept in the repository; a kind without one is a finding."""
     command = [
-        program(root, "kubeconform"),
+        program("kubeconform"),
         "-strict",
         "-output",
         "text",
         "-schema-location",
-        str(root / SCHEMAS),
+        SCHEMAS,
     ]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
     found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]

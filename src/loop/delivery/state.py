@@ -13,6 +13,7 @@ from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.names import public
 from loop.core.params import SHOWN, Device, Section
+from loop.packaging.key import EARLIER_SERVER, SERVER
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
@@ -41,6 +42,7 @@ class Track(Section):
     mlflow: str  # registered model/version
     bento: str  # name:version
     device: Device | None = None  # what its pods compute on; None is the CPU
+    server: str = EARLIER_SERVER  # the module that its image starts; states before version 0.2 name none
     replicas: int | None = Field(default=None, ge=1)  # pods at least, beside a canary; older states have none
 
 
@@ -133,6 +135,9 @@ def release(state: State) -> str:
     """The text of release.yaml: equal states are equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
     tracks = [spec[name] for name in ("stable", "canary", "previous") if spec[name]]
+    for track in tracks:
+        if track["server"] == EARLIER_SERVER:  # so that states from before that version keep their bytes
+            del track["server"]
     optional = [(spec, name) for name in ("previous", "monitor", "monitorCommit")]
     for part, name in [*product(tracks, ("device", "replicas")), *optional]:
         if part[name] is None:
@@ -163,6 +168,7 @@ def component(state: State) -> str:
     tracks = {name: track for name, track in (("stable", state.stable), ("canary", state.canary)) if track}
     patches = [_least(name, track.replicas) for name, track in tracks.items() if track.replicas]
     patches += [_label(name, track.device) for name, track in tracks.items() if track.device]
+    patches += [_start(name, track.server) for name, track in tracks.items() if track.server != SERVER]
     if patches:
         document["patches"] = patches
     return _yaml(document)
@@ -178,6 +184,13 @@ def _least(track: str, replicas: int) -> dict[str, Any]:
 def _label(track: str, device: Device) -> dict[str, Any]:
     """A patch of a track's Deployment: component `gpu` applies to those that have this label."""
     operation = {"op": "add", "path": "/metadata/labels/device", "value": device}
+    return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}
+
+
+def _start(track: str, server: str) -> dict[str, Any]:
+    """A patch of a track's Deployment: its image has another server than `kustomize/base` starts."""
+    path = "/spec/template/spec/containers/0/command/2"
+    operation = {"op": "replace", "path": path, "value": server}
     return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}
 
 

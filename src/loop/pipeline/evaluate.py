@@ -17,7 +17,7 @@ from loop.core.models import COMPARED, ModelFolder, Task
 from loop.core.params import Evaluate, Model
 from loop.core.paths import ModelPaths
 from loop.pipeline import plots, split
-from loop.serving.packed.columns import categories
+from loop.runtime.columns import categories
 from loop.stats import metrics
 from loop.stats.evaluation import Evaluation, Rows
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loop.core.files import read_json, whole, write_json
 from loop.core.models import COMPARED, ModelFolder
 from loop.pipeline import split
-from loop.serving.packed.columns import Columns, take
+from loop.runtime.columns import Columns, take
 from loop.stats import calibration, classification
 from loop.stats.metrics import LOSS, Metric, Rows, ndcg
 

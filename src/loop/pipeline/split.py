@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from loop.core.errors import LoopError
 from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import PublishedSplit, RandomSplit, Split, TimeSplit
-from loop.serving.packed.columns import Columns, Input
-from loop.serving.packed.vectors import unit
+from loop.runtime.columns import Columns, Input
+from loop.runtime.vectors import unit
 
 Mask = NDArray[np.bool_]
 SCORES = {  # what a scorer gives

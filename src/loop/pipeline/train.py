@@ -18,7 +18,7 @@ from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import Split
 from loop.core.paths import ModelPaths
 from loop.pipeline import split
-from loop.serving.packed import columns, vectors
+from loop.runtime import columns, vectors
 
 REFERENCE_ROWS = 20_000
 SPLIT = "params.yaml: models.{}.split must take in rows with different labels"

@@ -44,14 +44,14 @@ def _told(folder: str, lines: list[str], most: int) -> str:
 
 
 def _difference(before: Path, after: Path, folder: Path) -> list[str]:
-    old, new = (_rendered(root, root / folder) for root in (before, after))
+    old, new = (_rendered(root / folder) for root in (before, after))
     return list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=4))
 
 
-def _rendered(root: Path, folder: Path) -> list[str]:
+def _rendered(folder: Path) -> list[str]:
     if not (folder / "kustomization.yaml").is_file():
         return []
-    return render.build(root, folder).splitlines()
+    return render.build(folder).splitlines()
 
 
 def _applied(root: Path) -> list[Path]:

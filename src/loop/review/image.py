@@ -7,7 +7,7 @@ from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.paths import ModelPaths, environment
-from loop.serving.key import sources
+from loop.packaging.key import sources
 
 
 def sizes(root: Path, model: str) -> dict[str, int]:

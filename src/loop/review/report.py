@@ -5,9 +5,9 @@ from typing import Any
 
 from loop.core.markdown import inert
 from loop.core.models import COMPARED
+from loop.packaging.image import MOST
 from loop.review import charts, cluster
 from loop.review.evidence import Evidence
-from loop.serving.image import MOST
 from loop.stats.metrics import LOSS
 
 SIGNS = {"promote": "✅", "keep": "⏸️", "block": "❌"}

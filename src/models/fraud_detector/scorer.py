@@ -1,5 +1,5 @@
 """Scores transactions by the trees that estimator.py saved. Stages import it, and the bento packs it."""
 
-from loop.serving.packed.booster import load
+from loop.runtime.booster import load
 
 __all__ = ["load"]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from loop.core.params import Section
 from loop.pipeline.validate import Check, expect
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 
 from .schema import CLASSES, COLUMNS
 from .scorer import pixels

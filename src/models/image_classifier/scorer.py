@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loop.serving.packed import settings
-from loop.serving.packed.columns import BadRow
+from loop.runtime import settings
+from loop.runtime.columns import BadRow
 
 SIDE = 28  # pixels
 LARGEST = 16 * 1024  # bytes; an image of this size needs a few hundred

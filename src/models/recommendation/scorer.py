@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 
 FILE = "films.npz"
 MOST = 5_000  # films of a history, at most

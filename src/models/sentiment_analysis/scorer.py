@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 
 Floats = NDArray[np.float64]
 Texts = Mapping[str, NDArray[Any]]

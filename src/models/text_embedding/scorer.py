@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed import settings
-from loop.serving.packed.columns import BadRow
+from loop.runtime import settings
+from loop.runtime.columns import BadRow
 
 Floats = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]

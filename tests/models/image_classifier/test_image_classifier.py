@@ -17,7 +17,7 @@ from PIL import Image
 from loop.core import models
 from loop.core.errors import LoopError
 from loop.pipeline import validate
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 from loop.stats.evaluation import Rows
 from models.image_classifier import expectations, scorer, source
 from models.image_classifier.evaluation import Params as Protocol

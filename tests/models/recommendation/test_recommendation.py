@@ -11,7 +11,7 @@ from loop.core import models
 from loop.core.params import PublishedSplit
 from loop.monitoring.quality import quality
 from loop.pipeline import features, split, validate
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 from models.recommendation import estimator, evaluation, expectations, scorer, source
 
 pytestmark = pytest.mark.contract

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 from models.sentiment_analysis import scorer
 from models.sentiment_analysis.estimator import save
 

@@ -16,7 +16,7 @@ from loop.core.errors import LoopError
 from loop.core.models import ModelFolder
 from loop.monitoring.drift import drift
 from loop.pipeline import validate
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 from models.text_embedding import expectations, scorer, source
 from models.text_embedding.schema import ROLES
 

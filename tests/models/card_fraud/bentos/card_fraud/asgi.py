@@ -1,8 +1,8 @@
-"""card-fraud as an application. Configuration only: what it does is `loop.serving.packed`."""
+"""card-fraud as an application. Configuration only: what it does is `loop.runtime`."""
 
 from pathlib import Path
 
-from loop.serving.packed import app
+from loop.runtime import app
 from scorer import load
 
 application = app.create(Path(__file__).parent, load)

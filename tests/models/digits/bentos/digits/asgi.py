@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from loop.serving.packed import app
+from loop.runtime import app
 from scorer import load
 
 application = app.create(Path(__file__).parent, load)

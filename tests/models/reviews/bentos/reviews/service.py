@@ -5,7 +5,7 @@ from pathlib import Path
 import bentoml
 from asgi import application
 
-from loop.serving.packed import image
+from loop.runtime import image
 
 BASE = (
     "docker.io/library/python:3.11-slim-bookworm"

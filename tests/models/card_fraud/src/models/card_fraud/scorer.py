@@ -1,5 +1,5 @@
 """Scores payments by the trees that estimator.py saved."""
 
-from loop.serving.packed.booster import load
+from loop.runtime.booster import load
 
 __all__ = ["load"]

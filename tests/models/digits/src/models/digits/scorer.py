@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.serving.packed.columns import BadRow
+from loop.runtime.columns import BadRow
 
 Floats = NDArray[np.float64]
 HEADER = b"P5 8 8 16\n"

@@ -1,0 +1,1 @@
+"""What makes a fork a team's own, and tells what this clone can do."""

@@ -1,0 +1,1 @@
+"""Builds the bento and the image around `loop.runtime`, and tries them."""

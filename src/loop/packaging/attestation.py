@@ -1,0 +1,120 @@
+"""Whether our release made an image in the registry for a key. A tag does not tell who pushed it.
+
+On GitHub the proof is the provenance that actions/attest has signed by the run's identity. Elsewhere it is
+an envelope that this machine's key has signed. The registry keeps it beside the image, where cosign keeps
+its own.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loop.core.errors import LoopError
+from loop.core.signing import opened
+from loop.packaging import layout
+from loop.packaging.registry import Registry
+
+STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+MOST = 1 << 20  # bytes of an envelope: ours have a few thousand
+# GitHub's certificate names the file of the job that signed. `release.yml` calls this one.
+WORKFLOW, MAIN = ".github/workflows/release-model.yml", "refs/heads/main"
+ISSUER = "https://token.actions.githubusercontent.com"
+
+
+def on_github() -> bool:
+    """Whether GitHub runs this; act sets the same variables, but has no identity to sign by."""
+    return os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get("ACT")
+
+
+def statement(name: str, digest: str, predicate: dict[str, Any]) -> dict[str, Any]:
+    """The in-toto statement that an image has this provenance."""
+    subject = [{"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}]
+    return {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": predicate}
+
+
+def keep(registry: Registry, digest: str, envelope: dict[str, Any]) -> None:
+    """Put an envelope beside the image that it is about, in place of an earlier one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        layout.single(Path(scratch) / "image", ENVELOPE, json.dumps(envelope, sort_keys=True).encode())
+        registry.push(Path(scratch) / "image", _beside(digest))
+
+
+def doubt(registry: Registry, digest: str, key: str) -> str:
+    """Why an image does not count as our release of `key`; empty where it does."""
+    try:
+        found = _by_github(registry, digest) if on_github() else _by_this_machine(registry, digest)
+        if any(_about(one, registry.name, digest, key) for one in found):
+            return ""
+    except (LoopError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        return f"its attestation cannot be read: {error}"
+    return f"our release has attested no {registry.name}@{digest} of the key {key}"
+
+
+def _by_this_machine(registry: Registry, digest: str) -> Iterator[Any]:
+    """The statements beside an image that this machine's key has signed."""
+    if not (found := registry.digest(_beside(digest))):
+        return
+    for layer in registry.manifest(found)["layers"]:
+        if layer["mediaType"] == ENVELOPE and layer["size"] <= MOST:
+            yield json.loads(opened(json.loads(registry.blob(layer["digest"]))))
+
+
+def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
+    """The statements about an image that release-model.yml on main has signed, in a run on main.
+
+    A workflow on another branch may call the same file, so the run's own branch is checked too.
+    """
+    server, repository = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"]
+    wanted = {
+        "issuer": ISSUER,
+        "subjectAlternativeName": f"{server}/{repository}/{WORKFLOW}@{MAIN}",
+        "sourceRepositoryURI": f"{server}/{repository}",
+        "sourceRepositoryRef": MAIN,
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = Path(scratch) / "manifest.json"  # given a file, gh needs no login to the registry
+        manifest.write_bytes(registry.content(digest))
+        options = {
+            "--repo": repository,
+            "--cert-identity": wanted["subjectAlternativeName"],
+            "--cert-oidc-issuer": ISSUER,
+            "--source-ref": MAIN,
+            "--predicate-type": PREDICATE,
+            "--format": "json",
+        }
+        told = _gh(
+            "attestation", "verify", str(manifest), *(word for pair in options.items() for word in pair)
+        )
+    for one in json.loads(told):
+        certificate = one["verificationResult"]["signature"]["certificate"]
+        if all(certificate.get(name) == value for name, value in wanted.items()):
+            yield one["verificationResult"]["statement"]
+
+
+def _gh(*args: str) -> str:
+    try:
+        done = subprocess.run(["gh", *args], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LoopError(f"gh does not run: {error}", fix="install GitHub's command line, gh") from error
+    if done.returncode:
+        raise LoopError(f"gh {' '.join(args[:2])}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def _about(said: Any, name: str, digest: str, key: str) -> bool:
+    """Whether a verified statement is the provenance of this image, made for this key."""
+    try:
+        made_for = said["predicate"]["buildDefinition"]["internalParameters"]["releaseKey"]
+        return bool(made_for == key and said == statement(name, digest, said["predicate"]))
+    except (KeyError, TypeError):
+        return False
+
+
+def _beside(digest: str) -> str:
+    """The tag at which cosign, too, keeps attestations of an image."""
+    return f"{digest.replace(':', '-')}.att"

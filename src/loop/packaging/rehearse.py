@@ -1,0 +1,349 @@
+"""A rehearsal: before it may go out, the candidate's bento answers held-out rows beside the champion's."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loop.candidate import champion as production
+from loop.core import models, params
+from loop.core.devices import has_gpu
+from loop.core.dvc import check
+from loop.core.errors import LoopError, Rejected
+from loop.core.files import read_json, write_json
+from loop.core.markdown import inert
+from loop.core.paths import ModelPaths
+from loop.core.text import one_line
+from loop.packaging import bento as bentos
+from loop.packaging import image
+from loop.packaging.bento import Bento
+from loop.packaging.key import release_key
+from loop.packaging.process import Server
+from loop.pipeline import split
+from loop.runtime import columns as inputs_of
+from loop.runtime.columns import Input
+
+WARM_UP = 20  # requests that aren't counted
+BATCH = 50  # rows in a request of many
+BY_NAME = 10  # each tenth single row is sent by name
+ROUNDS = 3  # a slow minute of the machine is not a slow model: the best of so many counts
+TICK = 0.01  # seconds in which the system counts a process's CPU
+KEEP = httpx.Limits(keepalive_expiry=2)  # a champion's server may be an older one, which closes after 5 s
+
+
+@dataclass(frozen=True)
+class Row:
+    """A held-out row: what is sent by position and by name, and the pipeline's own score of it."""
+
+    id: int | str
+    features: Any
+    score: list[float]
+    named: Any = None
+    key: str = "features"  # of a request's body
+
+
+@dataclass
+class Side:
+    """What one of the two bentos did."""
+
+    key: str
+    requests: int = 0
+    failed: int = 0
+    seconds: list[float] = field(default_factory=list)  # of single rows, this round
+    cpu: float = 0.0  # seconds of the server's CPU that they took
+    p50_ms: float = float("inf")
+    p99_ms: float = float("inf")
+    per_second: float = 0.0  # answers to single rows in a second of CPU, which a busy machine does not change
+    score_shift: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    def close_round(self) -> None:
+        """Keep the round's latency if it is the best so far."""
+        if self.seconds:
+            p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
+            if p99 < self.p99_ms:
+                self.p50_ms, self.p99_ms = p50, p99
+            spent = max(self.cpu, TICK)
+            self.per_second = max(self.per_second, len(self.seconds) / spent)
+        self.seconds, self.cpu = [], 0.0
+
+    def report(self) -> dict[str, Any]:
+        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "per_second", "score_shift", "errors")
+        return {name: getattr(self, name) for name in shown}
+
+
+def rehearse(root: Path, model: str) -> dict[str, Any]:
+    """Serve, replay, compare; writes rehearse.json and returns it. Rejected when it must not go out."""
+    spec = params.load(root, model)
+    limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
+    rows = held_out(root, model, limits.requests)
+    candidate = bentos.built(root, model)
+    other, note = champion(root, model)
+    device = here(candidate.device)
+    played = candidate if device == candidate.device else bentos.stored(root, model, device)
+    try:
+        sides = play(played, other, rows, limits, share)
+        reasons = judge(sides, limits, share)
+    except LoopError as error:
+        sides, reasons = [], [str(error)]
+    if other and len(sides) == 1:
+        note = f"champion {other.key} does not start on this machine"
+    if device != candidate.device:
+        note += f"; this machine has no GPU, so the CPU's release of the same model and code, {played.key},"
+        note += " was rehearsed in place of the candidate"
+    result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
+    result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
+    if sides:
+        result["candidate"] = sides[0].report() | {"key": candidate.key, "device": device}
+    write_json(ModelPaths(root, model).build / "rehearse.json", result)
+    if reasons:
+        raise Rejected(f"{model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
+    return result
+
+
+def here(device: params.Device) -> params.Device:
+    """What this machine serves a release of a device on: the CPU where it has no GPU."""
+    return device if has_gpu() else "cpu"
+
+
+def held_out(root: Path, model: str, count: int) -> list[Row]:
+    """Up to `count` rows of scores.parquet, evenly spread, with their features and the pipeline's scores."""
+    paths, key = ModelPaths(root, model), models.load(root, model).roles.id
+    check(root, model, paths.trained.name, paths.features.name, paths.scores.name)
+    meta = read_json(paths.trained / "meta.json")
+    names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
+    scored = pq.read_table(paths.scores)
+    vectors = "embedding" in scored.column_names
+    columns = ["embedding"] if vectors else split.score_columns(scored)
+    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
+    table = pq.read_table(paths.features, columns=[key, *names])
+    place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
+    if place.null_count or len(pc.unique(table[key])) != table.num_rows:
+        raise LoopError(
+            f"{paths.scores} has ids that {paths.features} has not, or has more than once",
+            fix=f"./loop repro {model}",
+        )
+    joined = table.take(place).drop_columns(key)
+    found, body = [], inputs_of.key(inputs)
+    alone, in_order = body != "features", inputs_of.by_place(inputs)
+    as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
+    for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
+        named = {name: as_json.get(name, _number)(row[name]) for name in names}
+        row_itself = named[names[0]] if alone else named
+        features = list(named.values()) if in_order and not alone else row_itself
+        scores = given["embedding"] if vectors else [given[name] for name in columns]
+        found.append(Row(given[key], features, scores, row_itself, body))
+    return found
+
+
+def _number(value: float | None) -> float | None:
+    """A feature of a matrix in JSON, where NaN is null."""
+    return None if value is None or np.isnan(value) else value
+
+
+def _spread(available: int, count: int) -> list[int]:
+    if not available:
+        raise LoopError("scores.parquet has no rows: nothing to rehearse with")
+    chosen = np.linspace(0, available - 1, min(available, count)).astype(int)
+    return [int(i) for i in np.unique(chosen)]
+
+
+def champion(root: Path, model: str) -> tuple[Bento | None, str]:
+    """Production's stable bento: from the store, the artifact on disk, or built again at its commit.
+
+    None, with the reason, when there is no champion or it can't be had: the rehearsal is the
+    candidate's, and the gate has compared the models already.
+    """
+    stable = production.state(root, model, "production").get("stable")
+    if not stable:
+        return None, "production has no release yet"
+    key, tag, device = stable["key"], stable["bento"], stable.get("device", "cpu")
+    if here(device) != device:
+        return _built_again(root, model, key, device, "it is built for a GPU, and this machine has none")
+    if not bentos.fault(path := bentos.path_of(model, key)):
+        return Bento(key, tag, path, device), "champion from the store"
+    try:
+        path = image.fetch(model, stable["image"].rpartition("@")[2])
+        return Bento(key, tag, path, device), "champion from its artifact"
+    except LoopError as missing:
+        return _built_again(root, model, key, device, str(missing))
+
+
+def _built_again(
+    root: Path, model: str, key: str, device: params.Device, missing: str
+) -> tuple[Bento | None, str]:
+    try:
+        found = production.find(root, model)
+        assert found is not None  # noqa: S101 - the caller has read its release
+        with production.checkout(root, model, found) as tree:
+            found_key = release_key(tree, model, device=device)
+            bento = bentos.stored(tree, model, here(device))
+    except LoopError as error:
+        return None, f"champion {key} is not to be had: {missing}; {error}"
+    if found_key != key:
+        return None, f"champion {key} is not to be had: {missing}; its commit builds {found_key}"
+    instead = "" if bento.device == device else f"; {bento.key}, the CPU's of the same, takes its place"
+    return bento, f"champion built again at its commit{instead}"
+
+
+def play(
+    candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse, share: float = 0.0
+) -> list[Side]:
+    """Serve both at once and send each the same requests in turn.
+
+    LoopError when the candidate does not start. A champion that does not start here plays no part.
+    """
+    with ExitStack() as stack:
+        played = [(*_serve(stack, candidate), Side(candidate.key))]
+        if other:
+            with suppress(LoopError):
+                played.append((*_serve(stack, other), Side(other.key)))
+        for _, client, _ in played:
+            for body, _ in list(_singles(rows))[:WARM_UP]:
+                _send(client, body)
+        sides = [side for *_, side in played]
+        for _ in range(ROUNDS):
+            _round(played, rows)
+            if not judge(sides, limits, share):
+                break
+    return sides
+
+
+def _serve(stack: ExitStack, bento: Bento) -> tuple[Server, httpx.Client]:
+    server = stack.enter_context(Server(bento.path, env={"SCORER_DEVICE": bento.device}))
+    client = httpx.Client(base_url=server.url, trust_env=False, timeout=10, limits=KEEP)
+    return server, stack.enter_context(client)
+
+
+def _round(played: list[tuple[Server, httpx.Client, Side]], rows: list[Row]) -> None:
+    """Requests go to both in turn, so that both meet the same machine."""
+    before = [server.cpu_seconds() for server, *_ in played]
+    for body, expected in _singles(rows):
+        for _, client, side in played:
+            _ask(client, side, body, expected)
+    for (server, _, side), spent in zip(played, before, strict=True):
+        side.cpu = server.cpu_seconds() - spent
+    for body, expected in _batches(rows):
+        for _, client, side in played:
+            _ask(client, side, body, expected)
+    for *_, side in played:
+        side.close_round()
+
+
+def _singles(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
+    """Each row alone, some by name."""
+    for position, row in enumerate(rows):
+        yield {row.key: row.named if position % BY_NAME == 0 else row.features, "id": row.id}, [row]
+
+
+def _batches(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
+    """All rows, many in a request."""
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        ids = [row.id for row in batch]
+        yield {batch[0].key: [row.features for row in batch], "id": ids}, batch
+
+
+def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[Row]) -> None:
+    start = perf_counter()
+    answer, error = _send(client, body)
+    taken = perf_counter() - start
+    side.requests += 1
+    if not isinstance(body["id"], list):
+        side.seconds.append(taken)
+    if not error and (answer.get("id") != body["id"] or answer.get("model_version") != side.key):
+        error = f"answered id {answer.get('id')} of {answer.get('model_version')} to id {body['id']}"
+    if error:
+        side.failed += 1
+        side.errors = [*side.errors, one_line(error)][:5]
+        return
+    told = answer.get("embedding", answer.get("score"))
+    side.score_shift = max(side.score_shift, shift(told, expected))
+
+
+def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The answer, and what was wrong with it."""
+    try:
+        response = client.post("/predict", json=body)
+    except httpx.HTTPError as error:
+        return {}, f"{type(error).__name__}: {error}"
+    if response.status_code != httpx.codes.OK:
+        return {}, f"{response.status_code} {response.text[:200]}"
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError) as error:
+        return {}, f"the answer is not JSON: {error}"
+    return (
+        (answer, "") if isinstance(answer, dict) else ({}, f"the answer is no object: {response.text[:200]}")
+    )
+
+
+def shift(served: Any, expected: list[Row]) -> float:
+    """The largest difference between served scores and the pipeline's own, relative to those over 1.
+
+    Infinite where it is not known: a score is NaN or no number, or there is another number of scores.
+    """
+    wanted = np.array([row.score for row in expected], dtype=np.float64)
+    try:
+        apart = np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted
+        moved = float(np.max(np.abs(apart) / np.maximum(np.abs(wanted), 1)))
+    except (TypeError, ValueError):
+        return float("inf")
+    return float("inf") if np.isnan(moved) else moved
+
+
+def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> list[str]:
+    """Why the candidate, the first side, must not go out; empty when it may.
+
+    `share` is how many requests a second each pod has to answer at the peak. A pod has a core, and requests
+    that come together take less of it each than one alone, so it answers at least what one core does here.
+    """
+    candidate, reasons = sides[0], []
+    if candidate.failed > limits.max_failed * candidate.requests:
+        reasons.append(
+            f"{candidate.failed} of {candidate.requests} requests failed; "
+            f"rehearse.max_failed is {limits.max_failed}. First: {candidate.errors[0]}"
+        )
+    if candidate.p99_ms > limits.max_p99_ms:
+        reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
+    if candidate.per_second < share:
+        reasons.append(
+            f"answers {candidate.per_second:.0f} requests in a second of CPU; sla.requests_per_second asks"
+            f" {share:.0f} of each of the canary.peak pods"
+        )
+    comparable = [side for side in sides[1:] if not side.failed]  # a refusal is quick
+    if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
+        reasons.append(
+            f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}; "
+            f"rehearse.max_p99_ratio is {limits.max_p99_ratio}"
+        )
+    if candidate.score_shift > limits.max_score_shift:
+        reasons.append(
+            f"a served score is {candidate.score_shift:.3g} off the pipeline's; "
+            f"rehearse.max_score_shift is {limits.max_score_shift}"
+        )
+    return reasons
+
+
+def table(result: dict[str, Any]) -> str:
+    """rehearse.json as Markdown."""
+    lines = [
+        "| | key | requests | failed | p50 ms | p99 ms | requests/s of a core | score shift |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("candidate", "champion"):
+        if side := result[name]:
+            cells = [side["requests"], side["failed"], *(f"{side[k]:.2f}" for k in ("p50_ms", "p99_ms"))]
+            cells.append(f"{side['per_second']:.0f}")
+            lines.append(
+                f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
+            )
+    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"])

@@ -1,0 +1,81 @@
+"""OpenAI's API of embeddings, `POST /v1/embeddings`, so that their clients and those of others work.
+
+https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from loop.runtime.log import Scored
+from loop.runtime.model import Model
+from loop.runtime.predictor import Answer, Encode
+from loop.runtime.rows import BadRequest, Decoder, Rows, check_count
+
+
+class Request(msgspec.Struct, frozen=True):
+    """The body of a request; other keys, such as `user`, are ignored."""
+
+    input: str | list[str]
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+
+REQUEST = msgspec.json.Decoder(Request)
+
+
+def speaks(model: Model) -> bool:
+    """Whether a model answers this API: an embedding of one text."""
+    (first, *others) = model.meta.inputs
+    text = first.datatype == "BYTES" and not first.listed and not first.encoded
+    return model.meta.task == "embedding" and text and not others
+
+
+def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
+    """The texts of a request, and how it is answered; BadRequest where it is wrong."""
+    del headers  # of no use here, but every reader is called with them
+    try:
+        asked = REQUEST.decode(body)
+    except msgspec.ValidationError as error:
+        said, _, where = str(error).partition(" - at `$")
+        raise BadRequest(said, where.rstrip("`").lstrip(".")) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
+    if asked.model != model.release.model:
+        raise BadRequest(
+            f"is {asked.model!r}; the model here is {model.release.model!r}", "model", status=404
+        )
+    if asked.dimensions not in (None, model.meta.width):
+        raise BadRequest(f"is {asked.dimensions}; vectors have {model.meta.width} numbers", "dimensions")
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    check_count(len(texts), decoder.max_rows, "input")
+    of = decoder.inputs[0]
+    rows = Rows({of.name: of.column(texts)}, [None] * len(texts), many=True, named=False)
+    words = sum(len(text.split()) for text in texts)
+    return rows, Form(model.release.model, asked.encoding_format, words).encode
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one request is answered. Nothing is cut into tokens here, so `usage` counts words."""
+
+    model: str
+    encoding: Literal["float", "base64"]
+    words: int
+
+    def encode(self, _: Rows, of: Scored) -> Answer:
+        """The vectors as numbers, or as base64 of float32 in little-endian order."""
+        vectors: list[Any] = of.answer
+        if self.encoding == "base64":
+            vectors = [b64encode(np.asarray(vector, "<f4").tobytes()).decode() for vector in vectors]
+        data = [
+            {"object": "embedding", "index": place, "embedding": vector}
+            for place, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": self.words, "total_tokens": self.words}
+        said = {"object": "list", "data": data, "model": self.model, "usage": usage}
+        return Answer(200, msgspec.json.encode(said))

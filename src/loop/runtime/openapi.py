@@ -1,0 +1,253 @@
+"""The OpenAPI document of this very model: what its paths take and answer."""
+
+from typing import Any
+
+from loop.runtime import columns, openai
+from loop.runtime.columns import Input
+from loop.runtime.model import Meta, Model
+from loop.runtime.rows import LONGEST_ID, NPY, OVER
+
+REFUSED = {
+    "400": "The body is not JSON, or no array.",
+    "408": "The body did not come to its end in time.",
+    "413": "Too many rows, or too many bytes.",
+    "415": "The body's Content-Encoding is another than gzip.",
+    "422": "A field is wrong: which one, and how.",
+    "429": "Too many requests wait: come again after Retry-After seconds.",
+    "500": "The model failed.",
+}
+
+
+def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
+    """OpenAPI 3.1, with the model's features by name and its own example."""
+    health = _answered("It serves.", _json(_ref("Health")))
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    ready = {"200": _answered("Ready.", text), "503": _answered("It ends: no more requests, please.", text)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": model.release.model, "version": model.release.key},
+        "paths": {
+            "/predict": {"post": _predict(model, max_bytes)},
+            "/health": _get("Whether it serves, and which version.", {"200": health}),
+            "/v2/models/" + model.release.model: _get(
+                "The model's inputs and outputs, in the words of the Open Inference Protocol V2.",
+                {"200": _answered("Its metadata.", _json({"type": "object"}))},
+            ),
+            f"/v2/models/{model.release.model}/infer": {"post": _infer()},
+            **({"/v1/embeddings": {"post": _embeddings()}} if openai.speaks(model) else {}),
+            "/readyz": _get("Whether it takes requests; inside the cluster only.", ready),
+            "/livez": _get(
+                "Whether the process lives; inside the cluster only.",
+                {"200": _answered("It lives.", text)},
+            ),
+            "/metrics": _get(
+                "Prometheus' text format; inside the cluster only.",
+                {"200": _answered("The metrics.", text)},
+            ),
+        },
+        "components": {"schemas": _schemas(model, max_rows)},
+    }
+
+
+def _infer() -> dict[str, Any]:
+    """Inference by V2; its clients bring schemas of their own."""
+    body = _json(_ref("Inference"))
+    answer = {**_json(_ref("Inferred")), "application/octet-stream": {"schema": {"type": "string"}}}
+    return {
+        "summary": "Score rows by the Open Inference Protocol V2.",
+        "description": "JSON, or binary tensors behind it. A tensor `id` of BYTES or INT64 may give each row"
+        " its id, under which its label is found later.",
+        "requestBody": {"required": True, "content": body},
+        "responses": {
+            "200": _answered("The outputs.", answer),
+            **{status: _answered(what, _json(_ref("Error"))) for status, what in REFUSED.items()},
+        },
+    }
+
+
+def _embeddings() -> dict[str, Any]:
+    """OpenAI's API, whose clients bring schemas of their own."""
+    return {
+        "summary": "Vectors of texts by OpenAI's API of embeddings.",
+        "requestBody": {"required": True, "content": _json(_ref("Texts"))},
+        "responses": {
+            "200": _answered("The vectors, in the order of the texts.", _json(_ref("Vectors"))),
+            "404": _answered("The model has another name.", _json(_ref("Error"))),
+            **{status: _answered(what, _json(_ref("Error"))) for status, what in REFUSED.items()},
+        },
+    }
+
+
+def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
+    echoed = {"X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or one made."}}
+    error = _json(_ref("Error"))
+    refused = {status: {**_answered(what, error), "headers": echoed} for status, what in REFUSED.items()}
+    later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    refused["429"]["headers"] = {**echoed, **later}
+    content = _json(_ref("Request"), _example(model))
+    text = (
+        f"At most {max_bytes} bytes, as it comes and, where its Content-Encoding is gzip, unpacked."
+        " Of many rows, as many ids as rows."
+    )
+    if model.meta.matrix:
+        content[NPY.decode()] = {
+            "schema": {"type": "string", "format": "binary", "contentMediaType": NPY.decode()}
+        }
+        text += (
+            f" {NPY.decode()} is what numpy.save writes: one row (f,) or many (n, f) of float32 or float64;"
+            " its answer is JSON too."
+        )
+    return {
+        "summary": "Score one row, or many.",
+        "description": text,
+        "parameters": [
+            {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
+        ],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {**_answered("One answer, or a list of them.", _json(_ref("Answer"))), "headers": echoed},
+            **refused,
+        },
+    }
+
+
+def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": content}
+
+
+def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
+    meta, text = model.meta, {"type": "string"}
+    one_id = {"type": ["string", "integer", "null"], "minimum": 1 - 2**63, "maximum": 2**63 - 1}
+    one_id |= {"maxLength": LONGEST_ID}
+    ids = {"type": ["array", "null"], "items": one_id}
+    share = {"type": "number"}
+    score = _list(share, meta.width) if meta.width else share
+    told = "embedding" if meta.task == "embedding" else "score"
+    label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
+    label |= {name: {} for name in model.named}  # any JSON
+    row, key = _row(meta), columns.key(meta.inputs)
+    rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
+    version = {"model_version": text}
+    one = {"id": one_id, told: score, **label}
+    many = {name: {"type": "array", "items": schema} for name, schema in one.items()}
+    answer = ("model_version", told, *label)
+    return {
+        "Row": row,
+        "Request": {
+            "oneOf": [
+                _object({key: _ref("Row"), "id": one_id}, (key,)),
+                _object({key: rows, "id": ids}, (key,)),
+            ]
+        },
+        "Answer": {"oneOf": [_object({**version, **one}, answer), _object({**version, **many}, answer)]},
+        "Inference": {
+            "type": "object",
+            "properties": {"id": text, "inputs": {"type": "array", "items": _tensor(("shape", "data"))}},
+            "required": ["inputs"],
+        },
+        "Inferred": {
+            "type": "object",
+            "properties": {"outputs": {"type": "array", "items": _tensor(("shape",))}, "model_version": text},
+            "required": ["model_name", "model_version", "outputs"],
+        },
+        **(_of_openai(model, max_rows) if openai.speaks(model) else {}),
+        "Health": _object({"status": text, **version}, ("status", "model_version")),
+        "Error": _object({"error": text, "field": text}, ("error", "field")),
+    }
+
+
+def _of_openai(model: Model, max_rows: int) -> dict[str, Any]:
+    """The texts of a request, and the vectors of its answer."""
+    text, number = {"type": "string"}, {"type": "integer"}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": max_rows}
+    vector = {
+        "anyOf": [_list({"type": "number"}, len(model.meta.centre)), {**text, "contentEncoding": "base64"}]
+    }
+    one = _object({"object": text, "index": number, "embedding": vector}, ("object", "index", "embedding"))
+    usage = _object({"prompt_tokens": number, "total_tokens": number}, ("prompt_tokens", "total_tokens"))
+    parts = {"object": text, "data": {"type": "array", "items": one}, "model": text, "usage": usage}
+    asked = {
+        "input": {"anyOf": [text, texts]},
+        "model": {"const": model.release.model},
+        "encoding_format": {"enum": ["float", "base64"]},
+        "dimensions": {"anyOf": [{"const": len(model.meta.centre)}, {"type": "null"}]},
+    }
+    return {
+        "Texts": {"type": "object", "properties": asked, "required": ["input", "model"]},
+        "Vectors": _object(parts, tuple(parts)),
+    }
+
+
+def _tensor(required: tuple[str, ...]) -> dict[str, Any]:
+    """A tensor of the protocol, whose data may be nested by its shape."""
+    shape = {"type": "array", "items": {"type": "integer"}}
+    text = {"type": "string"}
+    properties = {"name": text, "datatype": text, "shape": shape, "data": {"type": "array"}}
+    return {"type": "object", "properties": properties, "required": ["name", "datatype", *required]}
+
+
+def _row(meta: Meta) -> dict[str, Any]:
+    """A row: a list in the features' order, an object by name, or a single text, image or list."""
+    if meta.matrix:
+        number = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}
+        values = {name: _gap(number) if name in meta.missing else number for name in meta.features}
+        flags = {name: {"anyOf": [value, {"type": "boolean"}]} for name, value in values.items()}
+        positions = [*values.values()]
+    else:
+        flags = {each.name: _value(each, missing=each.name in meta.missing) for each in meta.inputs}
+        positions = [*flags.values()]
+    if columns.key(meta.inputs) != "features":
+        return positions[0]
+    by_name = _object(flags, tuple(name for name in meta.features if name not in meta.missing))
+    if not columns.by_place(meta.inputs):
+        return by_name
+    alike = all(each == positions[0] for each in positions)
+    by_place: dict[str, Any] = (
+        {"items": positions[0]} if alike else {"prefixItems": positions, "items": False}
+    )
+    length = {"minItems": len(positions), "maxItems": len(positions)}
+    return {"anyOf": [{"type": "array", **by_place, **length}, by_name]}
+
+
+def _value(of: Input, *, missing: bool) -> dict[str, Any]:
+    """A value of an input in JSON."""
+    kinds = {"FP64": "number", "INT64": "integer", "BOOL": "boolean", "BYTES": "string"}
+    one: dict[str, Any] = {"type": kinds[of.datatype]}
+    if of.encoded:
+        one["contentEncoding"] = "base64"
+    value = {"type": "array", "items": one} if of.listed else one
+    return _gap(value) if missing else value
+
+
+def _gap(value: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [value, {"type": "null"}]}
+
+
+def _example(model: Model) -> dict[str, Any]:
+    key, example = columns.key(model.meta.inputs), model.meta.example
+    return {key: example[key] if isinstance(example, dict) and key != "features" else example, "id": 1}
+
+
+def _object(properties: dict[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: dict[str, Any], length: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": length, "maxItems": length}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+    return {"application/json": {"schema": schema, **({"example": example} if example else {})}}

@@ -1,0 +1,368 @@
+"""From a request's body to rows; an error names the field and the position that is wrong.
+
+A correct body is decoded straight into the model's types. Any other body is read again, value by value, and
+only this second reading decides whether it is refused, because it can say why.
+"""
+
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from math import prod
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.runtime import columns
+from loop.runtime.columns import Input
+from loop.runtime.model import Meta, Values
+
+Id = int | str | None
+NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
+HEADERS: dict[tuple[int, int], Any] = {  # readers by the version that the body names
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (
+        3,
+        0,
+    ): np.lib.format.read_array_header_2_0,  # UTF-8 in place of Latin-1: names of fields, which we refuse
+}
+DIMENSIONS, MOST = 8, 200  # that are repeated in an error; characters of what NumPy says
+LONGEST_ID = 128  # characters
+OVER = float(2**128 - 2**103)  # the least that no float32 rounds to: half a step over the greatest
+TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
+
+
+class BadRequest(Exception):
+    """The caller's mistake: a 4xx with the field at fault. `reason` is a metric's label.
+
+    `unread`: the body has not come to its end, and the rest of it is not looked at.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        field: str = "",
+        *,
+        status: int = 422,
+        reason: str = "features",
+        unread: bool = False,
+    ) -> None:
+        super().__init__(error)
+        self.error, self.field, self.status, self.reason = error, field, status, reason
+        self.unread = unread
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was asked for: n rows, an id for each, and whether the caller sent a list of rows."""
+
+    values: Values
+    ids: list[Id]
+    many: bool
+    named: bool  # ids were given, so they are echoed
+
+
+def decoded(body: bytes, coding: bytes, most: int) -> bytes:
+    """A body without its Content-Encoding, of `most` bytes at most: gzip, one member, or none."""
+    if (name := coding.strip().lower()) in (b"", b"identity"):
+        return body
+    if name not in (b"gzip", b"x-gzip"):
+        said = f"Content-Encoding is {coding.decode('latin-1')[:MOST]!r}, should be gzip or not be set"
+        raise BadRequest(said, status=415, reason="encoding")
+    inflating = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = inflating.decompress(body, most + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not gzip: {error}", status=400, reason="encoding") from None
+    if len(plain) > most:
+        raise BadRequest(f"the body, without its gzip, is over {most} bytes", status=413, reason="size")
+    if not inflating.eof or inflating.unused_data:
+        wrong = "holds more than one gzip member" if inflating.eof else "ends before its gzip does"
+        raise BadRequest(f"the body {wrong}", status=400, reason="encoding")
+    return plain
+
+
+class Decoder:
+    """Reads the bodies of /predict for one model, of `max_rows` rows at most."""
+
+    def __init__(self, meta: Meta, max_rows: int) -> None:
+        self.inputs, self.names, self.missing = meta.inputs, meta.features, meta.missing
+        self.matrix, self.key, self.max_rows = meta.matrix, columns.key(meta.inputs), max_rows
+        self.by_place = columns.by_place(meta.inputs)
+        self._gaps = np.array([name in meta.missing for name in meta.features])
+        number: Any = float | None if meta.missing else float
+        row: Any = list[number] if meta.matrix else self._row()
+        rows, ids = list[row], list[Id] | None
+        self._one = self._asked(row, Id)
+        self._many = self._asked(rows, ids)
+
+    def parse(self, body: bytes) -> Rows:
+        """Parse `{"features": one row or a list of rows, "id": one or a list}`; BadRequest where it is wrong.
+
+        A row is a list, or an object by name.
+        """
+        return (
+            self._right(body, self._one, many=False)
+            or self._right(body, self._many, many=True)
+            or self._explained(body)
+        )
+
+    def _row(self) -> Any:
+        """The type of a row of columns."""
+        if self.key != "features":
+            return self._kind(self.inputs[0])
+        fields: list[Any] = []
+        for place, each in enumerate(self.inputs):
+            default = [None] if each.name in self.missing else []
+            fields.append((f"f{place}", self._kind(each), *default))
+        rename = {f"f{place}": each.name for place, each in enumerate(self.inputs)}
+        return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
+
+    def _kind(self, of: Input) -> Any:
+        return of.kind | None if of.name in self.missing else of.kind
+
+    def _asked(self, row: Any, ids: Any) -> Any:
+        """A decoder of the whole body."""
+        fields: list[Any] = [("rows", row), ("id", ids, None)]
+        asked = msgspec.defstruct("Asked", fields, rename={"rows": self.key}, forbid_unknown_fields=True)
+        return msgspec.json.Decoder(asked)
+
+    def _right(self, body: bytes, decoder: Any, *, many: bool) -> Rows | None:
+        """The rows of a body that is right; None otherwise."""
+        try:
+            asked = decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return None
+        given = asked.id
+        if not many:
+            rows, ids, fit = [asked.rows], [given], fits(given)
+        else:
+            rows, ids = asked.rows, [None] * len(asked.rows) if given is None else given
+            fit = 0 < len(rows) <= self.max_rows and len(ids) == len(rows) and all(map(fits, ids))
+        values = (self._numbers(rows) if self.matrix else self._columns(rows)) if fit else None
+        return None if values is None else Rows(values, ids, many, given is not None)
+
+    def _numbers(self, rows: list[list[float]]) -> NDArray[np.float32] | None:
+        width = len(self.names)
+        if len(rows) == 1 and not self.missing:
+            row = rows[0]
+            if len(row) != width or max(row) >= OVER or min(row) <= -OVER:
+                return None
+            return np.array(rows, np.float32)
+        if any(len(row) != width for row in rows):
+            return None
+        with np.errstate(over="ignore"):
+            values = np.array(rows, np.float64).astype(np.float32)
+        if (good := np.isfinite(values)).all():
+            return values
+        return values if (good | (np.isnan(values) & self._gaps)).all() else None
+
+    def _columns(self, rows: list[Any]) -> columns.Columns | None:
+        by_name = [rows] if self.key != "features" else zip(*map(msgspec.structs.astuple, rows), strict=True)
+        try:
+            return {
+                each.name: each.column(list(column))
+                for each, column in zip(self.inputs, by_name, strict=True)
+            }
+        except ValueError:
+            return None
+
+    def parse_npy(self, body: bytes) -> Rows:
+        """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
+        names = self.names
+        if not self.matrix:
+            said = f"this model's features are not all numbers, so {NPY.decode()} can't hold them; send JSON"
+            raise BadRequest(said, status=415, reason="encoding")
+        shape, dtype, start = _header(body)
+        if len(shape) not in (1, 2) or shape[-1] != len(names):
+            raise BadRequest(
+                f"the array is {_told(shape)}; it must be (rows, {len(names)}): {', '.join(names)}",
+                "features",
+            )
+        many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
+        if rows * len(names) * dtype.itemsize != len(body) - start:
+            said = f"the body holds {len(body) - start} bytes of an array {_told(shape)} of {dtype}"
+            raise BadRequest(said, status=400, reason="json")
+        check_count(rows, self.max_rows, "features")
+        with np.errstate(over="ignore"):
+            values = np.frombuffer(body, dtype, offset=start).reshape(rows, -1).astype(np.float32)
+        where = [f"features[{i}]" for i in range(rows)] if many else ["features"]
+        return Rows(self.finite(values, where), [None] * rows, many=many, named=False)
+
+    def finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
+        """The values; BadRequest for an infinite one, and for a NaN where no value may be missing."""
+        if not (good := np.isfinite(values)).all():
+            good |= np.isnan(values) & self._gaps
+            if not good.all():
+                row, column = (int(i) for i in np.argwhere(~good)[0])
+                wrong = (
+                    "NaN, and must have a value"
+                    if np.isnan(values[row, column])
+                    else "too large for a 32-bit float"
+                )
+                raise BadRequest(f"{self.names[column]} is {wrong}", f"{where[row]}[{column}]")
+        return values
+
+    def _explained(self, body: bytes) -> Rows:
+        """Rows by position or by name; BadRequest with the first thing that is wrong."""
+        document, key = _decode(body), self.key
+        if unknown := sorted(document.keys() - {key, "id"}):
+            raise BadRequest(f"is not known; a request has `{key}` and, if you like, `id`", unknown[0])
+        if key not in document:
+            raise BadRequest("is missing", key)
+        given = document[key]
+        many = isinstance(given, list) and bool(given) and self._is_row(given[0])
+        rows = given if many else [given]
+        if len(rows) > self.max_rows:
+            raise BadRequest(f"has {len(rows)} rows; {self.max_rows} at most", key, status=413, reason="size")
+        where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
+        ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
+        named = document.get("id") is not None
+        ids = _ids(document["id"] if named else [None] * len(rows), len(rows), many=many or not named)
+        if self.matrix:
+            return Rows(self._float32(ordered, where), ids, many, named)
+        return Rows(self._typed(ordered, where), ids, many, named)
+
+    def _is_row(self, value: Any) -> bool:
+        """Whether the first value of a list is a row, so that the list is one of rows."""
+        if self.key == "features":
+            return isinstance(value, dict) or (isinstance(value, list) and self.by_place)
+        return isinstance(value, list) if self.inputs[0].listed else True
+
+    def _ordered(self, row: Any, where: str) -> list[Any]:
+        """A row's values in the model's order."""
+        names = self.names
+        if self.key != "features":
+            places, values = [where], [row]
+        elif isinstance(row, dict):
+            if absent := [name for name in names if name not in row and name not in self.missing]:
+                raise BadRequest("is missing", f"{where}.{absent[0]}")
+            if unknown := sorted(row.keys() - set(names)):
+                raise BadRequest(f"is not a feature; they are {', '.join(names)}", f"{where}.{unknown[0]}")
+            places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
+        elif isinstance(row, list) and self.by_place:
+            if len(row) != len(names):
+                raise BadRequest(
+                    f"has {len(row)} values; it must have {len(names)}: {', '.join(names)}", where
+                )
+            places, values = [f"{where}[{i}]" for i in range(len(names))], row
+        else:
+            wanted = (
+                "a list of numbers or an object of them" if self.matrix else "an object of values by name"
+            )
+            raise BadRequest(f"is {_kind(row)}; it must be {wanted}", where)
+        for value, place, name in zip(values, places, names, strict=True):
+            if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
+                raise BadRequest(wrong, place)
+        return values
+
+    def _wrong(self, value: Any, name: str, *, by_name: bool) -> str:
+        """Why a feature can't have this value; empty where it can."""
+        if value is None:
+            gap = (
+                f"; {name} must have a value"
+                if self.matrix
+                else f"; {name} should be {self._input(name).wanted}"
+            )
+            return "" if name in self.missing else f"is null{gap}"
+        if self.matrix:
+            number = type(value) in (float, int) or (by_name and type(value) is bool)
+            return "" if number else f"is {_kind(value)}; {name} is a number"
+        each = self._input(name)
+        try:
+            msgspec.convert(value, each.kind)
+            each.column([value])
+        except (msgspec.ValidationError, ValueError):
+            return f"is {_kind(value)}; {name} should be {each.wanted}"
+        return ""
+
+    def _input(self, name: str) -> Input:
+        return self.inputs[self.names.index(name)]
+
+    def _float32(self, rows: list[list[Any]], where: list[str]) -> NDArray[np.float32]:
+        """The rows as float32; a number too large for that is an error, not an infinity."""
+        try:
+            with np.errstate(over="ignore"):
+                values = np.array(rows, dtype=np.float64).astype(np.float32)
+        except OverflowError:
+            raise BadRequest("holds a number that is too large for a float", where[0]) from None
+        return self.finite(values, where)
+
+    def _typed(self, rows: list[list[Any]], where: list[str]) -> columns.Columns:
+        values = zip(*rows, strict=True)
+        try:
+            return {
+                each.name: each.column(list(column)) for each, column in zip(self.inputs, values, strict=True)
+            }
+        except ValueError as error:  # each value alone is right
+            raise BadRequest(str(error), where[0]) from None
+
+
+def check_count(rows: int, most: int, field: str) -> None:
+    """BadRequest for no rows, or more than `most`."""
+    if not 0 < rows <= most:
+        status, reason = (413, "size") if rows else (422, "features")
+        raise BadRequest(f"has {rows} rows; 1 to {most} may be", field, status=status, reason=reason)
+
+
+def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """What a .npy says of its array: shape and type; and where its bytes begin. Nothing is made of it yet."""
+    file = BytesIO(body)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what Python 2 wrote is read too
+            if (version := np.lib.format.read_magic(file)) not in HEADERS:
+                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - answered as NumPy's own
+            shape, fortran, dtype = HEADERS[version](file)
+    except Exception as error:  # noqa: BLE001 - NumPy reads the header as Python: whatever that may raise
+        said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
+        raise BadRequest(said, status=400, reason="json") from None
+    if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
+        said = "the body is not a .npy: a length in its shape is negative, too large or no integer"
+        raise BadRequest(said, status=400, reason="json")
+    if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
+        order = "Fortran" if fortran else "C"
+        said = f"the array is {str(dtype)[:MOST]} in {order} order; float32 or float64 in C order"
+        raise BadRequest(said, "features")
+    return shape, dtype, file.tell()
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return str(shape) if len(shape) <= DIMENSIONS else f"of {len(shape)} dimensions"
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
+    if not isinstance(document, dict):
+        said = f"the body is {_kind(document)}; it must be an object, in which several rows stand as a list"
+        raise BadRequest(said, status=400, reason="json")
+    return document
+
+
+def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
+    if many and not (isinstance(given, list) and len(given) == rows):
+        raise BadRequest(f"must be a list of {rows}, one for each row", "id", reason="id")
+    ids = given if many else [given]
+    for position, value in enumerate(ids):
+        if not fits(value):
+            place = f"id[{position}]" if many else "id"
+            error = f"must be a string of at most {LONGEST_ID} characters or an integer of 64 bits"
+            raise BadRequest(error, place, reason="id")
+    return list(ids)
+
+
+def fits(value: Any) -> bool:
+    """Whether it may be a row's id."""
+    if type(value) is str:
+        return len(value) <= LONGEST_ID
+    return value is None or (type(value) is int and abs(value) < 2**63)
+
+
+def _kind(value: Any) -> str:
+    return TYPES.get(type(value), "a number")

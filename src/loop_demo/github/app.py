@@ -1,0 +1,261 @@
+"""The web side: Git over HTTP, and GitHub's own calls at its own paths."""
+
+import base64
+import binascii
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from loop_demo.github import (
+    contract,
+    graphql_api,
+    jobs,
+    notes,
+    pulls,
+    settings,
+    shapes,
+    triggers,
+    weather,
+    workflows,
+)
+from loop_demo.github.calls import Call
+from loop_demo.github.hosting import Repository, backend
+from loop_demo.github.merge_queue import Queue
+from loop_demo.github.runs import Runner
+
+ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
+ANY = ""  # every token may
+ENDS = "github-authentication-token-expiration"  # with each answer to a token that has an end
+REPO = "/repos/{owner}/{repo}"
+Handler = Callable[[Call], Response]
+
+
+def about(call: Call) -> Response:
+    """The repository."""
+    alone = {"network_count": 0, "subscribers_count": 0}  # GitHub shows these only here
+    return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
+
+
+GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a run's token needs; GET reads
+    ("GET", REPO, about, ANY),
+    ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
+    ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, "actions"),
+    ("GET", f"{REPO}/actions/runs", workflows.runs, "actions"),
+    ("GET", f"{REPO}/actions/runs/{{run_id}}", workflows.run, "actions"),
+    ("GET", f"{REPO}/actions/runs/{{run_id}}/artifacts", workflows.artifacts, "actions"),
+    ("GET", f"{REPO}/actions/artifacts/{{artifact_id}}/{{archive_format}}", workflows.archive, "actions"),
+    ("POST", f"{REPO}/actions/runs/{{run_id}}/cancel", workflows.cancel, "actions"),
+    ("GET", f"{REPO}/pulls", pulls.pulls, "pull-requests"),
+    ("POST", f"{REPO}/pulls", pulls.open_pull, "pull-requests"),
+    ("GET", f"{REPO}/pulls/{{pull_number}}", pulls.pull, "pull-requests"),
+    ("PATCH", f"{REPO}/pulls/{{pull_number}}", pulls.edit_pull, "pull-requests"),
+    ("PUT", f"{REPO}/pulls/{{pull_number}}/merge", pulls.merge, "contents"),
+    ("GET", f"{REPO}/issues/{{issue_number}}/comments", notes.comments, "pull-requests"),
+    ("POST", f"{REPO}/issues/{{issue_number}}/comments", notes.add_comment, "pull-requests"),
+    ("PATCH", f"{REPO}/issues/comments/{{comment_id}}", notes.edit_comment, "pull-requests"),
+    ("POST", f"{REPO}/statuses/{{sha}}", notes.add_status, "statuses"),
+    ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
+    ("GET", f"{REPO}/environments", settings.environments, "actions"),
+    (
+        "GET",
+        f"{REPO}/environments/{{environment_name}}/deployment-branch-policies",
+        settings.policies,
+        "actions",
+    ),
+    ("GET", f"{REPO}/environments/{{environment_name}}/secrets", settings.environment_secrets, "secrets"),
+    ("GET", f"{REPO}/actions/secrets", settings.secrets, "secrets"),
+    ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
+    ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
+]
+OWN: list[tuple[str, str, Handler, str]] = [  # the stand-in's: GitHub has a page, an archive or nothing
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
+    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
+    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
+    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
+]
+NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
+
+
+def build(
+    runner: Runner,
+    queue: Queue,
+    skies: weather.Weather,
+    *,
+    tokens: dict[str, str],
+    ends: datetime,
+    on_ready: Callable[[], None],
+) -> weather.Closable:
+    """The application; it says that `tokens` end at `ends` (UTC). `on_ready` is called when it answers."""
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        runner.start()
+        queue.start()
+        on_ready()
+        yield
+        queue.stop()
+        runner.stop()
+
+    server = Server(runner, queue, skies, tokens, ends)
+    routes = [
+        Route(start + NUMBERS.sub(r"{\1:int}", path), server.endpoint(how, path, call, need), methods=[how])
+        for how, path, call, need in GITHUBS
+        for start in ("", ENTERPRISE)
+    ]
+    routes += [
+        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how])
+        for how, path, call, need in OWN
+    ]
+    graphql = server.own(graphql_api.graphql, "contents")
+    routes += [Route(path, graphql, methods=["POST"]) for path in ("/graphql", "/api/graphql")]
+    git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
+    app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
+    return weather.Closable(app)
+
+
+async def _message(_: Request, error: Exception) -> Response:
+    known = error if isinstance(error, HTTPException) else HTTPException(500)
+    body = {"message": known.detail, "documentation_url": "https://docs.github.com/rest"}
+    return JSONResponse(body, known.status_code, headers=known.headers)
+
+
+def _token(authorization: str) -> str:
+    """The token of an Authorization header: Bearer, token, or the password of Basic."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return value
+    try:
+        return base64.b64decode(value).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = await request.json() if await request.body() else {}
+    except ValueError:
+        raise HTTPException(400, "Problems parsing JSON") from None
+    if not isinstance(body, dict):
+        raise HTTPException(400, "Body should be a JSON object")
+    return body
+
+
+def _level(request: Request) -> str:
+    return "read" if request.method == "GET" else "write"
+
+
+class Server:
+    """Who asks, for what; and how the answer goes out."""
+
+    def __init__(
+        self, runner: Runner, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime
+    ) -> None:
+        self.runner, self.queue, self.weather, self.tokens = runner, queue, skies, tokens
+        self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
+        self.contract = contract.read()
+
+    def who(self, request: Request, need: str, level: str) -> str:
+        """Whose the token is.
+
+        A job's token needs the scope `need`, as in a private repository. A stranger's writes little.
+        """
+        token = _token(request.headers.get("authorization", ""))
+        granted = self.runner.grants.get(token)
+        if granted is None and token not in self.tokens:
+            raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
+        if granted is not None and need and not jobs.allows(granted, need, level):
+            raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
+        who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
+        proposes = need == "pull-requests" and request.method == "POST"
+        if who == "stranger" and need and level == "write" and not proposes and theirs != shapes.LOGINS[who]:
+            raise HTTPException(403, "Must have push access to repository")
+        return who
+
+    def repository(self, request: Request) -> Repository:
+        """The repository that the path names."""
+        name = request.path_params["repo"].removesuffix(".git")
+        repo = self.runner.hosting.find(f"{request.path_params['owner']}/{name}")
+        if repo is None:
+            raise HTTPException(404, "Not Found")
+        return repo
+
+    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
+        """Wrap a call that GitHub's REST description does not have."""
+
+        async def answer(request: Request) -> Response:
+            who = self.who(request, need, _level(request))
+            repo = self.repository(request) if "repo" in request.path_params else None
+            body = await _body(request)
+            # A handler of a path without a repository does not ask for it.
+            call = Call(self.runner, self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
+            return await run_in_threadpool(handler, call)
+
+        return answer
+
+    def endpoint(self, how: str, path: str, handler: Handler, need: str) -> Callable[[Request], Any]:
+        """Wrap one of GitHub's calls: request and answer must be as its description says."""
+        answered, operation = self.own(handler, need), self.contract.operation(how, path)
+
+        async def answer(request: Request) -> Response:
+            kind = self.weather.draw()
+            if (spoiled := weather.instead(kind)) is not None:
+                return spoiled
+            self.who(request, need, _level(request))
+            if wrong := operation.wrong_request(dict(request.query_params), await _body(request)):
+                print(f"refused: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
+                raise HTTPException(422, f"Invalid request.\n\n{wrong}")
+            try:
+                found = await answered(request)
+            except HTTPException as error:
+                found = await _message(request, error)
+            content = json.loads(found.body) if found.body else None
+            if wrong := operation.wrong_answer(found.status_code, content):
+                print(f"wrong answer: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
+                raise HTTPException(500, f"The stand-in's answer is not as GitHub describes it: {wrong}")
+            if _token(request.headers.get("authorization", "")) in self.tokens:
+                found.headers.update(self.ends)  # a run's token does not say when it ends
+            return weather.Dropped() if kind == "dropped after" else found
+
+        return answer
+
+    async def git(self, request: Request) -> Response:
+        """Clone, fetch and push, by `git http-backend`."""
+        pushes = "git-receive-pack" in f"{request.url.path}?{request.url.query}"
+        who, repo = self.who(request, "contents", "write" if pushes else "read"), self.repository(request)
+        header = {"content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
+        environment = {
+            "REQUEST_METHOD": request.method,
+            "QUERY_STRING": request.url.query,
+            "CONTENT_TYPE": request.headers.get("content-type", ""),
+            "PATH_INFO": f"/{repo.name}.git/{request.path_params['path']}",
+            "REMOTE_USER": shapes.LOGINS[who],
+            **{name: request.headers[key] for key, name in header.items() if key in request.headers},
+        }
+        body = await request.body()
+        serve = self._receive if request.url.path.endswith("/git-receive-pack") else self._serve
+        status, headers, content = await run_in_threadpool(serve, repo, environment, body, who)
+        return Response(content, status, headers)
+
+    def _serve(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        return backend(self.runner.hosting.root, environment, body)
+
+    def _receive(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        with self.runner.hosting.moving:
+            before = repo.refs()
+            answer = backend(self.runner.hosting.root, environment, body)
+            triggers.pushed(self.runner, repo, before, repo.refs(), who)
+        return answer

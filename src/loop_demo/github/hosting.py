@@ -1,0 +1,261 @@
+"""Bare repositories, and what is asked of them."""
+
+import os
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+ZERO = "0" * 40
+MOST = 20  # commits that a push event lists
+# GitHub's own refs are for everybody to fetch and for nobody to push; runs' clones borrow the objects.
+CONFIG = """
+[http]
+	receivepack = true
+[receive]
+	hideRefs = refs/pull
+	hideRefs = refs/heads/gh-readonly-queue
+[uploadpack]
+	allowAnySHA1InWant = true
+	allowFilter = true
+[gc]
+	auto = 0
+"""
+
+
+class GitFailed(Exception):
+    """git said no; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One bare repository; `name` is owner/name."""
+
+    path: Path
+    name: str
+
+    @property
+    def default_branch(self) -> str:
+        """The branch that HEAD names."""
+        return (self.path / "HEAD").read_text().removeprefix("ref: refs/heads/").strip()
+
+    def git(self, *args: str, env: dict[str, str] | None = None) -> str:
+        """Run git here; its output without the last newline."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=self.path,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise GitFailed(f"git {' '.join(args)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout.removesuffix("\n")
+
+    def refs(self) -> dict[str, str]:
+        """Branches and tags: {ref: commit}."""
+        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
+        return dict(line.split() for line in lines.splitlines())
+
+    def resolve(self, ref: str) -> str | None:
+        """The commit of a branch, tag, full ref or SHA."""
+        for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
+            try:
+                return self.git("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
+            except GitFailed:
+                continue
+        return None
+
+    def borrow(self, other: "Repository", commit: str) -> None:
+        """Take a commit over from another repository: a fork's, for its pull request."""
+        if other.path != self.path:
+            self.git("fetch", "--quiet", str(other.path), commit)
+
+    def workflows(self, commit: str) -> dict[str, str]:
+        """The workflow files at a commit: {file name: text}."""
+        folder = ".github/workflows/"
+        paths = self.git("ls-tree", "--name-only", commit, folder).splitlines()
+        return {
+            path.removeprefix(folder): self.git("show", f"{commit}:{path}")
+            for path in paths
+            if path.endswith((".yml", ".yaml"))
+        }
+
+    def changed(self, before: str, after: str) -> list[str]:
+        """Paths that differ between two commits; `before` may be ZERO, for a branch that is new."""
+        if before == ZERO:
+            before = self._fork_point(after)
+        return self.git("diff", "--name-only", "--no-renames", before, after).splitlines()
+
+    def changed_since_fork(self, base: str, head: str) -> list[str]:
+        """Paths that a pull request changes: from where it left its base."""
+        return self.git("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
+
+    def commits(self, before: str, after: str) -> list[dict[str, object]]:
+        """What a push brings, oldest first, at most MOST; each with the paths that it touches."""
+        start = self._fork_point(after) if before == ZERO else before
+        reach = [after] if self._is_tree(start) else [f"{start}..{after}"]
+        found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
+        return [self.pushed_facts(commit) for commit in found]
+
+    def pushed_facts(self, commit: str) -> dict[str, object]:
+        """A commit as a push tells it: with the paths that it touches."""
+        return {**self.commit_facts(commit), **self._touched(commit)}
+
+    def _is_tree(self, name: str) -> bool:
+        return self.git("cat-file", "-t", name) == "tree"
+
+    def _touched(self, commit: str) -> dict[str, list[str]]:
+        """The paths that a commit adds, removes and modifies, against its first parent."""
+        options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
+        touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
+        fields = self.git("diff-tree", *options, "-z", commit).split("\0")
+        for how, path in zip(fields[::2], fields[1::2], strict=False):
+            touched[{"A": "added", "D": "removed"}.get(how, "modified")].append(path)
+        return touched
+
+    def _fork_point(self, commit: str) -> str:
+        default, empty = self.resolve(self.default_branch), self.git("hash-object", "-t", "tree", "/dev/null")
+        if default is None or default == commit:
+            return empty
+        try:
+            return self.git("merge-base", default, commit)
+        except GitFailed:  # a history of its own
+            return empty
+
+    def commit_facts(self, commit: str) -> dict[str, object]:
+        """A commit in the shape that GitHub's push event has it."""
+        return dict(_commit_facts(self, commit))
+
+    def merged_tree(self, base: str, head: str) -> str | None:
+        """The tree of `head` merged into `base`; None when they conflict."""
+        try:
+            return self.git("merge-tree", "--write-tree", base, head).splitlines()[0]
+        except GitFailed:
+            return None
+
+    def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
+        """Write a commit as GitHub's web interface does: it is the committer, whoever is the author."""
+        ids = {"github-actions[bot]": 41898282}
+        own = f"{ids.get(author, 1)}+{author}@users.noreply.github.com"
+        email = "noreply@github.com" if author == "GitHub" else own
+        env = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": email}
+        env |= {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": "noreply@github.com"}
+        options = [word for parent in parents for word in ("-p", parent)]
+        return self.git("commit-tree", tree, *options, "-m", message, env=env)
+
+    def rebased(self, base: str, head: str, committer: str) -> str | None:
+        """Rebase the commits of `head` that `base` lacks onto `base`; None if they conflict."""
+        who = {"NAME": committer, "EMAIL": f"{committer}@users.noreply.github.com"}
+        with tempfile.TemporaryDirectory() as folder:
+            self.git("worktree", "add", "-q", "--detach", folder, head)
+            try:
+                there = replace(self, path=Path(folder))
+                there.git(
+                    *("rebase", "-q", "--force-rebase", base),
+                    env={f"GIT_COMMITTER_{key}": value for key, value in who.items()},
+                )
+                return there.git("rev-parse", "HEAD")
+            except GitFailed:
+                return None
+            finally:
+                self.git("worktree", "remove", "--force", folder)
+
+    def contains(self, commit: str, older: str) -> bool:
+        """Is `older` the commit itself or an ancestor of it?"""
+        try:
+            self.git("merge-base", "--is-ancestor", older, commit)
+        except GitFailed:
+            return False
+        return True
+
+    def size(self, base: str, head: str) -> dict[str, int]:
+        """How much a pull request changes, in GitHub's words."""
+        lines = self.git("diff", "--numstat", "--no-renames", f"{base}...{head}").splitlines()
+        counts = [[int(n) if n.isdigit() else 0 for n in line.split("\t")[:2]] for line in lines]
+        return {
+            "additions": sum(added for added, _ in counts),
+            "deletions": sum(deleted for _, deleted in counts),
+            "changed_files": len(lines),
+            "commits": int(self.git("rev-list", "--count", f"{base}..{head}")),
+        }
+
+    def move(self, ref: str, new: str, old: str | None = None) -> None:
+        """Point a ref at a commit; with `old`, only when it still is there."""
+        self.git("update-ref", ref, new, *([old] if old else []))
+
+    def remove(self, ref: str) -> None:
+        """Delete a ref."""
+        self.git("update-ref", "-d", ref)
+
+    def name_default_branch(self, name: str) -> None:
+        """Let HEAD name another branch."""
+        self.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
+
+
+@cache  # a commit never changes
+def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
+    form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
+    sha, tree, time, *people, message = repo.git("show", "-s", f"--format={form}", commit).split("\0")
+    return {
+        "id": sha,
+        "tree_id": tree,
+        "message": message.strip(),
+        "timestamp": time,
+        "author": {"name": people[0], "email": people[1]},
+        "committer": {"name": people[2], "email": people[3]},
+    }
+
+
+class Hosting:
+    """All repositories of this server, as folders below `root`."""
+
+    def __init__(self, root: Path, default_branch: str = "main") -> None:
+        self.root, self._default_branch = root, default_branch
+        self.moving = threading.Lock()  # held while refs move, so that each move is seen once
+
+    def create(self, name: str) -> None:
+        """Make a repository when it is not there yet."""
+        path = self.root / f"{name}.git"
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", self._default_branch, path], check=True)
+        with (path / "config").open("a") as config:
+            config.write(CONFIG)
+
+    def find(self, name: str) -> Repository | None:
+        """A repository by owner/name."""
+        path = self.root / f"{name}.git"
+        return Repository(path, name) if path.is_dir() and path.parent.parent == self.root else None
+
+    def known(self, name: str) -> Repository:
+        """A repository that is there, such as a run's; LookupError otherwise."""
+        if found := self.find(name):
+            return found
+        raise LookupError(f"{self.root} has no repository {name}")
+
+
+def backend(root: Path, environment: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Git's own HTTP server, called as the CGI program that it is: status, headers, body."""
+    done = subprocess.run(
+        ["git", "http-backend"],
+        input=body,
+        capture_output=True,
+        check=False,
+        env={
+            **os.environ,
+            "GIT_PROJECT_ROOT": str(root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "CONTENT_LENGTH": str(len(body)),
+            "REMOTE_ADDR": "127.0.0.1",
+            **environment,
+        },
+    )
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+    status = int(headers.pop("Status", "200 OK" if headers else "500").split()[0])
+    return status, headers, content

@@ -1,0 +1,143 @@
+"""What GitHub does to a workflow before it runs: each job gets a token of its own, for just its permissions.
+
+act knows one token for all jobs. So a copy of the workflows is made in which every job's environment holds
+its token, and `github.token` reads it from there.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from loop_demo.github import events
+
+VARIABLE = "STAND_IN_TOKEN"
+TOKEN = re.compile(r"\b(?:github\.token|secrets\.GITHUB_TOKEN)\b")
+LOCAL = "./.github/workflows/"
+SCOPES = ("actions", "checks", "contents", "issues", "pull-requests", "statuses")
+LEVELS = ("none", "read", "write")
+
+Grants = dict[str, str]  # {scope: read or write}
+SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
+DENIED = (
+    "echo '::error::This branch is not allowed to deploy to {} due to environment protection rules.'; exit 1"
+)
+
+
+class Invalid(Exception):
+    """GitHub would not start this workflow."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What jobs that name this environment get, if the branch of their run is `allowed`."""
+
+    allowed: bool
+    secrets: dict[str, str]
+
+
+def lines(environments: dict[str, Environment]) -> list[str]:
+    """The secrets of all environments that are allowed, as act takes them: each by a name of its own."""
+    return [
+        f"{_own_name(name, place)}={value}"
+        for place, environment in environments.items()
+        if environment.allowed
+        for name, value in environment.secrets.items()
+    ]
+
+
+def prepared(
+    files: dict[str, str], file: str, most: str, environments: dict[str, Environment]
+) -> tuple[dict[str, str], dict[str, Grants]]:
+    """The workflows that a run of `file` needs, as JSON (which is YAML), and what each token in them may do.
+
+    `most` is the highest level of any grant: "read" for a run of a fork's pull request. A job that names an
+    environment has its secrets; in a called workflow only those that its callers pass on by name.
+    """
+    ready: dict[str, str] = {}
+    tokens: dict[str, Grants] = {}
+    held = {(name, place) for place, one in environments.items() if one.allowed for name in one.secrets}
+
+    def prepare(file: str, limit: Grants, passed: set[tuple[str, str]]) -> None:
+        if file in ready:
+            raise Invalid(f"{file} is called twice in one run: the stand-in gives its jobs one token each")
+        if file not in files:
+            raise Invalid(f"error parsing called workflow: {LOCAL}{file} was not found")
+        workflow = events.parse(files[file])
+        ready[file] = ""
+        for name, job in (workflow.get("jobs") or {}).items():
+            asked = granted(job.get("permissions", workflow.get("permissions")))
+            if over := [scope for scope, level in asked.items() if _lower(level, limit.get(scope)) != level]:
+                raise Invalid(f"{file}: job {name} asks for more than its caller grants: {over}")
+            if "uses" in job:
+                given = job.get("secrets") or {}
+                own = {pair for pair in passed if given == "inherit" or pair[0] in given}
+                if isinstance(given, dict):
+                    renamed = {_own_name(*pair): f"${{{{ secrets.{_own_name(*pair)} }}}}" for pair in own}
+                    job["secrets"] = {**given, **renamed}
+                prepare(str(job["uses"]).removeprefix(LOCAL), asked, own)
+                continue
+            place = job.pop("environment", None)  # act knows neither environments nor `deployment`
+            place = place.get("name") if isinstance(place, dict) else place
+            if place in environments and not environments[place].allowed:
+                job["steps"] = [{"run": DENIED.format(place)}]
+            names = {secret for secret, where in passed if where == place}
+            job["steps"] = _environments_own(job.get("steps"), names, str(place))
+            token = f"ghs_{token_hex(18)}"
+            tokens[token] = {scope: _lower(level, most) for scope, level in asked.items() if level != "none"}
+            job["env"] = {**(job.get("env") or {}), VARIABLE: token}
+            job["steps"] = _own_token(job.get("steps"))
+        on = workflow.get("on")
+        if passed and isinstance(on, dict) and on.get("workflow_call"):  # act hands on what is declared
+            declared: dict[str, Any] = {_own_name(*pair): {} for pair in passed}
+            on["workflow_call"]["secrets"] = {**(on["workflow_call"].get("secrets") or {}), **declared}
+        ready[file] = json.dumps(workflow)
+
+    prepare(file, dict.fromkeys(SCOPES, "write"), held)
+    return ready, tokens
+
+
+def granted(permissions: Any) -> Grants:
+    """What `permissions:` gives; where nothing is said, what new repositories give: reading the contents."""
+    if permissions is None:
+        return {"contents": "read"}
+    if isinstance(permissions, str):
+        return dict.fromkeys(SCOPES, permissions.removesuffix("-all"))
+    return {scope: level for scope, level in permissions.items() if scope in SCOPES}
+
+
+def allows(grants: Grants, scope: str, level: str) -> bool:
+    """Whether a token with these grants may read or write: who may write may read."""
+    return _lower(grants.get(scope, "none"), level) == level
+
+
+def _lower(level: str, other: str | None) -> str:
+    return min(level, other or "none", key=LEVELS.index)
+
+
+def _own_name(secret: str, environment: str) -> str:
+    return re.sub(r"\W", "_", f"{secret}_OF_{environment}").upper()
+
+
+def _own_token(value: Any) -> Any:
+    return _rewritten(value, lambda text: TOKEN.sub(f"env.{VARIABLE}", text))
+
+
+def _environments_own(value: Any, names: set[str], environment: str) -> Any:
+    """Steps that read an environment's secrets where these have the name of another."""
+
+    def own(found: re.Match[str]) -> str:
+        return f"secrets.{_own_name(found[1], environment)}" if found[1] in names else found[0]
+
+    return _rewritten(value, lambda text: SECRET.sub(own, text))
+
+
+def _rewritten(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with every text in it changed."""
+    if isinstance(value, dict):
+        return {key: _rewritten(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rewritten(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value

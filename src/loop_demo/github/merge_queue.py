@@ -1,0 +1,163 @@
+"""The merge queue: a pull request's merge is checked on a branch of its own before the base moves to it.
+
+One pull request is checked at a time, as in a queue whose groups have one entry. The queue of a base goes
+on when its first entry's runs end, when somebody else moves a branch, and when time is up.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from loop_demo.github import events, merging, shapes, triggers
+from loop_demo.github.hosting import Repository
+from loop_demo.github.runs import Runner
+from loop_demo.github.state import now
+
+TICK = 0.1  # seconds between two looks at entries that wait
+WAITING = ("QUEUED", "AWAITING_CHECKS")
+
+
+@dataclass
+class Queue:
+    """All entries of this server. `method` is None where no queue is required."""
+
+    runner: Runner
+    method: str | None
+    required: str  # the name of the job that must succeed
+    limit: float  # seconds that it may take
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
+
+    def start(self) -> None:
+        if self.method:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def add(self, repo: Repository, pull: dict[str, Any], who: str, *, jump: bool = False) -> dict[str, Any]:
+        """Put a pull request into its base's queue: last, or first with `jump`."""
+        entry = self.runner.state.add(
+            "queue",
+            repository=repo.name,
+            number=pull["number"],
+            who=who,
+            jump=jump,
+            state="QUEUED",
+            reason=None,
+            words=None,
+            head_sha=pull["head_sha"],
+            base_ref=pull["base_ref"],
+        )
+        with self.runner.hosting.moving:
+            triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
+        self._wake.set()
+        return entry
+
+    def waiting(self, repository: str, base: str) -> list[dict[str, Any]]:
+        """A base's entries that are not over; what is being checked stays first."""
+        with self.runner.state.look() as data:
+            mine = [e for e in data["queue"] if (e["repository"], e["base_ref"]) == (repository, base)]
+        found = [entry for entry in mine if entry["state"] in WAITING]
+        return sorted(found, key=lambda e: (e["state"] == "QUEUED", not e["jump"], e["id"]))
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            with self.runner.state.look() as data:
+                bases = {(e["repository"], e["base_ref"]) for e in data["queue"] if e["state"] in WAITING}
+            for repository, base in bases:
+                entry = self.waiting(repository, base)[0]
+                try:
+                    with self.runner.hosting.moving:
+                        self._step(entry)
+                except Exception as error:  # noqa: BLE001 - what cannot be handled leaves the queue, which goes on
+                    words = f"{type(error).__name__}: {error}"
+                    self.runner.state.update(
+                        entry, state="UNMERGEABLE", reason="UNKNOWN_REMOVAL_REASON", words=words
+                    )
+            self._wake.wait(TICK if bases else None)
+            self._wake.clear()
+
+    def _step(self, entry: dict[str, Any]) -> None:
+        """Bring the first entry of one queue a step on."""
+        repo = self.runner.hosting.find(entry["repository"])
+        if repo is None:
+            raise FileNotFoundError(entry["repository"])
+        with self.runner.state.look() as data:
+            pulls = [pull for pull in data["pulls"] if pull["repository"] == repo.name]
+        pull = next(pull for pull in pulls if pull["number"] == entry["number"])
+        if pull["merged"]:
+            self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
+        elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
+            self._remove(repo, entry, pull, "MANUAL", "it was closed, or its base was changed")
+        elif pull["head_sha"] != entry["head_sha"]:
+            self._remove(repo, entry, pull, "MANUAL", "its head branch was pushed to")
+        elif entry["state"] == "QUEUED":
+            self._begin(repo, entry, pull)
+        else:
+            self._judge(repo, entry, pull)
+
+    def _begin(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
+        """Make the branch that is to be checked, and ask for its checks."""
+        before, login = repo.refs(), shapes.LOGINS[entry["who"]]
+        base = before.get(f"refs/heads/{entry['base_ref']}")
+        sha = None
+        if base and self.method:
+            sha = merging.write(repo, pull, self.method, base=base, login=login, given={})
+        if base is None or sha is None:
+            self._remove(repo, entry, pull, "MERGE_CONFLICT", "it does not merge into its base")
+            return
+        branch = f"gh-readonly-queue/{entry['base_ref']}/pr-{entry['number']}-{base}"
+        repo.move(f"refs/heads/{branch}", sha)
+        self.runner.state.update(entry, branch=branch, queue_sha=sha, base_sha=base)
+        triggers.pushed(self.runner, repo, before, repo.refs(), entry["who"])
+        started = triggers.checks_requested(self.runner, repo, entry, entry["who"])
+        files = repo.workflows(sha)
+        deciding = [
+            run["id"]
+            for run in started
+            if self.required in events.job_names(events.parse(files[run["path"].rpartition("/")[2]]))
+        ]
+        self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
+
+    def _judge(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
+        """Merge what the required check passed; take out what it failed, or what it never reported on."""
+        before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
+        if before.get(ref) != entry["base_sha"]:  # somebody pushed: check the merge into what is there now
+            self._drop_branch(repo, entry)
+            self.runner.state.update(entry, state="QUEUED")
+            return
+        with self.runner.state.look() as data:
+            runs = [run for run in data["runs"] if run["id"] in entry["runs"]]
+        if runs and all(run["status"] == "completed" for run in runs):
+            if any(run["conclusion"] != "success" for run in runs):
+                self._remove(repo, entry, pull, "CI_FAILURE", f"'{self.required}' failed")
+                return
+            repo.move(ref, entry["queue_sha"], entry["base_sha"])
+            repo.remove(f"refs/heads/{entry['branch']}")
+            self.runner.state.update(entry, state="MERGED", reason="MERGE", words="its check passed")
+            triggers.merged(self.runner, repo, pull, entry["queue_sha"], before=before, who=entry["who"])
+            self._told(repo, pull, entry)
+        elif time.time() - entry["since"] > self.limit:
+            missing = f"no workflow with a job '{self.required}' listens to merge_group"
+            words = f"'{self.required}' did not end within {self.limit:g} s" if runs else missing
+            self._remove(repo, entry, pull, "CI_TIMEOUT", words)
+
+    def _remove(
+        self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any], reason: str, words: str
+    ) -> None:
+        """Take an entry out; `reason` is in GitHub's words, `words` in ours."""
+        self._drop_branch(repo, entry)
+        self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words, removed_at=now())
+        self._told(repo, pull, entry)
+
+    def _told(self, repo: Repository, pull: dict[str, Any], entry: dict[str, Any]) -> None:
+        triggers.pull_changed(self.runner, repo, pull, "dequeued", entry["who"], reason=entry["reason"])
+
+    def _drop_branch(self, repo: Repository, entry: dict[str, Any]) -> None:
+        before = repo.refs()
+        if f"refs/heads/{entry.get('branch')}" in before:
+            repo.remove(f"refs/heads/{entry['branch']}")
+            triggers.pushed(self.runner, repo, before, repo.refs(), entry["who"])

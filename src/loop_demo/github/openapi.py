@@ -1,0 +1,164 @@
+"""Regenerates openapi.json beside this: what GitHub publishes about the calls and events that we use.
+
+`make github-openapi` runs it, after a new route or a new version; it needs npm.
+GitHub's descriptions are OpenAPI; what is kept is plain JSON Schema without prose, closed: a field that
+GitHub does not describe is refused, so that a renamed field is noticed on both sides.
+"""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from loop_demo.github import contract
+
+FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
+REST = ("@octokit/openapi@23.0.2", "octokit-openapi-23.0.2.tgz")
+WEBHOOKS = ("@octokit/openapi-webhooks@12.1.0", "octokit-openapi-webhooks-12.1.0.tgz")
+INTEGRITY = {  # as `npm view PACKAGE dist.integrity` gives them
+    REST[
+        0
+    ]: "sha512-pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg==",
+    WEBHOOKS[
+        0
+    ]: "sha512-Z5eDsLCUNbx1zHpZb1LNQirADqdMTvWJQ/deahi0ws+tWWnwHXB+Pr4jfmM9OrETS9Y5iW8ZRu1fdbudObhLrg==",
+}
+EVENTS = {
+    "push": "push",
+    "workflow_dispatch": "workflow-dispatch",
+    "merge_group checks_requested": "merge-group-checks-requested",
+    "workflow_run completed": "workflow-run-completed",
+    **{
+        f"pull_request {action}": f"pull-request-{action}"
+        for action in ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
+    },
+}
+KEPT = (
+    "type",
+    "required",
+    "enum",
+    "const",
+    "maxProperties",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+)
+
+
+def published(package: str, file: str) -> dict[str, Any]:
+    """The description in a pinned npm package, whose integrity is checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
+        packed = Path(folder, file)
+        found = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
+        if found != INTEGRITY[package]:
+            sys.exit(f"{package}: integrity is {found}, expected {INTEGRITY[package]}; do not use it")
+        with tarfile.open(packed) as tar:
+            description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
+            if description is None or terms is None:
+                sys.exit(f"{package} has no {FILE} or no {LICENSE}; look for where its new version has them")
+            return {**json.load(description), LICENSE: terms.read().decode()}
+
+
+class Described:
+    """One published description; `defs` gathers what the schemas taken from it refer to."""
+
+    def __init__(self, whole: dict[str, Any], mark: str, defs: dict[str, Any]) -> None:
+        self.whole, self.mark, self.defs = whole, mark, defs
+
+    def follow(self, node: dict[str, Any]) -> dict[str, Any]:
+        """What a reference names."""
+        if "$ref" not in node:
+            return node
+        found: Any = self.whole
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return dict(found)
+
+    def schema(self, node: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
+        """Plain JSON Schema for an OpenAPI schema."""
+        if "$ref" in node:
+            name = f"{self.mark}{node['$ref'].rpartition('/')[2]}{'' if closed else '+'}"
+            if name not in self.defs:
+                self.defs[name] = {}
+                self.defs[name] = self.schema(self.follow(node), closed=closed)
+            return {"$ref": f"#/$defs/{name}"}
+        made = {key: node[key] for key in KEPT if key in node}
+        if node.get("format") in ("date-time", "uri"):
+            made["format"] = node["format"]
+        if "properties" in node:
+            made["properties"] = {name: self.schema(part) for name, part in node["properties"].items()}
+        if "items" in node:
+            made["items"] = self.schema(node["items"])
+        for key in ("anyOf", "oneOf", "allOf"):
+            if key in node:  # parts of an allOf each describe a part of the fields
+                made[key] = [self.schema(part, closed=closed and key != "allOf") for part in node[key]]
+        more = node.get("additionalProperties")
+        if isinstance(more, dict):
+            made["additionalProperties"] = self.schema(more)
+        elif closed and more is None and "properties" in node and "allOf" not in node:
+            made["additionalProperties"] = False
+        return _nullable(made) if node.get("nullable") else made
+
+    def operation(self, how: str, path: str) -> dict[str, Any]:
+        """What one call takes and answers."""
+        found = self.whole["paths"][path][how.lower()]
+        parameters = [self.follow(parameter) for parameter in found.get("parameters", [])]
+        query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
+        for schema in query.values():
+            schema.pop("format", None)  # GitHub calls `created` a date-time and takes ranges: >=2026-11-27
+        return {
+            "query": {"type": "object", "properties": query, "additionalProperties": False},
+            "body": self._content(found.get("requestBody", {})),
+            "answers": {
+                status: self._content(self.follow(answer)) for status, answer in found["responses"].items()
+            },
+        }
+
+    def _content(self, node: dict[str, Any]) -> dict[str, Any] | None:
+        content = node.get("content", {}).get("application/json")
+        return self.schema(content["schema"]) if content else None
+
+    def event(self, name: str) -> dict[str, Any]:
+        """An event's payload."""
+        request = self.whole["webhooks"][name]["post"]["requestBody"]
+        return self.schema(request["content"]["application/json"]["schema"])
+
+
+def _nullable(made: dict[str, Any]) -> dict[str, Any]:
+    if "enum" in made:
+        made["enum"] = [*made["enum"], None]
+    if isinstance(made.get("type"), str):
+        made["type"] = [made["type"], "null"]
+        return made
+    return {"anyOf": [made, {"type": "null"}]}
+
+
+def main() -> None:
+    """Write the file."""
+    from loop_demo.github.app import GITHUBS
+
+    defs: dict[str, Any] = {}
+    rest, hooks = Described(published(*REST), "", defs), Described(published(*WEBHOOKS), "webhook:", defs)
+    kept = {
+        "from": [REST[0], WEBHOOKS[0]],
+        "license": rest.whole[LICENSE],  # of both; it goes where the descriptions go
+        "operations": {f"{how} {path}": rest.operation(how, path) for how, path, *_ in GITHUBS},
+        "error": rest.schema({"$ref": "#/components/schemas/basic-error"}),
+        "events": {event: hooks.event(name) for event, name in EVENTS.items()},
+        "$defs": defs,
+    }
+    contract.PATH.write_text(json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n")
+    print(f"{contract.PATH.name}: {contract.PATH.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

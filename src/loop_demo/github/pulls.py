@@ -1,0 +1,162 @@
+"""Calls about pull requests."""
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from loop_demo.github import merging, shapes, triggers
+from loop_demo.github.calls import Call
+from loop_demo.github.hosting import ZERO, GitFailed, Repository
+
+
+def pulls(call: Call) -> Response:
+    """Pull requests, newest first; a list has fewer fields than one alone, as at GitHub."""
+    state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
+    found = [
+        pull
+        for pull in reversed(call.of("pulls"))
+        if state in (pull["state"], "all")
+        and head in (None, f"{pull['head_repository'].split('/')[0]}:{pull['head_ref']}")
+        and base in (None, pull["base_ref"])
+    ]
+    return JSONResponse([shapes.pull_in_list(call.runner, call.repo, pull) for pull in call.page(found)])
+
+
+def pull(call: Call) -> Response:
+    """One pull request."""
+    return _shown(call, call.find("pulls", "number", "pull_number"))
+
+
+def _shown(call: Call, pull: dict[str, Any], status: int = 200) -> Response:
+    return JSONResponse(shapes.pull(call.runner, call.repo, pull), status)
+
+
+def open_pull(call: Call) -> Response:
+    """Propose a branch, of this repository or of a fork."""
+    if call.who == "bot" and not call.runner.pulls_by_actions:
+        raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
+    owner, _, head = call.text("head").rpartition(":")
+    title, base, source = call.text("title"), call.text("base"), _source(call, owner)
+    sha = source.resolve(f"refs/heads/{head}")
+    if sha is None:
+        raise HTTPException(422, "Validation Failed: head is invalid")
+    call.repo.borrow(source, sha)
+    with call.runner.hosting.moving:
+        _check_base(call, base, source.name, head, sha)
+        pull = call.state.add(
+            "pulls",
+            repository=call.repo.name,
+            number=len(call.of("pulls")) + 1,
+            title=title,
+            body=call.prose(),
+            login=call.login,
+            state="open",
+            merged=False,
+            merged_at=None,
+            merged_by=None,
+            closed_at=None,
+            merge_commit_sha=None,
+            head_repository=source.name,
+            head_ref=head,
+            head_sha=sha,
+            base_ref=base,
+        )
+        triggers.pull_changed(call.runner, call.repo, pull, "opened", call.who)
+    return _shown(call, pull, 201)
+
+
+def _source(call: Call, owner: str) -> Repository:
+    """Where a pull request comes from: another owner's repository of the same name is a fork."""
+    name = f"{owner or call.repo.name.split('/')[0]}/{call.repo.name.split('/')[1]}"
+    if (found := call.runner.hosting.find(name)) is None:
+        raise HTTPException(422, "Validation Failed: head is invalid")
+    return found
+
+
+def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None:
+    """A base must exist, be behind the head, and have no other open pull request from there."""
+    base_sha = call.repo.resolve(f"refs/heads/{base}")
+    if base_sha is None:
+        raise HTTPException(422, "Validation Failed: base is invalid")
+    if not call.repo.git("rev-list", "-1", f"{base_sha}..{sha}"):
+        raise HTTPException(422, f"Validation Failed: No commits between {base} and {head}")
+    if call.of("pulls", state="open", head_repository=source, head_ref=head, base_ref=base):
+        raise HTTPException(422, f"Validation Failed: A pull request already exists for {head}.")
+
+
+def edit_pull(call: Call) -> Response:
+    """Change its words, its base, or whether it is open; each starts what listens to that."""
+    pull = call.find("pulls", "number", "pull_number")
+    with call.runner.hosting.moving:
+        new, changes = _edits(call, pull)
+        if changes:
+            call.state.update(pull, **new)
+            triggers.pull_changed(call.runner, call.repo, pull, "edited", call.who, changes=changes)
+        _close_or_reopen(call, pull, call.body.get("state", pull["state"]))
+    return _shown(call, pull)
+
+
+def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields that change, and how GitHub's event tells it."""
+    new: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    if "title" in call.body and call.text("title") != pull["title"]:
+        new["title"], changes["title"] = call.text("title"), {"from": pull["title"]}
+    if "body" in call.body and call.prose() != pull["body"]:
+        new["body"], changes["body"] = call.prose(), {"from": pull["body"] or ""}
+    old, base = pull["base_ref"], call.body.get("base", pull["base_ref"])
+    if base != old:
+        if pull["state"] == "closed":
+            raise HTTPException(422, "Cannot change the base branch of a closed pull request.")
+        _check_base(call, base, pull["head_repository"], pull["head_ref"], pull["head_sha"])
+        sha = call.repo.resolve(f"refs/heads/{old}") or ZERO
+        new["base_ref"], changes["base"] = base, {"ref": {"from": old}, "sha": {"from": sha}}
+    return new, changes
+
+
+def _close_or_reopen(call: Call, pull: dict[str, Any], state: str) -> None:
+    if state == pull["state"]:
+        return
+    if state == "closed":
+        triggers.closed(call.runner, call.repo, pull, call.who)
+        return
+    source = call.runner.hosting.find(pull["head_repository"])
+    sha = source.resolve(f"refs/heads/{pull['head_ref']}") if source else None
+    if state != "open" or pull["merged"] or source is None or sha is None:
+        raise HTTPException(422, "Validation Failed: state cannot be changed")
+    call.repo.borrow(source, sha)
+    _check_base(call, pull["base_ref"], source.name, pull["head_ref"], sha)
+    call.state.update(pull, state="open", closed_at=None, head_sha=sha)
+    triggers.pull_changed(call.runner, call.repo, pull, "reopened", call.who)
+
+
+def merge(call: Call) -> Response:
+    """Merge at once; where a merge queue is required, only the queue merges."""
+    pull, method = call.find("pulls", "number", "pull_number"), call.body.get("merge_method", "merge")
+    if method not in merging.METHODS:
+        raise HTTPException(422, f"Validation Failed: merge_method {method}")
+    if call.queue.method:
+        rule = "Changes must be made through the merge queue"
+        raise HTTPException(405, f"Repository rule violations found\n\n{rule}\n\n")
+    with call.runner.hosting.moving:
+        if call.body.get("sha", pull["head_sha"]) != pull["head_sha"]:
+            raise HTTPException(409, "Head branch was modified. Review and try the merge again.")
+        before = call.repo.refs()
+        base = before.get(ref := f"refs/heads/{pull['base_ref']}")
+        sha = None
+        if pull["state"] == "open" and base:
+            sha = merging.write(call.repo, pull, method, base=base, login=call.login, given=call.body)
+        if sha is None:
+            raise HTTPException(405, "Pull Request is not mergeable")
+        try:
+            call.repo.move(ref, sha, base)
+        except GitFailed:
+            raise HTTPException(405, "Base branch was modified. Review and try the merge again.") from None
+        triggers.merged(call.runner, call.repo, pull, sha, before=before, who=call.who)
+    return JSONResponse({"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
+
+
+def queue(call: Call) -> Response:
+    """The stand-in's own: the merge queue's entries, those that are over too, with the reason."""
+    return JSONResponse(call.of("queue"))

@@ -1,0 +1,331 @@
+"""Records as GitHub shows them. Most fields are required, so each kind of record is built in one place."""
+
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from loop_demo.github.hosting import Repository
+from loop_demo.github.runs import Runner
+
+LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
+BOT_ID = 41898282  # GitHub's own, as in the bot's e-mail address
+BORN = "2026-01-01T00:00:00Z"  # every account and repository is this old
+
+USER_URLS = (
+    "followers_url followers",
+    "following_url following{/other_user}",
+    "gists_url gists{/gist_id}",
+    "starred_url starred{/owner}{/repo}",
+    "subscriptions_url subscriptions",
+    "organizations_url orgs",
+    "repos_url repos",
+    "events_url events{/privacy}",
+    "received_events_url received_events",
+)
+REPOSITORY_URLS = (
+    "archive_url {archive_format}{/ref}",
+    "assignees_url assignees{/user}",
+    "blobs_url git/blobs{/sha}",
+    "branches_url branches{/branch}",
+    "collaborators_url collaborators{/collaborator}",
+    "comments_url comments{/number}",
+    "commits_url commits{/sha}",
+    "compare_url compare/{base}...{head}",
+    "contents_url contents/{+path}",
+    "contributors_url contributors",
+    "deployments_url deployments",
+    "downloads_url downloads",
+    "events_url events",
+    "forks_url forks",
+    "git_commits_url git/commits{/sha}",
+    "git_refs_url git/refs{/sha}",
+    "git_tags_url git/tags{/sha}",
+    "hooks_url hooks",
+    "issue_comment_url issues/comments{/number}",
+    "issue_events_url issues/events{/number}",
+    "issues_url issues{/number}",
+    "keys_url keys{/key_id}",
+    "labels_url labels{/name}",
+    "languages_url languages",
+    "merges_url merges",
+    "milestones_url milestones{/number}",
+    "notifications_url notifications{?since,all,participating}",
+    "pulls_url pulls{/number}",
+    "releases_url releases{/id}",
+    "stargazers_url stargazers",
+    "statuses_url statuses/{sha}",
+    "subscribers_url subscribers",
+    "subscription_url subscription",
+    "tags_url tags",
+    "teams_url teams",
+    "trees_url git/trees{/sha}",
+)
+
+
+def number(name: str) -> int:
+    """An id that a name always has: of an account, a repository or a workflow."""
+    return crc32(name.encode())
+
+
+def _urls(base: str, table: tuple[str, ...]) -> dict[str, str]:
+    return {name: f"{base}/{path}" for name, _, path in (line.partition(" ") for line in table)}
+
+
+def user(runner: Runner, login: str) -> dict[str, Any]:
+    """An account."""
+    bot = login.endswith("[bot]")
+    known = BOT_ID if bot else number(login)
+    return {
+        "login": login,
+        "id": known,
+        "node_id": f"U_{known}",
+        "type": "Bot" if bot else "User",
+        "site_admin": False,
+        "gravatar_id": "",
+        "avatar_url": f"{runner.url}/avatars/u/{known}",
+        "url": f"{runner.url}/users/{number(login) if bot else login}",
+        "html_url": f"{runner.url}/{number(login) if bot else login}",
+        **_urls(f"{runner.url}/users/{number(login) if bot else login}", USER_URLS),
+    }
+
+
+def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[str, Any]:
+    """A repository."""
+    owner, _, name = repo.name.partition("/")
+    page, known = f"{runner.url}/{repo.name}", number(repo.name)
+    counts: tuple[str, ...] = (
+        "forks",
+        "forks_count",
+        "open_issues",
+        "open_issues_count",
+        "stargazers_count",
+        "watchers",
+    )
+    counts += ("watchers_count", "size")
+    offered = ("has_issues", "has_projects", "has_wiki", "has_pages", "has_discussions", "has_downloads")
+    absent = ("description", "homepage", "language", "license", "mirror_url")
+    return {
+        "id": known,
+        "node_id": f"R_{known}",
+        "name": name,
+        "full_name": repo.name,
+        "owner": user(runner, owner),
+        "private": False,
+        "visibility": "public",
+        "fork": fork,
+        "default_branch": repo.default_branch,
+        "html_url": page,
+        "clone_url": f"{page}.git",
+        "git_url": f"{page}.git",
+        "ssh_url": f"{page}.git",
+        "svn_url": page,
+        "url": f"{runner.url}/repos/{repo.name}",
+        "topics": [],
+        "archived": False,
+        "disabled": False,
+        "created_at": BORN,
+        "updated_at": BORN,
+        "pushed_at": BORN,
+        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(offered, False),
+        **dict.fromkeys(absent),
+        **_urls(f"{runner.url}/repos/{repo.name}", REPOSITORY_URLS),
+    }
+
+
+def pushed_commit(page: str, facts: dict[str, object]) -> dict[str, object]:
+    """A commit in a push event."""
+    return {**facts, "distinct": True, "url": f"{page}/commit/{facts['id']}"}
+
+
+def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A run of a workflow; `head_repository` tells a fork's from the repository's own."""
+    source = runner.hosting.find(record["head_repository"]) or repo
+    api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
+    url = f"{api}/actions/runs/{record['id']}"
+    shown: tuple[str, ...] = (
+        "id",
+        "name",
+        "display_title",
+        "path",
+        "run_number",
+        "event",
+        "status",
+        "conclusion",
+    )
+    shown += ("head_branch", "head_sha", "created_at", "updated_at")
+    actor = user(runner, record["actor"]["login"])
+    return {
+        **{key: record[key] for key in shown},
+        "node_id": f"WFR_{record['id']}",
+        "run_attempt": 1,
+        "run_started_at": record["run_started_at"] or record["created_at"],
+        "workflow_id": workflow,
+        "check_suite_id": record["id"],
+        "check_suite_node_id": f"CS_{record['id']}",
+        "actor": actor,
+        "triggering_actor": actor,
+        "head_commit": repo.commit_facts(record["head_sha"]),
+        "repository": repository(runner, repo),
+        "head_repository": repository(runner, source, fork=source != repo),
+        "pull_requests": [],  # GitHub names none for a fork's, and nothing here reads them
+        "html_url": f"{runner.url}/{repo.name}/actions/runs/{record['id']}",
+        "url": url,
+        "jobs_url": f"{url}/jobs",
+        "logs_url": f"{url}/logs",
+        "artifacts_url": f"{url}/artifacts",
+        "cancel_url": f"{url}/cancel",
+        "rerun_url": f"{url}/rerun",
+        "previous_attempt_url": None,
+        "check_suite_url": f"{api}/check-suites/{record['id']}",
+        "workflow_url": f"{api}/actions/workflows/{workflow}",
+    }
+
+
+def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A run in the event of its end, where repositories have fewer fields."""
+    shown = run(runner, repo, record)
+    kept: tuple[str, ...] = (
+        "id",
+        "node_id",
+        "name",
+        "full_name",
+        "owner",
+        "private",
+        "fork",
+        "html_url",
+        "url",
+        "description",
+    )
+    kept += tuple(name for name, *_ in map(str.split, REPOSITORY_URLS))
+    for side in ("repository", "head_repository"):
+        shown[side] = {key: value for key, value in shown[side].items() if key in kept}
+    return shown
+
+
+def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) -> dict[str, Any]:
+    """An artifact of a run; its zip is at `path`."""
+    known, source = number(f"{run['id']}/{path.stem}"), number(run["head_repository"])
+    url = f"{runner.url}/repos/{repo.name}/actions/artifacts/{known}"
+    of = {"id": run["id"], "repository_id": number(repo.name), "head_repository_id": source}
+    return {
+        **{key: run[key] for key in ("created_at", "updated_at")},
+        "id": known,
+        "node_id": f"MDg6QXJ0_{known}",
+        "name": path.stem,
+        "size_in_bytes": path.stat().st_size,
+        "url": url,
+        "archive_download_url": f"{url}/zip",
+        "expired": False,
+        "expires_at": None,
+        "workflow_run": {**of, **{key: run[key] for key in ("head_branch", "head_sha")}},
+    }
+
+
+def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """The workflow of a run."""
+    known = number(f"{repo.name}/{record['path']}")
+    api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}"
+    return {
+        **{key: record[key] for key in ("name", "path")},
+        **dict.fromkeys(("created_at", "updated_at"), BORN),
+        "id": known,
+        "node_id": f"W_{known}",
+        "state": "active",
+        "url": f"{api}/actions/workflows/{known}",
+        "html_url": f"{page}/blob/{repo.default_branch}/{record['path']}",
+        "badge_url": f"{page}/workflows/{record['name']}/badge.svg",
+    }
+
+
+def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A pull request alone, and in events."""
+    base = repo.resolve(f"refs/heads/{record['base_ref']}")
+    tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
+    with runner.state.look() as data:
+        told = [c for c in data["comments"] if (c["repository"], c["issue"]) == (repo.name, record["number"])]
+    nothing = dict.fromkeys(("additions", "deletions", "changed_files", "commits"), 0)
+    return {
+        **pull_in_list(runner, repo, record),
+        **(repo.size(base, record["head_sha"]) if base else nothing),
+        "merged": record["merged"],
+        "merged_by": user(runner, record["merged_by"]) if record["merged_by"] else None,
+        "mergeable": tree is not None if record["state"] == "open" else None,
+        "mergeable_state": "clean" if tree else "dirty" if record["state"] == "open" else "unknown",
+        "rebaseable": None,  # GitHub says so while it does not know yet
+        "maintainer_can_modify": False,
+        "comments": len(told),
+        "review_comments": 0,
+    }
+
+
+def pull_in_list(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A pull request among others: it lacks what GitHub would have to compute for each."""
+    api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}/pull/{record['number']}"
+    url, issue = f"{api}/pulls/{record['number']}", f"{api}/issues/{record['number']}"
+    urls = {
+        "commits": f"{url}/commits",
+        "review_comments": f"{url}/comments",
+        "review_comment": f"{api}/pulls/comments{{/number}}",
+        "comments": f"{issue}/comments",
+        "statuses": f"{api}/statuses/{record['head_sha']}",
+    }
+    shown = ("id", "number", "state", "title", "body", "created_at", "updated_at", "closed_at", "merged_at")
+    source = runner.hosting.find(record["head_repository"]) or repo
+    trial = repo.resolve(f"refs/pull/{record['number']}/merge") if record["state"] == "open" else None
+    return {
+        **{key: record[key] for key in shown},
+        **{f"{name}_url": value for name, value in urls.items()},
+        "node_id": f"PR_{record['id']}",
+        "url": url,
+        "issue_url": issue,
+        "html_url": page,
+        "diff_url": f"{page}.diff",
+        "patch_url": f"{page}.patch",
+        "_links": {
+            name: {"href": href} for name, href in {"self": url, "html": page, "issue": issue, **urls}.items()
+        },
+        "user": user(runner, record["login"]),
+        "head": _side(runner, source, record["head_ref"], record["head_sha"], fork=source != repo),
+        "base": _side(runner, repo, record["base_ref"], repo.resolve(record["base_ref"]) or ""),
+        "merge_commit_sha": record["merge_commit_sha"] or trial,
+        "author_association": "CONTRIBUTOR" if source != repo else "COLLABORATOR",
+        "draft": False,
+        "locked": False,
+        **dict.fromkeys(("assignee", "milestone", "auto_merge", "active_lock_reason")),
+        **{name: [] for name in ("labels", "assignees", "requested_reviewers", "requested_teams")},
+    }
+
+
+def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = False) -> dict[str, Any]:
+    owner = repo.name.split("/")[0]
+    shown = repository(runner, repo, fork=fork)
+    return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": shown, "user": user(runner, owner)}
+
+
+def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A comment on a pull request; a deleted account leaves it without a user."""
+    api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
+    return {
+        **{key: record[key] for key in ("id", "body", "created_at", "updated_at")},
+        "node_id": f"IC_{record['id']}",
+        "user": user(runner, record["login"]) if record["login"] else None,
+        "author_association": "NONE",
+        "performed_via_github_app": None,
+        "url": f"{api}/comments/{record['id']}",
+        "issue_url": f"{api}/{issue}",
+        "html_url": f"{runner.url}/{repo.name}/pull/{issue}#issuecomment-{record['id']}",
+    }
+
+
+def status(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+    """A commit's status in one context."""
+    shown = ("id", "state", "context", "description", "target_url", "created_at", "updated_at")
+    creator = user(runner, record["login"])
+    return {
+        **{key: record[key] for key in shown},
+        "node_id": f"SC_{record['id']}",
+        "creator": creator,
+        "avatar_url": creator["avatar_url"],
+        "url": f"{runner.url}/repos/{repo.name}/statuses/{record['sha']}",
+    }

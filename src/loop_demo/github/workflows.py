@@ -1,0 +1,136 @@
+"""Calls about workflows and their runs."""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from loop_demo.github import shapes, triggers
+from loop_demo.github.calls import Call
+from loop_demo.github.events import Unprocessable
+
+SUMMARY = 1024 * 1024  # bytes; GitHub's runner drops a larger summary whole and the step goes on
+DROPPED = (
+    "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {}k, got {}k. For more "
+    "information see: https://docs.github.com/actions/using-workflows/"
+    "workflow-commands-for-github-actions#adding-a-markdown-summary\n"
+)
+
+
+def dispatch(call: Call) -> Response:
+    """Start a workflow by hand."""
+    try:
+        inputs = call.body.get("inputs") or {}
+        file, ref = call.path["workflow_id"], call.text("ref")
+        run = triggers.dispatched(call.runner, call.repo, file, ref=ref, given=inputs, who=call.who)
+    except LookupError:
+        raise HTTPException(404, "Not Found") from None
+    except Unprocessable as error:
+        raise HTTPException(422, str(error)) from None
+    if not call.body.get("return_run_details"):
+        return Response(status_code=204)
+    shown = shapes.run(call.runner, call.repo, run)
+    names = {"workflow_run_id": "id", "run_url": "url", "html_url": "html_url"}
+    return JSONResponse({theirs: shown[ours] for theirs, ours in names.items()})
+
+
+def runs(call: Call) -> Response:
+    """The runs of the repository or of one workflow, newest first."""
+    with call.state.look() as data:
+        found = [run for run in reversed(data["runs"]) if _asked_for(call, run)]
+    shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
+    return JSONResponse({"total_count": len(found), "workflow_runs": shown})
+
+
+def _asked_for(call: Call, run: dict[str, Any]) -> bool:
+    file, query = call.path.get("workflow_id"), call.query
+    fits = {
+        "status": query.get("status") in (run["status"], run["conclusion"]),
+        "event": query.get("event") == run["event"],
+        "branch": query.get("branch") == run["head_branch"],
+        "head_sha": query.get("head_sha") == run["head_sha"],
+        "actor": query.get("actor") == run["actor"]["login"],
+        "created": _created(run["created_at"], query.get("created", "")),
+    }
+    known = (run["path"].rpartition("/")[2], str(shapes.number(f"{call.repo.name}/{run['path']}")))
+    mine = run["repository"] == call.repo.name and (file is None or file in known)
+    return mine and all(fits[key] for key in fits if key in query)
+
+
+def _created(time: str, asked: str) -> bool:
+    """GitHub's search syntax, of which we use two forms: a day or time, and everything since one."""
+    return time >= asked[2:] if asked.startswith(">=") else time.startswith(asked)
+
+
+def run(call: Call) -> Response:
+    """One run."""
+    return JSONResponse(shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id")))
+
+
+def cancel(call: Call) -> Response:
+    """End a run."""
+    if not call.runner.cancel(call.find("runs", "id", "run_id")):
+        raise HTTPException(409, "Cannot cancel a workflow run that is completed.")
+    return JSONResponse({}, 202)
+
+
+def artifacts(call: Call) -> Response:
+    """What a run has uploaded."""
+    run = call.find("runs", "id", "run_id")
+    found = [
+        shapes.artifact(call.runner, call.repo, run, path)
+        for path in call.runner.artifacts(run)
+        if call.query.get("name") in (None, path.stem)
+    ]
+    return JSONResponse({"total_count": len(found), "artifacts": call.page(found)})
+
+
+def archive(call: Call) -> Response:
+    """Where an artifact's zip is: GitHub names a URL at its storage."""
+    if call.path["archive_format"] != "zip":
+        raise HTTPException(404, "Not Found")
+    _artifact(call)
+    url = f"{call.runner.url}/_artifact/{call.repo.name}/{call.path['artifact_id']}"
+    return Response(status_code=302, headers={"Location": url})
+
+
+def content(call: Call) -> Response:
+    """The zip itself."""
+    return Response(_artifact(call).read_bytes(), media_type="application/zip")
+
+
+def _artifact(call: Call) -> Path:
+    for run in call.of("runs"):
+        for path in call.runner.artifacts(run):
+            if shapes.number(f"{run['id']}/{path.stem}") == call.path["artifact_id"]:
+                return path
+    raise HTTPException(404, "Not Found")
+
+
+# The stand-in's own: GitHub shows these on pages, as archives, or not at all.
+
+
+def schedule(call: Call) -> Response:
+    """Do what the timer would do."""
+    try:
+        started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
+    except LookupError:
+        raise HTTPException(404, "Not Found") from None
+    return JSONResponse(shapes.run(call.runner, call.repo, started), 201)
+
+
+def log(call: Call) -> Response:
+    """Show what act printed."""
+    return _text(call.runner.log(call.find("runs", "id", "run_id")))
+
+
+def summary(call: Call) -> Response:
+    """The run's summary. All steps share one file here, so the limit that GitHub sets a step is the run's."""
+    path = call.runner.summary(call.find("runs", "id", "run_id"))
+    size = path.stat().st_size if path.exists() else 0
+    return PlainTextResponse(DROPPED.format(SUMMARY // 1024, size // 1024)) if size > SUMMARY else _text(path)
+
+
+def _text(path: Path) -> Response:
+    return PlainTextResponse(path.read_text(errors="replace") if path.exists() else "")

@@ -1,0 +1,112 @@
+"""Stands in for Argo CD and the kubelet, as the demo has no cluster: it makes true what main's overlay says.
+
+Each look renders the overlay at main's newest commit with kustomize, runs one server a track from the
+image that the Deployment names by digest, and gives Envoy the weights of the HTTPRoute. A track gets
+traffic only once its server is ready, and a commit that does not render leaves the last good state serving.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from loop.core.errors import LoopError
+from loop.core.git import Git
+from loop.delivery import render
+from loop.packaging.process import Server, free_port
+from loop_demo.envoy import Envoy
+
+LOOK = 0.5  # seconds between two looks at Git
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the manifests ask for: each track's image and share of traffic (percent), and the public paths."""
+
+    images: dict[str, str]
+    weights: dict[str, int]
+    paths: list[str]
+
+    @classmethod
+    def of(cls, manifests: list[dict[str, Any]]) -> "Desired":
+        """Read rendered manifests: Deployments named serving-<track>, and the HTTPRoute's rule."""
+        images: dict[str, str] = {}
+        weights: dict[str, int] = {}
+        paths: list[str] = []
+        for document in manifests:
+            if document["kind"] == "Deployment":
+                container = document["spec"]["template"]["spec"]["containers"][0]
+                images[_track(document["metadata"]["name"])] = container["image"]
+            if document["kind"] == "HTTPRoute":
+                rule: dict[str, Any] = document["spec"]["rules"][0]
+                weights = {_track(backend["name"]): backend["weight"] for backend in rule["backendRefs"]}
+                paths = [match["path"]["value"] for match in rule["matches"]]
+        running = {track: weight for track, weight in weights.items() if weight or track in images}
+        return cls(images, running, paths)
+
+
+class Node:
+    """Runs what `environment`'s overlay of one model says, until the block ends."""
+
+    def __init__(  # noqa: PLR0917 - made once, in play.py
+        self,
+        git: Git,
+        model: str,
+        environment: str,
+        envoy: Envoy,
+        start: Callable[[str, int], Server],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.git, self.model, self.environment, self.envoy = git, model, environment, envoy
+        self.start, self.tell = start, tell
+        self.servers: dict[str, tuple[str, Server]] = {}  # track: (image, its server)
+        self.ports: dict[str, int] = {}
+        self.synced = ""  # the commit that is running
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=60)
+        for _, server in self.servers.values():
+            server.stop()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                self._look()
+            except LoopError as error:
+                self.tell(f"sync failed, the last good state keeps serving: {error}")
+
+    def _look(self) -> None:
+        commit = self.git.fetch("main")
+        if commit == self.synced:
+            return
+        with self.git.worktree(commit) as tree:
+            folder = render.overlay(tree, self.model, self.environment)
+            desired = Desired.of(render.documents(render.build(folder)))
+        self._make_so(desired)
+        self.synced = commit
+
+    def _make_so(self, desired: Desired) -> None:
+        """Start what is missing, then move the traffic, then stop what is no longer named."""
+        running = {track: image for track, (image, _) in self.servers.items()}
+        replaced = [self.servers[t][1] for t, image in running.items() if desired.images.get(t) != image]
+        for track, image in desired.images.items():
+            if running.get(track) != image:
+                self.ports[track] = free_port()
+                self.servers[track] = (image, self.start(image, self.ports[track]))
+        for track in running.keys() - desired.images.keys():
+            del self.servers[track]
+        ports = {track: self.ports[track] for track in self.servers}
+        self.envoy.route(ports, desired.weights, desired.paths)
+        for server in replaced:
+            server.stop()
+
+
+def _track(name: str) -> str:
+    return name.removeprefix("serving-")

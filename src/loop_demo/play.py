@@ -1,0 +1,203 @@
+"""Sets the stage in a scratch clone, plays the chapters, and says where everything lies."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loop.core import models, params, programs, repository
+from loop.core.dvc import share_cache
+from loop.core.files import read_json, sha256
+from loop.core.git import Git
+from loop.core.names import package, public
+from loop.core.paths import ModelPaths
+from loop.fork.folders import keep
+from loop.packaging.image import fetch
+from loop.packaging.process import Server, free_port
+from loop_demo import story
+from loop_demo.console import Console
+from loop_demo.envoy import Envoy
+from loop_demo.hub import REPOSITORY, Hub
+from loop_demo.node import Node
+from loop_demo.story import Stage
+from loop_demo.team import ENVIRONMENT, loop
+from loop_demo.world import World
+
+DAYS = {"calm_days": 14, "drift_days": 35, "after_days": 14}
+OURS = repository.Repository(
+    name="demo", url=f"https://github.com/{REPOSITORY}.git", registry="registry.test/demo"
+)
+CHAPTERS = {
+    "1 A pull request changes a parameter": story.change_a_param,
+    "2 Its release goes through a canary": story.canary,
+    "3 Bad data and a bad candidate are stopped": story.stopped,
+    "4 Production drifts, and retrains": story.drift,
+    "5 The second release goes through a canary": story.canary,
+    "6 A candidate that errs in its canary": story.bad_canary,
+}
+
+
+def play(root: Path, source: Path | None, model: str | None = None) -> None:
+    """Play the whole demo in `root`/build/demo, from a clean start; `model` is params.yaml's first one.
+
+    LoopError where the model's folder has no module `demo`.
+    """
+    name = package(model or next(iter(params.read(root))))
+    _ = models.load(root, name).demo
+    folder = root / "build" / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tell = Console()
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "LOOP_ENGINE": "none",  # there is no registry: bentos are pinned as artifacts on disk
+        "PATH": f"{programs.folder()}:{os.environ['PATH']}",
+    }
+    with ExitStack() as stack:
+        with tell.chapter("0 A team forks the template, and releases its first model"):
+            stage = stack.enter_context(staged(root, folder, environment, source, tell, model=name))
+            story.first_release(stage)
+        for title, chapter in CHAPTERS.items():
+            with tell.chapter(title):
+                chapter(stage)
+        closing(stage, folder, tell)
+
+
+@contextmanager
+def staged(
+    root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console, *, model: str
+) -> Iterator[Stage]:
+    """A remote with the stand-in for GitHub, a person's clone with a trained model, a gateway and a node."""
+    with ExitStack() as stack:
+        hub = stack.enter_context(
+            Hub(folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
+        )
+        os.environ.update(environment)
+        clone = folder / "clone"
+        fork(root, clone, hub, OURS, model)
+        configure(clone, model, folder / "store", source)
+        tell.step("training the first model, as a person does: ./loop repro")
+        told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
+        loop(clone, told, "repro", model)
+        Git(clone).run("add", "--all")
+        Git(clone).run("commit", "--quiet", "-m", "Train the first model")
+        first_answer(clone, model, told, tell)
+        world = World(clone, model, folder / "store", **DAYS)
+        ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
+        envoy = stack.enter_context(Envoy(folder / "envoy", ports))
+        node = Node(
+            Git(scratch(hub, folder)),
+            model,
+            ENVIRONMENT,
+            envoy,
+            starter(model, folder),
+            tell.step,
+        )
+        stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
+        stack.enter_context(node)
+        yield stage
+
+
+def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Console) -> None:
+    """What a person sees first: the metrics of what they trained, and an answer of it, served here."""
+    paths = ModelPaths(clone, model)
+    tell.metrics(read_json(paths.metrics))
+    loop(clone, environment, "bento", model)
+    row = read_json(paths.trained / "meta.json")["example"]
+    with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
+        url, body = f"{server.url}/predict", {"features": row}
+        answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
+    tell.step(f"served on this machine, it answers: {answer.text}")
+
+
+def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: str) -> None:
+    """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it.
+
+    Like a team that wants one of the template's models, it drops the others.
+    """
+    Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
+    Git(clone.parent).run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
+    git = Git(clone)
+    git.run("config", "user.name", "Ada")
+    git.run("config", "user.email", "ada@example.test")
+    share_cache(clone)
+    repository.write(clone, ours)
+    keep(clone, [model])
+    git.run("commit", "--quiet", "--all", "-m", f"Name this fork, and keep {public(model)}")
+    git.run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
+
+
+def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
+    """What a team sets first in params.yaml: where production logs, its own data, and no GPU."""
+    changes: dict[str, Any] = {
+        f"models.{model}.monitor.store": str(store),
+        **{f"models.{model}.{key}": value for key, value in models.load(clone, model).demo.FIRST.items()},
+    }
+    if "cuda" in params.by_device(clone, model):
+        changes[f"models.{model}.serve.device"] = "cpu"  # this machine is the demo's production
+    if source:
+        where = f"models.{model}.ingest"
+        changes |= {f"{where}.source": str(source.resolve()), f"{where}.sha256": sha256(source)}
+        changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
+    params.edit(clone, changes)
+
+
+def last_day(root: Path, model: str, source: Path) -> date:
+    """The last day in a Parquet file, which may not be whole: the test window ends before it."""
+    time = models.load(root, model).roles.time
+    latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
+    return latest.date()
+
+
+def credentials(hub: Hub) -> dict[str, str]:
+    """What a person's or the judge's commands need to reach the stand-in."""
+    return {
+        "LOOP_GITHUB_API_URL": hub.bot.url,
+        "GITHUB_REPOSITORY": hub.bot.repository,
+        "GITHUB_TOKEN": hub.bot.token,
+    }
+
+
+def scratch(hub: Hub, folder: Path) -> Path:
+    """The node's own bare clone."""
+    path = folder / "node.git"
+    Git(folder).run("init", "--quiet", "--bare", str(path))
+    Git(path).run("remote", "add", "origin", hub.clone_url)
+    return path
+
+
+def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
+    """How the node starts a track: the artifact of that digest, verified, in its own locked environment."""
+
+    def start(image: str, port: int) -> Server:
+        bento = fetch(model, image.partition("@")[2])
+        server = Server(bento, port, log_dir=folder / "predictions")
+        return server.__enter__()
+
+    return start
+
+
+def closing(stage: Stage, folder: Path, tell: Console) -> None:
+    """What was in production, when and why, as Git tells it; and where to look further."""
+    stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
+    tell.print(stage.loop("history", public(stage.model), "--environment", ENVIRONMENT))
+    stage.loop("repro", stage.model)  # main's own run: what CI made of it lies in DVC's cache
+    stage.loop("report")
+    places = {
+        "how the model is, all of it": stage.clone / "build" / "report" / "index.html",
+        "this clone": stage.clone,
+        "what CI, drift and the releases printed": folder / "github" / "runs",
+        "drift report": ModelPaths(stage.clone, stage.model).build / "monitor" / "report.html",
+        "data docs": stage.clone / "data" / stage.model / "validation" / "data_docs" / "index.html",
+        "MLflow": f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
+    }
+    for name, place in places.items():
+        tell.step(f"{name}: {place}")
+    tell.times()

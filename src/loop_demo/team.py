@@ -1,0 +1,119 @@
+"""A team and its fork: what its people do in a clone and on GitHub, and what main then says."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from loop.core.errors import Exit, LoopError
+from loop.core.git import Git
+from loop.delivery import state
+from loop_demo.console import Console
+from loop_demo.hub import Hub
+
+ENVIRONMENT = "production"
+ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # as ./loop prints it, as act shows it
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pull request, and the runs of CI that there were before it."""
+
+    number: int
+    branch: str
+    before: set[int]
+
+
+@dataclass
+class Team:
+    """People with one clone; `environment` is what their commands need besides."""
+
+    tell: Console
+    hub: Hub
+    clone: Path  # the clone of a person on the team
+    model: str
+    environment: dict[str, str]
+
+    @property
+    def git(self) -> Git:
+        return Git(self.clone)
+
+    def loop(self, *args: str, code: Exit = Exit.OK) -> str:
+        """Run a command of the repository as a person does, in their clone."""
+        return loop(self.clone, self.environment, *args, code=code)
+
+    def state(self) -> state.State:
+        """What production's overlay says on main now."""
+        path = f"{state.folder(ENVIRONMENT, self.model)}/release.yaml"
+        return state.parse(self.git.read(self.git.fetch("main"), path) or "", path)
+
+    def branch(self, name: str, message: str, edit: Callable[[], object]) -> None:
+        """Push a branch off main with what `edit` changes in the clone."""
+        self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
+        edit()
+        self.git.run("add", "--all")
+        self.git.run("commit", "--quiet", "-m", message)
+        self.git.run("push", "--quiet", "--force", "origin", name)
+
+    def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
+        """Open a pull request, which starts its CI."""
+        before = self.hub.runs("ci.yml")
+        self.branch(name, title, edit)
+        number = self.hub.person.pull_request(name, title, "")["number"]
+        self.tell.step(f"pull request #{number}: {title}")
+        return Proposal(int(number), name, before)
+
+    def checked(self, proposal: Proposal) -> dict[str, Any]:
+        """Wait for the CI of a pull request; its run."""
+        run = self.finished("ci.yml", proposal.before, branch=proposal.branch)
+        self.tell.step(f"CI of #{proposal.number}: {run['conclusion']}")
+        return run
+
+    def finished(
+        self, workflow: str, before: set[int], *, seconds: float = 600, branch: str | None = None
+    ) -> dict[str, Any]:
+        """Wait for the one run that began since `before`; a terminal shows the step that it is at."""
+        with self.tell.rich.status(workflow) as line:
+
+            def tell(step: str) -> None:
+                line.update(escape(f"{workflow}  {step}"))
+
+            return self.hub.finished(workflow, before, tell, seconds=seconds, branch=branch)
+
+    def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
+        """Stop the demo unless a run ended as it should, and says why."""
+        log = self.hub.log(run)
+        for error in dict.fromkeys(ERROR.findall(log)):
+            self.tell.line(error)
+        if run["conclusion"] != conclusion or told not in log:
+            raise LoopError(
+                f"{run['name']} ended in {run['conclusion']}, not {conclusion} {told!r}\n{log[-3000:]}"
+            )
+
+    def merge_release(self) -> int:
+        """Merge the pull request that a release opened for production, as a reviewer does; its number."""
+        pulls = self.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
+        release = next(pull for pull in pulls if pull["head"]["ref"].startswith("release/"))
+        self.tell.step(f"pull request #{release['number']} by the bot: {release['title']}")
+        self.hub.merge(release["number"])
+        return int(release["number"])
+
+
+def loop(root: Path, environment: dict[str, str], *args: str, code: Exit = Exit.OK) -> str:
+    """Run ./loop in a clone; its output, or LoopError with it where it ends otherwise than with `code`."""
+    done = subprocess.run(
+        ["./loop", *args],
+        cwd=root,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != code:
+        raise LoopError(f"./loop {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout

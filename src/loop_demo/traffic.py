@@ -1,0 +1,82 @@
+"""Requests to the gateway, one transaction each, as long as the demo wants them."""
+
+import threading
+import time
+from collections import Counter
+from datetime import datetime
+from typing import Any, Self
+
+import httpx
+
+from loop_demo.world import World
+
+CHUNK = 64  # transactions taken from the world at a time
+
+
+class Traffic:
+    """A steady flow of single-row requests in the background; counts answers by track and status."""
+
+    def __init__(self, world: World, url: str, *, rate: float, before: datetime, clients: int = 4) -> None:
+        self.world, self.url, self.before = world, url, before
+        self.pause = clients / rate  # seconds between two requests of one client
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=15)
+
+    @property
+    def failed(self) -> int:
+        """Answers that were no prediction."""
+        return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
+
+    def _chunk(self) -> list[dict[str, Any]]:
+        """The next transactions; none, after a moment, where the story lets none happen yet."""
+        rows = self.world.take(CHUNK, self.before)
+        if not rows:
+            self._stop.wait(1)
+        return rows
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
+            due = time.monotonic()
+            while not self._stop.is_set():
+                for body in self._chunk():
+                    due = max(due + self.pause, time.monotonic())
+                    if self._stop.wait(due - time.monotonic()):
+                        return
+                    self.answers[_ask(client, body)] += 1
+
+
+def replay(
+    world: World, url: str, before: datetime, every: int, *, batch: int = 100, host: str | None = None
+) -> int:
+    """Let production run on until `before`: all of it is logged, one in `every` is scored, by batches.
+
+    `host` is the name that the gateway routes by, where it does.
+    """
+    scored = 0
+    headers = {"Host": host} if host else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        while rows := world.take(batch * every, before):
+            some = rows[::every]
+            body = {name: [row[name] for row in some] for name in rows[0]}
+            client.post("/predict", json=body).raise_for_status()
+            scored += len(some)
+    return scored
+
+
+def _ask(client: httpx.Client, body: dict[str, Any]) -> tuple[str, int]:
+    try:
+        answer = client.post("/predict", json=body)
+    except httpx.TransportError as error:
+        return type(error).__name__, 0
+    return answer.headers.get("x-track", "none"), answer.status_code

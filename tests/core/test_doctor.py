@@ -1,0 +1,244 @@
+"""loop.fork.doctor: what the doctor says of a clone's remote, and of its settings at GitHub."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import here
+import pytest
+import shop
+from standin import ROOT, Server, StandIn
+
+from loop.core import models, repository
+from loop.core.repository import Repository
+from loop.fork import doctor
+
+TYPED = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("default", "state", "found", "fix"),
+    [
+        ("main", "ok", "main", ""),
+        ("master", "bad", "master; workflows and Argo CD follow main", "branches/master/rename"),
+        (None, "default", "empty", "git push origin HEAD:main"),
+        ("gone", "default", "did not answer", "git ls-remote origin"),
+    ],
+)
+def test_default_branch(tmp_path: Path, default: str | None, state: str, found: str, fix: str) -> None:
+    """A remote whose default branch is not the one that everything follows is bad, with how to rename it."""
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.test")
+    subprocess.run([*git, "init", "-q", "--bare", "-b", default or "main", origin], check=True)
+    subprocess.run([*git, "clone", "-q", origin, clone], check=True, capture_output=True)
+    if default:
+        subprocess.run([*git, "-C", clone, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
+        subprocess.run([*git, "-C", clone, "push", "-q", "origin", f"HEAD:{default}"], check=True)
+    if default == "gone":
+        shutil.rmtree(origin)
+    said = doctor._branch(clone)
+    assert (said.state, found in said.found, fix in said.fix) == (state, True, True), said
+
+
+@pytest.mark.parametrize(
+    ("url", "state"),
+    [
+        (f"https://x:{TYPED}@github.com/zoo/birds.git", "ok"),
+        ("git@github.com:zoo/birds.git", "ok"),
+        (f"https://x:{TYPED}@github.com/zoo/fish.git", "bad"),
+    ],
+)
+def test_origin(tmp_path: Path, url: str, state: str) -> None:
+    """Origin is the repository that Argo CD follows; a token in its URL is not shown."""
+    clone = tmp_path / "clone"
+    (clone / "argocd").mkdir(parents=True)
+    (clone / repository.PATH).write_text("data: {}\n")
+    own = Repository(name="birds", url="https://github.com/zoo/birds.git", registry="ghcr.io/zoo")
+    repository.write(clone, own)
+    subprocess.run(["git", "init", "-q", clone], check=True)
+    subprocess.run(["git", "-C", clone, "remote", "add", "origin", url], check=True)
+    said = doctor._origin(clone)
+    assert said.state == state
+    assert TYPED not in said.found + said.fix
+
+
+@pytest.mark.parametrize(("core", "state"), [("[core]\n    remote = storage\n", "ok"), ("", "bad")])
+def test_a_dvc_remote_that_is_not_the_default(tmp_path: Path, core: str, state: str) -> None:
+    """`dvc remote add` without `--default` leaves a remote that neither `push` nor `repro` takes."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(f"{core}['remote \"storage\"']\n    url = /nowhere\n")
+    said = doctor._remote(tmp_path)
+    assert (said.state, said.fix) == (state, "" if core else "dvc remote default storage")
+
+
+def test_a_folder_of_a_larger_repository_is_no_clone(tmp_path: Path) -> None:
+    """GitHub runs no workflow below a repository's top, and paths of releases would miss the folder."""
+    (tmp_path / "ml").mkdir()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert doctor._top(tmp_path).state == "ok"
+    said = doctor._top(tmp_path / "ml")
+    assert (said.state, "the folder ml/ of a larger repository" in said.found) == ("bad", True)
+
+
+PULLS = {
+    "type": "pull_request",
+    "ruleset_id": 1,
+    "ruleset_source": "acme/r",
+    "ruleset_source_type": "Repository",
+}
+OFF = {"required_approving_review_count": 1, "required_review_thread_resolution": False}
+REVIEW = {**OFF, **dict.fromkeys(doctor.REVIEW, True)}
+IN_ENVIRONMENT = {"PUSH_KEY": "k"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(
+        *(tmp_path_factory.mktemp("github"), "--at-once", "0", "--act", "false"),
+        *("--repository", "acme/r", "--secret", "STORES_READ=r"),
+    )
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Sets a repository up, at which this process's token is its owner's."""
+    there = {"LOOP_GITHUB_API_URL": server.url, "GITHUB_REPOSITORY": "acme/r"}
+    for name, value in {**there, "GITHUB_TOKEN": server.tokens["person"]}.items():
+        monkeypatch.setenv(name, value)
+    return lambda **what: StandIn(server, "acme/r").own("POST", "_settings/acme/r", what)
+
+
+@pytest.mark.parametrize(
+    ("environment", "organization", "state", "found"),
+    [
+        (None, [], "default", "none"),
+        ({"branches": None, "secrets": {}}, [], "default", "none"),  # GitHub has made it when a job named it
+        ({"branches": ["main"], "secrets": IN_ENVIRONMENT}, [], "ok", "in main-only, for main alone"),
+        (
+            {"branches": None, "secrets": IN_ENVIRONMENT},
+            [],
+            "bad",
+            "main-only, which has PUSH_KEY, is open to any branch",
+        ),
+        ({"branches": ["main", "*"], "secrets": IN_ENVIRONMENT}, [], "bad", "open to main, *"),
+        ({"branches": None, "secrets": {"STORES_READ": "r"}}, [], "default", "none"),
+        ({"branches": ["main"], "secrets": IN_ENVIRONMENT}, ["STORES"], "bad", "STORES can be read"),
+    ],
+)
+def test_secrets_of_who_writes(
+    settings: Callable[..., object], environment: Any, organization: list[str], state: str, found: str
+) -> None:
+    """They are fine in an environment that is limited to main, and nowhere else; not so STORES_READ."""
+    held = {"main-only": environment} if environment else {}
+    settings(environments=held, organization_secrets=organization)
+    said = doctor._secrets(ROOT)
+    assert (said.state, found in said.found, "docs/protection.md" in said.fix) == (
+        state,
+        True,
+        state != "ok",
+    ), said
+
+
+@pytest.mark.parametrize(
+    ("rules", "state", "found"),
+    [
+        ([], "default", "no ruleset asks for pull requests"),
+        ([{**PULLS, "parameters": REVIEW}], "ok", "of the latest push"),
+        *(
+            ([{**PULLS, "parameters": {**REVIEW, key: False}}], "bad", said)
+            for key, said in doctor.REVIEW.items()
+        ),
+    ],
+)
+def test_review(settings: Callable[..., object], rules: list[Any], state: str, found: str) -> None:
+    """What is merged is what was approved: a ruleset without one of the three says which."""
+    settings(rules=rules)
+    said = doctor._review(ROOT)
+    assert (said.state, found in said.found) == (state, True), said
+
+
+def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is called fine."""
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    for said in (doctor._secrets(ROOT), doctor._review(ROOT)):
+        assert (said.state, said.found.startswith("not checked: ")) == ("default", True), said
+
+
+PARAMS = "from loop.core.params import Section\nclass Params(Section): ...\n"
+BROKEN = {  # a module, its text, and what is told of it before its frames and of them
+    "a slip": ("features", "def f(:\n", "SyntaxError: .*", ":1 in the file itself"),
+    "a missing package": ("source", "import nowhere_at_all\n", "ModuleNotFoundError: .*", ":1 in <module>"),
+    "a name": ("estimator", "def f():\n    return missing\nf()\n", "NameError: .*", ":2 in f"),
+    "a line break": ("schema", "raise RuntimeError('a\\nb')\n", "RuntimeError: a b", ":1 in <module>"),
+}
+
+
+@pytest.mark.parametrize(("module", "text", "said", "last"), BROKEN.values(), ids=BROKEN)
+def test_a_teams_broken_code_is_a_line_of_the_table(
+    tmp_path: Path, module: str, text: str, said: str, last: str
+) -> None:
+    """One line, their frames alone, and every other answer; so at any other command, which ends with 2."""
+    (tmp_path / "params.yaml").write_text(shop.PARAMS.replace("shop", "m"))
+    for name in ("dvc.yaml", "loop"):
+        (tmp_path / name).touch()
+    folder = tmp_path / "src/models/m"
+    folder.mkdir(parents=True)
+    for name, body in {"schema": shop.SCHEMA, **shop.REST, module: text}.items():
+        (folder / f"{name}.py").write_text(body.replace("Params = dict", PARAMS))
+    with here.models_of(tmp_path):
+        found = {finding.what: finding for finding in doctor.examine(tmp_path)}
+    told = f"^{said}(\n  src/models/m/{module}\\.py:.*)*\n  src/models/m/{module}\\.py{last}$"
+    assert re.search(told, found["model m"].found), found["model m"]
+    assert found["container engine"].state in {"ok", "default"}
+    ended, printed = here.command(tmp_path, "repro", "m")
+    assert (ended, "Traceback" in printed) == (2, False), printed
+    assert re.search(told, printed.partition("\n  fix:")[0].removeprefix("error: ")), printed
+
+
+def test_an_error_in_a_stage_shows_only_their_frames(tmp_path: Path) -> None:
+    """What a library raises inside their code is told by their line; an error of ours keeps its traceback."""
+    (tmp_path / "src/models/m").mkdir(parents=True)
+    path = tmp_path / "src/models/m/features.py"
+    path.write_text("import json\ndef compute(text):\n    return json.loads(text)\n")
+    names: dict[str, Any] = {}
+    exec(compile(path.read_text(), path, "exec"), names)  # noqa: S102
+    for call, expected in ((names["compute"], True), (json.loads, False)):
+        with pytest.raises(ValueError, match="Expecting") as caught:
+            call("[")
+        told = models.failure(tmp_path, caught.value)
+        assert (told is not None) == expected
+        if told:
+            assert str(told).splitlines()[1:] == [
+                "  src/models/m/features.py:3 in compute",
+                "  fix: correct src/models/m/features.py:3",
+            ]
+
+
+@pytest.mark.parametrize(("name", "text"), [("params.yaml", "<<<<<<< a\n"), ("argocd/repository.yaml", "")])
+def test_a_broken_file_does_not_end_the_table(tmp_path: Path, name: str, text: str) -> None:
+    """It is a line of it, and the other answers stand there too."""
+    for each in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_text((ROOT / each).read_text() if each != name else text)
+    found = doctor.examine(tmp_path)
+    assert any(name in finding.found and finding.state == "bad" and finding.fix for finding in found)
+    assert "container engine" in {finding.what for finding in found}
+
+
+def test_an_output_in_git_is_bad(tmp_path: Path) -> None:
+    """As soon as it is added, before it is committed."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "data/m/model").mkdir(parents=True)
+    for name in ("metrics.json", "model/model.ubj"):
+        (tmp_path / "data/m" / name).touch()
+    assert doctor._outputs(tmp_path).state == "ok"
+    subprocess.run(["git", "add", "--all"], cwd=tmp_path, check=True)
+    said = doctor._outputs(tmp_path)
+    assert (said.state, "data/m/model/model.ubj" in said.found, "git rm" in said.fix) == ("bad", True, True)
