@@ -146,7 +146,7 @@ def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
 
 
 def test_production_fits_its_gpu_pool(scene: Scene) -> None:
-    """A release for GPUs and training are scheduled on the pool's nodes, one each; a release for CPUs is not.
+    """A release for GPUs, a pod a node, and training are scheduled on the pool; a release for CPUs is not.
 
     They ask for what production really asks for, and nothing but kwok's taint is tolerated for them.
     """
@@ -169,8 +169,9 @@ def test_production_fits_its_gpu_pool(scene: Scene) -> None:
         return until(pods, lambda: scene.cluster.kubectl("get", "pods,events", f"-n={space}", "-o=wide"))
 
     pods = placed("cuda")
-    nodes = [pod["spec"]["nodeName"] for pod in pods]
-    assert all(node.startswith("fake-gpu-") for node in nodes)
+    assert all(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in pods)
+    # kwok lets a Job succeed at once, so its GPU may be another pod's already.
+    nodes = [pod["spec"]["nodeName"] for pod in pods if role(pod) == "stable"]
     assert len(set(nodes)) == len(nodes)
     for pod in pods:
         resources = pod["spec"]["containers"][0]["resources"]["requests"]
