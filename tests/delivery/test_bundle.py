@@ -111,7 +111,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
     (programs / "buildah").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(image, "_containerize", lambda *_: None)
-    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, _, name: cls(name, CRANE)))
+    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, name: cls(name, CRANE)))
     with serving() as host:
         named = replace(repository.read(builder), registry=f"{host}/team")
         repository.write(builder, named)

@@ -229,7 +229,9 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
         signature=infer_signature(example, np.asarray(score(flavour.rows(example, paths.trained)))),
         input_example=example,
-        pip_requirements=_packages(paths.root / plain.serving_lock(paths.root, paths.model)),
+        pip_requirements=_packages(
+            paths.root / plain.serving_lock(paths.model, plain.device(paths.root, paths.model))
+        ),
     )
     return to
 

@@ -53,7 +53,7 @@ def status(model: str, environment: str) -> None:
         click.echo(said)
         actions.summary(said)
         return
-    key = release_key(root, model, lock)
+    key = release_key(root, model, lock, device=plain.device(root, model, environment))
     spec = state(root, model, environment)
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)

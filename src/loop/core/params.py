@@ -11,7 +11,7 @@ from loop.core import edited, plain
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import package
-from loop.core.plain import FILE, Device
+from loop.core.plain import FILE, Device, Environment
 
 
 def naive(instant: datetime) -> datetime:
@@ -126,9 +126,10 @@ class Register(Section):
 
 
 class Serve(Section):
-    # What the pods compute on. `cuda` packs requirements-cuda.lock of the model's folder in bentos/, and lets
-    # component `gpu` of its overlays apply.
-    device: Device = "cpu"
+    # What the pods compute on: one device for every environment, or as in `{production: cuda}` one for each
+    # that is named, and the CPU for the others. `cuda` packs requirements-cuda.lock of the model's folder in
+    # bentos/, and lets component `gpu` of its overlays apply.
+    device: Device | dict[Environment, Device] = "cpu"
 
 
 class Rehearse(Section):

@@ -1,7 +1,7 @@
 """params.yaml as plain data, for commands that need little of it: building the types takes 0.1 s."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from loop.core import edited
 from loop.core.errors import LoopError
@@ -9,6 +9,8 @@ from loop.core.names import package
 
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
+Environment = Literal["dev", "staging", "production"]
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)  # in the order in which a release reaches them
 
 
 def text(root: Path) -> str:
@@ -32,15 +34,25 @@ def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
     return models[name]
 
 
-def device(root: Path, model: str) -> Device:
-    """`serve.device`. Only this key is read, so that commits with an older schema can be packed too."""
-    return "cuda" if _packed(root, model, "serve", "device") == "cuda" else "cpu"
+def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device:
+    """`serve.device` of an environment. Only this key is read, so commits with an older schema work too."""
+    found = _packed(root, model, "serve", "device")
+    if isinstance(found, dict):
+        found = found.get(environment)
+    return "cuda" if found == "cuda" else "cpu"
 
 
-def serving_lock(root: Path, model: str) -> str:
-    """The lock that a model's bento packs, below the root."""
-    suffix = {"cpu": "", "cuda": "-cuda"}[device(root, model)]
-    return f"bentos/{package(model)}/requirements{suffix}.lock"
+def by_device(root: Path, model: str) -> dict[Device, list[str]]:
+    """The environments that share a device, and so a release; both in the order of ENVIRONMENTS."""
+    found: dict[Device, list[str]] = {}
+    for environment in ENVIRONMENTS:
+        found.setdefault(device(root, model, environment), []).append(environment)
+    return found
+
+
+def serving_lock(model: str, device: Device) -> str:
+    """The lock that a model's bento packs for a device, below the root."""
+    return f"bentos/{package(model)}/requirements{'-cuda' if device == 'cuda' else ''}.lock"
 
 
 def latency_target(root: Path, model: str) -> float | None:

@@ -62,6 +62,7 @@ class Rehearse(BaseModel):
 
     passed: bool
     reasons: list[str]
+    note: str = ""  # where the champion came from, and whether a GPU was missing
     model_config = {"extra": "allow"}
 
     @property

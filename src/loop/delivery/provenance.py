@@ -147,7 +147,10 @@ def _key(root: Path, model: str | None) -> str:
 
 def _lock(root: Path, model: str | None) -> str:
     """The packages of the image, from the repository's root."""
-    return plain.serving_lock(root, model) if model else monitor_image.LOCK
+    if not model:
+        return monitor_image.LOCK
+    record = read_json(ModelPaths(root, model).build / "bento.json")
+    return plain.serving_lock(model, record.get("device", "cpu"))
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:

@@ -292,7 +292,8 @@ def _model(root: Path, name: str) -> Finding:
     if why := params.unshared(root, name):
         return Finding("bad", what, why, params.SHARE)
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
-    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", plain.serving_lock(root, name), shared)
+    locks = [plain.serving_lock(name, device) for device in plain.by_device(root, name)]
+    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", *locks, shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [path for path in wanted if not (root / path).is_file()]:
         return Finding("bad", what, f"{', '.join(missing)} missing", "see docs/fork.md")
