@@ -248,6 +248,18 @@ def test_the_budget(production: Production, github: FakeGitHub, monkeypatch: pyt
     assert 'auto_retrain_budget_left{model="shop"} 1.0' in metrics
 
 
+def test_by_release_only_the_served_releases_rows_count(
+    production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a profile is made of what training has seen, an earlier release's rows are no drift."""
+    monkeypatch.setattr("loop.monitoring.monitor.released", lambda *_: "b" * 12)
+    production.answer(rows(1_000), version="b" * 12)
+    production.answer(rows(1_000, scale=3, seed=1), name="host-2.jsonl", version="a" * 12)
+    assert run(production, monkeypatch).exit_code == Exit.DRIFT
+    params.edit(production.root, {"models.shop.monitor.by_release": True})
+    assert run(production, monkeypatch).exit_code == Exit.OK
+
+
 def change(production: Production, drifted_from: datetime, days: int) -> None:
     """Log days of 400 rows in which amounts double from one day on."""
     for week in range(days // 7):

@@ -165,6 +165,7 @@ class Monitor(Section):
     store: str | None = None  # where production's transactions and labels are logged
     window_days: int = Field(default=7, gt=0)
     drift: float = 0.3  # feature_drift_score from here up retrains
+    by_release: bool = False  # where a profile is made of what training has seen, releases do not compare
     min_rows: int = 500  # fewer logged predictions: no verdict on drift
     min_labels: int = 200  # fewer labelled predictions: no verdict on the metrics of `sla`
     cooldown_hours: float = 24.0  # between two dispatches for one model

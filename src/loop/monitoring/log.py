@@ -95,13 +95,14 @@ def read(
     trained: datetime | None = None,
     columns: Mapping[str, str] | None = None,
     answer: Answer = "class",
+    version: str | None = None,
 ) -> Window:
     """Read the window of `days` that ends at `until` (default: with the latest event).
 
     `trained`: the end of the rows that main was last retrained on. `columns`: the schema's, by whose type of
     the id log, transactions and labels are joined; without it, ids are compared as text. By the label's type,
     classes are whole numbers or text; booleans are `true` and `false`. `answer`: what a prediction says, and
-    what its label is compared with.
+    what its label is compared with. `version`: only this release's predictions.
 
     A label counts in the window in which it was reported, however long after its prediction.
     Of the window are only rows as wide as `features`: those before a release with other features are no fair
@@ -111,7 +112,7 @@ def read(
     kind = _kind(answer, (columns or {}).get(roles.label))
     with opened(log, store, memory=MEMORY, threads=THREADS) as con:
         prepare(con)
-        logged, broken, latest = _predictions(con, log, model, ids, kind)
+        logged, broken, latest = _predictions(con, log, model, version, ids, kind)
         with _reading(store):
             stored = _stored(con, store, "transactions", ids) if roles.time else None
             reports = _stored(con, store, "labels", ids)
@@ -180,21 +181,24 @@ def _kind(answer: Answer, label: str | None) -> str:
     return "varchar" if (label or "").removeprefix("large_") in ("string", "bool") else "bigint"
 
 
-def _predictions(
-    con: "duckdb.DuckDBPyConnection", log: str, model: str, ids: Ids, kind: str
+def _predictions(  # noqa: PLR0917 - all of one call
+    con: "duckdb.DuckDBPyConnection", log: str, model: str, version: str | None, ids: Ids, kind: str
 ) -> tuple[int, int, float]:
-    """Make the view `log` of this model's predictions; return how many, how many broken, the latest.
+    """Make the view `log` of predictions of this model, or of one release of it.
+
+    Returns how many there are, how many are broken, and when the latest was logged.
 
     Ids are hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
     """
     files, cut = segments.of(con, log)
+    of_version = f"and version = '{version}'" if version else ""
     answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
     con.execute(
         f"""create view lines as select * from (
             select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
                       and width is not null as fits
             from (select * replace (try_cast(class as {typed}) as class) from {parquet(files)})
-        ) where model = '{model}' or not fits""",  # noqa: S608 — our own constants
+        ) where (model = '{model}' {of_version}) or not fits""",  # noqa: S608 — our own constants
     )
     key = ids.key("id")
     if ids.whole:

@@ -48,6 +48,7 @@ def look(
         trained=trained_until(git, model),
         columns=schema.COLUMNS,
         answer="score" if schema.TASK in models.VALUED else "class",
+        version=version if rules.by_release else None,
     )
     distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)
