@@ -54,6 +54,7 @@ COMMANDS = {
     "new": "fork:new",
     "init": "fork:init",
     "doctor": "fork:doctor",
+    "upgrade": "fork:upgrade",
     "demo": "loop_demo.command:demo",
 }
 
