@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade would do; `tree` is all of the result, and nothing outside of Git's objects knows it."""
+    """What an upgrade would do; `tree` is all of the result, and no branch names it yet."""
 
     base: Version
     to: Version
@@ -231,7 +231,7 @@ def _listed(git: Git, tree: str) -> Tree:
 
 
 def _unpacked(git: Git, wheel: Path) -> Tree:
-    """A wheel's files as they lie in a repository: its package is src/loop, beside the template's own files."""
+    """A wheel's files as they lie in a repository: the package is src/loop, beside the template's own."""
     files, modes = {}, {}
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(wheel) as archive:
         for info in archive.infolist():
@@ -342,8 +342,8 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
 
 def _migrated(git: Git, tree: str, theirs: Tree) -> tuple[str, list[str]]:
     """The tree after the migrations, and the team's files that they have changed."""
-    own = _listed(git, tree).items() - theirs.items()
-    found = {path: entry for path, entry in sorted(own) if migrations.READ.fullmatch(path)}
+    own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
+    found = {path: entry for path, entry in own.items() if migrations.READ.fullmatch(path)}
     contents = git.contents([blob for _, blob in found.values()])
     before: dict[str, str] = {}
     for path, content in zip(found, contents, strict=True):
