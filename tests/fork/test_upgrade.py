@@ -61,6 +61,7 @@ def own(root: Path, upstream: Upstream) -> str:
         path.write_text(path.read_text().replace("staging", "qa"))
     place = '    - server: https://kubernetes.default.svc\n      namespace: "*-'
     replace(root, "argocd/projects.yaml", re.escape(place + "staging"), f'{place}qa"\n{place}staging')
+    replace(root, "argocd/admission.yaml", r"\(dev\|staging", "(dev|qa|staging")
     replace(root, "params.yaml", "roc_auc: 0.8", "roc_auc: 0.85")
     replace(root, ".github/workflows/ci.yml", r"timeout-minutes: 15", "timeout-minutes: 25")
     replace(root, ".github/workflows/drift.yml", r'"41 4 \* \* \*"', '"11 6 * * 1"')
@@ -83,6 +84,7 @@ def teams(root: Path, commit: str) -> dict[str, str]:
     return {path: blob for path, blob in files.items() if template._TEAM.fullmatch(path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "most"), [(fresh, 0), (own, 3), (from_template, 0)])
 def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     """With few conflicts or none; what is the team's keeps its bytes, but for what is said to be migrated."""
