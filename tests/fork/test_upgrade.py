@@ -11,6 +11,7 @@ from here import command
 from loop.core import edited, repository
 from loop.core.errors import Exit
 from loop.core.git import Git
+from loop.core.github import GitHub
 from loop.delivery import state
 from loop.fork import folders, migrations, template
 from loop.packaging.key import EARLIER_SERVER
@@ -216,6 +217,33 @@ def test_changes_that_are_in_no_commit_are_refused(small):
     (root / "Makefile").write_text("mine\n")
     code, said = command(root, "upgrade", "--to", to)
     assert (code, "in no commit: Makefile" in said) == (Exit.BAD_INPUT, True)
+
+
+def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
+    """Which says what the new version asks of people; a conflict is settled first."""
+    root, to = small
+    git(tmp_path, "clone", "-q", "--bare", str(root), str(tmp_path / "origin.git"))
+    git(root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    told = []
+    monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: told.append(args) or {"number": 7})
+    monkeypatch.setattr(GitHub, "of_environment", lambda _: GitHub("", "o/r", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr("loop.core.github.token", lambda: "t0ken")
+        code, said = command(root, "upgrade", "--to", to)
+    assert (code, said.splitlines()[-1]) == (0, "pull request #7")
+    ((branch, title, body),) = told
+    assert (branch, title) == ("upgrade-0.2.0", "Upgrade the template to 0.2.0")
+    assert "rename it." in body
+    assert branch in git(root, "ls-remote", "origin")
+
+
+def test_a_folder_of_something_else_is_refused(small, tmp_path):
+    """Its files would replace the template's, so all of those would go."""
+    root, _ = small
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "README.md").touch()
+    code, said = command(root, "upgrade", "--to", str(tmp_path / "else"), "--from", str(root))
+    assert (code, "has no dvc.yaml" in said) == (Exit.BAD_INPUT, True)
 
 
 def test_a_base_that_is_not_found_is_asked_for(small):

@@ -86,10 +86,9 @@ def doctor(*, cache: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
 def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
     """Merge another version of the template into this fork, on a branch of its own; files here stay."""
-    import os
     import tempfile
 
-    from loop.core import paths
+    from loop.core import github, paths
     from loop.core.errors import Exit
     from loop.core.git import Git
     from loop.fork import upgrade as upgrading
@@ -115,7 +114,7 @@ def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
             f"git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
-    if os.environ.get("GITHUB_TOKEN") or os.environ.get("GITHUB_TOKEN_FILE"):
+    if github.token():
         number = upgrading.propose(root, planned)
         click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
         return

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from loop.core import paths, repository
+from loop.core import paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
-from loop.core.github import GitHub, authorized
+from loop.core.github import GitHub
 from loop.core.markdown import inert
 from loop.delivery.proposal import opened
 from loop.fork import migrations
@@ -26,6 +26,7 @@ from loop.fork.template import owned
 
 Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's store of objects
 CHANGELOG = "CHANGELOG.md"
+NEEDED = "dvc.yaml"  # every version has it
 BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
 SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
@@ -84,7 +85,7 @@ class Upgrade:
 
 
 def read(git: Git, source: str) -> Version:
-    """The template at a source: a wheel, a folder, or `commit:REV` of a commit that the fork has fetched.
+    """The template at a source: a wheel, a folder, a clone, or `commit:REV` of what the fork has fetched.
 
     LoopError where the source is none of these.
     """
@@ -100,7 +101,8 @@ def read(git: Git, source: str) -> Version:
     if (path / ".git").exists():
         return read(git, f"commit:{_fetched(git, path)}")
     if path.is_dir():
-        files = {each.relative_to(path).as_posix(): each for each in path.rglob("*") if each.is_file()}
+        found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
+        files = {each.relative_to(path).as_posix(): each for each in found}
         modes = {name: _mode(each.stat().st_mode) for name, each in files.items()}
         return Version(_stated(path), _kept(git, files, modes))
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
@@ -121,8 +123,15 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     changelogs = [_text(git, version.files.get(CHANGELOG)) for version in (old, new)]
     news = tuple(entry for entry in _entries(changelogs[1]) if entry not in _entries(changelogs[0]))
     mine = partial(owned, vendored=vendored)
-    theirs = {path: entry for path, entry in new.files.items() if mine(path)}
-    before = {path: entry for path, entry in old.files.items() if mine(path)}
+    before, theirs = (
+        {path: entry for path, entry in version.files.items() if mine(path)} for version in (old, new)
+    )
+    for version, files in ((old, before), (new, theirs)):
+        if NEEDED not in files:  # merged, it would remove all that it lacks
+            raise LoopError(
+                f"{version.name}: has no {NEEDED}, so it is no version of the template",
+                fix="name a wheel of a release, or the root of a clone of the template",
+            )
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
     tree, migrated = _migrated(git, merged, theirs)
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
@@ -184,8 +193,7 @@ def refuse_changes(git: Git) -> None:
 def propose(root: Path, upgrade: Upgrade) -> int | None:
     """Push the branch and open its pull request; the number, or None where only a person may open one."""
     github = GitHub.of_environment(root)
-    git = Git(root, lambda: authorized(repository.read(root).server))
-    git.run("push", "--quiet", "origin", upgrade.branch)
+    Git(root).run("push", "--quiet", "origin", upgrade.branch)
     lines = [
         f"From {upgrade.base.name} to {upgrade.to.name}, by `./loop upgrade`.",
         "",
