@@ -55,6 +55,7 @@ COMMANDS = {
     "init": "fork:init",
     "doctor": "fork:doctor",
     "version": "fork:version",
+    "upgrade": "fork:upgrade",
     "demo": "loop_demo.command:demo",
 }
 

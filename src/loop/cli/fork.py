@@ -1,9 +1,14 @@
-"""`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
+"""`init`, `new`, `doctor` and `upgrade`: a fork is made one's own, examined, and kept up to date."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from loop.fork.upgrade import Upgrade
 
 
 @click.command()
@@ -102,3 +107,65 @@ def version() -> None:
     from loop.version import VERSION
 
     click.echo(VERSION)
+
+
+@click.command()
+@click.option(
+    "--to", required=True, metavar="SOURCE", help="the new version: a wheel, a folder, or commit:REVISION"
+)
+@click.option("--from", "base", metavar="SOURCE", help="the version that this fork is at, if it is not found")
+@click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
+def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
+    """Merge another version of the template into this fork, on a branch of its own; files here stay."""
+    import tempfile
+
+    from loop.core import github, paths
+    from loop.core.errors import Exit
+    from loop.core.git import Git
+    from loop.fork import upgrade as upgrading
+
+    root = paths.root()
+    git = Git(root)
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects")
+            aside = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+            _tell(upgrading.plan(Git(root, lambda: aside), to, base), every=True)
+        return
+    upgrading.refuse_changes(git)
+    planned = upgrading.plan(git, to, base)
+    _tell(planned, every=False)
+    if planned.nothing:
+        click.echo(f"nothing to do: this fork has all of {planned.to.name}")
+        return
+    upgrading.write(git, planned)
+    if planned.conflicts:
+        click.echo(
+            f"next: git switch {planned.branch}, settle the conflicts above, git commit -a, ./loop doctor, "
+            f"git push origin {planned.branch}, and open one pull request"
+        )
+        raise SystemExit(Exit.BLOCK)
+    if github.token():
+        number = upgrading.propose(root, planned)
+        click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
+        return
+    click.echo(
+        f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
+        f"git switch {planned.branch} && ./loop doctor && ./loop render --check"
+    )
+
+
+def _tell(planned: "Upgrade", *, every: bool) -> None:
+    """Print what an upgrade does: each path with `every`, else only those that want a person's eye."""
+    shown = [row for row in planned.rows if every or row.what in {"conflict", "kept: yours", "migrated"}]
+    click.echo(f"base: {planned.base.name}\nto: {planned.to.name}")
+    for row in shown:
+        click.echo(f"{row.what:17}  {row.path}{f'  ({row.note})' if row.note else ''}")
+    counts = Counter(row.what for row in planned.rows)
+    click.echo(", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no path changes")
+    for title, entries in (
+        ("for a person to do:", planned.by_hand),
+        ("why, by the template's changelog:", planned.news if planned.conflicts else ()),
+    ):
+        if entries:
+            click.echo("\n".join((title, *entries)))
