@@ -13,7 +13,8 @@ from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.github import GitHub
 from loop.delivery import state
-from loop.fork import folders, migrations, template
+from loop.fork import folders, migrations
+from loop.fork.template import owned
 from loop.packaging.key import EARLIER_SERVER
 
 SERVED = {
@@ -78,11 +79,11 @@ def replace(root: Path, path: str, old: str, new: str) -> None:
     (root / path).write_text(text)
 
 
-def teams(root: Path, commit: str) -> dict[str, str]:
-    """The team's files at a commit: the blob of each path."""
+def files(root: Path, commit: str, *, template: bool) -> dict[str, str]:
+    """The template's files at a commit, or else the team's: the blob of each path."""
     lines = git(root, "ls-tree", "-r", commit).splitlines()
-    files = {line.split("\t")[1]: line.split()[2] for line in lines}
-    return {path: blob for path, blob in files.items() if template._TEAM.fullmatch(path)}
+    blobs = {line.split("\t")[1]: line.split()[2] for line in lines}
+    return {path: blob for path, blob in blobs.items() if owned(path, vendored=True) == template}
 
 
 @pytest.mark.slow
@@ -91,17 +92,20 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     """With few conflicts or none; what is the team's keeps its bytes, but for what is said to be migrated."""
     root = tmp_path / "fork"
     to = make(root, upstream)
-    before = teams(root, "HEAD")
+    before = files(root, "HEAD", template=False)
     code, said = command(root, "upgrade", "--to", to)
     conflicts = re.findall(r"(?m)^conflict +(\S+)", said)
     assert (code, len(conflicts) <= most) == (Exit.BLOCK if conflicts else Exit.OK, True), said
     (branch,) = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/upgrade-*").split()
     migrated = set(re.findall(r"(?m)^migrated +(\S+)", said))
     assert migrated
-    after = teams(root, branch)
+    after = files(root, branch, template=False)
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == migrated
+    if make is not own:
+        assert files(root, branch, template=True) == files(upstream.root, "main", template=True)
+    if make is from_template:  # so it is as `fresh`, which the commands below look at
+        return
     git(root, "switch", "-q", branch)
-    assert (root / "src/loop/runtime/serve.py").is_file()
     if make is own:  # its image has no `loop.runtime.serve`, which the new manifests start
         assert EARLIER_SERVER in (root / state.folder("dev", "churn") / "kustomization.yaml").read_text()
     code, rendered = command(root, "render", "--check")
@@ -144,6 +148,7 @@ def state_of(root: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.sample
 def test_a_dry_run_touches_nothing(small):
     root, to = small
     before = state_of(root)
@@ -256,6 +261,7 @@ def test_a_base_that_is_not_found_is_asked_for(small):
     assert (code, "--from SOURCE" in said) == (Exit.BAD_INPUT, True)
 
 
+@pytest.mark.sample
 def test_migrations_bring_files_of_before_and_leave_those_of_now():
     """The second time nothing changes."""
     before = {
