@@ -22,5 +22,5 @@ class Shipped(BuildHookInterface):
             ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
         )
         for path in listed.stdout.split("\0")[:-1]:
-            if owned(path, vendored=True) and not path.startswith(CODE):
+            if path == "CHANGELOG.md" or (owned(path, vendored=True) and not path.startswith(CODE)):
                 build_data["force_include"][str(root / path)] = f"loop/template/{path}"

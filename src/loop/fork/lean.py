@@ -4,6 +4,7 @@ import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -15,6 +16,8 @@ from loop.fork.template import owned
 from loop.version import VERSION
 
 OWN = Path(__file__).with_name("lean")  # the layer's files that differ from those of a fork with the source
+OWN_NAMES, WITHIN = ("Makefile", "pyproject.toml"), "src/loop/fork/lean"
+E = TypeVar("E")
 DROPPED = (".github/workflows/e2e.yml", ".github/workflows/wheels.yml")  # they test and publish the engine
 DISTRIBUTIONS = ("loop", "loop_demo")
 LOCKS = {
@@ -43,13 +46,13 @@ def convert(root: Path, place: str) -> list[str]:
         raise LoopError(
             f"{', '.join(edits)}: not committed", fix="commit it, or git stash; a lean fork lacks it"
         )
-    pins = {name: pinned(place, name) for name in DISTRIBUTIONS}
-    written = {file.name: file.read_text(encoding="utf-8") for file in OWN.iterdir()}
-    wheels = (pins[name].partition(" \\")[0].replace("loop @", "loop[test] @") for name in DISTRIBUTIONS)
-    written["requirements.in"] = REQUIREMENTS.format(wheels="\n".join(wheels))
-    for lock, names in LOCKS.items():
-        rest = PINNED.sub("", edited.read(root / lock, lock, "take it from the template"))
-        written[lock] = rest + "".join(pins[name] for name in names)
+    wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
+    written = {name: (OWN / name).read_text(encoding="utf-8") for name in OWN_NAMES}
+    lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
+    written["requirements.in"] = REQUIREMENTS.format(wheels="\n".join(lines))
+    for lock in LOCKS:
+        text = edited.read(root / lock, lock, "take it from the template")
+        written[lock] = repinned(lock, text, wheels)
     # Only now: this code may be among the files that go.
     for path, text in written.items():
         write_text(root / path, text)
@@ -75,15 +78,57 @@ def _prune(folder: Path) -> None:
         folder.rmdir()
 
 
-def pinned(place: str, name: str) -> str:
-    """The lines of a lock that pin a wheel of this version by URL and hash; LoopError where it is missing."""
-    file = f"{name}-{VERSION}-py3-none-any.whl"
+def layer(files: dict[str, E]) -> dict[str, E]:
+    """The template's files of a lean fork, of all those that a version has."""
+    own = {path: files[f"{WITHIN}/{path}"] for path in OWN_NAMES if f"{WITHIN}/{path}" in files}
+    return {path: entry for path, entry in files.items() if not _source(path)} | own
+
+
+def pins(source: str, version: str) -> dict[str, str]:
+    """The pins of both wheels, where `source` is the engine's; LoopError where it is no wheel."""
+    place, _, file = source.rpartition("/")
+    if file != f"loop-{version}-py3-none-any.whl":
+        raise LoopError(
+            f"{source} is no wheel, and this fork has the engine as one",
+            fix="name the wheel of a release, by its path or URL",
+        )
+    return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
+
+
+def found(lock: str) -> dict[str, str]:
+    """The pins that a lock has."""
+    return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=True))
+
+
+def repinned(path: str, text: str, pins: dict[str, str]) -> str:
+    """A lock or requirements.in with these pins in place of those that it has."""
+    if path == "requirements.in":
+        for name, lines in pins.items():
+            url = lines.partition(" \\")[0].partition(" @ ")[2]
+            text = re.sub(
+                rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$", rf"\g<1>{url}", text, flags=re.MULTILINE
+            )
+        return text
+    return PINNED.sub("", text) + "".join(pins[name] for name in LOCKS[path])
+
+
+def downloaded(url: str) -> bytes:
+    """A file of a release; LoopError where it is missing."""
+    try:
+        answer = httpx.get(url, follow_redirects=True, timeout=60)
+    except httpx.HTTPError as error:
+        raise LoopError(f"{url}: {error}", fix="check the address and the network") from error
+    if not answer.is_success:
+        raise LoopError(f"{url}: answers {answer.status_code}", fix="name the place of a release's wheels")
+    return answer.content
+
+
+def pinned(place: str, name: str, version: str = VERSION) -> str:
+    """The lines of a lock that pin a version's wheel by URL and hash; LoopError where it is missing."""
+    file = f"{name}-{version}-py3-none-any.whl"
     if "://" in place:
         url = f"{place.rstrip('/')}/{file}"
-        answer = httpx.get(url, follow_redirects=True, timeout=60)
-        if not answer.is_success:
-            raise LoopError(f"{url}: {answer.status_code}", fix="name the folder of a release's wheels")
-        content = answer.content
+        content = downloaded(url)
     else:
         path = Path(place).resolve() / file
         if not path.is_file():

@@ -21,13 +21,14 @@ from loop.core.git import BOT, Git, GitError
 from loop.core.github import GitHub
 from loop.core.markdown import inert
 from loop.delivery.proposal import opened
-from loop.fork import migrations
+from loop.fork import lean, migrations
 from loop.fork.template import owned
 
 Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's store of objects
 CHANGELOG = "CHANGELOG.md"
 NEEDED = "dvc.yaml"  # every version has it
 BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
+NEEDED_LOCK, OWN = "requirements.lock", "requirements.in"  # where a lean fork pins the wheels
 SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
 PLAIN = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.conflictStyle": "merge"}
@@ -97,6 +98,11 @@ def read(git: Git, source: str) -> Version:
             )
             raise LoopError(f"this clone has no commit {name!r}", fix=fix)
         return Version(commit[:12], _listed(git, commit))
+    if "://" in source and (named := WHEEL.fullmatch(source.rpartition("/")[2])):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / named[0]
+            path.write_bytes(lean.downloaded(source))
+            return Version(named[1], _unpacked(git, path))
     path = Path(source)
     if (path / ".git").exists():
         return read(git, f"commit:{_fetched(git, path)}")
@@ -124,7 +130,11 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     news = tuple(entry for entry in _entries(changelogs[1]) if entry not in _entries(changelogs[0]))
     mine = partial(owned, vendored=vendored)
     before, theirs = (
-        {path: entry for path, entry in version.files.items() if mine(path)} for version in (old, new)
+        {path: entry for path, entry in files.items() if mine(path)}
+        for files in (
+            old.files if vendored else lean.layer(old.files),
+            new.files if vendored else lean.layer(new.files),
+        )
     )
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # merged, it would remove all that it lacks
@@ -132,8 +142,14 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
                 f"{version.name}: has no {NEEDED}, so it is no version of the template",
                 fix="name a wheel of a release, or the root of a clone of the template",
             )
+    pins = None if vendored else lean.pins(to, new.name)
+    if pins:
+        here = lean.found(_text(git, fork.get(NEEDED_LOCK)))
+        before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
     tree, migrated = _migrated(git, merged, theirs)
+    if pins and OWN in fork:
+        tree = git.tree(tree, _repinned(git, {OWN: fork[OWN]}, pins))
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
@@ -238,17 +254,32 @@ def _listed(git: Git, tree: str) -> Tree:
     return listed
 
 
+def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
+    """The files, with these pins of the wheels in locks and requirements.in."""
+    texts = {path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, OWN)}
+    changed = {
+        path: (files[path][0], git.keep(text.encode())) for path, text in texts.items() if path in files
+    }
+    return files | changed
+
+
 def _unpacked(git: Git, wheel: Path) -> Tree:
-    """A wheel's files as they lie in a repository: the package is src/loop, beside the template's own."""
+    """A wheel's files as they lie in a repository, and those of the demo's wheel where it lies beside it.
+
+    The packages are src/loop and src/loop_demo, beside the template's own files.
+    """
     files, modes = {}, {}
-    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(wheel) as archive:
-        for info in archive.infolist():
-            if info.is_dir() or not info.filename.startswith("loop/"):
-                continue
-            name = info.filename
-            path = name.removeprefix(SHIPPED) if name.startswith(SHIPPED) else f"src/{name}"
-            files[path] = Path(archive.extract(info, scratch))
-            modes[path] = _mode(info.external_attr >> 16)
+    demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
+    with tempfile.TemporaryDirectory() as scratch:
+        for each in (wheel, demo) if demo.is_file() else (wheel,):
+            with zipfile.ZipFile(each) as archive:
+                for info in archive.infolist():
+                    if info.is_dir() or not info.filename.startswith(("loop/", "loop_demo/")):
+                        continue
+                    name = info.filename
+                    path = name.removeprefix(SHIPPED) if name.startswith(SHIPPED) else f"src/{name}"
+                    files[path] = Path(archive.extract(info, scratch))
+                    modes[path] = _mode(info.external_attr >> 16)
         return _kept(git, files, modes)
 
 
