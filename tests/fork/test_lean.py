@@ -1,6 +1,7 @@
 """The engine as wheels, and a fork that has them in place of the source."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,40 @@ def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tm
     done = init(fork, "--lean", wheels)
     assert (done.returncode, "src/loop/version.py" in done.stderr) == (2, True)
     assert (fork / "tests").is_dir()
+
+
+def test_a_lean_fork_is_upgraded_by_a_wheel(
+    repository: Path, wheels: Path, lean: Path, site: Path, tmp_path: Path
+) -> None:
+    """The pins move, the files of its layer change, and its own files keep their bytes; sources do not come."""
+    template = clone(repository, tmp_path / "template")
+    for path, old, new in (
+        ("src/loop/version.py", VERSION, "99.0.0"),
+        ("src/loop/fork/lean/Makefile", "List the tasks", "List all tasks"),
+        ("kustomize/base/deployment.yaml", "apiVersion", "# newer\napiVersion"),
+    ):
+        text = (template / path).read_text()
+        assert old in text
+        (template / path).write_text(text.replace(old, new, 1))
+    for wheel in wheels.iterdir():
+        shutil.copy(wheel, built(template))
+    fork = tmp_path / "fork"
+    shutil.copytree(lean, fork, symlinks=True)
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.test"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "Lean"], cwd=fork, check=True)
+    for setting in who[1::2]:
+        subprocess.run(["git", "config", *setting.split("=")], cwd=fork, check=True)
+    to = template / "build/wheels/loop-99.0.0-py3-none-any.whl"
+    said = run(site, fork, "loop", "upgrade", "--to", str(to))
+
+    def at(path: str) -> str:
+        show = ["git", "show", f"upgrade-99.0.0:{path}"]
+        return subprocess.run(show, cwd=fork, text=True, capture_output=True, check=True).stdout
+
+    diff = ["git", "diff", "--name-only", "HEAD", "upgrade-99.0.0"]
+    changed = subprocess.run(diff, cwd=fork, text=True, capture_output=True, check=True).stdout.split()
+    locks = ["requirements-gpu.lock", "requirements.in", "requirements.lock", "tools/commit.lock"]
+    assert changed == ["Makefile", "kustomize/base/deployment.yaml", *locks], said
+    assert "List all tasks" in at("Makefile")
+    for lock in locks:
+        assert (f"loop-{VERSION}-" in at(lock), "loop-99.0.0-py3" in at(lock)) == (False, True), lock
