@@ -121,7 +121,7 @@ def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tm
 def test_a_lean_fork_is_upgraded_by_a_wheel(
     repository: Path, wheels: Path, lean: Path, site: Path, tmp_path: Path
 ) -> None:
-    """The pins move, the files of its layer change, and its own files keep their bytes; sources do not come."""
+    """Its pins move and its layer changes; its own files keep their bytes, and no source comes."""
     template = clone(repository, tmp_path / "template")
     for path, old, new in (
         ("src/loop/version.py", VERSION, "99.0.0"),

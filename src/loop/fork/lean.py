@@ -25,7 +25,7 @@ LOCKS = {
     "requirements-gpu.lock": DISTRIBUTIONS,
     "tools/commit.lock": ("loop",),
 }
-PINNED = re.compile(r"^loop(?:-demo)? @ .*(?:\\\n +--hash=.*)*\n", re.MULTILINE)
+PINNED = re.compile(r"^loop(?:-demo)? @ .*\n(?: +--hash=.*\n)*", re.MULTILINE)
 REQUIREMENTS = """\
 # Your own packages, one a line; `make lock` resolves them beside the engine's into requirements.lock.
 # `loop upgrade` moves the next two lines.
