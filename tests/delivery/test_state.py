@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from releases import MONITOR, A, B, canary, track
+from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
 from loop.delivery.state import Barred, State, component, parse, release
+from loop.packaging.key import EARLIER_SERVER, SERVER
 
 pytestmark = pytest.mark.sample
 
@@ -64,3 +66,24 @@ def test_an_image_of_judge_and_drift_is_read_again():
     state = canary(10).model_copy(update={"monitor": MONITOR})
     assert parse(release(state), "release.yaml") == state
     assert "monitor" not in release(canary(10))
+
+
+def test_an_image_from_before_the_runtime_had_its_name_is_started_by_its_own_server():
+    """Its state names no server: it is written as it was, and a patch starts the module that the image has."""
+    old = track(A, 90)
+    new = track(B, 10).model_copy(update={"server": SERVER})
+    state = State(stable=old, canary=new)
+    written = release(state)
+    assert (written.count("server:"), f"server: {SERVER}" in written) == (1, True)
+    assert parse(written, "release.yaml") == state
+    patches = [
+        each for each in YAML(typ="safe").load(component(state))["patches"] if "command" in each["patch"]
+    ]
+    assert [each["target"]["name"] for each in patches] == ["serving-stable"]
+    assert EARLIER_SERVER in patches[0]["patch"]
+
+
+def test_the_base_starts_the_server_that_is_built_today(repository):
+    """By the place in its command that the patch of an older image replaces."""
+    deployment = YAML(typ="safe").load(repository / "kustomize/base/deployment.yaml")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][2] == SERVER
