@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from loop.fork.lean import pinned
+from loop.fork.template import owned
 from loop.version import VERSION
 
 FILES, LINES = 150, 1500  # of a lean fork with one model: files, and lines of code that are the template's
@@ -153,3 +154,17 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     assert "List all tasks" in at("Makefile")
     for lock in locks:
         assert (f"loop-{VERSION}-" in at(lock), "loop-99.0.0-py3" in at(lock)) == (False, True), lock
+
+
+def test_a_lean_fork_gets_the_source_back(repository: Path, lean: Path, site: Path, tmp_path: Path) -> None:
+    """Every file of the template has the bytes and the mode that it had, the locks without the wheels too."""
+    fork = tmp_path / "fork"
+    shutil.copytree(lean, fork, symlinks=True)
+    run(site, fork, "loop", "init", "--vendor")
+    listed = ["git", "ls-tree", "-r", "--name-only", "HEAD"]
+    names = subprocess.run(listed, cwd=repository, text=True, capture_output=True, check=True).stdout.split()
+    template = clone(repository, tmp_path / "template")
+    for path in (name for name in names if owned(name, vendored=True)):
+        before, after = template / path, fork / path
+        assert after.read_bytes() == before.read_bytes(), path
+        assert os.access(after, os.X_OK) == os.access(before, os.X_OK), path

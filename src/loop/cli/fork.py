@@ -22,25 +22,35 @@ if TYPE_CHECKING:
     metavar="PLACE",
     help="drop the engine's source, and lock its wheels, which lie in this folder or below this URL",
 )
+@click.option("--vendor", "vendored", is_flag=True, help="bring the engine's source back into a lean fork")
 def init(
-    name: str | None, url: str | None, registry: str | None, models: str | None, wheels: str | None
+    name: str | None,
+    url: str | None,
+    registry: str | None,
+    models: str | None,
+    wheels: str | None,
+    *,
+    vendored: bool,
 ) -> None:
     """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
 
-    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it.
+    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it; --vendor is the
+    way back.
     """
     from loop.core import paths
     from loop.fork.folders import keep
-    from loop.fork.lean import convert
+    from loop.fork.lean import convert, vendor
 
+    if wheels and vendored:
+        raise click.UsageError("--lean drops the source that --vendor brings: name one of them")
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
     options = {"name": name, "url": url, "registry": registry}
-    if any(options.values()) or not (models or wheels):
+    if any(options.values()) or not (models or wheels or vendored):
         _name(root, {key: value for key, value in options.items() if value is not None})
-    if wheels:
-        files = convert(root, wheels)
+    if wheels or vendored:
+        files = convert(root, wheels) if wheels else vendor(root)
         click.echo(f"{len(files)} files written or dropped; next: make test, git add --all, and commit it")
 
 

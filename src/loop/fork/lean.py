@@ -12,6 +12,7 @@ from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.files import write_text
 from loop.core.git import Git
+from loop.core.paths import LIBRARY, SHIPPED
 from loop.fork.template import owned
 from loop.version import VERSION
 
@@ -61,6 +62,29 @@ def convert(root: Path, place: str) -> list[str]:
     for folder in ("src", "tests", "docs", "tools"):
         _prune(root / folder)
     return [*written, *gone]
+
+
+def vendor(root: Path) -> list[str]:
+    """Bring the source of the installed version into a lean fork; returns the paths that were written.
+
+    LoopError where the fork has it already.
+    """
+    if (root / "src" / "loop").is_dir():
+        raise LoopError(f"{root}/src/loop is there: this fork has the source", fix="./loop upgrade moves it")
+    packages = {"src/loop": LIBRARY, "src/loop_demo": LIBRARY.with_name("loop_demo"), "": SHIPPED}
+    files = {
+        f"{to}/{path.relative_to(folder).as_posix()}".lstrip("/"): path
+        for to, folder in packages.items()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and (to == "" or not path.is_relative_to(SHIPPED))
+    }
+    wanted = {path: file for path, file in files.items() if owned(path, vendored=True) and path not in LOCKS}
+    for path, file in wanted.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, root / path)
+    for lock in LOCKS:
+        write_text(root / lock, PINNED.sub("", edited.read(root / lock, lock, "take it from the template")))
+    return [*wanted, *LOCKS]
 
 
 def _source(path: str) -> bool:
