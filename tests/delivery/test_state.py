@@ -69,7 +69,7 @@ def test_an_image_of_judge_and_drift_is_read_again():
 
 
 def test_an_image_from_before_the_runtime_had_its_name_is_started_by_its_own_server():
-    """Its state names no server: it is written as it was, and a patch starts the module that the image has."""
+    """Its state names no server and keeps its bytes; a patch starts the module that the image has."""
     old = track(A, 90)
     new = track(B, 10).model_copy(update={"server": SERVER})
     state = State(stable=old, canary=new)

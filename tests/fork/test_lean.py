@@ -36,10 +36,9 @@ def wheels(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What installing the wheels makes."""
     site = tmp_path_factory.mktemp("site")
-    for wheel in wheels.iterdir():
-        ZipFile(wheel).extractall(site)
-    for script in (site / "loop/template/tools").iterdir():
-        script.chmod(0o755)
+    for wheel in map(ZipFile, wheels.iterdir()):
+        for info in wheel.infolist():
+            Path(wheel.extract(info, site)).chmod(info.external_attr >> 16 & 0o777)
     return site
 
 

@@ -34,8 +34,8 @@ def init(
 ) -> None:
     """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
 
-    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it; --vendor is the
-    way back.
+    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it. --vendor is
+    the way back.
     """
     from loop.core import paths
     from loop.fork.folders import keep
