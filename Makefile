@@ -104,9 +104,9 @@ services: ## Start PostgreSQL, an S3 server and an MLflow server on both, until 
 
 .PHONY: lock
 lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)
-	@tools/environment >/dev/null && $(UV) pyproject.toml --group dev -o requirements.lock
+	@tools/environment >/dev/null && $(UV) pyproject.toml --extra test --group dev -o requirements.lock
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
-	@$(UV) -c requirements.lock --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
+	@$(UV) -c requirements.lock --extra test --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for wanted in bentos/*/requirements.in images/*/requirements.in src/models/*/requirements.in tests/models/requirements.in; do test ! -f $$wanted || $(UV) -c requirements.lock $$wanted -o $${wanted%.in}.lock; done
 	@for wanted in bentos/*/requirements-cuda.in src/models/*/requirements-cuda.in; do test ! -f $$wanted || $(UV) -c requirements-gpu.lock $$wanted -o $${wanted%.in}.lock; done
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock

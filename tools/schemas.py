@@ -24,7 +24,7 @@ BUILT_IN = {  # the file below api/openapi-spec/v3: kinds
     ),
     "apis__apps__v1": ("Deployment",),
     "apis__autoscaling__v2": ("HorizontalPodAutoscaler",),
-    "apis__batch__v1": ("CronJob",),
+    "apis__batch__v1": ("CronJob", "Job"),
     "apis__networking.k8s.io__v1": ("NetworkPolicy",),
     "apis__policy__v1": ("PodDisruptionBudget",),
 }

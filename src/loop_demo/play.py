@@ -14,7 +14,7 @@ import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models, params, programs, repository
+from loop.core import models, params, plain, programs, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json
 from loop.core.git import Git
@@ -139,7 +139,7 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
-    """What a team sets first in params.yaml: where production logs, and its own data if it has any."""
+    """What a team sets first in params.yaml: where production logs, its own data if any, and no GPU."""
     demo = models.load(clone, model).demo
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
@@ -148,6 +148,8 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
         f"models.{model}.canary.min_p99_ms": 500.0,
         **{f"models.{model}.{key}": value for key, value in demo.FIRST.items()},
     }
+    if "cuda" in plain.by_device(clone, model):
+        changes[f"models.{model}.serve.device"] = "cpu"  # this machine is the demo's production
     if source:
         changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)

@@ -185,6 +185,20 @@ def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyP
     assert not (trained.parent / "registry.db").exists()
 
 
+def test_one_empty_database_is_made_for_all_clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second clone copies it, and keeps its artifacts beside its own."""
+    from mlflow.store.db import utils
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("LOOP_CACHE", str(tmp_path / "cache"))
+    for name in ("first", "second"):
+        clone = tmp_path / name
+        clone.mkdir()
+        (own,) = tracking.Tracking.connect(clone).ask("search_experiments")
+        assert own.artifact_location == (clone / "mlartifacts").as_uri()
+        monkeypatch.setattr(utils, "_upgrade_db", None)  # which makes the tables
+
+
 def test_the_clones_own_database_is_migrated_and_moves_with_it(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

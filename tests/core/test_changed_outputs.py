@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,52 @@ def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Pa
     dvc.repro(clone, "m")
     assert Lock.of(clone).stages == recorded.stages
     assert (clone / "data/m/validation").read_text() == "rows\n"
+
+
+def test_a_model_that_is_up_to_date_needs_no_dvc(
+    clone: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One question to DVC answers for all models; bytes that changed unseen by DVC are made again."""
+    for name in ("cache", "clone/data", "clone/.dvc/tmp"):
+        shutil.copytree(pushed / name, clone.parent / name)
+    assert dvc.current(clone, ["m", "n"]) == {"m", "n"}
+    with monkeypatch.context() as without:
+        without.setattr(dvc, "dvc", None)
+        dvc.repro(clone, "m", current=True)
+    assert "m: every stage is up to date" in capfd.readouterr().out
+    change(clone / "data/m/scores.parquet")
+    assert dvc.current(clone, ["m"]) == {"m"}
+    dvc.repro(clone, "m", current=True)
+    assert (clone / "data/m/scores.parquet").read_text() == "rows\n"
+    (clone / "rows").write_text("other rows\n")
+    assert dvc.current(clone, ["m", "n"]) == {"n"}
+    (clone / "dvc.yaml").write_text("stages: 1\n")
+    assert dvc.current(clone, ["m", "n"]) == set()
+
+
+def test_hashes_are_dvcs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder's md5 is the one that DVC gives it; a file whose bytes change is read again."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs import LocalFileSystem, MemoryFileSystem
+
+    folder = clone / "folder"
+    for name in ("b/z", 'b/a/é " \\', "a", "b.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"m of {name}")
+    (folder / "link").symlink_to("a")
+    (folder / "empty").mkdir()
+    _, _, found = build(
+        HashFileDB(MemoryFileSystem(), "/"), str(folder), LocalFileSystem(), "md5", dry_run=True
+    )
+    monkeypatch.setattr(dvc, "SETTLED", 0)
+    before = dvc.md5(folder)
+    assert before == found.hash_info.value
+    time.sleep(0.05)  # the clock of a file system may move in steps
+    change(folder / "a")
+    assert dvc.md5(folder) != before
+    with pytest.raises(FileNotFoundError):
+        dvc.md5(clone / "nowhere")
 
 
 def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from ruamel.yaml import YAML
 
-from loop.core import params
+from loop.core import params, plain
 from loop.core.errors import LoopError
 
 SECTION = """
@@ -45,6 +45,21 @@ def test_the_latency_target_is_the_default_of_the_other_limits(root):
     assert limits(params.load(root, "tiny")) == (1000, 50)
     path.write_text(SECTION + "    sla: {p99_ms: 80}\n    canary: {min_p99_ms: 20}\n")
     assert limits(params.load(root, "tiny")) == (80, 20)
+
+
+def test_environments_that_share_a_device_share_a_release(root):
+    """One device is every environment's; where some are named, the others have the CPU."""
+    for device, releases in {
+        "cuda": {"cuda": ["dev", "staging", "production"]},
+        "{production: cuda}": {"cpu": ["dev", "staging"], "cuda": ["production"]},
+        "{dev: cuda, production: cuda}": {"cuda": ["dev", "production"], "cpu": ["staging"]},
+    }.items():
+        (root / "params.yaml").write_text(f"{SECTION}    serve: {{device: {device}}}\n")
+        assert params.load(root, "tiny").serve.device
+        assert plain.by_device(root, "tiny") == releases
+    (root / "params.yaml").write_text(SECTION + "    serve: {device: {moon: cuda}}\n")
+    with pytest.raises(LoopError, match="'dev', 'staging' or 'production'"):
+        params.load(root, "tiny")
 
 
 @pytest.mark.parametrize(

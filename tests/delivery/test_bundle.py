@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 
 import pytest
 from here import dvc_here  # noqa: F401 - a fixture
@@ -110,9 +111,9 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
     (programs / "buildah").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(image, "_containerize", lambda *_: None)
-    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, _, name: cls(name, CRANE)))
+    monkeypatch.setattr(Registry, "of", classmethod(lambda cls, name: cls(name, CRANE)))
     with serving() as host:
-        named = repository.read(builder).model_copy(update={"registry": f"{host}/team"})
+        named = replace(repository.read(builder), registry=f"{host}/team")
         repository.write(builder, named)
         commit(builder, "Name a registry")
         run("git", "pull", "--quiet", cwd=publisher)

@@ -22,6 +22,7 @@ from releases import (
 )
 
 from loop.cli import cli, main
+from loop.core import params
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
@@ -271,6 +272,18 @@ def test_a_model_that_git_does_not_have_is_not_released(clone):
     (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 31 + "a"))
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
         candidate.read(clone, MODEL)
+
+
+def test_a_release_enters_no_environment_that_serves_on_another_device(clone, here):
+    """The error names both devices, and what builds the other release."""
+    params.edit(clone, {"models.card_fraud.serve": {"device": {"production": "cuda"}}})
+    built(clone, B, bento={"device": "cuda"})
+    found = candidate.read(clone, MODEL)
+    with pytest.raises(
+        LoopError, match=r"built for cuda; [\s\S]*dev serves on cpu\n  fix: \./loop bento card"
+    ):
+        release(here, found, "dev")
+    assert propose(here, Pulls(here), found, "production")[0].after.stable.device == "cuda"
 
 
 def test_an_environment_without_an_overlay_is_named(here, found):

@@ -87,7 +87,7 @@ def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figu
     os.environ.update(environment)
     options = ["--host", cluster.facts.host, "--hook-secret", cluster.facts.webhook_secret]
     options += [f"--hook={url}" for url in cluster.facts.hooks]
-    hub = stack.enter_context(Hub(ROOT / "tools", folder / "github", environment, {}, options))
+    hub = stack.enter_context(Hub(folder / "github", environment, {}, options))
     ours = repository.Repository(name="e2e", url=hub.url, registry=f"{cluster.facts.registry}/acme")
     clone = folder / "clone"
     # Pods see the store at the same path, and in an image only root can enter /root, where a clone may be.

@@ -11,12 +11,20 @@ from scene import Scene
 from standin import ROOT
 
 from loop.core.git import Git
+from loop.core.params import Device
 from loop.delivery import render, state
 from loop_demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
-POOL = "pool-production"
-KINDS = {"Namespace", "ServiceAccount", "PersistentVolumeClaim", "Deployment", "HorizontalPodAutoscaler"}
+FAKE = "kwok.x-k8s.io/node"
+KINDS = {
+    "Namespace",
+    "ServiceAccount",
+    "PersistentVolumeClaim",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "Job",
+}
 TRY = (
     "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close(); print('open')"
 )
@@ -105,55 +113,78 @@ def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
     return scene.cluster.refused(json.dumps(manifest))
 
 
-def real(scene: Scene) -> list[dict[str, Any]]:
-    """Production as the template has it, with what is served now as if on GPUs, in a namespace of its own.
+def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
+    """Production as the template has it, serving what is served now as if built for `device`, and training.
 
-    The pods that a canary's step names are those of the small peak of this fork.
+    All of it is in a namespace of its own, `<device>-production`. The pods that a canary's step names are
+    those of the small peak of this fork.
     """
     serves = scene.team.state()
     tracks = {name: track for name in ("stable", "canary") if (track := getattr(serves, name))}
+    on = None if device == "cpu" else device
     plain = {
-        name: track.model_copy(update={"replicas": None, "device": "cuda"}) for name, track in tracks.items()
+        name: track.model_copy(update={"replicas": None, "device": on}) for name, track in tracks.items()
     }
     release = state.files(serves.model_copy(update=plain), "production", scene.team.model)
+    name, _, digest = str(serves.monitor).partition("@")
     with Git(ROOT).worktree(Git(ROOT).head()) as tree:
         for path, text in release.items():
             (tree / path).write_text(text)
-        toleration = [
-            {"op": "add", "path": "/spec/template/spec/tolerations/-", "value": {"operator": "Exists"}}
-        ]
         wrapped = {
-            "namespace": POOL,
+            "namespace": f"{device}-production",
             "resources": [f"../kustomize/overlays/production/{scene.model}"],
-            "patches": [
-                {"target": {"kind": "Deployment", "name": "serving-.*"}, "patch": json.dumps(toleration)}
-            ],
+            "components": ["../kustomize/components/train"],
+            "images": [{"name": "train", "newName": name, "digest": digest}],
         }
         (tree / "pool").mkdir()
         (tree / "pool" / "kustomization.yaml").write_text(json.dumps(wrapped))
         manifests = render.documents(render.build(tree / "pool"))
+    for each in (manifest for manifest in manifests if manifest["kind"] in {"Deployment", "Job"}):
+        pod = each["spec"]["template"]["spec"]  # their pool's taint is for the manifests to tolerate
+        pod["tolerations"] = [*pod.get("tolerations", []), {"key": FAKE, "operator": "Exists"}]
     return [manifest for manifest in manifests if manifest["kind"] in KINDS]
 
 
 def test_production_fits_its_gpu_pool(scene: Scene) -> None:
-    """Production's real requests, 2 CPU, 4Gi and a GPU a pod, are scheduled on the pool's nodes, one each."""
+    """A release for GPUs, a pod a node, and training are scheduled on the pool; a release for CPUs is not.
+
+    They ask for what production really asks for, and nothing but kwok's taint is tolerated for them.
+    """
     if not scene.cluster.own:
         pytest.skip("fake nodes belong to the cluster of `make cluster`")
-    tool("nodes", "gpu=4")
-    scene.cluster.apply("---\n".join(json.dumps(manifest) + "\n" for manifest in real(scene)))
+    tool("nodes", "gpu=4", "cpu=1")
 
-    def placed() -> list[dict[str, Any]]:
-        pods = scene.cluster.items(f"/api/v1/namespaces/{POOL}/pods")
-        mine = [pod for pod in pods if pod["metadata"]["labels"].get("track") == "stable"]
-        return mine if len(mine) >= 2 and all("nodeName" in pod["spec"] for pod in mine) else []
+    def placed(device: Device) -> list[dict[str, Any]]:
+        space, manifests = f"{device}-production", real(scene, device)
+        scene.cluster.apply("---\n".join(json.dumps(manifest) + "\n" for manifest in manifests))
+        wanted = {"stable", "train"} if device == "cuda" else {"stable"}
 
-    pods = until(placed, lambda: scene.cluster.kubectl("get", "pods,events", f"-n={POOL}", "-o=wide"))
-    nodes = [pod["spec"]["nodeName"] for pod in pods]
-    assert all(node.startswith("fake-gpu-") for node in nodes)
+        def pods() -> list[dict[str, Any]]:
+            found = [
+                pod for pod in scene.cluster.items(f"/api/v1/namespaces/{space}/pods") if role(pod) in wanted
+            ]
+            whole = len(found) > len(wanted) and {role(pod) for pod in found} == wanted
+            return found if whole and all("nodeName" in pod["spec"] for pod in found) else []
+
+        return until(pods, lambda: scene.cluster.kubectl("get", "pods,events", f"-n={space}", "-o=wide"))
+
+    pods = placed("cuda")
+    assert all(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in pods)
+    # kwok lets a Job succeed at once, so its GPU may be another pod's already.
+    nodes = [pod["spec"]["nodeName"] for pod in pods if role(pod) == "stable"]
     assert len(set(nodes)) == len(nodes)
     for pod in pods:
-        resources = pod["spec"]["containers"][0]["resources"]
-        assert resources["requests"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
-    scene.figures.tell("production's pods on the fake GPU pool", len(pods), "")
-    scene.cluster.kubectl("delete", "namespace", POOL, "--wait=false")
-    tool("nodes", "gpu=0")
+        resources = pod["spec"]["containers"][0]["resources"]["requests"]
+        asked = ("2", "4Gi", "1") if role(pod) == "stable" else ("4", "16Gi", "1")
+        assert (resources["cpu"], resources["memory"], resources["nvidia.com/gpu"]) == asked
+    assert not any(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in placed("cpu"))
+    scene.figures.tell("pods of production and training on the fake GPU pool", len(pods), "")
+    for device in ("cuda", "cpu"):
+        scene.cluster.kubectl("delete", "namespace", f"{device}-production", "--wait=false")
+    tool("nodes", "gpu=0", "cpu=0")
+
+
+def role(pod: dict[str, Any]) -> str:
+    """A track, or `train`."""
+    labels = pod["metadata"]["labels"]
+    return str(labels.get("track") or labels.get("app.kubernetes.io/component"))

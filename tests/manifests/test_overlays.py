@@ -1,15 +1,17 @@
 """What Argo CD will apply, for every overlay and in every state a release can be in."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from releases import MONITOR, A, B, canary, track
+from releases import MONITOR, A, B, canary, git, track
 from ruamel.yaml import YAML
 
-from loop.core import params
+from loop.core import params, plain
 from loop.core.errors import Rejected
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
@@ -22,6 +24,7 @@ OVERLAYS = sorted(
     path.parent.relative_to(ROOT) for path in ROOT.glob("kustomize/overlays/*/*/kustomization.yaml")
 )
 PRODUCTION = Path("kustomize/overlays/production/card-fraud")
+DIGEST = f"sha256:{'e' * 64}"
 RULES, ONE = params.Canary(), params.Canary(peak=1)  # of production, and of component `small`
 
 
@@ -285,6 +288,73 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
     path.write_text(path.read_text().replace(gpu, instead))
     with pytest.raises(Rejected, match=r"built for a GPU, and it limits no nvidia\.com/gpu"):
         rendered(tree, PRODUCTION, State(stable=on_gpu(track(A, 100))))
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
+def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
+    """An environment's own `serve.device`, and in no other one."""
+    device = plain.device(ROOT, overlay.name, overlay.parts[-2])
+    release = track(A, 100) if device == "cpu" else on_gpu(track(A, 100))
+    (deployment,) = serving(rendered(ours, overlay, State(stable=release))).values()
+    pod = deployment["spec"]["template"]["spec"]
+    asks = "nvidia.com/gpu" in container(pod)["resources"]["limits"]
+    assert asks == ("nodeSelector" in pod) == ("tolerations" in pod) == (device == "cuda")
+
+
+def with_training(tree: Path, repository: str, commit: str) -> dict:
+    """The Job of production's overlay once it lists component `train`, as docs/real-cluster.md says."""
+    path = tree / PRODUCTION / "kustomization.yaml"
+    overlay = YAML(typ="safe").load(path)
+    overlay["components"].insert(0, "../../../components/train")
+    overlay["images"] = [{"name": "train", "newName": "registry.example.com/monitor", "digest": DIGEST}]
+    environment = [{"name": "REPOSITORY", "value": repository}, {"name": "COMMIT", "value": commit}]
+    pod = {"containers": [{"name": "train", "env": environment}]}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train"}}
+    overlay["patches"].append({"patch": json.dumps({**job, "spec": {"template": {"spec": pod}}})})
+    path.write_text(json.dumps(overlay))
+    objects = rendered(tree, PRODUCTION, State(stable=track(A, 100)))
+    assert [edge for edge in edges(objects) if "train" in edge and "DNS" not in edge]
+    (found,) = of("Job", objects)
+    return dict(found)
+
+
+def test_training_is_a_job_on_the_gpu_pool(tree):
+    """It keeps to every policy and its schema: one GPU, no rights, an image by digest, and no way in."""
+    pod = with_training(tree, "https://git.example.com/team/loop.git", "c" * 40)["spec"]["template"]["spec"]
+    assert container(pod)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pod["nodeSelector"] == {"accelerator": "nvidia-a100"}
+    assert container(pod)["image"] == f"registry.example.com/monitor@{DIGEST}"
+
+
+def test_a_training_job_ends_its_log_with_the_change_for_git(tree, tmp_path):
+    """Its own script trains the commit that it names, pushes, and prints a patch that `git apply` takes."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    git(origin, "init", "--quiet")
+    (origin / "dvc.lock").write_text("old\n")
+    (origin / "loop").write_text(
+        "#!/bin/sh\necho $@ with $LOOP_LOCK; echo $2 >dvc.lock; echo {} >metrics.json\n"
+    )
+    (origin / "loop").chmod(0o755)
+    git(origin, "add", "--all")
+    git(origin, "commit", "--quiet", "--message=train this")
+    wanted = git(origin, "rev-parse", "HEAD")
+    git(origin, "rm", "--quiet", "loop")
+    git(origin, "commit", "--quiet", "--message=and not this")
+    job = container(with_training(tree, str(origin), wanted)["spec"]["template"]["spec"])
+    (home := tmp_path / "home").mkdir()
+    env = {each["name"]: each["value"] for each in job["env"] if "value" in each}
+    env |= {"PATH": os.environ["PATH"], "HOME": str(home), "MODEL": "card-fraud", "GITHUB_TOKEN": "none"}
+    done = subprocess.run(
+        [*job["command"], *job["args"]], cwd=home, env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("repro card-fraud with requirements-gpu.lock\npush card-fraud with ")
+    git(origin, "checkout", "--quiet", wanted)
+    patch = done.stdout[done.stdout.index("diff --git") :]
+    subprocess.run(["git", "apply"], cwd=origin, input=patch, check=True, text=True)
+    assert (origin / "dvc.lock").read_text() == "card-fraud\n"
+    assert (origin / "metrics.json").read_text() == "{}\n"
 
 
 def test_a_canary_costs_one_pod_more(tree):

@@ -60,6 +60,13 @@ SOUND = {
             },
         },
     },
+    "Job": {
+        "metadata": {"name": "training-of-serving", "namespace": "model-dev"},
+        "spec": {
+            "activeDeadlineSeconds": 60,
+            "template": {"spec": {"automountServiceAccountToken": False, "containers": [JOB]}},
+        },
+    },
     "PersistentVolumeClaim": {
         "metadata": {
             "name": "predictions",
@@ -135,6 +142,7 @@ FAULTS = [
     ("drained", f"{POD}.terminationGracePeriodSeconds", 5),
     ("evictable", "PodDisruptionBudget.spec.unhealthyPodEvictionPolicy", None),
     ("bounded", f"{JOBS}.activeDeadlineSeconds", None),
+    ("bounded", "Job.spec.activeDeadlineSeconds", None),
     ("bounded", f"{JOBS}.template.spec.containers.0.resources.limits", {}),
     ("bounded", f"{SERVING}.resources.limits", {"cpu": "1", "nvidia.com/gpu": 1}),
     ("bounded", f"{SERVING}.resources.requests", {}),

@@ -104,7 +104,7 @@ def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
     before = params.read(tmp_path)
     printed = loop(tmp_path, "new", "churn-eu", "--like", "card-fraud")
     assert "kustomize/overlays/production/churn-eu" in printed
-    assert [each.state for each in doctor._models(tmp_path)] == ["ok", "ok"]
+    assert [each.state for each in doctor.models_of(tmp_path)] == ["ok", "ok"]
     loop(tmp_path, "render", "--check")
     written = [path for place in ("bentos/churn_eu", "kustomize") for path in (tmp_path / place).rglob("*")]
     mine = [path for path in written if path.is_file() and "churn" in str(path.relative_to(tmp_path))]
@@ -162,7 +162,7 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
     schema = tmp_path / "src/models/churn/schema.py"
     schema.write_text(schema.read_text() + '\nCHURN = "churn"\nimport models.churn.source\n')
     loop(tmp_path, "new", "churn-eu", "--like", "churn")
-    assert [each.found for each in doctor._models(tmp_path) if each.state != "ok"] == []
+    assert [each.found for each in doctor.models_of(tmp_path) if each.state != "ok"] == []
     copy = (tmp_path / "src/models/churn_eu/schema.py").read_text()
     assert 'CHURN = "churn"\nimport models.churn_eu.source' in copy
 
@@ -174,7 +174,7 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
         name, copied = ("card_fraud", "churn_eu") if place[0] in "sb" else ("card-fraud", "churn-eu")
         shutil.copytree(tmp_path / place.format(name), tmp_path / place.format(copied))
     params.edit(tmp_path, {"models.churn_eu": params.read(tmp_path)["card_fraud"]})
-    first, copy = doctor._models(tmp_path)
+    first, copy = doctor.models_of(tmp_path)
     assert (first.state, copy.state) == ("ok", "bad")
     assert copy.found.split("; ") == [
         "bentos/churn_eu/service.py says card_fraud, should be churn_eu",

@@ -16,7 +16,7 @@ from loop.fork import doctor
 @pytest.mark.sample
 def test_every_model_is_whole(repository: Path) -> None:
     """Each model of params.yaml has all keys and all of its folders, and these name no other model."""
-    assert [found for found in doctor._models(repository) if found.state != "ok"] == []
+    assert [found for found in doctor.models_of(repository) if found.state != "ok"] == []
 
 
 def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
@@ -90,7 +90,7 @@ def test_a_broken_model_is_not_complete(tmp_path: Path, fault: Callable[[Path], 
     work_tree(tmp_path)
     fault(tmp_path)
     with here.models_of(tmp_path):
-        bad = [found for found in doctor._models(tmp_path) if found.state == "bad"]
+        bad = [found for found in doctor.models_of(tmp_path) if found.state == "bad"]
     assert len(bad) == 1
     assert said in f"{bad[0].what} {bad[0].found}"
     assert bad[0].fix

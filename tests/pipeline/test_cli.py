@@ -43,7 +43,7 @@ def test_check_where_nothing_was_ever_trained(clone: Path, monkeypatch: pytest.M
         subprocess.run([*git, "add", "--all"], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "change"], check=True)
 
-    monkeypatch.setattr(pipeline, "_repro", lambda here, _: (here / "dvc.lock").write_text("stages: {}\n"))
+    monkeypatch.setattr(pipeline, "_repro", lambda here, *_: (here / "dvc.lock").write_text("stages: {}\n"))
     subprocess.run([*git, "init", "-q"], check=True)
     commit()
     done = loop("repro", "card-fraud", "--check")
@@ -93,7 +93,7 @@ def test_a_source_that_only_this_machine_has_is_said(clone: Path, monkeypatch: p
     said = "is own.parquet, a file that only this machine has"
     assert said in loop("pin", "card-fraud", "--source", "own.parquet").stderr
     assert said in loop("repro", "card-fraud").stderr
-    assert [finding.state for finding in doctor._models(clone) if said in finding.found] == ["bad"]
+    assert [finding.state for finding in doctor.models_of(clone) if said in finding.found] == ["bad"]
     with pytest.raises(Rejected, match=said):
         loop("repro", "card-fraud", "--check")
     subprocess.run([*git, "add", "own.parquet"], check=True)
@@ -108,7 +108,7 @@ def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
     said = "own.parquet: found SHA-256"
     with pytest.raises(LoopError, match=said):
         loop("repro", "card-fraud")
-    assert [finding.state for finding in doctor._models(clone) if said in finding.found] == ["bad"]
+    assert [finding.state for finding in doctor.models_of(clone) if said in finding.found] == ["bad"]
 
 
 def test_pin_refuses_the_simulator(clone: Path) -> None:
@@ -212,7 +212,8 @@ def test_repro_names_an_unknown_model(clone: Path) -> None:
 def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several models each is tried; the error at the end names those that failed."""
 
-    def repro(_: Path, model: str) -> None:
+    def repro(_: Path, model: str, current: set[str]) -> None:
+        assert current == {"b"}
         if model == "a":
             raise LoopError("its source cannot be read")
 
@@ -220,6 +221,7 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
         return Registered(model, 1, "run", "experiment", "md5")
 
     monkeypatch.chdir(repository)
+    monkeypatch.setattr("loop.core.dvc.current", lambda *_: {"b"})
     monkeypatch.setattr("loop.cli.pipeline._repro", repro)
     monkeypatch.setattr("loop.candidate.register.register", registered)
     done = CliRunner().invoke(pipeline.train, ["a", "b"])

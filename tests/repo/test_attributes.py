@@ -1,13 +1,12 @@
-"""What .gitattributes does to files when a team merges, when a fork is updated, and where Git writes CRLF."""
+"""What .gitattributes does to files when a team merges, and where Git writes CRLF."""
 
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from here import called
 
-OWN = "params.yaml"  # one of the files that .gitattributes calls the team's
+OWN = "params.yaml"
 BEGUN = "models:\n  # 1\n  # 2\n  # 3\n  # 4\n  # 5\n  # 6\n"
 
 
@@ -52,17 +51,6 @@ def test_within_a_team_both_changes_are_kept(clone, how):
     git(clone, "checkout", "-q", "feature")
     git(clone, how, "main")
     assert (clone / OWN).read_text() == BEGUN.replace("# 1", "max_depth: 5").replace("# 6", "floor: 0.45")
-
-
-def test_an_update_keeps_the_forks_side(clone, repository):
-    """By the command of docs/fork.md, also where both have changed the same line."""
-    git(clone, "checkout", "-q", "-b", "template/main")
-    commit(clone, BEGUN.replace("# 1", "the template's"))
-    git(clone, "checkout", "-q", "main")
-    commit(clone, BEGUN.replace("# 1", "the fork's"))
-    (told,) = re.findall(r"git (\S.* merge template/main)\n", (repository / "docs" / "fork.md").read_text())
-    git(clone, *told.split(" && git ")[-1].split())
-    assert (clone / OWN).read_text() == BEGUN.replace("# 1", "the fork's")
 
 
 @pytest.mark.parametrize("content", [b"#!/bin/sh\nset -eu\n", b"id,label\r\n1,0\r\n"])

@@ -1,43 +1,51 @@
 """dvc.yaml's dependencies are those that the code has: what is not listed, a change of it trains nothing."""
 
-import ast
 import re
+import shutil
 
 import pytest
 from ruamel.yaml import YAML
 
+from loop.pipeline import fingerprints
+
 pytestmark = pytest.mark.sample
 
-SRC = {
-    "loop.pipeline",
-    "loop.stats",
-    "loop.runtime",
-}  # a stage runs again when these change; loop.core is its framework
-STAGES = ("ingest", "validate", "features", "train", "evaluate")
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"
 
 OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # whose they are
 
 
-def imported(repository, module, found=frozenset()):
-    """The modules of SRC that a module imports, and what those import; itself too."""
-    tree = ast.parse((repository / "src" / f"{module.replace('.', '/')}.py").read_text())
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    names = {f"{node.module}.{name.name}" for node in nodes if node.module in SRC for name in node.names}
-    names |= {node.module for node in nodes if node.module.rpartition(".")[0] in SRC}
-    found |= {module}
-    for name in names - found:
-        found |= imported(repository, name, found)
-    return found
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", fingerprints.STAGES)
 def test_a_stage_depends_on_what_it_reads(repository, stage):
-    """Each module of the pipeline that it imports, and each of the model's that it asks for something."""
+    """The engine's modules that it runs, by fingerprint, and the modules of the model that they ask for."""
     deps = YAML(typ="safe").load(repository / "dvc.yaml")["stages"][stage]["do"]["deps"]
-    modules = imported(repository, f"loop.pipeline.{stage}")
-    paths = [f"src/{module.replace('.', '/')}.py" for module in modules]
-    text = "".join((repository / path).read_text() for path in paths)
+    recorded = (repository / fingerprints.FOLDER / stage).read_text()
+    assert recorded == fingerprints.text(repository, stage)
+    paths = [line.split()[-1] for line in recorded.splitlines()[1:]]
+    assert f"loop/pipeline/{stage}.py" in paths
+    text = "".join((repository / "src" / path).read_text() for path in paths)
     parts = {OF.get(part, part) for part in re.findall(PARTS, text)}
-    wanted = {*paths, *(f"src/models/${{key}}/{part}.py" for part in parts)}
-    assert wanted <= set(deps)
+    assert {f"{fingerprints.FOLDER}/{stage}", *(f"src/models/${{key}}/{part}.py" for part in parts)} <= set(
+        deps
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ("pipeline/plots.py", ["evaluate"]),
+        ("pipeline/validation.html.j2", ["validate"]),
+        ("runtime/vectors.py", ["train", "evaluate"]),
+        ("delivery/state.py", []),
+    ],
+)
+def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, tmp_path, changed, stages):
+    """Also what a module imports by another, and the pages that it fills in."""
+    shutil.copytree(
+        repository / "src/loop", tmp_path / "src/loop", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    fingerprints.write(tmp_path)
+    assert fingerprints.write(tmp_path) == []
+    with (tmp_path / "src/loop" / changed).open("a") as file:
+        file.write("\n")
+    assert fingerprints.write(tmp_path) == [f"{fingerprints.FOLDER}/{stage}" for stage in stages]

@@ -61,7 +61,7 @@ def test_no_other_reference_is_packed(root, tmp_path, what):
 def stored(root, monkeypatch):
     """A bento in the store; BentoML is not asked, and each build counts its number."""
     monkeypatch.setenv("LOOP_CACHE", str(root / "cache"))
-    monkeypatch.setattr(bento, "release_key", lambda *_: "0123456789ab")
+    monkeypatch.setattr(bento, "release_key", lambda *_, **__: "0123456789ab")
     builds = []
 
     def build(*given):

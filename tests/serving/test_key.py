@@ -63,14 +63,14 @@ def test_what_is_packed_makes_the_key(root, monkeypatch, change):
 def test_a_device_packs_its_own_lock(root):
     """As requirements.lock, and the other is left out; an edit of the other makes no other release."""
     bento, edits = root / "bentos/card_fraud", {"models.card_fraud.serve": {"device": "cuda"}}
-    packed = {name: path.name for name, path in sources(root, "card-fraud") if "requirements" in name}
-    assert packed == {"requirements.lock": "requirements.lock"}
+    locks = {"cpu": "requirements.lock", "cuda": "requirements-cuda.lock"}
+    for device, lock in locks.items():
+        packed = {name: path.name for name, path in sources(root, "card-fraud", device) if path.match("req*")}
+        assert packed == {"requirements.lock": lock}
     before = release_key(root, "card-fraud")
     append(bento / "requirements-cuda.lock")
     assert release_key(root, "card-fraud") == before
     params.edit(root, edits)
-    packed = {name: path.name for name, path in sources(root, "card-fraud") if "requirements" in name}
-    assert packed == {"requirements.lock": "requirements-cuda.lock"}
     (bento / "requirements-cuda.lock").unlink()
     with pytest.raises(LoopError, match=r"requirements-cuda\.lock does not exist") as error:
         release_key(root, "card-fraud")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_it_is_built_once(root, engines, cache, monkeypatch):
     engines("buildah", f'if [ "$1" = build ]; then {listed}; else cp {written} "${{3#docker-archive:}}"; fi')
     monkeypatch.setenv("LOOP_BASE_IMAGE", "base@sha256:1")
     with serving() as host:
-        names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
+        names.write(root, replace(names.read(root), registry=f"{host}/team"))
         made = monitor_image.make(root, "buildah")
         assert monitor_image.push(root) == {**made, "pushed": True}
         attest(made["image"], made["key"])
@@ -75,7 +76,7 @@ def test_a_users_umask_is_no_part_of_it(root, engines, cache):
     before = os.umask(0o077)
     try:
         with serving() as host, pytest.raises(LoopError, match="buildah build"):
-            names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
+            names.write(root, replace(names.read(root), registry=f"{host}/team"))
             monitor_image.make(root, "buildah")
     finally:
         os.umask(before)
@@ -87,7 +88,7 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
     """The job that built may have pushed an image itself, and call it ours: it is not released."""
     monkeypatch.setenv("PATH", str(Path(CRANE).parent), prepend=":")
     with serving() as host:
-        names.write(root, names.read(root).model_copy(update={"registry": f"{host}/team"}))
+        names.write(root, replace(names.read(root), registry=f"{host}/team"))
         digest = layout.write(archive(root / "theirs.tar", b"theirs"), root / "theirs")
         name, key = f"{host}/team/monitor", monitor_image.image_key(root)
         crane("push", str(root / "theirs"), f"{name}:{key}")

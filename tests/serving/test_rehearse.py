@@ -15,6 +15,7 @@ from loop.core.params import Rehearse
 from loop.core.paths import ModelPaths
 from loop.packaging import bento as bentos
 from loop.packaging import image
+from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
 
@@ -125,6 +126,21 @@ def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
     (ModelPaths(clone, MODEL).trained / "meta.json").write_text("{}")
     with pytest.raises(LoopError, match=r"dvc\.lock records"):
         bentos.build(clone, MODEL)
+
+
+@pytest.mark.slow
+def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypatch):
+    """Its record is about the candidate, and says what was served in its place."""
+    monkeypatch.setattr("loop.packaging.rehearse.has_gpu", lambda: False)
+    (ModelPaths(clone, MODEL).bento / "requirements-cuda.lock").write_text("cuda==0\n")
+    bento = bentos.build(clone, MODEL, device="cuda")
+    found = rehearse(clone, MODEL)
+    assert (found["candidate"]["key"], found["candidate"]["device"]) == (bento.key, "cpu")
+    assert (
+        f"no GPU, so the CPU's release of the same model and code, {release_key(clone, MODEL)}"
+        in found["note"]
+    )
+    assert bentos.built(clone, MODEL) == bento
 
 
 SCORER = """

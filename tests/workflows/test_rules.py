@@ -129,7 +129,7 @@ def test_caches_are_separated_by_trust(path: Path) -> None:
             if writes or "lock" in commands(job):
                 assert trust == "false", name
             elif "bundle" in commands(job) or "upload" in str([step.get("uses") for step in job["steps"]]):
-                assert trust == ("main" if main else "checks"), name
+                assert trust in {"false", "main" if main else "checks"}, name
             assert trust != "main" or main, name
 
 

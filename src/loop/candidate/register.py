@@ -21,7 +21,7 @@ from loop.candidate import flavour
 from loop.candidate.champion import Champion, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
-from loop.core import actions, edited, models, params
+from loop.core import actions, edited, models, params, plain
 from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, write_json
@@ -229,7 +229,9 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
         signature=infer_signature(example, np.asarray(score(flavour.rows(example, paths.trained)))),
         input_example=example,
-        pip_requirements=_packages(paths.root / params.serving_lock(paths.root, paths.model)),
+        pip_requirements=_packages(
+            paths.root / plain.serving_lock(paths.model, plain.device(paths.root, paths.model))
+        ),
     )
     return to
 

@@ -77,6 +77,6 @@ def _code(lock: Lock, model: str) -> dict[str, Any]:
         dep["path"]: dep["md5"]
         for entry in stages.values()
         for dep in entry.get("deps", [])
-        if dep["path"].startswith("src/")
+        if dep["path"].startswith(("src/", ".loop/"))
     }
     return {**code, "params": stages["features"].get("params")}

@@ -19,6 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from loop.core.errors import LoopError
 from loop.core.files import locked, whole
+from loop.core.paths import cache
 from loop.core.repository import masked
 from loop.core.text import one_line
 
@@ -191,7 +192,7 @@ def _own_database(root: Path) -> str:
     with locked(root):
         if not path.exists():
             with whole(path) as aside:
-                mlflow().MlflowClient(f"sqlite:///{aside}").search_experiments()
+                shutil.copyfile(_empty(), aside)
         try:
             with _explained(uri):
                 mlflow().MlflowClient(uri).search_experiments(max_results=1)
@@ -201,6 +202,21 @@ def _own_database(root: Path) -> str:
             _migrate(path)
         _follow(path)
     return uri
+
+
+def _empty() -> Path:
+    """An empty database of this MLflow, in the cache: making one takes seconds, and clones copy it.
+
+    Its one experiment is MLflow's own; `_follow` brings where that keeps artifacts into the clone.
+    """
+    path = cache() / "mlflow" / f"{mlflow().__version__}.db"
+    if not path.exists():
+        with whole(path) as aside:
+            mlflow().MlflowClient(f"sqlite:///{aside}").search_experiments()
+            with closing(sqlite3.connect(aside)) as database, database:
+                place = path.with_name(ARTIFACTS).as_uri()
+                database.execute("UPDATE experiments SET artifact_location = ?", (place,))
+    return path
 
 
 def _migrate(path: Path) -> None:

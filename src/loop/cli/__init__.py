@@ -54,6 +54,8 @@ COMMANDS = {
     "new": "fork:new",
     "init": "fork:init",
     "doctor": "fork:doctor",
+    "version": "fork:version",
+    "upgrade": "fork:upgrade",
     "demo": "loop_demo.command:demo",
 }
 

@@ -37,13 +37,13 @@ def changed(base: str, head: str, parts: int) -> None:
 def status(model: str, environment: str) -> None:
     """Say whether an environment has, or bars, the release that this work tree would make."""
     from loop.candidate.champion import state
-    from loop.core import actions, params, paths
+    from loop.core import actions, paths, plain
     from loop.core.dvc import Lock, begin
     from loop.core.names import public
     from loop.packaging.key import release_key
 
     root = paths.root()
-    params.load(root, model)  # an unknown model is an error, not one that was never trained
+    plain.section(plain.read(root), model)  # an unknown model is an error, not one that was never trained
     lock = Lock.of(root)
     if not lock.records(model):
         none = {"key": "", "released": "false", "barred": "false", "due": "false"}
@@ -53,7 +53,7 @@ def status(model: str, environment: str) -> None:
         click.echo(said)
         actions.summary(said)
         return
-    key = release_key(root, model, lock)
+    key = release_key(root, model, lock, device=plain.device(root, model, environment))
     spec = state(root, model, environment)
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)

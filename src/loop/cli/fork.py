@@ -1,6 +1,14 @@
-"""`init`, `new` and `doctor`: making a fork one's own, and knowing what this machine and clone can do."""
+"""`init`, `new`, `doctor` and `upgrade`: a fork is made one's own, examined, and kept up to date."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from loop.fork.upgrade import Upgrade
 
 
 @click.command()
@@ -8,21 +16,42 @@ import click
 @click.option("--url", help="where Argo CD and people clone it from")
 @click.option("--registry", help="images are pushed to REGISTRY/<model>")
 @click.option("--models", metavar="NAME,NAME", help="the models that stay; all others are dropped")
-def init(name: str | None, url: str | None, registry: str | None, models: str | None) -> None:
-    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays."""
-    from loop.core import paths, repository
+@click.option(
+    "--lean",
+    "wheels",
+    metavar="PLACE",
+    help="drop the engine's source, and lock its wheels, which lie in this folder or below this URL",
+)
+def init(
+    name: str | None, url: str | None, registry: str | None, models: str | None, wheels: str | None
+) -> None:
+    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
+
+    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it.
+    """
+    from loop.core import paths
     from loop.fork.folders import keep
+    from loop.fork.lean import convert
 
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
     options = {"name": name, "url": url, "registry": registry}
-    if models and not any(options.values()):
-        return
-    wanted = repository.initialised(root, {key: value for key, value in options.items() if value is not None})
+    if any(options.values()) or not (models or wheels):
+        _name(root, {key: value for key, value in options.items() if value is not None})
+    if wheels:
+        files = convert(root, wheels)
+        click.echo(f"{len(files)} files written or dropped; next: make test, git add --all, and commit it")
+
+
+def _name(root: Path, given: dict[str, str]) -> None:
+    """Write the repository's name, URL and registry."""
+    from loop.core import repository
+
+    wanted = repository.initialised(root, given)
     changed = repository.write(root, wanted)
     click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
-    for key, value in wanted.model_dump().items():
+    for key, value in asdict(wanted).items():
         click.echo(f"  {key}: {value}")
     if changed:
         click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")
@@ -70,3 +99,73 @@ def doctor(*, cache: bool) -> None:
     Console().print(table)
     if any(finding.state == "bad" for finding in findings):
         raise SystemExit(Exit.BAD_INPUT)
+
+
+@click.command()
+def version() -> None:
+    """Print the version of the template that this fork runs."""
+    from loop.version import VERSION
+
+    click.echo(VERSION)
+
+
+@click.command()
+@click.option(
+    "--to", required=True, metavar="SOURCE", help="the new version: a wheel, a folder, or commit:REVISION"
+)
+@click.option("--from", "base", metavar="SOURCE", help="the version that this fork is at, if it is not found")
+@click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
+def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
+    """Merge another version of the template into this fork, on a branch of its own; files here stay."""
+    import tempfile
+
+    from loop.core import github, paths
+    from loop.core.errors import Exit
+    from loop.core.git import Git
+    from loop.fork import upgrade as upgrading
+
+    root = paths.root()
+    git = Git(root)
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects")
+            aside = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+            _tell(upgrading.plan(Git(root, lambda: aside), to, base), every=True)
+        return
+    upgrading.refuse_changes(git)
+    planned = upgrading.plan(git, to, base)
+    _tell(planned, every=False)
+    if planned.nothing:
+        click.echo(f"nothing to do: this fork has all of {planned.to.name}")
+        return
+    upgrading.write(git, planned)
+    if planned.conflicts:
+        click.echo(
+            f"next: git switch {planned.branch}, settle the conflicts above, git commit -a, ./loop doctor, "
+            f"git push origin {planned.branch}, and open one pull request"
+        )
+        raise SystemExit(Exit.BLOCK)
+    if github.token():
+        number = upgrading.propose(root, planned)
+        click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
+        return
+    click.echo(
+        f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
+        f"git switch {planned.branch} && ./loop doctor && ./loop render --check"
+    )
+
+
+def _tell(planned: "Upgrade", *, every: bool) -> None:
+    """Print what an upgrade does: each path with `every`, else only those that want a person's eye."""
+    shown = [row for row in planned.rows if every or row.what in {"conflict", "kept: yours", "migrated"}]
+    click.echo(f"base: {planned.base.name}\nto: {planned.to.name}")
+    for row in shown:
+        click.echo(f"{row.what:17}  {row.path}{f'  ({row.note})' if row.note else ''}")
+    counts = Counter(row.what for row in planned.rows)
+    click.echo(", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no path changes")
+    for title, entries in (
+        ("for a person to do:", planned.by_hand),
+        ("why, by the template's changelog:", planned.news if planned.conflicts else ()),
+    ):
+        if entries:
+            click.echo("\n".join((title, *entries)))

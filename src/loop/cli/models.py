@@ -14,12 +14,21 @@ from loop.core.names import public
     "--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store)."
 )
 def models(model: str | None, logged: bool) -> None:
-    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them."""
-    from loop.core import params
+    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them.
+
+    Output `releases` has an entry for each release of a model: what it is built for, and which environments
+    it goes to. It is one release unless `serve.device` differs between environments.
+    """
+    from loop.core import params, plain
 
     root = paths.root()
     names = [model] if model else sorted(params.read(root))
     sections = {public(name): params.load(root, name) for name in names}
     listed = [name for name, section in sections.items() if model or section.monitor.store or not logged]
     click.echo("\n".join(listed))
-    actions.output(models=json.dumps(listed))
+    releases = [
+        {"model": name, "device": device, "environments": " ".join(environments)}
+        for name in listed
+        for device, environments in plain.by_device(root, name).items()
+    ]
+    actions.output(models=json.dumps(listed), releases=json.dumps(releases))

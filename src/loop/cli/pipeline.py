@@ -2,6 +2,8 @@
 
 import shutil
 import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -48,8 +50,10 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     from loop.core import params
 
     here = root()
-    for model in models or sorted(params.read(here)):
-        _repro(here, model)
+    wanted = models or sorted(params.read(here))
+    current = _current(here, wanted)
+    for model in wanted:
+        _repro(here, model, current)
         if why := params.unshared(here, model):
             if check:
                 raise Rejected(why, fix=params.SHARE)
@@ -75,12 +79,18 @@ def push(model: str) -> None:
 def train(models: tuple[str, ...]) -> None:
     """Bring each MODEL (default: all) up to date and record it in MLflow: `repro`, then `register`."""
     from loop.candidate.register import register
+    from loop.candidate.tracking import mlflow
     from loop.core import params
 
     here, failed = root(), []
-    for model in (wanted := models or sorted(params.read(here))):
+    wanted = models or sorted(params.read(here))
+    with ThreadPoolExecutor(1) as aside:
+        asked = aside.submit(_current, here, wanted)
+        mlflow()  # its import takes as long as DVC's answer
+        current = asked.result()
+    for model in wanted:
         try:
-            _repro(here, model)
+            _repro(here, model, current)
             registered = register(here, model)
         except LoopError as error:
             if len(wanted) == 1:
@@ -177,10 +187,21 @@ def retrain(  # noqa: PLR0917 — click passes by name
     _change(here, {f"models.{name}.{key}": value for key, value in changes.items()})
 
 
-def _repro(here: Path, model: str) -> None:
+def _current(here: Path, models: Sequence[str]) -> Collection[str]:
+    """Those of several models that are up to date; one model alone is asked by its own repro."""
+    from loop.core import dvc
+    from loop.pipeline import fingerprints
+
+    fingerprints.write(here)
+    return dvc.current(here, models) if len(models) > 1 else ()
+
+
+def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
     from loop.core import dvc, models, params
+    from loop.pipeline import fingerprints
 
+    fingerprints.write(here)
     recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
     models.check_params(here, model, wanted, recorded)  # before hours of stages, not after
     if params.pinned_here(here, wanted.ingest):
@@ -190,7 +211,7 @@ def _repro(here: Path, model: str) -> None:
     report = ModelPaths(here, model).build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
     try:
-        dvc.repro(here, model)
+        dvc.repro(here, model, current=model in current)
     except dvc.DvcError as error:
         if not report.exists():
             raise
@@ -205,10 +226,11 @@ def _committed(here: Path, model: str) -> None:
     """Rejected where the stages' results are not those that Git has; a fork that never trained has none."""
     from loop.core.dvc import begin
     from loop.core.git import Git
+    from loop.pipeline.fingerprints import FOLDER
 
     paths = ModelPaths(here, model)
     written = [paths.metrics, *([paths.logged] if paths.logged.is_file() else [])]
-    files = ["dvc.lock", *(str(path.relative_to(here)) for path in written)]
+    files = ["dvc.lock", FOLDER, *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
         said = f"{public(model)}: no commit has a dvc.lock yet, so this training is compared with none."

@@ -7,12 +7,23 @@ import click
 
 @click.command
 @click.argument("model")
-def bento(model: str) -> None:
-    """Build the model's bento, unless this very one was built before."""
-    from loop.core import actions, paths
+@click.option(
+    "--environment",
+    type=click.Choice(["dev", "staging", "production"]),
+    default="dev",
+    show_default=True,
+    help="Whose `serve.device` it is built for.",
+)
+def bento(model: str, environment: str) -> None:
+    """Build the model's bento as an environment serves it, unless this very one was built before.
+
+    One bento is for every environment that has the same `serve.device`. The commands after it go by it.
+    """
+    from loop.core import actions, paths, plain
     from loop.packaging import bento as bentos
 
-    built = bentos.build(paths.root(), model)
+    root = paths.root()
+    built = bentos.build(root, model, device=plain.device(root, model, environment))
     actions.output(key=built.key, bento=built.tag)
     click.echo(f"{built.tag}: {built.path}")
 

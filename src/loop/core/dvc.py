@@ -7,19 +7,22 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import click
 
-from loop.core import actions, edited
+from loop.core import actions, edited, plain
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
+from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
@@ -28,6 +31,11 @@ METRICS = "metrics.json"  # the one output that Git keeps, not DVC's cache
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")  # of an object: no such name leads out of the cache
+MISSING = object()  # of a key, as null is a value
+SETTLED = (
+    2_000_000_000  # nanoseconds: what was written just now may change again within the clock's resolution
+)
+_HASHES: dict[tuple[int, ...], str] = {}  # by the version of a file
 
 
 class DvcError(LoopError):
@@ -43,12 +51,7 @@ class Lock:
     @classmethod
     def parse(cls, text: str, where: str = LOCK) -> "Lock":
         """The text of a dvc.lock; LoopError names the line of what no DVC has written."""
-        document = edited.yaml(text, where, MERGE) or {}
-        for keys, expected in _odd(document):
-            line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
-            raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
-        stages = (document.get("stages") or {}).items()
-        return cls({name: _given(entry) for name, entry in stages})
+        return cls(_stages(text, where))
 
     @classmethod
     def of(cls, root: Path) -> "Lock":
@@ -123,6 +126,16 @@ class Lock:
 def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
     """The md5 of each output that these stages have made, by its path."""
     return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
+
+
+@lru_cache(maxsize=8)  # a command asks the same text dozens of times, and reading it takes 0.02 s a model
+def _stages(text: str, where: str) -> dict[str, Any]:
+    """The stages that a dvc.lock records; LoopError names the line of what no DVC has written."""
+    document = edited.yaml(text, where, MERGE) or {}
+    for keys, expected in _odd(document):
+        line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
+        raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
+    return {name: _given(entry) for name, entry in (document.get("stages") or {}).items()}
 
 
 def _given(entry: dict[str, Any]) -> dict[str, Any]:
@@ -273,14 +286,11 @@ def md5(path: Path) -> str:
     """A file's or folder's md5 as dvc.lock records it."""
     if path.is_file():
         return _hashed(path)
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.db import HashFileDB
-    from dvc_objects.fs import LocalFileSystem
-    from dvc_objects.fs.memory import MemoryFileSystem
-
-    nowhere = HashFileDB(MemoryFileSystem(), "/")
-    _, _, hashed = build(nowhere, str(path.absolute()), LocalFileSystem(), "md5", dry_run=True)
-    return str(hashed.hash_info.value)
+    path.stat()  # what does not exist is no empty folder
+    walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    listed = {each.relative_to(path).as_posix(): _hashed(each) for each in walked}
+    text = json.dumps([{"md5": listed[name], "relpath": name} for name in sorted(listed)])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def check(root: Path, model: str, *outs: str) -> None:
@@ -335,8 +345,10 @@ def checkout(root: Path, model: str) -> None:
     check(root, model)
 
 
-def repro(root: Path, model: str) -> None:
+def repro(root: Path, model: str, *, current: bool = False) -> None:
     """Bring every stage of one model up to date, taking from the remote what dvc.lock records.
+
+    DVC is not started where it has said that the model is `current` and all bytes are as recorded.
 
     No stage reads an output whose bytes are not those that dvc.lock records: it is named, set aside, and
     fetched again, or made again by its stage. `dvc repro --pull` would not do, because it runs stages while
@@ -344,7 +356,7 @@ def repro(root: Path, model: str) -> None:
     """
     check_params(root, model)
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
-    if pulls:
+    if pulls and not current:
         _fetch(root, model)
     if bad := _set_aside(root, model):
         _warn(bad, "it is fetched again, or its stage makes it again")
@@ -353,11 +365,27 @@ def repro(root: Path, model: str) -> None:
         if pulls and (worse := _set_aside(root, model)):
             there = ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(worse))
             _warn(worse, f"the DVC remote has it: remove {there} there, then ./loop push {public(model)}")
-    _drop_altered(root, model)
-    if pulls:
-        dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *_ends(model), quiet=True)
-    dvc(root, "repro", *_ends(model))
+    dropped = _drop_altered(root, model)
+    if current and not bad and not dropped:
+        click.echo(f"{public(model)}: every stage is up to date")
+    else:
+        if pulls:
+            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *_ends(model), quiet=True)
+        dvc(root, "repro", *_ends(model))
     check(root, model)
+
+
+def current(root: Path, models: Iterable[str]) -> set[str]:
+    """The models of which no stage would run. DVC is asked once, as its start takes longer than the answer.
+
+    Empty where DVC cannot say: then each model's own repro says why.
+    """
+    try:
+        said = dvc(root, "status", "--json", quiet=True)
+    except DvcError:
+        return set()
+    changed = {name.partition("@")[2] for name in json.loads(said)}
+    return {model for model in models if package(model) not in changed}
 
 
 def check_params(root: Path, model: str) -> None:
@@ -375,23 +403,23 @@ def check_params(root: Path, model: str) -> None:
                 f"dvc.yaml: stages.{name}: should have a `cmd`, and lists of deps and params", fix=STAGES
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            _check_param(root, model, key, str(name))
+            if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
+                from loop.core import params  # here, as it imports pydantic
+
+                default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
+                raise LoopError(
+                    f"params.yaml: models.{package(model)} lacks {key}, which the stage {name} depends on",
+                    fix=f"add it to params.yaml; the default is {json.dumps(default)}",
+                )
 
 
-def _check_param(root: Path, model: str, key: str, stage: str) -> None:
-    from loop.core import params  # here, as it imports pydantic, and few commands that need dvc.lock do
-
-    node: Any = params.read(root).get(package(model))
+def _at(node: Any, key: str, missing: Any = None) -> Any:
+    """The value at a dotted key of nested dicts; `missing` where there is none."""
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
-            default: Any = params.load(root, model).model_dump(by_alias=True, mode="json")
-            for each in key.split("."):
-                default = default.get(each) if isinstance(default, dict) else None
-            raise LoopError(
-                f"params.yaml: models.{package(model)} lacks {key}, which the stage {stage} depends on",
-                fix=f"add it to params.yaml; the default is {json.dumps(default)}",
-            )
+            return missing
         node = node[part]
+    return node
 
 
 def _fetch(root: Path, model: str) -> None:
@@ -470,11 +498,14 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
     return Rotten(name, found, aside, path)
 
 
-def _drop_altered(root: Path, model: str) -> None:
+def _drop_altered(root: Path, model: str) -> list[str]:
     """Remove outputs in data/ that dvc.lock does not record: DVC could take them for those it made."""
-    for path, recorded in Lock.of(root).outs(model).items():
-        if not path.endswith(f"/{METRICS}") and (root / path).exists() and md5(root / path) != recorded:
-            _remove(root / path)
+    outs = Lock.of(root).outs(model).items()
+    kept = {path: recorded for path, recorded in outs if not path.endswith(f"/{METRICS}")}
+    bad = [path for path, md5_ in kept.items() if (root / path).exists() and md5(root / path) != md5_]
+    for path in bad:
+        _remove(root / path)
+    return bad
 
 
 def _remove(place: Path) -> None:
@@ -518,8 +549,16 @@ def _name_in(cache: Path, folder: str, name: str) -> str:
 
 
 def _hashed(path: Path) -> str:
+    """The md5 of a file's bytes. They are read once, as whatever changes them moves the file's ctime."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        found = os.fstat(file.fileno())
+        version = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+        if version not in _HASHES:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if time.time_ns() - found.st_ctime_ns < SETTLED:
+                return digest
+            _HASHES[version] = digest
+        return _HASHES[version]
 
 
 def push(root: Path, model: str) -> bool:
@@ -544,8 +583,6 @@ def _has_remote(root: Path) -> bool:
 
 def _remote(root: Path) -> str:
     """The URL of the default remote, without what may be a password."""
-    from loop.core.repository import masked  # here, as it imports pydantic
-
     config = _config(root)
     name = config.get("core", "remote", fallback="")
     return masked(config.get(f"'remote \"{name}\"'", "url", fallback=name))

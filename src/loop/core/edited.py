@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import date
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,11 @@ def said(text: str, *keys: str | int) -> str:
 
 def sections(text: str, where: str) -> dict[str, Any]:
     """The text of a params.yaml as plain data; errors name it as `where`."""
+    return deepcopy(_sections(text, where))
+
+
+@lru_cache(maxsize=8)  # a command asks the same text many times
+def _sections(text: str, where: str) -> dict[str, Any]:
     document = yaml(text, where)
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,15 +68,46 @@ class Git:
     settings: Callable[[], Mapping[str, str]] = dict
     seconds: float | None = None
 
-    def run(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-        """Run git here and return its output without the last newline; GitError with git's words."""
-        return self._output(*args, stdin=stdin, env=env).removesuffix("\n")
+    def run(
+        self,
+        *args: str,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        fine: Container[int] = (0,),
+    ) -> str:
+        """Run git here and return its output without the last newline; GitError with git's words.
 
-    def _output(self, *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-        """Run git here and return all of its output.
-
-        A command that reads history makes a shallow clone whole first.
+        `fine` are the exit codes that are no error.
         """
+        return self._output(*args, stdin=stdin, env=env, fine=fine).removesuffix("\n")
+
+    def _output(
+        self,
+        *args: str,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        fine: Container[int] = (0,),
+    ) -> str:
+        """Run git here and return all of its output, which has to be UTF-8."""
+        given = None if stdin is None else stdin.encode()
+        try:
+            # A commit's message may hold any bytes.
+            errors = "replace" if args[0] == "log" else "strict"
+            said = self._bytes(*args, stdin=given, env=env, fine=fine).decode(errors=errors)
+            return said.replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            raise GitError(
+                f"git {' '.join(args)}: this is not UTF-8", fix="write it again in UTF-8"
+            ) from error
+
+    def _bytes(
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        fine: Container[int] = (0,),
+    ) -> bytes:
+        """Run git here. A command that reads history makes a shallow clone whole first."""
         if args[0] in HISTORY:
             self.deepen()
         # In a server's pre-receive hook, the pushed commits can be read only with these variables.
@@ -91,19 +122,14 @@ class Git:
                 input=stdin,
                 env={**own, **plain, **self.settings(), **(env or {})},
                 capture_output=True,
-                text=True,
-                errors="replace" if args[0] == "log" else None,  # a message may hold any bytes
                 check=False,
                 timeout=self.seconds,
             )
         except subprocess.TimeoutExpired as error:
             raise GitError(f"git {' '.join(args)}: took over {self.seconds:g} s") from error
-        except UnicodeDecodeError as error:
-            raise GitError(
-                f"git {' '.join(args)}: this is not UTF-8", fix="write it again in UTF-8"
-            ) from error
-        if done.returncode:
-            raise GitError(f"git {' '.join(args)}: {(done.stderr + done.stdout).strip()}")
+        if done.returncode not in fine:
+            said = (done.stderr + done.stdout).decode(errors="replace")
+            raise GitError(f"git {' '.join(args)}: {said.strip()}")
         return done.stdout
 
     def head(self) -> str:
@@ -176,6 +202,32 @@ class Git:
             return None
         return self._output("show", f"{commit}:{path}")
 
+    def contents(self, blobs: Sequence[str]) -> list[bytes]:
+        """The bytes of many blobs, in their order."""
+        said = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
+        found, at = [], 0
+        for _ in blobs:
+            begin = said.index(b"\n", at) + 1
+            end = begin + int(said[at : begin - 1].split()[2])
+            found.append(said[begin:end])
+            at = end + 1
+        return found
+
+    def keep(self, content: bytes) -> str:
+        """Write a blob and return its id."""
+        return self._bytes("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+
+    def tree(self, tree: str, entries: Mapping[str, tuple[str, str] | None]) -> str:
+        """Write a tree like `tree` but for some paths: their mode and blob, or None where they are gone."""
+        gone = ("0", "0" * 40)
+        ordered = sorted(entries.items(), key=lambda entry: entry[1] is not None)
+        lines = (f"{mode} {blob}\t{path}\0" for path, (mode, blob) in ((p, e or gone) for p, e in ordered))
+        with tempfile.TemporaryDirectory() as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+            self.run("read-tree", tree, env=env)
+            self.run("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
+            return self.run("write-tree", env=env)
+
     def tracks(self, path: str) -> bool:
         """Whether Git has a file of the work tree."""
         try:
@@ -185,16 +237,11 @@ class Git:
 
     def commit_on(self, parent: str, change: Change) -> str:
         """Write a commit on top of `parent` by plumbing, in an index of its own; the tree stays as it is."""
-        with tempfile.TemporaryDirectory() as scratch:
-            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
-            self.run("read-tree", parent, env=env)
-            for path, content in change.files.items():
-                if content is None:
-                    self.run("update-index", "--force-remove", path, env=env)
-                    continue
-                blob = self.run("hash-object", "-w", "--stdin", stdin=content)
-                self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
-            tree = self.run("write-tree", env=env)
+        entries = {
+            path: None if content is None else ("100644", self.keep(content.encode()))
+            for path, content in change.files.items()
+        }
+        tree = self.tree(parent, entries)
         return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=change.message, env=BOT)
 
     def push(self, commit: str, branch: str, *, replaces: str | None = None) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from loop.core import edited
+from loop.core import edited, plain
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import package
+from loop.core.plain import FILE, Device, Environment
 
 
 def naive(instant: datetime) -> datetime:
@@ -27,10 +28,8 @@ def instant(text: str, where: str) -> datetime:
 
 
 Instant = Annotated[datetime, AfterValidator(naive)]
-FILE = "params.yaml"
 SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
 Share = Annotated[float, Field(ge=0, le=1)]
-Device = Literal["cpu", "cuda"]
 S = TypeVar("S", bound="Section")
 SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
@@ -127,9 +126,10 @@ class Register(Section):
 
 
 class Serve(Section):
-    # What the pods compute on. `cuda` packs requirements-cuda.lock of the model's folder in bentos/, and lets
-    # component `gpu` of its overlays apply.
-    device: Device = "cpu"
+    # What the pods compute on: one device for every environment, or as in `{production: cuda}` one for each
+    # that is named, and the CPU for the others. `cuda` packs requirements-cuda.lock of the model's folder in
+    # bentos/, and lets component `gpu` of its overlays apply.
+    device: Device | dict[Environment, Device] = "cpu"
 
 
 class Rehearse(Section):
@@ -211,12 +211,7 @@ class Model(Section):
     monitor: Monitor = Monitor()
 
 
-sections = edited.sections
-
-
-def read(root: Path) -> dict[str, Any]:
-    """params.yaml as plain data: `{model: section}`."""
-    return sections(_text(root), FILE)
+sections, read = edited.sections, plain.read
 
 
 def load(root: Path, model: str) -> Model:
@@ -224,46 +219,18 @@ def load(root: Path, model: str) -> Model:
 
     Raises LoopError with the file, the key, what it is and what it should be.
     """
-    text = _text(root)
+    text = plain.text(root)
     return typed(sections(text, FILE), model, FILE, text)
 
 
 def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:
     """One model's section of those that `where` has, typed; errors name the line in `text`."""
-    name = package(model)
-    if name not in models:
-        raise LoopError(
-            f"{where} has no model {name!r}; it has {', '.join(sorted(models))}",
-            fix="add a section under `models:`, or name one of these",
-        )
-    return parse(Model, models[name], f"{where}: models.{name}", text)
-
-
-def device(root: Path, model: str) -> Device:
-    """`serve.device`. Only this key is read, so that commits with an older schema can be packed too."""
-    return "cuda" if _packed(root, model, "serve", "device") == "cuda" else "cpu"
-
-
-def serving_lock(root: Path, model: str) -> str:
-    """The lock that a model's bento packs, below the root."""
-    suffix = {"cpu": "", "cuda": "-cuda"}[device(root, model)]
-    return f"bentos/{package(model)}/requirements{suffix}.lock"
-
-
-def latency_target(root: Path, model: str) -> float | None:
-    """`sla.p99_ms`, which is packed, as a server's histogram has an edge there. Read as `device` is."""
-    target = _packed(root, model, "sla", "p99_ms")
-    return float(target) if target else None
-
-
-def _packed(root: Path, model: str, section: str, key: str) -> Any:
-    found = (read(root).get(package(model)) or {}).get(section)
-    return found.get(key) if isinstance(found, dict) else None
+    return parse(Model, plain.section(models, model, where), f"{where}: models.{package(model)}", text)
 
 
 def part(root: Path, kind: type[S], values: Any, keys: str) -> S:
     """Validate what params.yaml has at `keys`; errors name its line too."""
-    return parse(kind, values, f"{FILE}: {keys}", _text(root))
+    return parse(kind, values, f"{FILE}: {keys}", plain.text(root))
 
 
 def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
@@ -282,10 +249,6 @@ def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
             lines.append(f"{file}: {edited.said(text, *keys)}{'.'.join(map(str, keys))}: {said}")
         code = f"src/{kind.__module__.replace('.', '/')}.py"
         raise LoopError("\n".join(lines), fix=f"{code} has the keys, types and ranges") from error
-
-
-def _text(root: Path) -> str:
-    return edited.read(root / FILE, str(root / FILE), "take it from the template, or from Git's history")
 
 
 def pinned_here(root: Path, ingest: Ingest) -> bool:

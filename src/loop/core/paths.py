@@ -54,7 +54,7 @@ def tracked(paths: Iterable[str]) -> Rejected | None:
 
 
 def cache() -> Path:
-    """What outlives a clone: environments, programs, the DVC cache, images where no registry is."""
+    """What outlives a clone: environments, programs, caches of DVC and of images, MLflow's empty tables."""
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return Path(base) if base else Path(xdg) / "loop"

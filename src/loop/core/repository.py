@@ -2,16 +2,15 @@
 
 import io
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
 from ruamel.yaml import YAML
 
 from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.files import write_text
-from loop.core.params import Section
 
 PATH = "argocd/repository.yaml"
 TEMPLATE = "your-team"  # who owns the template until `loop init` has run
@@ -41,23 +40,22 @@ CREDENTIAL = "holds a credential, which everybody with this repository could use
 OTHER = "is not of this form"
 
 
-class Repository(Section):
+@dataclass(frozen=True)
+class Repository:
     """What a fork changes about itself; `loop init` writes it."""
 
     name: str
     url: str
     registry: str  # images are <registry>/<model>@sha256:…
 
-    @model_validator(mode="before")
+    def __post_init__(self) -> None:
+        _sound(asdict(self))
+
     @classmethod
-    def _sound(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """LoopError says of each wrong value what it is and what it should be; it shows no credential."""
-        faults = [(key, "is not known here", "") for key in values if key not in FORMS]
-        faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
-        if faults:
-            lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
-            raise LoopError("\n".join(lines), fix="; ".join(filter(None, (fix for *_, fix in faults))))
-        return values
+    def of(cls, values: dict[str, Any]) -> "Repository":
+        """The repository that these values describe; LoopError for each key that is wrong or not known."""
+        _sound(values)
+        return cls(**values)
 
     @property
     def named(self) -> bool:
@@ -96,7 +94,7 @@ class Repository(Section):
 
 def read(root: Path) -> Repository:
     """The repository's name, URL and registry."""
-    return Repository(**stated(root))
+    return Repository.of(stated(root))
 
 
 def stated(root: Path) -> dict[str, Any]:
@@ -110,7 +108,7 @@ def stated(root: Path) -> dict[str, Any]:
 
 def initialised(root: Path, given: dict[str, str]) -> Repository:
     """The file's values with those given in place of theirs; the template's own are nobody else's."""
-    wanted = Repository(**stated(root) | given)
+    wanted = Repository.of(stated(root) | given)
     for key in ("url", "registry"):
         if key in given and TEMPLATE in re.split("[/:]", given[key]):
             raise LoopError(
@@ -135,13 +133,22 @@ def write(root: Path, repository: Repository) -> bool:
     yaml, path = YAML(), root / PATH
     before = path.read_text(encoding="utf-8")
     document = yaml.load(before)
-    document["data"].update(repository.model_dump())
+    document["data"].update(asdict(repository))
     text = io.StringIO()
     yaml.dump(document, text)
     if text.getvalue() == before:
         return False
     write_text(path, text.getvalue())
     return True
+
+
+def _sound(values: dict[str, Any]) -> None:
+    """LoopError says of each wrong value what it is and what it should be; it shows no credential."""
+    faults = [(key, "is not known here", "") for key in values if key not in FORMS]
+    faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
+    if faults:
+        lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
+        raise LoopError("\n".join(lines), fix="; ".join(filter(None, (fix for *_, fix in faults))))
 
 
 def _fault(key: str, value: Any) -> tuple[str, str] | None:

@@ -238,7 +238,8 @@ class _Unpacked:
         lock = self._lock(model)
         self._check_objects(model, lock)
         self._check_files(here, lock)
-        key, found = release_key(self.root, model, lock), records["bento"].model_dump()["key"]
+        bento = records["bento"].model_dump()
+        key, found = release_key(self.root, model, lock, device=bento["device"]), bento["key"]
         if found != key:
             raise Rejected(f"the bundle is of release {found}, this checkout makes {key}", fix=FIX)
         record = self._image(model, here.build)

@@ -11,8 +11,8 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.params import Device
 from loop.core.paths import ModelPaths
+from loop.core.plain import Device
 from loop.delivery.state import Track
 from loop.packaging.key import SERVER
 
@@ -62,6 +62,7 @@ class Rehearse(BaseModel):
 
     passed: bool
     reasons: list[str]
+    note: str = ""  # where the champion came from, and whether a GPU was missing
     model_config = {"extra": "allow"}
 
     @property

@@ -31,6 +31,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in candidate.gate.reasons),
         _metrics(candidate),
         "### Rehearsal: passed\n\n" + _sides(candidate.rehearse.sides),
+        inert(candidate.rehearse.note),
         WEIGHTLESS if after.canary else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -11,7 +11,7 @@ from loop.core.paths import ModelPaths
 from loop.delivery import guard
 
 # What the pipeline reads: had main moved here, the retraining would not fit what main says now.
-READ = ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock", "src", "data")
+READ = ("params.yaml", ".loop", "dvc.yaml", "dvc.lock", "requirements.lock", "src", "data")
 
 
 def land(root: Path, model: str, reason: str) -> str | None:

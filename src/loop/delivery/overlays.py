@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from loop.core import edited, params
+from loop.core import edited, params, plain
 from loop.core.errors import LoopError, Rejected
 from loop.delivery import render
 from loop.delivery.release import REVIEWED
@@ -126,7 +126,7 @@ def _released(root: Path, tree: Path) -> Path:
     for overlay in every(root):
         if overlay.state(root).stable is None:
             monitor = FIRST.image if overlay.environment in REVIEWED else None
-            device = params.load(root, overlay.model).serve.device
+            device = plain.device(root, overlay.model, overlay.environment)
             stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
             first = State(stable=stable, monitor=monitor)
             for path, text in files(first, overlay.environment, overlay.model).items():

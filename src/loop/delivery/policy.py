@@ -204,9 +204,12 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
             for resource in ("cpu", "memory"):
                 if resource not in given:
                     yield f"{name}: has no resources.{bound}.{resource}"
-    for job in of("CronJob", manifests):
-        if "activeDeadlineSeconds" not in job["spec"]["jobTemplate"]["spec"]:
-            yield f"CronJob {job['metadata']['name']}: has no activeDeadlineSeconds"
+    for workload in workloads(manifests):
+        spec = workload.manifest["spec"]
+        if not workload.stays and "activeDeadlineSeconds" not in spec.get("jobTemplate", {}).get(
+            "spec", spec
+        ):
+            yield f"{workload}: has no activeDeadlineSeconds"
 
 
 def restricted(manifests: list[Manifest]) -> Iterator[str]:

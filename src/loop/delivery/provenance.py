@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from loop.core import params, repository
+from loop.core import plain, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, whole, write_json
@@ -147,7 +147,10 @@ def _key(root: Path, model: str | None) -> str:
 
 def _lock(root: Path, model: str | None) -> str:
     """The packages of the image, from the repository's root."""
-    return params.serving_lock(root, model) if model else monitor_image.LOCK
+    if not model:
+        return monitor_image.LOCK
+    record = read_json(ModelPaths(root, model).build / "bento.json")
+    return plain.serving_lock(model, record.get("device", "cpu"))
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import click
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from loop.core import plain
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub, own
 from loop.core.markdown import quiet
-from loop.core.names import public
+from loop.core.names import package, public
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Now, Place
@@ -80,6 +81,7 @@ def propose(
 
 
 def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
+    _serves_on(git, candidate, environment)
     reasons = [quiet(reason) for reason in candidate.gate.reasons]
     said = "; ".join([why, *reasons] if why else reasons)
     track = candidate.track
@@ -99,6 +101,18 @@ def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canar
         return after
 
     return Action("release", Place(candidate.model, environment), change, said)
+
+
+def _serves_on(git: Git, candidate: Candidate, environment: str) -> None:
+    """LoopError where the candidate was built for another device than the environment's pods have."""
+    built, wanted = candidate.track.device or "cpu", plain.device(git.root, candidate.model, environment)
+    if built != wanted:
+        model = public(candidate.model)
+        raise LoopError(
+            f"release {candidate.track.key} was built for {built}; params.yaml: models.{package(model)}"
+            f".serve.device says that {environment} serves on {wanted}",
+            fix=f"./loop bento {model} --environment {environment}, then rehearse, image and release it",
+        )
 
 
 def _watching(state: State) -> list[str]:

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.names import public
-from loop.core.params import SHOWN, Device, Section
+from loop.core.params import SHOWN, Section
+from loop.core.plain import Device
 from loop.packaging.key import EARLIER_SERVER, SERVER
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]

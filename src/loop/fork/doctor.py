@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loop.candidate.tracking import Tracking, TrackingError
-from loop.core import edited, models, params, paths, programs, repository
+from loop.core import edited, models, params, paths, plain, programs, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
@@ -58,7 +58,7 @@ def examine(root: Path, *, cache: bool = False) -> list[Finding]:
         _review,
     )
     found = [_asked(root, question.__name__.strip("_"), question) for question in questions]
-    return [*found, *_models(root), *(_cache(root) if cache else ())]
+    return [*found, *models_of(root), *(_cache(root) if cache else ())]
 
 
 def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Finding:
@@ -262,11 +262,12 @@ def _unknown(what: str, error: LoopError) -> Finding:
     return Finding("default", what, f"not checked: {error.args[0]}", fix)
 
 
-def _models(root: Path) -> list[Finding]:
+def models_of(root: Path) -> list[Finding]:
+    """A row for each model of params.yaml, and for each folder of a model that it does not name."""
     try:
         names = list(params.read(root))
     except LoopError as error:
-        return [Finding("bad", params.FILE, str(error.args[0]), error.fix)]
+        return [Finding("bad", plain.FILE, str(error.args[0]), error.fix)]
     known = [_asked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
     return [*known, *_unnamed(root, set(names))]
 
@@ -278,7 +279,7 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
             if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
                 where = path.relative_to(root)
                 fix = f"add a section for it under `models:`, or git rm -r {where}"
-                yield Finding("bad", str(where), f"{params.FILE} names no model {path.name}", fix)
+                yield Finding("bad", str(where), f"{plain.FILE} names no model {path.name}", fix)
 
 
 def _model(root: Path, name: str) -> Finding:
@@ -291,7 +292,8 @@ def _model(root: Path, name: str) -> Finding:
     if why := params.unshared(root, name):
         return Finding("bad", what, why, params.SHARE)
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
-    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", params.serving_lock(root, name), shared)
+    locks = [plain.serving_lock(name, device) for device in plain.by_device(root, name)]
+    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", *locks, shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [path for path in wanted if not (root / path).is_file()]:
         return Finding("bad", what, f"{', '.join(missing)} missing", "see docs/fork.md")

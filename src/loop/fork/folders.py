@@ -8,10 +8,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core import edited, params
+from loop.core import edited, params, plain
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
+from loop.core.paths import TEMPLATE
 from loop.delivery import state
 from loop.delivery.state import State
 
@@ -54,19 +55,19 @@ def new(root: Path, model: str, like: str) -> list[str]:
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(scratch) / to, root / to)
     _add_section(root, name, section)
-    return [*folders.values(), params.FILE]
+    return [*folders.values(), plain.FILE]
 
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
     """Find where the code to be copied is, the model whose manifests are copied, and the section."""
     if like in known:
         params.load(root, like)  # names what is wrong with it
-        path, code, manifests = root / params.FILE, root, like
+        path, code, manifests = root / plain.FILE, root, like
     else:
-        code, manifests = root / EXAMPLES / like, next(iter(known))
-        path = code / params.FILE
+        code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
+        path = code / plain.FILE
     if not path.is_file():
-        examples = sorted(each.parent.name for each in root.glob(f"{EXAMPLES}/*/{params.FILE}"))
+        examples = sorted(each.parent.name for each in TEMPLATE.glob(f"{EXAMPLES}/*/{plain.FILE}"))
         raise LoopError(
             f"params.yaml has no model {like!r} to copy; it has {', '.join(sorted(known))}"
             + (f"; {EXAMPLES} has {', '.join(examples)}" if examples else ""),
@@ -121,13 +122,13 @@ def _add_section(root: Path, name: str, section: Any) -> None:
     section["ingest"].pop("logged", None)
     (section.get("monitor") or {}).pop("store", None)
     section["register"]["experiment"] = public(name)
-    with edited.rewriting(root / params.FILE) as document:
+    with edited.rewriting(root / plain.FILE) as document:
         document["models"][name] = section
 
 
 def _forget(root: Path, models: list[str]) -> None:
     """Drop models' sections, and what DVC has recorded of them: `train@churn` is a stage of churn."""
-    with edited.rewriting(root / params.FILE) as document:
+    with edited.rewriting(root / plain.FILE) as document:
         for name in models:
             del document["models"][name]
     if (lock := root / "dvc.lock").is_file():

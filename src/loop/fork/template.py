@@ -7,11 +7,12 @@ from collections.abc import Iterable
 TEAM = (
     "README.md", "CHANGELOG.md", "LICENSE", "params.yaml", "requirements.in", "argocd/repository.yaml",
     ".github/CODEOWNERS", ".ci/*", "dvc.lock", "data/*", "src/models/*", "bentos/*",
-    "kustomize/models/*", "kustomize/overlays/*", "tests/models/*",
+    "kustomize/models/*", "kustomize/overlays/*",
 )  # fmt: skip
 # What every fork has from the template.
 LAYER = (
-    ".dvc/*", ".dvcignore", ".gitattributes", ".gitignore", ".github/*", "Makefile", "SECURITY.md", "argocd/*",
+    ".dvc/*", ".dvcignore", ".gitattributes", ".github/*", ".gitignore", ".loop/*", "Makefile", "SECURITY.md",
+    "argocd/*",
     "dvc.yaml", "images/*", "kustomize/*", "loop", "pyproject.toml", "requirements.lock",
     "requirements-gpu.lock", "tools/environment", "tools/programs", "tools/needs", "tools/go.mod",
     "tools/go.sum", "tools/*.lock",

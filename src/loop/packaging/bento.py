@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from loop.core import params
+from loop.core import plain
 from loop.core.dvc import Lock, check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
@@ -31,6 +31,7 @@ class Bento:
     key: str
     tag: str  # `churn_eu:<key>`
     path: Path
+    device: plain.Device = "cpu"  # what will serve it
 
 
 def store() -> Path:
@@ -54,12 +55,21 @@ def settings(home: Path) -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}  # as in kustomize/base/deployment.yaml
 
 
-def build(root: Path, model: str, home: Path | None = None) -> Bento:
-    """The bento of the work tree's release key, built unless the store has it; says so in bento.json.
+def build(root: Path, model: str, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
+    """The bento of the work tree's release key for a device, dev's unless given; says so in bento.json.
 
     Rejected where an output that is packed is not what dvc.lock records, LoopError where BentoML fails.
     """
-    key = release_key(root, model)
+    bento = stored(root, model, device or plain.device(root, model), home)
+    record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path), "device": bento.device}
+    record["model_md5"] = Lock.of(root).model_md5(model)
+    write_json(ModelPaths(root, model).build / "bento.json", record)
+    return bento
+
+
+def stored(root: Path, model: str, device: plain.Device, home: Path | None = None) -> Bento:
+    """The bento of the work tree's release key for a device, built unless the store has it."""
+    key = release_key(root, model, device=device)
     path = path_of(model, key, home)
     if why := fault(path):
         if path.is_dir():
@@ -71,13 +81,9 @@ def build(root: Path, model: str, home: Path | None = None) -> Bento:
             *(out.name for out in (paths.trained, paths.reference) if out != paths.reference or out.exists()),
         )
         with whole(path) as aside:
-            _build(root, model, key, aside)
+            _build(root, model, key, device, aside)
         write_json(_seal(path), signed(_told(path), SEAL))
-    bento = Bento(key, f"{package(model)}:{key}", path)
-    record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path)}
-    record |= {"model_md5": Lock.of(root).model_md5(model), "device": params.device(root, model)}
-    write_json(ModelPaths(root, model).build / "bento.json", record)
-    return bento
+    return Bento(key, f"{package(model)}:{key}", path, device)
 
 
 def built(root: Path, model: str) -> Bento:
@@ -93,7 +99,8 @@ def built(root: Path, model: str) -> Bento:
             f"{record} is about model {values.get('model_md5')}, dvc.lock records {recorded}",
             fix=f"./loop bento {public(model)}",
         )
-    return Bento(values["key"], values["tag"], checked(Path(values["path"]), model))
+    path = checked(Path(values["path"]), model)
+    return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
 
 
 def checked(path: Path, model: str) -> Path:
@@ -140,11 +147,11 @@ def _told(path: Path) -> bytes:
     return json.dumps(told, sort_keys=True).encode()
 
 
-def _build(root: Path, model: str, key: str, into: Path) -> None:
+def _build(root: Path, model: str, key: str, device: plain.Device, into: Path) -> None:
     """Build in a home of its own, so that a half-built bento never stands in the store."""
     with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
         context, home = Path(scratch) / "context", Path(scratch) / "home"
-        stage(root, model, key, context)
+        stage(root, model, key, context, device)
         _bentoml("build", "--version", key, str(context), home=home)
         made = path_of(model, key, home)
         if not made.is_dir():
@@ -157,7 +164,7 @@ def _build(root: Path, model: str, key: str, into: Path) -> None:
         shutil.copytree(made, into)
 
 
-def stage(root: Path, model: str, key: str, context: Path) -> None:
+def stage(root: Path, model: str, key: str, context: Path, device: plain.Device = "cpu") -> None:
     """Lay out the build context: service, lock, `loop.runtime`, model/, release.json.
 
     And reference.parquet, where the one that dvc.lock records is here: the monitor takes it from the image.
@@ -167,7 +174,9 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         path.relative_to(trained).as_posix(): path
         for path in plain_files(root, trained.relative_to(root).as_posix(), bytecode=True)
     }
-    packed = dict(sources(root, model)) | {f"model/{name}": path for name, path in model_files.items()}
+    packed = dict(sources(root, model, device)) | {
+        f"model/{name}": path for name, path in model_files.items()
+    }
     for reference in plain_files(root, ModelPaths(root, model).reference.relative_to(root).as_posix()):
         if _recorded(root, model, reference):
             packed[reference.name] = reference
@@ -180,7 +189,7 @@ def stage(root: Path, model: str, key: str, context: Path) -> None:
         "model": public(model),
         "key": key,
         "files": files,
-        "p99_ms": params.latency_target(root, model),
+        "p99_ms": plain.latency_target(root, model),
     }
     write_json(context / "release.json", release)
 

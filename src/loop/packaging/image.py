@@ -21,13 +21,15 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.names import public
 from loop.core.paths import ModelPaths, cache
+from loop.core.plain import Device
 from loop.packaging import artifact, attestation, engine, layout
 from loop.packaging.bento import Bento, settings, store
 from loop.packaging.key import release_key
 from loop.packaging.registry import Registry
 
 USUAL = "linux/amd64"  # what most nodes are
-MOST = 500_000_000  # bytes unpacked: what a node pulls and keeps for every release
+# Bytes unpacked: what a node pulls and keeps for every release. CUDA's libraries alone are several GB.
+MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 
 def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
         record = container(
             root, name, bento.key, with_engine, lambda tag: _containerize(with_engine, bento, tag)
         )
-        small(record)
+        small(record, bento.device)
     else:
         digest = artifact.pack(bento.path, layout_of(model), public(model), bento.key)
         record = {
@@ -54,7 +56,9 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
 
 def push(root: Path, model: str) -> dict[str, Any]:
     """Push the image that `make` left, unless the registry has ours of that key; returns the record."""
-    return pushed(root, name_of(root, model), release_key(root, model))
+    record = ModelPaths(root, model).build / "bento.json"
+    device = read_json(record).get("device") if record.is_file() else None
+    return pushed(root, name_of(root, model), release_key(root, model, device=device))
 
 
 def name_of(root: Path, model: str) -> str:
@@ -122,12 +126,12 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     return record
 
 
-def small(record: dict[str, Any]) -> None:
+def small(record: dict[str, Any], device: Device = "cpu") -> None:
     """Rejected when an image is over MOST bytes unpacked."""
     layers = [layout.Layer(**layer) for layer in record["layers"]]
-    if (size := sum(layer.unpacked for layer in layers)) > MOST:
+    if (size := sum(layer.unpacked for layer in layers)) > MOST[device]:
         raise Rejected(
-            f"{record['image']} is {size / 1e6:.0f} MB unpacked, may be {MOST / 1e6:.0f}:\n"
+            f"{record['image']} is {size / 1e6:.0f} MB unpacked, may be {MOST[device] / 1e6:.0f}:\n"
             f"{layout.table(layers)}",
             fix="leave out of bentos/<model>/requirements.in what serving does without",
         )

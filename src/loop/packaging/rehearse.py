@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.candidate import champion as production
-from loop.core import models, params
+from loop.core import models, params, plain
+from loop.core.devices import has_gpu
 from loop.core.dvc import check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
@@ -24,6 +25,7 @@ from loop.core.text import one_line
 from loop.packaging import bento as bentos
 from loop.packaging import image
 from loop.packaging.bento import Bento
+from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.pipeline import split
 from loop.runtime import columns as inputs_of
@@ -85,19 +87,31 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
     rows = held_out(root, model, limits.requests)
     candidate = bentos.built(root, model)
     other, note = champion(root, model)
+    device = here(candidate.device)
+    played = candidate if device == candidate.device else bentos.stored(root, model, device)
     try:
-        sides = play(candidate, other, rows, limits, share)
+        sides = play(played, other, rows, limits, share)
         reasons = judge(sides, limits, share)
     except LoopError as error:
         sides, reasons = [], [str(error)]
     if other and len(sides) == 1:
         note = f"champion {other.key} does not start on this machine"
+    if device != candidate.device:
+        note += f"; this machine has no GPU, so the CPU's release of the same model and code, {played.key},"
+        note += " was rehearsed in place of the candidate"
     result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
+    if sides:
+        result["candidate"] = sides[0].report() | {"key": candidate.key, "device": device}
     write_json(ModelPaths(root, model).build / "rehearse.json", result)
     if reasons:
         raise Rejected(f"{model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
     return result
+
+
+def here(device: plain.Device) -> plain.Device:
+    """What this machine serves a release of a device on: the CPU where it has no GPU."""
+    return device if has_gpu() else "cpu"
 
 
 def held_out(root: Path, model: str, count: int) -> list[Row]:
@@ -151,27 +165,33 @@ def champion(root: Path, model: str) -> tuple[Bento | None, str]:
     stable = production.state(root, model, "production").get("stable")
     if not stable:
         return None, "production has no release yet"
-    key, tag = stable["key"], stable["bento"]
+    key, tag, device = stable["key"], stable["bento"], stable.get("device", "cpu")
+    if here(device) != device:
+        return _built_again(root, model, key, device, "it is built for a GPU, and this machine has none")
     if not bentos.fault(path := bentos.path_of(model, key)):
-        return Bento(key, tag, path), "champion from the store"
+        return Bento(key, tag, path, device), "champion from the store"
     try:
         path = image.fetch(model, stable["image"].rpartition("@")[2])
-        return Bento(key, tag, path), "champion from its artifact"
+        return Bento(key, tag, path, device), "champion from its artifact"
     except LoopError as missing:
-        return _built_again(root, model, key, str(missing))
+        return _built_again(root, model, key, device, str(missing))
 
 
-def _built_again(root: Path, model: str, key: str, missing: str) -> tuple[Bento | None, str]:
+def _built_again(
+    root: Path, model: str, key: str, device: plain.Device, missing: str
+) -> tuple[Bento | None, str]:
     try:
         found = production.find(root, model)
         assert found is not None  # noqa: S101 - the caller has read its release
         with production.checkout(root, model, found) as tree:
-            bento = bentos.build(tree, model)
+            found_key = release_key(tree, model, device=device)
+            bento = bentos.stored(tree, model, here(device))
     except LoopError as error:
         return None, f"champion {key} is not to be had: {missing}; {error}"
-    if bento.key != key:
-        return None, f"champion {key} is not to be had: {missing}; its commit builds {bento.key}"
-    return bento, "champion built again at its commit"
+    if found_key != key:
+        return None, f"champion {key} is not to be had: {missing}; its commit builds {found_key}"
+    instead = "" if bento.device == device else f"; {bento.key}, the CPU's of the same, takes its place"
+    return bento, f"champion built again at its commit{instead}"
 
 
 def play(
@@ -198,7 +218,7 @@ def play(
 
 
 def _serve(stack: ExitStack, bento: Bento) -> tuple[Server, httpx.Client]:
-    server = stack.enter_context(Server(bento.path))
+    server = stack.enter_context(Server(bento.path, env={"SCORER_DEVICE": bento.device}))
     client = httpx.Client(base_url=server.url, trust_env=False, timeout=10, limits=KEEP)
     return server, stack.enter_context(client)
 

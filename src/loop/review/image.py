@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from loop.core import params
+from loop.core import plain
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.paths import ModelPaths, environment
@@ -13,15 +13,18 @@ from loop.packaging.key import sources
 def sizes(root: Path, model: str) -> dict[str, int]:
     """Bytes of packages (as the bento's lock installs them, without bytecode), model, and code.
 
+    They are of the image that dev serves.
+
     Empty where the tree has no bento of this model. LoopError when its lock does not install.
     """
     if not ModelPaths(root, model).bento.is_dir():
         return {}
-    lock = root / params.serving_lock(root, model)
+    device = plain.device(root, model)
+    lock = root / plain.serving_lock(model, device)
     installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
     found = {
         "packages": _bytes(installed),
-        "code": _bytes(path for _, path in sources(root, model)),
+        "code": _bytes(path for _, path in sources(root, model, device)),
     }
     try:
         return found | {"model": Lock.of(root).model_size(model)}

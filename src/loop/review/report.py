@@ -135,7 +135,8 @@ def _image(found: Evidence) -> str:
     total = sum(ours for ours, _ in found.image.values())
     before = [theirs for _, theirs in found.image.values() if theirs is not None]
     rows.append(("in all", *_sizes(total, sum(before) if len(before) == len(found.image) else None)))
-    said = f"Beside the base and bytecode. A release tells the layers; over {MOST / 1e6:.0f} MB is rejected."
+    most = f"over {MOST['cpu'] / 1e6:.0f} MB, or {MOST['cuda'] / 1e6:,.0f} MB with CUDA, it is rejected"
+    said = f"Dev's image, beside the base and bytecode. A release tells the layers; {most}."
     head = ("goes into the image, MB", "this commit", "base branch", "change")
     return f"### Image\n\n{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
 

@@ -1,6 +1,5 @@
 """A small convolutional network: trained by JAX on a CPU or an NVIDIA GPU, saved as ONNX."""
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from loop.core.errors import LoopError
+from loop.core.devices import of_jax
 from loop.core.params import Section
 
 from .scorer import SIDE, pixels
@@ -34,16 +33,9 @@ class Params(Section):
 
 def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Params) -> Weights:
     """Train on n images and their (n,) digits. LoopError where there is no GPU and one was asked for."""
-    os.environ["PJRT_NPROC"] = str(params.threads)  # XLA reads it as it starts, and JAX has no setting for it
+    device = of_jax(params.device, params.threads)
     import jax
 
-    try:
-        [device, *_] = jax.devices(params.device)
-    except RuntimeError as error:
-        raise LoopError(
-            f"params.yaml: train.device: is {params.device!r}, but JAX finds no such device: {error}",
-            fix="install requirements-cuda.lock on a machine with an NVIDIA GPU, or set `device: cpu`",
-        ) from error
     with jax.default_device(device):
         weights = _trained(pixels(rows), digits.astype(np.int32), params)
         return {name: np.asarray(value) for name, value in weights.items()}

@@ -8,7 +8,6 @@
 No label is used. The teacher is a package of requirements.lock, so its bytes are pinned.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import Field
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from loop.core.errors import LoopError
+from loop.core.devices import of_jax
 from loop.core.params import Section
 
 from .scorer import Pieces
@@ -51,16 +50,9 @@ class Fitted(NamedTuple):
 
 def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fitted:
     """Distil the teacher on n texts. LoopError where there is no GPU and one was asked for."""
-    os.environ["PJRT_NPROC"] = str(params.threads)  # XLA reads it as it starts, and JAX has no setting for it
+    device = of_jax(params.device, params.threads)
     import jax
 
-    try:
-        [device, *_] = jax.devices(params.device)
-    except RuntimeError as error:
-        raise LoopError(
-            f"params.yaml: train.device: is {params.device!r}, but JAX finds no such device: {error}",
-            fix="install requirements-cuda.lock on a machine with an NVIDIA GPU, or set `device: cpu`",
-        ) from error
     vocabulary = _file("vocab.txt").read_text().splitlines()
     texts, whole = np.unique(rows["text"].astype(str)).tolist(), Pieces(vocabulary)
     print(f"the teacher reads {params.vocabulary:,} word pieces and {len(texts):,} texts", flush=True)

@@ -227,3 +227,23 @@ def test_the_student_learns_from_the_teacher(whole: ModelFolder, tmp_path: Path)
 def test_no_gpu_is_said(whole: ModelFolder) -> None:
     with pytest.raises(LoopError, match=r"train\.device: is 'cuda', but JAX finds no such device"):
         fitted(whole, device="cuda")
+
+
+def test_a_gpu_gives_the_same_vectors(whole: ModelFolder, tmp_path: Path) -> None:
+    """By the program that runs on a GPU, here on a CPU; requests of one text and of many."""
+    (tmp_path / "vocabulary.txt").write_text("\n".join(VOCABULARY))
+    np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(len(VOCABULARY), 4)))
+    ours, theirs = whole.scorer.Scorer(tmp_path), whole.scorer.OnGpu(tmp_path, "cpu")
+    for texts in (["the dog"], ["the dogs play in the cafe!", "dog", "playing"] * 5):
+        rows = {"text": np.array(texts, object)}
+        np.testing.assert_allclose(theirs(rows), ours(rows), atol=1e-6)
+
+
+def test_a_server_without_the_gpu_that_it_should_use_does_not_start(
+    whole: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCORER_DEVICE", "cuda")
+    (tmp_path / "vocabulary.txt").write_text("the")
+    np.save(tmp_path / "vectors.npy", np.ones((1, 4)))
+    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, and JAX has no such device"):
+        whole.scorer.load(tmp_path)

@@ -1,0 +1,60 @@
+"""What the stages depend on in the engine: a file for each stage, which dvc.yaml lists as a dependency.
+
+A clone has the engine's source or an installed wheel. In both, a change of the engine runs only the
+stages whose own modules it changes. `loop.core` is left out, because it runs stages and makes no results.
+"""
+
+import ast
+import re
+from hashlib import sha256
+from pathlib import Path
+
+from loop.core.files import write_text
+from loop.core.paths import library
+
+FOLDER = ".loop/stages"
+STAGES = ("ingest", "validate", "features", "train", "evaluate")
+ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # whose modules make results
+TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
+HEADER = "# The engine's files that this stage runs, with their SHA-256. `loop repro` writes it; commit it.\n"
+
+
+def write(root: Path) -> list[str]:
+    """Bring the files of all stages up to date; returns the paths of those that have changed."""
+    texts = {f"{FOLDER}/{stage}": text(root, stage) for stage in STAGES}
+    changed = [path for path, new in texts.items() if not _is(root / path, new)]
+    for path in changed:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        write_text(root / path, texts[path])
+    return changed
+
+
+def text(root: Path, stage: str) -> str:
+    """The file of a stage: a line for each of the engine's files that it runs."""
+    above = library(root).parent
+    files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
+    return HEADER + "".join(f"{sha256((above / path).read_bytes()).hexdigest()}  {path}\n" for path in files)
+
+
+def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
+    """A module or page template of ROOMS, and all that it imports or includes there; paths below `above`."""
+    found |= {path}
+    source = (above / path).read_text(encoding="utf-8")
+    needed = {path.with_name(name) for name in TEMPLATE.findall(source)}
+    if path.suffix == ".py":
+        needed |= {Path(*name.split(".")).with_suffix(".py") for name in _imports(source)}
+    for each in sorted(needed - found):
+        if (above / each).is_file() and each not in found:
+            found |= _files(above, each, found)
+    return found
+
+
+def _imports(source: str) -> set[str]:
+    """Modules of ROOMS that a module may import, also inside functions; some names are functions."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
+    names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
+    return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text

@@ -1,0 +1,3 @@
+"""The version of the template that this is: CHANGELOG.md has a section for each."""
+
+VERSION = "0.2.0"

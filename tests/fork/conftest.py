@@ -1,0 +1,6 @@
+"""What the tests of a fork's own life share."""
+
+from aged import upstream
+from here import dvc_always_here, dvc_here
+
+__all__ = ["dvc_always_here", "dvc_here", "upstream"]

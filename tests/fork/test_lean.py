@@ -1,0 +1,155 @@
+"""The engine as wheels, and a fork that has them in place of the source."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from loop.fork.lean import pinned
+from loop.version import VERSION
+
+FILES, LINES = 150, 1500  # of a lean fork with one model: files, and lines of code that are the template's
+
+
+def clone(repository: Path, to: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", "--shared", repository, to], check=True)
+    return to
+
+
+def built(root: Path) -> Path:
+    """The folder of the wheels of a clone."""
+    subprocess.run([root / "tools/wheels"], check=True, capture_output=True)
+    return root / "build/wheels"
+
+
+@pytest.fixture(scope="module")
+def wheels(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(clone(repository, tmp_path_factory.mktemp("template") / "clone"))
+
+
+@pytest.fixture(scope="module")
+def site(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What installing the wheels makes."""
+    site = tmp_path_factory.mktemp("site")
+    for wheel in wheels.iterdir():
+        ZipFile(wheel).extractall(site)
+    for script in (site / "loop/template/tools").iterdir():
+        script.chmod(0o755)
+    return site
+
+
+def init(fork: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    command = ["./loop", "init", *options]
+    return subprocess.run(command, cwd=fork, text=True, capture_output=True, check=False)
+
+
+def run(site: Path, lean: Path, *arguments: str) -> str:
+    """Run a module of the installed engine in a lean fork."""
+    env = {**os.environ, "PYTHONPATH": f"{site}:{lean}/src", "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=lean, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fork that has dropped the source and all models but one."""
+    lean = clone(repository, tmp_path_factory.mktemp("lean") / "clone")
+    models = [path.name for path in (lean / "src/models").iterdir() if path.is_dir()]
+    assert init(lean, "--models", min(models), "--lean", wheels).returncode == 0
+    subprocess.run(["git", "add", "--all"], cwd=lean, check=True)
+    return lean
+
+
+def test_a_commit_gives_the_same_wheels(repository: Path, wheels: Path, tmp_path: Path) -> None:
+    """In any folder, at any time."""
+    again = built(clone(repository, tmp_path / "elsewhere"))
+    assert {path.name: path.read_bytes() for path in wheels.iterdir()} == {
+        path.name: path.read_bytes() for path in again.iterdir()
+    }
+    assert {path.name for path in wheels.iterdir()} == {
+        f"{name}-{VERSION}-py3-none-any.whl" for name in ("loop", "loop_demo")
+    }
+
+
+def test_a_lean_fork_is_small(lean: Path) -> None:
+    """What remains can be read in an afternoon; the engine's source is not there."""
+    listed = subprocess.run(["git", "ls-files"], cwd=lean, text=True, capture_output=True, check=True)
+    files = [lean / path for path in listed.stdout.split()]
+    assert len(files) <= FILES
+    assert not (lean / "src/loop").exists()
+    code = [
+        path
+        for path in files
+        if path.suffix in {".py", ".sh"} or (path.parent.name == "tools" and not path.suffix)
+    ]
+    theirs = [path for path in code if not path.is_relative_to(lean / "src/models")]
+    assert sum(len(path.read_text().splitlines()) for path in [*theirs, lean / "Makefile"]) <= LINES
+
+
+def test_a_lean_fork_locks_the_wheels(lean: Path, wheels: Path) -> None:
+    """By URL and hash, in each lock of jobs that run the engine; its own packages have a file."""
+    for lock in ("requirements.lock", "requirements-gpu.lock", "tools/commit.lock"):
+        assert (lean / lock).read_text().count(pinned(str(wheels), "loop")) == 1
+    assert (
+        f"loop[test] @ {(wheels / f'loop-{VERSION}-py3-none-any.whl').as_uri()}"
+        in (lean / "requirements.in").read_text()
+    )
+
+
+def test_a_lean_fork_passes_its_contract(lean: Path, site: Path) -> None:
+    """`make test` there: every model whole, every manifest rendered, by the installed engine alone."""
+    assert "passed" in run(site, lean, "pytest", "--pyargs", "loop.contract")
+    assert "objects keep to schema and policy" in run(site, lean, "loop", "render", "--check")
+    assert "--model" in run(site, lean, "loop", "demo", "--help")
+
+
+def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tmp_path: Path) -> None:
+    """Nothing is dropped then."""
+    fork = clone(repository, tmp_path / "fork")
+    (fork / "src/loop/version.py").write_text("# mine\nVERSION = '9'\n")
+    done = init(fork, "--lean", wheels)
+    assert (done.returncode, "src/loop/version.py" in done.stderr) == (2, True)
+    assert (fork / "tests").is_dir()
+
+
+def test_a_lean_fork_is_upgraded_by_a_wheel(
+    repository: Path, wheels: Path, lean: Path, site: Path, tmp_path: Path
+) -> None:
+    """Its pins move and its layer changes; its own files keep their bytes, and no source comes."""
+    template = clone(repository, tmp_path / "template")
+    for path, old, new in (
+        ("src/loop/version.py", VERSION, "99.0.0"),
+        ("src/loop/fork/lean/Makefile", "List the tasks", "List all tasks"),
+        ("kustomize/base/deployment.yaml", "apiVersion", "# newer\napiVersion"),
+    ):
+        text = (template / path).read_text()
+        assert old in text
+        (template / path).write_text(text.replace(old, new, 1))
+    for wheel in wheels.iterdir():
+        shutil.copy(wheel, built(template))
+    fork = tmp_path / "fork"
+    shutil.copytree(lean, fork, symlinks=True)
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.test"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "Lean"], cwd=fork, check=True)
+    for setting in who[1::2]:
+        subprocess.run(["git", "config", *setting.split("=")], cwd=fork, check=True)
+    to = template / "build/wheels/loop-99.0.0-py3-none-any.whl"
+    said = run(site, fork, "loop", "upgrade", "--to", str(to))
+
+    def at(path: str) -> str:
+        show = ["git", "show", f"upgrade-99.0.0:{path}"]
+        return subprocess.run(show, cwd=fork, text=True, capture_output=True, check=True).stdout
+
+    diff = ["git", "diff", "--name-only", "HEAD", "upgrade-99.0.0"]
+    changed = subprocess.run(diff, cwd=fork, text=True, capture_output=True, check=True).stdout.split()
+    locks = ["requirements-gpu.lock", "requirements.in", "requirements.lock", "tools/commit.lock"]
+    assert changed == ["Makefile", "kustomize/base/deployment.yaml", *locks], said
+    assert "List all tasks" in at("Makefile")
+    for lock in locks:
+        assert (f"loop-{VERSION}-" in at(lock), "loop-99.0.0-py3" in at(lock)) == (False, True), lock

@@ -1,0 +1,288 @@
+"""loop.fork.upgrade: forks of an earlier version come to this one, and their teams' files stay."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from aged import Upstream, committed, git, wheel
+from here import command
+
+from loop.core import edited, repository
+from loop.core.errors import Exit
+from loop.core.git import Git
+from loop.core.github import GitHub
+from loop.delivery import state
+from loop.fork import folders, migrations
+from loop.fork.template import owned
+from loop.packaging.key import EARLIER_SERVER
+
+SERVED = {
+    "key": "0" * 12,
+    "image": f"ghcr.io/acme/churn@sha256:{'0' * 64}",
+    "weight": 100,
+    "model_md5": "0" * 32,
+    "data_md5": "0" * 32,
+    "commit": "0" * 40,
+    "mlflow": "churn/1",
+    "bento": "churn:1",
+}
+
+
+def fresh(root: Path, upstream: Upstream) -> str:
+    """A clone of the template as it was then, with nothing of its own."""
+    git(root.parent, "clone", "-q", str(upstream.root), str(root))
+    git(root, "reset", "-q", "--hard", upstream.earlier)
+    git(root, "config", "user.name", "t")
+    git(root, "config", "user.email", "t@example.test")
+    return f"commit:{git(upstream.root, 'rev-parse', 'main').strip()}"
+
+
+def from_template(root: Path, upstream: Upstream) -> str:
+    """GitHub's "Use this template": one commit, and no history of the template."""
+    fresh(root, upstream)
+    shutil.rmtree(root / ".git")
+    committed(root, "Initial commit")
+    git(root, "fetch", "-q", str(upstream.root), "main")
+    return "commit:FETCH_HEAD"
+
+
+def own(root: Path, upstream: Upstream) -> str:
+    """Two models, an environment and a registry of its own, other thresholds, two edited workflows."""
+    from_template(root, upstream)
+    folders.new(root, "churn", "fraud-detector")
+    folders.new(root, "lettings", "rents")
+    folders.keep(root, ["churn", "lettings"])
+    repository.write(
+        root,
+        repository.Repository(name="churn", url="https://github.com/acme/churn.git", registry="ghcr.io/acme"),
+    )
+    overlays = root / "kustomize" / "overlays"
+    shutil.copytree(overlays / "staging", overlays / "qa")
+    for path in (overlays / "qa").rglob("*.yaml"):
+        path.write_text(path.read_text().replace("staging", "qa"))
+    place = '    - server: https://kubernetes.default.svc\n      namespace: "*-'
+    replace(root, "argocd/projects.yaml", re.escape(place + "staging"), f'{place}qa"\n{place}staging')
+    replace(root, "argocd/admission.yaml", r"\(dev\|staging", "(dev|qa|staging")
+    replace(root, "params.yaml", "roc_auc: 0.8", "roc_auc: 0.85")
+    replace(root, ".github/workflows/ci.yml", r"timeout-minutes: 15", "timeout-minutes: 25")
+    replace(root, ".github/workflows/drift.yml", r'"41 4 \* \* \*"', '"11 6 * * 1"')
+    for path, text in state.files(state.State(stable=state.Track(**SERVED)), "dev", "churn").items():
+        (root / path).write_text(re.sub(r"(?ms)^patches:.*", "", text))  # as it was written then
+    committed(root, "Our models")
+    return str(upstream.wheel)
+
+
+def replace(root: Path, path: str, old: str, new: str) -> None:
+    text, count = re.subn(old, new, (root / path).read_text(), count=1)
+    assert count, f"{path} has no {old}"
+    (root / path).write_text(text)
+
+
+def files(root: Path, commit: str, *, template: bool) -> dict[str, str]:
+    """The template's files at a commit, or else the team's: the blob of each path."""
+    lines = git(root, "ls-tree", "-r", commit).splitlines()
+    blobs = {line.split("\t")[1]: line.split()[2] for line in lines}
+    return {path: blob for path, blob in blobs.items() if owned(path, vendored=True) == template}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "most"), [(fresh, 0), (own, 3), (from_template, 0)])
+def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
+    """With few conflicts or none; what is the team's keeps its bytes, but for what is said to be migrated."""
+    root = tmp_path / "fork"
+    to = make(root, upstream)
+    before = files(root, "HEAD", template=False)
+    code, said = command(root, "upgrade", "--to", to)
+    conflicts = re.findall(r"(?m)^conflict +(\S+)", said)
+    assert (code, len(conflicts) <= most) == (Exit.BLOCK if conflicts else Exit.OK, True), said
+    (branch,) = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/upgrade-*").split()
+    migrated = set(re.findall(r"(?m)^migrated +(\S+)", said))
+    assert migrated
+    after = files(root, branch, template=False)
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == migrated
+    if make is not own:
+        assert files(root, branch, template=True) == files(upstream.root, "main", template=True)
+    if make is from_template:  # so it is as `fresh`, which the commands below look at
+        return
+    git(root, "switch", "-q", branch)
+    if make is own:  # its image has no `loop.runtime.serve`, which the new manifests start
+        assert EARLIER_SERVER in (root / state.folder("dev", "churn") / "kustomization.yaml").read_text()
+    code, rendered = command(root, "render", "--check")
+    assert code == 0, rendered
+    code, told = command(root, "doctor")
+    assert code == 0, told
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A lean fork of a template of a few files, and the folder of that template's two wheels."""
+    root, scratch, wheels = tmp_path / "fork", tmp_path / "scratch", tmp_path / "wheels"
+    wheels.mkdir()
+    lines = [f"{number}: ${{X}}\n" for number in range(9)]
+    old = {
+        "dvc.yaml": "stages: {}\n",
+        "Makefile": "".join(lines),
+        "images/a": "a\n" * 9,
+        "images/b": "b\n" * 9,
+    }
+    old |= {"images/c": "".join(lines[:5]) * 3, "CHANGELOG.md": "- Known.\n"}
+    new = old | {"Makefile": old["Makefile"].replace("4:", "four:"), "images/b": "b\n" * 8 + "c\n"}
+    new["images/moved"] = new.pop("images/c")
+    new["CHANGELOG.md"] = "- **Before you merge**: rename\n  it.\n- Known.\n"
+    for version, files in (("0.1.0", old), ("0.2.0", new)):
+        for path, text in files.items():
+            (scratch / version / path).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / version / path).write_text(text)
+        wheel(wheels, {path: scratch / version / path for path in files}, version)
+    shutil.copytree(scratch / "0.1.0", root)
+    (root / "params.yaml").write_text("models: {}\n")
+    committed(root, "begin")
+    return root, str(wheels / "loop-0.2.0-py3-none-any.whl")
+
+
+def state_of(root: Path) -> dict[str, bytes]:
+    """All of a clone's bytes, Git's own too, but for its index and what a commit's editor left."""
+    return {
+        str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "index"
+    }
+
+
+@pytest.mark.sample
+def test_a_dry_run_touches_nothing(small):
+    root, to = small
+    before = state_of(root)
+    code, said = command(root, "upgrade", "--to", to, "--dry-run")
+    assert code == 0
+    assert re.search(r"updated +Makefile\n", said)
+    assert "moved              images/moved  (from images/c)" in said
+    assert "for a person to do:\n- **Before you merge**: rename it.\n" in said
+    assert state_of(root) == before
+
+
+def test_what_the_team_removed_or_renamed_stays_so(small):
+    """Also where the template changed it; and a file that the team keeps elsewhere gets the change there."""
+    root, to = small
+    git(root, "rm", "-q", "images/b")
+    git(root, "mv", "Makefile", "images/Makefile")
+    committed(root, "ours")
+    code, said = command(root, "upgrade", "--to", to)
+    assert code == 0
+    assert (
+        "kept: yours        images/b  (you removed it, and the template changed it; it stays removed)" in said
+    )
+    files = git(root, "ls-tree", "-r", "--name-only", "upgrade-0.2.0").split()
+    assert {"images/b", "Makefile"}.isdisjoint(files)
+    assert "four:" in git(root, "show", "upgrade-0.2.0:images/Makefile")
+
+
+def test_a_conflict_has_both_sides_and_the_reason(small):
+    root, to = small
+    replace(root, "Makefile", "4:", "vier:")
+    committed(root, "ours")
+    code, said = command(root, "upgrade", "--to", to)
+    assert code == Exit.BLOCK
+    assert re.search(r"conflict +Makefile  \(both changed the same lines", said)
+    assert "why, by the template's changelog:\n- **Before you merge**: rename it." in said
+    sides = "<<<<<<< yours\nvier: ${X}\n=======\nfour: ${X}\n>>>>>>> template 0.2.0\n"
+    assert sides in git(root, "show", "upgrade-0.2.0:Makefile")
+
+
+def test_killed_before_its_end_it_has_done_nothing(small, monkeypatch):
+    """And it begins again as if it were the first time."""
+    root, to = small
+    run = Git.run
+
+    def killed(self, *args, **options):
+        if args[0] == "update-ref":
+            raise KeyboardInterrupt
+        return run(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "run", killed)
+        assert command(root, "upgrade", "--to", to)[0] == 130
+    assert git(root, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/main"]
+    assert not git(root, "status", "--porcelain")
+    assert command(root, "upgrade", "--to", to)[0] == 0
+
+
+def test_a_second_time_is_said(small):
+    """While the branch is there, and once it is merged."""
+    root, to = small
+    assert command(root, "upgrade", "--to", to)[0] == 0
+    code, said = command(root, "upgrade", "--to", to)
+    assert (code, "branch upgrade-0.2.0 is there already" in said) == (Exit.SUPERSEDED, True)
+    git(root, "merge", "-q", "upgrade-0.2.0")
+    code, said = command(root, "upgrade", "--to", to)
+    assert (code, "nothing to do: this fork has all of 0.2.0" in said) == (0, True)
+
+
+def test_changes_that_are_in_no_commit_are_refused(small):
+    root, to = small
+    (root / "Makefile").write_text("mine\n")
+    code, said = command(root, "upgrade", "--to", to)
+    assert (code, "in no commit: Makefile" in said) == (Exit.BAD_INPUT, True)
+
+
+def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
+    """Which says what the new version asks of people; a conflict is settled first."""
+    root, to = small
+    git(tmp_path, "clone", "-q", "--bare", str(root), str(tmp_path / "origin.git"))
+    git(root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    told = []
+    monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: told.append(args) or {"number": 7})
+    monkeypatch.setattr(GitHub, "of_environment", lambda _: GitHub("", "o/r", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr("loop.core.github.token", lambda: "t0ken")
+        code, said = command(root, "upgrade", "--to", to)
+    assert (code, said.splitlines()[-1]) == (0, "pull request #7")
+    ((branch, title, body),) = told
+    assert (branch, title) == ("upgrade-0.2.0", "Upgrade the template to 0.2.0")
+    assert "rename it." in body
+    assert branch in git(root, "ls-remote", "origin")
+
+
+def test_a_folder_of_something_else_is_refused(small, tmp_path):
+    """Its files would replace the template's, so all of those would go."""
+    root, _ = small
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "README.md").touch()
+    code, said = command(root, "upgrade", "--to", str(tmp_path / "else"), "--from", str(root))
+    assert (code, "has no dvc.yaml" in said) == (Exit.BAD_INPUT, True)
+
+
+def test_a_base_that_is_not_found_is_asked_for(small):
+    """Where no version beside the new one has a file of the fork."""
+    root, to = small
+    for path in ("dvc.yaml", "Makefile", "images/a", "images/b", "images/c"):
+        (root / path).write_text(f"# {path} of long ago\n")
+    committed(root, "an old one")
+    code, said = command(root, "upgrade", "--to", to)
+    assert (code, "--from SOURCE" in said) == (Exit.BAD_INPUT, True)
+
+
+@pytest.mark.sample
+def test_migrations_bring_files_of_before_and_leave_those_of_now():
+    """The second time nothing changes."""
+    before = {
+        "params.yaml": "models:\n  a:\n    split: {known_days: 7}\n    evaluate: {top_k: 100}\n"
+        "    monitor: {accuracy: 0.9} # ours\n",
+        "src/models/a/estimator.py": "def log_to_mlflow(f):\n    mlflow.xgboost.log_model(f)\n",
+        "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
+        "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
+        "dvc.lock": "- path: src/loop/serving/packed/booster.py\n",
+    }
+    once = migrated(before)
+    section = edited.yaml(once["params.yaml"], "params.yaml")["models"]["a"]
+    assert section["evaluate"] == {"protocol": {"top_k": 100, "known_days": 7}}
+    assert section["sla"] == {"metrics": {"accuracy": 0.9}}
+    assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
+    assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
+    assert once["dvc.lock"] == "- path: src/loop/runtime/booster.py\n"
+    assert migrated(once) == once
+
+
+def migrated(files: dict[str, str]) -> dict[str, str]:
+    for migration in migrations.ALL:
+        files = migration(files)
+    return files

@@ -1,0 +1,26 @@
+"""Hatchling's hook: the wheel carries the template's own files of its version, as `loop/template`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+CODE = ("src/loop/", "src/loop_demo/")  # in the wheels as packages
+
+
+class Shipped(BuildHookInterface):
+    """Adds each file that Git tracks and a fork may have from the template."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        root = Path(self.root)
+        sys.path.insert(0, str(root / "src"))
+        from loop.fork.template import owned
+
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+        )
+        for path in listed.stdout.split("\0")[:-1]:
+            if path == "CHANGELOG.md" or (owned(path, vendored=True) and not path.startswith(CODE)):
+                build_data["force_include"][str(root / path)] = f"loop/template/{path}"
