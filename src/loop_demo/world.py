@@ -120,12 +120,10 @@ class World:
             self._next = max(first, last)
         if first < last:
             self._append(f"{first:09d}", self.rows.slice(first, last - first))
-        return [
-            {"id": self.ids[place], **body} for place, body in enumerate(self._bodies(first, last), first)
-        ]
+        return [*self._bodies(first, last)]
 
     def again(self, count: int) -> list[dict[str, Any]]:
-        """As many of the rows that were taken last, asked about once more: without an id, and not logged."""
+        """As many of the rows that were taken last, asked about once more, and not logged again."""
         with self._lock:
             last, begin = self._next, max(0, self._next - RECENT)
             first = begin + self._again % max(1, last - begin)
@@ -135,12 +133,13 @@ class World:
     def _bodies(self, first: int, last: int) -> Iterator[dict[str, Any]]:
         """Rows as /predict takes them: by place where all are numbers, alone under its name, or by name."""
         key = columns.key(self.inputs)
-        for row in self.features.slice(first, max(0, last - first)).to_pylist():
+        for place, row in enumerate(self.features.slice(first, max(0, last - first)).to_pylist(), first):
             if self.inputs[0].datatype == "FP32":
-                yield {"features": [*row.values()]}
-                continue
-            named = {each.name: each.json(row[each.name]) for each in self.inputs}
-            yield {"features": named} if key == "features" else {key: named[key]}
+                body: dict[str, Any] = {"features": [*row.values()]}
+            else:
+                named = {each.name: each.json(row[each.name]) for each in self.inputs}
+                body = {key: named if key == "features" else named[key]}
+            yield {"id": self.ids[place], **body}
 
     def _index(self, before: datetime) -> int:
         return int(np.searchsorted(self.times, np.datetime64(before, "us")))

@@ -24,8 +24,9 @@ FILMS = 400  # the most rated ones
 NEW = 3  # every third of them is new
 EVERY = 6  # of the users in the order of their activity, every sixth is in the source
 CALM, DRIFTED = (2, 5), (1, 4)  # the places among six of those who come before and after the drift begins
-# Of a user: the share of the ratings that is asked about, and as many films that they never rated.
-ASKED, UNRATED = 0.6, 120
+# Of production's users: the earliest ratings, so that histories are as long as those that train; the share of
+# these that is asked about; and the number of films asked about that the user never rated.
+KEPT, ASKED, UNRATED = 0.8, 0.18, 60
 
 FIRST = {
     "train": {"ridge": 100, "rank": 2},
@@ -83,6 +84,7 @@ def _questions(ratings: pd.DataFrame, begin: datetime, since: datetime, until: d
     rng = np.random.default_rng(0)
     films, parts = ratings.movieId.unique(), []
     for user, own in ratings.sort_values(["timestamp", "movieId"]).groupby("userId"):
+        own = own.head(int(len(own) * KEPT))
         asked = max(1, int(len(own) * ASKED))
         unrated = rng.permutation(np.setdiff1d(films, own.movieId))[:UNRATED]
         film = np.concatenate([own.movieId, unrated])

@@ -1,7 +1,8 @@
 """What `make demo` and the tests play: sentences of four parts, by a seeded draw.
 
 Each part has groups of words that mean much the same. How alike two sentences are, from 0 to 5, is the
-share of parts in which their words are of one group. Production drifts when people begin to write in German.
+share of parts in which their words are of one group. Production drifts when they come as stories, and
+no longer as captions.
 """
 
 from collections.abc import Iterator
@@ -18,22 +19,17 @@ SLOTS = (
     "bread loaf|guitar piano|car vehicle|picture image|shirt coat|rifle gun|coin money|flower rose",
     "forest wood|kitchen house|street road|office company|ship boat|church temple|lake pond|school college",
 )
-GERMAN = (
-    "Mann Kerl|Frau Dame|Kind Bub|Hund Welpe|Lehrer Professor|Arzt Doktor|Bauer Landwirt|König Prinz",
-    "isst verzehrt|kauft holt|trägt hält|zeichnet malt|verkauft tauscht|bricht zerlegt|putzt wäscht|sieht",
-    "Brot Laib|Gitarre Klavier|Auto Wagen|Bild Foto|Hemd Mantel|Gewehr Waffe|Münze Geld|Blume Rose",
-    "Wald Forst|Küche Haus|Straße Weg|Büro Firma|Schiff Boot|Kirche Tempel|See Teich|Schule Hochschule",
-)
-SENTENCES = {True: "The {} {} a {} in the {}.", False: "Der {} {} heute ein {} im {}."}
+CAPTION = "The {} {} a {} in the {}."
+STORY = "It was late, and nobody was with us, when we saw that the {} {} a {} in the {}; that is all we know."
 PAIRS = {"train": 600, "test": 200}
 CALM, DRIFTED = 1_500, 3_000  # pairs of production
 
 FIRST = {
     "train.vocabulary": 4000,
-    "train.dimensions": 8,
-    "gate.floors": {"spearman": 0.3},
+    "train.dimensions": 10,
+    "gate.floors": {"spearman": 0.6},
     "gate.tolerance": 0.01,
-    "canary.max_score_psi": 4.0,
+    "canary.max_score_psi": 20.0,  # cosines are lower with more dimensions
     "monitor.min_rows": 200,
 }
 BETTER = {"train.dimensions": 64}
@@ -51,13 +47,13 @@ def bad(_: pa.Table, folder: Path) -> list[Path]:
 
 
 def production(*_: object) -> tuple[pa.Table, pa.Table]:
-    """Other pairs of English sentences, and then of German ones."""
-    new = _pairs(np.random.default_rng(1), SLOTS)
-    return _logged("calm", new, CALM), _logged("later", _pairs(np.random.default_rng(2), GERMAN), DRIFTED)
+    """Other pairs of captions, and then of stories."""
+    new = _pairs(np.random.default_rng(1), CAPTION)
+    return _logged("calm", new, CALM), _logged("later", _pairs(np.random.default_rng(2), STORY), DRIFTED)
 
 
 def _written(folder: Path, scale: float) -> list[Path]:
-    pairs, paths = _pairs(np.random.default_rng(0), SLOTS), []
+    pairs, paths = _pairs(np.random.default_rng(0), CAPTION), []
     for part, count in PAIRS.items():
         rows = [(*texts, alike * scale) for *texts, alike in islice(pairs, count)]
         paths.append(folder / f"pairs-{part}.csv")
@@ -75,10 +71,10 @@ def _logged(name: str, pairs: Iterator[tuple[str, str, float]], count: int) -> p
     return pa.Table.from_pylist(rows)
 
 
-def _pairs(rng: np.random.Generator, slots: tuple[str, ...]) -> Iterator[tuple[str, str, float]]:
+def _pairs(rng: np.random.Generator, form: str) -> Iterator[tuple[str, str, float]]:
     """Pairs of sentences, none of which comes twice, and how alike they are."""
-    groups = [[group.split() for group in slot.split("|")] for slot in slots]
-    form, seen = SENTENCES[slots is SLOTS], set[str]()
+    groups = [[group.split() for group in slot.split("|")] for slot in SLOTS]
+    seen = set[str]()
     while True:
         first = rng.integers(8, size=len(groups))
         second = np.where(rng.random(len(groups)) < rng.random(), first, rng.integers(8, size=len(groups)))
