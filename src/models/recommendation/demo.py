@@ -83,8 +83,8 @@ def _questions(ratings: pd.DataFrame, begin: datetime, since: datetime, until: d
     """What each user had watched before `begin`, and questions spread over `since` to `until`."""
     rng = np.random.default_rng(0)
     films, parts = ratings.movieId.unique(), []
-    for user, own in ratings.sort_values(["timestamp", "movieId"]).groupby("userId"):
-        own = own.head(int(len(own) * KEPT))
+    for user, rated in ratings.sort_values(["timestamp", "movieId"]).groupby("userId"):
+        own = rated.head(int(len(rated) * KEPT))
         asked = max(1, int(len(own) * ASKED))
         unrated = rng.permutation(np.setdiff1d(films, own.movieId))[:UNRATED]
         film = np.concatenate([own.movieId, unrated])
