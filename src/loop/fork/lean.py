@@ -120,8 +120,8 @@ def pins(source: str, version: str) -> dict[str, str]:
 
 
 def found(lock: str) -> dict[str, str]:
-    """The pins that a lock has."""
-    return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=True))
+    """The pins that a lock has; none in a fork that has the source."""
+    return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=False))
 
 
 def repinned(path: str, text: str, pins: dict[str, str]) -> str:

@@ -142,9 +142,9 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
                 f"{version.name}: has no {NEEDED}, so it is no version of the template",
                 fix="name a wheel of a release, or the root of a clone of the template",
             )
-    pins = None if vendored else lean.pins(to, new.name)
+    here = lean.found(_text(git, fork.get(NEEDED_LOCK)))
+    pins = lean.pins(to, new.name) if here else {}
     if pins:
-        here = lean.found(_text(git, fork.get(NEEDED_LOCK)))
         before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
     tree, migrated = _migrated(git, merged, theirs)
