@@ -36,7 +36,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     named = re.compile(rf"\bmark\.({'|'.join(markers)})\b")
     files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
-    return None if any(named.search(file.read_text()) for file in files) else True
+    return None if any(named.search(file.read_text(errors="replace")) for file in files) else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -34,7 +34,7 @@ def root(tmp_path, monkeypatch, host):
     (tmp_path / "bento").mkdir()
     (tmp_path / "bento" / "bento.yaml").touch()
     monkeypatch.setenv("LOOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(image, "release_key", lambda *_: "k1")
+    monkeypatch.setattr(image, "release_key", lambda *_, **__: "k1")
     return tmp_path
 
 
@@ -186,7 +186,7 @@ def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
 
 def test_an_image_over_the_limit_is_rejected(built, root, monkeypatch):
     """The unpacked size counts, however well it packs, and the layers say where it is."""
-    monkeypatch.setattr(image, "MOST", 1_000_000)
+    monkeypatch.setattr(image, "MOST", {"cpu": 1_000_000})
     built(b"\0" * 1_000_001)
     with pytest.raises(Rejected, match=r"1 MB unpacked, may be 1:\n.*make"):
         made(root, "docker")
