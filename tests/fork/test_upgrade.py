@@ -13,7 +13,7 @@ from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.github import GitHub
 from loop.delivery import state
-from loop.fork import folders, migrations
+from loop.fork import folders, migrations, upgrade
 from loop.fork.template import owned
 from loop.packaging.key import EARLIER_SERVER
 
@@ -286,3 +286,14 @@ def migrated(files: dict[str, str]) -> dict[str, str]:
     for migration in migrations.ALL:
         files = migration(files)
     return files
+
+
+def test_a_folder_is_named_by_the_version_that_it_states(small, tmp_path):
+    """By version.py, or by pyproject.toml where the version is older than that file."""
+    for path, text in (
+        ("pyproject.toml", 'version = "0.1.0"\n'),
+        ("src/loop/version.py", 'VERSION = "0.2.0"\n'),
+    ):
+        (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / path).write_text(text)
+        assert upgrade.read(Git(small), str(tmp_path / "folder")).name == text.split('"')[1]

@@ -21,8 +21,9 @@ OWN_NAMES, WITHIN = ("Makefile", "pyproject.toml"), "src/loop/fork/lean"
 E = TypeVar("E")
 DROPPED = (".github/workflows/e2e.yml", ".github/workflows/wheels.yml")  # they test and publish the engine
 DISTRIBUTIONS = ("loop", "loop_demo")
-LOCKS = {
-    "requirements.lock": DISTRIBUTIONS,
+LOCK, WANTED = "requirements.lock", "requirements.in"
+LOCKS = {  # which wheels each of them pins
+    LOCK: DISTRIBUTIONS,
     "requirements-gpu.lock": DISTRIBUTIONS,
     "tools/commit.lock": ("loop",),
 }
@@ -50,7 +51,7 @@ def convert(root: Path, place: str) -> list[str]:
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
     written = {name: (OWN / name).read_text(encoding="utf-8") for name in OWN_NAMES}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
-    written["requirements.in"] = REQUIREMENTS.format(wheels="\n".join(lines))
+    written[WANTED] = REQUIREMENTS.format(wheels="\n".join(lines))
     for lock in LOCKS:
         text = edited.read(root / lock, lock, "take it from the template")
         written[lock] = repinned(lock, text, wheels)
@@ -126,7 +127,7 @@ def found(lock: str) -> dict[str, str]:
 
 def repinned(path: str, text: str, pins: dict[str, str]) -> str:
     """A lock or requirements.in with these pins in place of those that it has."""
-    if path == "requirements.in":
+    if path == WANTED:
         for name, lines in pins.items():
             url = lines.partition(" \\")[0].partition(" @ ")[2]
             text = re.sub(

@@ -12,8 +12,7 @@ TEAM = (
 # What every fork has from the template.
 LAYER = (
     ".dvc/*", ".dvcignore", ".gitattributes", ".github/*", ".gitignore", ".loop/*", "Makefile", "SECURITY.md",
-    "argocd/*",
-    "dvc.yaml", "images/*", "kustomize/*", "loop", "pyproject.toml", "requirements.lock",
+    "argocd/*", "dvc.yaml", "images/*", "kustomize/*", "loop", "pyproject.toml", "requirements.lock",
     "requirements-gpu.lock", "tools/environment", "tools/programs", "tools/needs", "tools/go.mod",
     "tools/go.sum", "tools/*.lock",
 )  # fmt: skip

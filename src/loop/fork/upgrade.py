@@ -28,8 +28,8 @@ Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's 
 CHANGELOG = "CHANGELOG.md"
 NEEDED = "dvc.yaml"  # every version has it
 BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
-NEEDED_LOCK, OWN = "requirements.lock", "requirements.in"  # where a lean fork pins the wheels
 SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
+STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
 PLAIN = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.conflictStyle": "merge"}
 What = Literal[
@@ -142,14 +142,14 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
                 f"{version.name}: has no {NEEDED}, so it is no version of the template",
                 fix="name a wheel of a release, or the root of a clone of the template",
             )
-    here = lean.found(_text(git, fork.get(NEEDED_LOCK)))
+    here = lean.found(_text(git, fork.get(lean.LOCK)))
     pins = lean.pins(to, new.name) if here else {}
     if pins:
         before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
     tree, migrated = _migrated(git, merged, theirs)
-    if pins and OWN in fork:
-        tree = git.tree(tree, _repinned(git, {OWN: fork[OWN]}, pins))
+    if pins and lean.WANTED in fork:
+        tree = git.tree(tree, _repinned(git, {lean.WANTED: fork[lean.WANTED]}, pins))
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
     said = {row.path for row in rows}
     rows += [row for row in _rows(git, merged, fork, before, theirs) if row.path not in said]
@@ -256,7 +256,9 @@ def _listed(git: Git, tree: str) -> Tree:
 
 def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
     """The files, with these pins of the wheels in locks and requirements.in."""
-    texts = {path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, OWN)}
+    texts = {
+        path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, lean.WANTED)
+    }
     changed = {
         path: (files[path][0], git.keep(text.encode())) for path, text in texts.items() if path in files
     }
@@ -295,14 +297,11 @@ def _mode(mode: int) -> str:
 
 
 def _stated(folder: Path) -> str:
-    """The version that a folder's pyproject.toml states."""
-    project = folder / "pyproject.toml"
-    found = (
-        re.search(r'(?m)^version = "(.+)"', project.read_text(encoding="utf-8"))
-        if project.is_file()
-        else None
-    )
-    return found[1] if found else "unnamed"
+    """The version that a folder's own files state: before 0.2.0 pyproject.toml did."""
+    for path in (folder / "src" / "loop" / "version.py", folder / "pyproject.toml"):
+        if path.is_file() and (found := STATED.search(path.read_text(encoding="utf-8"))):
+            return found[1]
+    return "unnamed"
 
 
 def _text(git: Git, entry: tuple[str, str] | None) -> str:
@@ -343,9 +342,7 @@ def _merged(
     for path, found in stages.items():
         if "2" not in found:
             entries[path] = None
-            rows.append(
-                Row(path, "kept: yours", "you removed it, and the template changed it; it stays removed")
-            )
+            rows.append(Row(path, "kept: yours", REMOVED))
         elif "3" not in found:
             rows.append(Row(path, "conflict", GONE))
         else:
