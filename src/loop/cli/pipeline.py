@@ -188,7 +188,10 @@ def retrain(  # noqa: PLR0917 — click passes by name
 
 
 def _current(here: Path, models: Sequence[str]) -> Collection[str]:
-    """Those of several models that are up to date; one model alone is asked by its own repro."""
+    """Bring the stages' fingerprints up to date, and return the models of which no stage would run.
+
+    For one model alone the answer is empty, because its own repro asks DVC anyway.
+    """
     from loop.core import dvc
     from loop.pipeline import fingerprints
 
@@ -199,9 +202,7 @@ def _current(here: Path, models: Sequence[str]) -> Collection[str]:
 def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
     """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
     from loop.core import dvc, models, params
-    from loop.pipeline import fingerprints
 
-    fingerprints.write(here)
     recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
     models.check_params(here, model, wanted, recorded)  # before hours of stages, not after
     if params.pinned_here(here, wanted.ingest):
