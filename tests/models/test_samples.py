@@ -18,7 +18,7 @@ from loop_demo.world import World
 MODELS = Path(__file__).parents[2] / "src" / "models"
 SAMPLES = sorted(path.parent.name for path in MODELS.glob("*/demo.py") if "\ndef sample(" in path.read_text())
 WHOLE = {path.parent.name for path in Path(__file__).parent.glob("*/test_loop.py")}  # tested there
-EVERY = 5  # of production's rows, one in so many is scored
+EVERY = 5  # every fifth of production's rows is scored
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ TABLE = {
     "src/loop/pipeline/**":              Breaks(EVERYTHING, EVERY,    True),
     "src/loop/candidate/**":             Breaks(EVERYTHING, EVERY,    True),
     "src/loop/runtime/**":               Breaks(EVERYTHING, EVERY,    True),
-    "src/loop/packaging/**":               Breaks(EVERYTHING, EVERY,    True),
+    "src/loop/packaging/**":             Breaks(EVERYTHING, EVERY,    True),
     "dvc.yaml":                          Breaks(EVERYTHING, EVERY,    True),
     "requirements.lock":                 Breaks(EVERYTHING, EVERY,    True),
     # A cluster or an image is made of these.

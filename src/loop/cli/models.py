@@ -14,7 +14,7 @@ from loop.core.names import public
     "--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store)."
 )
 def models(model: str | None, logged: bool) -> None:
-    """List the models of params.yaml; MODEL is listed alone, and is an error where it is none of them.
+    """List the models of params.yaml, or only MODEL, which must be one of them.
 
     Output `releases` has an entry for each release of a model: what it is built for, and which environments
     it goes to. It is one release unless `serve.device` differs between environments.

@@ -16,7 +16,7 @@ def has_gpu() -> bool:
 
 
 def of_jax(device: Device, threads: int) -> Any:
-    """JAX's own object of `train.device`. A CPU computes with so many threads.
+    """The JAX device that `train.device` names. `threads` is how many threads a CPU computes with.
 
     Call it before JAX is imported. LoopError where there is no such device, as on a machine without a GPU.
     """

@@ -414,7 +414,7 @@ def check_params(root: Path, model: str) -> None:
 
 
 def _at(node: Any, key: str, missing: Any = None) -> Any:
-    """The value at a dotted key of nested dicts; `missing` where there is none."""
+    """Look up a dotted key in nested dicts; returns `missing` if a part of it is not there."""
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return missing

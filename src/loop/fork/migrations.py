@@ -78,7 +78,7 @@ def modules(files: Files) -> Files:
 
 
 def servers(files: Files) -> Files:
-    """0.2.0: the manifests start `loop.runtime.serve`, so images of before are told to start their own."""
+    """0.2.0: manifests start `loop.runtime.serve`; a patch makes older images start their own module."""
     changed = {}
     for path, text in files.items():
         if path.endswith("/release/release.yaml"):

@@ -114,7 +114,8 @@ class OnGpu(Scorer):
     def __call__(self, rows: Rows) -> Floats:
         found = [self.cut(text) for text in rows["text"]]
         of = np.repeat(np.arange(len(found)), [*map(len, found)])
-        # Filled up to a power of two, since JAX compiles for each size anew; the filling is one more text's.
+        # JAX compiles once for each size, so sizes are rounded up to powers of two. The padding counts as one
+        # more text, whose vector is dropped.
         size, texts = (1 << count.bit_length() for count in (len(of), len(found)))
         pieces = np.zeros(size, np.int32)
         pieces[: len(of)] = [*chain.from_iterable(found)]

@@ -24,7 +24,7 @@ MODEL = "recommendation"
 PRODUCTION = ("--environment", "production")
 STEPS = ("canary-0", "canary-10", "canary-50", "canary-100", "handover", "return")
 REQUESTS = 200  # to each track
-SCORED = 20  # of production's rows, one in so many
+SCORED = 20  # every 20th of production's rows is scored
 
 
 @pytest.fixture
