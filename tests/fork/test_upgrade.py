@@ -296,4 +296,4 @@ def test_a_folder_is_named_by_the_version_that_it_states(small, tmp_path):
     ):
         (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folder" / path).write_text(text)
-        assert upgrade.read(Git(small), str(tmp_path / "folder")).name == text.split('"')[1]
+        assert upgrade.read(Git(small[0]), str(tmp_path / "folder")).name == text.split('"')[1]
