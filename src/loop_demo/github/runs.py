@@ -87,7 +87,7 @@ class Runner:
         self._stopping = False
 
     def start(self) -> None:
-        """Handle the runs that a previous process left: started runs count as failed, queued ones are executed."""
+        """Handle the runs of a previous process: started runs count as failed, queued ones are executed."""
         with self.state.look() as data:
             left = [run for run in data["runs"] if run["status"] != "completed"]
         for run in left:
