@@ -21,7 +21,9 @@ def variables(given: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the repository's and organization's variables, except those of STEERS, for which it warns."""
     for name, value in given.items():
         if STEERS.fullmatch(name):
-            warning("Variables", f"{name} is not passed on, because it would change which programs the steps run")
+            warning(
+                "Variables", f"{name} is not passed on, because it would change which programs the steps run"
+            )
         else:
             yield name, value
 
