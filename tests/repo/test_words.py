@@ -1,4 +1,4 @@
-"""The project's prose uses plain words: no phrase of BANNED in comments, docstrings, messages and documents."""
+"""Comments, docstrings, messages and documents use plain words: none has a phrase of BANNED."""
 
 import ast
 import io
@@ -53,8 +53,8 @@ ALLOWED = {
 
 ENGINE = ("src/loop", "src/loop_demo", "tools", ".github", "Makefile", "loop", "dvc.yaml", "argocd")
 ENGINE += tuple(f"kustomize/{name}" for name in ("base", "components", "platform", "tracks"))
-# These are checked in the template only, because a fork's documents and overlays belong to the fork. The folders of
-# models are not checked at all: a team writes them as it likes, and a changed comment there trains the model again.
+# These are checked in the template only, because a fork's documents and overlays belong to the fork. Folders
+# of models are not checked: a team writes them as it likes, and a new comment there trains the model again.
 TEMPLATES = ("kustomize", "docs", "README.md", "CONTRIBUTING.md", "params.yaml")
 GENERATED = (".lock", ".sum", ".mod", ".json", ".svg", ".png", ".go")
 
@@ -139,5 +139,4 @@ def python(content: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
     for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
-            for number, line in enumerate(node.value.split("\n"), node.lineno):
-                yield number, line
+            yield from enumerate(node.value.split("\n"), node.lineno)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from loop.core.actions import mask, warning
 
-# Variables that are not passed on, because they would change which programs a step runs, or because GitHub refuses them.
-# An organization's variables are included among the repository's.
+# Variables that are not passed on, because they would change which programs a step runs, or because GitHub
+# refuses them. The organization's variables are checked like the repository's.
 STEERS = re.compile(
     r"PATH|HOME|SHELL|ENV|BASH_ENV|NODE_OPTIONS|PYTHON[A-Z]+|(LD_|DYLD_|GIT_|GITHUB_|RUNNER_).*"
 )
