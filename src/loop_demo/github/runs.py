@@ -293,7 +293,7 @@ class Runner:
             "secret-file": f"{folder}/secrets",
             "var-file": f"{folder}/variables",
             "input-file": "/dev/null",
-            # One folder per run, so that no two runs write to the same cache
+            # A folder for each run's copies of actions, so that no two runs write to the same one
             "action-cache-path": f"{folder}/act",
             "pull": "false",
         }
