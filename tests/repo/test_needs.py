@@ -35,6 +35,7 @@ DEEP = 3  # a name that is assigned a name that is assigned a list
 BY_WORDS = {"which", "program", "_run"}  # these take words where the others take a list
 SHELL = (
     "Makefile",
+    "tools/template.mk",
     "loop",
     ".ci/run",
     "tools/bare",
@@ -194,7 +195,7 @@ def test_what_only_some_tests_use_stops_nobody(
 
 def test_each_task_checks_first(repository: Path, bare: dict[str, str]) -> None:
     """The first step of these tasks is `tools/needs TASK`, and it knows the task."""
-    makefile = (repository / "Makefile").read_text()
+    makefile = "".join((repository / path).read_text() for path in ("Makefile", "tools/template.mk"))
     for task in TASKS:
         assert re.search(rf"(?m)^{task}:.*\n\t@tools/needs {task}$", makefile), task
         assert "no task" not in needs(repository, task, bare).stderr
