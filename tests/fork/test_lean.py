@@ -117,7 +117,7 @@ def test_a_lean_fork_has_the_tasks_that_need_no_source(lean: Path) -> None:
         command = ["make", "--no-print-directory", *arguments]
         return subprocess.run(command, cwd=lean, text=True, capture_output=True, check=True).stdout
 
-    assert re.findall(r"make (\S+)", make()) == [
+    assert re.findall(r"(?m)^  make (\S+)", make()) == [
         *("demo", "format", "help", "lint", "lock", "models", "report", "serve", "setup", "test", "train")
     ]
     assert "-m pytest --pyargs loop.contract" in make("--dry-run", "test-marked")
@@ -157,7 +157,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     for setting in who[1::2]:
         subprocess.run(["git", "config", *setting.split("=")], cwd=fork, check=True)
     to = template / "build/wheels/loop-99.0.0-py3-none-any.whl"
-    said = run(site, fork, "loop", "upgrade", "--to", str(to))
+    said = run(site, fork, "loop", "upgrade", "--no-check", "--to", str(to))
 
     def at(path: str) -> str:
         show = ["git", "show", f"upgrade-99.0.0:{path}"]

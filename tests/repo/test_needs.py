@@ -58,7 +58,8 @@ ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id"
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
 WORDS |= {"printf", "pwd", "set", "shift", "then", "trap"}
-NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(shell """)
+WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # make's own
+NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
 
 @pytest.fixture
