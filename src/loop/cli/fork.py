@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from loop.core.git import Git
     from loop.fork.upgrade import Upgrade
+
+SHOWN = 30  # last lines of what a failed check printed
 
 
 @click.command()
@@ -125,8 +128,12 @@ def version() -> None:
 )
 @click.option("--from", "base", metavar="SOURCE", help="the version that this fork is at, if it is not found")
 @click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
-def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
-    """Merge another version of the template into this fork, on a branch of its own; files here stay."""
+@click.option("--no-check", is_flag=True, help="leave the checks of the branch to its pull request")
+def upgrade(to: str, base: str | None, *, dry_run: bool, no_check: bool) -> None:
+    """Merge another version of the template into this fork, on a branch of its own; files here stay.
+
+    The branch is then checked, by its own code. It stays where a check fails, and the command ends with 4.
+    """
     import tempfile
 
     from loop.core import github, paths
@@ -155,14 +162,35 @@ def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
             f"git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
+    if not no_check and (failed := _check(git, planned.branch)):
+        click.echo(
+            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, mend it, "
+            f"commit, git push origin {planned.branch}, and open one pull request"
+        )
+        raise SystemExit(Exit.BLOCK)
     if github.token():
         number = upgrading.propose(root, planned)
         click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
         return
     click.echo(
         f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
-        f"git switch {planned.branch} && ./loop doctor && ./loop render --check"
+        f"git switch {planned.branch}"
     )
+
+
+def _check(git: "Git", branch: str) -> list[str]:
+    """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
+    from rich.console import Console
+
+    from loop.fork import checks
+
+    console, failed = Console(stderr=True), []
+    for check in checks.run(git, branch, lambda command: console.status(f"{command} on {branch}")):
+        click.echo(f"{'ok' if check.passed else 'failed':17}  {check.command}  ({check.seconds:.0f} s)")
+        if not check.passed:
+            click.echo("\n".join(f"  {line}" for line in check.said.splitlines()[-SHOWN:]))
+            failed.append(check.command)
+    return failed
 
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:

@@ -16,8 +16,8 @@ from loop.core.paths import LIBRARY, SHIPPED
 from loop.fork.template import owned
 from loop.version import VERSION
 
-OWN = Path(__file__).with_name("lean")  # the layer's files that differ from those of a fork with the source
-OWN_NAMES, WITHIN = ("Makefile", "pyproject.toml"), "src/loop/fork/lean"
+WITHIN = "src/loop/fork/lean/"  # the layer's files that differ from those of a fork with the source
+OWN = LIBRARY / "fork" / "lean"
 E = TypeVar("E")
 DROPPED = (".github/workflows/e2e.yml", ".github/workflows/wheels.yml")  # they test and publish the engine
 DISTRIBUTIONS = ("loop", "loop_demo")
@@ -49,7 +49,7 @@ def convert(root: Path, place: str) -> list[str]:
             f"{', '.join(edits)}: not committed", fix="commit it, or git stash; a lean fork lacks it"
         )
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
-    written = {name: (OWN / name).read_text(encoding="utf-8") for name in OWN_NAMES}
+    written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
     written[WANTED] = REQUIREMENTS.format(wheels="\n".join(lines))
     for lock in LOCKS:
@@ -105,7 +105,7 @@ def _prune(folder: Path) -> None:
 
 def layer(files: dict[str, E]) -> dict[str, E]:
     """The template's files of a lean fork, of all those that a version has."""
-    own = {path: files[f"{WITHIN}/{path}"] for path in OWN_NAMES if f"{WITHIN}/{path}" in files}
+    own = {path.removeprefix(WITHIN): entry for path, entry in files.items() if path.startswith(WITHIN)}
     return {path: entry for path, entry in files.items() if not _source(path)} | own
 
 

@@ -2,11 +2,14 @@
 
 A clone has the engine's source or an installed wheel. In both, a change of the engine runs only the
 stages whose own modules it changes. `loop.core` is left out, because it runs stages and makes no results.
+Comments, docstrings and empty lines are left out too, because none of them changes a result.
 """
 
 import ast
 import re
+import tokenize
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from loop.core.files import write_text
@@ -15,8 +18,12 @@ from loop.core.paths import library
 FOLDER = ".loop/stages"
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
 ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # whose modules make results
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
-HEADER = "# The engine's files that this stage runs, with their SHA-256. `loop repro` writes it; commit it.\n"
+HEADER = (
+    "# The engine's files that this stage runs, with the SHA-256 of their code without comments."
+    " `loop repro` writes it; commit it.\n"
+)
 
 
 def write(root: Path) -> list[str]:
@@ -33,7 +40,42 @@ def text(root: Path, stage: str) -> str:
     """The file of a stage: a line for each of the engine's files that it runs."""
     above = library(root).parent
     files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
-    return HEADER + "".join(f"{sha256((above / path).read_bytes()).hexdigest()}  {path}\n" for path in files)
+    return HEADER + "".join(f"{sha256(_code(above / path)).hexdigest()}  {path}\n" for path in files)
+
+
+def _code(path: Path) -> bytes:
+    """What a file does: of a module its lines without comments, docstrings and empty lines.
+
+    Only positions are taken from Python's parser, so every version of Python gives the same bytes.
+    """
+    source = path.read_bytes()
+    if path.suffix != ".py":
+        return source
+    tree, lines = ast.parse(source), source.splitlines()
+    for token in tokenize.tokenize(BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line = lines[token.start[0] - 1]
+            lines[token.start[0] - 1] = line.removesuffix(token.string.encode())
+    kept: set[int] = set()  # lines that begin inside a string, where spaces count
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            kept |= set(range(node.lineno, node.end_lineno or node.lineno))
+    for start, end in _docstrings(tree):
+        lines[start - 1 : end] = [b""] * (end - start + 1)
+        kept -= set(range(start - 1, end))
+    return b"".join(
+        (line if row + 1 in kept else line.rstrip()) + b"\n"
+        for row, line in enumerate(lines)
+        if row in kept or line.strip()
+    )
+
+
+def _docstrings(tree: ast.AST) -> list[tuple[int, int]]:
+    """First and last line of each docstring, of module, classes and functions."""
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, Documented)]
+    first = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
+    texts = [node for node in first if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [(node.lineno, node.end_lineno or node.lineno) for node in texts]
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
