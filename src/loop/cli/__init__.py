@@ -128,7 +128,8 @@ def cli() -> None:
     """Train, release and watch the models of this repository.
 
     A pull request is how a model changes. Each step of a workflow is one of these commands, so you can run
-    by hand whatever CI runs. `./loop COMMAND --help` says when to use a command.
+    by hand whatever CI runs. `./loop COMMAND --help` says when to use a command. If it names step outputs,
+    later steps of the workflow can read them.
     """
 
 

@@ -106,7 +106,7 @@ def gate(model: str, ci: bool) -> Exit:
 def register(model: str) -> None:
     """Enter the candidate in MLflow's model registry.
 
-    Enters the champion too if the registry does not have it. Step outputs: version, run_id.
+    It enters the champion too if the registry does not have it. Step outputs: version, run_id.
     """
     from loop.candidate.register import register as enter
     from loop.core import actions, paths

@@ -30,14 +30,14 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
     """Release the candidate to one or more environments.
 
     The candidate must have been built, rehearsed and pushed here. Each environment gets one commit on main,
-    which Argo CD applies. Nothing happens where it is released already. With --pull-request, a person merges
-    the commit; production is released in this way.
+    which Argo CD applies. Nothing happens if it is released there already. With --pull-request, a person
+    merges the commit; production is released in this way.
 
     \b
       ./loop release churn --environment dev --environment staging
 
-    It ends with 5, and leaves the environment alone, where a later commit is served or a canary is under way.
-    The other environments get their release. Step outputs: commit, step, key, and pull_request.
+    It ends with 5 if an environment serves a later commit or has a canary under way. It leaves that one
+    alone, and the other environments get their release. Step outputs: commit, step, key, and pull_request.
     """  # noqa: D301
     from loop.core import paths
     from loop.core.errors import Superseded
@@ -71,10 +71,10 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
 @place_option
 @why_option
 def monitor_release(model: str, environment: str, why: str) -> None:
-    """Release a new image of judge and monitor, without a model.
+    """Release a new image of judge and monitor alone.
 
-    Use it where the image of `monitor-image` has changed and no release is due; a release brings that image
-    with it. It ends with 5 while a canary is under way, and where the image there is from a later commit.
+    Use it if the image of `monitor-image` has changed and no release is due, because a release brings that
+    image with it. It ends with 5 while a canary is under way, and if the image there is from a later commit.
     """
     from loop.core import paths
     from loop.core.git import Git
@@ -104,11 +104,12 @@ def monitor_release(model: str, environment: str, why: str) -> None:
 def promote(model: str, environment: str, key: str, step: str, why: str) -> None:
     """Take a canary one step further.
 
-    The judge starts this through promote.yml. It ends with 5, and changes nothing, where the canary has
-    another key or is at another step. `history` lists the steps so far. Step outputs: commit, step, key.
+    The judge starts this through promote.yml. It ends with 5, and changes nothing, if the canary has another
+    key or is at another step. `history` lists the steps so far. Step outputs: commit, step, key.
 
     \b
-      ./loop promote churn --environment production --key 0123456789ab --from canary-10
+      ./loop promote churn --environment production \\
+        --key 0123456789ab --from canary-10
     """  # noqa: D301
     from loop.core import paths
     from loop.core.git import Git
@@ -138,8 +139,8 @@ def rollback(  # noqa: PLR0917 — click passes by name
     Without --to, one commit removes the canary, gives stable all traffic, and bars the canary's release.
     Use --no-bar if the release is not to blame, as when the cluster had no room for it.
 
-    With --to, use it if stable itself is bad. One commit brings back a release that this environment has
-    served before, and bars the one that it replaces. The gate is not asked. Step outputs: commit, step, key.
+    Use --to if stable itself is bad. One commit then brings back a release that this environment has served
+    before, and bars the one that it replaces. The gate is not asked. Step outputs: commit, step, key.
 
     \b
       ./loop rollback churn --environment production --why "p99 doubled"

@@ -43,7 +43,8 @@ def init(
     With --lean the fork no longer has the engine's source; requirements.lock pins the engine as two wheels.
 
     \b
-      ./loop init --name churn --url https://github.com/acme/churn.git --registry ghcr.io/acme
+      ./loop init --name churn --registry ghcr.io/acme \\
+        --url https://github.com/acme/churn.git
     """  # noqa: D301
     from loop.core import paths
     from loop.fork.folders import keep
@@ -124,20 +125,20 @@ def doctor(*, cache: bool) -> Exit:
 
 
 def _table(findings: list[Examined]) -> None:
-    """Print what was found, and below it how to fix it: beside each other they would not fit 80 columns."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Column, Table
-    from rich.text import Text
+    """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
+    import shutil
+    from textwrap import TextWrapper
 
     colours = {"ok": "green", "default": "cyan", "bad": "red"}
-    table = Table(Column(), Column(max_width=24), Column(overflow="fold"), box=None, show_header=False)
+    wrapper = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    room = min(max(len(each.what) for each in findings), 26)
     for each in findings:
-        state = Text(each.state, style=colours[each.state])
-        table.add_row(state, Text(each.what), Text(each.found))
+        wrapper.subsequent_indent = " " * (room + 11)
+        state, *rest = wrapper.wrap(f"{each.state:7}  {each.what:{room}}  {each.found}")
+        click.echo("\n".join([click.style(state[:7], fg=colours[each.state]) + state[7:], *rest]))
         if each.fix:
-            table.add_row("", "", Padding(Text(f"→ {each.fix}", style="bold"), (0, 0, 0, 2)))
-    Console().print(table)
+            wrapper.subsequent_indent = " " * 11
+            click.secho("\n".join(wrapper.wrap(f"{'':9}→ {each.fix}")), bold=True)
 
 
 @click.command()

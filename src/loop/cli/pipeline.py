@@ -180,11 +180,11 @@ def retrain(  # noqa: PLR0917 — click passes by name
 ) -> None:
     """Set params.yaml to train on what production has logged.
 
-    It only edits params.yaml; the next `repro` trains. train.yml calls it for a retraining.
+    It trains nothing; the next `repro` does. train.yml calls it for a retraining.
 
-    Labels are known only `split.delay_days` after their rows. So the test window ends that many days before
-    --until, and the training window ends where the test window begins. A random split has no windows. The
-    store's files are listed in data/<package>/logged.json, so that later files do not change this training.
+    Labels are known only `split.delay_days` after their rows, so the test window ends that many days before
+    --until, and the training window moves with it. A random split has no windows. The store's files are
+    listed in data/<package>/logged.json, so that later files do not change this training.
     """
     from loop.core import params
     from loop.pipeline import store as stores
