@@ -266,3 +266,37 @@ def test_a_shell_takes_the_script_for_it(shell: str):
         pytest.skip(f"there is no {shell} here")
     done = subprocess.run([program, "-n"], input=SCRIPTS[shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def pages(folder: Path) -> set[str]:
+    """The pages of the docs that code names, as `docs/page.md` or `docs/page.md#heading`."""
+    form = re.compile(r"docs/[\w/-]+\.md(#[\w-]+)?")
+    trees = (ast.parse(path.read_text()) for path in folder.rglob("*.py"))
+    texts = (each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and form.fullmatch(text)}
+
+
+@pytest.mark.docs
+def test_an_error_leads_to_a_page_that_exists(repository: Path):
+    """And to a heading of it, as GitHub names it in a link."""
+    named = pages(repository / "src" / "loop")
+    assert len(named) >= 10
+    for name in named:
+        page, _, heading = name.partition("#")
+        text = re.sub(r"(?ms)^```.*?^```$", "", (repository / page).read_text())
+        titles = re.findall(r"(?m)^#+ (.*)$", text)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not heading or heading in anchors, name
+
+
+def test_an_error_says_where_to_read_on(tmp_path: Path, template: Path):
+    """In the fork's own repository once `init` has named it, else in this clone."""
+    clone = tmp_path / "clone"
+    shutil.copytree(template, clone, ignore=shutil.ignore_patterns("data", "build", ".git"))
+    page = "docs/runbooks/production.md#bring-an-older-release-back"
+    words = ("rollback", MODEL, "--environment", "dev", "--why", "w", "--to", "0" * 12, "--no-bar")
+    assert here.command(clone, *words)[1].splitlines()[-1] == f"  docs: {page}"
+    names = ("--url", "git@github.com:acme/churn.git", "--name", "churn", "--registry", "ghcr.io/acme")
+    loop(clone, "init", *names)
+    said = here.command(clone, *words)[1].splitlines()[-1]
+    assert said == f"  docs: https://github.com/acme/churn/blob/main/{page}"
