@@ -4,6 +4,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from loop.core.errors import LoopError
 from loop.core.markdown import inert
@@ -56,15 +57,17 @@ def mask(value: str) -> None:
             _command(f"::add-mask::{_escaped(part)}")
 
 
-def stop_commands() -> None:
+def stop_commands(stream: TextIO | None = None) -> None:
     """Stop GitHub from reading workflow commands in this step's output, until the step ends.
+
+    GitHub reads both streams. The line goes to stdout unless that belongs to a command's JSON.
 
     A command prints text from outside, and a column may be named `::add-mask::…` or hold a line break. Only
     a word that nobody can guess makes GitHub read commands again.
     """
     if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
         os.environ[STOPPED] = secrets.token_hex(16)
-        print(f"::stop-commands::{os.environ[STOPPED]}", flush=True)
+        print(f"::stop-commands::{os.environ[STOPPED]}", file=stream or sys.stdout, flush=True)
 
 
 def _command(line: str) -> None:

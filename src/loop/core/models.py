@@ -30,6 +30,7 @@ PACKAGED = (
     "scorer",
     "demo",
 )  # may import packages of the model's own lock
+GUIDE = "docs/fork.md#a-second-model"  # a page of the docs, for errors
 THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -224,6 +225,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise LoopError(
             f"{folder} does not exist",
             fix=f"copy another model's folder there, or drop {name} from params.yaml",
+            docs=GUIDE,
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
@@ -236,7 +238,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
     except Exception as error:  # their code may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
             fix = f"it must define {', '.join(names)}"
-            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+            raise LoopError(f"{folder}/{module}.py is missing", fix=fix, docs=GUIDE) from error
         if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
             return load_one(root, model, module)
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error

@@ -51,6 +51,7 @@ def check(changed: Collection[str], what: str) -> None:
         raise Rejected(
             f"{what} by {BOT['GIT_AUTHOR_NAME']} touches what people own: {', '.join(foreign)}",
             fix=f"a machine writes only {', '.join(OWNED)}, and {RETRAINED} with dvc.lock",
+            docs="docs/protection.md#what-may-write",
         )
 
 

@@ -29,6 +29,7 @@ from loop.pipeline.files import Columns, File, Wanted, mapped
 
 PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
+GUIDE = "docs/fork.md#your-own-data"  # a page of the docs, for errors
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that LFS keeps elsewhere
 
 
@@ -79,6 +80,7 @@ def _check(found: list[File], ingest: Ingest, model: str) -> None:
             f"{', '.join(ingest.places)}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
             f"is {ingest.sha256}",
             fix=f"./loop pin {model}, if the new bytes are meant",
+            docs=GUIDE,
         )
 
 
@@ -136,7 +138,8 @@ def _at(source: str, root: Path) -> Iterator[list[File]]:
             found = _found(system, path)
     if not found:
         missing = "no such file, nor a folder with one" if here else "cannot be read: there is no such file"
-        raise LoopError(f"{place}: {missing}", fix="set ingest.source in params.yaml to one, or a URL")
+        fix = "set ingest.source in params.yaml to one, or a URL"
+        raise LoopError(f"{place}: {missing}", fix=fix, docs=GUIDE)
     names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
     if here:
         yield [File(names[below], path, below) for below, path in found.items()]
