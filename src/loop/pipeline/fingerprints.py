@@ -1,7 +1,8 @@
-"""What the stages depend on in the engine: a file for each stage, which dvc.yaml lists as a dependency.
+"""Writes the files .loop/stages/<stage>, which dvc.yaml lists as the stages' dependency on the engine.
 
-A clone has the engine's source or an installed wheel. In both, a change of the engine runs only the
-stages whose own modules it changes. `loop.core` is left out, because it runs stages and makes no results.
+Each file lists the engine's modules that a stage runs, with their hashes, whether the engine is source code
+or an installed wheel. So an engine upgrade reruns only the stages whose modules changed. `loop.core` is left
+out, because it runs the stages but does not affect their results.
 """
 
 import ast
@@ -14,13 +15,13 @@ from loop.core.paths import library
 
 FOLDER = ".loop/stages"
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
-ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # whose modules make results
+ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
 HEADER = "# The engine's files that this stage runs, with their SHA-256. `loop repro` writes it; commit it.\n"
 
 
 def write(root: Path) -> list[str]:
-    """Bring the files of all stages up to date; returns the paths of those that have changed."""
+    """Update the fingerprint files of all stages; returns the paths of those that changed."""
     texts = {f"{FOLDER}/{stage}": text(root, stage) for stage in STAGES}
     changed = [path for path, new in texts.items() if not _is(root / path, new)]
     for path in changed:
@@ -30,14 +31,14 @@ def write(root: Path) -> list[str]:
 
 
 def text(root: Path, stage: str) -> str:
-    """The file of a stage: a line for each of the engine's files that it runs."""
+    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs."""
     above = library(root).parent
     files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
     return HEADER + "".join(f"{sha256((above / path).read_bytes()).hexdigest()}  {path}\n" for path in files)
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
-    """A module or page template of ROOMS, and all that it imports or includes there; paths below `above`."""
+    """Return a module or page template and all it imports or includes from ROOMS, relative to `above`."""
     found |= {path}
     source = (above / path).read_text(encoding="utf-8")
     needed = {path.with_name(name) for name in TEMPLATE.findall(source)}
@@ -50,7 +51,10 @@ def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
 
 
 def _imports(source: str) -> set[str]:
-    """Modules of ROOMS that a module may import, also inside functions; some names are functions."""
+    """Return the modules of ROOMS that a source text may import, including imports inside functions.
+
+    Some of the returned names are functions, not modules; the caller ignores names without a file.
+    """
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
     names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
     return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}
