@@ -52,7 +52,7 @@ def test_a_publishers_split_is_kept():
     assert (train.tolist(), test.tolist()) == ([False, True, True, False], [True, False, False, False])
     with pytest.raises(LoopError, match="part has 'dev', expected train or test"):
         masks(table.append_column("part", pa.array(["test", "train", None, "dev"])), roles, split)
-    with pytest.raises(LoopError, match="ROLES.part is None"):
+    with pytest.raises(LoopError, match=r"ROLES\.part is None"):
         masks(table, ROLES, split)
 
 
