@@ -1,4 +1,4 @@
-"""What an environment serves, as its machine-owned release.yaml says; read strictly, written always alike."""
+"""The release state of an environment: reads and writes its release.yaml, which only commands may edit."""
 
 import json
 from io import StringIO
@@ -23,42 +23,42 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 HEADER = (
     "# Machine-owned: `loop release`, `promote` and `rollback` write it. People change what is beside it.\n"
 )
-RESTORE = "take the file back from Git's history; change it only by `loop release`, `promote` or `rollback`"
+RESTORE = "restore the file from Git's history; change it only by `loop release`, `promote` or `rollback`"
 
 
 CAMEL = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
 
 class Track(Section):
-    """One release on one track: all that is needed to serve it, and to find where it came from."""
+    """One release on one track: its image, its traffic weight, and the model, data and commit behind it."""
 
     model_config = CAMEL
 
     key: Key
     image: Image
-    weight: int = Field(ge=0, le=100)  # % of the traffic
+    weight: int = Field(ge=0, le=100)  # percent of the traffic
     model_md5: Md5
     data_md5: Md5
-    commit: Commit  # it was built from this one, whose dvc.lock records model_md5
-    mlflow: str  # registered model/version
+    commit: Commit  # the commit that it was built from; its dvc.lock records model_md5
+    mlflow: str  # model registry: <name>/<version>
     bento: str  # name:version
-    device: Device | None = None  # what its pods compute on; None is the CPU
-    server: str = EARLIER_SERVER  # the module that its image starts; states before version 0.2 name none
-    replicas: int | None = Field(default=None, ge=1)  # pods at least, beside a canary; older states have none
+    device: Device | None = None  # the device that its pods compute on; None means CPU
+    server: str = EARLIER_SERVER  # Python module that its image starts; absent in states before version 0.2
+    replicas: int | None = Field(default=None, ge=1)  # minimum of pods, set only while a canary exists
 
 
 class Barred(Section):
-    """A release that was rolled back: it never comes again."""
+    """A release that is blocked after a rollback, and the reason; it cannot be released again."""
 
     key: Key
     why: str = Field(pattern=r"^[^\r\n]*$")
 
 
 class State(Section):
-    """Both tracks, what watches them, what is barred.
+    """The release state of a model in an environment: both tracks, the monitor image, and blocked releases.
 
-    `previous` is what stable served before a hand-over not yet ended; `monitor` is the image that runs judge
-    and drift, where this place has them, and `monitor_commit` the commit that it was built from.
+    `previous` is the release that stable served before a hand-over that has not ended. `monitor` is the image
+    of the canary judge and the drift job, or None if the environment runs neither.
     """
 
     model_config = CAMEL
@@ -67,35 +67,35 @@ class State(Section):
     canary: Track | None = None
     previous: Track | None = None
     monitor: Image | None = None
-    monitor_commit: Commit | None = None  # not in states that an older version wrote
+    monitor_commit: Commit | None = None  # the commit that `monitor` was built from; absent in old states
     barred: tuple[Barred, ...] = ()
 
     @model_validator(mode="after")
     def _sound(self) -> "State":
         tracks = [track for track in (self.stable, self.canary) if track]
         if tracks and sum(track.weight for track in tracks) != 100:  # noqa: PLR2004
-            raise ValueError(f"weights must sum to 100, are {[track.weight for track in tracks]}")
+            raise ValueError(f"weights are {[track.weight for track in tracks]}, must sum to 100")
         if self.canary and not self.stable:
-            raise ValueError("a canary needs a stable release beside it")
+            raise ValueError("there is a canary but no stable release, must have both")
         if (self.previous is not None) != (len(tracks) > len({track.key for track in tracks})):
-            raise ValueError("`previous` stands exactly while stable and canary serve the same release")
+            raise ValueError("`previous` must be set exactly while stable and canary serve one release")
         return self
 
     def why_barred(self, key: str) -> str | None:
-        """Why a release may not come again; None where it may."""
+        """Return the reason why a release is blocked; None if it is not blocked."""
         return next((barred.why for barred in self.barred if barred.key == key), None)
 
 
 def folder(environment: str, model: str) -> str:
-    """Where a model's release lies in an environment, below the repository's root."""
+    """Return the folder of a model's release files in an environment, relative to the repository's root."""
     return f"kustomize/overlays/{environment}/{public(model)}/release"
 
 
 def parse(text: str, where: str) -> State:
-    """Read a release.yaml; errors name file and key."""
+    """Parse a release.yaml. Raises LoopError, naming file, line and key, if it is not valid."""
     document = edited.yaml(text, where, RESTORE)
     if not isinstance(document, dict) or document.get("kind") != "Release" or "spec" not in document:
-        raise LoopError(f"{where}: is not a Release with a `spec`", fix=RESTORE)
+        raise LoopError(f"{where}: must be an object of kind Release with a `spec`", fix=RESTORE)
     try:
         return State.model_validate(document["spec"])
     except ValidationError as error:
@@ -108,10 +108,10 @@ def parse(text: str, where: str) -> State:
 
 
 def recall(text: str, name: str, key: str) -> Track | None:
-    """Track `name` of a release.yaml from Git's history, if it is release `key`.
+    """Return track `name` of an old release.yaml if it serves release `key`, else None.
 
-    It may be older than this version of the format: only what a Track needs is read, and the rest is ignored.
-    LoopError where that is not there.
+    The file may be in an older format, so only the fields of a Track are read and all others are ignored.
+    Raises LoopError if one of these fields is missing or invalid.
     """
     try:
         found = edited.yaml(text, "it")["spec"][name]
@@ -120,24 +120,24 @@ def recall(text: str, name: str, key: str) -> Track | None:
         fields = {field.alias for field in Track.model_fields.values()}
         return Track.model_validate({"weight": 0, **{k: v for k, v in found.items() if k in fields}})
     except (LoopError, AttributeError, TypeError, KeyError) as error:
-        raise LoopError(f"it has no readable spec.{name}.key") from error
+        raise LoopError(f"spec.{name}.key cannot be read") from error
     except ValidationError as error:
         unread = (f"spec.{name}.{_dotted(e['loc'])}: {e['msg']}" for e in error.errors())
         raise LoopError(", ".join(unread)) from error
 
 
 def files(state: State, environment: str, model: str) -> dict[str, str]:
-    """The two files of a state, by path: the Release, and the Component that brings in what it names."""
+    """Return the texts of release.yaml and kustomization.yaml of a state, keyed by path."""
     at = folder(environment, model)
     return {f"{at}/release.yaml": release(state), f"{at}/kustomization.yaml": component(state)}
 
 
 def release(state: State) -> str:
-    """The text of release.yaml: equal states are equal bytes."""
+    """Return the text of release.yaml; equal states give equal bytes."""
     spec = state.model_dump(by_alias=True, mode="json")
     tracks = [spec[name] for name in ("stable", "canary", "previous") if spec[name]]
     for track in tracks:
-        if track["server"] == EARLIER_SERVER:  # so that states from before that version keep their bytes
+        if track["server"] == EARLIER_SERVER:  # absent before version 0.2; keeps old states byte-identical
             del track["server"]
     optional = [(spec, name) for name in ("previous", "monitor", "monitorCommit")]
     for part, name in [*product(tracks, ("device", "replicas")), *optional]:
@@ -149,9 +149,10 @@ def release(state: State) -> str:
 
 
 def component(state: State) -> str:
-    """The text of kustomization.yaml: only tracks that exist, so that no route names a missing Service.
+    """Return the text of kustomization.yaml, which lists the kustomize components that the state needs.
 
-    Judge and drift need an image, the one also a canary to judge, the other a stable release to compare.
+    A track is listed only while it exists, so that no route names a missing Service. The judge needs a canary
+    and a monitor image, the drift job a stable release and a monitor image.
     """
     wanted = {
         "stable": state.stable,
@@ -176,20 +177,20 @@ def component(state: State) -> str:
 
 
 def _least(track: str, replicas: int) -> dict[str, Any]:
-    """A patch of a track's autoscaler: so many pods are there before their traffic comes."""
+    """Return a patch that sets the minimum of a track's autoscaler, so that pods start before the traffic."""
     operation = {"op": "replace", "path": "/spec/minReplicas", "value": replicas}
     target = {"kind": "HorizontalPodAutoscaler", "name": f"serving-{track}"}
     return {"target": target, "patch": json.dumps([operation])}
 
 
 def _label(track: str, device: Device) -> dict[str, Any]:
-    """A patch of a track's Deployment: component `gpu` applies to those that have this label."""
+    """Return a patch that labels a track's Deployment with its device; component `gpu` selects that label."""
     operation = {"op": "add", "path": "/metadata/labels/device", "value": device}
     return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}
 
 
 def _start(track: str, server: str) -> dict[str, Any]:
-    """A patch of a track's Deployment: its image has another server than `kustomize/base` starts."""
+    """Return a patch that starts the server module of a track's image, if it is not the current default."""
     path = "/spec/template/spec/containers/0/command/2"
     operation = {"op": "replace", "path": path, "value": server}
     return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}
