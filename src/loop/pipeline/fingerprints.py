@@ -1,9 +1,8 @@
 """Writes the files .loop/stages/<stage>, which dvc.yaml lists as the stages' dependency on the engine.
 
-Each file lists the engine's modules that a stage runs, with hashes of their code. An upgrade then reruns
-only the stages whose modules changed, whether the engine is source code or an installed wheel. The hash leaves
-out comments, docstrings and empty lines. `loop.core` is not listed, because it runs the stages but does not
-affect their results.
+Each file lists the engine's modules that a stage runs, with hashes of their code. An upgrade then reruns only
+the stages whose modules changed, from source code as from a wheel. The hash leaves out comments, docstrings
+and empty lines. `loop.core` is not listed, because it runs the stages but does not affect their results.
 """
 
 import ast
