@@ -104,7 +104,7 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
 
 
 def _classes(schema: Any) -> tuple[Any, ...] | None:
-    """Return the labels in order; None if they are 0 and 1."""
+    """Return a model's class labels in order; None if they are 0 and 1."""
     boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
     return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
 

@@ -116,7 +116,7 @@ def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
 
 
 def _last(place: str) -> str:
-    """Return the last part of a place's path."""
+    """Return the last part of a source's path or URL, without the query."""
     return place.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
