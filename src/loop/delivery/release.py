@@ -19,7 +19,7 @@ from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
 from loop.delivery.state import State
 
-REVIEWED = ("production",)  # releases need a pull request and start as a canary, with judge and drift job
+REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
 
 def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:

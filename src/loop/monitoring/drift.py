@@ -93,7 +93,7 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
 
 
 def _counts(column: Floats, bins: Floats) -> NDArray[np.int64]:
-    """Return how many rows have each value of `bins`, then how many have another value, and how many none."""
+    """Return how many rows have each value of `bins`, any other value, and no value, in this order."""
     finite = column[np.isfinite(column)]
     known = [np.count_nonzero(finite == value) for value in bins]
     return np.array([*known, len(finite) - sum(known), len(column) - len(finite)])

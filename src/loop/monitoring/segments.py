@@ -195,7 +195,12 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
         try:
             with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
                 long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # unreadable, or not compressed as its name says
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            zlib.error,
+        ):  # the file is unreadable, or not compressed as its name says
             cut += 1
             aside.unlink(missing_ok=True)
             continue

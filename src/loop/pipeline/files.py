@@ -264,7 +264,7 @@ def _same_values(column: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedAr
         nothing = pa.scalar(None, column.type)
         column = pc.if_else(pc.is_nan(column), nothing, column)  # pandas writes a missing value as NaN
     if pa.types.is_decimal(column.type) and pa.types.is_floating(expected):
-        cast = column.cast(pa.string()).cast(expected)  # gives the nearest float, unlike Arrow's own cast
+        cast = column.cast(pa.string()).cast(expected)  # casting by way of text gives the nearest float
     else:
         cast = column.cast(expected)
     same = pc.equal(back := cast.cast(column.type), column)
@@ -322,7 +322,9 @@ def _values(text: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray:
         return text.cast(expected)
     try:
         return text.cast(expected)
-    except pa.ArrowException:  # `True`, or `7.0` as pandas writes whole numbers beside a missing value
+    except (
+        pa.ArrowException
+    ):  # the text is `True`, or `7.0` as pandas writes a whole number in a column with gaps
         words = pc.is_in(pc.utf8_lower(text), pa.array(["true", "false", None]))
         if pc.all(words).as_py():
             return text.cast(pa.bool_()).cast(expected)

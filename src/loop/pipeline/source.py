@@ -32,7 +32,9 @@ PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+
 POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file that Git LFS stores elsewhere
 
 
-Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]  # takes local files, keyed as in params.yaml
+Read = Callable[
+    [Mapping[str, Path]], Iterable[pa.Table]
+]  # from local files, by their names in params.yaml, to tables
 
 
 def source_sha256(places: Sequence[str], root: Path) -> str:
