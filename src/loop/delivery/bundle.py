@@ -226,7 +226,10 @@ class _Unpacked:
         return said
 
     def put_trained(self, model: str) -> list[str]:
-        """Copy a retraining's outputs here; Rejected if dvc.lock differs in another model's stages."""
+        """Copy a retraining's outputs from the bundle into the clone.
+
+        Raises Rejected if the bundle's dvc.lock differs from the clone's in the stages of another model.
+        """
         theirs, ours, mine = Lock.of(self.tree), Lock.of(self.root), f"@{package(model)}"
         for name in sorted({*theirs.stages, *ours.stages}):
             if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):

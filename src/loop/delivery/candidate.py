@@ -62,7 +62,7 @@ class Rehearse(BaseModel):
 
     passed: bool
     reasons: list[str]
-    note: str = ""  # says where the champion's bento came from, and whether a GPU was missing
+    note: str = ""  # the origin of the champion's bento, and whether the rehearsal lacked a GPU
     model_config = {"extra": "allow"}
 
     @property
@@ -78,7 +78,7 @@ class Image(BaseModel):
     kind: str
     key: str
     layers: list[dict[str, Any]] = []
-    pushed: bool = True  # false after `loop image`, until `loop push-image` has pushed it
+    pushed: bool = True  # whether the image is pushed: `loop push-image` sets it to true
 
 
 class Monitor(BaseModel):
@@ -97,7 +97,7 @@ class Candidate:
     gate: Gate
     rehearse: Rehearse
     image: Image
-    monitor: Monitor | None  # None if the target environment runs neither judge nor drift job
+    monitor: Monitor | None  # the monitor image; None if the environment runs neither judge nor drift job
 
 
 def read(root: Path, model: str, *, watched: bool = True) -> Candidate:

@@ -38,7 +38,7 @@ class Action:
     `change` reads only main as origin has it now, never the work tree, so it can run again after a lost push.
     """
 
-    name: str  # release, promote, rollback or monitor
+    name: str  # name of the action: release, promote, rollback or monitor
     place: Place
     change: Callable[[Now], State | None]
     why: str

@@ -24,7 +24,7 @@ OWNED = (
     "data/*/metrics.json",
     "data/*/logged.json",
 )
-LOCKS = (  # allowed only in a commit without other files: `refresh-lock` proposes it and a person merges it
+LOCKS = (  # lock files, allowed only in a commit of nothing else, which `refresh-lock` proposes
     "*.lock",
     "*/*/requirements*.lock",
     "src/models/*/requirements*.lock",
@@ -33,7 +33,7 @@ LOCKS = (  # allowed only in a commit without other files: `refresh-lock` propos
     "src/loop/runtime/uv.lock",
 )
 BEFORE = "loop-bot@users.noreply.github.com"  # the bot's address in older commits
-RETRAINED = "params.yaml"  # owned by people, but a retraining writes its training window there
+RETRAINED = "params.yaml"  # people own params.yaml, but a retraining writes its window there
 
 
 def retrained(model: str) -> tuple[str, ...]:

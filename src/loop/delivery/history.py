@@ -17,7 +17,7 @@ class Entry:
     """One commit of an environment's history."""
 
     commit: str
-    when: str  # ISO 8601
+    when: str  # time of the commit in ISO 8601 format
     author: str
     subject: str
     action: str

@@ -40,7 +40,7 @@ def land(root: Path, model: str, reason: str) -> str | None:
 
 def _files(root: Path, model: str) -> dict[str, str]:
     paths = {path: root / path for path in guard.retrained(model)}
-    logged = ModelPaths(root, model).logged  # absent for a model that reads no data store
+    logged = ModelPaths(root, model).logged  # absent if the model reads no data store
     if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
     return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}

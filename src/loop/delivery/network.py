@@ -15,7 +15,7 @@ class Edge(NamedTuple):
 
     source: str
     target: str
-    port: str  # `TCP 3000`
+    port: str  # protocol and port number, such as `TCP 3000`
 
 
 def edges(manifests: list[Manifest]) -> set[Edge]:

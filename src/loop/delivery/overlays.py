@@ -26,7 +26,7 @@ APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
 OPTIONS = "argocd.argoproj.io/sync-options"
 ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize reports a missing file
-# With both options, Argo CD deletes the object and creates it again.
+# With both sync options, Argo CD deletes an object and creates it again instead of changing it.
 REPLACED = {"Force=true", "Replace=true"}
 # The fields of a PersistentVolumeClaim's spec that Kubernetes allows to change after its creation.
 MUTABLE = ("resources", "volumeAttributesClassName")

@@ -34,7 +34,13 @@ VOLUMES = {
     "projected",
     "secret",
 }
-UNSET = ("privileged", "procMount", "seLinuxOptions", "sysctls", "windowsOptions")  # of a securityContext
+UNSET = (
+    "privileged",
+    "procMount",
+    "seLinuxOptions",
+    "sysctls",
+    "windowsOptions",
+)  # fields that a securityContext must not set
 PRIVATE = [  # private networks and the cloud's metadata server; egress to the internet must exclude them
     ip_network(cidr)
     for cidr in (

@@ -6,9 +6,8 @@ from loop.core import actions
 from loop.core.github import GitHub, GitHubError
 
 FORBIDDEN = 403
-WORDS = (
-    "not permitted to create"  # GitHub: "GitHub Actions is not permitted to create or approve pull requests."
-)
+# A part of GitHub's error "GitHub Actions is not permitted to create or approve pull requests."
+WORDS = "not permitted to create"
 
 
 def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:

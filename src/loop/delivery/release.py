@@ -19,7 +19,7 @@ from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
 from loop.delivery.state import State
 
-REVIEWED = ("production",)  # releases need a pull request and start as a canary, with judge and drift job
+REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
 
 def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:
@@ -151,7 +151,7 @@ def _later(git: Git, now: Now, commit: str, served: str) -> bool:
 
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
-    """Push main plus the change to `branch`; returns the new commit, or None if the branch has it already."""
+    """Push a branch that is main plus one change; returns the new commit, or None if it is up to date."""
     listed = git.listed(branch)
     if listed and _proposes(git, git.fetch(branch), main, change):
         return None
@@ -172,7 +172,7 @@ def _checked(git: Git, github: GitHub, branch: str) -> None:
 
 
 def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:
-    """Return whether a branch has the change, and main has not changed these files since the branch began."""
+    """Return whether a release branch has the change already, and main has not changed its files since."""
     base = git.run("merge-base", tip, main)
     return all(
         git.read(tip, path) == text and git.read(base, path) == git.read(main, path)

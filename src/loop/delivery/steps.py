@@ -173,7 +173,7 @@ def _with_pods(state: State, rules: params.Canary) -> State:
     step, weight = step_of(state), state.canary.weight
     ahead = weight if state.previous else _next(weight, rules) or weight
     least = {"canary": max(1, ceil(rules.peak * ahead / 100))}
-    if step != "canary-0" and rules.peak > 1:  # with peak 1 the overlay's own, maybe higher, minimum applies
+    if step != "canary-0" and rules.peak > 1:  # with peak 1, the overlay's minimum of pods stays
         least["stable"] = rules.peak
     tracks = {"stable": state.stable, "canary": state.canary}
     return state.model_copy(

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 Manifest = dict[str, Any]
-TEMPLATES: dict[str, Callable[[Manifest], Manifest]] = {  # by kind: where the spec has its pod template
+TEMPLATES: dict[
+    str, Callable[[Manifest], Manifest]
+] = {  # by kind of object: from its spec to its pod template
     "Deployment": lambda spec: spec["template"],
     "StatefulSet": lambda spec: spec["template"],
     "DaemonSet": lambda spec: spec["template"],
@@ -69,5 +71,5 @@ def workloads(manifests: list[Manifest]) -> list[Workload]:
 
 
 def of(kind: str, manifests: list[Manifest]) -> list[Manifest]:
-    """Return the manifests of one kind."""
+    """Return the manifests of one kind, such as Deployment."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]

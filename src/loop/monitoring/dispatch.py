@@ -15,7 +15,7 @@ from loop.delivery import guard
 
 WORKFLOW = "train.yml"
 TITLE = re.compile("Train (.+?): ?(.*)")  # the run-name of train.yml: `Train <model>: <reason>`
-EVERY = "every model"  # stands for the model in the run-name if the run has no input `model`
+EVERY = "every model"  # the model in the run-name of a run of train.yml without the input `model`
 EVENTS = ("workflow_dispatch", "schedule")
 AUTOMATIC = ("drift ", "SLA missed: ", "accuracy ")  # prefixes of the monitor's reasons; "accuracy " is older
 BUDGET = timedelta(days=30)  # the period in which at most `monitor.budget` retrainings are dispatched
@@ -82,7 +82,7 @@ def _first(github: GitHub, run: Run, wish: Wish, cooldown: timedelta, now: datet
 
 
 def _runs(github: GitHub, now: datetime) -> list[dict[str, Any]]:
-    """Return the runs of the last 30 days, without cancelled runs because they retrained nothing."""
+    """Return the runs of train.yml of the last 30 days, without cancelled runs, which retrained nothing."""
     runs = github.trusted(WORKFLOW, now - BUDGET, *EVENTS)
     return [run for run in runs if run["conclusion"] != "cancelled"]
 
@@ -128,7 +128,7 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
 
 
 def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
-    """Return how many of these runs the monitor dispatched for this model."""
+    """Return how many of the given workflow runs the monitor dispatched to retrain this model."""
     titles = (TITLE.match(_title(run)) for run in runs)
     return sum(
         title is not None and title[1] == public(wish.model) and title[2].startswith(AUTOMATIC)

@@ -29,7 +29,7 @@ class Drift:
 
     @property
     def told(self) -> float:
-        """The score, or 0 if sampling alone can explain the distance."""
+        """The drift score, or 0 if sampling alone can explain the distance."""
         return self.score if self.chance < CHANCE else 0.0
 
 
@@ -72,7 +72,7 @@ def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
 
 
 def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) -> Drift:
-    from scipy import stats  # imported here because the import is slow
+    from scipy import stats  # scipy is imported only here, because the import is slow
 
     then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
     values = np.unique(then)
@@ -84,7 +84,7 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
     if (seen := np.sum(counts, axis=0) > 0).sum() > 1:
         chances.append(float(stats.chi2_contingency([side[seen] for side in counts]).pvalue))
     if not flag and len(now):
-        scale = np.abs(then).max()  # avoids overflow when very large or small numbers are squared
+        scale = np.abs(then).max()  # scaling avoids overflow when very large or small numbers are squared
         distance = stats.wasserstein_distance(then / scale, now / scale) / np.std(then / scale)
         score = max(score, float(distance))
         chances.append(float(stats.ks_2samp(then, now, method="asymp").pvalue))
@@ -93,7 +93,7 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
 
 
 def _counts(column: Floats, bins: Floats) -> NDArray[np.int64]:
-    """Return how many rows have each value of `bins`, then how many have another value, and how many none."""
+    """Return how many rows have each value of `bins`, any other value, and no value, in this order."""
     finite = column[np.isfinite(column)]
     known = [np.count_nonzero(finite == value) for value in bins]
     return np.array([*known, len(finite) - sum(known), len(column) - len(finite)])

@@ -34,7 +34,10 @@ def _fetch(url: str, seconds: float, most: int, form: dict[str, str] | None) -> 
         return asyncio.run(_answer(url, seconds, most, form))
     except TimeoutError:
         raise httpx.ReadTimeout(f"{url}: no complete answer within {seconds:g} s") from None
-    except (httpx.InvalidURL, ValueError) as error:  # raised for headers that httpx cannot parse
+    except (
+        httpx.InvalidURL,
+        ValueError,
+    ) as error:  # httpx raises these errors for headers that it cannot parse
         raise httpx.RemoteProtocolError(f"{url}: {type(error).__name__}: {error}") from error
 
 

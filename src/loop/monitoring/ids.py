@@ -65,7 +65,9 @@ class Stored:
     """One part of the data store; files are grouped by types, as a union could turn ids into floats."""
 
     ids: Ids
-    groups: tuple[tuple[tuple[str, ...], dict[str, str]], ...]  # per group: files, and DuckDB type by column
+    groups: tuple[
+        tuple[tuple[str, ...], dict[str, str]], ...
+    ]  # for each group: its files, and DuckDB's type of each column
 
     @classmethod
     def of(cls, con: "duckdb.DuckDBPyConnection", files: Sequence[str], ids: Ids) -> "Stored":
@@ -93,7 +95,7 @@ class Stored:
             id_, kind = self.ids.column, kinds.get(self.ids.column, "")
             text = self.ids.text(kind in FLOATING)
             key = self.ids.key(text)
-            if self.ids.whole and kind in WHOLE:  # three times faster than parsing the id from text
+            if self.ids.whole and kind in WHOLE:  # hashing the number is three times faster than parsing text
                 key = f'case when "{id_}" is not null then hash("{id_}"::bigint) end'
             times = {name: _instant(column, kinds.get(column, "")) for name, column in instants.items()}
             parts.append(f"select {columns.format(text=text, key=key, **times)} from {parquet(files)}")  # noqa: S608
@@ -116,7 +118,7 @@ def parquet(files: Sequence[str]) -> str:
 class Apart:
     """The number of ids that lack a counterpart elsewhere: `count` of `total`."""
 
-    what: str  # completes the sentence "12 of 300 …"
+    what: str  # the text after the numbers, as in "12 of 300 predictions have no transaction"
     count: int
     total: int
 

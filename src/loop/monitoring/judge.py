@@ -26,7 +26,7 @@ PATIENCE = (
     3  # consecutive checks in which a canary may be unready, or past its deadline, before it is removed
 )
 SLOWEST = 3  # seconds until a probe without an answer counts as unready
-ATTEMPTS = 3  # runs that may end without any effect before the judge asks for a person
+ATTEMPTS = 3  # workflow runs that may end without any effect before the judge asks for a person
 SHOWN = 60  # seconds within which GitHub lists a run after its dispatch
 PROMPT = 20.0  # seconds to wait for GitHub; the pod is restarted if a check takes longer than two minutes
 DAYS = timedelta(days=30)  # age of the oldest run that is searched by title
@@ -44,10 +44,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Look:
-    """The result of one check; `over` means that there is no canary, or no longer one."""
+    """The result of one check of a canary; `over` means that there is no canary, or no longer one."""
 
     line: str
-    what: str = ""  # promote, rollback, remove, wait
+    what: str = ""  # the judge's decision: promote, rollback, remove or wait
     dispatched: bool = False
     over: bool = False
 
@@ -56,7 +56,7 @@ class Look:
 class _Asked:
     """The judge's knowledge of the workflow runs for one action."""
 
-    since: datetime  # earlier runs belong to another canary of the same release
+    since: datetime  # the canary's start; earlier runs belong to another canary of the same release
     open: list[int] = field(default_factory=list)  # ids of runs that had not ended at the last check
     ended: int = 0  # number of runs that have ended
     dispatches: int = 0  # number of runs that this process dispatched
@@ -79,14 +79,16 @@ class Judge:
     rules: params.Canary
     stable: Track
     canary: Track
-    github: Callable[[], GitHub] | None = None  # a function, because the token may be replaced while it runs
+    github: Callable[[], GitHub] | None = (
+        None  # a function, because the token may change while the judge runs
+    )
     _seen: tuple[str, State] | None = None
     _unready: int = 0
     _overdue: int = 0
     _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
     _gone: dict[str, Verdict] = field(default_factory=dict)  # verdicts of canaries that have been removed
-    _asked: dict[str, _Asked] = field(default_factory=dict)  # keyed by the title of an action's runs
+    _asked: dict[str, _Asked] = field(default_factory=dict)  # known workflow runs, by their title
     _silent: float = 0.0  # Unix time until which GitHub's rate limit allows no requests
 
     def look(self) -> Look:
@@ -103,7 +105,7 @@ class Judge:
         return Look(one_line(line, LONGEST), found.what, dispatched)
 
     def _over(self, state: State) -> Look:
-        """Return the result without a canary; forget past canaries, as they may be proposed again."""
+        """Return the result if there is no canary, and forget past canaries, which may come again."""
         self._gone |= self._condemned
         for known in (self._condemned, self._since, self._asked):
             known.clear()
@@ -143,7 +145,7 @@ class Judge:
         return self._seen
 
     def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
-        """Return the verdict, and the figures it is based on as text."""
+        """Return the verdict on the canary, and the figures it is based on as text."""
         step = steps.step_of(state)
         track, name, wanted = (self.canary, "canary", state.canary)
         if step in {"handover", "return"}:
@@ -189,7 +191,7 @@ class Judge:
         return Verdict("remove" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
 
     def _ask(self, found: Verdict, main: str, key: str, step: str) -> tuple[bool, str]:
-        """Dispatch promote.yml or rollback.yml unless a run is open; returns whether it did, and a text."""
+        """Dispatch promote.yml or rollback.yml unless a run is open; returns (dispatched, message)."""
         if self.github is None or found.what == "wait":
             return False, ""
         model, environment = public(self.place.model), self.place.environment
@@ -233,7 +235,7 @@ class Judge:
         return True, f"dispatched {workflow}: {run.url}"
 
     def _against(self, github: GitHub, workflow: str, title: str, at: tuple[str, str]) -> str | None:
-        """Return why nothing is dispatched now: a run is open or not listed yet, or main has changed."""
+        """Return why no workflow is dispatched now: a run is open or not listed yet, or main has changed."""
         asked = self._asked[title]
         new = time.monotonic() - asked.last < SHOWN
         if not asked.known:
@@ -276,7 +278,7 @@ BAD_INPUT = 400  # GitHub's statuses from 400 up to BROKEN need a person to chan
 
 
 class Health(BaseModel):
-    """The body of a server's /health."""
+    """The JSON body that a server's /health answers."""
 
     model_version: str
 
@@ -305,7 +307,7 @@ def answers(url: str) -> bool:
 
 
 def told(stable: Sample, canary: Sample) -> str:
-    """Summarise both samples in one line."""
+    """Summarise the answers of both tracks in one line."""
 
     def p99(sample: Sample) -> str:
         return f"{1000 * sample.latency.quantile(0.99):.0f} ms" if sample.latency.total else "unknown"

@@ -20,12 +20,12 @@ class Live:
 
     task: Task
     labelled: int
-    metrics: Mapping[str, float]  # without metrics that cannot be computed from these rows
+    metrics: Mapping[str, float]  # measured metrics; those that the rows do not allow are left out
     targets: Mapping[str, float]
 
     @property
     def margins(self) -> dict[str, float]:
-        """By metric, how much better it is than its target; negative if it misses the target."""
+        """How much better each metric is than its target; negative if the target is missed."""
         return {metric.name: metric.margin(value, bound) for metric, value, bound in self._judged()}
 
     @property
@@ -36,7 +36,7 @@ class Live:
 
     @property
     def lacking(self) -> list[str]:
-        """The metrics that have a target but cannot be computed from these rows."""
+        """The metrics that have a target but cannot be computed from the labelled rows."""
         return [name for name in self.targets if name not in self.metrics]
 
     def _judged(self) -> Iterator[tuple[Metric, float, float]]:
@@ -79,7 +79,7 @@ def measure(
     for name, metric in of(task).items():
         try:
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # such as AUC over rows of a single class
+        except ValueError:  # the rows do not allow this metric, such as AUC with a single class
             continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)

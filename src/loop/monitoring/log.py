@@ -58,7 +58,7 @@ class Window:
     rows: "pd.DataFrame"  # features and `score` of at most about MOST predictions in the window
     days: "pd.Series"  # the day of each row in `rows`
     last: "pd.Series"  # whether each row in `rows` is from the window's last 24 hours
-    before: "pd.DataFrame"  # the rows of the same 24 hours one week earlier
+    before: "pd.DataFrame"  # the rows of 24 hours, one week before the window's last 24 hours
     learned: "pd.DataFrame"  # the rows of the 24 hours before `trained`, when main was last retrained
     versions: dict[str, int]  # number of predictions in the window by release key
     labelled: (
@@ -216,7 +216,7 @@ def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids:
 
 
 def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles) -> bool:
-    """Create the view `events` with the predictions and their event time; returns whether the store gave it.
+    """Create the view `events`: predictions with their event time; returns if the store gave the time.
 
     The event time is the time of the transaction with the same id. If the store knows none of the ids,
     because the model has no time column or callers send no ids, the log's own time is used. The view
@@ -273,7 +273,7 @@ class Count(NamedTuple):
     spans: frozenset[str]
     rows: int
     first: datetime
-    labelled: int  # number of these predictions that have a label
+    labelled: int  # number of the predictions that have a label
 
 
 def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime, datetime]]) -> list[Count]:

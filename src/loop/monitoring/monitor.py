@@ -95,7 +95,9 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
         if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
     ]
     meta = paths.trained / "meta.json"
-    named = meta.is_file() and not (own and recorded)  # the clone's own file was verified by dvc.lock
+    named = meta.is_file() and not (
+        own and recorded
+    )  # the clone's own reference was already verified against dvc.lock
     if named and (expected := seen(meta)) != columns:
         raise LoopError(
             f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
@@ -104,7 +106,7 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
 
 
 def _classes(schema: Any) -> tuple[Any, ...] | None:
-    """Return the labels in order; None if they are 0 and 1."""
+    """Return a model's class labels in order; None if they are 0 and 1."""
     boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
     return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
 

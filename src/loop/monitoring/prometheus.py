@@ -61,10 +61,10 @@ class Count:
 class Counted:
     """The increases of one release's series since a given time."""
 
-    asked: float  # the requested start (Unix time)
-    since: float  # the start that is used; later than requested if that is more than LONGEST ago
+    asked: float  # the requested start of counting (Unix time)
+    since: float  # the start of counting; later than requested if that is more than LONGEST ago
     counts: dict[Labels, Count] = field(default_factory=dict)
-    seen: float = 0.0  # time of the newest scrape
+    seen: float = 0.0  # Unix time of the newest scrape
 
     def add(self, labels: Labels, scrapes: list[tuple[float, float]]) -> None:
         """Add a series' scrapes in order; a series that first appears after `since` began at zero."""
@@ -77,7 +77,7 @@ class Counted:
 
 
 class Series(BaseModel):
-    """One series of an answer, with its value at one time or its values over a range."""
+    """One time series in Prometheus' answer, with its value at one time or its values over a range."""
 
     metric: dict[str, str]
     value: tuple[float, str] = (0.0, "NaN")
@@ -92,11 +92,11 @@ class Series(BaseModel):
 
 
 class Found(BaseModel):
-    """The result of a query."""
+    """The time series that a Prometheus query found."""
 
     result: Annotated[
         list[Series], FailFast()
-    ]  # stops at the first error, because millions would fill memory
+    ]  # validation stops at the first error, because millions of errors would fill memory
 
 
 class Said(BaseModel):
@@ -120,7 +120,7 @@ class Prometheus:
     url: str
     namespace: str
     track: str
-    _counted: dict[str, Counted] = field(default_factory=dict)  # keyed by release
+    _counted: dict[str, Counted] = field(default_factory=dict)  # the increases by release key
 
     def sample(self, version: str, since: float) -> Sample:
         """Return a release's answers since a Unix time. Raises Unread if no recent scrape has them."""

@@ -81,7 +81,7 @@ def _cast(column: "pa.ChunkedArray", kind: str | None) -> "pa.ChunkedArray":
     try:
         return column.cast(models.arrow(kind)) if kind else column
     except pa.ArrowInvalid:
-        return column  # left as it is, because the suite's own check reports the wrong type
+        return column  # the column is left as it is, because the suite's own check reports its wrong type
 
 
 def _line(finding: "Finding") -> str:

@@ -33,7 +33,7 @@ class Findings:
         Drift | None
     )  # drift of the scores; shown but not judged, because the reference is training rows
     live: Live
-    quality: Quality | None  # of the store's rows in the window; None if there are none
+    quality: Quality | None  # data quality of the store's rows in the window; None if there are none
     least_quality: float
     version: str | None  # the release whose live metrics these are; None means all releases
     whole_weeks: bool = True  # whether a window must cover a whole week to be a fair sample

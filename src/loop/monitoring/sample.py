@@ -17,7 +17,7 @@ from loop.stats.stability import psi
 LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
-HTTP = "bentoml_service_request"  # also counts requests that failed before they reached the model
+HTTP = "bentoml_service_request"  # BentoML's counter; it includes requests that failed before the model
 REASONS = {"model": "failed", "overload": "refused"}  # values of label `reason`; others are callers' mistakes
 HIGHEST = 1e15  # largest value of a counter that is accepted
 TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
@@ -26,13 +26,13 @@ LINE = 4096  # longest line of a metrics page, because the parser's time grows w
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts by upper bound; each bucket excludes the buckets below it."""
+    """A histogram as counts by upper bound; each bucket excludes the buckets below it."""
 
     counts: dict[float, float] = field(default_factory=dict)
 
     @classmethod
     def of_cumulative(cls, cumulative: dict[float, float]) -> "Histogram":
-        """Build from Prometheus' cumulative buckets; a bucket smaller than the one below counts as empty."""
+        """Build a histogram from Prometheus' cumulative buckets; a decreasing bucket counts as empty."""
         bounds = sorted(cumulative)
         counts = [0.0, *accumulate((cumulative[bound] for bound in bounds), max)]
         return cls({bound: more - less for bound, (less, more) in zip(bounds, pairwise(counts), strict=True)})
@@ -89,7 +89,7 @@ class Sample:
 
     requests: float = 0.0  # number of requests that were answered or failed
     failed: float = 0.0
-    latency: Histogram = field(default_factory=Histogram)  # seconds
+    latency: Histogram = field(default_factory=Histogram)  # latency of the answers in seconds
     scores: Histogram = field(default_factory=Histogram)
     refused: float = 0.0  # number of 429 answers (overload), which no other field includes
     skipped: tuple[str, ...] = ()  # messages about series that could not be read
@@ -117,7 +117,7 @@ class Unread(LoopError):
 
 
 class Reader(Protocol):
-    """Reads the metrics of one track."""
+    """The interface for reading one track's metrics, from a server's page or from Prometheus."""
 
     def sample(self, version: str, since: float) -> Sample:
         """Return the answers of a release since a Unix time. Raises Unread if nothing is known of it."""
@@ -161,7 +161,7 @@ class Scrape:
         return None
 
 
-Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its value
+Row = tuple[str, Mapping[str, str], float]  # name, labels and value of a time series
 
 
 def parse(text: str, version: str) -> Sample:

@@ -145,7 +145,9 @@ def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> 
     lines = con.execute(f"select count(*) from {parquet([str(aside)])}").fetchall()[0][0]  # noqa: S608 — ours
     with aside.open("rb") as file:
         os.fsync(file.fileno())
-    os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # servers delete old files by this time
+    os.utime(
+        aside, ns=(status.st_atime_ns, status.st_mtime_ns)
+    )  # keeps the file's age, by which servers delete old files
     aside.rename(path.with_name(f"{segment}.{lines}.parquet"))
     return True
 
@@ -193,7 +195,12 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
         try:
             with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
                 long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # unreadable, or not compressed as its name says
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            zlib.error,
+        ):  # the file is unreadable, or not compressed as its name says
             cut += 1
             aside.unlink(missing_ok=True)
             continue

@@ -11,7 +11,7 @@ from loop.delivery.state import folder, recall
 
 @dataclass(frozen=True)
 class Since:
-    """Unix times of two commits, by the committers' clocks."""
+    """When a canary was released and when its step began: Unix times by the committers' clocks."""
 
     canary: float  # when the canary was released
     step: float  # when its current step began
@@ -33,7 +33,7 @@ def since(git: Git, commit: str, place: Place) -> Since:
         changed, time = line.split()
         try:
             before = recall(git.read(changed, path) or "", "canary", canary.key)
-        except LoopError:  # deleted or in another format, so it belongs to an earlier canary
+        except LoopError:  # release.yaml was deleted or older, so this commit is before the canary
             break
         if before is None:
             break

@@ -69,7 +69,9 @@ def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
 
     most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
     slow, answers = canary.latency.above(most), canary.latency.total
-    if bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE:  # P(as many or more)
+    if (
+        bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE
+    ):  # the probability of as many slow answers or more
         return None
     p99 = canary.latency.quantile(0.99)
     return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"

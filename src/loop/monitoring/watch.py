@@ -1,4 +1,4 @@
-"""Repeats the judge's check: until the canary ends for a person, without end in a cluster."""
+"""Repeats the canary judge's check, until the canary ends or, in a cluster, without end."""
 
 import time
 from collections.abc import Callable

@@ -106,7 +106,7 @@ def check(folder: ModelFolder, section: Model) -> None:
             section.sla.metrics,
             live,
             "",
-        ),  # the prediction log has neither entities nor other columns
+        ),  # the prediction log lacks entities, which some metrics need
     ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(

@@ -72,8 +72,8 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     try:
         made = engine.to_pyarrow(
             ordered
-        ).combine_chunks()  # one chunk, so that the file's bytes are reproducible
-    except duckdb.Error as error:  # raised by the expressions in the model's features.py
+        ).combine_chunks()  # written as one chunk, so that the file's bytes are reproducible
+    except duckdb.Error as error:  # the expressions in the model's features.py raise these errors
         raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
     _check_values(folder, made, features, missing)
     return made

@@ -31,13 +31,15 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
 }  # decompressors by the first bytes of a file
 Columns = Callable[[pa.Table], pa.Table]  # a model's function from the file's columns to the schema's columns
-ROWS = 1 << 17  # rows per batch
+ROWS = 1 << 17  # number of rows in a batch
 AHEAD = 2  # batches that are read in advance; memory use grows with it
 EXACT = 2**53  # float64 represents every whole number below this limit exactly
 MISSING = [text for text in csv.ConvertOptions().null_values if text] + ["None", ""]
 WITH_OFFSET = r"\d:?\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$"
 FORMATS = {
-    "parquet": lambda: ds.ParquetFileFormat(coerce_int96_timestamp_unit="us"),  # timestamps of Spark and Hive
+    "parquet": lambda: ds.ParquetFileFormat(
+        coerce_int96_timestamp_unit="us"
+    ),  # reads int96 timestamps of Spark and Hive
     "csv": lambda: ds.CsvFileFormat(csv.ParseOptions(newlines_in_values=True)),
 }
 
@@ -59,8 +61,8 @@ class Wanted:
 class File:
     """One file of a data set; folders named `column=value` on its path add that column, as in Hive."""
 
-    name: str  # the name used in messages
-    path: str  # the path in `system`
+    name: str  # name of the file in messages
+    path: str  # path of the file in `system`
     below: str = ""  # the path relative to the data set's folder
     system: Any = None  # the fsspec file system; None means local
     pinned: bool = False  # whether the file's bytes match a pinned SHA-256, so that it may be a pickle
@@ -98,7 +100,7 @@ class File:
     def _tables(
         self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
     ) -> Iterator[pa.Table]:
-        """Yield the needed columns with the file's own types."""
+        """Yield a file's rows in batches, with the needed columns only, in the file's own types."""
         with _reading(self.name):
             found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
             [fragment] = found.get_fragments()
@@ -262,7 +264,7 @@ def _same_values(column: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedAr
         nothing = pa.scalar(None, column.type)
         column = pc.if_else(pc.is_nan(column), nothing, column)  # pandas writes a missing value as NaN
     if pa.types.is_decimal(column.type) and pa.types.is_floating(expected):
-        cast = column.cast(pa.string()).cast(expected)  # gives the nearest float, unlike Arrow's own cast
+        cast = column.cast(pa.string()).cast(expected)  # casting by way of text gives the nearest float
     else:
         cast = column.cast(expected)
     same = pc.equal(back := cast.cast(column.type), column)
@@ -320,7 +322,9 @@ def _values(text: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray:
         return text.cast(expected)
     try:
         return text.cast(expected)
-    except pa.ArrowException:  # `True`, or `7.0` as pandas writes whole numbers beside a missing value
+    except (
+        pa.ArrowException
+    ):  # the text is `True`, or `7.0` as pandas writes a whole number in a column with gaps
         words = pc.is_in(pc.utf8_lower(text), pa.array(["true", "false", None]))
         if pc.all(words).as_py():
             return text.cast(pa.bool_()).cast(expected)

@@ -182,7 +182,7 @@ class _Taking:
         return undated
 
     def _insert(self, batch: pa.Table, file: int, count: int) -> int:
-        """Add rows to the table; returns the new number of rows."""
+        """Add rows to the database table; returns the new number of rows."""
         more = batch.rename_columns([f"c{place}" for place in range(batch.num_columns)])
         more = more.append_column("n", pa.array(range(count, count + batch.num_rows), pa.int64()))
         self.con.register("more", more)
@@ -278,7 +278,7 @@ class _Taking:
         self.con.unregister("more")
 
     def _drop(self, where: str) -> int:
-        """Delete rows by a condition; returns how many."""
+        """Delete rows from the database table by a condition; returns how many."""
         where = where.format(id=self._name(self.folder.roles.id))
         return int(self._one(f"delete from taken where {where}"))  # noqa: S608 — our own condition
 

@@ -33,7 +33,9 @@ GUIDE = "docs/fork.md#your-own-data"
 POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file that Git LFS stores elsewhere
 
 
-Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]  # takes local files, keyed as in params.yaml
+Read = Callable[
+    [Mapping[str, Path]], Iterable[pa.Table]
+]  # from local files, by their names in params.yaml, to tables
 
 
 def source_sha256(places: Sequence[str], root: Path) -> str:
@@ -118,7 +120,7 @@ def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
 
 
 def _last(place: str) -> str:
-    """Return the last part of a place's path."""
+    """Return the last part of a source's path or URL, without the query."""
     return place.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 

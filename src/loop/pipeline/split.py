@@ -14,7 +14,7 @@ from loop.runtime.columns import Columns, Input
 from loop.runtime.vectors import unit
 
 Mask = NDArray[np.bool_]
-SCORES = {  # the fix for a scorer that returns something else
+SCORES = {  # by task: the advice if a scorer returns something else
     "binary": "return the probability of class 1",
     "multiclass": "return the probability of each class",
     "regression": "return one predicted value per row",
@@ -117,7 +117,7 @@ def values(table: pa.Table, names: list[str]) -> NDArray[np.float64] | Columns:
 
 
 def column(of: pa.ChunkedArray) -> NDArray[Any]:
-    """Return one feature, shape (n,): float64 with NaN, bool, or objects with None for missing values."""
+    """Return one feature's values, shape (n,): float64 (missing: NaN), bool, or objects (missing: None)."""
     if pa.types.is_floating(of.type):
         return np.asarray(of.to_numpy(), dtype=np.float64)
     if pa.types.is_boolean(of.type):

@@ -91,7 +91,7 @@ def _expectation(name: str, good: Callable[..., Any], *, pair: bool) -> Any:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check, ready for JSON."""
+    """The result of one data check, ready for JSON."""
 
     check: str
     column: str
@@ -106,7 +106,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, and the resulting quality score from 0 to 1."""
+    """All findings of a validation, and the resulting quality score from 0 to 1."""
 
     score: float
     findings: list[Finding]
@@ -183,9 +183,7 @@ def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> l
         for check in checks
     ]
     for result in results:
-        result.result = json.loads(
-            json.dumps(result.to_json_dict()["result"])
-        )  # converts numpy to plain types
+        result.result = json.loads(json.dumps(result.to_json_dict()["result"]))  # JSON allows no NumPy values
     return results
 
 
@@ -263,7 +261,7 @@ def _write(report: Report, place: Path, least: float, rows: int, model: str) -> 
 
 
 def figure(value: Any) -> str:
-    """Format a number for people."""
+    """Format a number for the report: thousands separators, and floats with four decimals."""
     return (
         f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
     )

@@ -22,7 +22,7 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
     tip = git.fetch(branch)
     try:
         begin = git.run("merge-base", tip, "HEAD")
-    except GitError:  # no common ancestor: a shallow clone, or main was force-pushed
+    except GitError:  # no common commit: the clone is shallow, or main was force-pushed
         begin = tip
     with git.worktree(begin) as tree:
         if (settings := root / ".dvc" / "config.local").is_file():

@@ -39,14 +39,14 @@ def precision_recall(y: Labels, scores: Floats) -> list[float]:
 
 
 def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Return each bin's mean score as its name, then per bin the share of positives and the mean score."""
+    """Return a calibration chart: mean score per bin (x axis), and the lines of observed and mean score."""
     curve = calibration.curve(y, scores)
     names = [f"{mean:.2f}" for mean in curve.predicted]
     return names, [_rounded(curve.observed), _rounded(curve.predicted)]
 
 
 def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Return each part's mean prediction as its name, then per part the mean label and prediction."""
+    """Return a chart of labels by prediction: mean prediction per part (x axis), and its two lines."""
     points = plots.of_values(y, scores)["predicted"]
     names = [f"{point['x']:.4g}" for point in points]
     return names, [[point["y"] for point in points], [point["x"] for point in points]]

@@ -42,19 +42,23 @@ class Evidence:
     base: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
-    rows: pa.Table | None = None  # scores.parquet
+    rows: pa.Table | None = None  # the candidate's scores.parquet
     labels: NDArray[np.int64] | None = None
-    scores: dict[str, Floats] = field(default_factory=dict)  # model: scores of the same rows, candidate first
+    scores: dict[str, Floats] = field(
+        default_factory=dict
+    )  # by model: scores of the same rows, the candidate's first
     intervals: dict[tuple[str, str], Interval] = field(
         default_factory=dict
-    )  # (model, metric): candidate's lead
+    )  # by (model, metric): the candidate's lead
     task: Task = "binary"
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    drift: dict[str, tuple[str, float]] = field(default_factory=dict)  # feature: test, distance from base
+    drift: dict[str, tuple[str, float]] = field(
+        default_factory=dict
+    )  # by feature: test, distance from the base branch
     manifests: dict[str, list[str]] | None = None
     image: dict[str, tuple[int, int | None]] = field(
         default_factory=dict
-    )  # part: bytes here, bytes on base branch
+    )  # by part of the image: bytes here, bytes on the base branch
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 

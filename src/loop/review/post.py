@@ -19,11 +19,11 @@ from loop.core.files import read_json
 from loop.core.github import MAIN, GitHub
 
 NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # name of a report's artifact: `report-<model>`
-FILE = "report.md"  # the file in the artifact
+FILE = "report.md"  # name of the report's file in the artifact
 LARGEST = 1024 * 1024  # maximum size in bytes of an artifact, and of its text
 MOST = 20  # maximum number of comments that one run may post
 REST = "The rest is too long for a comment; the summary of the CI run has all of it."
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others are unpacked whole, whatever size is asked for
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other methods whole, however large
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error),
     *(KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError),
@@ -38,7 +38,7 @@ LIVE = re.compile(
     re.IGNORECASE,
 )
 HTML = re.compile(r"<(?!/?(?:details|summary|code|sub)>)(?=[a-z/!?])", re.IGNORECASE)
-ENTITY = re.compile(r"&(?!lt;)")  # an HTML entity could spell any of these characters
+ENTITY = re.compile(r"&(?!lt;)")  # matches HTML entities, which could spell forbidden characters
 
 
 def run_of_event() -> dict[str, Any]:
