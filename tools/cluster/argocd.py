@@ -67,7 +67,7 @@ def _wait(place: Place) -> None:
 
 
 def hooks() -> list[str]:
-    """Return the URLs to which a Git server must send push events: Applications' and ApplicationSets'."""
+    """Return the URLs to which a Git server must send push events: for Applications and ApplicationSets."""
     return [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 
 

@@ -122,7 +122,7 @@ class Place:
         return found
 
     def facts(self) -> dict[str, str]:
-        """What others need to use the cluster."""
+        """Return the addresses and paths with which other programs use the cluster."""
         return {
             "kubeconfig": str(self.kubeconfig),
             "gateway": f"http://{NODE}:{GATEWAY_PORT}",
