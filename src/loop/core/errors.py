@@ -1,24 +1,24 @@
-"""Errors that a person can act on, and the exit codes that workflows branch on."""
+"""Errors that tell a person how to fix them, and the exit codes that workflows depend on."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of the command line. Workflows branch on them, so they never change meaning."""
+    """Exit codes of the command line. Workflows depend on them, so their meanings never change."""
 
-    OK = 0  # done, or nothing to do
-    BAD_INPUT = 2  # a file, a param or an argument is wrong; nothing was changed
-    KEEP = 3  # the gate keeps the champion: the challenger is sound but not better
-    BLOCK = 4  # a gate rejects: data, candidate, bento or commit
-    SUPERSEDED = 5  # somebody else's commit came first; nothing was changed
-    DRIFT = 6  # production has drifted, or misses its SLA
+    OK = 0  # success, also if there was nothing to do
+    BAD_INPUT = 2  # a file, a parameter or an argument is wrong; nothing was changed
+    KEEP = 3  # the gate keeps the champion, because the challenger is sound but not better
+    BLOCK = 4  # a gate rejected data, a candidate, a bento or a commit
+    SUPERSEDED = 5  # another commit was pushed first; nothing was changed
+    DRIFT = 6  # production's data has drifted, or a model misses its SLA
 
 
 class LoopError(Exception):
-    """Something that the person at the keyboard can mend.
+    """An error that a user can fix.
 
-    The message names the place (file, key or row), what is there, and what should be; `fix` is the
-    command or the edit that mends it.
+    The message names the place (file, key or row), what was found there and what was expected. `fix` is the
+    command or edit that corrects it.
     """
 
     exit = Exit.BAD_INPUT
@@ -32,12 +32,12 @@ class LoopError(Exception):
 
 
 class Rejected(LoopError):
-    """A gate said no. The last good state keeps serving."""
+    """A gate rejected its input. The release that serves now keeps serving."""
 
     exit = Exit.BLOCK
 
 
 class Superseded(LoopError):
-    """Somebody else's commit came first, and what was asked for no longer applies."""
+    """Another commit was pushed first, so the requested change no longer applies."""
 
     exit = Exit.SUPERSEDED
