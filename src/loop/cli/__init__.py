@@ -56,6 +56,7 @@ COMMANDS = {
     "doctor": "fork:doctor",
     "version": "fork:version",
     "upgrade": "fork:upgrade",
+    "propose-upgrade": "fork:propose_upgrade",
     "demo": "loop_demo.command:demo",
 }
 
@@ -72,10 +73,12 @@ READS_HISTORY = frozenset(
         "merged",
         "monitor",
         "monitor-release",
+        "propose-upgrade",
         "register",
         "release",
         "report",
         "rollback",
+        "upgrade",
     }
 )
 
