@@ -258,7 +258,7 @@ def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("loop.core.github.token", lambda: "t0ken")
         code, said = command(root, "upgrade", "--no-check", "--to", to)
-    assert (code, said.splitlines()[-1]) == (0, "pull request #7")
+    assert (code, said.splitlines()[-1]) == (0, "pull request #7"), said
     ((branch, title, body),) = told
     assert (branch, title) == ("upgrade-0.2.0", "Upgrade the template to 0.2.0")
     assert "rename it." in body

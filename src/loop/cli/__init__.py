@@ -67,6 +67,7 @@ SECTIONS = {
         "demo": "loop_demo.command:demo",
         "version": "fork:version",
         "upgrade": "fork:upgrade",
+        "propose-upgrade": "fork:propose_upgrade",
         "propose-locks": "locks:propose_locks",
         "completion": "completion:completion",
     },
@@ -86,10 +87,12 @@ READS_HISTORY = frozenset(
         "merged",
         "monitor",
         "monitor-release",
+        "propose-upgrade",
         "register",
         "release",
         "report",
         "rollback",
+        "upgrade",
     }
 )
 

@@ -120,6 +120,11 @@ def pins(source: str, version: str) -> dict[str, str]:
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
 
 
+def url(lines: str) -> str:
+    """The wheel's URL, of the lines of a lock that pin it."""
+    return lines.partition(" \\")[0].partition(" @ ")[2]
+
+
 def found(lock: str) -> dict[str, str]:
     """The pins that a lock has; none in a fork that has the source."""
     return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=False))
@@ -129,10 +134,8 @@ def repinned(path: str, text: str, pins: dict[str, str]) -> str:
     """A lock or requirements.in with these pins in place of those that it has."""
     if path == WANTED:
         for name, lines in pins.items():
-            url = lines.partition(" \\")[0].partition(" @ ")[2]
-            text = re.sub(
-                rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$", rf"\g<1>{url}", text, flags=re.MULTILINE
-            )
+            pin = rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$"
+            text = re.sub(pin, rf"\g<1>{url(lines)}", text, flags=re.MULTILINE)
         return text
     return PINNED.sub("", text) + "".join(pins[name] for name in LOCKS[path])
 
@@ -152,11 +155,11 @@ def pinned(place: str, name: str, version: str = VERSION) -> str:
     """The lines of a lock that pin a version's wheel by URL and hash; LoopError where it is missing."""
     file = f"{name}-{version}-py3-none-any.whl"
     if "://" in place:
-        url = f"{place.rstrip('/')}/{file}"
-        content = downloaded(url)
+        source = f"{place.rstrip('/')}/{file}"
+        content = downloaded(source)
     else:
         path = Path(place).resolve() / file
         if not path.is_file():
             raise LoopError(f"{path} is not there", fix="`tools/wheels` of the template builds it")
-        url, content = path.as_uri(), path.read_bytes()
-    return f"{name.replace('_', '-')} @ {url} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"
+        source, content = path.as_uri(), path.read_bytes()
+    return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"
