@@ -38,7 +38,7 @@ test-marked: ## Run the tests with a marker, as CI does by what changed: make te
 	@tools/needs test-marked
 	@tools/programs >/dev/null
 	@marks="$${MARKS:?is missing: MARKS=docs, say}" && \
-	files=$$(grep -rlE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))\b" tests) || \
+	files=$$(grep -rlwE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))" tests) || \
 	{ echo "no test has a marker of: $$marks" >&2; exit 2; }; \
 	workers=$$(echo $$files | awk '{print (NF > 5 ? 2 : 0)}'); \
 	PATH="$(ENV)/bin:$(shell pwd):$$PATH" $(PY) -m pytest -n $$workers --dist worksteal -m "$$marks" $$files
