@@ -21,7 +21,7 @@ test-marked: ## Run the tests with a marker, as CI does for a change: make test-
 	@tools/needs test-marked
 	@tools/programs >/dev/null
 	@marks="$${MARKS:?is missing; for example, MARKS=docs}" && \
-	files=$$(grep -rlE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))\b" tests) || \
+	files=$$(grep -rlwE --include='test_*.py' "mark\.($$(echo "$$marks" | sed 's/ or /|/g'))" tests) || \
 	{ echo "no test has one of these markers: $$marks" >&2; exit 2; }; \
 	workers=$$(echo $$files | awk '{print (NF > 5 ? 2 : 0)}'); \
 	$(PYTEST) -n $$workers --dist worksteal -m "$$marks" $$files

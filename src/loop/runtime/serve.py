@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -302,7 +303,8 @@ def main() -> None:
     except settings.WrongSetting as wrong:
         raise SystemExit(str(wrong)) from None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     serve(application(), listen(asked.host, asked.port))
 
 
