@@ -216,13 +216,11 @@ def _prometheus(path: Path, findings: Findings) -> None:
             found.labels(f.model, *labels.values(), key).set(value)
 
     if f.few_labels is None:
-        of = {"version": f.version or "all"}
-        accuracy = {of["version"]: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
+        served = f.version or "all"
+        accuracy = {served: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
         gauges("model_accuracy_score", "Share of right answers.", "version", accuracy)
-        gauges("model_live_metric", "A metric of labelled predictions.", "metric", f.live.metrics, **of)
-        gauges(
-            "model_sla_margin", "By how much it is better than its target.", "metric", f.live.margins, **of
-        )
+        gauges("model_live_metric", "Measured by labels.", "metric", f.live.metrics, version=served)
+        gauges("model_sla_margin", "Distance to the target.", "metric", f.live.margins, version=served)
     gauge("model_labels_missing", "Predictions of the window without a label yet.", f.window.unlabelled)
     gauge("data_quality_score", "Production's rows by the suite.", f.quality.score if f.quality else None)
     gauge("data_quality_threshold", "The least that data_quality_score may be.", f.least_quality)
