@@ -84,6 +84,13 @@ models: ## Train and register every model, on the sources that params.yaml pins
 serve: ## Serve the model that the pipeline trained: make serve MODEL=churn
 	@./loop bento $(MODEL) && ./loop serve $(MODEL)
 
+.PHONY: docs
+docs: ## Build the documentation with its reference into build/docs, as a site that works offline
+	@tools/needs docs
+	@$(PY) docs/site/generate.py build/docs-source
+	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file build/docs-source/mkdocs.yml
+	@echo "open build/docs/index.html"
+
 .PHONY: report
 report: ## Write build/report: how every model is, as pages that need no server
 	@./loop report $(ARGS)
@@ -112,6 +119,7 @@ lock: ## Resolve pyproject.toml into the hashed locks (ARGS=--upgrade moves ever
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # of jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # SBOMs, and `make audit`
+	@echo mkdocs-material | $(UV) - -o docs/site/requirements.lock # of `make docs`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # of `make bench-serving`
 	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # other people's, for tests of /v1 and /v2
 	@cp tools/uv.lock src/loop/runtime/uv.lock # travels in the bento

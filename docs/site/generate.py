@@ -6,6 +6,7 @@
 import ast
 import inspect
 import io
+import json
 import re
 import shutil
 import sys
@@ -133,8 +134,7 @@ def comments(kind: type) -> dict[str, str]:
                 above.insert(0, found[line][0])
                 line -= 1
             beside = [found[node.end_lineno][0]] if node.end_lineno in found else []
-            text = " ".join([*above, *beside])
-            texts[ast.unparse(target)] = text[:1].upper() + text[1:]
+            texts[ast.unparse(target)] = " ".join([*above, *beside])
     return texts
 
 
@@ -158,7 +158,8 @@ def typed(schema: dict[str, Any], known: dict[str, Any]) -> str:
         if several in schema:
             return " or ".join(dict.fromkeys(typed(each, known) for each in schema[several]))
     if schema.get("type") == "array":
-        return f"list of {typed(schema['items'], known)}" if "items" in schema else "list"
+        inside = schema["items"] if "items" in schema else schema["prefixItems"][0]
+        return f"list of {typed(inside, known)}"
     if schema.get("format") in {"date", "date-time"}:
         return "date" if schema["format"] == "date" else "time"
     if isinstance(values := schema.get("additionalProperties"), dict):
@@ -171,9 +172,9 @@ def sections(kind: type[BaseModel], keys: str, level: int) -> Iterator[str]:
     """A heading and a table for a section of params.yaml, and for each section in it."""
     schema = kind.model_json_schema()
     known, wanted, told = schema.get("$defs", {}), schema.get("required", []), comments(kind)
-    yield f"\n{'#' * level} `{keys}`\n"
-    own = kind.__doc__ if kind.__doc__ and "params.yaml" not in kind.__doc__ else ""
-    yield inspect.cleandoc(escape(own or "", quote=False))
+    variant = f", kind `{named}`" if isinstance(named := schema["properties"].get("kind", {}).get("const"), str) else ""
+    yield f"\n{'#' * level} `{keys}`{variant}\n"
+    yield escape(inspect.cleandoc(kind.__doc__ or ""), quote=False)
     rows, below = [], []
     for name, field in kind.model_fields.items():
         key = field.alias or name
@@ -184,7 +185,7 @@ def sections(kind: type[BaseModel], keys: str, level: int) -> Iterator[str]:
         below += [(part, f"{keys}.{key}") for part in parts]
         default = field.get_default(call_default_factory=True, validated_data={})
         shown = "required" if key in wanted else f"`{_plain(default)}`"
-        rows.append([f"`{key}`", typed(schema["properties"][key], known), shown, escape(told.get(name, ""))])
+        rows.append([f"`{key}`", typed(schema["properties"][key], known), shown, escape(told.get(name, ""), quote=False)])
     if rows:
         yield from table("key|type|default|meaning", iter(rows))
     for part, key in below:
@@ -200,10 +201,9 @@ def _parts(annotation: Any) -> Iterator[type]:
 
 
 def _plain(value: Any) -> str:
-    """A default as params.yaml writes it."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, dict | list) else (str(value) if value else "none")
+    """A default as params.yaml may write it."""
+    dumped = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(dumped, default=str).strip('"')
 
 
 def _params() -> Iterator[str]:
@@ -230,20 +230,15 @@ def _commands() -> Iterator[str]:
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         assert command
-        context = click.Context(command, info_name=f"./loop {name}")
+        context = click.Context(command, info_name=f"./loop {name}", show_default=True)
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
         yield f"\n## `{name}`\n\n```sh\n{usage}\n```\n"
         yield escape(inspect.cleandoc(command.help or "").replace("\b\n", ""), quote=False)
-        options = [option for option in command.params if isinstance(option, click.Option)]
-        if options:
-            yield from table("option|meaning|default", map(_option, options))
-
-
-def _option(option: click.Option) -> list[str]:
-    kind = "" if option.is_flag or option.count else f" {option.make_metavar(click.Context(cli))}"
-    names = ", ".join([*option.opts, *option.secondary_opts])
-    default = "" if option.is_flag or option.default is None or callable(option.default) else f"`{option.default}`"
-    return [f"`{names}{kind}`", escape(option.help or ""), "required" if option.required else default]
+        if options := [record for each in command.params if (record := each.get_help_record(context))]:
+            yield from table("option|meaning", ([f"`{names}`", escape(text, quote=False)] for names, text in options))
+    yield "\n## Tasks of `make`"
+    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    yield from table("task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in sorted(tasks)))
 
 
 def _metrics() -> Iterator[str]:
@@ -255,7 +250,7 @@ def _metrics() -> Iterator[str]:
     for family in served.registry.collect():
         labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        rows.append([f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), escape(family.documentation)])
+        rows.append([f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), escape(family.documentation, quote=False)])
     yield from table("name|kind|labels|meaning", iter(sorted(rows)))
     yield "## Of the monitor\n\nPushed to the Pushgateway after each look, as job `monitor`."
     yield from table("name|kind|labels|meaning", iter(sorted(_pushed())))
@@ -274,8 +269,8 @@ def _pushed() -> Iterator[list[str]]:
                 kind = "counter" if node.func.id == "Counter" else "gauge"
                 labels = ["model", *(str(keyword.arg) for keyword in node.keywords if keyword.arg != "registry"), *by]
                 full = f"{name}_total" if kind == "counter" else name
-                yield [f"`{full}`", kind, ", ".join(f"`{label}`" for label in labels), escape(text)]
-    yield [f"`{push.ENDS}`", "gauge", "`model`", escape(push.HELP)]
+                yield [f"`{full}`", kind, ", ".join(f"`{label}`" for label in labels), escape(text, quote=False)]
+    yield [f"`{push.ENDS}`", "gauge", "`model`", push.HELP]
 
 
 def _rules(kind: str) -> list[dict[str, Any]]:
@@ -297,7 +292,8 @@ def _alerts() -> Iterator[str]:
 def _exits() -> Iterator[str]:
     yield "# Exit codes\n\nEvery command of `./loop` ends with one of these."
     told = comments(Exit)
-    yield from table("code|name|meaning", ([str(int(code)), f"`{code.name}`", told[code.name]] for code in Exit))
+    rows = ([str(int(code)), f"`{code.name}`", getattr(code, "meaning", told.get(code.name, ""))] for code in Exit)
+    yield from table("code|name|meaning", rows)
 
 
 if __name__ == "__main__":
