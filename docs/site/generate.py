@@ -54,7 +54,8 @@ def main(source: Path) -> None:
             shutil.copy(path, to)
     for name, text in reference().items():
         write_text(pages / "reference" / name, text)
-    shutil.copy(HERE / "site.css", pages)
+    for path in [*HERE.glob("*.css"), *HERE.glob("*.js")]:
+        shutil.copy(path, pages)
     yaml = YAML()
     config = yaml.load(HERE / "mkdocs.yml")
     config["nav"] = resolved(config["nav"], pages, set())
