@@ -24,8 +24,14 @@ from loop.runtime.metrics import Metrics
 
 MODEL = "models.<package>"
 RULES = "kustomize/platform/monitoring/rules.yaml"
-TYPES = {"date-time": "time", "integer": "whole number", "string": "text", "boolean": "`true` or `false`", "null": "`null`",
-         "object": "mapping"}  # fmt: skip
+TYPES = {
+    "boolean": "`true` or `false`",
+    "date-time": "time",
+    "integer": "whole number",
+    "null": "`null`",
+    "object": "mapping",
+    "string": "text",
+}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 OWN = {"ingest.simulator": "source", "validate.suite": "expectations", "features": "features",
        "train": "estimator", "evaluate.protocol": "evaluation"}  # fmt: skip
