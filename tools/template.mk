@@ -9,6 +9,7 @@ define LOCK_ENGINE
 	@echo 'uv==$(UV_VERSION)' | $(UV) - -o tools/uv.lock
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # for jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # for SBOMs and `make audit`
+	@echo mkdocs-material | $(UV) - -o docs/site/requirements.lock # for `make docs`
 	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # for `make bench-serving`
 	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # clients by others, for tests of /v1 and /v2
 	@cp tools/uv.lock src/loop/runtime/uv.lock # each bento contains this lock
@@ -42,6 +43,13 @@ first-week: ## Rehearse a fork's first week, from its first push to its first we
 audit: ## Run the whole security audit and write build/audit/report.md (ARGS=--online also checks advisories)
 	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
+
+.PHONY: docs
+docs: ## Build the documentation with its reference into build/docs, as a site that works offline
+	@tools/needs docs
+	@$(PY) docs/site/generate.py build/docs-source
+	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file build/docs-source/mkdocs.yml
+	@echo "open build/docs/index.html"
 
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)

@@ -25,6 +25,7 @@ TASKS = (
     "bench-monitor",
     "bench-serving",
     "bench-gitops",
+    "docs",
 )
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
