@@ -57,6 +57,7 @@ COMMANDS = {
     "version": "fork:version",
     "upgrade": "fork:upgrade",
     "demo": "loop_demo.command:demo",
+    "github": "loop_demo.command:github",
 }
 
 # Commands that read more of Git's history than the commit that is checked out. A workflow's job that calls
