@@ -67,8 +67,10 @@ def propose() -> None:
     title, body = (git.run("log", "-1", f"--format={part}") for part in ("%s", "%b"))
     number = int(hub.pull_request(branch, title, body)["number"])
     click.echo(f"pull request #{number}: {title}")
-    _wait(hub)
-    Console().markdown(standin.report(hub, number))
+    try:
+        _wait(hub)
+    finally:
+        Console().markdown(standin.report(hub, number))
 
 
 @github.command()
@@ -93,7 +95,9 @@ def _wait(hub: "GitHub") -> None:
     from loop.core.errors import Rejected
     from loop_demo import standin
 
-    runs = standin.waited(hub, lambda run: click.echo(f"{run['conclusion']:9} {run['display_title']}"))
+    runs = standin.waited(
+        hub, lambda run: click.echo(f"{run['conclusion']:9} {run['name']}: {run['display_title']}")
+    )
     if failed := [run["id"] for run in runs if run["conclusion"] not in {"success", "cancelled"}]:
         logs = ", ".join(f"build/github/runs/{run}/log.txt" for run in failed)
         raise Rejected("a workflow has failed", fix=f"look into {logs}")

@@ -66,7 +66,8 @@ def start(root: Path) -> str:
     write_text(place / "standin.json", json.dumps(facts))
     git.run("config", f"url.{url}.insteadOf", own.url)
     if not git.run("ls-remote", url, f"refs/heads/{MAIN}"):
-        bare = place / "repositories" / f"{own.slug}.git"  # not over HTTP: a fork starts no workflow at GitHub
+        # Not over HTTP, because at GitHub a new fork starts no workflow.
+        bare = place / "repositories" / f"{own.slug}.git"
         git.run("push", "--quiet", str(bare), f"HEAD:refs/heads/{MAIN}")
     return own.url
 
@@ -95,7 +96,7 @@ def hub(root: Path) -> GitHub:
 
 
 def waited(github: GitHub, tell: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """Wait until no workflow runs or is about to; returns the runs that ended, each given to `tell` at once."""
+    """Wait until no workflow runs or is about to; returns the runs that have ended, each told at once."""
     before = {run["id"] for run in _runs(github) if run["status"] == "completed"}
     ended: dict[int, dict[str, Any]] = {}
     deadline, calm = time.monotonic() + LONGEST, 0
@@ -125,7 +126,7 @@ def pull_requests(github: GitHub) -> Iterator[tuple[int, str]]:
 
 
 def merge(github: GitHub, number: int | None) -> int:
-    """Merge a pull request, or the only open one; returns its number. LoopError where it is not clear which."""
+    """Merge a pull request, or the only open one; returns its number. LoopError unless one is meant."""
     if number is None:
         pulls = list(pull_requests(github))
         if len(pulls) != 1:
