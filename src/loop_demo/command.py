@@ -52,11 +52,12 @@ def stop() -> None:
 
 @github.command()
 def propose() -> None:
-    """Open a pull request for the branch that you have pushed; wait for its checks, and print the report.
+    """Open a pull request for the branch that you have pushed; wait for its checks, and print their verdict.
 
     Exit code 4 where a check fails.
     """
     from loop.core import paths
+    from loop.core.files import write_text
     from loop.core.git import Git
     from loop_demo import standin
     from loop_demo.console import Console
@@ -70,7 +71,10 @@ def propose() -> None:
     try:
         _wait(hub)
     finally:
-        Console().markdown(standin.report(hub, number))
+        report, path = standin.report(hub, number), standin.folder(root) / f"pull-request-{number}.md"
+        write_text(path, report)
+        Console().markdown(report.partition("\n### ")[0])  # charts and folded lists are for GitHub's page
+        click.echo(f"the whole report: {path.relative_to(root)}")
 
 
 @github.command()
