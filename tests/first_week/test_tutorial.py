@@ -1,4 +1,4 @@
-"""docs/tutorial.md, typed as it stands: every command runs, and every file is written, in the order of the page."""
+"""docs/tutorial.md, typed as it stands: every command runs, and every file is written, in order."""
 
 import re
 import subprocess
