@@ -65,6 +65,7 @@ SECTIONS = {
         "doctor": "fork:doctor",
         "new": "fork:new",
         "demo": "loop_demo.command:demo",
+        "github": "loop_demo.command:github",
         "version": "fork:version",
         "upgrade": "fork:upgrade",
         "propose-upgrade": "fork:propose_upgrade",

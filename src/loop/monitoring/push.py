@@ -14,7 +14,7 @@ from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
 ENDS = "github_token_expires_seconds"
-HELP = "When the token that dispatches ends, Unix time."
+HELP = "Unix time at which the GitHub token for dispatches expires."
 
 
 def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
