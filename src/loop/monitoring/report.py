@@ -224,7 +224,11 @@ def _prometheus(path: Path, findings: Findings) -> None:
         accuracy = {served: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
         gauges("model_accuracy_score", "Share of labelled predictions that are right.", "version", accuracy)
         gauges(
-            "model_live_metric", "A metric over labelled predictions.", "metric", f.live.metrics, version=served
+            "model_live_metric",
+            "A metric over labelled predictions.",
+            "metric",
+            f.live.metrics,
+            version=served,
         )
         gauges(
             "model_sla_margin",
