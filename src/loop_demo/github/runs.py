@@ -339,12 +339,8 @@ class Runner:
         return {**kept, **ours}
 
     def _kill(self, run: dict[str, Any]) -> None:
-        """Kill every process of a run.
-
-        Processes are found by MARK, because act starts each step in its own session.
-        """
-        mark = f"{MARK}={self._folder(run)}".encode()
-        while pids := _processes_with(mark):
+        """Kill every process of a run, found by MARK, because act starts each step in its own session."""
+        while pids := _processes_with(MARK, str(self._folder(run))):
             for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -357,13 +353,9 @@ def _free_port(host: str) -> int:
         return int(listener.getsockname()[1])
 
 
-def _processes_with(mark: bytes) -> list[int]:
-    """Return the ids of running processes whose environment contains `mark` (Linux only)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+def _processes_with(name: str, value: str) -> list[int]:
+    """Return the ids of running processes whose environment has the variable `name` with this value."""
+    import psutil  # here, because it is needed only when a run ends
+
+    running = psutil.process_iter(["environ"])
+    return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]
