@@ -355,7 +355,7 @@ def _free_port(host: str) -> int:
 
 def _processes_with(name: str, value: str) -> list[int]:
     """Return the ids of running processes whose environment has the variable `name` with this value."""
-    import psutil  # here, because it is needed only when a run ends
+    import psutil  # imported here, because psutil is needed only when a run ends
 
     running = psutil.process_iter(["environ"])
     return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]
