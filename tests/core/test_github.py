@@ -252,7 +252,7 @@ def test_a_comment_of_a_deleted_account(
 
 
 def test_what_github_would_refuse_as_too_long_is_cut(replies: Callable[..., Replies]) -> None:
-    """A text over GitHub's limit is cut by bytes between characters, and ends by saying so."""
+    """A text over GitHub's limit is cut between characters, keeps its mark, and ends by saying so."""
     github = replies(says(200, []), says(201, {"number": 1}))
     API.comment(1, "m" * 500, "## a\n\n### b\n" + "→" * 30_000, "The rest is elsewhere.")
     github.replies = [says(200, []), says(201, {"number": 1})]
