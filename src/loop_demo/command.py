@@ -34,7 +34,7 @@ def demo(source: Path | None, model: str | None) -> None:
 
 @click.group()
 def github() -> None:
-    """Use a stand-in for GitHub on this machine: pull requests and workflows, without an account."""
+    """Use a stand-in for GitHub on this machine, without an account."""
 
 
 @github.command()
