@@ -1,4 +1,4 @@
-"""fraud-detector as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application that serves fraud-detector. Its code is in `loop.runtime`; this file only configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""image-classifier as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application that serves image-classifier. Its code is in `loop.runtime`; this file only configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""text-embedding as an application. Configuration only: what it does is in `loop.runtime`."""
+"""The HTTP application that serves text-embedding. Its code is in `loop.runtime`; this file only configures it."""
 
 from pathlib import Path
 

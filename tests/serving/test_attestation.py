@@ -156,7 +156,10 @@ ON_GITHUB = {
         lambda *it: [answered(said(*it), sourceRepositoryURI="https://github.com/evil/churn")],
         "has not attested",
     ),
-    "no provenance": (lambda *it: [answered(said(*it, kind="https://cyclonedx.org/bom"))], "has not attested"),
+    "no provenance": (
+        lambda *it: [answered(said(*it, kind="https://cyclonedx.org/bom"))],
+        "has not attested",
+    ),
     "nothing": (lambda *_: [], "has not attested"),
     "no list": (lambda *_: {"message": "Not Found"}, "cannot be read"),
     "refused": (None, "cannot be read: gh attestation verify: Error: verifying with issuer"),

@@ -48,7 +48,7 @@ class Rows:
 
     @property
     def decided(self) -> Labels:
-        """The predicted class of each row (n,): `answered` if set, otherwise by threshold or highest score."""
+        """The predicted class of each row (n,): `answered` if set, else by threshold or highest score."""
         if self.answered is not None:
             return self.answered
         flat = self.scores.ndim == 1
@@ -300,7 +300,7 @@ def _less(measure: Measure) -> Measure:
 
 def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
     if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - positive and negative
-        raise ValueError(f"the metric needs rows of both classes, but all labels are {found.tolist()}")
+        raise ValueError(f"the metric needs rows of both classes, but the labels are {found.tolist()}")
     return labels
 
 
