@@ -1,4 +1,4 @@
-"""Defines the bento of fraud-detector, from which BentoML builds the image. asgi.py is the application inside."""
+"""The bento of fraud-detector, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

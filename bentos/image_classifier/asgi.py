@@ -1,4 +1,4 @@
-"""The HTTP application that serves image-classifier. Its code is in `loop.runtime`; this file only configures it."""
+"""The HTTP application of image-classifier, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Defines the bento of image-classifier, from which BentoML builds the image. asgi.py is the application inside."""
+"""The bento of image-classifier, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

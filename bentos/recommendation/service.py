@@ -1,4 +1,4 @@
-"""Defines the bento of recommendation, from which BentoML builds the image. asgi.py is the application inside."""
+"""The bento of recommendation, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The HTTP application that serves text-embedding. Its code is in `loop.runtime`; this file only configures it."""
+"""The HTTP application of text-embedding, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -49,7 +49,8 @@ def test_under_the_minimum_it_keeps_whatever_the_interval():
         kept, why = gate.judge(few, GATE)
         assert kept == "keep"
         assert why.startswith(
-            f"only {least - 1} test rows to compare by (for classification, of the rarer class), should be {least} or more"
+            f"only {least - 1} test rows to compare by (for classification, of the rarer class), "
+            f"should be {least} or more"
         )
 
 
