@@ -83,7 +83,9 @@ class Lock:
     def model_size(self, model: str) -> int:
         """Return the size of the trained model's folder in bytes. Raises LoopError if it is not recorded."""
         if "size" not in (out := self._out(model, "train", "model")):
-            raise LoopError(f"dvc.lock records no size of {out['path']}", fix=f"./loop repro {public(model)}")
+            raise LoopError(
+                f"dvc.lock does not record the size of {out['path']}", fix=f"./loop repro {public(model)}"
+            )
         return int(out["size"])
 
     def outs(self, model: str) -> dict[str, str]:
@@ -132,7 +134,9 @@ class Lock:
         for recorded in (entry or {}).get("outs", []):
             if recorded["path"] == path:
                 return dict(recorded)
-        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+        raise LoopError(
+            f"dvc.lock does not record {path} of stage {stage}@{name}", fix=f"./loop repro {name}"
+        )
 
 
 def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -332,7 +336,7 @@ def check(root: Path, model: str, *outs: str) -> None:
     stale = {}
     for path in paths:
         if path not in recorded:
-            raise Rejected(f"dvc.lock records no {path}", fix=f"./loop repro {public(model)}")
+            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {public(model)}")
         if (root / path).exists():
             if (found := md5(root / path)) != recorded[path]:
                 stale[path] = f"found md5 {found}"

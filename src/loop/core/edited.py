@@ -93,7 +93,7 @@ def _sections(text: str, where: str) -> dict[str, Any]:
     document = yaml(text, where)
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):
-        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
+        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "missing"
         fix = "write a top-level `models:` with a section for each model"
         raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
     for keys, value in _dates(models, ("models",)):

@@ -167,7 +167,7 @@ class GitHub:
     """Client for one repository on one server; `url` is the API's URL, as in GITHUB_API_URL."""
 
     url: str
-    repository: str  # owner/name
+    repository: str  # the repository as `owner/name`
     token: str
     patience: float = PATIENCE
 
@@ -184,7 +184,7 @@ class GitHub:
         slug = env.get("GITHUB_REPOSITORY") or (own.slug if own else None)
         if missing := [n for n, v in (("GITHUB_REPOSITORY", slug), ("GITHUB_TOKEN", token())) if not v]:
             raise LoopError(
-                f"{', '.join(missing)} not set", fix="export these variables, or run this in a workflow"
+                f"not set: {', '.join(missing)}", fix="export these variables, or run this in a workflow"
             )
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())

@@ -189,7 +189,7 @@ def _check_types(columns: dict[str, str], where: str) -> None:
             arrow(kind)
         except ValueError as error:
             fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
-            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}", fix=fix) from error
+            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}, no type of Arrow", fix=fix) from error
 
 
 def arrow(kind: str) -> "pa.DataType":
@@ -248,7 +248,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise
     except Exception as error:  # a team's module may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
-            fix = f"it must define {', '.join(names)}"
+            fix = f"create it, and define {', '.join(names)} in it" if names else "create it"
             raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
         if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
             return load_one(root, model, module)
@@ -292,7 +292,7 @@ def _check_schema(schema: ModuleType, where: str) -> None:
         raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"use one of {', '.join(tasks)}")
     if not isinstance(schema.ROLES, Roles):
         fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
-        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
+        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}, should be Roles", fix=fix)
     if schema.TASK in COMPARED and schema.ROLES.entity is None:
         example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"

@@ -28,7 +28,8 @@ def instant(text: str, where: str) -> datetime:
     try:
         return naive(datetime.fromisoformat(text))
     except ValueError as error:
-        raise LoopError(f"{where} is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
+        said = f"{where}: is {text!r}, should be an ISO 8601 time: {error}"
+        raise LoopError(said, fix="write it as 2018-08-15T00:00:00") from error
 
 
 Instant = Annotated[datetime, AfterValidator(naive)]
@@ -95,7 +96,7 @@ class TimeSplit(Section):
     """Split by time: train on `train_days`, skip `delay_days` in which labels arrive, test on `test_days`."""
 
     kind: Literal["time"] = "time"
-    until: Instant  # end of the test window, exclusive
+    until: Instant  # the first instant after the test window
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
@@ -340,7 +341,7 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                 node = node[key]
                 if not isinstance(node, dict):
                     where = f"{FILE}: {key} of {dotted}"
-                    raise LoopError(f"{where} is {node!r}", fix="it must have keys of its own")
+                    raise LoopError(f"{where} is {node!r}", fix="make it a mapping, or remove it")
             node[last] = value
         for name, section in document["models"].items():
             parse(Model, edited.plain(section), f"params.yaml: models.{name}")

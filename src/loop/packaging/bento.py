@@ -29,7 +29,7 @@ class Bento:
     """A built bento, as build/<package>/bento.json records it."""
 
     key: str
-    tag: str  # `churn_eu:<key>`
+    tag: str  # BentoML's tag, such as `churn_eu:<key>`
     path: Path
     device: plain.Device = "cpu"  # the device that will serve it
 

@@ -21,7 +21,7 @@ from loop.core.paths import environment
 from loop.packaging.bento import settings
 from loop.packaging.key import EARLIER_SERVER, SERVER
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
 FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
 
@@ -90,7 +90,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the server
-                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - one prctl: nothing that a thread could hold
+                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - it only calls prctl
             )
         try:
             self._wait_until_ready(start)

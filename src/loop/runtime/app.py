@@ -335,7 +335,7 @@ def create(
 
 async def _refuse(_: Request, error: Exception) -> Response:
     """Answer an unknown path or method with JSON, like every other error."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's signature is wider than its use
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette passes only HTTPException here
     return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 

@@ -32,14 +32,14 @@ LINES = 20_000  # maximum lines in the queue, some seconds of traffic
 QUEUED = 32 * 1024 * 1024  # maximum bytes in the queue; with wide rows this limit is reached before LINES
 REQUEST, ROW, NUMBER = 800, 32, 32  # estimated bytes of Python objects per request, row and score
 BYTES = 64 * 1024 * 1024  # maximum bytes of a file before a new one is started
-DAY = 86_400  # seconds
+DAY = 86_400  # seconds in a day
 DAYS = 16  # days to keep: 7 that the monitor reads, 7 until labels have arrived, 2 to fix a failing monitor
 # the monitor converts closed .jsonl files to .parquet and keeps their modification times
 SUFFIXES = (".jsonl", ".parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AT_ONCE = 1024 * 1024  # maximum bytes in one write
 GATHER = 0.05  # seconds to collect lines for one write
-# seconds without a failure after which it counts as over, because a full disk fails only now and then
+# seconds without a failure after which it counts as over, because a full disk accepts some writes in between
 QUIET = 60.0
 ENCODER = msgspec.json.Encoder()
 
@@ -269,7 +269,7 @@ class _File:
                 self._open()
             begun = True
             if (written := os.write(self._descriptor, content)) < len(content):
-                raise OSError(errno.ENOSPC, f"the disk took {written} of {len(content)} bytes")  # noqa: TRY301
+                raise OSError(errno.ENOSPC, f"the disk accepted {written} of {len(content)} bytes")  # noqa: TRY301
         except OSError:
             if begun:
                 with suppress(OSError):

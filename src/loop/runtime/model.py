@@ -29,7 +29,7 @@ ANSWERED = ("model_version", "score", "class", "id", "embedding")
 class Release(msgspec.Struct, frozen=True):
     """Content of release.json: the model's name, and the release key that identifies this version."""
 
-    model: str  # `churn-eu`
+    model: str  # the model's name, such as `churn-eu`
     key: str
     files: dict[str, str] = {}  # {file in model/: its SHA-256 when the image was built}
     p99_ms: float | None = None  # `sla.p99_ms`, the latency that 99 % of requests must not exceed

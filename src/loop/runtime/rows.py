@@ -31,7 +31,7 @@ HEADERS: dict[tuple[int, int], Any] = {
     (3, 0): np.lib.format.read_array_header_2_0,
 }
 DIMENSIONS, MOST = 8, 200  # limits for error messages: dimensions of a shape, characters of NumPy's message
-LONGEST_ID = 128  # characters
+LONGEST_ID = 128  # maximum characters of a row's id
 OVER = float(2**128 - 2**103)  # the smallest number that does not round to a finite float32
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 

@@ -241,7 +241,7 @@ def ndcg(rows: Rows, k: int) -> Measure:
     values, count = [], []
     for labels, scores in _ranked(rows):
         if labels.min() < 0:
-            raise ValueError("NDCG needs labels from 0 up")
+            raise ValueError("NDCG needs labels of 0 or more")
         discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
         _, place, size = np.unique(-scores, return_inverse=True, return_counts=True)
         gain = np.bincount(place, weights=labels) / size
@@ -317,7 +317,8 @@ TASKS = {
         Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
         Metric("recall", of_decisions(lambda hits, _, wanted: (hits, wanted))),
         LOG_LOSS,
-        Metric("brier", mean_of(lambda rows: (rows.scores - rows.labels) ** 2), lower=True),  # Brier 1950
+        # the Brier score (Brier, 1950)
+        Metric("brier", mean_of(lambda rows: (rows.scores - rows.labels) ** 2), lower=True),
         Metric("calibration_error", calibration_error, lower=True),
     ),
     "multiclass": (ACCURACY, F1, LOG_LOSS),

@@ -52,14 +52,14 @@ def main() -> None:
     """Print the table of detection delays and false alarms."""
     args = _arguments()
     print(f"{args.customers} customers, {args.terminals} terminals, {args.seeds} worlds\n")
-    print("| drift | PSI | amounts | days until it rings, in each world |\n|---|---|---|---|")
+    print("| drift | PSI | amounts | days until the alarm, in each world |\n|---|---|---|---|")
     with ProcessPoolExecutor(args.jobs) as pool:
         for name, psi in CHANGES.items():
             factor = _factor(args, psi)
             days = list(pool.map(partial(_detected, args, factor), range(args.seeds)))
             told = ", ".join(str(day or "never") for day in days)
             print(f"| {name} | {psi} | {factor:.2f} | {told} |", flush=True)
-        print("\n| no drift | retrainings in a year, in each world | furthest | CPU s |\n|---|---|---|---|")
+        print("\n| no drift | retrainings in a year, in each world | largest | CPU s |\n|---|---|---|---|")
         for name, (season, weekly) in QUIET.items():
             years = list(pool.map(partial(_year, args, season, weekly), range(args.seeds)))
             rings, furthest, seconds = zip(*years, strict=True)

@@ -17,7 +17,7 @@ from loop.core.params import Section
 
 from .schema import COLUMNS
 
-DAY = 86_400  # seconds
+DAY = 86_400  # seconds in a day
 YEAR, SATURDAY = 365.25, 5  # days of a year; the weekday number of Saturday
 SIDE = 100.0  # side of the square map
 LARGE = 220  # amounts above this are fraud of scenario 1

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("digits", type=Path)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     given = parser.parse_args()
-    device = jax.devices(given.device)[0]  # RuntimeError on a machine without this device
+    device = jax.devices(given.device)[0]  # raises RuntimeError on a machine without this device
     found = {name: trained(given.digits, name) for name in ("cpu", given.device)}
     print(json.dumps({"device": device.device_kind, "jax": jax.__version__, **found}, indent=1))
     apart = abs(found["cpu"]["accuracy"] - found[given.device]["accuracy"])

@@ -6,7 +6,7 @@ COLUMNS = {
     "id": "string",
     "image": "binary",  # a PNG of 28 x 28 pixels, white on black
     "label": "int8",  # 0 to 9, null if not known yet
-    "part": "string",  # train or test
+    "part": "string",  # the publisher's part: train or test
 }
 ROLES = Roles(id="id", label="label", part="part")
 TASK: Task = "multiclass"

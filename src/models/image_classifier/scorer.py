@@ -12,7 +12,7 @@ from PIL import Image
 from loop.runtime import settings
 from loop.runtime.columns import BadRow
 
-SIDE = 28  # pixels
+SIDE = 28  # width and height of an image in pixels
 LARGEST = 16 * 1024  # maximum bytes of an image; 28 x 28 pixels need a few hundred
 # accepted Pillow modes: black and white, grey, palette, colour; all without transparency
 MODES = {"1", "L", "P", "RGB"}

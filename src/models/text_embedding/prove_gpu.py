@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("prove_gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     given = parser.parse_args()
-    device = jax.devices(given.device)[0]  # RuntimeError on a machine without this device
+    device = jax.devices(given.device)[0]  # raises RuntimeError on a machine without this device
     (ours, slow), (theirs, quick) = vectors("cpu"), vectors(given.device)
     apart = float(np.abs(ours - theirs).max())
     seconds = {"cpu": slow, given.device: quick}

@@ -7,7 +7,7 @@ COLUMNS = {
     "pair": "string",  # hash of both texts, so the same pair has the same name in every source
     "text": "string",
     "alike": "float64",  # 0 different, 5 the same meaning
-    "part": "string",  # train or test
+    "part": "string",  # the publisher's part: train or test
 }
 ROLES = Roles(id="id", label="alike", entity="pair", part="part")
 TASK: Task = "embedding"

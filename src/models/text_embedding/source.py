@@ -1,4 +1,4 @@
-"""Reads pairs of sentences: the STS benchmark's CSV files, or Parquet with sentence1, sentence2 and score."""
+"""Reads pairs of sentences from the STS benchmark's CSV files, or Parquet files with the same columns."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
