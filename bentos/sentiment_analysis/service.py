@@ -16,10 +16,10 @@ BASE = (
 @bentoml.service(
     name="sentiment_analysis",
     image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
-    workers=1,  # one process per replica, because the cluster scales replicas
+    workers=1,  # a replica runs one process, and the cluster scales replicas
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
-    metrics={"enabled": False},  # off, because the application serves its own /metrics
+    metrics={"enabled": False},  # BentoML's metrics are off, because the application serves its own
 )
 @bentoml.asgi_app(application)
 class SentimentAnalysis:

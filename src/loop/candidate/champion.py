@@ -150,7 +150,8 @@ def _obtain(tree: Path, model: str, champion: Champion) -> None:
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
             if attempt != "repro" and isinstance(error, Rejected):
-                actions.warning("Changed outputs", str(error))  # warn even if the model is rebuilt afterwards
+                # altered bytes are reported even if the model is then rebuilt
+                actions.warning("Changed outputs", str(error))
             continue
         if (found := md5(trained)) == champion.model_md5:
             return

@@ -13,7 +13,7 @@ from loop.core.git import Git
 
 EVERYTHING = "everything"
 CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # pytest markers that select tests
-# which models to evaluate; RECORDED: those whose params or recorded stages differ
+# Which models to evaluate: every one, the file's own, or those whose params or recorded stages differ.
 EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"
 
 
@@ -104,7 +104,7 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
         return Changed(tests=[EVERYTHING], lint=True, models=sorted(after), manifests=True)
     try:
         before = _facts(git, begin)
-    except LoopError:  # the change may be what corrects the invalid file
+    except LoopError:  # the invalid file at the base may be what this change corrects
         before = {}
     differing = {model for model in after if before.get(model) != after[model]}
     paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]

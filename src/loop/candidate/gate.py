@@ -120,10 +120,12 @@ def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -
         return "keep", f"{few}, should be {settings.min_rarer} or more (gate.min_rarer); {said}"
     low, mean, high = difference[:3]
     if lower:
-        low, mean, high = -high, -mean, -low  # the signs are swapped, so that higher is better below
+        # signs are swapped, so that a higher difference is better for every metric
+        low, mean, high = -high, -mean, -low
     if high < -settings.tolerance:
         return "block", f"worse than the champion; {said}"
-    # both models score equally on all rows; otherwise an interval that ends at the tolerance proves nothing
+    # If all resamples have the same difference, an interval at -tolerance itself passes; otherwise it must
+    # lie above.
     equal = low == high
     if (low >= -settings.tolerance if equal else low > -settings.tolerance) and mean >= 0:
         return "promote", f"as good as the champion or better; {said}"

@@ -23,11 +23,12 @@ from loop.core.paths import cache
 from loop.core.repository import masked
 from loop.core.text import one_line
 
-ATTEMPTS = 5  # number of attempts, with 1, 2, 4 and 8 seconds between them
-# timeout in seconds of the first request; later ones may wait while the server stores a large model
+ATTEMPTS = 5  # number of attempts at a request to MLflow, with 1, 2, 4 and 8 seconds between them
+# Timeout in seconds of the first request to MLflow. Later requests may wait while the server stores a large
+# model.
 FIRST_ANSWER = 5
 TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
-ARTIFACTS = "mlartifacts"  # folder next to mlflow.db
+ARTIFACTS = "mlartifacts"  # folder next to mlflow.db in which a clone's own MLflow stores artifacts
 # Columns of MLflow's database with URIs of artifacts: table, column.
 PLACES = (
     ("experiments", "artifact_location"),
@@ -131,7 +132,7 @@ def mlflow() -> Any:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # `Tracking.ask` retries instead, and reports it
+    # MLflow's own retries are off, because `Tracking.ask` retries and reports each attempt
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     import mlflow
 

@@ -29,12 +29,12 @@ LOCK = "dvc.lock"
 MERGE = (
     "take all of one side (git checkout HEAD -- dvc.lock), then run ./loop repro for each model that changed"
 )
-METRICS = "metrics.json"  # the only stage output that Git tracks instead of DVC's cache
+METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 # pattern of an object's name; a matching name cannot lead out of the cache's folder
 NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")
-MISSING = object()  # stands for a missing key, because null is a valid value
+MISSING = object()  # marks a missing key, because None is the valid value null
 # Nanoseconds after which a file's hash may be cached. A file written more recently may change again
 # without a change of its ctime, because the clock's resolution is limited.
 SETTLED = 2_000_000_000
@@ -144,7 +144,8 @@ def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
 
-@lru_cache(maxsize=8)  # cached, because a command parses the same text dozens of times, at 0.02 s per model
+# Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
+@lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
     """Return the stages that a dvc.lock's text records.
 
@@ -234,7 +235,8 @@ def forget_the_dead(root: Path) -> None:
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.is_file() or _empty(path.read_text(encoding="utf-8")):
         return
-    from dvc.lock import make_lock  # imported here, because the import is slow and rarely needed
+    # dvc.lock is imported only here, because its import is slow and rarely needed
+    from dvc.lock import make_lock
 
     with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
         pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
@@ -248,7 +250,7 @@ def _empty(lock: str) -> bool:
 
 def _runs(pid: int) -> bool:
     """Whether a process id belongs to a running dvc."""
-    import psutil  # imported here, because it is rarely needed
+    import psutil  # psutil is imported only here, because it is rarely needed
 
     try:
         process = psutil.Process(pid)
@@ -313,7 +315,8 @@ def md5(path: Path) -> str:
     """
     if path.is_file():
         return _hashed(path)
-    path.stat()  # raises FileNotFoundError; otherwise a missing path would look like an empty folder
+    # stat raises FileNotFoundError for a missing path, which would otherwise look like an empty folder
+    path.stat()
     walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
     listed = {each.relative_to(path).as_posix(): _hashed(each) for each in walked}
     text = json.dumps([{"md5": listed[name], "relpath": name} for name in sorted(listed)])
@@ -442,7 +445,8 @@ def check_params(root: Path, model: str) -> None:
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
             if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
-                from loop.core import params  # imported here, because it imports pydantic, which is slow
+                # params is imported only here, because it imports pydantic, which is slow
+                from loop.core import params
 
                 default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
@@ -463,7 +467,8 @@ def _at(node: Any, key: str, missing: Any = None) -> Any:
 def _fetch(root: Path, model: str) -> None:
     try:
         dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-    except DvcError as error:  # stages create the outputs that the remote lacks
+    # a failed fetch is no error, because the stages create the outputs that the remote lacks
+    except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
 
@@ -538,7 +543,7 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
     place, cache = _place(objects(root), name), objects(root)
     aside = cache.parents[1] / "rotten" / name
     aside.parent.mkdir(exist_ok=True)
-    if place.is_file():  # otherwise another output that shares the object has already moved it
+    if place.is_file():  # if the object is gone, another output that shares it has already moved it
         place.replace(aside)
     return Rotten(name, found, aside, path)
 

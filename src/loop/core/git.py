@@ -24,14 +24,15 @@ BOT = {
 # because a git that inherits them would use that repository instead of the one in its working directory.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 PLAIN = {  # git settings that override those in a user's configuration
-    "log.follow": "false",  # log.follow allows only one path
-    # with log.showSignature, git prints signature checks between the lines of a log
+    "log.follow": "false",  # a user's log.follow would make `git log` accept only one path
+    # a user's log.showSignature would print signature checks between the lines of a log
     "log.showSignature": "false",
-    "push.followTags": "false",  # a command pushes its commit only, not the user's tags
-    # allows the bare repository that `bare` creates in a private temporary folder
+    # a user's push.followTags would push the user's tags together with the commit
+    "push.followTags": "false",
+    # a user's safe.bareRepository could forbid the temporary bare repository that `bare` creates
     "safe.bareRepository": "all",
 }
-# commands that give wrong answers in a shallow clone, which lacks history
+# git commands that give wrong answers in a shallow clone, because it lacks history
 HISTORY = ("log", "merge-base", "rev-list")
 RACED = (
     "non-fast-forward",
@@ -181,7 +182,8 @@ class Git:
         A base is unknown after a forced push, or if GitHub's event names only zeros or nothing, as for a new
         branch.
         """
-        # Outside of `try`, because a failed fetch of history must not look like an unknown base.
+        # Called outside of `try`, because a failed fetch of history must not look like an unknown base
+        # commit.
         self.deepen()
         known = self.commit(base)
         try:

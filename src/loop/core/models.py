@@ -52,7 +52,7 @@ class Roles:
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that reveal the label, so they must not become features
-    part: str | None = None  # contains `train` or `test`, if the publisher has split the rows
+    part: str | None = None  # the column that contains `train` or `test`, if the publisher has split the rows
     context: tuple[str, ...] = ()  # columns by which evaluation.py may group rows, such as a domain
 
     @property
@@ -165,7 +165,7 @@ def load(root: Path, model: str) -> ModelFolder:
     Raises LoopError if it does not exist or its schema is invalid.
     """
     folder = ModelFolder(root, package(model))
-    _ = folder.schema  # loaded now, so that an unknown model is an error at once
+    _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
     return folder
 
 
@@ -197,7 +197,7 @@ def arrow(kind: str) -> "pa.DataType":
 
     Raises ValueError if Arrow has no such type.
     """
-    import pyarrow as pa  # imported here, because most commands do not need pyarrow
+    import pyarrow as pa  # pyarrow is imported only here, because most commands do not need it
 
     if kind.startswith("list<") and kind.endswith(">"):
         return pa.list_(arrow(kind.removeprefix("list<").removesuffix(">")))
@@ -246,7 +246,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         found = importlib.import_module(f"models.{name}.{module}")
     except LoopError:
         raise
-    except Exception as error:  # a team's module may raise any error
+    except Exception as error:  # code of a team may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
             fix = f"create it, and define {', '.join(names)} in it" if names else "create it"
             raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
@@ -275,7 +275,8 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
     [packages] = environment(lock).glob("lib/python*/site-packages")
     if str(packages) not in sys.path:
-        # last in sys.path, so that a package in both locks comes from the repository's lock
+        # The model's packages come last in sys.path, so that a package in both locks comes from the
+        # repository's lock.
         sys.path.append(str(packages))
 
 

@@ -20,7 +20,7 @@ from loop.packaging.registry import Registry
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
-MOST = 1 << 20  # maximum bytes of an envelope; ours have a few thousand
+MOST = 1 << 20  # maximum bytes of an attestation's envelope; ours have a few thousand
 # GitHub's certificate names the workflow file of the job that signed, and release.yml calls this file.
 WORKFLOW, MAIN = ".github/workflows/release-model.yml", "refs/heads/main"
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -80,7 +80,8 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
         "sourceRepositoryRef": MAIN,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = Path(scratch) / "manifest.json"  # gh needs no login to the registry if it is given a file
+        # given a file instead of an image's name, gh needs no login to the registry
+        manifest = Path(scratch) / "manifest.json"
         manifest.write_bytes(registry.content(digest))
         options = {
             "--repo": repository,

@@ -31,7 +31,7 @@ class Bento:
     key: str
     tag: str  # BentoML's tag, such as `churn_eu:<key>`
     path: Path
-    device: plain.Device = "cpu"  # the device that will serve it
+    device: plain.Device = "cpu"  # the device that will serve this bento
 
 
 def store() -> Path:
@@ -53,7 +53,7 @@ def settings(home: Path) -> dict[str, str]:
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
     set_ = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
-    # the same value as in kustomize/base/deployment.yaml
+    # OPENBLAS_NUM_THREADS has the same value as in kustomize/base/deployment.yaml
     return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}
 
 

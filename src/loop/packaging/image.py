@@ -100,7 +100,7 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
         return there
     build(f"{name}:{key}")
     folder.mkdir(parents=True, exist_ok=True)
-    # not in /tmp, which may be too small
+    # The image's archive is not written to /tmp, which may be too small.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:
         archive = Path(scratch) / "image.tar"
         engine.save(program, f"{name}:{key}", archive)

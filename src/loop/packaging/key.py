@@ -16,8 +16,9 @@ LOCK = "requirements.lock"
 PACKED = "loop/runtime"
 SERVER = "loop.runtime.serve"  # the module that an image runs as its server
 EARLIER_SERVER = "loop.serving.packed.serve"  # the server's module in images built before version 0.2
-SCORER = "scorer.py"  # file of the model's folder, which training and the server use to score
-PACKAGE = "loop/__init__.py"  # needed to import PACKED as a package
+# file of the model's folder with the code that scores rows in the pipeline and in the server
+SCORER = "scorer.py"
+PACKAGE = "loop/__init__.py"  # this file makes `loop.runtime` importable in the image
 
 
 def release_key(

@@ -158,7 +158,7 @@ def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
     source.seek(0)
     stream: Any = source
     if codec:
-        import pyarrow as pa  # Python supports zstd only from version 3.14
+        import pyarrow as pa  # pyarrow unpacks zstd, which Python supports only from version 3.14
 
         stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec)
     return iter(lambda: stream.read(1 << 20), b"")

@@ -17,7 +17,8 @@ from loop.packaging.image import container, name_of, pushed
 NAME = "monitor"
 FOLDER = f"images/{NAME}"
 LOCK = f"{FOLDER}/requirements.lock"
-LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)  # copied to /loop in the image
+# files and folders that are copied to /loop in the monitor's image
+LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def sources(root: Path) -> Iterator[tuple[str, Path]]:
     Raises LoopError for a link or anything else that is not a plain file.
     """
     yield from ((path.name, path) for path in plain_files(root, f"{FOLDER}/Dockerfile"))
-    runtime = library(root) / "runtime"  # contains uv and its lock file, which the bento's image uses too
+    # loop.runtime contains uv and its lock file, which the bento's image uses too
+    runtime = library(root) / "runtime"
     for path in (*plain_files(root, LOCK), *plain_files(runtime, "uv", "uv.lock")):
         yield f"packages/{path.name}", path
     for path in plain_files(root, *LOADED):

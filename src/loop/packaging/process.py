@@ -89,7 +89,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the server
+                # in its own session, so that Ctrl-C reaches only this process, which then stops the server
+                start_new_session=True,
                 preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - it only calls prctl
             )
         try:

@@ -97,13 +97,14 @@ def _login(host: str) -> Iterator[dict[str, str]]:
     """
     files = (_read(path) for path in _login_files() if path.is_file())
     found = next((file for file in files if _names(file, host)), None)
-    if found is None:  # crane searches itself, because a credsStore may know the host
+    # crane searches for the login itself, because docker's credsStore may have one for this host
+    if found is None:
         yield dict(os.environ)
         return
     auths = {
         DOCKER_HUB if key == "docker.io" else key: auth for key, auth in (found.get("auths") or {}).items()
     }
-    # mkdtemp gives read access to the owner only
+    # only this user can read a temporary folder
     with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:
         write_json(Path(folder) / "config.json", {**found, "auths": auths})
         yield {**os.environ, "DOCKER_CONFIG": folder}

@@ -31,11 +31,11 @@ from loop.pipeline import split
 from loop.runtime import columns as inputs_of
 from loop.runtime.columns import Input
 
-WARM_UP = 20  # requests before the measurement starts
-BATCH = 50  # rows in a request with several rows
+WARM_UP = 20  # number of warm-up requests, which are sent before the measurement starts
+BATCH = 50  # number of rows in a request that has several rows
 BY_NAME = 10  # one in ten single rows is sent as an object by name
-ROUNDS = 3  # the fastest of up to this many rounds counts, because the machine may be slow for a while
-TICK = 0.01  # resolution in seconds of a process's CPU time
+ROUNDS = 3  # maximum rounds of all requests; the fastest counts, because the machine may be slow for a while
+TICK = 0.01  # the system measures a process's CPU time in steps of this many seconds
 KEEP = httpx.Limits(keepalive_expiry=2)  # older servers of a champion close idle connections after 5 s
 
 
@@ -58,7 +58,7 @@ class Side:
     requests: int = 0
     failed: int = 0
     seconds: list[float] = field(default_factory=list)  # latency of each single-row request of this round
-    cpu: float = 0.0  # CPU seconds that the server used for them
+    cpu: float = 0.0  # CPU seconds that the server used for the single-row requests of this round
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
     # single-row responses per CPU second, which does not depend on other load of the machine

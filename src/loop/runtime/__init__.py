@@ -2,7 +2,7 @@
 
 import os
 
-# prometheus_client checks only whether this variable is set, so an empty value would also enable its
+# prometheus_client only checks whether this variable exists, so even an empty value would enable its
 # multi-process mode.
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)

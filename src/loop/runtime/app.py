@@ -30,16 +30,17 @@ from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-BODY_SECONDS = 10.0  # time limit from a request's headers to the end of its body
-# time limit for reading and discarding a refused body, once before its response and once after it
+BODY_SECONDS = 10.0  # time limit in seconds from a request's headers to the end of its body
+# Time limit in seconds for reading and discarding a refused body, once before its response and once after it.
 UNREAD_SECONDS = 5.0
-# maximum bytes of all bodies that are being received; beyond it, requests are refused
+# Maximum bytes of all request bodies that are being received at the same time; further requests are refused.
 HELD = 64 * 1024 * 1024
 LARGEST = HELD  # largest value of max_bytes that asgi.py may set
 MOST = 1_000_000  # largest value of max_rows and max_waiting that asgi.py may set
 
 Headers = list[tuple[bytes, bytes]]
-Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]  # decodes a body with its headers
+# type of the functions that decode a request's body with its headers
+Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]
 logger = logging.getLogger(__name__)
 
 

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# limit for all nodes, if each tree is filled to the depth of the deepest; larger forests are left to XGBoost
+# Maximum number of nodes in all trees, each filled to the depth of the deepest. Larger forests are left to
+# XGBoost.
 NODES = 1 << 20
 TOLERANCE = 1e-6
 
@@ -43,7 +44,8 @@ class Forest:
         down = 1 - self.roots  # split i of a tree has the children 2 i + 1 and 2 i + 2
         for _ in range(self.depth):
             at = 2 * at + down + (values[row + self.features[at]] >= self.thresholds[at])
-        # Below the last level, nodes are numbered as leaves; a tree has one more leaf than splits.
+        # Convert node indexes below the last level of splits to indexes of leaves; a tree has one more leaf
+        # than splits.
         leaves = self.leaves[at - self.roots - (1 << self.depth) + 1 + self._first_leaves]
         margins = np.empty((count, len(self.roots) + 1), np.float32)
         margins[:, 0], margins[:, 1:] = self.base, leaves
@@ -105,11 +107,11 @@ def _filled(trees: list[dict[str, Any]], depth: int, base: np.float32) -> Forest
     """Fill each tree to `depth`: a leaf on a higher level is copied to all leaves below it."""
     splits, count = (1 << depth) - 1, len(trees)
     features = np.zeros((count, splits), np.intp)
-    # below a leaf, the infinite threshold sends every row left
+    # nodes below a leaf get an infinite threshold, which sends every row left
     thresholds = np.full((count, splits), np.inf, np.float32)
     leaves = np.zeros((count, splits + 1), np.float32)
     for number, tree in enumerate(trees):
-        nodes = [(0, 0, 0)]  # the node in the tree, its index in the arrays, its level
+        nodes = [(0, 0, 0)]  # stack of (node in XGBoost's tree, index in the filled tree, level)
         while nodes:
             node, place, level = nodes.pop()
             value, left = tree["split_conditions"][node], tree["left_children"][node]

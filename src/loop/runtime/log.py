@@ -28,18 +28,19 @@ from numpy.typing import NDArray
 
 from loop.runtime.model import Label, Release
 
-LINES = 20_000  # maximum lines in the queue, some seconds of traffic
-QUEUED = 32 * 1024 * 1024  # maximum bytes in the queue; with wide rows this limit is reached before LINES
+LINES = 20_000  # maximum lines in the log's queue, some seconds of traffic
+# maximum bytes in the log's queue; with wide rows this limit is reached before LINES
+QUEUED = 32 * 1024 * 1024
 REQUEST, ROW, NUMBER = 800, 32, 32  # estimated bytes of Python objects per request, row and score
-BYTES = 64 * 1024 * 1024  # maximum bytes of a file before a new one is started
+BYTES = 64 * 1024 * 1024  # maximum bytes of a log file before a new one is started
 DAY = 86_400  # seconds in a day
-DAYS = 16  # days to keep: 7 that the monitor reads, 7 until labels have arrived, 2 to fix a failing monitor
+DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels arrive, 2 to repair the monitor
 # the monitor converts closed .jsonl files to .parquet and keeps their modification times
 SUFFIXES = (".jsonl", ".parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AT_ONCE = 1024 * 1024  # maximum bytes in one write
-GATHER = 0.05  # seconds to collect lines for one write
-# seconds without a failure after which it counts as over, because a full disk accepts some writes in between
+GATHER = 0.05  # seconds for which the log collects lines before it writes them
+# Seconds without an error after which a failure counts as over. A full disk accepts some writes in between.
 QUIET = 60.0
 ENCODER = msgspec.json.Encoder()
 
@@ -63,10 +64,10 @@ class Line(msgspec.Struct, frozen=True):
 class Scored(NamedTuple):
     """The rows of one request with their scores and classes."""
 
-    time: float  # Unix time
+    time: float  # time of the response as Unix time
     ids: list[int | str | None]
     values: NDArray[np.float32]  # profile of the rows, (n, numbers)
-    scores: list[float]  # one number per row
+    scores: list[float]  # each row's score as one number, as metrics and the monitor use it
     classes: list[Label | msgspec.UnsetType]
     # per row, the score of each class, or an embedding's vector, which is not logged
     wide: list[list[float]] | None = None
@@ -210,7 +211,7 @@ class PredictionLog:
                 self._bytes -= scored.size
             try:
                 lines = [ENCODER.encode(line) for line in scored.lines(self._release)]
-            except Exception as error:  # noqa: BLE001 - other requests\' lines are still written
+            except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
                 self._dropped(len(scored.ids))
                 self._encoding.fails(self._file.path, error)
                 continue
@@ -263,7 +264,7 @@ class _File:
             if self._size and self._size + len(content) > BYTES:
                 self._set_aside()
             if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
-                # another process has deleted the file, because it was not written to for `days` days
+                # Another process has deleted this log file, because it was not written to for `days` days.
                 self.close()
             if self._descriptor < 0:
                 self._open()
@@ -274,7 +275,7 @@ class _File:
             if begun:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
-            self.close()  # the next append opens the file again, because the disk may have space then
+            self.close()  # the next append opens the log file again, because the disk may have space then
             raise
         self._size += written
 
@@ -288,7 +289,7 @@ class _File:
                 lines = _lines(path)
                 path.unlink()
             except FileNotFoundError:
-                return 0  # another process has deleted the file and counted its lines
+                return 0  # another process has deleted the log file and counted its lines
             except OSError as error:
                 self._removing.fails(path, error)
             else:
@@ -301,7 +302,8 @@ class _File:
             return
         try:
             os.close(descriptor)
-        except OSError as error:  # a network file system may report only on close that earlier writes failed
+        # a network file system may report only on close that an earlier write failed
+        except OSError as error:
             self._closing.fails(self.path, error)
         else:
             self._closing.works()
@@ -331,7 +333,7 @@ class _File:
             self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
         except FileNotFoundError:
             pass
-        except OSError as error:  # the current file keeps growing instead
+        except OSError as error:  # if renaming fails, the current log file keeps growing
             self._rotating.fails(self.path, error)
             return
         self._rotating.works()

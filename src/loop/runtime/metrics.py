@@ -26,7 +26,7 @@ LATENCY = (
     0.5,
     1,
     2.5,
-)  # bucket boundaries in seconds
+)  # bucket boundaries of the latency histogram in seconds
 SCORE = tuple(i / 20 for i in range(1, 21))
 OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "id", "timeout")
 ENDPOINTS = (
@@ -41,7 +41,7 @@ ENDPOINTS = (
     "other",
 )
 
-# Without this, each counter would export an additional `_created` series, which is not used.
+# prometheus_client would otherwise export an additional series `_created` for each counter.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -101,7 +101,8 @@ class Metrics:
             of,
             sorted({*LATENCY, p99_ms / 1000}) if p99_ms else LATENCY,
         )
-        # a bucket boundary at the SLA makes the share of slower requests exact instead of interpolated
+        # With a bucket boundary at the SLA's latency, the share of slower requests is exact, not
+        # interpolated.
         if p99_ms:
             target = Gauge(
                 "model_sla_latency_seconds",
@@ -130,7 +131,8 @@ class Metrics:
             of,
             score_edges,
         )
-        self._in_progress = 0  # a plain integer, because only the event loop's thread changes it
+        # the number of requests is a plain integer, because only the event loop's thread changes it
+        self._in_progress = 0
         progress = "Requests that were received and are not answered yet."
         gauge = Gauge("model_requests_in_progress", progress, list(of), registry=self.registry)
         gauge.labels(**of).set_function(lambda: self._in_progress)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from loop.runtime.columns import Columns, Input, size
 from loop.runtime.vectors import marks
 
-# Converts rows to scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for other
-# models. It must be thread-safe. Rows are (n, features) float32 if every input is a number, otherwise columns
-# as the module `columns` defines them. A scorer may have two methods that take rows and their scores:
+# A scorer converts rows to scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for
+# other models. It must be thread-safe. Rows are (n, features) float32 if every input is a number, otherwise
+# columns as the module `columns` defines them. A scorer may have two methods that take rows and their scores:
 # `profile` returns named numbers that the prediction log stores instead of the features, and `answer` returns
 # named values that a response contains beside the score. Both return n values per name.
 Values = NDArray[np.float32] | Columns
 Scorer = Callable[[Any], NDArray[Any]]
 Label = int | str | bool
-# names that a response uses already, so `answer` may not
+# names that a response already uses, so a scorer's `answer` may not return them
 ANSWERED = ("model_version", "score", "class", "id", "embedding")
 
 

@@ -40,7 +40,7 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
 
     Raises BadRequest if the request is wrong.
     """
-    del headers  # not needed here, but part of every reader's signature
+    del headers  # headers are not needed here, but part of every reader's signature
     try:
         asked = REQUEST.decode(body)
     except msgspec.ValidationError as error:

@@ -133,7 +133,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     score = _list(share, meta.width) if meta.width else share
     told = "embedding" if meta.task == "embedding" else "score"
     label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
-    label |= {name: {} for name in model.named}  # any JSON value
+    label |= {name: {} for name in model.named}  # {} allows any JSON value
     row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}

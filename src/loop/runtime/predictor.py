@@ -25,7 +25,7 @@ from loop.runtime.metrics import Metrics
 from loop.runtime.model import Label, Model, Values
 from loop.runtime.rows import NPY, BadRequest, Decoder, Rows
 
-TOGETHER = 1024  # maximum rows in one call; more rows wait for the next call
+TOGETHER = 1024  # maximum rows that are scored in one call; further rows wait for the next call
 INLINE = 64  # maximum rows that are scored on the event loop; more rows are scored in a thread
 
 logger = logging.getLogger(__name__)

@@ -314,7 +314,7 @@ class Decoder:
             return {
                 each.name: each.column(list(column)) for each, column in zip(self.inputs, values, strict=True)
             }
-        except ValueError as error:  # each value is valid alone, but not the column
+        except ValueError as error:  # each value is valid alone, but all together do not form a column
             raise BadRequest(str(error), where[0]) from None
 
 
@@ -334,7 +334,7 @@ def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     try:
         with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
             if (version := np.lib.format.read_magic(file)) not in HEADERS:
-                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - reported as NumPy's own
+                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - same as NumPy's errors
             shape, fortran, dtype = HEADERS[version](file)
     except Exception as error:  # noqa: BLE001 - NumPy evaluates the header, so any error is possible
         said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"

@@ -29,15 +29,15 @@ from loop.runtime.app import App
 LINGER = 1.0  # seconds after SIGTERM in which clients can end their connections themselves
 GRACE = 20  # seconds after LINGER for running requests to finish
 TICKS = 10  # uvicorn ticks (0.1 s each) between two checks for slow connections
-HEAD_SECONDS = 10.0  # time limit for a request's head, from the start of the connection or of the request
+HEAD_SECONDS = 10.0  # time limit in seconds for a request's head, from the start of the connection or request
 HEAD, FIELDS = 64 * 1024, 256  # maximum bytes and number of headers in a request's head
-# bytes parsed in one call; within them the parser does not report where a head starts, so they are not
-# counted
+# Bytes parsed in one call. The parser does not report where in them a head starts, so the bytes of that call
+# are not counted as part of the head.
 SLICE = 16 * 1024
 PIPELINED = 64  # maximum requests that a connection may send before the first is answered
 # bytes that are still read from a refused connection, because closing it earlier would reset it
 THROWN_AWAY = 1024 * 1024
-EVERY = "::"  # all IPv4 and IPv6 addresses of this machine
+EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
 # seconds after which idle connections are closed; longer than Envoy's hour, so that Envoy closes them first
 KEPT = 3700
 
@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
     came = 0  # bytes in the piece that was parsed last
     asked: Any = None  # the request that is being answered; uvicorn only keeps the one received last
     plain = b""  # the head of a request with an Upgrade header, without that header
-    refused: Why | None = None  # why no further data of this connection is parsed
+    refused: Why | None = None  # the reason if this connection was refused and no further data is parsed
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # the client is gone, so pending responses are dropped, and the running one is told so below
+        # The client is gone, so requests that wait are dropped, and the one being answered is ended.
         self.pipeline.clear()
         if self.asked is not None:
             self.asked.disconnected = True
@@ -113,8 +113,9 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             plain, self.plain = self.plain, b""
-            self.parser = HttpRequestParser(self)  # the old parser may refuse further data after an upgrade
-            # the same setting as in uvicorn's own parser
+            # a new parser, because the old one may refuse further data after an upgrade
+            self.parser = HttpRequestParser(self)
+            # uvicorn's own parser has the same setting
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self._parse(plain + data[upgrade.args[0] :])
         except HttpParserError as error:
@@ -166,17 +167,18 @@ class Connection(HttpToolsProtocol):
         if self.refused:
             self._tell()
         elif self.cycle.more_body and self.cycle.response_complete:
-            # the rest of the body is discarded, but only for a limited time
+            # The rest of the request's body is read and discarded, but only for a limited time.
             self.waits_since = time.monotonic()
 
     def _refuse(self, why: Why) -> None:
         """Parse no further data of this connection, and send `why` once earlier requests are answered."""
         self.refused, cut = why, self.cycle
-        if cut is not None and cut.more_body:  # the error is in the body of this request
+        if cut is not None and cut.more_body:  # the refused data belongs to the body of this request
             if cut is not self.asked:
                 self.pipeline.popleft()
             else:
-                cut.disconnected = True  # wakes the application, which waits for the body
+                # tells the application, which waits for the body, that there is no more
+                cut.disconnected = True
                 cut.message_event.set()
                 if cut.response_started:
                     self.transport.close()
@@ -230,7 +232,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # excludes loaded objects from garbage collection, which took up to 70 ms each time
+        # excludes objects loaded so far from garbage collection, which took up to 70 ms each time
+        gc.freeze()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._since:  # a second signal stops the server at once
@@ -302,7 +305,7 @@ def serve(app: App, listening: socket.socket) -> None:
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
-        workers=1,  # set explicitly, because uvicorn would otherwise read WEB_CONCURRENCY
+        workers=1,  # uvicorn would read the number of workers from WEB_CONCURRENCY if it were not set here
     )
     server = Server(config, app)
     server.run([listening])

@@ -37,7 +37,8 @@ class Number(NamedTuple):
 
 NUMBERS: Mapping[str, Number] = MappingProxyType(
     {
-        # with less than a day, the server would delete files that other pods still write to
+        # If log files were kept for less than a day, the server would delete files that other pods still
+        # write to.
         "PREDICTION_LOG_DAYS": Number(
             float, DAYS, 1, float("inf"), "a number of days from 1 up (inf keeps all)"
         ),
@@ -54,7 +55,7 @@ def number(name: str) -> Any:
     try:
         value = setting.read(text)
     except ValueError:
-        value = float("nan")  # NaN is outside every range
+        value = float("nan")  # NaN fails the range check below
     if not setting.least <= value <= setting.most:
         raise WrongSetting(name, text, f"be {setting.wanted}")
     return value

@@ -25,7 +25,7 @@ def marks(scores: Floats, centre: Floats | None) -> Floats:
     embedding's vectors (n, d) their cosines to `centre` (d,), which has length 1.
     """
     if centre is not None:
-        # not a matrix product, because BLAS rounds differently with the number of threads
+        # A matrix product is not used, because BLAS rounds it differently with the number of threads.
         cosines: Floats = (unit(scores) * centre).sum(axis=1)
         return cosines
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))

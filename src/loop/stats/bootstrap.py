@@ -18,7 +18,7 @@ class Interval(NamedTuple):
     low: float
     mean: float
     high: float
-    # number of units (or rows) outside the most frequent class; for a regression, of all
+    # number of units (or rows) outside the most frequent class; for a regression, number of all units
     rarer: int | None = None
 
 
@@ -99,7 +99,7 @@ def _percentiles(values: list[float], confidence: float, rarer: int) -> Interval
     Bootstrap", 2014, section 5.3. `rarer` is the number of rows that counts as the sample size: those outside
     the most frequent class, or all of a regression.
     """
-    from scipy.special import ndtr, stdtrit  # not from scipy.stats, which takes seconds to import
+    from scipy.special import ndtr, stdtrit  # scipy.stats has the same functions, but takes seconds to import
 
     tail = (1 - confidence) / 2
     if rarer > 1:

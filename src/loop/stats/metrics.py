@@ -26,11 +26,13 @@ class Rows:
     """Rows with their labels and a model's scores."""
 
     labels: NDArray[Any]  # (n,) class numbers from 0, or true values of a regression or ranking
-    scores: Floats  # (n,) of class 1, or (n, classes), or (n,) predicted values of a regression
+    scores: Floats  # scores (n,) of class 1 or (n, classes), or predicted values (n,) of a regression
     threshold: float = 0.5  # a row with at least this score is predicted as class 1
-    columns: pa.Table | None = None  # other columns such as id, time and entity, for a model's own metrics
+    # other columns of the rows, such as id, time and entity, for a model's own metrics
+    columns: pa.Table | None = None
     answered: Labels | None = None  # (n,) predicted classes, if they are known without scores
-    units: NDArray[Any] | None = None  # (n,) unit of each row; a ranking orders the rows of a unit
+    # (n,) unit that each row belongs to; a ranking orders the rows of a unit
+    units: NDArray[Any] | None = None
 
     def take(self, numbers: Counts) -> Rows:
         """Return the rows at the indexes `numbers`, in that order; an index may occur several times."""
@@ -62,7 +64,7 @@ class Metric:
 
     name: str
     prepare: Callable[[Rows], Measure]
-    lower: bool = False  # lower values are better
+    lower: bool = False  # whether lower values of the metric are better
 
     def of(self, rows: Rows) -> float:
         """Return the metric over all rows, each counted once."""
@@ -333,7 +335,8 @@ TASKS = {
         Metric("ndcg_at_10", partial(ndcg, k=10)),
         Metric("hit_rate_at_10", partial(hit_rate, k=10)),
     ),
-    "embedding": (Metric("spearman", spearman),),  # correlation of each pair's cosine with its label
+    # the correlation between the cosines and the labels of pairs
+    "embedding": (Metric("spearman", spearman),),
 }
 DISORDER = Metric("pairwise_error", lambda rows: _less(pairwise_accuracy(rows)), lower=True)
 DISCORD = Metric("rank_discord", lambda rows: _less(spearman(rows)), lower=True)

@@ -27,12 +27,13 @@ from loop.monitoring.looks import counts
 from . import features, source
 
 DAY = timedelta(days=1)
-WARM, TRAIN = 37, 90  # days until all feature windows are full; days that a model trains on
-LATE = 14  # label delay plus test window in days; newer rows are not trained on
-YEAR, PATIENCE = 365, 14  # days to check without drift, and with drift
+WARM, TRAIN = 37, 90  # days until all windows of the features are full; days that a model trains on
+LATE = 14  # days of label delay and test window; the model does not train on newer rows
+YEAR, PATIENCE = 365, 14  # number of days to check in a world without drift, and in a world with drift
 REFERENCE = 20_000  # maximum rows of the reference, as in the stage `train`
 BINS = 10  # number of PSI bins, which are deciles of the training amounts
-CHANGES = {"small": 0.1, "middle": 0.3, "large": 1.0}  # population stability index of TX_AMOUNT
+# sizes of drift as the population stability index of TX_AMOUNT
+CHANGES = {"small": 0.1, "middle": 0.3, "large": 1.0}
 SEASON = source.Season(  # a strong seasonal pattern of payments and amounts; chosen, not measured
     weekend_payments=1.2,
     weekend_amounts=1.1,
@@ -41,7 +42,7 @@ SEASON = source.Season(  # a strong seasonal pattern of payments and amounts; ch
     advent_payments=1.2,
     advent_amounts=1.1,
 )
-QUIET = {  # the season, and whether the model is retrained each Monday
+QUIET = {  # worlds without drift: the season, and whether the model is retrained each Monday
     "no season, no weekly retraining": (None, False),
     "seasons, weekly retraining": (SEASON, True),
     "seasons, no weekly retraining": (SEASON, False),
@@ -72,7 +73,8 @@ def _detected(args: argparse.Namespace, factor: float, seed: int) -> int | None:
 
     The simulated world has seasons.
     """
-    begin = TRAIN + LATE + 7 + seed  # starts a week after the first check, on another weekday in each world
+    # drift starts a week after the first check, on another weekday in each world
+    begin = TRAIN + LATE + 7 + seed
     change = source.Drift.model_validate({"from_day": WARM + begin, "amounts": factor})
     world = _world(args, seed, begin + PATIENCE, SEASON, change)
     found = islice(looks(world, params.Monitor(), weekly=True), begin - TRAIN - LATE, None)

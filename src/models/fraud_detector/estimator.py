@@ -19,7 +19,7 @@ class Params(Section):
     """Training parameters, with XGBoost's names and meanings."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(2, gt=0)  # fixed, because another number of threads rounds sums differently
+    threads: int = Field(2, gt=0)  # CPU threads; fixed, because another number rounds sums differently
     seed: int = 0
     n_estimators: int = Field(100, gt=0)
     max_depth: int = Field(10, gt=0)

@@ -10,7 +10,8 @@ from loop.pipeline.validate import Check
 
 from .schema import COLUMNS, ROLES
 
-KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")  # columns without nulls
+# columns that must not contain nulls
+KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
 
 
 class Params(Section):
@@ -18,10 +19,12 @@ class Params(Section):
 
     # share of labelled rows that are fraud; a small simulated world has a high share
     fraud_rate: tuple[Share, Share] = (0.0005, 0.2)
-    mean_amount: tuple[float, float] = (5.0, 500.0)  # detects amounts in another unit, such as cents
-    max_amount: float = Field(default=5_000.0, gt=0)  # rows above this amount lower the quality score
-    day_share: tuple[float, float] = (0.5, 2.0)  # rows of a day divided by those of the median day
-    # the newest row may be at most this much older than the end of the test window
+    # range of the mean amount; detects amounts in another unit, such as cents
+    mean_amount: tuple[float, float] = (5.0, 500.0)
+    max_amount: float = Field(default=5_000.0, gt=0)  # rows with a higher amount lower data_quality_score
+    # range of a day's number of rows, divided by that of the median day
+    day_share: tuple[float, float] = (0.5, 2.0)
+    # Hours by which the newest row may be older than the end of the test window.
     fresh_hours: float = Field(default=24.0, gt=0)
 
 
@@ -34,7 +37,7 @@ def suite(params: Params, split: TimeSplit) -> list[Check]:
 
 
 def _schema() -> list[Check]:
-    # imported here, because it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
     import great_expectations.expectations as gxe
 
     numbers = [name for name in KNOWN if name != ROLES.time]
@@ -68,7 +71,7 @@ def _labels(params: Params, split: TimeSplit) -> list[Check]:
 
     low, high = params.fraud_rate
     simulated = Column("TX_FRAUD_SCENARIO") > 0
-    # labels before this time must be known, otherwise the test window is incomplete
+    # Labels before the end of the test window must be known, otherwise the test window is incomplete.
     due = Column("TX_DATETIME") < split.until
     return [
         Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1])),

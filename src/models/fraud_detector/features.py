@@ -11,7 +11,7 @@ from loop.core.params import Section
 DAY = 24 * 60 * 60
 SATURDAY = 5
 LAST_HOUR_OF_NIGHT = 6
-# columns that are kept before the features
+# columns of transactions that stand before the features in features.parquet
 KEPT = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD")
 
 
@@ -44,7 +44,8 @@ def compute(transactions: ir.Table, params: Params) -> ir.Table:
     """
     t = transactions.mutate(
         second=transactions.TX_DATETIME.epoch_seconds(),
-        # Integers, because their sums do not depend on the order in which an engine adds.
+        # Cents and counts are integers, because integer sums do not depend on the order in which an engine
+        # adds.
         cents=(transactions.TX_AMOUNT * 100).round().cast("int64"),
         fraud=transactions.TX_FRAUD.fill_null(0).cast("int64"),
     )

@@ -4,7 +4,7 @@ from loop.core.models import Roles, Task
 
 COLUMNS = {
     "TRANSACTION_ID": "int64",
-    "TX_DATETIME": "timestamp[us]",  # UTC without a time zone
+    "TX_DATETIME": "timestamp[us]",  # time of the transaction in UTC, without a time zone
     "CUSTOMER_ID": "int32",
     "TERMINAL_ID": "int32",
     "TX_AMOUNT": "float64",

@@ -19,11 +19,12 @@ from .schema import COLUMNS
 
 DAY = 86_400  # seconds in a day
 YEAR, SATURDAY = 365.25, 5  # days of a year; the weekday number of Saturday
-SIDE = 100.0  # side of the square map
+SIDE = 100.0  # side of the square map on which customers and terminals are placed
 LARGE = 220  # amounts above this are fraud of scenario 1
 TERMINALS_A_DAY, TERMINAL_DAYS = 2, 28  # newly compromised terminals per day, and for how many days
 CUSTOMERS_A_DAY, CUSTOMER_DAYS = 3, 14  # customers per day whose cards leak, and for how many days
-# pattern of new fraud: payments per card, range of amounts, seconds of the night
+# The new kind of fraud: payments per card, range of their amounts, and second of the day before which they
+# happen.
 BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600
 
 Rows = dict[str, np.ndarray]
@@ -32,8 +33,8 @@ Rows = dict[str, np.ndarray]
 class Drift(Section):
     """How the simulated world changes from one day on."""
 
-    from_day: int = Field(ge=0)  # day number; 0 is the first day
-    amounts: float = Field(1.0, gt=0)  # factor for every amount; which payments are fraud does not change
+    from_day: int = Field(ge=0)  # number of the day from which drift applies; 0 is the first day
+    amounts: float = Field(1.0, gt=0)  # factor for the amount of every payment; fraud labels do not change
     # cards per day with a burst of small payments at night, fraud scenario 4
     new_pattern: int = Field(0, ge=0)
 
@@ -41,11 +42,12 @@ class Drift(Section):
 class Season(Section):
     """Seasonal factors of honest payments; the handbook's simulator has no seasons."""
 
-    weekend_payments: float = Field(1.0, gt=0)  # factor on Saturdays and Sundays
+    weekend_payments: float = Field(1.0, gt=0)  # factor for the number of payments on Saturdays and Sundays
     weekend_amounts: float = Field(1.0, gt=0)
-    year_payments: float = Field(0.0, ge=0, lt=1)  # amplitude of a yearly wave that peaks on 1 July
+    # amplitude of a yearly wave in the number of payments, which peaks on 1 July
+    year_payments: float = Field(0.0, ge=0, lt=1)
     year_amounts: float = Field(0.0, ge=0, lt=1)
-    advent_payments: float = Field(1.0, gt=0)  # factor from 1 to 24 December
+    advent_payments: float = Field(1.0, gt=0)  # factor for the number of payments from 1 to 24 December
     advent_amounts: float = Field(1.0, gt=0)
 
     def payments(self, day: date) -> float:
@@ -167,7 +169,7 @@ def _spend(params: Params, world: World, day: int) -> Rows:
     often = params.season.payments(params.today(day)) if params.season else 1.0
     customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
     second = random.normal(DAY / 2, 20_000, len(customer))
-    today = (second > 0) & (second < DAY)  # the handbook drops payments outside the day, too
+    today = (second > 0) & (second < DAY)  # a payment outside of the day is dropped, as in the handbook
     customer, second = customer[today], second[today].astype(np.int64)
     mean = world.mean[customer]
     amount = random.normal(mean, mean / 2)

@@ -29,9 +29,9 @@ FIRST = {
     "train.epochs": 1,
     "train.batch": 32,
     "gate.floors": {"accuracy": 0.7},
-    "gate.tolerance": 0.03,  # smaller differences cannot be detected on the 351 digits of the test part
+    "gate.tolerance": 0.03,  # the 351 digits of the test part cannot show a smaller difference
     "sla.metrics": {"accuracy": 0.7},
-    # the scores of the retrained model on inverted digits differ greatly from the earlier model's
+    # The retrained model reads inverted digits, which the earlier one could not, so scores differ greatly.
     "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }

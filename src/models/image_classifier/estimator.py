@@ -14,9 +14,10 @@ from loop.core.params import Section
 
 from .scorer import SIDE, pixels
 
-CLASSES, KERNEL, STRIDE, PAD = 10, 5, 2, 2  # strides replace pooling, whose gradient is slow on a CPU
+# the convolutions use strides instead of pooling, whose gradient is slow on a CPU
+CLASSES, KERNEL, STRIDE, PAD = 10, 5, 2, 2
 OPSET, IR = 17, 8  # ONNX versions that every ONNX Runtime of the last years supports
-Weights = dict[str, Any]  # {name: array in the shape that ONNX requires}
+Weights = dict[str, Any]  # weights of the network by name, in the shapes that ONNX requires
 
 
 class Params(Section):

@@ -18,13 +18,14 @@ PARTS = ("train", "test")
 class Params(Section):
     """Limits that a person may have to adjust."""
 
-    images: int = Field(default=1000, gt=0)  # minimum number of images
-    mean_label: tuple[float, float] = (4.0, 5.0)  # 4.5 if all digits are equally frequent
+    images: int = Field(default=1000, gt=0)  # minimum number of images in the source
+    # range of the mean digit, which is 4.5 if all digits are equally frequent
+    mean_label: tuple[float, float] = (4.0, 5.0)
 
 
 def suite(params: Params, _: Any) -> list[Check]:
     """Return all checks of the raw rows."""
-    # imported here, because it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
@@ -40,7 +41,7 @@ def suite(params: Params, _: Any) -> list[Check]:
         Check(gxe.ExpectTableRowCountToBeBetween(min_value=params.images)),
         Check(gxe.ExpectColumnValuesToNotBeNull(column="image")),
         Check(expect("ExpectColumnValuesToBeReadableDigits", _are_readable, "image")),
-        # an image must not be in both train and test
+        # images are unique, also across train and test
         Check(gxe.ExpectColumnValuesToBeUnique(column="image")),
         Check(gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(CLASSES))),
         Check(gxe.ExpectColumnMeanToBeBetween(column="label", min_value=low, max_value=high)),

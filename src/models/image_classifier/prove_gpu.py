@@ -33,7 +33,7 @@ def trained(path: Path, device: str) -> dict[str, Any]:
     test = np.arange(len(labels)) % 5 == 0
     params = estimator.Params.model_validate({"device": device, "epochs": 5})
     train = {"image": images[~test]}, labels[~test]
-    # a first run, so that compiling is not measured
+    # the network is trained once before, so that compiling is not measured
     estimator.fit(*train, params.model_copy(update={"epochs": 1}))
     began = time.perf_counter()
     fitted = estimator.fit(*train, params)

@@ -5,7 +5,7 @@ from loop.core.models import Roles, Task
 COLUMNS = {
     "id": "string",
     "image": "binary",  # a PNG of 28 x 28 pixels, white on black
-    "label": "int8",  # 0 to 9, null if not known yet
+    "label": "int8",  # the digit, 0 to 9; null if not known yet
     "part": "string",  # the publisher's part: train or test
 }
 ROLES = Roles(id="id", label="label", part="part")

@@ -15,9 +15,9 @@ from PIL import Image
 
 from loop.core.errors import LoopError
 
-PARTS = {"train": "train", "t10k": "test"}  # {prefix of the publisher's files: part}
+PARTS = {"train": "train", "t10k": "test"}  # part by the prefix of the publisher's file names
 IMAGES, LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-TESTED = 6  # other sources: one image in 6 is for testing, close to the publisher's share
+TESTED = 6  # in sources without a test part, one image in 6 is for testing, close to MNIST's own share
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
@@ -32,7 +32,7 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
             rows = pq.read_table(path)
             yield _split(rows["id"].cast(pa.string()), rows["image"].to_pylist(), rows["label"])
         elif name.endswith(".csv.gz"):
-            cells = np.loadtxt(path, np.uint8, delimiter=",")  # a line has 784 pixels, then the label
+            cells = np.loadtxt(path, np.uint8, delimiter=",")  # each line has 784 pixels, then the label
             images = [png(row.reshape(28, 28)) for row in cells[:, :-1]]
             yield _split(map(str, range(len(cells))), images, cells[:, -1])
         else:

@@ -23,9 +23,10 @@ TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "t
 FILMS = 400  # number of films that are used, those with the most ratings
 NEW = 3  # one in three films is new
 EVERY = 6  # one in six users, ordered by activity, is in the source
-CALM, DRIFTED = (2, 5), (1, 4)  # positions in each group of six users: before the drift, and after it
-# Shares for production's users: of their ratings to keep, the earliest, so that histories are as long as in
-# training; and of these to ask about. Then the number of unrated films to ask about.
+# Positions in each group of six users: those who ask before the drift, and those who ask after it.
+CALM, DRIFTED = (2, 5), (1, 4)
+# For production's users: the share of their ratings to keep, the earliest, so that histories are as long as
+# in training; the share of these to ask about; and the number of unrated films to ask about.
 KEPT, ASKED, UNRATED = 0.8, 0.18, 60
 
 FIRST = {

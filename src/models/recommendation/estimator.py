@@ -21,7 +21,7 @@ from .scorer import FILE
 
 
 class Params(Section):
-    ridge: float = Field(2000.0, gt=0)  # the paper's lambda
+    ridge: float = Field(2000.0, gt=0)  # weight of the penalty, lambda in the paper
     rank: int = Field(128, gt=0)  # length of a film's vector
 
 
@@ -55,7 +55,7 @@ def _vectors(table: csr_array, params: Params) -> NDArray[np.float64]:
 
     U and s come from the smaller of the two Gram matrices, because there are fewer users than films.
     """
-    with threadpool_limits(1):  # another number of threads would round sums differently
+    with threadpool_limits(1):  # one thread, because another number of threads would round sums differently
         squares, users = np.linalg.eigh((table @ table.T).toarray())
     kept = np.argsort(-squares, kind="stable")[: params.rank]
     kept = kept[squares[kept] > 1e-9 * squares.max()]

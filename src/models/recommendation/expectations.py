@@ -14,8 +14,9 @@ class Params(Section):
     # latest time of a rating in the source, which was published then
     latest: datetime = datetime(2016, 12, 31, tzinfo=UTC)
     least_rows: int = Field(default=1_000, gt=0)
-    mean_rating: tuple[float, float] = (3.0, 4.5)  # detects ratings on another scale
-    watched: tuple[float, float] = (0.1, 0.95)  # share of rows whose film the user has rated
+    # range of the mean rating; detects ratings on another scale
+    mean_rating: tuple[float, float] = (3.0, 4.5)
+    watched: tuple[float, float] = (0.1, 0.95)  # range of the share of rows whose film the user has rated
 
 
 def suite(params: Params, _: PublishedSplit) -> list[Check]:
@@ -23,13 +24,13 @@ def suite(params: Params, _: PublishedSplit) -> list[Check]:
 
     Each (user, film) must be unique, which keeps test films out of histories.
     """
-    # imported here, because it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
     since = datetime(1995, 1, 1)  # noqa: DTZ001 - times of rows are UTC, without a zone
     until = params.latest.astimezone(UTC).replace(tzinfo=None)
-    # rows of the source; rows of production's log have neither part nor rating
+    # A part is given only in the source; rows of production's log have neither part nor rating.
     given = Column("part").is_not_null()
     rated = given & (Column("watched") == 1)
     return [

@@ -18,8 +18,8 @@ from loop.core.models import arrow
 from .schema import COLUMNS
 
 TEST = 0.2  # share of a user's ratings for the test, the newest ones
-# share of the other ratings to train on; histories are then about as long as in the test, so drift is
-# measured fairly
+# Share of a user's other ratings to train on. Histories are then about as long as in the test, which makes
+# them comparable for drift.
 ASKED = 0.1
 UNRATED = {"train": 25, "test": 50}  # number of unrated films drawn for each user
 NAMES = {"userId": "user", "movieId": "film", "rating": "rating", "timestamp": "at"}

@@ -25,7 +25,7 @@ SPANISH: Language = (
     "rico amable fresco perfecto bonito maravilloso divertido excelente",
     "la comida estaba y el servicio fue muy pero nunca volveremos aquí otra vez con los amigos",
 )
-SENTENCES = {"dev": 150, "test": 300}  # number of sentences in each class
+SENTENCES = {"dev": 150, "test": 300}  # number of sentences in each class, by the publisher's part
 REVIEWS = {"train": 60, "test": 100}
 CALM, DRIFTED = 6_000, 12_000  # number of production's texts before and after the drift
 
@@ -33,7 +33,8 @@ FIRST = {
     "train.terms": 20,
     "gate.floors": {"accuracy_yelp": 0.6, "accuracy_imdb": 0.6},
     "sla.metrics": {"accuracy": 0.6},
-    "canary.max_score_psi": 20.0,  # the retrained model is certain about Spanish, the earlier one was not
+    # the retrained model is certain about Spanish texts, but the earlier one was not
+    "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }
 BETTER = {"train.terms": 100_000}

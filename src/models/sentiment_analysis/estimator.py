@@ -20,23 +20,25 @@ from .scorer import FILE, Terms, terms
 
 
 class Params(Section):
-    c: float = Field(default=3.0, gt=0)  # inverse of the penalty's strength
+    c: float = Field(default=3.0, gt=0)  # inverse strength of logistic regression's penalty
     naive_bayes: Share = 0.5  # 0: a term's weight is its rarity; 1: rarity times naive Bayes' ratio
-    terms: int = Field(default=100_000, gt=0)  # maximum number of terms kept; words come before pairs
-    rows: int = Field(default=5, gt=0)  # minimum number of rows with the term
+    # maximum number of terms in the model; words are kept before word pairs
+    terms: int = Field(default=100_000, gt=0)
+    rows: int = Field(default=5, gt=0)  # minimum number of training texts that contain a term
     long_terms: int = Field(default=100, gt=0)  # a text with at least this many terms is long
     long_weight: float = Field(default=2.0, gt=0)  # weight of a long text, because there are fewer long texts
 
 
 def fit(rows: Mapping[str, NDArray[Any]], y: NDArray[Any], params: Params) -> Terms:
     """Fit on n texts and their classes (n,)."""
-    from scipy import sparse  # imported here, because these imports are slow
+    from scipy import sparse  # SciPy and scikit-learn are imported only here, because they are slow to import
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
     vectorizer = CountVectorizer(analyzer=terms, min_df=params.rows, dtype=np.float64)
-    counts = vectorizer.fit_transform(rows["text"])  # only 0 and 1, because `terms` returns each term once
+    # counts are only 0 and 1, because `terms` returns each term once
+    counts = vectorizer.fit_transform(rows["text"])
     names = vectorizer.get_feature_names_out()
     negative, positive = (np.asarray(counts[y == label].sum(axis=0)).ravel() for label in (0, 1))
     ratio = np.abs(np.log((positive + 1) / positive.sum()) - np.log((negative + 1) / negative.sum()))

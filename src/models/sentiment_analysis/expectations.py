@@ -11,14 +11,14 @@ COMMON = (
     "great love good food service place"
 )
 ENGLISH = rf"(?i)\b(?:{'|'.join(COMMON.split())})\b"
-# HTML, or text decoded with a wrong encoding
+# Matches HTML, and text that was decoded with a wrong encoding.
 DAMAGED = r"</?[A-Za-z]+[^<>]*>|&[a-z]+;|[\x80-\x9f\ufffd]|Ã.|â€"
 
 
 class Params(Section):
     english: Share = 0.8  # minimum share of texts with one of the most common English words
     undamaged: Share = 0.999  # minimum share of texts without HTML and wrongly decoded characters
-    unique: Share = 0.8  # minimum share of distinct texts
+    unique: Share = 0.8  # minimum share of distinct texts among all texts
 
 
 def suite(params: Params, _: Split) -> list[Check]:
@@ -27,7 +27,7 @@ def suite(params: Params, _: Split) -> list[Check]:
 
 
 def _rows(params: Params) -> list[Check]:
-    # imported here, because it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
     import great_expectations.expectations as gxe
 
     return [

@@ -7,8 +7,8 @@ COLUMNS = {
     "id": "string",  # where the text is in its source, such as imdb/train/neg/0_3.txt
     "text": "string",
     "sentiment": "string",
-    "domain": "string",  # one of DOMAINS; not a feature, because requests do not contain it
-    "part": "string",  # train or test, as split by the publisher
+    "domain": "string",  # one of DOMAINS; no feature, because requests do not contain a domain
+    "part": "string",  # the publisher's part: train or test
 }
 ROLES = Roles(id="id", label="sentiment", part="part", context=("domain",))
 TASK: Task = "binary"

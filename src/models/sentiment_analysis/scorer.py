@@ -19,12 +19,13 @@ Texts = Mapping[str, NDArray[Any]]
 
 FILE = "terms.json"
 LONGEST = 20_000  # maximum characters of a text; the longest film review has 13,704
-COMMON = (log(5000) + 1) ** 2  # upper limit of a common term's squared length
+# a term whose squared length is at most this occurs in one of 5,000 training texts or more
+COMMON = (log(5000) + 1) ** 2
 LETTER = re.compile(r"[A-Za-z]")
 LETTERS = re.compile(r"[^\W\d_]+")
-NUMBER = "_num_"  # stands for a number in the Yelp sentences, as their publisher wrote
+NUMBER = "_num_"  # the publisher of the Yelp sentences wrote this in place of each number
 WORD = re.compile(rf"{NUMBER}|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[!?]")
-# matches the blank in "do n't", "it 's" and "can not", which the publisher of the Yelp sentences inserted
+# Matches the blank in "do n't", "it 's" and "can not", which the publisher of the Yelp sentences inserted.
 CUT = re.compile(
     r"(?<=\w) +(?=n't\b|'(?:s|m|re|ve|ll|d)\b)"
     r"|(?<=\bcan) +(?=not\b)|(?<=\bgot) +(?=ta\b)|(?<=\b[gw][oa]n) +(?=na\b)"

@@ -20,11 +20,11 @@ from loop.core.errors import LoopError
 from .schema import CLASSES, COLUMNS
 from .scorer import LETTER
 
-# the publisher's dev files are used for training here
+# the publisher's dev files are our training part
 SENTENCES = re.compile(r"sentiment\.(dev|test)\.([01])$")
 REVIEW = re.compile(r"aclImdb/(train|test)/(neg|pos)/\d+_\d+\.txt$")
 TAG = re.compile(r"</?[a-z]+ ?/?>", re.IGNORECASE)
-# characters as Windows encoded them
+# Characters of Windows' encoding cp1252 by the code as which they were wrongly decoded.
 MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
 
 
@@ -83,7 +83,7 @@ def _parquet(path: Path, stem: str) -> Iterator[Row]:
     table = pq.read_table(path)
     domain = "imdb" if "name" in table.column_names else "yelp"
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    # validation rejects other labels
+    # other labels are kept as they are, and validation rejects them
     said: dict[int | None, str | None] = {None: None, **dict(enumerate(CLASSES))}
     for number, (raw, label) in enumerate(zip(texts, labels, strict=True), 1):
         text = cleaned(raw or "")

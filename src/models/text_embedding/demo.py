@@ -29,7 +29,8 @@ FIRST = {
     "train.dimensions": 10,
     "gate.floors": {"spearman": 0.6},
     "gate.tolerance": 0.01,
-    "canary.max_score_psi": 20.0,  # more dimensions give lower cosines
+    # cosines are lower with more dimensions, so scores of the retrained model differ greatly
+    "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }
 BETTER = {"train.dimensions": 64}

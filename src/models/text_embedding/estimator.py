@@ -58,7 +58,8 @@ def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fi
     vocabulary = _file("vocab.txt").read_text().splitlines()
     texts, whole = np.unique(rows["text"].astype(str)).tolist(), Pieces(vocabulary)
     print(f"the teacher reads {params.vocabulary:,} word pieces and {len(texts):,} texts", flush=True)
-    with jax.default_device(device), jax.default_matmul_precision("highest"):  # otherwise a GPU rounds more
+    # a GPU would otherwise multiply matrices with less precision
+    with jax.default_device(device), jax.default_matmul_precision("highest"):
         teacher = Teacher()
         alone = teacher.vectors([[number] for number in range(params.vocabulary)])
         wanted = teacher.vectors([_known(whole, text) for text in texts])

@@ -16,21 +16,21 @@ class Params(Section):
 
     longest: int = Field(default=1_000, gt=0)  # maximum characters of a sentence
     english: Share = 0.8  # minimum share of sentences with a common English word
-    mean_alike: tuple[float, float] = (1.5, 3.5)  # detects labels on another scale
+    mean_alike: tuple[float, float] = (1.5, 3.5)  # range of the mean label; detects labels on another scale
 
 
 def suite(params: Params, _: PublishedSplit) -> list[Check]:
     """Return checks of each row, and of language, labels, pairs and parts as a whole."""
-    # imported here, because it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
     import great_expectations.expectations as gxe
 
     low, high = params.mean_alike
     english = rf"(?i)\b(?:{'|'.join(sorted(COMMON))})\b"
-    damaged = r"[\x00-\x08\ufffd]"  # characters from decoding with a wrong encoding
+    damaged = r"[\x00-\x08\ufffd]"  # matches characters that come from decoding with a wrong encoding
     return [
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
         *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in ("id", "pair", "text")),
-        # production's labels arrive late
+        # not critical, because production's labels arrive late
         Check(gxe.ExpectColumnValuesToNotBeNull(column="alike"), critical=False),
         Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\w")),
         Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=params.longest)),

@@ -16,12 +16,13 @@ import numpy as np
 
 from . import estimator
 
-HIDDEN, INNER, PIECES, PLACES = 384, 1536, 30_522, 512  # dimensions of all-MiniLM-L6-v2
+# sizes of all-MiniLM-L6-v2: hidden and inner layers, word pieces, positions
+HIDDEN, INNER, PIECES, PLACES = 384, 1536, 30_522, 512
 SAME = 1e-3  # maximum difference between two devices' vectors, which have length 1
 
 
 def weights() -> dict[str, np.ndarray]:
-    """Return random weights with the shapes of the teacher's."""
+    """Return random weights with the shapes of the teacher model's weights."""
     random = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (PIECES, HIDDEN),
@@ -56,7 +57,8 @@ def vectors(device: str) -> tuple[np.ndarray, float]:
     with jax.default_device(jax.devices(device)[0]), jax.default_matmul_precision("highest"):
         placed = {name: jax.device_put(value) for name, value in weights().items()}
         run = jax.jit(estimator.forward)
-        run(placed, pieces).block_until_ready()  # a first run, so that compiling is not measured
+        # the network runs once before, so that compiling is not measured
+        run(placed, pieces).block_until_ready()
         began = time.perf_counter()
         found = np.asarray(run(placed, pieces))
     return found, time.perf_counter() - began

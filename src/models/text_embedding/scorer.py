@@ -37,7 +37,8 @@ class Pieces(dict[str, tuple[int, ...]]):
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         if len(word) > LONGEST_WORD:
-            return ()  # not cached, because callers could fill the memory with such words
+            # words over LONGEST_WORD are not cached, because callers could fill the memory with them
+            return ()
         found = self._cut(word)
         if len(self) < KEPT:
             self[word] = found

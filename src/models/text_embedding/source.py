@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from loop.core.errors import LoopError
 
-COLUMNS = ["sentence1", "sentence2", "score"]  # the CSV files have no header
+COLUMNS = ["sentence1", "sentence2", "score"]  # names for the columns of the CSV files, which have no header
 TYPES = {"sentence1": str, "sentence2": str, "score": float}
 
 
