@@ -13,7 +13,8 @@ from loop.core.git import Git
 
 EVERYTHING = "everything"
 CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # pytest markers that select tests
-# Which models to evaluate: every one, the file's own, or those whose params or recorded stages differ.
+# Which models to evaluate: all models, the model that the file belongs to, or the models whose params or
+# recorded stages differ.
 EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"
 
 

@@ -24,7 +24,7 @@ class Scored(PythonModel):  # type: ignore[misc]
         self.score = module.load(folder)
         self.meta = msgspec.json.decode((folder / "meta.json").read_bytes())
 
-    # Without type hints, because MLflow warns about those that it does not know.
+    # `predict` has no type hints, because MLflow warns about hints that it does not know.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         """Return scores of n rows, (n,) or (n, classes)."""
         if isinstance(model_input, np.ndarray):

@@ -135,7 +135,7 @@ def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -
 def _against(
     root: Path, model: str, settings: params.Model, found: Champion | None, model_md5: str
 ) -> Judged:
-    """Compare the challenger with the champion, if there is one and it is another model."""
+    """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
         return Judged("promote", ["all floors are met, and production has no stable release to compare with"])
     if found.model_md5 == model_md5:

@@ -164,7 +164,7 @@ def _cause(error: BaseException | None, where: str) -> str:
 def _explained(where: str) -> Iterator[None]:
     """Turn any error of MLflow's client into a TrackingError.
 
-    MLflow raises its own exceptions and those of each library that stores artifacts, such as boto3 and
+    MLflow raises its own exceptions, and exceptions of each library that stores artifacts, such as boto3 and
     requests.
     """
     try:
@@ -217,7 +217,7 @@ def _own_database(root: Path) -> str:
 
 
 def _empty() -> Path:
-    """Return the path of an empty MLflow database in the cache, from which new clones copy theirs.
+    """Return the path of an empty MLflow database in the cache, which is copied into new clones.
 
     Creating a database takes seconds. It contains only MLflow's default experiment; `_follow` sets that
     experiment's artifact folder to the clone's.
@@ -250,7 +250,7 @@ def _migrate(path: Path) -> None:
 def _follow(path: Path) -> None:
     """Update artifact URIs in the database of a clone that was moved, renamed or copied.
 
-    MLflow stores absolute URIs, even if it is given a relative one.
+    MLflow always stores absolute URIs.
     """
     here = (path.parent / ARTIFACTS).as_uri()
     with closing(sqlite3.connect(path)) as database, database:

@@ -278,7 +278,7 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
 
     For a folder, these are DVC's list of it and each file in the list. A listed file may be missing from the
     cache, but the list must exist. Raises Rejected if the list is malformed or contains a name that is not an
-    md5, because such a name could lead out of the cache.
+    md5, because the name could be a path that leads out of the cache.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
@@ -360,8 +360,8 @@ def check(root: Path, model: str, *outs: str) -> None:
 def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
     """Copy outputs of a model from DVC's cache to data/<package>/.
 
-    With `remote`, missing ones are fetched from the DVC remote first. Raises DvcError if an output is not
-    found, and Rejected if the cached bytes differ from what dvc.lock records.
+    With `remote`, outputs that the cache lacks are fetched from the DVC remote first. Raises DvcError if an
+    output is not found, and Rejected if the cached bytes differ from what dvc.lock records.
     """
     targets = [f"data/{package(model)}/{out}" for out in outs]
     if remote:
@@ -384,9 +384,9 @@ def repro(root: Path, model: str, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
     `current` means that DVC reported no stage to run; then DVC is started only if some output's bytes differ
-    from dvc.lock. A stage never reads such an output: it is moved aside and fetched again, or its stage
-    creates it again. `dvc repro --pull` is not used, because it runs stages while it pulls and trusts the
-    remote's run cache.
+    from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
+    again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
+    and trusts the remote's run cache.
     """
     check_params(root, model)
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
@@ -495,10 +495,10 @@ class Rotten:
 
 
 def sweep(root: Path) -> list[Rotten]:
-    """Hash every object in DVC's cache and move aside those whose bytes do not match their names.
+    """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names.
 
-    Outputs in data/ that contain such an object are removed too, because DVC would keep using them. Returns
-    the objects moved.
+    Outputs in data/ that contain such a damaged object are removed too, because DVC would keep using them.
+    Returns the objects moved.
     """
     cache, lock = objects(root), Lock.of(root)
     used = {name: path for path, output in lock.every().items() for name in _parts(cache, output)}

@@ -172,7 +172,7 @@ class Git:
             return self.commit(name) if self.deepen() else None
 
     def descends(self, commit: str, ancestor: str) -> bool:
-        """Whether `commit` is `ancestor` or descends from it; False if `ancestor` is unknown here."""
+        """Whether `commit` is `ancestor` or descends from it; False if the clone lacks `ancestor`."""
         known = self.commit(ancestor)
         return known is not None and not self.run("rev-list", "--max-count=1", known, f"^{commit}")
 
@@ -192,10 +192,10 @@ class Git:
             return None
 
     def listed(self, branch: str) -> str:
-        """Return the id of the commit that origin's branch points to; empty if origin has no such branch.
+        """Return the id of the commit that origin's branch points to; empty if origin lacks the branch.
 
-        `git ls-remote` matches names by their end, so it also lists `x/refs/heads/main` for
-        `refs/heads/main`.
+        `git ls-remote` matches names by their end, so for `refs/heads/main` it also lists
+        `x/refs/heads/main`.
         """
         ref = f"refs/heads/{branch}"
         lines = (line.split("\t") for line in self.run("ls-remote", "origin", ref).splitlines())
@@ -204,7 +204,7 @@ class Git:
     def tip(self, branch: str = "main") -> str:
         """Return the id of the commit that origin's branch points to, without fetching it.
 
-        Raises GitError if origin has no such branch.
+        Raises GitError if origin does not have the branch.
         """
         if not (commit := self.listed(branch)):
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")

@@ -195,7 +195,7 @@ def _check_types(columns: dict[str, str], where: str) -> None:
 def arrow(kind: str) -> "pa.DataType":
     """Return the Arrow type for a name in COLUMNS, such as `list<int64>`.
 
-    Raises ValueError if Arrow has no such type.
+    Raises ValueError if Arrow does not have the type.
     """
     import pyarrow as pa  # pyarrow is imported only here, because most commands do not need it
 
@@ -307,7 +307,7 @@ def _check_schema(schema: ModuleType, where: str) -> None:
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
-    """Return a LoopError for an exception from a team's own Python, with only the frames in their files.
+    """Return a LoopError for an exception from a team's own Python, with only the frames in the team's files.
 
     Returns None if no frame is in src/models or bentos.
     """

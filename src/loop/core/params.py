@@ -172,7 +172,7 @@ class Canary(Section):
     min_requests: int = Field(default=200, gt=0)
     max_failed: Share = 0.01
     max_p99_ratio: float = 3.0  # maximum of the canary's p99 latency divided by stable's
-    # A canary's p99 latency up to this value in ms always passes, whatever stable's is. Defaults to
+    # A canary's p99 latency up to this value in ms always passes, even if stable is much faster. Defaults to
     # `sla.p99_ms` if that is set.
     min_p99_ms: float = 50.0
     max_score_psi: float = 0.3  # maximum population stability index between the canary's scores and stable's
@@ -200,7 +200,8 @@ class Monitor(Section):
     min_rows: int = 500  # minimum number of logged predictions for a decision on drift
     min_labels: int = 200  # minimum number of labelled predictions for a decision on the metrics of `sla`
     cooldown_hours: float = 24.0  # minimum hours between two retrainings of a model that the monitor starts
-    # Number of retrainings that the monitor may start in 30 days; a person must start any further ones.
+    # Number of retrainings that the monitor may start in 30 days; more retrainings must be started by a
+    # person.
     budget: int = Field(default=3, ge=0)
 
 

@@ -1,6 +1,6 @@
 """Paths of the repository's files and folders, relative to its root.
 
-No function here creates a folder of a clone.
+No function of this module creates a folder in a clone.
 """
 
 import os

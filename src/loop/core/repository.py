@@ -50,7 +50,7 @@ class Repository:
 
     name: str
     url: str
-    registry: str  # an image's name is <registry>/<model>@sha256:…
+    registry: str  # prefix of image names: an image is named <registry>/<model>@sha256:…
 
     def __post_init__(self) -> None:
         _sound(asdict(self))
@@ -91,7 +91,7 @@ class Repository:
     def api(self) -> str:
         """The URL of GitHub's REST API.
 
-        For a repository outside github.com, it is that of the GitHub Enterprise Server which hosts it.
+        A repository outside github.com uses the API of its GitHub Enterprise Server.
         """
         public = self.server == "https://github.com"
         return "https://api.github.com" if public else f"{self.server}/api/v3"
@@ -111,7 +111,7 @@ def read(root: Path) -> Repository:
 
 
 def stated(root: Path) -> dict[str, Any]:
-    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong ones."""
+    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values."""
     path = root / PATH
     fix = "take it from the template"
     document = edited.yaml(edited.read(path, PATH, fix), PATH, fix)

@@ -67,7 +67,7 @@ def take(source: Path, digest: str, layout: Path, version: str) -> None:
 def verify(layout: Path, digest: str) -> Path:
     """Check the manifest and its layer against their digests, and return the layer's path.
 
-    Raises LoopError if one does not match.
+    Raises LoopError if a digest does not match.
     """
     manifest = json.loads(_checked(layout, digest).read_text(encoding="utf-8"))
     if manifest.get("artifactType") != BENTO:
@@ -139,7 +139,7 @@ def _tar(folder: Path, to: Path) -> None:
 
 
 def _index(layout: Path, digest: str, size: int, version: str) -> None:
-    """Add the manifest to index.json, next to those that are listed already."""
+    """Add the manifest to the manifests that index.json already lists."""
     with locked(layout):
         path = layout / "index.json"
         known = read_json(path)["manifests"] if path.is_file() else []

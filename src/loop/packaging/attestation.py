@@ -20,7 +20,7 @@ from loop.packaging.registry import Registry
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
-MOST = 1 << 20  # maximum bytes of an attestation's envelope; ours have a few thousand
+MOST = 1 << 20  # maximum bytes of an attestation's envelope; our envelopes have a few thousand bytes
 # GitHub's certificate names the workflow file of the job that signed, and release.yml calls this file.
 WORKFLOW, MAIN = ".github/workflows/release-model.yml", "refs/heads/main"
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -41,7 +41,7 @@ def statement(name: str, digest: str, predicate: dict[str, Any]) -> dict[str, An
 
 
 def keep(registry: Registry, digest: str, envelope: dict[str, Any]) -> None:
-    """Push an envelope to the registry next to its image, in place of an earlier one."""
+    """Push an envelope to the registry next to its image, replacing an earlier envelope."""
     with tempfile.TemporaryDirectory() as scratch:
         layout.single(Path(scratch) / "image", ENVELOPE, json.dumps(envelope, sort_keys=True).encode())
         registry.push(Path(scratch) / "image", _beside(digest))

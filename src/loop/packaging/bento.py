@@ -35,7 +35,10 @@ class Bento:
 
 
 def store() -> Path:
-    """Return the BentoML home folder of the loop. A bento is stored at `bentos/<package>/<key>` in it."""
+    """Return the BentoML home folder that `loop` uses.
+
+    A bento is stored at `bentos/<package>/<key>` in it.
+    """
     return cache() / "bentoml"
 
 
@@ -60,8 +63,8 @@ def settings(home: Path) -> dict[str, str]:
 def build(root: Path, model: str, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
     """Build the bento of the work tree's release key, and record it in bento.json.
 
-    `device` defaults to that of dev. Raises Rejected if an output that it contains differs from dvc.lock,
-    LoopError if BentoML fails.
+    `device` defaults to dev's device. Raises Rejected if an output that the bento contains differs from
+    dvc.lock, LoopError if BentoML fails.
     """
     bento = stored(root, model, device or plain.device(root, model), home)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path), "device": bento.device}

@@ -94,7 +94,10 @@ def fetch(model: str, digest: str) -> Path:
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """Return the record of the image `name:key`, which is built unless the registry has an attested one."""
+    """Return the record of the image `name:key`.
+
+    It is built unless the registry has an attested image with this key.
+    """
     registry, folder = Registry.of(name), _folder(root, name)
     if there := _attested(registry, key):
         return there
@@ -155,7 +158,7 @@ def _runs_on_the_nodes(image: str, built: str) -> None:
     """Raise LoopError if an image is not built for LOOP_PLATFORM, the platform of the cluster's nodes.
 
     If LOOP_PLATFORM is not set, print a warning for a platform other than USUAL. An engine builds for its own
-    machine, and a laptop's processor is often not that of the nodes.
+    machine, and the nodes often have another processor than a laptop.
     """
     wanted = os.environ.get("LOOP_PLATFORM")
     fix = f"set LOOP_BUILD_OPTIONS=platform={wanted or USUAL} to build for these nodes"

@@ -22,7 +22,7 @@ LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build the image unless the container registry has an attested one with the same key.
+    """Build the image unless the container registry has an attested image with the same key.
 
     Returns the record that it writes to image.json. If `program`, the container engine, is None, no image is
     built: `kind` is `none` and `image` null.
@@ -37,7 +37,7 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
 
 
 def push(root: Path) -> dict[str, Any]:
-    """Push the image that `make` built, unless the registry has an attested one with its key.
+    """Push the image that `make` built, unless the registry has an attested image with the same key.
 
     Returns the record.
     """

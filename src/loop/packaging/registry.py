@@ -97,7 +97,7 @@ def _login(host: str) -> Iterator[dict[str, str]]:
     """
     files = (_read(path) for path in _login_files() if path.is_file())
     found = next((file for file in files if _names(file, host)), None)
-    # crane searches for the login itself, because docker's credsStore may have one for this host
+    # crane searches for the login itself, because docker's credsStore may have a login for this host
     if found is None:
         yield dict(os.environ)
         return
@@ -111,7 +111,7 @@ def _login(host: str) -> Iterator[dict[str, str]]:
 
 
 def _login_files() -> list[Path]:
-    """Return the paths of docker's login file, and of those that containers-auth.json(5) lists."""
+    """Return the paths of docker's login file, and of the login files that containers-auth.json(5) lists."""
     docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     mine = os.environ.get("XDG_RUNTIME_DIR")
     run = f"{mine}/containers" if mine else f"/run/containers/{os.getuid()}"

@@ -318,7 +318,8 @@ def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> lis
     """Return the reasons why the candidate, the first side, must not be released; empty if it may be.
 
     `share` is how many requests per second each pod must answer at peak load. A pod has one core. Requests
-    that arrive together need less CPU each, so a pod answers at least as many as one core does here.
+    that arrive together need less CPU each, so a pod answers at least as many as one core of this machine
+    does.
     """
     candidate, reasons = sides[0], []
     if candidate.failed > limits.max_failed * candidate.requests:

@@ -242,8 +242,9 @@ class _File:
     """A log file of whole lines.
 
     It is closed and renamed before it exceeds BYTES, and truncated to its last whole line after a failed
-    write. Several processes share the folder: whenever one starts a file, it deletes all files that were last
-    written more than `days` days ago. A file that cannot be read, deleted or renamed does not stop logging.
+    write. Several processes share the folder: whenever a process starts a file, it deletes all files that
+    were last written more than `days` days ago. A file that cannot be read, deleted or renamed does not stop
+    logging.
     """
 
     def __init__(self, path: Path, days: float) -> None:

@@ -90,7 +90,7 @@ class Model:
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
         """Load the model in `folder` and score its example.
 
-        Raises ValueError if the model cannot score it, or if a file is not the one that was packed.
+        Raises ValueError if the model cannot score it, or if a file was changed after the image was built.
         """
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
         release.check(folder / "model")
@@ -158,5 +158,5 @@ class Model:
 
     @property
     def labels(self) -> tuple[Label | msgspec.UnsetType, ...]:
-        """The classes that a response can name; UNSET alone if the model has no classes."""
+        """The classes that a response can contain, in order; (UNSET,) if the model has no classes."""
         return self.meta.classes or (msgspec.UNSET,)

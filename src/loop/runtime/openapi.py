@@ -52,7 +52,10 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
 
 
 def _infer() -> dict[str, Any]:
-    """Return the V2 inference path. Its schemas are simple, because V2 clients have their own."""
+    """Return the V2 inference path.
+
+    Its schemas are simple, because V2 clients do not use schemas of this document.
+    """
     body = _json(_ref("Inference"))
     answer = {**_json(_ref("Inferred")), "application/octet-stream": {"schema": {"type": "string"}}}
     return {

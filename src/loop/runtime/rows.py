@@ -22,7 +22,8 @@ from loop.runtime.columns import Input
 from loop.runtime.model import Meta, Values
 
 Id = int | str | None
-NPY = b"application/x-npy"  # NumPy's file format, versions 1 to 3, with rows of float32 or float64
+# media type of NumPy's file format (versions 1 to 3), which holds rows of float32 or float64
+NPY = b"application/x-npy"
 # Header readers by format version. Version 3 differs from 2 only in the encoding of field names, and arrays
 # with fields are refused.
 HEADERS: dict[tuple[int, int], Any] = {

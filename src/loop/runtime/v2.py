@@ -1,7 +1,7 @@
 """The Open Inference Protocol V2: metadata of a model, and inference with JSON or binary tensors.
 
 See https://github.com/kserve/open-inference-protocol and its extension for binary tensor data. Requests are
-decoded into the same arrays as those of /predict.
+decoded into the same arrays as requests to /predict.
 """
 
 from collections.abc import Sequence

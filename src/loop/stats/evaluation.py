@@ -22,11 +22,12 @@ __all__ = ["Evaluation", "Metric", "Rows"]
 class Evaluation:
     """A model's additions to the evaluation of its task.
 
-    metrics: measured in addition to those of the task; floors and gate may use them.
+    metrics: measured in addition to the task's metrics; floors and gate may use them.
     leaves_out: function of features.parquet and the split that returns a mask of rows to leave out of the
         test.
     unit: column whose equal values mark rows that belong together, such as a customer's. The gate's bootstrap
-        draws whole units, because similar rows carry less information than as many independent ones.
+        draws whole units, because similar rows carry less information than the same number of independent
+        rows.
     """
 
     metrics: tuple[Metric, ...] = ()

@@ -34,9 +34,9 @@ def evaluation(params: Params) -> Evaluation:
 def card_precision(rows: Rows, k: int) -> float:
     """Mean over days of the share of compromised cards among the k cards with the highest scores.
 
-    A card's score is that of its highest transaction of the day. A card that was found is blocked, so later
-    days leave it out. Equal scores are ordered by card. Source: `card_precision_top_k` of the Fraud Detection
-    Handbook, chapter 4.
+    A card's score is the highest score of its transactions on that day. A card that was found is blocked, so
+    later days leave it out. Equal scores are ordered by card. Source: `card_precision_top_k` of the Fraud
+    Detection Handbook, chapter 4.
     """
     cards = rows.column("CUSTOMER_ID")
     days = rows.column("TX_DATETIME").astype("datetime64[D]")

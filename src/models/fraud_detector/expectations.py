@@ -22,7 +22,7 @@ class Params(Section):
     # range of the mean amount; detects amounts in another unit, such as cents
     mean_amount: tuple[float, float] = (5.0, 500.0)
     max_amount: float = Field(default=5_000.0, gt=0)  # rows with a higher amount lower data_quality_score
-    # range of a day's number of rows, divided by that of the median day
+    # range of a day's number of rows, divided by the median day's number
     day_share: tuple[float, float] = (0.5, 2.0)
     # Hours by which the newest row may be older than the end of the test window.
     fresh_hours: float = Field(default=24.0, gt=0)

@@ -1,8 +1,8 @@
 """The Fraud Detection Handbook's simulator: customers pay at terminals near them, and fraud occurs.
 
 Method: chapter 3, "Transaction data simulator", of https://fraud-detection-handbook.github.io. Each day has
-its own random streams. So a longer simulation has the same first rows as a shorter one, and drift changes
-nothing before its first day.
+its own random streams. So a longer simulation starts with the same rows as a shorter simulation, and drift
+changes nothing before its first day.
 """
 
 from datetime import date, timedelta
@@ -60,7 +60,7 @@ class Season(Section):
 
 
 class Params(Section):
-    """Parameters of the simulator. The defaults are those of the handbook."""
+    """Parameters of the simulator. The defaults are the handbook's parameters."""
 
     seed: int = 0
     customers: int = Field(5000, ge=CUSTOMERS_A_DAY)
@@ -116,7 +116,10 @@ class Compromised:
         self.customer_until = np.zeros(params.customers, dtype=np.int64)
 
     def commit(self, day: int, rows: Rows) -> None:
-        """Choose the day's new victims and mark fraud in its rows; later scenarios override earlier ones."""
+        """Choose the day's new victims and mark fraud in its rows.
+
+        A later scenario overrides an earlier scenario of the same row.
+        """
         random = _random(self.params, Stream.COMPROMISED, day)
         terminals = random.choice(self.params.terminals, TERMINALS_A_DAY, replace=False)
         customers = random.choice(self.params.customers, CUSTOMERS_A_DAY, replace=False)

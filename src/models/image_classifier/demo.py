@@ -31,7 +31,7 @@ FIRST = {
     "gate.floors": {"accuracy": 0.7},
     "gate.tolerance": 0.03,  # the 351 digits of the test part cannot show a smaller difference
     "sla.metrics": {"accuracy": 0.7},
-    # The retrained model reads inverted digits, which the earlier one could not, so scores differ greatly.
+    # The retrained model reads inverted digits, which the earlier model could not, so scores differ greatly.
     "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }

@@ -1,7 +1,7 @@
-"""Data for the demo and tests: ratings by some users are for training, those by others are production's.
+"""Data for the demo and tests: ratings by some users are for training, other users are production's.
 
-A third of the films, the new ones, are not in the source. Production's users ask about new films once the
-drift has begun, and the retraining learns them.
+A third of the films are new films, which are not in the source. Production's users ask about new films once
+the drift has begun, and the retraining learns them.
 """
 
 from datetime import datetime
@@ -20,10 +20,10 @@ PACKAGE = Ingest(
     sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
 )
 TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
-FILMS = 400  # number of films that are used, those with the most ratings
+FILMS = 400  # number of films that are used, chosen by their number of ratings
 NEW = 3  # one in three films is new
 EVERY = 6  # one in six users, ordered by activity, is in the source
-# Positions in each group of six users: those who ask before the drift, and those who ask after it.
+# Users are numbered in groups of six. These numbers ask questions before the drift, and after it.
 CALM, DRIFTED = (2, 5), (1, 4)
 # For production's users: the share of their ratings to keep, the earliest, so that histories are as long as
 # in training; the share of these to ask about; and the number of unrated films to ask about.

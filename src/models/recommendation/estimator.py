@@ -34,9 +34,9 @@ class Fitted(NamedTuple):
 def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: Params) -> Fitted:
     """Train on rows with a history and a film; `watched` is 1 or 0.
 
-    Rows with equal histories belong to one user, who watched the history and the films labelled 1. If those
-    films form the history of other rows, as in production's log, the same user was asked again and is counted
-    only there.
+    Rows with equal histories belong to one user, who watched the history and the films labelled 1. If these
+    films equal the history of later rows, as in production's log, the later rows are about the same user, and
+    only they are counted.
     """
     users: dict[Any, set[int]] = {}
     for number, (history, film, yes) in enumerate(zip(rows["history"], rows["film"], watched, strict=True)):

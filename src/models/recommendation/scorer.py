@@ -37,7 +37,7 @@ def load(folder: Path) -> "Scorer":
 
 
 class Scorer:
-    """Scores rows of a history and a film; without a film, the score is that of the best film."""
+    """Scores rows of a history and a film; without a film, the best film's score is returned."""
 
     def __init__(
         self, films: NDArray[np.int64], popularity: NDArray[np.float64], vectors: NDArray[np.float32]

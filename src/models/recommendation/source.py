@@ -1,8 +1,8 @@
 """Turns MovieLens ratings into questions whether a user watched a film next, or never rated it.
 
 Each user's last fifth of ratings is the test part. Of the other ratings, the last tenth are training
-questions, and earlier ones only form the history. Each part also has questions about films that the user
-never rated, drawn uniformly from the films of the training part. Their time is that at which the part's
+questions, and earlier ratings only form the history. Each part also has questions about films that the user
+never rated, drawn uniformly from the films of the training part. Their time is the time at which the part's
 questions begin.
 """
 
@@ -17,7 +17,7 @@ from loop.core.models import arrow
 
 from .schema import COLUMNS
 
-TEST = 0.2  # share of a user's ratings for the test, the newest ones
+TEST = 0.2  # share of a user's ratings for the test; the newest ratings are taken
 # Share of a user's other ratings to train on. Histories are then about as long as in the test, which makes
 # them comparable for drift.
 ASKED = 0.1

@@ -1,7 +1,7 @@
 """Data for the demo and tests: seeded random texts in the publishers' own file formats.
 
-Texts consist of positive, negative and neutral words. Before the drift, production has such English sentences
-and reviews; afterwards people write in Spanish.
+Texts consist of positive, negative and neutral words. Production's sentences and reviews are English before
+the drift, and Spanish afterwards.
 """
 
 import io
@@ -33,7 +33,7 @@ FIRST = {
     "train.terms": 20,
     "gate.floors": {"accuracy_yelp": 0.6, "accuracy_imdb": 0.6},
     "sla.metrics": {"accuracy": 0.6},
-    # the retrained model is certain about Spanish texts, but the earlier one was not
+    # the retrained model is certain about Spanish texts, but the earlier model was not
     "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }

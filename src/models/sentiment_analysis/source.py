@@ -20,7 +20,7 @@ from loop.core.errors import LoopError
 from .schema import CLASSES, COLUMNS
 from .scorer import LETTER
 
-# the publisher's dev files are our training part
+# the publisher's dev files are used as the training part
 SENTENCES = re.compile(r"sentiment\.(dev|test)\.([01])$")
 REVIEW = re.compile(r"aclImdb/(train|test)/(neg|pos)/\d+_\d+\.txt$")
 TAG = re.compile(r"</?[a-z]+ ?/?>", re.IGNORECASE)

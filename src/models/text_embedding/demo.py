@@ -76,7 +76,7 @@ def _logged(name: str, pairs: Iterator[tuple[str, str, float]], count: int) -> p
 
 
 def _pairs(rng: np.random.Generator, form: str) -> Iterator[tuple[str, str, float]]:
-    """Yield pairs of new sentences, and their similarity from 0 to 5."""
+    """Yield pairs of sentences that did not occur before, and their similarity from 0 to 5."""
     groups = [[group.split() for group in slot.split("|")] for slot in SLOTS]
     seen = set[str]()
     while True:

@@ -102,7 +102,7 @@ class OnGpu(Scorer):
     """Computes the same vectors on a GPU: JAX sums the pieces of all texts of a request in one call."""
 
     def __init__(self, folder: Path, device: str = "cuda") -> None:
-        """Load the vectors onto the device. Raises ValueError if JAX does not have such a device."""
+        """Load the vectors onto the device. Raises ValueError if JAX does not have the device."""
         # by default JAX reserves 3/4 of the GPU's memory
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         import jax

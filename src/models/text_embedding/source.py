@@ -17,7 +17,7 @@ TYPES = {"sentence1": str, "sentence2": str, "score": float}
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     """Yield two rows per pair.
 
-    The file with `test` in its name is the test part; without such a file, the one with `dev`. A pair that
+    The file with `test` in its name is the test part; if there is none, the file with `dev` is. A pair that
     occurs twice is used once. A training pair with a sentence of the test part is left out. Raises LoopError
     if there is no file for training and another for the test.
     """
