@@ -25,6 +25,7 @@ TASKS = (
     "bench-monitor",
     "bench-serving",
     "bench-gitops",
+    "docs",
 )
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
@@ -35,6 +36,7 @@ DEEP = 3  # a name that is assigned a name that is assigned a list
 BY_WORDS = {"which", "program", "_run"}  # these take words where the others take a list
 SHELL = (
     "Makefile",
+    "tools/template.mk",
     "loop",
     ".ci/run",
     "tools/bare",
@@ -57,7 +59,8 @@ ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id"
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
 WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
-NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(shell """)
+WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # make's own
+NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
 
 @pytest.fixture
@@ -206,7 +209,7 @@ def test_what_only_some_tests_use_stops_nobody(
 
 def test_each_task_checks_first(repository: Path, bare: dict[str, str]) -> None:
     """The first step of these tasks is `tools/needs TASK`, and it knows the task."""
-    makefile = (repository / "Makefile").read_text()
+    makefile = "".join((repository / path).read_text() for path in ("Makefile", "tools/template.mk"))
     for task in TASKS:
         assert re.search(rf"(?m)^{task}:.*\n\t@tools/needs {task}$", makefile), task
         assert "no task" not in needs(repository, task, bare).stderr

@@ -65,8 +65,10 @@ SECTIONS = {
         "doctor": "fork:doctor",
         "new": "fork:new",
         "demo": "loop_demo.command:demo",
+        "github": "loop_demo.command:github",
         "version": "fork:version",
         "upgrade": "fork:upgrade",
+        "propose-upgrade": "fork:propose_upgrade",
         "propose-locks": "locks:propose_locks",
         "completion": "completion:completion",
     },
@@ -86,10 +88,12 @@ READS_HISTORY = frozenset(
         "merged",
         "monitor",
         "monitor-release",
+        "propose-upgrade",
         "register",
         "release",
         "report",
         "rollback",
+        "upgrade",
     }
 )
 

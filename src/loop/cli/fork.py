@@ -13,7 +13,10 @@ from loop.cli.results import Doctor, Examined
 from loop.core.errors import Exit
 
 if TYPE_CHECKING:
+    from loop.core.git import Git
     from loop.fork.upgrade import Upgrade
+
+SHOWN = 30  # last lines of what a failed check printed
 
 
 @click.command()
@@ -151,7 +154,9 @@ def version() -> None:
 
 @click.command()
 @click.option(
-    "--to", required=True, metavar="SOURCE", help="The new version: a wheel, a folder, or commit:REVISION."
+    "--to",
+    metavar="SOURCE",
+    help="The new version: a wheel, a folder, or commit:REVISION.  [default: the newest release]",
 )
 @click.option(
     "--from",
@@ -160,19 +165,22 @@ def version() -> None:
     help="The version that this fork is at, if the command does not find it.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would happen to each file.")
-def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
+@click.option("--no-check", is_flag=True, help="Do not check the new branch; its pull request will.")
+def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) -> None:
     """Merge another version of the template into this fork.
 
     The result is a commit on a new branch; your work tree stays as it is. With GITHUB_TOKEN it becomes a pull
-    request. It ends with 4 if there are conflicts to settle.
+    request. The branch is then checked by its own code. It ends with 4 if there are conflicts to settle or if
+    a check fails; the branch stays.
 
     \b
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
     import tempfile
 
-    from loop.core import github, paths
+    from loop.core import actions, github, paths
     from loop.core.git import Git
+    from loop.fork import proposal
     from loop.fork import upgrade as upgrading
 
     root = paths.root()
@@ -181,29 +189,87 @@ def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects")
             aside = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
-            _tell(upgrading.plan(Git(root, lambda: aside), to, base), every=True)
+            if planned := _planned(Git(root, lambda: aside), to, base):
+                _tell(planned, every=True)
         return
     upgrading.refuse_changes(git)
-    planned = upgrading.plan(git, to, base)
+    if not (planned := _planned(git, to, base)):
+        return
     _tell(planned, every=False)
     if planned.nothing:
         click.echo(f"nothing to do: this fork has all of {planned.to.name}")
         return
     upgrading.write(git, planned)
+    actions.output(branch=planned.branch)
     if planned.conflicts:
         click.echo(
             f"next: git switch {planned.branch}, settle the conflicts above, git commit -a, ./loop doctor, "
             f"git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
+    if not no_check and (failed := _check(git, planned.branch)):
+        click.echo(
+            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, mend it, "
+            f"commit, git push origin {planned.branch}, and open one pull request"
+        )
+        raise SystemExit(Exit.BLOCK)
     if github.token():
-        number = upgrading.propose(root, planned)
-        click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
+        click.echo(proposal.propose(git, github.GitHub.of_environment(root), planned.branch, planned.branch))
         return
     click.echo(
         f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
-        f"git switch {planned.branch} && ./loop doctor && ./loop render --check"
+        f"git switch {planned.branch}"
     )
+
+
+def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
+    """Plan an upgrade to a source, or to the newest release; None where there is no newer one, and say so."""
+    from dataclasses import replace
+
+    from loop.core import actions
+    from loop.fork import releases
+    from loop.fork import upgrade as upgrading
+
+    if to is not None:
+        return upgrading.plan(git, to, base)
+    release = releases.newest(git)
+    if not release.source:
+        click.echo(said := f"nothing to do: {release.why}")
+        actions.summary(said)
+        return None
+    planned = upgrading.plan(git, release.source, base)
+    return replace(planned, to=replace(planned.to, name=release.version))
+
+
+@click.command("propose-upgrade")
+@click.argument("branch")
+def propose_upgrade(branch: str) -> None:
+    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    from loop.core import actions, paths
+    from loop.core.git import Git
+    from loop.core.github import GitHub
+    from loop.fork import proposal
+
+    github = GitHub.of_environment()
+    said = proposal.propose(Git(paths.root()), github, branch, proposal.BRANCH)
+    github.dispatch("ci.yml", {}, ref=proposal.BRANCH)  # a push by a run's token starts nothing
+    click.echo(said)
+    actions.summary(said)
+
+
+def _check(git: "Git", branch: str) -> list[str]:
+    """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
+    from rich.console import Console
+
+    from loop.fork import checks
+
+    console, failed = Console(stderr=True), []
+    for check in checks.run(git, branch, lambda command: console.status(f"{command} on {branch}")):
+        click.echo(f"{'ok' if check.passed else 'failed':17}  {check.command}  ({check.seconds:.0f} s)")
+        if not check.passed:
+            click.echo("\n".join(f"  {line}" for line in check.said.splitlines()[-SHOWN:]))
+            failed.append(check.command)
+    return failed
 
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:
