@@ -30,6 +30,7 @@ class Release(msgspec.Struct, frozen=True):
     model: str  # `churn-eu`
     key: str
     files: dict[str, str] = {}  # of model/, by name: the SHA-256 that it was packed with
+    engine: str = ""  # the version of the engine that packed it
     p99_ms: float | None = None  # what the team promises of 99 answers in 100
 
     def check(self, folder: Path) -> None:
