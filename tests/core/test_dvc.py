@@ -89,5 +89,7 @@ def test_a_lock_merged_by_pieces_is_refused(tmp_path):
     """With evaluate of one branch and train of another, a gate would judge one model by another's scores."""
     assert Lock.parse(stages("a.dir", "a.dir")).torn("toy") == ""
     (tmp_path / "dvc.lock").write_text(stages("a.dir", "b.dir"))
-    with pytest.raises(Rejected, match=rf"evaluate@toy had {MODEL} with md5 b\.dir.*recorded as a\.dir"):
+    with pytest.raises(
+        Rejected, match=rf"evaluate@toy ran with md5 b\.dir of {MODEL}.*recorded md5 is a\.dir"
+    ):
         check(tmp_path, "toy")

@@ -47,16 +47,16 @@ FAULTS = {
             replaced(f"{MODEL}/schema.py", old, new)(root)
             for old, new in (('"binary"', '"ranking"'), ('    entity="CUSTOMER_ID",\n', ""))
         ],
-        "TASK is 'ranking', and ROLES has no entity",
+        "TASK is 'ranking', but ROLES has no entity",
     ),
     "no scorer": (without(f"{MODEL}/scorer.py"), "scorer.py is missing"),
     "a profile that nobody calls": (
         lambda root: (root / f"{MODEL}/scorer.py").open("a").write("def profile(x, scores): ...\n"),
-        "scorer.py: profile would not be called",
+        "scorer.py: profile would never be called",
     ),
     "a role of no column": (
         replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
-        "ROLES names FRUAD",
+        "ROLES names unknown columns: FRUAD",
     ),
     "an unknown type": (replaced(f"{MODEL}/schema.py", '"float64"', '"float65"'), "TX_AMOUNT is 'float65'"),
     "an unknown metric": (edited("gate.metric", "avrage_precision"), "gate.metric: is avrage_precision"),

@@ -25,6 +25,7 @@ TASKS = (
     "bench-monitor",
     "bench-serving",
     "bench-gitops",
+    "docs",
 )
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
@@ -55,9 +56,9 @@ EXCEPTIONS = {
 }
 # Debian marks the packages of these as essential: no machine is without.
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
-ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true"}
+ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
-WORDS |= {"printf", "pwd", "set", "shift", "then", "trap"}
+WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
 WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # make's own
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
@@ -166,6 +167,18 @@ def test_root_gets_exactly_what_is_missing(
 
     again = needs(repository, "bench-serving", bare | {"PATH": str(folder)})
     assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_a_mac_is_told_of_homebrew(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
+    """And of the library that XGBoost's wheel for macOS loads; a cluster needs Linux."""
+    program(tmp_path / "bin/uname", "echo Darwin")
+    program(tmp_path / "bin/id", "echo 501")
+    for task in ("demo", "cluster"):
+        done = needs(repository, task, bare | {"PATH": str(tmp_path / "bin")})
+        assert done.returncode == 2
+        assert "\n  libomp: " in done.stderr
+        assert "\nOn macOS, Homebrew has these" in done.stderr
+        assert ("root on Linux" in done.stderr) == (task == "cluster")
 
 
 def test_a_failed_installation_says_what_apt_said(

@@ -56,8 +56,9 @@ IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
 BY_DISPATCH = {"ci merge_group", "drift schedule", "refresh-lock schedule", "train schedule"}
 # It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
-# Its one step of ours is `tools/wheels`, which tests/fork runs; release and provenance need GitHub itself.
-ONLY_AT_GITHUB = {"wheels push"}
+# Our own steps in them are `tools/wheels`, which tests/fork runs, and `make docs` (tests/repo/test_site.py).
+# Release, provenance and Pages need GitHub itself.
+ONLY_AT_GITHUB = {"docs push", "wheels push"}
 # Its steps are two commands and two scripts, which tests/fork/test_proposal.py runs without a runner.
 BY_STEPS = {"upgrade schedule", "upgrade workflow_dispatch"}
 

@@ -147,6 +147,7 @@ def _obtain(tree: Path, model: str, champion: Champion) -> None:
         f"the champion {champion.key} cannot be had: model {champion.model_md5}, commit {champion.commit}\n  "
         + "\n  ".join(tried),
         fix="`dvc push` from where its outputs are, or roll production back to a release that can be had",
+        docs="docs/runbooks/production.md#the-gate-says-that-the-champion-cannot-be-had",
     )
 
 

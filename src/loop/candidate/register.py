@@ -237,10 +237,10 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 
 def _packages(lock: Path) -> list[str]:
-    """`name==version` of every package that the service is locked to; without them MLflow would guess."""
+    """Every package that the service is locked to, with its marker; without them MLflow would guess."""
     text = edited.read(lock, str(lock), "copy another bento's folder, or `make lock`")
     return re.findall(
-        r"^[A-Za-z0-9._-]+==[^\s;\\]+", edited.merged(text, str(lock), "make lock"), re.MULTILINE
+        r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
     )
 
 

@@ -1,4 +1,4 @@
-"""`init`, `new`, `doctor` and `upgrade`: a fork is made one's own, examined, and kept up to date."""
+"""The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from loop.cli.arguments import models as known_models
+from loop.cli.printing import Printing, show
+from loop.cli.results import Doctor, Examined
+from loop.core.errors import Exit
 
 if TYPE_CHECKING:
     from loop.core.git import Git
@@ -15,17 +20,17 @@ SHOWN = 30  # last lines of what a failed check printed
 
 
 @click.command()
-@click.option("--name", help="the repository's name; lower case, digits and dashes")
-@click.option("--url", help="where Argo CD and people clone it from")
-@click.option("--registry", help="images are pushed to REGISTRY/<model>")
-@click.option("--models", metavar="NAME,NAME", help="the models that stay; all others are dropped")
+@click.option("--name", help="Name of the repository: lower-case letters, digits, dashes.")
+@click.option("--url", help="Where Argo CD and people clone it from.")
+@click.option("--registry", help="Images are pushed to REGISTRY/<model>.")
+@click.option("--models", metavar="NAME,NAME", help="The models to keep; all others are deleted.")
 @click.option(
     "--lean",
     "wheels",
     metavar="PLACE",
-    help="drop the engine's source, and lock its wheels, which lie in this folder or below this URL",
+    help="Delete the engine's source, and lock its wheels from this folder or URL.",
 )
-@click.option("--vendor", "vendored", is_flag=True, help="bring the engine's source back into a lean fork")
+@click.option("--vendor", "vendored", is_flag=True, help="Bring the engine's source back.")
 def init(
     name: str | None,
     url: str | None,
@@ -35,17 +40,21 @@ def init(
     *,
     vendored: bool,
 ) -> None:
-    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
+    """Give a fork its own name, URL and registry.
 
-    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it. --vendor is
-    the way back.
-    """
+    Run it first in a new fork, and again whenever one of these changes; what you do not give stays as it is.
+    With --lean the fork no longer has the engine's source; requirements.lock pins the engine as two wheels.
+
+    \b
+      ./loop init --name churn --registry ghcr.io/acme \\
+        --url https://github.com/acme/churn.git
+    """  # noqa: D301
     from loop.core import paths
     from loop.fork.folders import keep
     from loop.fork.lean import convert, vendor
 
     if wheels and vendored:
-        raise click.UsageError("--lean drops the source that --vendor brings: name one of them")
+        raise click.UsageError("--lean deletes the source that --vendor brings back: give one of them")
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
@@ -58,7 +67,7 @@ def init(
 
 
 def _name(root: Path, given: dict[str, str]) -> None:
-    """Write the repository's name, URL and registry."""
+    """Write the values that were given into argocd/repository.yaml, and print all of them."""
     from loop.core import repository
 
     wanted = repository.initialised(root, given)
@@ -73,10 +82,20 @@ def _name(root: Path, given: dict[str, str]) -> None:
 @click.command()
 @click.argument("model")
 @click.option(
-    "--like", required=True, metavar="MODEL", help="what is copied: a model, or an example of tests/models"
+    "--like",
+    required=True,
+    metavar="MODEL",
+    shell_complete=known_models,
+    help="What to copy: a model of this repository, or an example of tests/models.",
 )
 def new(model: str, like: str) -> None:
-    """Begin a new MODEL as a copy of another, or of an example: its folders and section, renamed."""
+    """Begin a new model as a copy of another one.
+
+    It copies the folders and the section of params.yaml under the new name, and prints what to change next.
+
+    \b
+      ./loop new churn --like rents
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.names import public
     from loop.fork.folders import new as copied
@@ -89,29 +108,40 @@ def new(model: str, like: str) -> None:
     click.echo(f"then: ./loop doctor && ./loop repro {public(model)} && ./loop gate {public(model)}")
 
 
-@click.command()
-@click.option(
-    "--cache", is_flag=True, help="hash every object in DVC's cache; set aside those that have changed"
-)
-def doctor(*, cache: bool) -> None:
-    """Say what this machine and this clone can do, and how to mend what they can't."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
+@click.command(cls=Printing, result=Doctor)
+@click.option("--cache", is_flag=True, help="Hash every object in DVC's cache; set aside those that changed.")
+def doctor(*, cache: bool) -> Exit:
+    """Check this machine, this clone and each model.
+
+    Run it when something fails, and after `init`, `new` and `upgrade`. `bad` must be fixed, and the command
+    then ends with 2. `default` works, and the table says what to move to when you need more.
+    """
+    from dataclasses import asdict
 
     from loop.core import paths
-    from loop.core.errors import Exit
     from loop.fork.doctor import examine
 
-    titles = ("", "what", "found", "to mend or to move up")
-    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
-    findings = examine(paths.root(), cache=cache)
-    for finding in findings:
-        sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
-        table.add_row(sign, *map(Text, (finding.what, finding.found, finding.fix)))
-    Console().print(table)
-    if any(finding.state == "bad" for finding in findings):
-        raise SystemExit(Exit.BAD_INPUT)
+    findings = [Examined(**asdict(finding)) for finding in examine(paths.root(), cache=cache)]
+    ok = all(finding.state != "bad" for finding in findings)
+    show(Doctor(ok, findings), lambda: _table(findings))
+    return Exit.OK if ok else Exit.BAD_INPUT
+
+
+def _table(findings: list[Examined]) -> None:
+    """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
+    import shutil
+    from textwrap import TextWrapper
+
+    colours = {"ok": "green", "default": "cyan", "bad": "red"}
+    wrapper = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    room = min(max(len(each.what) for each in findings), 26)
+    for each in findings:
+        wrapper.subsequent_indent = " " * (room + 11)
+        state, *rest = wrapper.wrap(f"{each.state:7}  {each.what:{room}}  {each.found}")
+        click.echo("\n".join([click.style(state[:7], fg=colours[each.state]) + state[7:], *rest]))
+        if each.fix:
+            wrapper.subsequent_indent = " " * 11
+            click.secho("\n".join(wrapper.wrap(f"{'':9}→ {each.fix}")), bold=True)
 
 
 @click.command()
@@ -126,20 +156,29 @@ def version() -> None:
 @click.option(
     "--to",
     metavar="SOURCE",
-    help="the new version: a wheel, a folder, or commit:REVISION; without it the newest release",
+    help="The new version: a wheel, a folder, or commit:REVISION.  [default: the newest release]",
 )
-@click.option("--from", "base", metavar="SOURCE", help="the version that this fork is at, if it is not found")
-@click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
-@click.option("--no-check", is_flag=True, help="leave the checks of the branch to its pull request")
+@click.option(
+    "--from",
+    "base",
+    metavar="SOURCE",
+    help="The version that this fork is at, if the command does not find it.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would happen to each file.")
+@click.option("--no-check", is_flag=True, help="Do not check the new branch; its pull request will.")
 def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) -> None:
-    """Merge another version of the template into this fork, on a branch of its own; files here stay.
+    """Merge another version of the template into this fork.
 
-    The branch is then checked, by its own code. It stays where a check fails, and the command ends with 4.
-    """
+    The result is a commit on a new branch; your work tree stays as it is. With GITHUB_TOKEN it becomes a pull
+    request. The branch is then checked by its own code. It ends with 4 if there are conflicts to settle or if
+    a check fails; the branch stays.
+
+    \b
+      ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
+    """  # noqa: D301
     import tempfile
 
     from loop.core import actions, github, paths
-    from loop.core.errors import Exit
     from loop.core.git import Git
     from loop.fork import proposal
     from loop.fork import upgrade as upgrading
@@ -234,7 +273,7 @@ def _check(git: "Git", branch: str) -> list[str]:
 
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:
-    """Print what an upgrade does: each path with `every`, else only those that want a person's eye."""
+    """Print what an upgrade does: each path with `every`, else only those that a person should look at."""
     shown = [row for row in planned.rows if every or row.what in {"conflict", "kept: yours", "migrated"}]
     click.echo(f"base: {planned.base.name}\nto: {planned.to.name}")
     for row in shown:

@@ -19,7 +19,8 @@ from loop.version import VERSION
 WITHIN = "src/loop/fork/lean/"  # the layer's files that differ from those of a fork with the source
 OWN = LIBRARY / "fork" / "lean"
 E = TypeVar("E")
-DROPPED = (".github/workflows/e2e.yml", ".github/workflows/wheels.yml")  # they test and publish the engine
+# They test the engine, and publish it and its documentation.
+DROPPED = (".github/workflows/docs.yml", ".github/workflows/e2e.yml", ".github/workflows/wheels.yml")
 DISTRIBUTIONS = ("loop", "loop_demo")
 LOCK, WANTED = "requirements.lock", "requirements.in"
 LOCKS = {  # which wheels each of them pins

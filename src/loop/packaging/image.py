@@ -134,6 +134,7 @@ def small(record: dict[str, Any], device: Device = "cpu") -> None:
             f"{record['image']} is {size / 1e6:.0f} MB unpacked, may be {MOST[device] / 1e6:.0f}:\n"
             f"{layout.table(layers)}",
             fix="leave out of bentos/<model>/requirements.in what serving does without",
+            docs="docs/images.md#serving",
         )
 
 

@@ -1,8 +1,8 @@
-"""What the stages depend on in the engine: a file for each stage, which dvc.yaml lists as a dependency.
+"""Writes the files .loop/stages/<stage>, which dvc.yaml lists as the stages' dependency on the engine.
 
-A clone has the engine's source or an installed wheel. In both, a change of the engine runs only the
-stages whose own modules it changes. `loop.core` is left out, because it runs stages and makes no results.
-Comments, docstrings and empty lines are left out too, because none of them changes a result.
+Each file lists the engine's modules that a stage runs, with hashes of their code. An upgrade then reruns only
+the stages whose modules changed, from source code as from a wheel. The hash leaves out comments, docstrings
+and empty lines. `loop.core` is not listed, because it runs the stages but does not affect their results.
 """
 
 import ast
@@ -17,7 +17,7 @@ from loop.core.paths import library
 
 FOLDER = ".loop/stages"
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
-ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # whose modules make results
+ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
 HEADER = (
@@ -27,7 +27,7 @@ HEADER = (
 
 
 def write(root: Path) -> list[str]:
-    """Bring the files of all stages up to date; returns the paths of those that have changed."""
+    """Update the fingerprint files of all stages; returns the paths of those that changed."""
     texts = {f"{FOLDER}/{stage}": text(root, stage) for stage in STAGES}
     changed = [path for path, new in texts.items() if not _is(root / path, new)]
     for path in changed:
@@ -37,16 +37,16 @@ def write(root: Path) -> list[str]:
 
 
 def text(root: Path, stage: str) -> str:
-    """The file of a stage: a line for each of the engine's files that it runs."""
+    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs."""
     above = library(root).parent
     files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
     return HEADER + "".join(f"{sha256(_code(above / path)).hexdigest()}  {path}\n" for path in files)
 
 
 def _code(path: Path) -> bytes:
-    """What a file does: of a module its lines without comments, docstrings and empty lines.
+    """Return the bytes of a file to hash: a module without its comments, docstrings and empty lines.
 
-    Only positions are taken from Python's parser, so every version of Python gives the same bytes.
+    Only positions come from Python's parser, so every version of Python returns the same bytes.
     """
     source = path.read_bytes()
     if path.suffix != ".py":
@@ -71,7 +71,7 @@ def _code(path: Path) -> bytes:
 
 
 def _docstrings(tree: ast.AST) -> list[tuple[int, int]]:
-    """First and last line of each docstring, of module, classes and functions."""
+    """Return the first and last line of each docstring in a module."""
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, Documented)]
     first = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
     texts = [node for node in first if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -79,7 +79,7 @@ def _docstrings(tree: ast.AST) -> list[tuple[int, int]]:
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
-    """A module or page template of ROOMS, and all that it imports or includes there; paths below `above`."""
+    """Return a module or page template and all it imports or includes from ROOMS, relative to `above`."""
     found |= {path}
     source = (above / path).read_text(encoding="utf-8")
     needed = {path.with_name(name) for name in TEMPLATE.findall(source)}
@@ -92,7 +92,10 @@ def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
 
 
 def _imports(source: str) -> set[str]:
-    """Modules of ROOMS that a module may import, also inside functions; some names are functions."""
+    """Return the modules of ROOMS that a source text may import, including imports inside functions.
+
+    Some of the returned names are functions, not modules; the caller ignores names without a file.
+    """
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
     names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
     return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}

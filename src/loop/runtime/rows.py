@@ -7,7 +7,6 @@ only this second reading decides whether it is refused, because it can say why.
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -56,8 +55,7 @@ class BadRequest(Exception):
         self.unread = unread
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """What was asked for: n rows, an id for each, and whether the caller sent a list of rows."""
 
     values: Values
