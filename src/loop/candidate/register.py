@@ -246,7 +246,7 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 
 def _packages(lock: Path) -> list[str]:
-    """Return every package in the server's lock file with version and marker; otherwise MLflow would guess."""
+    """Return every package in the server's lock with version and marker; otherwise MLflow would guess."""
     text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
     return re.findall(
         r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
