@@ -135,7 +135,8 @@ def rollback(  # noqa: PLR0917 — click passes by name
 @click.option("--environment", help="dev, staging or production")
 @click.option("--check", is_flag=True, help="reject what breaks a policy or a schema; print nothing else")
 @click.option("--base", metavar="COMMIT", help="also reject what the cluster could not change since then")
-def render(model: str | None, environment: str | None, check: bool, base: str | None) -> None:
+@click.option("--kserve", is_flag=True, help="print the release as a KServe InferenceService instead")
+def render(model: str | None, environment: str | None, check: bool, base: str | None, kserve: bool) -> None:
     """Print an environment's manifests as Argo CD will apply them.
 
     With --check and no model, check every overlay, and that no two of them answer to one host. One that
@@ -147,6 +148,8 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     from loop.delivery import render as rendering
 
     root, keep = paths.root(), "objects keep to schema and policy"
+    if kserve and (check or not model or not environment):
+        raise click.UsageError("--kserve wants a model and its --environment, and no --check")
     if not model and check and not environment:
         for overlay, count in _checked(root, base).items():
             click.echo(f"{overlay}: {count} {keep}")
@@ -158,6 +161,13 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     elif check:
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+    elif kserve:
+        from loop.delivery.kserve import inference_service
+        from loop.delivery.kserve import text as as_yaml
+
+        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
+        objects = rendering.documents(rendering.build(root / "kustomize/overlays" / str(one)))
+        click.echo(as_yaml(inference_service(objects, one.state(root))), nl=False)
     else:
         click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
 
