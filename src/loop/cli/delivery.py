@@ -166,7 +166,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
         from loop.delivery.kserve import text as as_yaml
 
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
-        objects = rendering.documents(rendering.build(root / "kustomize/overlays" / str(one)))
+        objects = rendering.documents(rendering.build(root / str(one)))
         click.echo(as_yaml(inference_service(objects, one.state(root))), nl=False)
     else:
         click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
