@@ -34,7 +34,10 @@ def demo(source: Path | None, model: str | None) -> None:
 
 @click.group()
 def github() -> None:
-    """Use a stand-in for GitHub on this machine: pull requests and workflows, without an account."""
+    """Use a stand-in for GitHub, which needs no account.
+
+    It holds pull requests and runs workflows on this machine.
+    """
 
 
 @github.command()

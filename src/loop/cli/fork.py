@@ -273,7 +273,10 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 @click.command("propose-upgrade")
 @click.argument("branch")
 def propose_upgrade(branch: str) -> None:
-    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    """Open or update the pull request of an upgrade.
+
+    BRANCH is the branch that `upgrade` has made. A later upgrade updates the same pull request.
+    """
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub
