@@ -194,8 +194,8 @@ class Monitor(Section):
     store: str | None = None  # folder or URL to which production's transactions and labels are logged
     window_days: int = Field(default=7, gt=0)
     drift: float = 0.3  # a feature_drift_score of at least this value starts a retraining
-    # Set true if the model's profile depends on its training, as principal components do: then drift compares
-    # only predictions of the release that serves now.
+    # Set true if the numbers that the model logs for drift depend on its training, as principal components do.
+    # Drift then compares only predictions of the release that serves now.
     by_release: bool = False
     min_rows: int = 500  # minimum number of logged predictions for a decision on drift
     min_labels: int = 200  # minimum number of labelled predictions for a decision on the metrics of `sla`
