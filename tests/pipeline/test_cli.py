@@ -105,7 +105,7 @@ def test_an_edit_of_a_pinned_file_is_said(clone: Path) -> None:
     pq.write_table(simulate(Params(cards=40, days=10)), clone / "own.parquet")
     loop("pin", "card-fraud", "--source", "own.parquet")
     pq.write_table(simulate(Params(cards=40, days=11)), clone / "own.parquet")
-    said = "own.parquet: found SHA-256"
+    said = "own.parquet: SHA-256 is"
     with pytest.raises(LoopError, match=said):
         loop("repro", "card-fraud")
     assert [finding.state for finding in doctor.models_of(clone) if said in finding.found] == ["bad"]
