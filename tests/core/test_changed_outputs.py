@@ -88,7 +88,7 @@ def test_changed_bytes_are_no_output(
     dvc.repro(clone, "m")
     told = capsys.readouterr().err
     assert f"data/m/model{part}: found md5 {found}, dvc.lock records {name}" in told
-    remove = f"the DVC remote has it: remove files/md5/{name[:2]}/{name[2:]} there"
+    remove = f"the DVC remote has the same bytes: remove files/md5/{name[:2]}/{name[2:]} there"
     assert (remove in told) == (where == "remote")
     assert dvc.md5(clone.parent / "cache/rotten" / name) == found
     assert Lock.of(clone).stages == recorded
@@ -210,7 +210,7 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
     (clone / "data/m/scores.parquet").unlink()
     with pytest.raises(Rejected, match=r"scores\.parquet: is missing[\s\S]*dvc checkout"):
         dvc.check(clone, "m", "scores.parquet")
-    with pytest.raises(Rejected, match=r"records no data/m/plots[\s\S]*\./loop repro m"):
+    with pytest.raises(Rejected, match=r"does not record data/m/plots[\s\S]*\./loop repro m"):
         dvc.check(clone, "m", "plots")
 
 
@@ -226,6 +226,6 @@ def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
     there.write_bytes(content)
     lock = (clone / "dvc.lock").read_text()
     (clone / "dvc.lock").write_text(lock.replace(Lock.parse(lock).model_md5("m"), name))
-    with pytest.raises(Rejected, match="is no folder's list of DVC"):
+    with pytest.raises(Rejected, match="is not a valid list of a folder's files"):
         dvc.bring(clone, "m", "model")
     assert kept.is_file()

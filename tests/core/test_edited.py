@@ -291,7 +291,7 @@ MISTAKES = [
         "params.yaml",
         "    train:",
         "<<<<<<< HEAD\n    train:",
-        r"line 9: a merge has left its conflict markers",
+        r"line 9: contains the conflict markers of a merge",
     ),
     (
         "params.yaml",
@@ -312,7 +312,7 @@ MISTAKES = [
         r"line 8: models\.m\.features\.windows_days: is 0",
     ),
     ("params.yaml", "depth: 4", "depth: 4\n      depth: 5", r"line 11: found duplicate key"),
-    ("params.yaml", "      depth: 4", "\tdepth: 4", r"line 10: .*indent by spaces"),
+    ("params.yaml", "      depth: 4", "\tdepth: 4", r"line 10: .*indent with spaces"),
     (
         "params.yaml",
         "threshold: 0.5, ",
@@ -325,17 +325,27 @@ MISTAKES = [
         "md5: [1]\n",
         r"line 6: stages\.ingest@m\.outs\.0: should be data/m/raw\.parquet with",
     ),
-    ("dvc.lock", "  train@m:", ">>>>>>> x\n  train@m:", r"line 10: a merge.*[\s\S]*\./loop repro"),
+    (
+        "dvc.lock",
+        "  train@m:",
+        ">>>>>>> x\n  train@m:",
+        r"line 10: contains the conflict markers.*[\s\S]*\./loop repro",
+    ),
     ("release.yaml", "weight: 90", "weight: many", r"line 9: spec\.stable\.weight: is 'many'"),
     ("release.yaml", "  stable:", "  stabel: 1\n  stable:", r"line 6: spec\.stabel: is 1"),
     (
         "argocd/repository.yaml",
         "\ndata:",
         "\n<<<<<<< a\ndata:",
-        r"argocd/repository\.yaml: line \d+: a merge",
+        r"argocd/repository\.yaml: line \d+: contains the conflict markers",
     ),
-    (".dvc/config", "[core]", "<<<<<<< a\n[core]", r"\.dvc/config: line 1: a merge"),
-    ("bentos/m/requirements.lock", "click", "<<<<<<< a\nclick", r"line 3: a merge.*[\s\S]*make lock"),
+    (".dvc/config", "[core]", "<<<<<<< a\n[core]", r"\.dvc/config: line 1: contains the conflict markers"),
+    (
+        "bentos/m/requirements.lock",
+        "click",
+        "<<<<<<< a\nclick",
+        r"line 3: contains the conflict markers.*[\s\S]*make lock",
+    ),
 ]
 
 

@@ -68,7 +68,7 @@ def test_a_token_that_no_header_can_hold_is_not_printed(monkeypatch: pytest.Monk
     monkeypatch.setenv("GITHUB_TOKEN", "secret\n")
     assert GitHub.of_environment().token == "secret"
     monkeypatch.setenv("GITHUB_TOKEN", "secret\nsecret")
-    with pytest.raises(LoopError, match="GITHUB_TOKEN has a character") as told:
+    with pytest.raises(LoopError, match="GITHUB_TOKEN: contains a character") as told:
         GitHub.of_environment()
     assert "secret" not in str(told.value)
 
@@ -176,14 +176,17 @@ def test_it_does_not_wait_for_an_hour(replies: Callable[..., Replies]) -> None:
         (says(401, "Bad credentials"), "401 Bad credentials\n  fix: give GITHUB_TOKEN"),
         (
             says(403, "No", x_accepted_github_permissions="actions=write"),
-            "fix: .* permission .* actions=write",
+            "fix: .* permission: actions=write",
         ),
-        (says(404, "Not Found"), "404 Not Found\n  fix: check the URL; .* may not see"),
+        (says(404, "Not Found"), "404 Not Found\n  fix: check the URL; .* lacks the permission"),
         (says(422, {"message": "Bad", "errors": [{"field": "head"}]}), "422 Bad {'field': 'head'}"),
         (says(422, {"message": "Bad", "errors": None}), "422 Bad"),
         (httpx.Response(502, text="<html>\n Unicorn"), "502 <html> Unicorn\n  fix: .*githubstatus"),
         (httpx.Response(500), "500 Internal Server Error"),
-        (httpx.Response(200, text="<html>"), "no JSON: '<html>'\n  fix: is https://api.test the URL"),
+        (
+            httpx.Response(200, text="<html>"),
+            "not JSON: '<html>'\n  fix: check that https://api.test is the URL",
+        ),
         (
             httpx.Response(301, headers={"location": "https://api.test/x"}),
             "301 .*\n  fix: .*repository.yaml",
@@ -222,7 +225,7 @@ def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
     body = {"ref": "main", "inputs": {"a": "b"}, "return_run_details": True}
     assert github.sent == [("POST", "/actions/workflows/ci.yml/dispatches", body)]
     github = replies(says(502))
-    with pytest.raises(GitHubError, match="502 no\n  fix: GitHub may have done it all the same"):
+    with pytest.raises(GitHubError, match="502 no\n  fix: GitHub may have carried this out anyway"):
         API.dispatch("ci.yml", {})
     assert len(github.sent) == 1
 
@@ -258,7 +261,7 @@ def test_what_github_would_refuse_as_too_long_is_cut(replies: Callable[..., Repl
         assert len(sent.encode()) <= LONGEST < 65_536
         assert "\ufffd" not in sent
     assert github.sent[1][2]["body"].endswith("## a\n\n\nThe rest is elsewhere.\n")
-    assert github.sent[3][2]["body"].endswith("→\n\nThe rest is too long here.\n")
+    assert github.sent[3][2]["body"].endswith("→\n\nThe rest is left out, because it is too long.\n")
 
 
 def run_of(number: int, **fields: object) -> dict[str, object]:

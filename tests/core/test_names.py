@@ -30,5 +30,5 @@ def test_what_is_usable_can_be_deployed(name):
 @pytest.mark.parametrize("name", ["fraud_", "fraud-"])
 def test_no_name_ends_in_a_dash(name):
     """It would be trained, registered and built, and every one of its Services refused by the cluster."""
-    with pytest.raises(LoopError, match="is not usable"):
+    with pytest.raises(LoopError, match="is not valid"):
         package(name)

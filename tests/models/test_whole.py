@@ -47,24 +47,24 @@ FAULTS = {
             replaced(f"{MODEL}/schema.py", old, new)(root)
             for old, new in (('"binary"', '"ranking"'), ('    entity="CUSTOMER_ID",\n', ""))
         ],
-        "TASK is 'ranking', and ROLES has no entity",
+        "TASK is 'ranking', but ROLES has no entity",
     ),
     "no scorer": (without(f"{MODEL}/scorer.py"), "scorer.py is missing"),
     "a profile that nobody calls": (
         lambda root: (root / f"{MODEL}/scorer.py").open("a").write("def profile(x, scores): ...\n"),
-        "scorer.py: profile would not be called",
+        "scorer.py: profile would never be called",
     ),
     "a role of no column": (
         replaced(f"{MODEL}/schema.py", 'label="TX_FRAUD"', 'label="FRUAD"'),
-        "ROLES names FRUAD",
+        "ROLES names unknown columns: FRUAD",
     ),
     "an unknown type": (replaced(f"{MODEL}/schema.py", '"float64"', '"float65"'), "TX_AMOUNT is 'float65'"),
-    "an unknown metric": (edited("gate.metric", "avrage_precision"), "gate.metric: is avrage_precision"),
+    "an unknown metric": (edited("gate.metric", "avrage_precision"), "gate.metric: avrage_precision"),
     "an unknown floor": (
         edited("gate.floors", {"avrage_precision": 0.4}),
-        "gate.floors: is avrage_precision",
+        "gate.floors: avrage_precision",
     ),
-    "an unknown target": (edited("sla", {"metrics": {"acuracy": 0.9}}), "sla.metrics: is acuracy"),
+    "an unknown target": (edited("sla", {"metrics": {"acuracy": 0.9}}), "sla.metrics: acuracy"),
     "a misspelt key": (edited("train.max_deph", 4), "train.max_deph: is 4"),
     "no source": (without(f"{MODEL}/source.py"), "source.py is missing"),
     "no application": (without("bentos/card_fraud/asgi.py"), "bentos/card_fraud/asgi.py missing"),

@@ -41,7 +41,7 @@ def test_modules_come_from_the_lock(clone, tmp_path, setting):
 def test_text_is_utf_8_in_any_locale(clone):
     """As in a Latin-1 locale, where what Git says would be read wrongly and printing it would be an error."""
     done = run(clone, "models", "zürich", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
-    assert "'zürich' is not usable" in done.stderr
+    assert "'zürich' is not valid" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from releases import DATA_MD5, MODEL, MODEL_MD5, A, B, git, save
 from loop.core.errors import LoopError
 from loop.core.html import POLICY
 from loop.report.site import MARK, build
+from loop.version import VERSION
 
 
 class Read(HTMLParser):
@@ -89,6 +90,7 @@ def test_the_index_tells_how_each_model_is(site: Path):
         "roll back",
     ):
         assert expected in text
+    assert f"of the template's version {VERSION};" in text
 
 
 def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 from tiny import KEY
 
@@ -77,8 +78,8 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     assert len(dropped) == 5
     kept.close(0)
     assert [line.rpartition(".jsonl")[2] for line in told(caplog)] == [
-        ": 10 lines wait, so more of them are dropped",
-        ": the server ends after 0 s of waiting, and 10 lines or more are lost",
+        ": 10 lines wait in the queue, so new lines are dropped",
+        ": the server stops after waiting 0 s; at least 10 lines are lost",
     ]
     goes_on.set()
     kept.close()
@@ -313,7 +314,7 @@ def test_lines_that_cannot_be_encoded_cost_nobody_elses(tmp_path, caplog):
     dropped = []
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
     kept.write(scored(1))
-    kept.write(scored(2)._replace(scores=[object()]))
+    kept.write(replace(scored(2), scores=[object()]))
     kept.write(scored(3))
     kept.close()
     assert [entry["id"] for entry in lines(tmp_path)] == [1, 3]

@@ -1,1 +1,1 @@
-"""What every other room leans on: errors, files, names, params, paths; the facts of git, DVC, GitHub."""
+"""Code that all other packages of `loop` use: errors, files, names, params, paths, Git, DVC and GitHub."""

@@ -1,25 +1,36 @@
-"""What a command tells the workflow that runs it; outside a workflow these do nothing."""
+"""Sends outputs, summaries, warnings and masks to the workflow that runs a command.
+
+Outside a workflow, only warnings are printed.
+"""
 
 import os
 import secrets
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from loop.core.errors import LoopError
 from loop.core.markdown import inert
 
-SUMMARY = 1024 * 1024  # bytes: GitHub shows nothing of a step's summary that is larger
-STOPPED = "LOOP_STOPPED"  # holds the word that makes GitHub read commands in a step's output again
-LEFT_OUT = "The rest is left out: GitHub takes 1 MiB as a summary."
+SUMMARY = 1024 * 1024  # GitHub rejects a step's summary of more bytes than this
+# name of the environment variable with the token that lets GitHub process workflow commands again
+STOPPED = "LOOP_STOPPED"
+LEFT_OUT = "The rest is left out, because GitHub limits a summary to 1 MiB."
 
 
 def output(**values: object) -> None:
-    """Set step outputs: `output(released="true")`."""
+    """Set outputs of the workflow step, as in `output(released="true")`.
+
+    Raises LoopError if a value has several lines.
+    """
     _append("GITHUB_OUTPUT", "".join(f"{key}={_one_line(value)}\n" for key, value in values.items()))
 
 
 def summary(markdown: str) -> None:
-    """Add Markdown to the job's summary; act drops its own, so LOOP_GITHUB_STEP_SUMMARY goes first."""
+    """Append Markdown to the job's summary.
+
+    LOOP_GITHUB_STEP_SUMMARY takes precedence over GITHUB_STEP_SUMMARY, because act does not keep the latter.
+    """
     own = "LOOP_GITHUB_STEP_SUMMARY"
     variable = own if os.environ.get(own) else "GITHUB_STEP_SUMMARY"
     path = Path(os.environ.get(variable, ""))
@@ -28,9 +39,10 @@ def summary(markdown: str) -> None:
 
 
 def cut(markdown: str, most: int, rest: str) -> str:
-    """As much of a text as `most` bytes of UTF-8 hold, up to a heading or a line; then the sentence `rest`.
+    """Cut `markdown` to `most` bytes of UTF-8, before a heading or a line, and append the sentence `rest`.
 
-    Room for that sentence is always left, so that it still fits where a later text is cut.
+    A text that fits is not changed. Space for `rest` is reserved even then, so that it still fits when a
+    later text is cut.
     """
     last = f"\n\n{rest}\n"
     if (room := most - len(last.encode())) < 0:
@@ -42,7 +54,7 @@ def cut(markdown: str, most: int, rest: str) -> str:
 
 
 def warning(title: str, text: str) -> None:
-    """Warn the person: on the console, at the workflow's run and in the job's summary."""
+    """Print a warning to stderr, and add it to the workflow run's annotations and the job's summary."""
     if os.environ.get("GITHUB_ACTIONS"):
         _command(f"::warning title={_escaped(title, ':,')}::{_escaped(text)}")
     print(f"warning: {text}", file=sys.stderr)
@@ -50,32 +62,33 @@ def warning(title: str, text: str) -> None:
 
 
 def mask(value: str) -> None:
-    """Hide a secret in the workflow's log; of a secret with several lines, also each line."""
+    """Hide a secret in the workflow's log, and each of its lines if it has several."""
     for part in dict.fromkeys([value, *value.splitlines()]):
         if part.strip():
             _command(f"::add-mask::{_escaped(part)}")
 
 
-def stop_commands() -> None:
-    """Stop GitHub from reading workflow commands in this step's output, until the step ends.
+def stop_commands(stream: TextIO | None = None) -> None:
+    """Make GitHub ignore workflow commands in the rest of this step's output.
 
-    A command prints text from outside, and a column may be named `::add-mask::…` or hold a line break. Only
-    a word that nobody can guess makes GitHub read commands again.
+    Printed data may contain text such as `::add-mask::…`, in a column name for example. GitHub processes
+    commands again only after a random token, which the data cannot contain. GitHub reads stdout and stderr
+    alike, so the token goes to stdout unless stdout must hold only a command's JSON.
     """
     if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
         os.environ[STOPPED] = secrets.token_hex(16)
-        print(f"::stop-commands::{os.environ[STOPPED]}", flush=True)
+        print(f"::stop-commands::{os.environ[STOPPED]}", file=stream or sys.stdout, flush=True)
 
 
 def _command(line: str) -> None:
-    """Print a workflow command, which GitHub reads even after `stop_commands`."""
+    """Print a workflow command that GitHub processes even after `stop_commands`."""
     sys.stderr.flush()
     word = os.environ.get(STOPPED)
     print(f"::{word}::\n{line}\n::stop-commands::{word}" if word else line, flush=True)
 
 
 def _escaped(text: str, also: str = "") -> str:
-    """Text escaped for a command as GitHub's own toolkit does; `also` lists further signs to escape."""
+    """Escape text for a workflow command as GitHub's toolkit does; `also` lists more characters to escape."""
     for sign in f"%\r\n{also}":
         text = text.replace(sign, f"%{ord(sign):02X}")
     return text
@@ -90,7 +103,5 @@ def _append(variable: str, text: str) -> None:
 def _one_line(value: object) -> str:
     text = str(value)
     if "\n" in text or "\r" in text:
-        raise LoopError(
-            f"a step's output is {text!r}, should be one line", fix="take the line break out of it"
-        )
+        raise LoopError(f"a step's output is {text!r}, should be one line", fix="remove the line break")
     return text

@@ -1,4 +1,4 @@
-"""Where a command reads Git: the work tree that it runs in, or where there is none a clone of its own."""
+"""Opens the Git repository that a command reads: its work tree, or a temporary clone if there is none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,10 @@ from loop.core.github import authorized
 
 @contextmanager
 def opened(root: Path, *, clone: bool | None = None) -> Iterator[Git]:
-    """The work tree at `root`; where that is none, or with `clone`, a scratch clone of what it says it is."""
+    """Yield the work tree at `root`, or a temporary bare clone of the URL in its argocd/repository.yaml.
+
+    A clone is made if `clone` is true, and by default if `root` has no .git, as in the monitor's image.
+    """
     if clone or (clone is None and not (root / ".git").exists()):
         own = repository.read(root)
         with bare(own.clone_url, partial(authorized, own.server)) as git:

@@ -1,4 +1,4 @@
-"""A database for one run: bounded memory, its files in a folder that goes with the run."""
+"""Opens a temporary DuckDB database with limited memory, whose files are deleted when the command ends."""
 
 import fcntl
 import os
@@ -15,8 +15,8 @@ from loop.core.remote import filesystem
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY = "1GB"  # that DuckDB may take: tables and what is more go to its files
-THREADS = 8  # at most: each takes some of the memory
+MEMORY = "1GB"  # memory limit of DuckDB, which writes to its temporary files beyond it
+THREADS = 8  # maximum number of threads, because each needs part of the memory
 PREFIX = "loop-duckdb-"
 
 
@@ -24,14 +24,18 @@ PREFIX = "loop-duckdb-"
 def opened(
     *urls: str | None, memory: str = MEMORY, threads: int = THREADS
 ) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """DuckDB that reads these places; what is not a local path goes through fsspec."""
+    """Yield a connection to a temporary DuckDB database that can read `urls`.
+
+    URLs that are not local files are read through fsspec.
+    """
     import duckdb
 
     with scratch() as folder, duckdb.connect(folder / "tables.duckdb") as con:
         con.execute("set timezone = 'UTC'")
         con.execute(f"set memory_limit = '{memory}'")
         con.execute(f"set threads = {min(threads, os.cpu_count() or 1)}")
-        con.execute("set preserve_insertion_order = false")  # or reading holds back what came early
+        # if DuckDB had to preserve the order of rows, it would keep rows that are read early in memory
+        con.execute("set preserve_insertion_order = false")
         con.execute(f"set temp_directory = '{folder}/spilled'")
         for url in urls:
             if url and "://" in url and not url.startswith("file://"):
@@ -47,10 +51,15 @@ def _register(con: "duckdb.DuckDBPyConnection", url: str) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder of this run; those that killed runs left are taken away first."""
+    """Yield a temporary folder for this process.
+
+    Folders that killed processes left behind are removed first.
+    """
     parent = Path(tempfile.gettempdir())
     with ExitStack() as held:
-        with locked(parent):  # no other run sees a folder that is not locked yet
+        # The parent folder stays locked until the new folder is locked, so that no other process removes the
+        # new folder.
+        with locked(parent):
             for left in parent.glob(f"{PREFIX}*"):
                 with suppress(OSError), locked(left, fcntl.LOCK_NB):
                     shutil.rmtree(left, ignore_errors=True)

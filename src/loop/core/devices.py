@@ -1,4 +1,4 @@
-"""Whether this machine has a GPU, and how JAX is given one."""
+"""Detects NVIDIA GPUs, and gives JAX the device that a model trains on."""
 
 import os
 from pathlib import Path
@@ -7,20 +7,23 @@ from typing import Any
 from loop.core.errors import LoopError
 from loop.core.plain import Device
 
-NODES = ("/dev/nvidiactl", "/dev/dxg")  # of NVIDIA's driver, and of Windows' own below its Linux
+# device files of NVIDIA's Linux driver, and of Windows' GPU driver inside WSL
+NODES = ("/dev/nvidiactl", "/dev/dxg")
 
 
 def has_gpu() -> bool:
-    """Whether a driver for NVIDIA's GPUs is there."""
+    """Whether this machine has a driver for NVIDIA GPUs."""
     return any(Path(node).exists() for node in NODES)
 
 
 def of_jax(device: Device, threads: int) -> Any:
-    """The JAX device that `train.device` names. `threads` is how many threads a CPU computes with.
+    """Return the JAX device for `train.device`; `threads` is how many threads it uses if it is a CPU.
 
-    Call it before JAX is imported. LoopError where there is no such device, as on a machine without a GPU.
+    Must be called before JAX is imported. Raises LoopError if JAX finds no such device, as on a machine
+    without a GPU.
     """
-    os.environ["PJRT_NPROC"] = str(threads)  # XLA reads it as it starts, and JAX has no setting for it
+    # XLA reads the number of threads only from this variable, when it starts
+    os.environ["PJRT_NPROC"] = str(threads)
     import jax
 
     try:

@@ -1,4 +1,4 @@
-"""The facts of DVC: what dvc.lock says, and the programs dvc and `./loop` run in a clone."""
+"""Reads and checks dvc.lock, checks DVC's cache, and runs dvc in a clone."""
 
 import hashlib
 import json
@@ -26,91 +26,105 @@ from loop.core.repository import masked
 from loop.core.text import one_line
 
 LOCK = "dvc.lock"
-MERGE = "take one side whole (git checkout HEAD -- dvc.lock), then ./loop repro each model that it changed"
-METRICS = "metrics.json"  # the one output that Git keeps, not DVC's cache
+MERGE = (
+    "take all of one side (git checkout HEAD -- dvc.lock), then run ./loop repro for each model that changed"
+)
+METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
-NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")  # of an object: no such name leads out of the cache
-MISSING = object()  # of a key, as null is a value
-SETTLED = (
-    2_000_000_000  # nanoseconds: what was written just now may change again within the clock's resolution
-)
-_HASHES: dict[tuple[int, ...], str] = {}  # by the version of a file
+# pattern of an object's name; a matching name cannot lead out of the cache's folder
+NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")
+MISSING = object()  # marks a missing key, because None is the valid value null
+# Nanoseconds after which a file's hash may be cached. A file written more recently may change again
+# without a change of its ctime, because the clock's resolution is limited.
+SETTLED = 2_000_000_000
+_HASHES: dict[tuple[int, ...], str] = {}  # MD5 by a file's device, inode, size and ctime
 
 
 class DvcError(LoopError):
-    """dvc itself failed; its words are above, on the console."""
+    """dvc itself failed; its output is on the console above."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """dvc.lock's text, asked for what it recorded."""
+    """The stages that dvc.lock records, with their inputs, params and outputs."""
 
     stages: dict[str, Any]
 
     @classmethod
     def parse(cls, text: str, where: str = LOCK) -> "Lock":
-        """The text of a dvc.lock; LoopError names the line of what no DVC has written."""
+        """Parse the text of a dvc.lock.
+
+        Raises LoopError with the line of anything that DVC would not write.
+        """
         return cls(_stages(text, where))
 
     @classmethod
     def of(cls, root: Path) -> "Lock":
+        """Read dvc.lock in `root`; empty if the file does not exist. Raises LoopError if it is invalid."""
         path = root / LOCK
         return cls.parse(edited.read(path, str(path), MERGE), str(path)) if path.is_file() else cls({})
 
     def records(self, model: str) -> bool:
-        """Whether a training of the model was committed; a fork that never trained has none."""
+        """Whether dvc.lock records a training of the model."""
         return f"train@{package(model)}" in self.stages
 
     def md5(self, model: str, stage: str, out: str) -> str:
-        """The md5 that a stage's output had, by its path below data/<package>/."""
+        """Return the md5 of a stage's output; `out` is the path below data/<package>/.
+
+        Raises LoopError if dvc.lock does not record the output.
+        """
         return str(self._out(model, stage, out)["md5"])
 
     def model_md5(self, model: str) -> str:
-        """The trained model's md5: what a release, a registered model and a cache entry are keyed by."""
+        """Return the trained model's md5, which identifies it in releases, model registry and caches."""
         return self.md5(model, "train", "model")
 
     def model_size(self, model: str) -> int:
-        """Bytes of the trained model's folder."""
+        """Return the size of the trained model's folder in bytes. Raises LoopError if it is not recorded."""
         if "size" not in (out := self._out(model, "train", "model")):
-            raise LoopError(f"dvc.lock records no size of {out['path']}", fix=f"./loop repro {public(model)}")
+            raise LoopError(
+                f"dvc.lock does not record the size of {out['path']}", fix=f"./loop repro {public(model)}"
+            )
         return int(out["size"])
 
     def outs(self, model: str) -> dict[str, str]:
-        """The md5 of each output that a model's stages have made, by its path."""
+        """Return {path: md5} of the recorded outputs of a model's stages."""
         return _md5s(self._entries(model).values())
 
     def torn(self, model: str) -> str:
-        """Describe a stage that ran on another version of its input than dvc.lock records; "" if none did.
+        """Return an error message if a stage's input has another md5 than dvc.lock records, otherwise "".
 
-        A merge can take some stages from one side and some from the other, without a conflict. DVC would
-        notice only when it runs the stage.
+        A merge without conflicts can take some stages from one side and some from the other. DVC detects this
+        only when it runs the stage.
         """
         outs = self.outs(model)
         for name, entry in self._entries(model).items():
             for dep in entry.get("deps", []):
                 path, md5 = str(dep["path"]), str(dep.get("md5"))
                 if outs.get(path, md5) != md5:
-                    return f"{LOCK}: {name} had {path} with md5 {md5}, and now it is recorded as {outs[path]}"
+                    return (
+                        f"{LOCK}: {name} ran with md5 {md5} of {path}, but the recorded md5 is {outs[path]}"
+                    )
         return ""
 
     def every(self) -> dict[str, str]:
-        """The md5 of each output of any model, by its path."""
+        """Return {path: md5} of the recorded outputs of all models."""
         return _md5s(self.stages.values())
 
     def params(self, model: str) -> dict[str, dict[str, Any]]:
-        """What params.yaml said when the model's stages ran: {section: its keys}."""
+        """Return {section: values} of params.yaml as recorded when the model's stages ran."""
         prefix = f"models.{package(model)}."
         entries = self._entries(model).values()
         recorded = [entry.get("params", {}).get("params.yaml", {}) for entry in entries]
         return {key.removeprefix(prefix): value for each in recorded for key, value in each.items()}
 
     def data_md5(self, model: str) -> str:
-        """The md5 of the raw rows that it all began with."""
+        """Return the md5 of raw.parquet, the ingested rows that the model was made from."""
         return self.md5(model, "ingest", "raw.parquet")
 
     def _entries(self, model: str) -> dict[str, dict[str, Any]]:
-        """What is recorded of each of a model's stages, by the stage's name."""
+        """Return {stage's name: its record} for a model's stages."""
         return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
 
     def _out(self, model: str, stage: str, out: str) -> dict[str, Any]:
@@ -120,17 +134,23 @@ class Lock:
         for recorded in (entry or {}).get("outs", []):
             if recorded["path"] == path:
                 return dict(recorded)
-        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+        raise LoopError(
+            f"dvc.lock does not record {path} of stage {stage}@{name}", fix=f"./loop repro {name}"
+        )
 
 
 def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """The md5 of each output that these stages have made, by its path."""
+    """Return {path: md5} of the outputs that these stage records list."""
     return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
 
-@lru_cache(maxsize=8)  # a command asks the same text dozens of times, and reading it takes 0.02 s a model
+# Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
+@lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
-    """The stages that a dvc.lock records; LoopError names the line of what no DVC has written."""
+    """Return the stages that a dvc.lock's text records.
+
+    Raises LoopError with the line of anything that DVC would not write.
+    """
     document = edited.yaml(text, where, MERGE) or {}
     for keys, expected in _odd(document):
         line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
@@ -139,7 +159,7 @@ def _stages(text: str, where: str) -> dict[str, Any]:
 
 
 def _given(entry: dict[str, Any]) -> dict[str, Any]:
-    """A stage without nulls: to DVC such a key is not there."""
+    """Return a stage's record without null values, which DVC treats as missing keys."""
     given = {key: value for key, value in entry.items() if value is not None}
     if "params" in given:
         given["params"] = {file: section or {} for file, section in given["params"].items()}
@@ -147,7 +167,7 @@ def _given(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """The keys in a dvc.lock whose values are not of the form that DVC writes, and that form."""
+    """Yield the keys in a dvc.lock whose values DVC would not write, each with the expected form."""
     stages = document.get("stages") or {} if isinstance(document, dict) else None
     if not isinstance(stages, dict):
         yield ("stages",), "a section for each stage"
@@ -171,11 +191,11 @@ def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
 
 
 def _form(entry: Any) -> Iterator[str]:
-    """What a file that dvc.lock records should be, where it is not."""
+    """Yield a description of the expected form if an entry of `deps` or `outs` is malformed."""
     if not isinstance(entry, dict) or not isinstance(path := entry.get("path"), str):
         yield "a file with its `path`"
     elif "://" in path:
-        return  # outside of the clone DVC records an etag
+        return  # for a file outside the clone, DVC records an etag instead of an md5
     elif not isinstance(found := entry.get("md5"), str) or not NAME.fullmatch(found):
         yield f"{path} with an `md5` of 32 hexadecimal digits"
     elif not isinstance(entry.get("size", 0), int):
@@ -183,12 +203,12 @@ def _form(entry: Any) -> Iterator[str]:
 
 
 def begin(model: str) -> str:
-    """The commands that commit a model's first training."""
+    """Return the commands that train a model for the first time and commit the result."""
     return f"./loop train {public(model)} && git add params.yaml dvc.lock data && git commit"
 
 
 def dvc(root: Path, *args: str, quiet: bool = False) -> str:
-    """Run dvc in `root`; returns its output when quiet, else lets it print. DvcError when it fails."""
+    """Run dvc in `root`. Returns its output if `quiet`, otherwise prints it. Raises DvcError if dvc fails."""
     share_cache(root)
     forget_the_dead(root)
     done = subprocess.run(
@@ -206,15 +226,17 @@ def dvc(root: Path, *args: str, quiet: bool = False) -> str:
 
 
 def forget_the_dead(root: Path) -> None:
-    """Drop DVC's read-write lock when nobody in it runs any more, so that a killed run blocks no later one.
+    """Remove DVC's read-write lock file if no running dvc holds it.
 
-    DVC does so for a pid that is gone. It waits for one that is a zombie, or is somebody else by now, and
-    gives up on a lock that was being written when its writer was killed.
+    Otherwise a killed dvc could block later commands. DVC itself ignores a lock only if the process id no
+    longer exists. It waits if that process is a zombie or the id belongs to another program now, and fails if
+    the file is incomplete because its writer was killed.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.is_file() or _empty(path.read_text(encoding="utf-8")):
         return
-    from dvc.lock import make_lock  # here, as it takes a while and is hardly ever needed
+    # dvc.lock is imported only here, because its import is slow and rarely needed
+    from dvc.lock import make_lock
 
     with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
         pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
@@ -227,8 +249,8 @@ def _empty(lock: str) -> bool:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a pid is a dvc that is alive."""
-    import psutil  # here, because it is hardly ever needed
+    """Whether a process id belongs to a running dvc."""
+    import psutil  # psutil is imported only here, because it is rarely needed
 
     try:
         process = psutil.Process(pid)
@@ -238,24 +260,25 @@ def _runs(pid: int) -> bool:
 
 
 def share_cache(root: Path) -> None:
-    """Let all clones on a machine share one DVC cache and run cache, unless config.local says otherwise."""
+    """Make all clones on this machine share one DVC cache and run cache, unless .dvc/config.local exists."""
     local = root / ".dvc" / "config.local"
     if not local.exists():
         local.write_text(f"[cache]\n    dir = {cache() / 'dvc'}\n    type = reflink,hardlink,copy\n")
 
 
 def objects(root: Path) -> Path:
-    """The folder of DVC's cache that holds what outputs are made of, each file by its md5."""
+    """Return the folder of DVC's cache that stores file contents by md5."""
     share_cache(root)
     folder = root / ".dvc"
     return folder / _config(root).get("cache", "dir", fallback="cache") / "files" / "md5"
 
 
 def made_of(objects: Path, md5: str) -> dict[str, Path]:
-    """The files of a cache that make up an output, by md5: for a folder, its list and each file in that list.
+    """Return {md5: path in the cache} of the files that make up an output.
 
-    Rejected for a malformed list, or one whose names are not md5s, because such a name could lead out of the
-    cache. A file may be missing, but the list must be there.
+    For a folder, these are DVC's list of it and each file in the list. A listed file may be missing from the
+    cache, but the list must exist. Raises Rejected if the list is malformed or contains a name that is not an
+    md5, because the name could be a path that leads out of the cache.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
@@ -266,15 +289,18 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
             named, odd = [], repr(error)
         if odd:
             raise Rejected(
-                f"{files[md5]} is no folder's list of DVC: {one_line(odd)}",
-                fix="see who committed its md5 in dvc.lock; make the output again and commit dvc.lock",
+                f"{files[md5]} is not a valid list of a folder's files: {one_line(odd)}",
+                fix="check who committed its md5 in dvc.lock; create the output again and commit dvc.lock",
             )
         files |= {name: _place(objects, name) for name in named}
     return files
 
 
 def altered(files: dict[str, Path]) -> dict[str, str]:
-    """The objects whose bytes do not match their md5, with the md5 found. Missing objects are left out."""
+    """Return {name: md5 found} of the cached objects whose bytes do not match their names.
+
+    Missing objects are skipped.
+    """
     found = {}
     for name, path in files.items():
         if path.is_file() and (content := _hashed(path)) != name.removesuffix(".dir"):
@@ -283,10 +309,14 @@ def altered(files: dict[str, Path]) -> dict[str, str]:
 
 
 def md5(path: Path) -> str:
-    """A file's or folder's md5 as dvc.lock records it."""
+    """Return the md5 of a file or folder as dvc.lock records it.
+
+    Raises FileNotFoundError if it does not exist.
+    """
     if path.is_file():
         return _hashed(path)
-    path.stat()  # what does not exist is no empty folder
+    # stat raises FileNotFoundError for a missing path, which would otherwise look like an empty folder
+    path.stat()
     walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
     listed = {each.relative_to(path).as_posix(): _hashed(each) for each in walked}
     text = json.dumps([{"md5": listed[name], "relpath": name} for name in sorted(listed)])
@@ -294,21 +324,22 @@ def md5(path: Path) -> str:
 
 
 def check(root: Path, model: str, *outs: str) -> None:
-    """Rejected where an output in data/<package>/ (all, or those named) is not what dvc.lock records.
+    """Raise Rejected if outputs in data/<package>/ differ from what dvc.lock records.
 
-    DVC itself compares only times and sizes. Outputs that are named must be there, and dvc.lock must record
-    them; of all outputs, those that are missing are left out. A dvc.lock whose stages do not fit each other
-    is rejected, because its metrics could be another model's.
+    Outputs given by name must exist and be recorded. Without names, all recorded outputs are checked except
+    those that do not exist. Files are hashed, because DVC itself compares only times and sizes. Rejected is
+    also raised if the stages in dvc.lock do not match each other, because its metrics could belong to another
+    model.
     """
     lock = Lock.of(root)
     if why := lock.torn(model):
-        raise Rejected(why, fix=f"./loop repro {public(model)}, and commit dvc.lock")
+        raise Rejected(why, fix=f"./loop repro {public(model)}, then commit dvc.lock")
     recorded = lock.outs(model)
     paths = [f"data/{package(model)}/{out}" for out in outs] or list(recorded)
     stale = {}
     for path in paths:
         if path not in recorded:
-            raise Rejected(f"dvc.lock records no {path}", fix=f"./loop repro {public(model)}")
+            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {public(model)}")
         if (root / path).exists():
             if (found := md5(root / path)) != recorded[path]:
                 stale[path] = f"found md5 {found}"
@@ -321,15 +352,16 @@ def check(root: Path, model: str, *outs: str) -> None:
         back += [f"git checkout -- {path}" for path in stale if path not in kept]
         raise Rejected(
             "\n".join(said),
-            fix=f"where dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
-            f"where it is not, or the cache lacks them: ./loop repro {public(model)}",
+            fix=f"if dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
+            f"otherwise, or if the cache lacks these files: ./loop repro {public(model)}",
         )
 
 
 def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
-    """Put outputs of a model into data/<package>/ from the cache; with `remote`, fetch missing ones first.
+    """Copy outputs of a model from DVC's cache to data/<package>/.
 
-    DvcError where an output cannot be found. Rejected where its bytes are not those that dvc.lock records.
+    With `remote`, outputs that the cache lacks are fetched from the DVC remote first. Raises DvcError if an
+    output is not found, and Rejected if the cached bytes differ from what dvc.lock records.
     """
     targets = [f"data/{package(model)}/{out}" for out in outs]
     if remote:
@@ -339,32 +371,37 @@ def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
 
 
 def checkout(root: Path, model: str) -> None:
-    """Bring a model's outputs from the cache into data/<package>/, as dvc.lock records them."""
+    """Copy all outputs that dvc.lock records for a model from DVC's cache to data/<package>/.
+
+    Raises Rejected if bytes differ from the record.
+    """
     _check_cache(root, model)
     dvc(root, "checkout", "--with-deps", *_ends(model))
     check(root, model)
 
 
 def repro(root: Path, model: str, *, current: bool = False) -> None:
-    """Bring every stage of one model up to date, taking from the remote what dvc.lock records.
+    """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
-    DVC is not started where it has said that the model is `current` and all bytes are as recorded.
-
-    No stage reads an output whose bytes are not those that dvc.lock records: it is named, set aside, and
-    fetched again, or made again by its stage. `dvc repro --pull` would not do, because it runs stages while
-    it pulls and trusts the remote's run cache.
+    `current` means that DVC reported no stage to run; then DVC is started only if some output's bytes differ
+    from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
+    again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
+    and trusts the remote's run cache.
     """
     check_params(root, model)
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
     if pulls and not current:
         _fetch(root, model)
     if bad := _set_aside(root, model):
-        _warn(bad, "it is fetched again, or its stage makes it again")
+        _warn(bad, "it is fetched again, or its stage creates it again")
         if pulls:
             _fetch(root, model)
         if pulls and (worse := _set_aside(root, model)):
             there = ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(worse))
-            _warn(worse, f"the DVC remote has it: remove {there} there, then ./loop push {public(model)}")
+            _warn(
+                worse,
+                f"the DVC remote has the same bytes: remove {there} there, then ./loop push {public(model)}",
+            )
     dropped = _drop_altered(root, model)
     if current and not bad and not dropped:
         click.echo(f"{public(model)}: every stage is up to date")
@@ -376,9 +413,10 @@ def repro(root: Path, model: str, *, current: bool = False) -> None:
 
 
 def current(root: Path, models: Iterable[str]) -> set[str]:
-    """The models of which no stage would run. DVC is asked once, as its start takes longer than the answer.
+    """Return the models with no stage to run.
 
-    Empty where DVC cannot say: then each model's own repro says why.
+    One call of DVC covers all models, because starting DVC takes longer than the check. Returns an empty set
+    if DVC fails; each model's own repro then reports the error.
     """
     try:
         said = dvc(root, "status", "--json", quiet=True)
@@ -389,22 +427,26 @@ def current(root: Path, models: Iterable[str]) -> set[str]:
 
 
 def check_params(root: Path, model: str) -> None:
-    """LoopError where params.yaml lacks a key that a stage depends on: DVC wants it despite our default."""
+    """Raise LoopError if params.yaml lacks a key that a stage in dvc.yaml depends on.
+
+    DVC requires the key in the file, even if the engine has a default for it.
+    """
     document = edited.yaml(edited.read(root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, dict):
-        raise LoopError("dvc.yaml: has no `stages:`", fix=STAGES)
+        raise LoopError("dvc.yaml: stages: is missing", fix=STAGES)
     begins = "models.${key}."
     for name, stage in stages.items():
         do = stage.get("do", stage) if isinstance(stage, dict) else None
         listed = do.get("params") or [] if isinstance(do, dict) else None
         if not isinstance(listed, list):
             raise LoopError(
-                f"dvc.yaml: stages.{name}: should have a `cmd`, and lists of deps and params", fix=STAGES
+                f"dvc.yaml: stages.{name}: should have a `cmd` and lists of deps and params", fix=STAGES
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
             if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
-                from loop.core import params  # here, as it imports pydantic
+                # params is imported only here, because it imports pydantic, which is slow
+                from loop.core import params
 
                 default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
@@ -414,7 +456,7 @@ def check_params(root: Path, model: str) -> None:
 
 
 def _at(node: Any, key: str, missing: Any = None) -> Any:
-    """Look up a dotted key in nested dicts; returns `missing` if a part of it is not there."""
+    """Return the value at a dotted key in nested dicts, or `missing` if a part of the key does not exist."""
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return missing
@@ -425,18 +467,22 @@ def _at(node: Any, key: str, missing: Any = None) -> Any:
 def _fetch(root: Path, model: str) -> None:
     try:
         dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-    except DvcError as error:  # the stages make what is missing in the remote
-        click.secho(f"{error}\nThe stages make what the remote did not give.", fg="yellow", err=True)
+    # a failed fetch is no error, because the stages create the outputs that the remote lacks
+    except DvcError as error:
+        click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
 
 def _ends(model: str) -> list[str]:
-    """The last stages. With their dependencies they are all stages of a model."""
+    """Return the names of a model's last stages; all its other stages are their dependencies."""
     return [f"evaluate@{package(model)}", f"validate@{package(model)}"]
 
 
 @dataclass(frozen=True)
 class Rotten:
-    """An object of DVC's cache whose bytes do not match its name; `path` is an output that it is part of."""
+    """An object of DVC's cache whose bytes do not match its name.
+
+    `path` is an output that contains the object, and `aside` is where the object was moved.
+    """
 
     name: str
     found: str
@@ -449,9 +495,10 @@ class Rotten:
 
 
 def sweep(root: Path) -> list[Rotten]:
-    """Hash every object in DVC's cache, and set aside those whose bytes do not match their names.
+    """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names.
 
-    An output in data/ that any model's stages made of one goes too, because DVC would go on using it.
+    Outputs in data/ that contain such a damaged object are removed too, because DVC would keep using them.
+    Returns the objects moved.
     """
     cache, lock = objects(root), Lock.of(root)
     used = {name: path for path, output in lock.every().items() for name in _parts(cache, output)}
@@ -464,21 +511,24 @@ def sweep(root: Path) -> list[Rotten]:
 
 
 def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
-    """Rejected where the bytes in the cache are not those that dvc.lock records for an output.
+    """Raise Rejected if cached bytes of an output differ from what dvc.lock records.
 
-    They are set aside, so the next command fetches them again or makes them again.
+    These objects are moved aside, so that the next command fetches them or creates them again.
     """
     if bad := _set_aside(root, model, paths):
         remote = " ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(bad))
         raise Rejected(
             "\n".join(map(str, bad)),
-            fix=f"./loop repro {public(model)}; if the DVC remote has the same bytes, remove {remote} there, "
-            f"then ./loop push {public(model)}",
+            fix=f"./loop repro {public(model)}; if the DVC remote has the same bytes, first remove "
+            f"{remote} there, and run ./loop push {public(model)} last",
         )
 
 
 def _set_aside(root: Path, model: str, paths: Iterable[str] = ()) -> list[Rotten]:
-    """Take out of the cache, and out of data/, what dvc.lock does not record; returns each such object."""
+    """Move cached objects whose bytes differ from dvc.lock aside, and remove their outputs from data/.
+
+    Returns these objects.
+    """
     cache, outs = objects(root), Lock.of(root).outs(model)
     bad = []
     for path in paths or outs:
@@ -493,13 +543,16 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
     place, cache = _place(objects(root), name), objects(root)
     aside = cache.parents[1] / "rotten" / name
     aside.parent.mkdir(exist_ok=True)
-    if place.is_file():  # outputs may share an object
+    if place.is_file():  # if the object is gone, another output that shares it has already moved it
         place.replace(aside)
     return Rotten(name, found, aside, path)
 
 
 def _drop_altered(root: Path, model: str) -> list[str]:
-    """Remove outputs in data/ that dvc.lock does not record: DVC could take them for those it made."""
+    """Remove outputs in data/ whose md5 differs from dvc.lock, because DVC could mistake them for its own.
+
+    Returns their paths.
+    """
     outs = Lock.of(root).outs(model).items()
     kept = {path: recorded for path, recorded in outs if not path.endswith(f"/{METRICS}")}
     bad = [path for path, md5_ in kept.items() if (root / path).exists() and md5(root / path) != md5_]
@@ -513,7 +566,7 @@ def _remove(place: Path) -> None:
 
 
 def _warn(bad: list[Rotten], then: str) -> None:
-    """Name each object on the console, and at the workflow's run."""
+    """Print a warning for each object, and add it to the workflow run's annotations."""
     for each in bad:
         actions.warning("Changed outputs", f"{each}; {then}")
 
@@ -527,13 +580,19 @@ def _place(cache: Path, name: str) -> Path:
 
 
 def _parts(cache: Path, recorded: str) -> Iterable[str]:
-    """The objects that an output is made of; of a folder whose list is missing or rotten, the list alone."""
+    """Return the names of the objects that make up an output.
+
+    If a folder's list is missing or damaged, only the list's name is returned.
+    """
     place = _place(cache, recorded)
     return made_of(cache, recorded) if place.is_file() and not altered({recorded: place}) else [recorded]
 
 
 def _altered(cache: Path, recorded: str) -> dict[str, str]:
-    """The wrong objects of an output. A folder's list is read only if its own md5 is right."""
+    """Return {name: md5 found} of an output's damaged objects.
+
+    A folder's list is read only if its own md5 matches.
+    """
     place = _place(cache, recorded)
     if not place.is_file():
         return {}
@@ -541,7 +600,7 @@ def _altered(cache: Path, recorded: str) -> dict[str, str]:
 
 
 def _name_in(cache: Path, folder: str, name: str) -> str:
-    """The name of an object in a folder, as `/meta.json`; empty for the folder's list."""
+    """Return an object's path in a folder, such as `/meta.json`; empty if the object is the folder's list."""
     if name == folder:
         return ""
     listed = json.loads(_place(cache, folder).read_text(encoding="utf-8"))
@@ -549,7 +608,10 @@ def _name_in(cache: Path, folder: str, name: str) -> str:
 
 
 def _hashed(path: Path) -> str:
-    """The md5 of a file's bytes. They are read once, as whatever changes them moves the file's ctime."""
+    """Return the md5 of a file's bytes.
+
+    It is cached by device, inode, size and ctime, because every change of the bytes changes the ctime.
+    """
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         version = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
@@ -562,7 +624,11 @@ def _hashed(path: Path) -> str:
 
 
 def push(root: Path, model: str) -> bool:
-    """Keep what a model's stages have made in the remote, so that others can pull it; False without one."""
+    """Upload a model's outputs to the DVC remote, so that others can pull them.
+
+    Returns False if there is no remote. Raises Rejected if cached bytes differ from dvc.lock, and DvcError if
+    the upload fails.
+    """
     if not _has_remote(root):
         return False
     _check_cache(root, model)
@@ -570,26 +636,29 @@ def push(root: Path, model: str) -> bool:
         dvc(root, "push", "--with-deps", *_ends(model))
     except DvcError as error:
         raise DvcError(
-            f"the DVC remote {_remote(root)} did not take everything; dvc's reason is above",
-            fix=f"see that it answers, has room, and lets this key write; then ./loop push {public(model)}",
+            f"uploading to the DVC remote {_remote(root)} failed; dvc's reason is above",
+            fix=f"check that it is reachable, has space and allows writing; ./loop push {public(model)}",
         ) from error
     return True
 
 
 def _has_remote(root: Path) -> bool:
-    """Whether .dvc/config names a remote."""
+    """Whether .dvc/config names a DVC remote."""
     return any(section.startswith("'remote") for section in _config(root).sections())
 
 
 def _remote(root: Path) -> str:
-    """The URL of the default remote, without what may be a password."""
+    """Return the URL of the default DVC remote, without credentials."""
     config = _config(root)
     name = config.get("core", "remote", fallback="")
     return masked(config.get(f"'remote \"{name}\"'", "url", fallback=name))
 
 
 def _config(root: Path) -> ConfigParser:
-    """DVC's settings, read as the INI that they are, as asking dvc takes a second."""
+    """Return DVC's settings, read directly from its INI files because starting dvc takes a second.
+
+    Raises LoopError if a file is invalid.
+    """
     config = ConfigParser(interpolation=None)
     for name in (".dvc/config", ".dvc/config.local"):
         if (path := root / name).is_file():

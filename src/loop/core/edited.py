@@ -1,4 +1,4 @@
-"""Files that people edit and merge, read so that a mistake is named by file, line and fix."""
+"""Reads files that people edit and merge. Errors name the file, the line and the fix."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,14 +18,15 @@ from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.text import one_line
 
-MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)  # `=======` alone may be text
-WIDE = 10_000  # characters: a long line stays one, so that only what was asked for differs
-# What a parser raises on text that is no YAML, or has a value that is none of its type, as 2018-99-99.
+# The marker `=======` is not searched for, because it also occurs in ordinary text.
+MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)
+WIDE = 10_000  # maximum line length; so large that ruamel does not fold long lines that were not edited
+# Errors that YAML parsers raise for invalid YAML, or for an impossible value such as the date 2018-99-99.
 FAULTS = (YAMLError, AttributeError, LookupError, TypeError, ValueError, RecursionError, OverflowError)
 
 
 def read(path: Path, where: str, fix: str) -> str:
-    """A file's text; LoopError where it is none, or is not UTF-8."""
+    """Return a file's text. Raises LoopError if the file does not exist or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -36,25 +37,31 @@ def read(path: Path, where: str, fix: str) -> str:
 
 
 def yaml(text: str, where: str, fix: str = "correct that line") -> Any:
-    """The one YAML document of a text; LoopError names `where`, the line and `fix`."""
+    """Return the only YAML document of a text.
+
+    Raises LoopError with `where`, the line and `fix` if it is not valid YAML.
+    """
     return _parsed(text, where, fix, lambda: YAML(typ="safe").load(text))
 
 
 def yamls(text: str, where: str, fix: str = "correct that line") -> list[Any]:
-    """Every YAML document of a text; LoopError names `where`, the line and `fix`."""
+    """Return all YAML documents of a text.
+
+    Raises LoopError with `where`, the line and `fix` if they are not valid YAML.
+    """
     return list(_parsed(text, where, fix, lambda: list(YAML(typ="safe").load_all(text))))
 
 
 def merged(text: str, where: str, fix: str) -> str:
-    """The text itself; LoopError where a merge has left its conflict markers in it."""
+    """Return the text. Raises LoopError if it contains the conflict markers of a merge."""
     if found := MARKER.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise LoopError(f"{where}: line {line}: a merge has left its conflict markers here", fix=fix)
+        raise LoopError(f"{where}: line {line}: contains the conflict markers of a merge", fix=fix)
     return text
 
 
 def line_of(text: str, *keys: str | int) -> int | None:
-    """The line of a key in a YAML text, or of the nearest key around it; None where there is none."""
+    """Return the line number of a key in a YAML text, or of its nearest parent; None if neither is found."""
     try:
         node: Node | None = YAML().compose(text)
     except FAULTS:
@@ -63,33 +70,36 @@ def line_of(text: str, *keys: str | int) -> int | None:
     for key in keys:
         found = _entry(node, key)
         if found is None:
-            continue  # as the name of a union's part, which the text does not have
+            continue  # pydantic inserts a key for each union, which the text does not contain
         line, node = found[0].start_mark.line + 1, found[1]
     return line
 
 
 def said(text: str, *keys: str | int) -> str:
-    """`line 5: ` for a message; empty where the text does not have the key."""
+    """Return `line 5: ` for an error message; empty if the text does not contain the key."""
     return f"line {line}: " if (line := line_of(text, *keys)) else ""
 
 
 def sections(text: str, where: str) -> dict[str, Any]:
-    """The text of a params.yaml as plain data; errors name it as `where`."""
+    """Return the `models:` section of a params.yaml's text as plain dicts.
+
+    Raises LoopError if it is missing or invalid; `where` names the file.
+    """
     return deepcopy(_sections(text, where))
 
 
-@lru_cache(maxsize=8)  # a command asks the same text many times
+@lru_cache(maxsize=8)  # cached, because a command parses the same file many times
 def _sections(text: str, where: str) -> dict[str, Any]:
     document = yaml(text, where)
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):
-        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
-        fix = "it must be YAML with a top-level `models:`, which has a section for each model"
+        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "missing"
+        fix = "write a top-level `models:` with a section for each model"
         raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
     for keys, value in _dates(models, ("models",)):
         key = ".".join(map(str, keys))
         raise LoopError(
-            f"{where}: {said(text, *keys)}{key}: is a date without quotes; DVC takes text only",
+            f"{where}: {said(text, *keys)}{key}: is a date without quotes, which DVC cannot read",
             fix=f"write it in quotes: '{value.isoformat()}'",
         )
     return {str(name): section for name, section in models.items()}
@@ -97,9 +107,9 @@ def _sections(text: str, where: str) -> dict[str, Any]:
 
 @contextmanager
 def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
-    """Yield a YAML file's document to be changed in place, then replace the file; comments and order stay.
+    """Yield a YAML file's document for changes in place, then write it back with its comments and order.
 
-    Longer lines than `width` are folded. An error inside the block leaves the file as it was.
+    Lines longer than `width` are folded. If the block raises an error, the file does not change.
     """
     writer = _writer(width)
     document = writer.load(path.read_text(encoding="utf-8"))
@@ -109,7 +119,7 @@ def rewriting(path: Path, width: int = WIDE) -> Iterator[Any]:
 
 
 def plain(node: Any) -> Any:
-    """Convert a node of that document to plain dicts, lists and scalars."""
+    """Convert a node of a document from `rewriting` to plain dicts, lists and scalars."""
     text = StringIO()
     _writer().dump(node, text)
     return YAML(typ="safe").load(text.getvalue())
@@ -125,9 +135,12 @@ def _writer(width: int = WIDE) -> YAML:
 def _dates(
     node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
 ) -> Iterator[tuple[tuple[str | int, ...], date]]:
-    """Each date in a document and the keys that lead to it. An alias of YAML is followed once."""
+    """Yield each date in a document with the keys that lead to it.
+
+    A node that YAML aliases repeat is visited once.
+    """
     seen = set() if seen is None else seen
-    if isinstance(node, date):  # a datetime is one too
+    if isinstance(node, date):  # datetime is a subclass of date
         yield keys, node
     elif isinstance(node, dict | list) and id(node) not in seen:
         seen.add(id(node))
@@ -152,12 +165,15 @@ def _parsed(text: str, where: str, fix: str, parse: Callable[[], Any]) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong, and on which line, without an excerpt of the file: it may hold a credential."""
+    """Describe a parser's error with its line.
+
+    The text of the file is not shown, because it may contain a credential.
+    """
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        said = one_line(error.problem or error.context or "is no YAML").partition(" with value ")[0]
-        hint = "; indent by spaces" if "\\t" in said else ""
+        said = one_line(error.problem or error.context or "is not valid YAML").partition(" with value ")[0]
+        hint = "; indent with spaces" if "\\t" in said else ""
         return f"line {mark.line + 1}: {said}{hint}" if mark else said
     if isinstance(error, RecursionError):
-        return "is nested too deep"
-    return f"is no YAML: {one_line(str(error))}"
+        return "is nested too deeply"
+    return f"is not valid YAML: {one_line(str(error))}"

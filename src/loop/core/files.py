@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writes files and folders atomically, so that readers never see half a file; hashes and lists files."""
 
 import fcntl
 import hashlib
@@ -19,11 +19,11 @@ OTHERS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it into place only when the block ends well.
+    """Yield a temporary path next to `path`, and rename it to `path` if the block succeeds.
 
-    Works for a file and for a folder (make it inside the block). Killed half-way, what stood at
-    `path` before still stands, and the leftover is a dot-file that nothing reads. Only between the two
-    renames that replace a folder there is none: who is killed just there is to make it again.
+    For a file, or for a folder that the block creates. If the process is killed, the old content of `path`
+    remains, and the leftover is a dot-file that is never read. A folder is replaced by two renames; if the
+    process is killed between them, the folder is missing and must be created again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -39,7 +39,10 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold a folder's lock, which ends with the process; with LOCK_NB, OSError where another has it."""
+    """Hold an exclusive lock on a folder.
+
+    The lock ends with the process. Raises OSError if `how` is LOCK_NB and another process holds the lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)
@@ -49,33 +52,33 @@ def locked(folder: Path, how: int = 0) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with whole(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
+    """Write `value` as indented JSON with sorted keys, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
+    """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
-    """The files at each `root`/name, or below it where that is a folder; without names, below `root`. Sorted.
+    """Return, sorted, the files at or below each `root`/name; without names, all files below `root`.
 
-    For whatever is hashed or packed. LoopError for a link, a FIFO, a socket or a device, also on the way down
-    from `root`: a link brings in what it points to, which may lie anywhere on this machine. A name that does
-    not exist has no files. `__pycache__` is left out, unless `bytecode`.
+    For files that will be hashed or copied into an image. Raises LoopError for a link, FIFO, socket or device
+    among these files or their parent folders below `root`, because a link could include any file of this
+    machine. A name that does not exist gives no files. `__pycache__` is skipped, unless `bytecode` is true.
     """
     found: list[Path] = []
     for name in names or (".",):
@@ -91,15 +94,18 @@ def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
 
 
 def _plain(path: Path) -> bool:
-    """Whether a file or a folder is there; LoopError where it is something else."""
+    """Whether `path` is an existing file or folder.
+
+    Raises LoopError if it is a link, FIFO, socket or device.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise LoopError(
-            f"{path} is {OTHERS.get(stat.S_IFMT(mode), 'a device')}; what is hashed or packed must be plain "
-            "files in plain folders",
+            f"{path} is {OTHERS.get(stat.S_IFMT(mode), 'a device')}; "
+            "only plain files in plain folders can be hashed or packed",
             fix=f"put the file itself there, or remove it: rm {path}",
         )
     return True

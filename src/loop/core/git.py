@@ -1,4 +1,4 @@
-"""The facts of git, and the one way in which a machine commits: on top of the remote, by compare-and-swap."""
+"""Runs git. Commands commit on top of the remote branch by compare-and-swap, without a work tree."""
 
 import os
 import re
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from loop.core.errors import LoopError
 
-# GitHub's own bot for Actions: any other `…@users.noreply.github.com` belongs to the account of that name.
+# The identity of GitHub's bot for Actions. Any other `…@users.noreply.github.com` address belongs to a
+# person's account.
 _NAME, _EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 BOT = {
     "GIT_AUTHOR_NAME": _NAME,
@@ -19,16 +20,20 @@ BOT = {
     "GIT_COMMITTER_NAME": _NAME,
     "GIT_COMMITTER_EMAIL": _EMAIL,
 }
-# Git tells its hooks by these which repository they run for. A git that inherits them uses that repository
-# instead of the one in its folder.
+# Git sets these variables for its hooks, to name the repository that a hook runs for. They are removed,
+# because a git that inherits them would use that repository instead of the one in its working directory.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
-PLAIN = {  # these override a person's own settings
-    "log.follow": "false",  # it takes one path only
-    "log.showSignature": "false",  # git would print the signature's check among the lines of a log
-    "push.followTags": "false",  # a person's tags are no part of a machine's commit
-    "safe.bareRepository": "all",  # `bare` makes one, in a folder that nobody else can write
+PLAIN = {  # git settings that override those in a user's configuration
+    "log.follow": "false",  # a user's log.follow would make `git log` accept only one path
+    # a user's log.showSignature would print signature checks between the lines of a log
+    "log.showSignature": "false",
+    # a user's push.followTags would push the user's tags together with the commit
+    "push.followTags": "false",
+    # a user's safe.bareRepository could forbid the temporary bare repository that `bare` creates
+    "safe.bareRepository": "all",
 }
-HISTORY = ("log", "merge-base", "rev-list")  # in a shallow clone these answer for the few commits it has
+# git commands that give wrong answers in a shallow clone, because it lacks history
+HISTORY = ("log", "merge-base", "rev-list")
 RACED = (
     "non-fast-forward",
     "fetch first",
@@ -42,16 +47,16 @@ IN_THE_WAY = re.compile(r"'refs/heads/(\S+)' exists; cannot create|directory fil
 
 
 class GitError(LoopError):
-    """git itself failed; the message is its own."""
+    """git failed; the message is git's own output."""
 
 
 class PushRaced(GitError):
-    """The remote moved between fetch and push."""
+    """The remote branch moved between fetch and push."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit does: files to write (path: content, None removes) and its message."""
+    """The content of a commit: files to write {path: text, or None to delete the file}, and the message."""
 
     files: Mapping[str, str | None]
     message: str
@@ -59,9 +64,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Git:
-    """A clone. Every method is one git command or a few; none touches files people are editing.
+    """A clone.
 
-    `settings` gives what each command has in its environment besides ours; `seconds` is a command's limit.
+    Each method runs a few git commands; none changes files in the work tree. `settings` returns environment
+    variables for each git command. `seconds` is the time limit of a command.
     """
 
     root: Path
@@ -75,9 +81,9 @@ class Git:
         env: Mapping[str, str] | None = None,
         fine: Container[int] = (0,),
     ) -> str:
-        """Run git here and return its output without the last newline; GitError with git's words.
+        """Run git in this clone and return its output without the last newline.
 
-        `fine` are the exit codes that are no error.
+        Raises GitError with git's output if the exit code is not in `fine`.
         """
         return self._output(*args, stdin=stdin, env=env, fine=fine).removesuffix("\n")
 
@@ -88,16 +94,19 @@ class Git:
         env: Mapping[str, str] | None = None,
         fine: Container[int] = (0,),
     ) -> str:
-        """Run git here and return all of its output, which has to be UTF-8."""
+        """Run git in this clone and return its output, decoded as UTF-8.
+
+        Raises GitError if it is not UTF-8.
+        """
         given = None if stdin is None else stdin.encode()
         try:
-            # A commit's message may hold any bytes.
+            # A commit message may contain bytes that are not UTF-8.
             errors = "replace" if args[0] == "log" else "strict"
             said = self._bytes(*args, stdin=given, env=env, fine=fine).decode(errors=errors)
             return said.replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError as error:
             raise GitError(
-                f"git {' '.join(args)}: this is not UTF-8", fix="write it again in UTF-8"
+                f"git {' '.join(args)}: the output is not UTF-8", fix="save the file in UTF-8 and commit it"
             ) from error
 
     def _bytes(
@@ -107,10 +116,13 @@ class Git:
         env: Mapping[str, str] | None = None,
         fine: Container[int] = (0,),
     ) -> bytes:
-        """Run git here. A command that reads history makes a shallow clone whole first."""
+        """Run git in this clone and return its output as bytes.
+
+        If the command reads history and the clone is shallow, the missing history is fetched first.
+        """
         if args[0] in HISTORY:
             self.deepen()
-        # In a server's pre-receive hook, the pushed commits can be read only with these variables.
+        # In a server's pre-receive hook, git can read the pushed commits only with these variables.
         received = "GIT_QUARANTINE_PATH" in os.environ
         own = {name: value for name, value in os.environ.items() if received or name not in HOOK}
         plain = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -133,11 +145,14 @@ class Git:
         return done.stdout
 
     def head(self) -> str:
-        """The commit that is checked out."""
+        """Return the id of the commit that is checked out."""
         return self.run("rev-parse", "HEAD")
 
     def deepen(self) -> bool:
-        """Fetch the history that a shallow clone lacks; whether any was lacking."""
+        """Fetch the history that a shallow clone lacks; returns whether the clone was shallow.
+
+        Raises GitError if the fetch fails.
+        """
         if self.run("rev-parse", "--is-shallow-repository") != "true":
             return False
         try:
@@ -150,23 +165,26 @@ class Git:
         return True
 
     def commit(self, name: str) -> str | None:
-        """The full id of a commit named by branch, tag or first digits; None if this clone lacks it."""
+        """Return the full id of the commit that a branch, tag or short id names; None if it is unknown."""
         try:
             return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         except GitError:
             return self.commit(name) if self.deepen() else None
 
     def descends(self, commit: str, ancestor: str) -> bool:
-        """Whether `commit` is `ancestor` or has it in its history; False where `ancestor` is unknown here."""
+        """Whether `commit` is `ancestor` or descends from it; False if the clone lacks `ancestor`."""
         known = self.commit(ancestor)
         return known is not None and not self.run("rev-list", "--max-count=1", known, f"^{commit}")
 
     def fork_point(self, base: str, head: str) -> str | None:
-        """The commit where `head` left `base`; None where `base` is unknown here or has no commit in common.
+        """Return the newest common ancestor of `base` and `head`; None if there is none or `base` is unknown.
 
-        A base is unknown after a forced push, and where GitHub names zeros or nothing, as for a new branch.
+        A base is unknown after a forced push, or if GitHub's event names only zeros or nothing, as for a new
+        branch.
         """
-        self.deepen()  # outside `try`: a history that cannot be had is no unknown base
+        # Called outside of `try`, because a failed fetch of history must not look like an unknown base
+        # commit.
+        self.deepen()
         known = self.commit(base)
         try:
             return self.run("merge-base", known, head) if known else None
@@ -174,22 +192,29 @@ class Git:
             return None
 
     def listed(self, branch: str) -> str:
-        """The commit that `branch` of origin is at; empty where origin has no such branch.
+        """Return the id of the commit that origin's branch points to; empty if origin lacks the branch.
 
-        What git is asked for is a pattern, and it lists `x/refs/heads/main` before `refs/heads/main`.
+        `git ls-remote` matches names by their end, so for `refs/heads/main` it also lists
+        `x/refs/heads/main`.
         """
         ref = f"refs/heads/{branch}"
         lines = (line.split("\t") for line in self.run("ls-remote", "origin", ref).splitlines())
         return next((commit for commit, name in lines if name == ref), "")
 
     def tip(self, branch: str = "main") -> str:
-        """The commit that `branch` of origin is at; it need not be here."""
+        """Return the id of the commit that origin's branch points to, without fetching it.
+
+        Raises GitError if origin does not have the branch.
+        """
         if not (commit := self.listed(branch)):
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")
         return commit
 
     def fetch(self, branch: str = "main") -> str:
-        """Bring `branch` of origin here and return its commit; no ref moves, so many may do so at once."""
+        """Fetch origin's branch and return its commit id.
+
+        No ref changes, so commands can fetch at the same time.
+        """
         tip, ref = self.tip(branch), f"refs/heads/{branch}"
         here = self.run("for-each-ref", "--format=%(objectname)", ref, f"refs/remotes/origin/{branch}")
         if tip not in here.split():
@@ -197,13 +222,13 @@ class Git:
         return tip
 
     def read(self, commit: str, path: str) -> str | None:
-        """A file's text at a commit; None where it is not there."""
+        """Return a file's text at a commit; None if the commit does not have the file."""
         if not self.run("ls-tree", commit, "--", path):
             return None
         return self._output("show", f"{commit}:{path}")
 
     def contents(self, blobs: Sequence[str]) -> list[bytes]:
-        """The bytes of many blobs, in their order."""
+        """Return the bytes of each blob, in the order of `blobs`."""
         said = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs).encode())
         found, at = [], 0
         for _ in blobs:
@@ -214,11 +239,14 @@ class Git:
         return found
 
     def keep(self, content: bytes) -> str:
-        """Write a blob and return its id."""
+        """Write a blob to the object database and return its id."""
         return self._bytes("hash-object", "-w", "--stdin", stdin=content).decode().strip()
 
     def tree(self, tree: str, entries: Mapping[str, tuple[str, str] | None]) -> str:
-        """Write a tree like `tree` but for some paths: their mode and blob, or None where they are gone."""
+        """Write a copy of `tree` with the paths in `entries` changed, and return its id.
+
+        `entries` maps a path to its mode and blob id, or to None to remove it.
+        """
         gone = ("0", "0" * 40)
         ordered = sorted(entries.items(), key=lambda entry: entry[1] is not None)
         lines = (f"{mode} {blob}\t{path}\0" for path, (mode, blob) in ((p, e or gone) for p, e in ordered))
@@ -229,14 +257,17 @@ class Git:
             return self.run("write-tree", env=env)
 
     def tracks(self, path: str) -> bool:
-        """Whether Git has a file of the work tree."""
+        """Whether Git tracks a file of the work tree."""
         try:
             return bool(self.run("ls-files", "--error-unmatch", "--", path))
         except GitError:
             return False
 
     def commit_on(self, parent: str, change: Change) -> str:
-        """Write a commit on top of `parent` by plumbing, in an index of its own; the tree stays as it is."""
+        """Create a commit on top of `parent` and return its id.
+
+        It uses a temporary index, so work tree and index do not change.
+        """
         entries = {
             path: None if content is None else ("100644", self.keep(content.encode()))
             for path, content in change.files.items()
@@ -245,10 +276,12 @@ class Git:
         return self.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=change.message, env=BOT)
 
     def push(self, commit: str, branch: str, *, replaces: str | None = None) -> None:
-        """Push `commit` as the next one of `branch`; PushRaced when the remote has moved on.
+        """Push `commit` as the new tip of `branch`.
 
-        `replaces` allows a branch that is no ancestor: it must still be at that commit ("": not be there).
-        An equal commit by somebody else counts as raced: of two at once, one has won.
+        Raises PushRaced if the remote branch has moved on, or is already at `commit`: of two identical pushes
+        at once, only one counts as successful. With `replaces`, the branch is overwritten even if `commit`
+        does not descend from it, provided that it still is at the commit `replaces`; "" means that the branch
+        must not exist.
         """
         ref = f"refs/heads/{branch}"
         lease = [] if replaces is None else [f"--force-with-lease={ref}:{replaces}"]
@@ -257,7 +290,7 @@ class Git:
         except GitError as error:
             if found := IN_THE_WAY.search(str(error)):
                 other = found[1] or branch.partition("/")[0]
-                fix = f"rename or delete origin's branch {other}: with it, Git can have no branch {branch}"
+                fix = f"rename or delete origin's branch {other}; while it exists, Git cannot create {branch}"
                 raise GitError(str(error), fix=fix) from error
             if any(word in str(error) for word in RACED):
                 raise PushRaced(str(error)) from error
@@ -266,12 +299,12 @@ class Git:
             raise PushRaced(f"{branch} is at {commit} already")
 
     def land(self, branch: str, decide: Callable[[str], Change | None], attempts: int = 30) -> str | None:
-        """Compare and swap: read the remote, decide on what it says now, push; raced, decide again.
+        """Commit and push on top of the remote branch, and start over if another push comes first.
 
-        `decide` gets the remote's commit and returns the change, or None when there is nothing to do
-        (it may raise Superseded). Returns the new commit, or None.
+        `decide` receives the remote's commit id and returns the Change, or None if there is nothing to do; it
+        may raise Superseded. Returns the new commit's id, or None if nothing was committed.
         """
-        # Here, because it imports asyncio and Tornado, and most commands only read.
+        # Imported here, because tenacity imports asyncio and Tornado, and most commands only read.
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         for attempt in Retrying(
@@ -294,9 +327,9 @@ class Git:
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
-        """A scratch checkout of `commit`, removed afterwards.
+        """Yield the path of a temporary checkout of `commit`, which is removed afterwards.
 
-        Nothing is pruned: a person's work tree may be missing here because it is in a container.
+        Stale work trees are not pruned, because a user's work tree in a container looks missing from here.
         """
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
@@ -311,9 +344,9 @@ class Git:
 def bare(
     url: str, settings: Callable[[], Mapping[str, str]] = dict, branch: str = "main", seconds: float = 60
 ) -> Iterator[Git]:
-    """A bare clone of one branch in a scratch folder, gone afterwards; files' contents come when read.
+    """Yield a temporary bare clone of one branch; git downloads a file's content when it is read.
 
-    `seconds` is the limit of each command, but for the clone itself, which has ten times as long.
+    `seconds` is the time limit of each git command; the clone itself may take ten times as long.
     """
     with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
         only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", f"--branch={branch}")

@@ -1,6 +1,6 @@
-"""The few REST calls of GitHub that the loop uses, at GitHub's own paths.
+"""Calls the parts of GitHub's REST API that the loop uses, at GitHub's own paths.
 
-GitHub's OpenAPI description (npm `@octokit/openapi`) says which fields of an answer may be null or missing.
+GitHub's OpenAPI description (npm `@octokit/openapi`) says which fields of a response may be null or missing.
 """
 
 import base64
@@ -24,26 +24,26 @@ from loop.core import actions, repository
 from loop.core.errors import LoopError
 from loop.core.remote import by_proxy
 
-MAIN = "main"  # the branch that dispatched workflows run on
-PAGE = 100  # entries at a time, the most that GitHub gives
-TIMES = 4  # attempts at one call
-PATIENCE = 300.0  # seconds that one call may spend waiting between its attempts
-UNSAID = 60.0  # seconds to wait at a rate limit that does not say how long: GitHub asks for a minute
-SETTLING = 5.0  # seconds after which a POST that got no answer has had its effect, if it had one
-LONGEST = 60_000  # bytes of UTF-8; GitHub refuses a comment or a body of more than 65,536 characters
+MAIN = "main"  # the branch on which dispatched workflows run
+PAGE = 100  # entries per page of a list, the maximum that GitHub allows
+TIMES = 4  # maximum number of attempts for one API call
+PATIENCE = 300.0  # maximum seconds that one API call may spend waiting between its attempts
+UNSAID = 60.0  # seconds to wait at a rate limit without a stated time; GitHub recommends one minute
+SETTLING = 5.0  # seconds to wait before checking whether a POST without a response took effect
+LONGEST = 60_000  # maximum bytes of a comment or body; GitHub rejects more than 65,536 characters
 BACKOFF = wait_random_exponential(multiplier=1, max=16)
 FORBIDDEN, MISSING, CONFLICT, UNPROCESSABLE, TOO_MANY, BROKEN = 403, 404, 409, 422, 429, 500
-FIXES = {  # by status; a status that is not here has its fix in GitHub's message
+FIXES = {  # fixes of an API error by status code; for other codes, GitHub's message says what to do
     401: "give GITHUB_TOKEN, or the file GITHUB_TOKEN_FILE, a token that has not expired",
-    MISSING: "check the URL; GitHub also answers 404 where the token may not see what is there",
+    MISSING: "check the URL; GitHub also answers 404 if the token lacks the permission to read it",
 }
 
 
 class GitHubError(LoopError):
-    """GitHub refused a call, or did not answer it (status 0).
+    """GitHub refused a call, or did not respond to it (status 0).
 
-    `again`: the call has changed nothing, or is one that may be made twice, so it can be repeated after
-    `wait` seconds. `unclear`: it may have had its effect, although no answer says so.
+    `again`: the call can be repeated after `wait` seconds, because it changed nothing or is idempotent.
+    `unclear`: the call may have taken effect although there was no response that confirms it.
     """
 
     def __init__(
@@ -61,22 +61,31 @@ class GitHubError(LoopError):
 
 
 def token() -> str:
-    """The token in the file GITHUB_TOKEN_FILE, where a secret is mounted that may rotate; or GITHUB_TOKEN."""
+    """Return the token from the file GITHUB_TOKEN_FILE, otherwise from GITHUB_TOKEN; empty if neither is set.
+
+    The file takes precedence, because a secret that is mounted as a file may be rotated. Raises LoopError if
+    the token is malformed.
+    """
     name, secret = "GITHUB_TOKEN", os.environ.get("GITHUB_TOKEN", "")
     if path := os.environ.get("GITHUB_TOKEN_FILE"):
         name = "GITHUB_TOKEN_FILE"
         try:
             secret = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise LoopError(f"GITHUB_TOKEN_FILE: {error}", fix="mount the secret there") from error
+            raise LoopError(f"GITHUB_TOKEN_FILE: {error}", fix="mount the secret at that path") from error
     if not re.fullmatch("[!-~]*", secret := secret.strip()):
-        # No HTTP header can hold it, and httpx's error would print it.
-        raise LoopError(f"{name} has a character that no token has", fix="set it to the token alone")
+        # The token is checked here, because httpx would print it in an error about an invalid header.
+        raise LoopError(
+            f"{name}: contains a character that is invalid in a token", fix="set it to the token only"
+        )
     return secret
 
 
 def authorized(server: str) -> dict[str, str]:
-    """Variables by which git sends the token to `server` and to no other: not by argv, not by disk."""
+    """Return environment variables that make git send the token to `server` only.
+
+    The token is written neither to the command line nor to disk.
+    """
     if not (secret := token()):
         return {}
     said = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
@@ -89,9 +98,9 @@ def authorized(server: str) -> dict[str, str]:
 
 
 def own(run: dict[str, Any]) -> bool:
-    """Whether a run's commit comes from the repository itself, and not from a fork by a pull request.
+    """Whether a workflow run's commit comes from this repository, and not from a fork's pull request.
 
-    Both names are of one answer, so this also holds after the repository was renamed.
+    Both names come from the same response, so the check also works after the repository was renamed.
     """
     head, here = run.get("head_repository") or {}, run.get("repository") or {}
     return bool(head.get("full_name")) and head["full_name"] == here.get("full_name")
@@ -110,7 +119,7 @@ def _error(state: RetryCallState) -> GitHubError:
 
 
 def _pause(state: RetryCallState) -> float:
-    """As long as GitHub asks for, and a random time more, so that callers do not come back all at once."""
+    """Return the seconds to wait: GitHub's, plus a random time so that callers do not retry all at once."""
     return _error(state).wait + BACKOFF(state)
 
 
@@ -121,15 +130,16 @@ def _impatient(state: RetryCallState) -> bool:
 
 
 def _say(state: RetryCallState) -> None:
-    """A line on stderr, so that nobody takes the wait for a command that hangs."""
+    """Print to stderr that the call is retried, so that the wait does not look like a hanging command."""
     click.echo(f"{_error(state).args[0]}; trying again in {state.upcoming_sleep:.0f} s", err=True)
 
 
-# For a call that can simply be sent again.
+# Retries a call that can be repeated without harm.
 _patiently = retry(
     retry=retry_if_exception(_repeatable), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
-# For a method that first looks for what it would make: it starts over if an earlier attempt may have made it.
+# Retries a method if it is unclear whether its last attempt took effect. Such a method first checks whether
+# its result exists.
 _looking_again = retry(
     retry=retry_if_exception(_unclear), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
@@ -137,57 +147,69 @@ _looking_again = retry(
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """This machine's certificates, read once because reading them takes longer than most calls."""
+    """Return this machine's TLS certificates.
+
+    They are loaded once, because loading takes longer than most calls.
+    """
     return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run that a dispatch has started."""
+    """The workflow run that a dispatch started."""
 
     id: int
-    url: str  # its page
+    url: str  # URL of the run's web page
 
 
 @dataclass(frozen=True)
 class GitHub:
-    """One repository at one server; `url` is the API's, as GITHUB_API_URL names it."""
+    """Client for one repository on one server; `url` is the API's URL, as in GITHUB_API_URL."""
 
     url: str
-    repository: str  # owner/name
+    repository: str  # the repository as `owner/name`
     token: str
     patience: float = PATIENCE
 
     @classmethod
     def of_environment(cls, root: Path | None = None) -> "GitHub":
-        """From GITHUB_REPOSITORY, the token and the API's URL (act sets its own, so LOOP_ goes first).
+        """Create a client from GITHUB_REPOSITORY, the token and the API's URL in the environment.
 
-        What is not set there follows from the URL of the repository at `root`, where one is given.
+        LOOP_GITHUB_API_URL takes precedence over GITHUB_API_URL, because act sets the latter itself. If
+        `root` is given, argocd/repository.yaml there provides missing values. Raises LoopError if a value is
+        missing.
         """
         env, own = os.environ, repository.read(root) if root and (root / repository.PATH).is_file() else None
         url = env.get("LOOP_GITHUB_API_URL") or env.get("GITHUB_API_URL")
         slug = env.get("GITHUB_REPOSITORY") or (own.slug if own else None)
         if missing := [n for n, v in (("GITHUB_REPOSITORY", slug), ("GITHUB_TOKEN", token())) if not v]:
-            raise LoopError(f"{', '.join(missing)} not set", fix="export them, or run this in a workflow")
+            fix = "export these variables, or run this in a workflow"
+            raise LoopError(f"not set: {', '.join(missing)}", fix=fix, docs="docs/protection.md")
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One call below /repos/{owner}/{name}; JSON or None. GitHubError where it fails."""
+        """Call a path below /repos/{owner}/{name} and return the response's JSON, or None if it is empty.
+
+        Raises GitHubError if the call fails.
+        """
         answer = self.answer(method, path, **kwargs)
         if not answer.content:
             return None
         try:
             return answer.json()
         except (ValueError, RecursionError) as error:
-            said = f"{method} {answer.request.url}: {answer.status_code}, and no JSON: {answer.text[:200]!r}"
-            fix = f"is {self.url} the URL of GitHub's API?"
+            said = f"{method} {answer.request.url}: {answer.status_code}, but not JSON: {answer.text[:200]!r}"
+            fix = f"check that {self.url} is the URL of GitHub's API"
             unclear = method != "GET"
             raise GitHubError(said, answer.status_code, fix=fix, unclear=unclear) from error
 
     @_patiently
     def answer(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        """One call's answer with its headers, repeated where that does no harm: see GitHubError."""
+        """Call a path and return the response.
+
+        The call is retried where GitHubError allows it. Raises GitHubError if the call fails.
+        """
         url = f"{self.url}/repos/{self.repository}{path}"
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"}
         timeout = httpx.Timeout(30, connect=5)
@@ -197,7 +219,7 @@ class GitHub:
                 url,
                 headers=headers,
                 timeout=timeout,
-                follow_redirects=method == "GET",  # a redirected POST would become a GET
+                follow_redirects=method == "GET",  # httpx would turn a redirected POST into a GET
                 verify=_trusted(),
                 trust_env=by_proxy(url),
                 **kwargs,
@@ -210,9 +232,9 @@ class GitHub:
 
     @_patiently
     def content(self, path: str, most: int) -> bytes | None:
-        """The bytes that a GET answers with, as they come; None where they are more than `most`.
+        """Return the bytes of a GET response without decompressing them; None if they are more than `most`.
 
-        No more than that is read: who has uploaded a file has also told GitHub its size.
+        The size that GitHub states is not used, because the uploader of a file controls it.
         """
         url, found = f"{self.url}/repos/{self.repository}{path}", bytearray()
         headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
@@ -239,9 +261,9 @@ class GitHub:
         return bytes(found)
 
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = MAIN) -> Run | None:
-        """Start a workflow by workflow_dispatch: a token with `actions: write` is enough.
+        """Start a workflow by workflow_dispatch, for which a token with `actions: write` is enough.
 
-        Returns the run; None from a GitHub Enterprise Server that does not tell it (3.19 and before).
+        Returns the run, or None from a GitHub Enterprise Server up to 3.19, which does not return it.
         """
         path, body = f"/actions/workflows/{workflow}/dispatches", {"ref": ref, "inputs": inputs}
         try:
@@ -249,21 +271,25 @@ class GitHub:
         except GitHubError as error:
             if error.status != UNPROCESSABLE or "return_run_details" not in str(error):
                 raise
-            made = self.call("POST", path, json=body)  # 3.19 refuses the key, and has dispatched nothing
+            # GitHub Enterprise Server 3.19 rejects the key return_run_details without starting a run
+            made = self.call("POST", path, json=body)
         return Run(made["workflow_run_id"], made["html_url"]) if made else None
 
     def runs(self, workflow: str, **query: str) -> list[dict[str, Any]]:
-        """A workflow's runs, newest first. A fork's pull request may have made some: see `own`, `trusted`."""
+        """Return a workflow's runs, newest first.
+
+        Runs of pull requests from forks are included; `own` and `trusted` exclude them.
+        """
         found = self.call("GET", f"/actions/workflows/{workflow}/runs", params=query)
         return list(found["workflow_runs"])
 
     def trusted(self, workflow: str, since: datetime, *events: str) -> list[dict[str, Any]]:
-        """A workflow's runs since a time that `events` started on main of this repository, newest first.
+        """Return a workflow's runs since `since` that `events` started on main, newest first.
 
-        `workflow_dispatch` and `schedule` run main's own file, so their titles are what main says. A fork's
-        pull request can make runs of the same workflow with any title, even from a branch that is called
-        main. The query leaves them out, so that no number of them pushes ours off a page; the answer is
-        checked again.
+        `workflow_dispatch` and `schedule` run the workflow file of this repository's main branch, so the
+        titles of these runs can be trusted. A fork's pull request can create runs of the same workflow with
+        any title, even from a branch called main. The query excludes such runs, so that they cannot push
+        trusted runs off a page, and each returned run is checked again.
         """
         found = {}
         for event in events:
@@ -278,7 +304,7 @@ class GitHub:
         return [found[id_] for id_ in sorted(found, reverse=True)]
 
     def run(self, run: int) -> dict[str, Any] | None:
-        """One run; None if it does not exist or was deleted."""
+        """Return one workflow run; None if it does not exist or was deleted."""
         try:
             return dict(self.call("GET", f"/actions/runs/{run}"))
         except GitHubError as error:
@@ -286,9 +312,9 @@ class GitHub:
                 raise
             return None
 
-    @_looking_again  # a run that is cancelled twice is cancelled once
+    @_looking_again  # cancelling a run a second time has no effect
     def cancel(self, run: int) -> None:
-        """Cancel a run, unless it has ended: a token with `actions: write` is enough."""
+        """Cancel a workflow run if it has not ended; a token with `actions: write` is enough."""
         try:
             self.call("POST", f"/actions/runs/{run}/cancel")
         except GitHubError as error:
@@ -297,10 +323,13 @@ class GitHub:
 
     @_looking_again
     def pull_request(self, head: str, title: str, body: str, base: str = MAIN) -> dict[str, Any]:
-        """The open pull request from `head`, made or brought up to date: calling twice leaves one."""
+        """Create the open pull request from branch `head`, or update its title and body if it exists.
+
+        Returns the pull request.
+        """
         owner = self.repository.split("/", maxsplit=1)[0]
         query = {"head": f"{owner}:{head}", "state": "open", "base": base}
-        body = actions.cut(body, LONGEST, "The rest is too long here.")
+        body = actions.cut(body, LONGEST, "The rest is left out, because it is too long.")
         if found := self.call("GET", "/pulls", params=query):
             number = found[0]["number"]
             return dict(self.call("PATCH", f"/pulls/{number}", json={"title": title, "body": body}))
@@ -308,21 +337,23 @@ class GitHub:
         return dict(self.call("POST", "/pulls", json=new))
 
     @_looking_again
-    def comment(self, number: int, mark: str, body: str, rest: str = "The rest is too long here.") -> None:
-        """One comment on a pull request, kept up to date: `mark` is a hidden line that finds it again.
+    def comment(self, number: int, mark: str, body: str, rest: str = "The rest is left out.") -> None:
+        """Create or update the bot's comment on a pull request that starts with the hidden line `mark`.
 
-        People's comments stay theirs, whatever they copy. What is too long is cut, and ends with `rest`.
+        Comments by people are never changed, even if they contain `mark`. A body that is too long is cut and
+        ends with `rest`.
         """
         text = actions.cut(f"<!-- {mark} -->\n{body}", LONGEST, rest)
         for comment in self.every(f"/issues/{number}/comments"):
-            author, said = comment["user"] or {}, comment.get("body") or ""  # a deleted account is null
+            # GitHub returns null as the author if the account was deleted
+            author, said = comment["user"] or {}, comment.get("body") or ""
             if author.get("type") == "Bot" and said.startswith(f"<!-- {mark} -->"):
                 self.call("PATCH", f"/issues/comments/{comment['id']}", json={"body": text})
                 return
         self.call("POST", f"/issues/{number}/comments", json={"body": text})
 
     def every(self, path: str, key: str = "", **query: str) -> Iterator[dict[str, Any]]:
-        """All of a list, page by page; `key` is where the answer has it."""
+        """Yield all entries of a paginated list; `key` is the response's field that contains the list."""
         for page in count(1):
             answer = self.call("GET", path, params={**query, "per_page": PAGE, "page": page})
             found = answer[key] if key else answer
@@ -332,35 +363,41 @@ class GitHub:
 
 
 def _unanswered(method: str, url: str, error: Exception) -> GitHubError:
-    """No answer. A POST is repeated only where no connection was made, because it is not idempotent."""
+    """Return the error for a call without a response.
+
+    A POST is repeated only if no connection was made, because it is not idempotent.
+    """
     unclear = method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
     return GitHubError(
         f"{method} {url}: {error!r}",
         0,
-        fix=UNCLEAR if unclear else "run this again once GitHub answers",
+        fix=UNCLEAR if unclear else "run this again when GitHub is reachable",
         again=isinstance(error, httpx.TransportError) and not unclear,
         unclear=unclear,
         wait=SETTLING if unclear else 0.0,
     )
 
 
-UNCLEAR = "GitHub may have done it all the same: check whether it has, and run this again if not"
+UNCLEAR = "GitHub may have carried this out anyway: check, and run this again only if it has not"
 
 
 def _refused(method: str, answer: httpx.Response) -> GitHubError:
-    """An answer that says no: at a rate limit nothing was done; after a 5xx a POST may have been."""
+    """Return the error for a response with an error status.
+
+    At a rate limit nothing was done; after a 5xx status, a POST may have taken effect.
+    """
     status, limit = answer.status_code, _limit(answer)
     unclear = status >= BROKEN and method == "POST"
     fix = FIXES.get(status, "")
     if limit is not None:
         fix = f"run this again after {datetime.fromtimestamp(time.time() + limit, UTC):%H:%M:%S} UTC"
     elif status >= BROKEN:
-        fix = UNCLEAR if unclear else "run this again once GitHub is well: https://www.githubstatus.com"
+        fix = UNCLEAR if unclear else "run this again when GitHub has recovered: https://www.githubstatus.com"
     elif answer.is_redirect:
-        fix = "the repository has moved: write its new URL into argocd/repository.yaml"
+        fix = "write the repository's new URL into argocd/repository.yaml, because it has moved"
     elif status == FORBIDDEN:
-        needs = answer.headers.get("x-accepted-github-permissions", "what this call needs")
-        fix = f"give the token the permission for it: {needs}"
+        needs = answer.headers.get("x-accepted-github-permissions", "see GitHub's documentation of this call")
+        fix = f"give the token this permission: {needs}"
     return GitHubError(
         f"{method} {answer.request.url}: {status} {_message(answer)}",
         status,
@@ -372,10 +409,10 @@ def _refused(method: str, answer: httpx.Response) -> GitHubError:
 
 
 def _limit(answer: httpx.Response) -> float | None:
-    """How many seconds a rate limit asks to wait; None where the answer is about something else.
+    """Return how many seconds a rate limit asks to wait; None if the response is not about a rate limit.
 
-    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api: a limit is told by 429 or
-    by 403, and so is a missing permission by 403. Not every secondary limit says how long.
+    GitHub reports a limit with 429 or 403, and a missing permission with 403 too. Not every secondary limit
+    states a time. https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
     if answer.status_code not in (FORBIDDEN, TOO_MANY):
         return None
@@ -394,7 +431,10 @@ def _seconds(answer: httpx.Response) -> float:
 
 
 def _message(answer: httpx.Response) -> str:
-    """What GitHub says, with what is wrong with each field; a proxy's page shortened."""
+    """Return GitHub's error message, with the error of each field.
+
+    A proxy's page is cut to 500 characters.
+    """
     try:
         said = answer.json()
         return " ".join(str(part) for part in (said["message"], *(said.get("errors") or [])))[:500]

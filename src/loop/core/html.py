@@ -1,4 +1,4 @@
-"""Fills HTML pages. Values are always text in them, and a page fetches and runs nothing."""
+"""Renders HTML pages. Values are always escaped, and a page loads no resources and runs no scripts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-# Each template includes {{ policy }}: a browser runs and fetches nothing, even if a value was not escaped.
+# Each template includes {{ policy }}, so that a browser runs no script and loads nothing, even if a value was
+# not escaped.
 POLICY = Markup(
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
@@ -14,7 +15,10 @@ POLICY = Markup(
 
 
 def page(template: str, *rooms: str, filters: dict[str, Callable[[Any], str]], **values: Any) -> str:
-    """Fill a template that lies in one of these packages. Every value is escaped."""
+    """Render the template `template` of one of the Python packages `rooms`.
+
+    Every value is escaped. Returns HTML.
+    """
     made = Environment(
         loader=ChoiceLoader([PackageLoader(room, ".") for room in rooms]),
         autoescape=True,

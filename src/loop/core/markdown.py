@@ -1,16 +1,17 @@
-"""Puts text from outside into Markdown, so that GitHub shows it as plain text."""
+"""Escapes text from outside for Markdown, so that GitHub shows it as plain text."""
 
 import re
 
-# Signs of Markdown, HTML, links, mentions and references to issues.
+# Characters that may be Markdown, HTML, a link, a mention or a reference to an issue.
 ALIVE = re.compile(r"""[`*~|<>&@#\\!$^{}"']|://|www\.|\]\s*[(\[:]|GH-\d""", re.IGNORECASE)
 LINKED = re.compile(r"[@#](?=\S)|GH-(?=\d)|:(?=//)|www(?=\.)", re.IGNORECASE)
 
 
 def inert(text: str) -> str:
-    """The text on one line, for a sentence, a list or a table; as code if it could be anything but text.
+    """Return the text on one line, as inline code if Markdown could interpret it.
 
-    GitHub finds no link or mention in code. A bar ends a table's cell even there, so it becomes a broken bar.
+    It fits a sentence, a list or a table. GitHub does not link or mention inside code. A `|` would end a
+    table cell even inside code, so it becomes `¦`.
     """
     line = _one_line(text).replace("|", "¦")
     if not ALIVE.search(line) and "¦" not in line:
@@ -20,18 +21,18 @@ def inert(text: str) -> str:
 
 
 def quiet(text: str) -> str:
-    """The text on one line for a commit message, with no link, mention or reference in it."""
+    """Return the text on one line for a commit message, with links, mentions and references made inactive."""
     return LINKED.sub(lambda found: f"{found[0]}\u200b", _one_line(text))
 
 
 def fenced(text: str, kind: str = "") -> str:
-    """The text as a block of code that no line in it can end."""
+    """Return the text as a fenced code block whose fence is longer than any run of backticks in the text."""
     fence = _longer_than(text, "```")
     return f"{fence}{kind}\n{text}\n{fence}"
 
 
 def _one_line(text: str) -> str:
-    """The text without line breaks; a character that does not print is shown by its number."""
+    """Return the text without line breaks, with unprintable characters shown by their Unicode numbers."""
     line = " ".join(text.split())
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in line)
 

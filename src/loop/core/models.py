@@ -1,4 +1,4 @@
-"""A model is a folder: `src/models/<package>/`. This loads it and says what it must hold."""
+"""Loads a model's code from src/models/<package>/ and checks that it defines everything the engine needs."""
 
 import importlib
 import sys
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
-VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are values, and not classes
-COMPARED = ("ranking", "embedding")  # tasks that compare the rows of one entity
+VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are numbers instead of classes
+COMPARED = ("ranking", "embedding")  # tasks that compare rows of the same entity
 
 PACKAGED = (
     "source",
@@ -29,8 +29,9 @@ PACKAGED = (
     "estimator",
     "scorer",
     "demo",
-)  # may import packages of the model's own lock
-THEIRS = ("src/models", "bentos")  # the folders of code that a team writes
+)  # modules that may import packages from the model's own requirements.lock
+GUIDE = "docs/fork.md#a-second-model"
+THEIRS = ("src/models", "bentos")  # folders with code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
     "source": (),
@@ -45,74 +46,74 @@ OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column plays which part. A model without time or entities leaves them None."""
+    """The column for each role. Models without time or entities leave these roles None."""
 
     id: str
     label: str
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
-    never: tuple[str, ...] = ()  # columns that explain the label and must never be a feature
-    part: str | None = None  # says `train` or `test`, where the publisher has split the rows
-    context: tuple[str, ...] = ()  # columns by which evaluation.py may tell rows apart, such as a domain
+    never: tuple[str, ...] = ()  # columns that reveal the label, so they must not become features
+    part: str | None = None  # the column that contains `train` or `test`, if the publisher has split the rows
+    context: tuple[str, ...] = ()  # columns by which evaluation.py may group rows, such as a domain
 
     @property
     def kept(self) -> list[str]:
-        """The columns that stand beside features and scores."""
+        """The columns that stages keep beside features and scores."""
         named = (self.id, self.time, self.entity, self.label, self.part, *self.context)
         return [name for name in named if name]
 
     @property
     def unlogged(self) -> tuple[str, ...]:
-        """The columns that a row of production's log need not have: only training knows them."""
+        """The columns that production's log may lack, because only training uses them."""
         return tuple(name for name in (self.label, self.part, *self.context, *self.never) if name)
 
 
 def _module(name: str) -> cached_property[ModuleType]:
-    """An attribute that imports and checks a module of a ModelFolder when it is first used."""
+    """Return a property that imports and checks a module of the model's folder on first use."""
     return cached_property(lambda folder: load_one(folder.root, folder.name, name))
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The modules of a model's folder. Each is imported and checked when it is first used.
+    """The modules of a model's folder. Each is imported and checked on first use.
 
-    schema:       COLUMNS {name: Arrow's name of its type, such as "timestamp[us]" or "list<int64>"}, in the
-                  order they are written; ROLES: Roles (the label may be null, a `never` column may be
-                  absent, no other); TASK: Task (a ranking compares rows of one entity, and its label says
-                  how relevant a row is; an embedding is judged by entities of two rows, and the label of
-                  both says how alike they are); where labels are not 0 and 1, CLASSES: the labels in order,
-                  of which a binary model's score is the probability of the second
-    source:       nothing, or: Params(Section), simulate(params) -> pyarrow.Table, for `source: simulator`;
-                  columns(rows: pyarrow.Table) -> pyarrow.Table, which makes the schema's columns of those
-                  of a file, for some of its rows at a time; or, where files are neither Parquet nor CSV,
+    schema:       COLUMNS {name: Arrow type, such as "timestamp[us]" or "list<int64>"}, in the order in which
+                  columns are written; ROLES: Roles (only the label may be null, only a `never` column may be
+                  absent); TASK: Task (a ranking compares rows of one entity, and its label is a row's
+                  relevance; an embedding is evaluated on entities of two rows, and the label of both rows is
+                  their similarity). If labels are not 0 and 1: CLASSES, the labels in order; a binary
+                  model's score is the probability of the second one
+    source:       nothing, or: Params(Section) and simulate(params) -> pyarrow.Table, for `source: simulator`;
+                  columns(rows: pyarrow.Table) -> pyarrow.Table, which converts some rows of a file to the
+                  schema's columns; or, for files that are neither Parquet nor CSV,
                   read(files: {name in params.yaml: Path}) -> tables with the schema's columns
     expectations: Params(Section), suite(params, split) -> list of loop.pipeline.validate.Check
     features:     Params(Section), FEATURES: tuple of names,
                   compute(transactions: ibis.Table, params) -> ibis.Table, one row per transaction;
                   MISSING: the names of features that may be null (default: none)
-    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); where MLflow has a
-                  flavour for it, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
-    scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1, (n, classes) of more than two,
-                  (n,) values of a regression or ranking, or (n, d) vectors of an embedding. A scorer may have
-                  two methods: profile(x, scores) -> {name: (n,) numbers}, which the prediction log keeps in
-                  place of the features; answer(x, scores) -> {name: list of n}, what an answer of /predict
-                  has beside the score. Stages import this module, and the bento has it as `scorer`. So it
-                  imports only what the bento's lock has, and `loop.runtime`.
-                  x is (n, features) where all are numbers; otherwise {name: (n,) array}, as
-                  `loop.runtime.columns` has it
+    estimator:    Params(Section), fit(x, y, params) -> object, save(object, folder); if MLflow has a flavour
+                  for the model, save_to_mlflow(folder, **kwargs), with the arguments of its save_model
+    scorer:       load(folder) -> scorer(x) -> (n,) probabilities of class 1; (n, classes) probabilities if
+                  there are more than two classes; (n,) values of a regression or ranking; or (n, d) vectors
+                  of an embedding. A scorer may have two methods: profile(x, scores) -> {name: (n,) numbers},
+                  which the prediction log stores instead of the features; answer(x, scores) -> {name: list
+                  of n}, which /predict returns beside the score. Stages import this module, and the image
+                  contains it as `scorer`, so it may import only packages of the bento's lock and
+                  `loop.runtime`. x is an array (n, features) if all features are numbers, otherwise
+                  {name: (n,) array} as `loop.runtime.columns` defines it
     evaluation:   Params(Section), evaluation(params) -> loop.stats.evaluation.Evaluation
-    demo:         for `loop demo` and the tests alone: FIRST, BETTER and WORSE {key of params: value};
-                  bad(rows: raw.parquet's, folder) -> files of a source that validation stops;
-                  production(rows: raw.parquet's, source.Params or None where the source is files,
-                  begin, drift_from, end) -> rows before the drift, and after it, in the schema's columns.
-                  Rows with time begin at `begin`; earlier ones are known before. Where the source is to be
-                  smaller than params.yaml's, or another: sample(folder) -> its files. Where others have
-                  published results: PUBLISHED {name: {metric: value}}
+    demo:         used only by `loop demo` and the tests. FIRST, BETTER and WORSE {key of params: value};
+                  bad(rows of raw.parquet, folder) -> files of a source that validation rejects;
+                  production(rows of raw.parquet, source.Params or None if the source is files, begin,
+                  drift_from, end) -> rows before the drift and rows after it, in the schema's columns. Rows
+                  with time start at `begin`, because earlier rows are known already. Optional:
+                  sample(folder) -> files of a smaller or different source than params.yaml's; PUBLISHED
+                  {name: {metric: value}}, results that others have published
 
-    Source, expectations, estimator, scorer and demo may also import the packages of the folder's own
-    requirements.lock. With `train.device: cuda`, the estimator has those of requirements-cuda.lock instead.
+    Source, expectations, estimator, scorer and demo may also import packages of the folder's own
+    requirements.lock; with `train.device: cuda`, the estimator gets those of requirements-cuda.lock instead.
 
-    LoopError where a module, or a name that it must define, is missing.
+    Raises LoopError if a module, or a name that it must define, is missing.
     """
 
     root: Path
@@ -137,11 +138,14 @@ class ModelFolder:
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
-        """The labels in order, where schema.py says them."""
+        """The labels in order, if schema.py defines CLASSES, otherwise None."""
         return getattr(self.schema, "CLASSES", None)
 
     def section(self, module: str, values: dict[str, Any]) -> Any:
-        """Type a params section by the Params of one of the folder's modules."""
+        """Return a section of params as an instance of the class Params of one of the folder's modules.
+
+        Raises LoopError if Params or a value is wrong.
+        """
         keys = {
             "source": "ingest.simulator",
             "expectations": "validate.suite",
@@ -151,20 +155,26 @@ class ModelFolder:
         }
         kind = getattr(load_one(self.root, self.name, module, runs=False), "Params", None)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
-            fix = "class Params(Section), with Section of loop.core.params"
-            raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, no Section", fix=fix)
+            fix = "define `class Params(Section)`, with Section from loop.core.params"
+            raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, not a Section", fix=fix)
         return params.part(self.root, kind, values, f"models.{self.name}.{keys[module]}")
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """The folder of a model in `root`/src. Raises LoopError if it does not exist or has no valid schema."""
+    """Return the folder of a model in `root`/src.
+
+    Raises LoopError if it does not exist or its schema is invalid.
+    """
     folder = ModelFolder(root, package(model))
-    _ = folder.schema  # every command needs it, so an unknown model is an error at once
+    _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
     return folder
 
 
 def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
-    """LoopError where a model's folder lacks a module or a name, or its params are not of their types."""
+    """Import all modules of a model's folder, and check its section of params.
+
+    Raises LoopError if a module, a name or a valid parameter is missing.
+    """
     folder = ModelFolder(root, package(model))
     for module in CONTRACT:
         load_one(root, model, module, runs=False)
@@ -174,18 +184,21 @@ def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
 
 
 def _check_types(columns: dict[str, str], where: str) -> None:
-    """LoopError for a column whose type Arrow does not know."""
+    """Raise LoopError if a column has a type that Arrow does not know."""
     for name, kind in columns.items():
         try:
             arrow(kind)
         except ValueError as error:
-            fix = "name one of Arrow's types, such as int64, float64, string, timestamp[us], list<int64>"
-            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}", fix=fix) from error
+            fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
+            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}, no type of Arrow", fix=fix) from error
 
 
 def arrow(kind: str) -> "pa.DataType":
-    """The Arrow type that COLUMNS names, such as `list<int64>`; ValueError if Arrow has no such type."""
-    import pyarrow as pa  # here, as most commands need no type
+    """Return the Arrow type for a name in COLUMNS, such as `list<int64>`.
+
+    Raises ValueError if Arrow does not have the type.
+    """
+    import pyarrow as pa  # pyarrow is imported only here, because most commands do not need it
 
     if kind.startswith("list<") and kind.endswith(">"):
         return pa.list_(arrow(kind.removeprefix("list<").removesuffix(">")))
@@ -193,9 +206,10 @@ def arrow(kind: str) -> "pa.DataType":
 
 
 def check_params(root: Path, model: str, settings: params.Model, recorded: dict[str, Any]) -> None:
-    """LoopError where a section that the model's folder types is wrong.
+    """Raise LoopError if a section that the model's folder defines has a wrong key or value.
 
-    Sections that dvc.lock has recorded as they are were right when their stage ran: then nothing is imported.
+    `recorded` is params as dvc.lock records them. A section that has not changed since was right when its
+    stage ran, so its module is not imported.
     """
     folder, written = load(root, model), params.read(root)[package(model)]
     typed = {
@@ -213,17 +227,18 @@ def check_params(root: Path, model: str, settings: params.Model, recorded: dict[
 
 
 def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> ModuleType:
-    """Import one module of a model's folder, and check that it defines what it must.
+    """Import one module of a model's folder, and check that it defines the required names.
 
-    Where its functions are not to run, the packages of the model's own lock are installed only if the import
-    itself needs them.
+    With `runs` false, its functions are not to be called, so the packages of the model's own lock are
+    installed only if the import fails without them. Raises LoopError if the module is missing or wrong.
     """
     name, names = package(model), (CONTRACT | OPTIONAL)[module]
     folder = root / "src" / "models" / name
     if not folder.is_dir():
         raise LoopError(
             f"{folder} does not exist",
-            fix=f"copy another model's folder there, or drop {name} from params.yaml",
+            fix=f"copy another model's folder there, or remove {name} from params.yaml",
+            docs=GUIDE,
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
@@ -233,10 +248,10 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         found = importlib.import_module(f"models.{name}.{module}")
     except LoopError:
         raise
-    except Exception as error:  # their code may raise anything
+    except Exception as error:  # code of a team may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
-            fix = f"it must define {', '.join(names)}"
-            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+            fix = f"create it, and define {', '.join(names)} in it" if names else "create it"
+            raise LoopError(f"{folder}/{module}.py is missing", fix=fix, docs=GUIDE) from error
         if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
             return load_one(root, model, module)
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
@@ -248,9 +263,10 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
 
 
 def _add_packages(root: Path, folder: Path, module: str) -> None:
-    """Let the model's code import the packages of its own lock, in the versions of the repository's.
+    """Make the packages of a model's own lock importable, after those of the repository's lock.
 
-    Only the estimator runs where the GPU is: gate and registry are on plain machines.
+    Only the estimator gets the packages for CUDA, because gate and registration run on machines without a
+    GPU.
     """
     if not (lock := folder / "requirements.lock").is_file():
         return
@@ -261,34 +277,42 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
     [packages] = environment(lock).glob("lib/python*/site-packages")
     if str(packages) not in sys.path:
-        sys.path.append(str(packages))  # last: what both locks have is the repository's
+        # The model's packages come last in sys.path, so that a package in both locks comes from the
+        # repository's lock.
+        sys.path.append(str(packages))
 
 
 def _check_scorer(scorer: ModuleType, where: str) -> None:
-    """LoopError for functions that nobody calls: both are methods, so that they can use the model."""
+    """Raise LoopError if scorer.py defines `profile` or `answer` as a function instead of a method."""
     if loose := [name for name in ("profile", "answer") if hasattr(scorer, name)]:
-        fix = "make it a method of what `load` returns, such as the Scorer of tests/models/reviews"
-        raise LoopError(f"{where}: {' and '.join(loose)} would not be called", fix=fix)
+        fix = "make it a method of the object that `load` returns, as the Scorer in tests/models/reviews does"
+        raise LoopError(f"{where}: {' and '.join(loose)} would never be called as a function", fix=fix)
 
 
 def _check_schema(schema: ModuleType, where: str) -> None:
-    """LoopError for a task that nobody knows, or a role that no column plays."""
+    """Raise LoopError if schema.py names an unknown task or column, or lacks a role that its task needs."""
     if schema.TASK not in (tasks := get_args(Task)):
-        raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"one of {', '.join(tasks)}")
+        raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"use one of {', '.join(tasks)}")
     if not isinstance(schema.ROLES, Roles):
-        fix = "write Roles(id=…, label=…), of loop.core.models"
-        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
+        fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
+        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}, should be Roles", fix=fix)
     if schema.TASK in COMPARED and schema.ROLES.entity is None:
         example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"
-        raise LoopError(f"{where}: TASK is {schema.TASK!r}, and ROLES has no entity", fix=fix)
+        raise LoopError(f"{where}: TASK is {schema.TASK!r}, but ROLES has no entity", fix=fix)
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
         names = ", ".join(schema.COLUMNS)
-        raise LoopError(f"{where}: ROLES names {', '.join(strange)}", fix=f"name columns of COLUMNS: {names}")
+        raise LoopError(
+            f"{where}: ROLES names unknown columns: {', '.join(strange)}",
+            fix=f"use columns of COLUMNS: {names}",
+        )
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
-    """An error that a team's own Python has raised, in one line and only their frames; None for any other."""
+    """Return a LoopError for an exception from a team's own Python, with only the frames in the team's files.
+
+    Returns None if no frame is in src/models or bentos.
+    """
     frames = [
         f"{folder}/{inside}:{line} in {name}"
         for file, line, name in _frames(error)
@@ -302,7 +326,7 @@ def failure(root: Path, error: BaseException) -> LoopError | None:
 
 
 def _frames(error: BaseException) -> Iterator[tuple[str, int, str]]:
-    """File, line and function of each frame of an error and of what caused it, the innermost last."""
+    """Yield file, line and function of each frame of an error and of its causes, the innermost last."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
@@ -318,6 +342,9 @@ def _below(folder: Path, file: str) -> Path | None:
 
 
 def _said(error: BaseException) -> str:
-    """An error in one line. A SyntaxError's own text repeats its place."""
+    """Return an error's type and message on one line.
+
+    For a SyntaxError, without its place, which the frames show.
+    """
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {one_line(said)}"

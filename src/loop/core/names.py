@@ -1,4 +1,4 @@
-"""The two spellings of a model's name."""
+"""Converts between the two spellings of a model's name."""
 
 import re
 
@@ -6,16 +6,22 @@ from loop.core.errors import LoopError
 
 
 def package(name: str) -> str:
-    """How Python, DVC and params.yaml spell a model: `churn_eu`."""
+    """Return the model's name with underscores, as in Python, DVC and params.yaml.
+
+    Raises LoopError if the name is not valid.
+    """
     spelled = name.replace("-", "_")
     if not re.fullmatch(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?", spelled):
         raise LoopError(
-            f"model name {name!r} is not usable",
-            fix="use a lower-case letter, then letters, digits, '-' or '_', 40 at most; no '-' or '_' last",
+            f"model name {name!r} is not valid",
+            fix="use 1 to 40 of a-z, 0-9, '-' and '_'; start with a letter, and end with a letter or digit",
         )
     return spelled
 
 
 def public(name: str) -> str:
-    """How MLflow, Kubernetes, images and people spell a model: `churn-eu`."""
+    """Return the model's name with dashes, as in MLflow, Kubernetes, images and on the command line.
+
+    Raises LoopError if the name is not valid.
+    """
     return package(name).replace("_", "-")

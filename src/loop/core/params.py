@@ -1,4 +1,4 @@
-"""params.yaml, typed. One section a stage; a key that nothing reads is an error, not a surprise."""
+"""Typed access to params.yaml. Each pipeline stage has one section, and an unknown key is an error."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,51 +15,65 @@ from loop.core.plain import FILE, Device, Environment
 
 
 def naive(instant: datetime) -> datetime:
-    """The instant in UTC, without its zone, as every table here writes time."""
+    """Return the instant in UTC without a time zone, the form in which every table stores time."""
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 
 def instant(text: str, where: str) -> datetime:
-    """An ISO instant in UTC, naive as everything in params.yaml is; without an offset it is UTC."""
+    """Parse an ISO 8601 time and return it in UTC without a time zone.
+
+    A text without an offset is read as UTC. Raises LoopError if `text` is not an ISO 8601 time; `where` names
+    the key in that message.
+    """
     try:
         return naive(datetime.fromisoformat(text))
     except ValueError as error:
-        raise LoopError(f"{where} is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
+        said = f"{where}: is {text!r}, should be an ISO 8601 time: {error}"
+        raise LoopError(said, fix="write it as 2018-08-15T00:00:00") from error
 
 
 Instant = Annotated[datetime, AfterValidator(naive)]
-SHARE = "commit it, as data/<name>.csv say, or put it where all can read it and name it by https:// or s3://"
+SHARE = (
+    "commit it, for example as data/<name>.csv, or upload it and set `source` to its https:// or s3:// URL"
+)
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
-SHOWN = Repr()  # of a wrong value: aliases of YAML make one larger than memory
+# Shortens wrong values in error messages: with YAML aliases, a value can be larger than memory.
+SHOWN = Repr()
 SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 500, 500
 
 
 class Section(BaseModel):
-    """A section of params.yaml: frozen; unknown keys, and NaN and infinity, are errors."""
+    """Base class of the sections of params.yaml: frozen; rejects unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Logged(Section):
-    """What production logged: an append-only store, read up to an instant, is a value."""
+    """Rows that production logged, as training data.
+
+    The log is append-only, so its content before `until` stays the same.
+    """
 
     store: str  # folder or s3:// prefix with Parquet files in transactions/ and labels/
-    until: Instant  # rows before it, and labels reported by then
-    sha256: str | None = None  # pins the list of the store's files, data/<model>/logged.json
+    until: Instant  # only transactions before this time, and labels reported by then, are read
+    sha256: str | None = None  # SHA-256 of data/<model>/logged.json, which lists the store's files to read
 
 
 class Ingest(Section):
-    # `simulator` (the model's own), a path, folder, pattern, https:// or s3:// URL, or pypi://; or a list of
-    # such places (docs/fork.md)
+    # Where the training rows come from: `simulator` (code in the model's folder), a path, folder, glob
+    # pattern, https:// or s3:// URL, or pypi://; or a list of these without `simulator` (docs/fork.md).
     source: str | tuple[str, ...] = Field(default="simulator", min_length=1)
-    sha256: str | None = None  # pins the bytes of a source's files: `loop pin MODEL` writes it
-    simulator: dict[str, Any] = Field(default_factory=dict)  # typed by the model's source.Params
-    logged: Logged | None = None  # written by `loop retrain`, pinned by it and by `loop pin MODEL`
+    sha256: str | None = None  # SHA-256 over the source's files, which `loop pin MODEL` computes
+    # Parameters of the simulator, which class Params in the model's source.py defines.
+    simulator: dict[str, Any] = Field(default_factory=dict)
+    # Production's logged rows to train on as well. `loop retrain` writes this section and its sha256; `loop
+    # pin MODEL` updates the sha256.
+    logged: Logged | None = None
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the source's files are; none where it is the simulator."""
+        """The paths, patterns and URLs of the source's files; empty if the source is the simulator."""
         if self.source == "simulator":
             return ()
         return (self.source,) if isinstance(self.source, str) else self.source
@@ -67,29 +81,30 @@ class Ingest(Section):
     @model_validator(mode="after")
     def _pinned(self) -> "Ingest":
         if "simulator" in self.places:
-            raise ValueError("`simulator` stands alone, and not in a list of files")
+            raise ValueError("`simulator` cannot stand in a list of files; write `source: simulator`")
         if self.source != "simulator" and not self.sha256:
             raise ValueError("a file source needs `sha256`; `./loop pin MODEL` writes it")
         return self
 
 
 class Validate(Section):
-    quality: Share = 0.985  # least data_quality_score
-    suite: dict[str, Any] = Field(default_factory=dict)  # typed by the model's expectations.Params
+    quality: Share = 0.985  # minimum data_quality_score
+    # Parameters of the data checks, which class Params in the model's expectations.py defines.
+    suite: dict[str, Any] = Field(default_factory=dict)
 
 
 class TimeSplit(Section):
-    """Train, then a delay in which labels arrive, then test."""
+    """Split by time: train on `train_days`, skip `delay_days` in which labels arrive, test on `test_days`."""
 
     kind: Literal["time"] = "time"
-    until: Instant  # end of the test window, exclusive
+    until: Instant  # the first instant after the test window
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
 
 
 class RandomSplit(Section):
-    """For rows without time: a seeded share is held out."""
+    """Hold out a random share of the rows for testing, by a fixed seed. For rows without a time column."""
 
     kind: Literal["random"]
     test: Share = 0.2
@@ -97,7 +112,7 @@ class RandomSplit(Section):
 
 
 class PublishedSplit(Section):
-    """For rows that came split: the column ROLES.part says `train` or `test`."""
+    """Use the split of the data set's publisher: the column that ROLES.part names says `train` or `test`."""
 
     kind: Literal["published"]
 
@@ -106,52 +121,66 @@ Split = TimeSplit | RandomSplit | PublishedSplit
 
 
 class Evaluate(Section):
-    threshold: Share | None = 0.5  # a score from here up is class 1; null where the task is not binary
-    slices: list[str] = Field(default_factory=list)  # features to report metrics by
-    protocol: dict[str, Any] = Field(default_factory=dict)  # typed by the model's evaluation.Params
+    threshold: Share | None = 0.5  # a row with at least this score is class 1; null if the task is not binary
+    # Features for each of whose values metrics are also computed separately.
+    slices: list[str] = Field(default_factory=list)
+    # Parameters of the evaluation, which class Params in the model's evaluation.py defines.
+    protocol: dict[str, Any] = Field(default_factory=dict)
 
 
 class Gate(Section):
-    metric: str  # by which champion and challenger are compared
-    floors: dict[str, float] = Field(default_factory=dict)  # metric: its least value; of a loss, its greatest
-    samples: int = Field(default=1000, ge=100)  # bootstrap resamples
+    metric: str  # the metric that compares champion and challenger
+    # {metric: its minimum, or its maximum if the metric is a loss}
+    floors: dict[str, float] = Field(default_factory=dict)
+    samples: int = Field(default=1000, ge=100)  # number of bootstrap resamples
     confidence: Share = 0.95
-    tolerance: float = Field(default=0.0, ge=0)  # how far the interval's lower end may fall under 0
-    # Test rows, of classes those of the rarer one; with fewer it keeps, as the interval then errs too often.
+    # Challenger minus champion: how far below 0 the lower end of the confidence interval may lie.
+    tolerance: float = Field(default=0.0, ge=0)
+    # Minimum number of test rows; for classification, of rows of the rarest class. With fewer, the gate keeps
+    # the champion, because the confidence interval would be wrong too often.
     min_rarer: int = Field(default=20, ge=2)
 
 
 class Register(Section):
-    experiment: str  # the MLflow experiment
+    experiment: str  # name of the MLflow experiment
 
 
 class Serve(Section):
-    # What the pods compute on: one device for every environment, or as in `{production: cuda}` one for each
-    # that is named, and the CPU for the others. `cuda` packs requirements-cuda.lock of the model's folder in
-    # bentos/, and lets component `gpu` of its overlays apply.
+    # The device that pods compute on: `cpu` or `cuda` for all environments, or a mapping such as
+    # `{production: cuda}`, in which environments that are not named use the CPU. A release for `cuda`
+    # installs requirements-cuda.lock of the model's folder in bentos/, and the overlays' component `gpu`
+    # applies to it.
     device: Device | dict[Environment, Device] = "cpu"
 
 
 class Rehearse(Section):
     requests: int = Field(default=500, gt=0)
     max_failed: Share = 0.0
-    max_p99_ratio: float = 3.0  # candidate's p99 over the champion's
-    max_p99_ms: float = 1000.0  # or `sla.p99_ms`, where that is set
-    max_score_shift: float = 1e-6  # served score against the pipeline's own; of one over 1, as its share
+    max_p99_ratio: float = 3.0  # maximum of the candidate's p99 latency divided by the champion's
+    # Maximum p99 latency of the candidate in ms. Defaults to `sla.p99_ms` if that is set.
+    max_p99_ms: float = 1000.0
+    # Maximum difference between a score from the server and the pipeline's score of the same row. For scores
+    # above 1 the difference is divided by the score.
+    max_score_shift: float = 1e-6
 
 
 class Canary(Section):
     weights: list[Annotated[int, Field(gt=0, le=100)]] = Field(
         default_factory=lambda: [10, 50, 100]
-    )  # % of traffic, in order
-    min_requests: int = Field(default=200, gt=0)  # the canary's, before a verdict
+    )  # percent of traffic that the canary gets at each step
+    # Number of requests that must have reached the canary before the judge decides.
+    min_requests: int = Field(default=200, gt=0)
     max_failed: Share = 0.01
-    max_p99_ratio: float = 3.0  # the canary's over stable's
-    min_p99_ms: float = 50.0  # or `sla.p99_ms`; faster is fast enough, whatever stable's is
-    max_score_psi: float = 0.3  # score distribution against stable's
-    deadline_hours: float = Field(default=24.0, gt=0)  # at one step without a verdict; then it is removed
-    # Pods that all traffic takes at its peak. Beside a canary each track has its share of them before its
-    # traffic comes. The default is the most that the autoscaler starts: maxReplicas of kustomize/base.
+    max_p99_ratio: float = 3.0  # maximum of the canary's p99 latency divided by stable's
+    # A canary's p99 latency up to this value in ms always passes, even if stable is much faster. Defaults to
+    # `sla.p99_ms` if that is set.
+    min_p99_ms: float = 50.0
+    max_score_psi: float = 0.3  # maximum population stability index between the canary's scores and stable's
+    # Hours after which a canary is removed if the judge could not decide on its current step.
+    deadline_hours: float = Field(default=24.0, gt=0)
+    # Number of pods that serve all traffic at its peak. Each step of a canary starts each track's share of
+    # these pods before it shifts traffic. The default is the most that the autoscaler starts, maxReplicas in
+    # kustomize/base.
     peak: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
@@ -162,32 +191,44 @@ class Canary(Section):
 
 
 class Monitor(Section):
-    store: str | None = None  # where production's transactions and labels are logged
+    store: str | None = None  # folder or URL to which production's transactions and labels are logged
     window_days: int = Field(default=7, gt=0)
-    drift: float = 0.3  # feature_drift_score from here up retrains
-    by_release: bool = False  # where a profile is made of what training has seen, releases do not compare
-    min_rows: int = 500  # fewer logged predictions: no verdict on drift
-    min_labels: int = 200  # fewer labelled predictions: no verdict on the metrics of `sla`
-    cooldown_hours: float = 24.0  # between two dispatches for one model
-    budget: int = Field(default=3, ge=0)  # retrainings in 30 days; then a person is asked
+    drift: float = 0.3  # a feature_drift_score of at least this value starts a retraining
+    # Set true if the model's profile depends on its training, as principal components do: then drift compares
+    # only predictions of the release that serves now.
+    by_release: bool = False
+    min_rows: int = 500  # minimum number of logged predictions for a decision on drift
+    min_labels: int = 200  # minimum number of labelled predictions for a decision on the metrics of `sla`
+    cooldown_hours: float = 24.0  # minimum hours between two retrainings of a model that the monitor starts
+    # Number of retrainings that the monitor may start in 30 days; more retrainings must be started by a
+    # person.
+    budget: int = Field(default=3, ge=0)
 
 
 class Sla(Section):
-    """What a team promises of a model in production. A target that is not set raises no alert."""
+    """The service levels that a team promises for a model in production.
 
-    p99_ms: float | None = Field(default=None, gt=0)  # an edge of the latency histogram
-    requests_per_second: float | None = Field(default=None, gt=0)  # of all pods, which are `canary.peak`
-    # A metric of the task: its least value; of a loss, its greatest.
+    A level that is not set raises no alert.
+    """
+
+    # p99 latency in ms; it becomes a bucket boundary of the latency histogram
+    p99_ms: float | None = Field(default=None, gt=0)
+    # request rate that `canary.peak` pods must handle together
+    requests_per_second: float | None = Field(default=None, gt=0)
+    # {metric: its minimum, or its maximum if the metric is a loss}
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class Model(Section):
-    """One model's section of params.yaml. `features` and `train` are typed by the model's folder."""
+    """One model's section of params.yaml.
+
+    Code in the model's folder defines the keys of `features` and `train`.
+    """
 
     @model_validator(mode="before")
     @classmethod
     def _latency(cls, values: Any) -> Any:
-        """`sla.p99_ms` is the default of the other two limits of latency."""
+        """Use `sla.p99_ms` as the default of `rehearse.max_p99_ms` and `canary.min_p99_ms`."""
         match values:
             case {"sla": {"p99_ms": int() | float() as target}}:
                 limits = {"rehearse": "max_p99_ms", "canary": "min_p99_ms"}
@@ -215,28 +256,36 @@ sections, read = edited.sections, plain.read
 
 
 def load(root: Path, model: str) -> Model:
-    """One model's params, typed.
+    """Return one model's section of params.yaml as a typed object.
 
-    Raises LoopError with the file, the key, what it is and what it should be.
+    Raises LoopError with the file, the key, the value found and the value expected.
     """
     text = plain.text(root)
     return typed(sections(text, FILE), model, FILE, text)
 
 
 def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:
-    """One model's section of those that `where` has, typed; errors name the line in `text`."""
+    """Return one model's section of `models` as a typed object.
+
+    `where` is the name of the file that `models` was read from, and `text` its content: with it, errors also
+    name the line. Raises LoopError if the model is missing or a key is wrong.
+    """
     return parse(Model, plain.section(models, model, where), f"{where}: models.{package(model)}", text)
 
 
 def part(root: Path, kind: type[S], values: Any, keys: str) -> S:
-    """Validate what params.yaml has at `keys`; errors name its line too."""
+    """Validate `values`, found in params.yaml at the dotted key `keys`, as a section of type `kind`.
+
+    Raises LoopError with the line, the key, the value found and the value expected.
+    """
     return parse(kind, values, f"{FILE}: {keys}", plain.text(root))
 
 
 def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
-    """Validate `values` as a section; errors name the key below `where`, what it is, what it should be.
+    """Validate `values` as a section of type `kind`.
 
-    `where` is `<file>: <keys>`. With the file's text they name the line as well.
+    Raises LoopError with the key below `where`, the value found and the value expected. `where` is `<file>:
+    <dotted key>`. If `text` is the file's content, errors also name the line.
     """
     try:
         return kind.model_validate(values)
@@ -248,21 +297,27 @@ def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
             said = f"is {SHOWN.repr(e['input'])}; {e['msg']}"
             lines.append(f"{file}: {edited.said(text, *keys)}{'.'.join(map(str, keys))}: {said}")
         code = f"src/{kind.__module__.replace('.', '/')}.py"
-        raise LoopError("\n".join(lines), fix=f"{code} has the keys, types and ranges") from error
+        raise LoopError("\n".join(lines), fix=f"{code} lists the valid keys, types and ranges") from error
 
 
 def pinned_here(root: Path, ingest: Ingest) -> bool:
-    """Whether this machine has the pinned source's files: another may have only what was ingested."""
+    """Whether this machine has the files of a pinned source.
+
+    Other machines may have only the ingested rows, which DVC shares. False for URLs.
+    """
     if ingest.sha256 is None or any("://" in place for place in ingest.places):
         return False
-    paths = [(root / place).absolute() for place in ingest.places]  # or patterns
+    paths = [(root / place).absolute() for place in ingest.places]  # a source's path may be a glob pattern
     return all(
         path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) for path in paths
     )
 
 
 def unshared(root: Path, model: str) -> str:
-    """Why nobody else can ingest a model's source, as only this machine has it; empty where they can."""
+    """Return an error message if a model's source is a file on this machine only, otherwise an empty string.
+
+    Such a file cannot be ingested by CI or by another person.
+    """
     key = f"{FILE}: models.{package(model)}.ingest.source"
     for place in load(root, model).ingest.places:
         path = (root / place).resolve()
@@ -274,11 +329,12 @@ def unshared(root: Path, model: str) -> str:
 
 
 def edit(root: Path, changes: dict[str, Any]) -> None:
-    """Set dotted keys (`models.m.train.seed`) in params.yaml; comments and order stay.
+    """Set dotted keys, such as `models.m.train.seed`, in params.yaml.
 
-    A null on the way is replaced by a mapping. The result is checked before the file is replaced.
+    Comments and the order of keys are kept. A null in place of a parent mapping is replaced by a mapping. The
+    file is replaced only if the result is valid. Raises LoopError otherwise.
     """
-    read(root)  # names what is wrong
+    read(root)  # reading raises LoopError with line and key if params.yaml is broken
     with edited.rewriting(root / FILE) as document:
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
@@ -289,7 +345,7 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                 node = node[key]
                 if not isinstance(node, dict):
                     where = f"{FILE}: {key} of {dotted}"
-                    raise LoopError(f"{where} is {node!r}", fix="it must have keys of its own")
+                    raise LoopError(f"{where} is {node!r}", fix="make it a mapping, or remove it")
             node[last] = value
         for name, section in document["models"].items():
             parse(Model, edited.plain(section), f"params.yaml: models.{name}")

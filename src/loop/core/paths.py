@@ -1,4 +1,7 @@
-"""Where things are, relative to the repository's root. Nothing here creates a folder."""
+"""Paths of the repository's files and folders, relative to its root.
+
+No function of this module creates a folder in a clone.
+"""
 
 import os
 import subprocess
@@ -10,63 +13,83 @@ from pathlib import Path
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 
-LIBRARY = Path(__file__).resolve().parents[1]  # the package `loop`: src/loop of a clone, or installed
-SHIPPED = LIBRARY / "template"  # a wheel's copy of the template's own files
+# the package `loop`: src/loop in a clone, or the installed package
+LIBRARY = Path(__file__).resolve().parents[1]
+SHIPPED = LIBRARY / "template"  # a wheel of the engine contains a copy of the template's files in this folder
 TEMPLATE = SHIPPED if SHIPPED.is_dir() else LIBRARY.parents[1]
 TOOL = TEMPLATE / "tools" / "environment"
 
 
 def root(start: Path | None = None) -> Path:
-    """The repository's root: the nearest folder upward that holds params.yaml and dvc.yaml."""
+    """Return the repository's root: the nearest parent folder that contains params.yaml and dvc.yaml.
+
+    Raises LoopError if there is none.
+    """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
-    raise LoopError(f"{here} is not inside a clone: no params.yaml beside a dvc.yaml upward of it")
+    raise LoopError(f"{here} is not inside a clone: no parent folder contains both params.yaml and dvc.yaml")
 
 
-# What Git has in data/<package>/: metrics, the list of the store's files that a training reads, DVC's list.
+# The files of data/<package>/ that Git tracks: metrics, the list of production's logged files to train on,
+# and DVC's .gitignore.
 KEPT = ("metrics.json", "logged.json", ".gitignore")
 
 
 def library(root: Path) -> Path:
-    """The package `loop` that a clone runs: its own src/loop, or the installed one."""
+    """Return the folder of the package `loop` that a clone runs.
+
+    It is the clone's own src/loop if there is one, otherwise the installed package.
+    """
     own = root / "src" / "loop"
     return own if own.is_dir() else LIBRARY
 
 
 def outputs(paths: Iterable[str]) -> list[str]:
-    """Those of a repository's paths that DVC keeps: all of data/<package>/ but what KEPT names."""
+    """Return, sorted, the paths that DVC keeps: all files in data/<package>/ except those in KEPT."""
     inside = (path for path in paths if path.startswith("data/") and path.count("/") > 1)
     return sorted(path for path in inside if path.split("/", 2)[2] not in KEPT)
 
 
 def tracked(paths: Iterable[str]) -> Rejected | None:
-    """The error where Git tracks outputs of stages; `paths` are those that it tracks."""
+    """Return a Rejected error if Git tracks outputs of DVC stages, otherwise None.
+
+    `paths` are all paths that Git tracks.
+    """
     if not (found := outputs(paths)):
         return None
     shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
     return Rejected(
         f"Git tracks outputs of stages, which belong to DVC: {shown}",
-        fix="git rm -r --cached --quiet data && git add data && git commit; .gitignore leaves them out. "
-        "If they hold secrets, take them out of the history too",
+        fix="git rm -r --cached --quiet data && git add data && git commit; .gitignore then excludes them. "
+        "If they contain secrets, remove them from the history too",
     )
 
 
 def cache() -> Path:
-    """What outlives a clone: environments, programs, caches of DVC and of images, MLflow's empty tables."""
+    """Return the folder of files that all clones share.
+
+    It holds environments, programs, caches of DVC and images, and empty MLflow databases.
+    """
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return Path(base) if base else Path(xdg) / "loop"
 
 
 def environment(lock: Path) -> Path:
-    """The folder of the environment of a hashed lock, made if need be (tools/environment)."""
-    if not TOOL.is_file():  # as in the monitor's image, which has what it needs
-        raise LoopError(f"{lock}: there is no {TOOL} to install it", fix="run this in a clone")
+    """Return the folder of a lock file's Python environment, which is created if missing.
+
+    Raises LoopError if tools/environment, which installs the lock's packages, is missing or fails.
+    """
+    # The monitor's image has no tools/environment: its packages are already installed.
+    if not TOOL.is_file():
+        raise LoopError(
+            f"{lock}: cannot be installed, because {TOOL} does not exist", fix="run this in a clone"
+        )
     done = subprocess.run([TOOL, lock], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"tools/environment {lock} failed: its words are above")
+        raise LoopError(f"tools/environment {lock} failed; its output is above")
     return Path(done.stdout.strip())
 
 
@@ -83,7 +106,7 @@ class ModelPaths:
 
     @cached_property
     def data(self) -> Path:
-        """Outputs of the DVC stages."""
+        """Folder with the outputs of the DVC stages."""
         return self.root / "data" / self.package
 
     @property
@@ -92,12 +115,15 @@ class ModelPaths:
 
     @property
     def logged(self) -> Path:
-        """The files of production's store that rows come from; in Git, written by `retrain` and `pin`."""
+        """List of production's logged files to train on.
+
+        `loop retrain` and `loop pin` write it, and Git tracks it.
+        """
         return self.data / "logged.json"
 
     @property
     def validation(self) -> Path:
-        """Folder: quality.json and Data Docs."""
+        """Folder with quality.json and Great Expectations' Data Docs."""
         return self.data / "validation"
 
     @property
@@ -106,12 +132,12 @@ class ModelPaths:
 
     @property
     def trained(self) -> Path:
-        """Folder: meta.json and the estimator's own files."""
+        """Folder with the trained model: meta.json and the estimator's own files."""
         return self.data / "model"
 
     @property
     def reference(self) -> Path:
-        """The training sample that drift is measured against."""
+        """Sample of the training rows, against which drift is measured."""
         return self.data / "reference.parquet"
 
     @property
@@ -128,7 +154,10 @@ class ModelPaths:
 
     @property
     def build(self) -> Path:
-        """What the candidate's commands leave for each other; ignored by git."""
+        """Folder of the records that commands such as gate, bento and image write for each other.
+
+        Git ignores it.
+        """
         return self.root / "build" / self.package
 
     @property
@@ -143,5 +172,8 @@ class ModelPaths:
         return self.root / "kustomize" / "overlays" / environment / public(self.model)
 
     def release(self, environment: str) -> Path:
-        """The machine-owned state of one environment."""
+        """Path of release.yaml, the release state of one environment.
+
+        Only commands write it, never people.
+        """
         return self.overlay(environment) / "release" / "release.yaml"

@@ -1,4 +1,7 @@
-"""params.yaml as plain data, for commands that need little of it: building the types takes 0.1 s."""
+"""Reads params.yaml as plain dicts.
+
+Commands that need only a few keys use it, because creating the typed objects takes 0.1 s.
+"""
 
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,21 +13,28 @@ from loop.core.names import package
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
 Environment = Literal["dev", "staging", "production"]
-ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)  # in the order in which a release reaches them
+# environments in the order in which a release reaches them
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
 
 def text(root: Path) -> str:
-    """The file's text."""
+    """Return the text of params.yaml. Raises LoopError if the file is missing or not UTF-8."""
     return edited.read(root / FILE, str(root / FILE), "take it from the template, or from Git's history")
 
 
 def read(root: Path) -> dict[str, Any]:
-    """Every model's section: `{model: section}`."""
+    """Return every model's section of params.yaml as `{model: section}`.
+
+    Raises LoopError if it is not valid YAML.
+    """
     return edited.sections(text(root), FILE)
 
 
 def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
-    """One model's section of those that `where` has; LoopError where it has none."""
+    """Return one model's section of `models`.
+
+    Raises LoopError if `models`, read from the file `where`, lacks the model.
+    """
     name = package(model)
     if name not in models:
         raise LoopError(
@@ -35,28 +45,44 @@ def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
 
 
 def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device:
-    """`serve.device` of an environment. Only this key is read, so commits with an older schema work too."""
+    """Return `serve.device` for an environment.
+
+    It reads only this key, so it also works on commits whose params.yaml has an older schema.
+    """
     found = _packed(root, model, "serve", "device")
     if isinstance(found, dict):
         found = found.get(environment)
     return "cuda" if found == "cuda" else "cpu"
 
 
+def environments(root: Path) -> list[Environment]:
+    """Those of ENVIRONMENTS that have overlays, in that order; all where a repository has no overlays."""
+    overlays = root / "kustomize" / "overlays"
+    return [name for name in ENVIRONMENTS if (overlays / name).is_dir() or not overlays.is_dir()]
+
+
 def by_device(root: Path, model: str) -> dict[Device, list[str]]:
-    """The environments that share a device, and so a release; both in the order of ENVIRONMENTS."""
+    """Return {device: environments that serve on it}, in the order of ENVIRONMENTS.
+
+    Environments with the same device share a release.
+    """
     found: dict[Device, list[str]] = {}
-    for environment in ENVIRONMENTS:
+    for environment in environments(root):
         found.setdefault(device(root, model, environment), []).append(environment)
     return found
 
 
 def serving_lock(model: str, device: Device) -> str:
-    """The lock that a model's bento packs for a device, below the root."""
+    """Return the path, below the root, of the lock file that a model's image installs for a device."""
     return f"bentos/{package(model)}/requirements{'-cuda' if device == 'cuda' else ''}.lock"
 
 
 def latency_target(root: Path, model: str) -> float | None:
-    """`sla.p99_ms`, which is packed, as a server's histogram has an edge there. Read as `device` is."""
+    """Return `sla.p99_ms`, or None if it is not set.
+
+    The image contains it, because the server's latency histogram has a bucket boundary there. It reads only
+    this key, so older schemas work too.
+    """
     target = _packed(root, model, "sla", "p99_ms")
     return float(target) if target else None
 

@@ -1,4 +1,4 @@
-"""The Go programs that tools/go.mod pins."""
+"""Finds the Go programs whose versions tools/go.mod pins."""
 
 import shutil
 import subprocess
@@ -10,15 +10,22 @@ TOOL = TEMPLATE / "tools" / "programs"
 
 
 def folder() -> str:
-    """The folder of act, kustomize, kubeconform, actionlint and crane, which are built when missing."""
+    """Return the folder with act, kustomize, kubeconform, actionlint and crane, built if missing.
+
+    Raises LoopError if the build fails.
+    """
     done = subprocess.run([TOOL], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoopError(f"{TOOL}: {done.stderr.strip()[-300:]}", fix=f"run {TOOL} to see all that it says")
+        raise LoopError(f"{TOOL}: {done.stderr.strip()[-300:]}", fix=f"run {TOOL} to see its whole output")
     return done.stdout.strip()
 
 
 def program(name: str) -> str:
-    """A pinned program; in an image, where nothing builds them, the one on PATH."""
+    """Return the path of a pinned program.
+
+    An image has no tools/programs, so the program on PATH is used there. Raises LoopError if the program is
+    found in neither place.
+    """
     if TOOL.is_file():
         return f"{folder()}/{name}"
     if found := shutil.which(name):

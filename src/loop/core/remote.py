@@ -1,4 +1,4 @@
-"""Reads files at URLs through fsspec. A redirect cannot lead a download into a private network."""
+"""Reads files at URLs through fsspec. Redirects into private networks are blocked."""
 
 import errno
 import io
@@ -15,22 +15,23 @@ from loop.core.errors import LoopError
 if TYPE_CHECKING:
     import aiohttp
 
-MOST = 8 * 2**30  # bytes of a file fetched over HTTP, after decompression
-SECONDS = 3600.0  # for all of a file
-SILENCE = 60.0  # seconds without a byte, or without a connection
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds IPv4 addresses in its last 32 bits
+MOST = 8 * 2**30  # maximum bytes of a file fetched over HTTP, after decompression
+SECONDS = 3600.0  # time limit in seconds for downloading a file
+SILENCE = 60.0  # time limit in seconds for connecting, and for each wait for data
+# IPv6 addresses that contain an IPv4 address in their last 32 bits
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def by_proxy(url: str) -> bool:
-    """Whether a request to a URL may go through the proxy that the environment names.
+    """Whether a request to this URL may go through the proxy that the environment names.
 
-    Plain HTTP is used only within this machine or cluster, where a proxy to the internet reaches no server.
+    Plain HTTP is used only inside this machine or cluster, which an internet proxy cannot reach.
     """
     return not url.startswith("http://")
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path there, as fsspec.core.url_to_fs returns them.
+    """Return the fsspec file system for a URL and the path in it, as fsspec.core.url_to_fs does.
 
     Over HTTP, redirects are followed to public addresses only, and never from https to http.
     """
@@ -44,24 +45,27 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def is_data(below: str) -> bool:
-    """Whether a path below a data set's folder is data: no mark of Spark's, and not half written."""
+    """Whether a path below a data set's folder is data, and not one of Spark's markers or temporary files."""
     return not any(part.startswith(("_", ".")) for part in below.split("/"))
 
 
 @contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Name the place that cannot be read."""
+    """Turn any error inside the block into a LoopError that names the place which could not be read."""
     try:
         yield
     except LoopError:
         raise
-    except Exception as error:  # every file system raises errors of its own
+    except Exception as error:  # each fsspec file system raises its own kinds of errors
         said = f"{type(error).__name__}: {error}"
         raise LoopError(f"{place}: cannot be read: {said}", fix="check the place and access to it") from error
 
 
 def fetch(url: str, to: Path) -> None:
-    """Copy a file at a URL to `to`. LoopError where over HTTP it is larger than MOST."""
+    """Copy the file at a URL to the path `to`.
+
+    Raises LoopError if a file over HTTP is larger than MOST bytes.
+    """
     system, path = filesystem(url)
     if path.startswith(("http://", "https://")):
         with _Bounded(url, to) as file:
@@ -71,7 +75,7 @@ def fetch(url: str, to: Path) -> None:
 
 
 class _Bounded(io.BufferedWriter):
-    """A file that holds at most MOST bytes, whatever length the server announced."""
+    """File that raises LoopError after MOST bytes, whatever length the server announced."""
 
     def __init__(self, url: str, path: Path) -> None:
         super().__init__(io.FileIO(path, "w"))
@@ -81,17 +85,17 @@ class _Bounded(io.BufferedWriter):
         self.written += len(content)
         if self.written > MOST:
             raise LoopError(
-                f"{self.url}: sends more than {MOST:,} bytes, the most that a source may have",
-                fix="see what it sends; if that is right, copy it to S3 or to a disk and name it there",
+                f"{self.url}: sends more than {MOST:,} bytes, the limit for a source",
+                fix="check what the URL returns; if it is right, copy it to S3 or a disk, and read it there",
             )
         return super().write(content)
 
 
 class _Guard:
-    """Opens the connections of one URL's download, and checks each address before it connects.
+    """Opens the connections for downloading one URL, and checks each address before connecting.
 
-    The URL's own host may be an in-house server with a private address. The server chooses where it redirects
-    to, so those addresses must be public.
+    The URL's own host may have a private address, because it may be an in-house server. The hosts of
+    redirects must have public addresses, because the server chooses them.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,7 +103,7 @@ class _Guard:
         self.host, self.encrypted, self.named = parts.hostname, parts.scheme == "https", True
 
     async def client(self, **given: Any) -> "aiohttp.ClientSession":
-        """The session that fsspec asks for."""
+        """Return an aiohttp session with these checks, for fsspec."""
         import aiohttp
 
         limits = aiohttp.ClientTimeout(total=SECONDS, sock_connect=SILENCE, sock_read=SILENCE)
@@ -111,20 +115,27 @@ class _Guard:
         request: "aiohttp.ClientRequest",
         send: "Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]",
     ) -> "aiohttp.ClientResponse":
-        """Runs before every request, and so before each redirect is followed."""
+        """Check the URL of each request, including redirects.
+
+        Raises LoopError if a redirect leads from https to http.
+        """
         if self.encrypted and request.url.scheme != "https":
             raise LoopError(
                 f"https://{self.host}: redirects to {request.url}, which is not encrypted",
-                fix="name a URL in params.yaml that stays with https",
+                fix="write a URL into params.yaml that does not redirect to http",
             )
         self.named = request.url.host == self.host
         return await send(request)
 
     def _socket(self, address: Any) -> socket.socket:
-        """The socket for one resolved address. This very address is connected to, so DNS cannot change it."""
+        """Return a socket for one resolved address.
+
+        The connection goes to this very address, so a second DNS answer cannot change it. Raises
+        PermissionError if the address is not allowed.
+        """
         family, kind, protocol, _, place = address
         if not self._may_reach(str(place[0])):
-            said = f"{place[0]} is not a public address; name its host in params.yaml if it is meant"
+            said = f"{place[0]} is not a public address; if it is intended, write its host into params.yaml"
             raise PermissionError(errno.EACCES, said)
         opened = socket.socket(family, kind, protocol)
         opened.setblocking(False)
@@ -141,7 +152,7 @@ class _Guard:
 def _inner(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 address stands for, if it stands for one."""
+    """Return the IPv4 address that an IPv6 address contains, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in NAT64:

@@ -1,4 +1,4 @@
-"""The repository's own name, URL and registry: `argocd/repository.yaml` is their one home."""
+"""The repository's name, URL and container registry. Only argocd/repository.yaml states them."""
 
 import io
 import re
@@ -13,8 +13,9 @@ from loop.core.errors import LoopError
 from loop.core.files import write_text
 
 PATH = "argocd/repository.yaml"
-TEMPLATE = "your-team"  # who owns the template until `loop init` has run
-FORMS = {  # what each should be, and an example
+# the placeholder for the owner in the template's URL and registry; `loop init` replaces it
+TEMPLATE = "your-team"
+FORMS = {  # for each key of argocd/repository.yaml, the expected form and an example
     "name": ("1 to 39 lower-case letters, digits and dashes, with no dash at either end", "churn"),
     "url": (
         "https://<server>/<owner>/<name>.git, or by SSH git@<server>:<owner>/<name>.git",
@@ -28,48 +29,54 @@ URL = re.compile(
     re.ASCII,
 )
 HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-REGISTRY = re.compile(  # a first part with neither dot nor port is no host: Docker Hub takes it for an owner
+# The first part of a registry is a host only if it has a dot or a port; otherwise Docker Hub reads it as an
+# owner.
+REGISTRY = re.compile(
     rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
-# On these hosts every image has an owner, so the host alone is not enough.
+# On these registries every image belongs to an owner, so the host alone is not a valid registry.
 OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.gitlab.com")
-# Up to the last `@`: a password that was pasted as it is may hold another one, or a slash.
+# The user part reaches to the last `@`, because a password pasted without URL encoding may itself contain `@`
+# or `/`.
 USERINFO = re.compile(r"(?:(?P<scheme>\w+)://)?(?P<user>.*)@(?!sha256:)", re.DOTALL)
 
-CREDENTIAL = "holds a credential, which everybody with this repository could use"
-OTHER = "is not of this form"
+CREDENTIAL = "contains a credential, which everybody who can read this repository could use"
+OTHER = "does not have this form"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What a fork changes about itself; `loop init` writes it."""
+    """Name, URL and container registry of a fork's repository; `loop init` writes them."""
 
     name: str
     url: str
-    registry: str  # images are <registry>/<model>@sha256:…
+    registry: str  # prefix of image names: an image is named <registry>/<model>@sha256:…
 
     def __post_init__(self) -> None:
         _sound(asdict(self))
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Repository":
-        """The repository that these values describe; LoopError for each key that is wrong or not known."""
+        """Return the Repository that `values` describe.
+
+        Raises LoopError that lists each wrong or unknown key.
+        """
         _sound(values)
         return cls(**values)
 
     @property
     def named(self) -> bool:
-        """Whether the fork has taken a registry of its own: the template's is nobody's."""
+        """Whether the fork has set a container registry of its own in place of the template's placeholder."""
         return TEMPLATE not in self.registry.split("/")
 
     @property
     def slug(self) -> str:
-        """owner/name."""
+        """`owner/name`, as GitHub writes it."""
         return self._parts["path"]
 
     @property
     def server(self) -> str:
-        """Where it is served by HTTP, whichever way the URL names it: `https://github.com`."""
+        """The web server's URL, such as `https://github.com`, also if the repository's URL is for SSH."""
         parts = self._parts
         web = parts["scheme"] in {"http", "https"}
         port = f":{parts['port']}" if web and parts["port"] else ""
@@ -77,12 +84,15 @@ class Repository:
 
     @property
     def clone_url(self) -> str:
-        """Where a token can clone it."""
+        """The repository's HTTP URL, which git can clone with a token."""
         return f"{self.server}/{self.slug}.git"
 
     @property
     def api(self) -> str:
-        """GitHub's REST API: github.com's own, or GitHub Enterprise's at the repository's server."""
+        """The URL of GitHub's REST API.
+
+        A repository outside github.com uses the API of its GitHub Enterprise Server.
+        """
         public = self.server == "https://github.com"
         return "https://api.github.com" if public else f"{self.server}/api/v3"
 
@@ -93,12 +103,15 @@ class Repository:
 
 
 def read(root: Path) -> Repository:
-    """The repository's name, URL and registry."""
+    """Return the repository's name, URL and registry from argocd/repository.yaml.
+
+    Raises LoopError if a value is missing or wrong.
+    """
     return Repository.of(stated(root))
 
 
 def stated(root: Path) -> dict[str, Any]:
-    """What the file says, right or wrong: `loop init` mends what is wrong."""
+    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values."""
     path = root / PATH
     fix = "take it from the template"
     document = edited.yaml(edited.read(path, PATH, fix), PATH, fix)
@@ -107,29 +120,35 @@ def stated(root: Path) -> dict[str, Any]:
 
 
 def initialised(root: Path, given: dict[str, str]) -> Repository:
-    """The file's values with those given in place of theirs; the template's own are nobody else's."""
+    """Return the file's values, replaced by those in `given`.
+
+    Raises LoopError if a value is wrong or still names the template's owner.
+    """
     wanted = Repository.of(stated(root) | given)
     for key in ("url", "registry"):
         if key in given and TEMPLATE in re.split("[/:]", given[key]):
             raise LoopError(
-                f"--{key} is {given[key]!r}: {TEMPLATE} stands for the template's owner; should be yours",
+                f"--{key} is {given[key]!r}: {TEMPLATE} is the template's placeholder; should be your own",
                 fix=f"./loop init --{key} {FORMS[key][1]}",
             )
     return wanted
 
 
 def masked(text: str) -> str:
-    """Text without credentials: no user or password before an `@`, and no query."""
+    """Return a URL with its user and password before the `@`, and its query, replaced by `***`."""
     found = USERINFO.match(text)
     if found and found["user"] != "git":
-        # Beside a query nobody can tell which of both the `@` belongs to, so nothing after it is shown.
+        # In a URL with a query, the `@` may be part of the query, so everything after the `@` is hidden.
         rest = "" if re.search(r"[?#]", text) else text[found.end() - 1 :]
         return f"{found['scheme'] + '://' if found['scheme'] else ''}***{rest}"
     return re.sub(r"[?#].*", "?***", text, flags=re.DOTALL)
 
 
 def write(root: Path, repository: Repository) -> bool:
-    """Write the three values in place, comments kept; returns whether anything changed."""
+    """Write name, URL and registry into argocd/repository.yaml and keep its comments.
+
+    Returns whether the file changed.
+    """
     yaml, path = YAML(), root / PATH
     before = path.read_text(encoding="utf-8")
     document = yaml.load(before)
@@ -143,26 +162,30 @@ def write(root: Path, repository: Repository) -> bool:
 
 
 def _sound(values: dict[str, Any]) -> None:
-    """LoopError says of each wrong value what it is and what it should be; it shows no credential."""
-    faults = [(key, "is not known here", "") for key in values if key not in FORMS]
+    """Raise LoopError if a value is wrong.
+
+    The message names each wrong key, its value without credentials, and the expected form.
+    """
+    faults = [(key, "is not a known key", "") for key in values if key not in FORMS]
     faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
     if faults:
         lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
-        raise LoopError("\n".join(lines), fix="; ".join(filter(None, (fix for *_, fix in faults))))
+        fix = "; ".join(filter(None, (fix for *_, fix in faults)))
+        raise LoopError("\n".join(lines), fix=fix, docs="docs/fork.md#the-first-day")
 
 
 def _fault(key: str, value: Any) -> tuple[str, str] | None:
-    """What a value is and should be, and the command that mends it; None where it is right."""
+    """Return an error message for a value and the command that corrects it, or None if the value is right."""
     form, example = FORMS[key]
     if not isinstance(value, str) or not value:
-        return f"is {'no text' if value else 'empty'}; should be {form}", f"./loop init --{key} {example}"
+        return f"is {'not a text' if value else 'empty'}; should be {form}", f"./loop init --{key} {example}"
     why = {"name": _of_name, "url": _of_url, "registry": _of_registry}[key]
     if (reason := why(value)) is None:
         return None
     right = _right(key, value)
     fix = f"./loop init --{key} {example if why(right) else right}"
     if reason == CREDENTIAL:
-        fix += "; then revoke the credential: your shell's history has it, and Git's once it is committed"
+        fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
     return f"is {masked(value)!r}, which {reason}; should be {form}", fix
 
 
@@ -175,7 +198,7 @@ def _of_url(url: str) -> str | None:
     if userinfo and (":" in userinfo["user"] or (userinfo["scheme"] or "").lower().startswith("http")):
         return CREDENTIAL
     reasons = {
-        "has a query, where a credential may stand": re.search(r"[?#]", url),
+        "has a query, which may contain a credential": re.search(r"[?#]", url),
         "has a space": re.search(r"\s", url),
         OTHER: not found,
         "does not name the server in lower case": found and not re.fullmatch(HOST, found["host"]),
@@ -193,7 +216,7 @@ def _of_registry(registry: str) -> str | None:
         "is not in lower case": registry != registry.lower(),
         "ends with a slash": registry.endswith("/"),
         "has a tag or a digest": re.search(r"@|/[^/]*:", registry),
-        "names no owner, and there every image has one": registry in OWNED,
+        "names no owner, but on this registry every image belongs to one": registry in OWNED,
         OTHER: not found,
         "has an impossible port": found and not _port(found["port"]),
     }
@@ -205,7 +228,7 @@ def _port(digits: str | None) -> bool:
 
 
 def _right(key: str, value: str) -> str:
-    """The value without what is usually wrong with it; it may still be wrong."""
+    """Correct the usual mistakes in a value, for the proposed fix. The result may still be wrong."""
     value = re.sub(r"[?#].*", "", value.strip(), flags=re.DOTALL)
     if key == "name":
         return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:39]

@@ -1,4 +1,7 @@
-"""This machine's key and what it signs: Ed25519 in $LOOP_CACHE/keys, in DSSE envelopes as cosign has them."""
+"""Signs with this machine's Ed25519 key in $LOOP_CACHE/keys.
+
+Signatures are DSSE envelopes in cosign's format.
+"""
 
 import base64
 from typing import Any
@@ -15,7 +18,7 @@ STATEMENT = "application/vnd.in-toto+json"
 
 
 def signed(payload: bytes, kind: str = STATEMENT) -> dict[str, Any]:
-    """A DSSE envelope of the payload, whose media type is `kind`."""
+    """Return a DSSE envelope with the payload and its signature; `kind` is the payload's media type."""
     signature = base64.b64encode(_key().sign(_encoded(payload, kind))).decode()
     return {
         "payloadType": kind,
@@ -25,7 +28,10 @@ def signed(payload: bytes, kind: str = STATEMENT) -> dict[str, Any]:
 
 
 def opened(envelope: Any, kind: str = STATEMENT) -> bytes:
-    """The payload of an envelope that this machine's key has signed; ValueError for anything else."""
+    """Return the payload of an envelope signed by this machine's key.
+
+    Raises ValueError if the signature does not match.
+    """
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
         signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
@@ -36,12 +42,12 @@ def opened(envelope: Any, kind: str = STATEMENT) -> bytes:
 
 
 def _encoded(payload: bytes, kind: str) -> bytes:
-    """DSSE's pre-authentication encoding: what is signed says its own type and length."""
+    """Return the bytes to sign, in DSSE's pre-authentication encoding of type and payload."""
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
 def _key() -> Ed25519PrivateKey:
-    """This machine's key, made when first needed; only its owner can read it."""
+    """Return this machine's private key, which is created on first use and readable by its owner only."""
     path = cache() / "keys" / "release.pem"
     if not path.is_file():
         new = Ed25519PrivateKey.generate().private_bytes(
@@ -52,5 +58,5 @@ def _key() -> Ed25519PrivateKey:
             aside.write_bytes(new)
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, Ed25519PrivateKey):
-        raise LoopError(f"{path} is no Ed25519 key", fix=f"rm {path}")
+        raise LoopError(f"{path} is not an Ed25519 key", fix=f"rm {path}, and a new key is created")
     return key

@@ -51,6 +51,7 @@ def check(changed: Collection[str], what: str) -> None:
         raise Rejected(
             f"{what} by {BOT['GIT_AUTHOR_NAME']} changes files owned by people: {', '.join(foreign)}",
             fix=f"the bot may only write {', '.join(OWNED)}, and {RETRAINED} together with dvc.lock",
+            docs="docs/protection.md#what-may-write",
         )
 
 

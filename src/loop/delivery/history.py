@@ -59,7 +59,8 @@ def served(git: Git, place: Place, key: str, now: Now) -> Track:
         if found:
             return found
     fix = f"./loop history {public(place.model)} --environment {place.environment}"
-    raise LoopError("; ".join([f"{place}: stable has never served {key}", *now.notes]), fix=fix)
+    said = "; ".join([f"{place}: stable has never served {key}", *now.notes])
+    raise LoopError(said, fix=fix, docs="docs/runbooks/production.md#bring-an-older-release-back")
 
 
 def release_of(place: Place) -> str:

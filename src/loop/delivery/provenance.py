@@ -7,6 +7,7 @@ the registry only if this provenance vouches for it (`loop.packaging.attestation
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -160,10 +161,25 @@ def _bill(root: Path, lock: str, to: Path) -> None:
     place = subprocess.run(tools, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     with whole(to) as aside:
         options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(aside)]
-        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, str(root / lock)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, "-"]
+        text = _on_linux((root / lock).read_text(encoding="utf-8"))
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}")
+            raise LoopError(f"{' '.join(command)} < {lock}: {done.stderr.strip()}")
+
+
+def _on_linux(lock: str) -> str:
+    """A lock without the packages that only other systems install, because every image is Linux."""
+    from packaging.markers import Marker
+
+    linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
+    packages = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
+    markers = (re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE) for package in packages)
+    return "".join(
+        package
+        for package, marker in zip(packages, markers, strict=True)
+        if not marker or Marker(marker[1]).evaluate(linux)
+    )
 
 
 def _there(path: Path, fix: str) -> Path:

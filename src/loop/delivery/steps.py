@@ -14,6 +14,9 @@ from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
 DEFAULT = params.Canary()
+# Pages of the docs, for errors.
+BARRED = "docs/runbooks/production.md#a-release-was-barred-by-mistake"
+BY_HAND = "docs/runbooks/production.md#roll-back-a-canary-by-hand"
 
 
 def step_of(state: State) -> str:
@@ -40,11 +43,12 @@ def released(
     Superseded while another canary has traffic.
     """
     if why := state.why_barred(track.key):
-        raise Rejected(f"release {track.key} is blocked: {why}", fix="release a different model or service")
+        fix = "release a different model or service"
+        raise Rejected(f"release {track.key} is blocked: {why}", fix=fix, docs=BARRED)
     if track.key in {present.key for present in (state.stable, state.canary) if present}:
         return None
     if step_of(state) not in {"none", "stable", "canary-0"}:
-        raise Superseded(f"in progress: {described(state)}", fix="promote it to the end, or roll it back")
+        raise _under_way(state)
     watch = {"monitor": monitor, "monitor_commit": track.commit if monitor else None}
     if state.stable and canary:
         return _with_pods(state.model_copy(update={"canary": _at(track, 0), **watch}), rules)
@@ -62,7 +66,7 @@ def promoted(state: State, key: str, step: str, rules: params.Canary) -> State:
     if state.canary is None or state.stable is None or (key, step) != (state.canary.key, step_of(state)):
         raise Superseded(f"expected canary {key} at step {step}, found {described(state)}")
     if barred := state.why_barred(key):
-        raise Rejected(f"canary {key} is blocked: {barred}", fix="roll it back")
+        raise Rejected(f"canary {key} is blocked: {barred}", fix="roll it back", docs=BY_HAND)
     update: dict[str, Track | None]
     match step:
         case "handover":
@@ -102,12 +106,14 @@ def restored(state: State, track: Track, why: str, key: str | None = None) -> St
     blocked.
     """
     if state.canary:
-        raise Superseded(f"in progress: {described(state)}", fix="promote it to the end, or roll it back")
+        raise _under_way(state)
     if state.stable is None or state.stable.key == track.key:
         return None
     if barred := state.why_barred(track.key):
         raise Rejected(
-            f"release {track.key} is blocked: {barred}", fix="choose another, or remove it from `barred`"
+            f"release {track.key} is blocked: {barred}",
+            fix="choose another, or remove it from `barred`",
+            docs=BARRED,
         )
     if key and key != state.stable.key:
         raise Superseded(f"expected {key} on stable, found {described(state)}")
@@ -124,8 +130,14 @@ def watched(state: State, monitor: str, built: str) -> State | None:
     if state.stable is None or state.monitor == monitor:
         return None
     if state.canary:
-        raise Superseded(f"in progress: {described(state)}", fix="promote it to the end, or roll it back")
+        raise _under_way(state)
     return state.model_copy(update={"monitor": monitor, "monitor_commit": built})
+
+
+def _under_way(state: State) -> Superseded:
+    """Return the error of a change that must wait until the canary has ended."""
+    fix = "promote it to the end, or roll it back"
+    return Superseded(f"in progress: {described(state)}", fix=fix, docs=BY_HAND)
 
 
 def described(state: State) -> str:

@@ -14,6 +14,7 @@ from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
 ENDS = "github_token_expires_seconds"
+HELP = "Unix time at which the GitHub token for dispatches expires."
 
 
 def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
@@ -24,9 +25,7 @@ def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None
     """
     text = metrics.read_text(encoding="utf-8")
     if token_ends:
-        said = (
-            f"# HELP {ENDS} When the GitHub token for dispatches expires, Unix time.\n# TYPE {ENDS} gauge\n"
-        )
+        said = f"# HELP {ENDS} {HELP}\n# TYPE {ENDS} gauge\n"
         text += f"{said}{ENDS} {token_ends.timestamp():.0f}\n"
     group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
     try:

@@ -220,12 +220,22 @@ def _prometheus(path: Path, findings: Findings) -> None:
             found.labels(f.model, *labels.values(), key).set(value)
 
     if f.few_labels is None:
-        of = {"version": f.version or "all"}
-        accuracy = {of["version"]: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
+        served = f.version or "all"
+        accuracy = {served: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
         gauges("model_accuracy_score", "Share of labelled predictions that are right.", "version", accuracy)
-        gauges("model_live_metric", "A metric over labelled predictions.", "metric", f.live.metrics, **of)
         gauges(
-            "model_sla_margin", "How much a metric is better than its target.", "metric", f.live.margins, **of
+            "model_live_metric",
+            "A metric over labelled predictions.",
+            "metric",
+            f.live.metrics,
+            version=served,
+        )
+        gauges(
+            "model_sla_margin",
+            "How much a metric is better than its target.",
+            "metric",
+            f.live.margins,
+            version=served,
         )
     gauge("model_labels_missing", "Predictions in the window without a label so far.", f.window.unlabelled)
     gauge("data_quality_score", "Data quality of the window.", f.quality.score if f.quality else None)

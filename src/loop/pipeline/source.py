@@ -29,6 +29,7 @@ from loop.pipeline.files import Columns, File, Wanted, mapped
 
 PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
+GUIDE = "docs/fork.md#your-own-data"
 POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file that Git LFS stores elsewhere
 
 
@@ -82,6 +83,7 @@ def _check(found: list[File], ingest: Ingest, model: str) -> None:
             f"{', '.join(ingest.places)}: SHA-256 is {now}, expected {ingest.sha256} as in params.yaml: "
             f"models.{model}.ingest.sha256",
             fix=f"./loop pin {model}, if you changed the bytes on purpose",
+            docs=GUIDE,
         )
 
 
@@ -139,7 +141,8 @@ def _at(source: str, root: Path) -> Iterator[list[File]]:
             found = _found(system, path)
     if not found:
         missing = "no such file or non-empty folder" if here else "cannot be read: there is no such file"
-        raise LoopError(f"{place}: {missing}", fix="set ingest.source in params.yaml to a file or a URL")
+        fix = "set ingest.source in params.yaml to a file or a URL"
+        raise LoopError(f"{place}: {missing}", fix=fix, docs=GUIDE)
     names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
     if here:
         yield [File(names[below], path, below) for below, path in found.items()]
