@@ -97,7 +97,7 @@ def test_drift_dispatches_once(
 def test_without_dispatch_nothing_is_asked(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who only looks dispatches nothing."""
+    """Without `--dispatch` the monitor starts no retraining."""
     production.answer(rows(1_500, scale=1.5))
     assert run(production, monkeypatch).exit_code == Exit.DRIFT
     assert github.dispatched == []
