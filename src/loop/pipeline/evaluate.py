@@ -45,7 +45,7 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """Return the metrics, unit and protocol that the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
-    # Metrics of these tasks compare the rows of one entity with each other, so the bootstrap draws whole entities.
+    # These tasks' metrics compare rows of one entity with each other, so the bootstrap draws whole entities.
     if folder.task in COMPARED:
         found = replace(found, unit=folder.roles.entity)
     return found
