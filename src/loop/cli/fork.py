@@ -273,7 +273,14 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 @click.command("propose-upgrade")
 @click.argument("branch")
 def propose_upgrade(branch: str) -> None:
-    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    """Propose an upgrade as one pull request.
+
+    It pushes a BRANCH that `upgrade` has made as origin's branch `upgrade`, and opens its pull request or
+    brings it up to date. The workflow *Upgrade* calls it.
+
+    \b
+      ./loop propose-upgrade upgrade-0.3.0
+    """  # noqa: D301
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub
