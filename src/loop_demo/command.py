@@ -1,4 +1,4 @@
-"""`loop demo`: runs the whole loop on this machine."""
+"""Runs the whole loop, or a stand-in for GitHub, on this machine: `loop demo, github`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,18 @@ def demo(source: Path | None, model: str | None) -> None:
 
 @click.group()
 def github() -> None:
-    """Play GitHub on this machine: pull requests and workflows, without an account."""
+    """Run a stand-in for GitHub on this machine.
+
+    Use it to try pull requests and workflows without an account: start it, push a branch, propose it, merge.
+    """
 
 
 @github.command()
 def start() -> None:
-    """Start it in the background, with this clone's main; Git then reaches it by the fork's own URL."""
+    """Start the stand-in for GitHub in the background.
+
+    It begins with this clone's main, and Git in this clone then reaches it by the fork's own URL.
+    """
     from loop.core import paths
     from loop_demo import standin
 
@@ -51,7 +57,10 @@ def start() -> None:
 
 @github.command()
 def stop() -> None:
-    """Stop it; repositories, pull requests and runs are kept for the next start."""
+    """Stop the stand-in for GitHub.
+
+    Repositories, pull requests and runs are kept for the next start.
+    """
     from loop.core import paths
     from loop_demo import standin
 
@@ -60,9 +69,10 @@ def stop() -> None:
 
 @github.command()
 def propose() -> None:
-    """Open a pull request for the branch that you have pushed; wait for its checks, and print their verdict.
+    """Open a pull request and wait for its checks.
 
-    Exit code 4 where a check fails.
+    It is for the branch that you are on; push that first. It prints the report, and ends with 4 if a check
+    fails.
     """
     from loop.core import paths
     from loop.core.files import write_text
@@ -88,9 +98,9 @@ def propose() -> None:
 @github.command()
 @click.argument("number", type=int, required=False)
 def merge(number: int | None) -> None:
-    """Merge pull request NUMBER, or the only open one, and wait for the workflows that this starts.
+    """Merge a pull request and wait for what it starts.
 
-    Exit code 4 where one of them fails.
+    Without NUMBER it merges the only one that is open. It ends with 4 if a workflow that this starts fails.
     """
     from loop.core import paths
     from loop_demo import standin

@@ -244,7 +244,10 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 @click.command("propose-upgrade")
 @click.argument("branch")
 def propose_upgrade(branch: str) -> None:
-    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    """Open or update the pull request of an upgrade.
+
+    upgrade.yml calls it with the branch that `upgrade` has made. There is at most one such pull request.
+    """
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub
