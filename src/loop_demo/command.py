@@ -113,7 +113,7 @@ def merge(number: int | None) -> None:
 
 
 def _wait(hub: "GitHub") -> None:
-    """Wait for the workflows that run; print each one's end. LoopError where one has failed."""
+    """Wait for the workflows that run; print how each ends. LoopError where one has failed."""
     from loop.core.errors import Rejected
     from loop_demo import standin
 

@@ -26,7 +26,7 @@ from loop.core.paths import ModelPaths
 
 # A script reads these names. They may become more, but none may go or be called otherwise.
 FIELDS = {
-    "status": "model environment key released barred due",
+    "status": "model environment key released blocked due",
     "gate": "verdict reasons challenger.metrics challenger.model_md5 champion.key champion.metrics "
     "difference.metric difference.low difference.mean difference.high difference.rarer",
     "history": "model environment changes.commit changes.when changes.author changes.subject "
