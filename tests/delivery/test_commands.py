@@ -66,7 +66,7 @@ def test_a_rollback_without_a_canary_says_what_brings_an_earlier_release_back(cl
     serve(clone, State(stable=track(A, 100)))
     serve(clone, State(stable=track(B, 100)))
     options = ("--environment", "production", "--why", "hurts")
-    assert "--to brings an earlier release back" in run(rollback, *options)
+    assert "--to KEY brings an earlier release back" in run(rollback, *options)
     assert f"no canary; stable serves {A}" in run(rollback, *options, "--to", A)
 
 

@@ -158,7 +158,7 @@ def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.
     result = run(production, monkeypatch)
     assert result.exit_code == Exit.OK
     assert report(production)["verdict"] == "undecided"
-    assert "covers 1.9 of 7 days" in result.output
+    assert "covers only 1.9 of 7 days" in result.output
 
 
 def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:

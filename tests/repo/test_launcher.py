@@ -47,9 +47,9 @@ def test_text_is_utf_8_in_any_locale(clone):
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({}, "HOME: is not set: LOOP_CACHE names a folder in its place"),
-        ({"HOME": "/proc"}, "LOOP_CACHE names another folder"),
-        ({"LOOP_CACHE": "cache"}, "the cache is cache, should be a path from /: set LOOP_CACHE"),
+        ({}, "HOME: is not set; set LOOP_CACHE to a folder for the cache"),
+        ({"HOME": "/proc"}, "set LOOP_CACHE to a folder that you may write to"),
+        ({"LOOP_CACHE": "cache"}, "the cache folder is cache, expected an absolute path; set LOOP_CACHE"),
     ],
 )
 def test_where_no_cache_can_be_the_setting_is_named(clone, env, said):
