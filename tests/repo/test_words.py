@@ -19,7 +19,7 @@ BANNED = {
     # Riddles: the reader must find out who does what.
     r"(?:^[#\s/*-]*|[.!:;] )What (?![^.]*\?)": "a sentence whose subject is whoever acts",
     r"\b(says?|said) of\b": "'says about'",
-    r"\b(is|are|was|were|be|been|unless|if) told\b(?! from| apart)": "who reports it, or which option says so",
+    r"\b(is|are|was|were|be|been|unless|if) told\b(?! from| apart)": "who reports or sets it",
     r"\btold (by|of|otherwise|with)\b": "'reported by', or the option that says otherwise",
     r"\basked of\b": "'required of', 'requested from'",
     r"\bhad (from|by|again|back)\b|\b(can|could|cannot|to) be had\b": "'fetched', 'obtained', 'restored'",
@@ -29,7 +29,7 @@ BANNED = {
     r"\bone's\b": "the noun, as in 'the request's'",
     r"\bas ever\b": "nothing, or 'as usual'",
     # Negated nouns: negate the verb.
-    r"(?<!here )\b(is|are|was|were) no (?!longer|more|less|later|fewer|better|worse|larger|smaller|reason)[a-z]":
+    r"(?<!here )\b(is|are|was|were) no (?!longer|more|less|later|fewer|better|worse|larger|reason)[a-z]":
         "'is not a …', 'are not …'",
     r"\b(that|which) (is|are|was) none\b|\bof (none|nobody)\b": "a negated verb",
     r"\bnobody(?: else)?'s\b": "who owns it, or 'unused'",
