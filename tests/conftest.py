@@ -90,11 +90,12 @@ def no_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A LOOP_CACHE of the test's own, with the machine's environments and programs linked in."""
+    """A LOOP_CACHE of the test's own, with what the machine has built linked in."""
     real = paths.cache()
     own = tmp_path / "cache"
     own.mkdir()
-    for built in (real / "envs", real / "programs", *real.glob("uv-*")):
+    (real / "mlflow").mkdir(exist_ok=True)
+    for built in (real / "envs", real / "programs", real / "mlflow", *real.glob("uv-*")):
         (own / built.name).symlink_to(built)
     monkeypatch.setenv("LOOP_CACHE", str(own))
     return own

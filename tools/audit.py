@@ -1,6 +1,6 @@
-"""The whole security audit again, as one report: `make audit`. Every check that fails makes it end in 4.
+"""Runs the whole security audit and writes one report (`make audit`). Exit code 4 if any check fails.
 
-Checks run on what Git tracks. `--online` also asks PyPI's advisories about every locked package.
+The checks read the files that Git tracks. `--online` also looks up every locked package in PyPI's advisories.
 """
 
 import re
@@ -14,8 +14,10 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SIGNS = {"passed": "✅", "FAILED": "❌", "NOT CHECKED": "⚠️"}
-Result = tuple[str, str]  # verdict, what was found
-# A URL with user and password. No URL holds a bracket that is not escaped, but templates and examples do.
+Result = tuple[str, str]  # verdict, findings
+# A URL with user and password. Brackets are excluded: in a URL they are escaped, but templates and examples
+# such as
+# <password> contain them.
 CREDENTIAL = re.compile(
     r"(?P<begin>\b[a-z][a-z0-9+.-]*://)[^\s/:@\"'`<>{}]*:[^\s/@\"'`<>{}]+@(?P<host>[\w.:\[\]-]+)",
     re.IGNORECASE,
@@ -23,31 +25,31 @@ CREDENTIAL = re.compile(
 
 
 def ran(*command: str | Path) -> Result:
-    """A program's verdict by its exit status, and its last words."""
+    """Run a program; return a verdict by its exit status, and the end of its output."""
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
     return ("FAILED" if done.returncode else "passed"), (done.stdout + done.stderr).strip()[-4000:]
 
 
 def tracked(*patterns: str, root: Path = ROOT) -> list[str]:
-    """The files that Git tracks."""
+    """Return the paths of the files that Git tracks."""
     command = ["git", "ls-files", "-z", "--", *patterns]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return [name for name in listed.stdout.split("\0") if name]
 
 
 def together(results: list[Result]) -> Result:
-    """One verdict over many: failed where one has."""
+    """Combine several results into one, which is FAILED if any of them is."""
     worst = "FAILED" if any(verdict == "FAILED" for verdict, _ in results) else "passed"
     return worst, "\n".join(said for _, said in results)
 
 
 def overlays() -> Result:
-    """Every rendered overlay keeps to schema and policy: images by digest, network, privileges, probes."""
+    """Check that every rendered overlay follows the schemas, and the policies on images, network and pods."""
     return ran(BIN / "python", "-m", "loop", "render", "--check")
 
 
 def images() -> Result:
-    """Every base image that is built on is named by digest."""
+    """Check that every base image is named by digest."""
     found = []
     for name in (path for path in tracked("*Dockerfile", "bentos/*/service.py") if "/tests/" not in path):
         text = re.sub(r'"\s+"', "", (ROOT / name).read_text(encoding="utf-8"))  # a literal over two lines
@@ -57,7 +59,7 @@ def images() -> Result:
 
 
 def grants() -> Result:
-    """What each job may write; each workflow's own default is nothing."""
+    """List what each job may write, and check that each workflow's default permissions are empty."""
     found: list[Result] = []
     for name in tracked(".github/workflows/*.yml"):
         workflow = YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8"))
@@ -75,12 +77,15 @@ def grants() -> Result:
 
 
 def credentials(root: Path) -> Result:
-    """No URL in a tracked text file holds user and password; each is named by file and line, and masked."""
+    """Check that no tracked text file has a URL with user and password.
+
+    A finding shows file, line and masked URL.
+    """
     found = []
     for name in tracked(root=root):
         path = root / name
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        if b"\0" in content:  # no text
+        if b"\0" in content:  # a binary file
             continue
         for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
             found += [
@@ -88,12 +93,12 @@ def credentials(root: Path) -> Result:
             ]
     if not found:
         return "passed", "nothing found"
-    fix = "revoke what stands there and take it out of the URL; in an example write <password>"
+    fix = "revoke the credentials and remove them from the URL; in an example write <password>"
     return "FAILED", "\n".join([*found, f"fix: {fix}"])
 
 
 def secrets(tools: Path) -> Result:
-    """No key, token or password stands in a tracked file."""
+    """Check that no tracked file contains a key, token or password."""
     off = [f"--disable-plugin={name}" for name in ("Base64HighEntropyString", "HexHighEntropyString")]
     skip = "--exclude-files=.*\\.lock$|.*go\\.sum$|src/loop/delivery/schemas/.*"
     verdict, said = ran(
@@ -101,7 +106,7 @@ def secrets(tools: Path) -> Result:
         "scan",
         *off,
         skip,
-        # A Secret's name, and two values of tests: of a hook, and one that test_setup.py wants masked.
+        # Excluded: the name of a Secret, and two values in tests that are not real secrets.
         '--exclude-lines=secretName: |^SECRET = "between|"AWS_SECRET_ACCESS_KEY": "a/b=c"',
         *tracked(),
     )
@@ -111,11 +116,11 @@ def secrets(tools: Path) -> Result:
 
 
 def advisories(tools: Path, *, online: bool) -> Result:
-    """No locked package has a known vulnerability."""
+    """Check that no locked package has a known vulnerability."""
     if not online:
         return (
             "NOT CHECKED",
-            "NO LOCK WAS COMPARED WITH ANY ADVISORY: that needs PyPI. `make audit ARGS=--online` does.",
+            "NO LOCK WAS COMPARED WITH ADVISORIES, because that needs PyPI. Run `make audit ARGS=--online`.",
         )
     options = ("--disable-pip", "--require-hashes", "--progress-spinner=off", "--requirement")
     return together(
@@ -124,7 +129,7 @@ def advisories(tools: Path, *, online: bool) -> Result:
 
 
 def main(programs: Path, tools: Path, *, online: bool) -> int:
-    """Run every check, write build/audit/report.md, say the verdicts."""
+    """Run every check, write build/audit/report.md, and print the verdicts."""
     rules = [f"tests/workflows/test_{name}.py" for name in ("rules", "gate_job")]
     zizmor = [BIN / "zizmor", "--offline", "--persona", "auditor", ".github"]
     checks: dict[str, Callable[[], Result]] = {

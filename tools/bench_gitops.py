@@ -1,8 +1,9 @@
-"""`make bench-gitops`: what delivery costs as models grow, on the cluster of `make cluster`.
+"""`make bench-gitops`: measures the cost of delivery for growing numbers of models, on the local cluster.
 
-A scratch repository with 1, 10, 100 models in three environments, made from this one's own kustomize/ and
-argocd/, is followed by the cluster's Argo CD; the pods stand on fake nodes. Measured are rendering, commit
-→ synced, and the memory and CPU of Argo CD. It wants the cluster for itself.
+The benchmark makes a scratch repository with 1, 10 and 100 models in three environments from this
+repository's kustomize/ and argocd/, and lets the cluster's Argo CD follow it. The pods are scheduled on fake
+nodes. It measures rendering, the time from a commit to synced, and Argo CD's memory and CPU. No other
+repository may be followed by the cluster meanwhile.
 """
 
 import argparse
@@ -35,16 +36,16 @@ from loop.delivery.state import State, Track, files
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model that the others are copies of
-SMALLEST = 1e-3  # what is less is taken as this: a logarithm is asked for
+SMALLEST = 1e-3  # smaller values are raised to this, because their logarithm is taken
 ENVIRONMENTS = ("dev", "staging", "production")
 REPOSITORY = "bench/loop"
 PROGRAMS = ("application-controller", "repo-server", "applicationset-controller", "server")
-BUSY = (  # what Argo CD has still to do, by Prometheus
+BUSY = (  # a PromQL query for the amount of work that Argo CD has left
     'sum(workqueue_depth{job="argocd-application-controller"})'
     ' + sum(workqueue_unfinished_work_seconds{job="argocd-application-controller"})'
     ' + sum(argocd_repo_pending_request_total{job="argocd-repo-server"})'
 )
-# The pods run nowhere, so nothing is pulled and no volume is mounted.
+# Pods on fake nodes do not really run, so no image is pulled and no volume is mounted.
 ON_FAKE_NODES = """\
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
@@ -69,12 +70,12 @@ patches:
 
 
 def image(number: int) -> str:
-    """The digest of a release that nobody built."""
+    """Return an image name with a made-up digest; no such image exists."""
     return f"registry.example/bench@sha256:{number:064x}"
 
 
 def released(number: int) -> State:
-    """A release state as `loop release` writes it."""
+    """Return a release state in the form that `loop release` writes."""
     md5, commit = f"{number:032x}", f"{number:040x}"
     key, names = f"{number:012x}", {"mlflow": "bench/1", "bento": "bench:1"}
     track = Track(
@@ -84,7 +85,7 @@ def released(number: int) -> State:
 
 
 class Fleet:
-    """The scratch repository: `grow` adds models, `release` gives one a new image."""
+    """The scratch repository: `grow` adds models, `release` gives a model a new image."""
 
     def __init__(self, tree: Path, url: str, token: str) -> None:
         self.tree, self.pattern = tree, tree.with_name("pattern")
@@ -101,19 +102,19 @@ class Fleet:
         self.push("No model yet")
 
     def overlays(self) -> list[str]:
-        """Every overlay's path."""
+        """Return the path of every overlay in the scratch repository."""
         names = [_name(number) for number in range(self.models)]
         return [f"kustomize/overlays/{place}/{name}" for place in ENVIRONMENTS for name in names]
 
     def grow(self, models: int) -> str:
-        """Have so many models; the commit."""
+        """Add models until there are `models` of them, push, and return the commit."""
         for number in range(self.models, models):
             self._add(_name(number))
         self.models = models
         return self.push(f"{models} models")
 
     def release(self, environment: str, number: int) -> str:
-        """Write a new release of one model; the commit. It is not pushed."""
+        """Commit a new release of one model without pushing it, and return the commit."""
         self._write(environment, _name(number))
         return self.commit(f"Release to {environment}: {_name(number)}")
 
@@ -124,7 +125,7 @@ class Fleet:
         return self._git("rev-parse", "HEAD").strip()
 
     def push(self, message: str | None = None) -> str:
-        """Push, what there is to commit too when a message says so; the commit."""
+        """Push to main and return the commit; with a `message`, commit all changes first."""
         commit = self.commit(message) if message else self._git("rev-parse", "HEAD").strip()
         self._git("push", "--quiet", "origin", "HEAD:main")
         return commit
@@ -158,7 +159,7 @@ def _name(number: int) -> str:
 
 
 def _export(tree: Path) -> None:
-    """kustomize/ and argocd/ of HEAD."""
+    """Copy kustomize/ and argocd/ of HEAD into the scratch repository."""
     done = subprocess.run(
         ["git", "archive", "HEAD", "kustomize", "argocd"], cwd=ROOT, check=True, capture_output=True
     )
@@ -173,7 +174,7 @@ def _copy(source: Path, to: Path, name: str) -> None:
 
 
 def _bring(path: Path, components: list[str]) -> None:
-    """Add components to a kustomization that has them not."""
+    """Add components to a kustomization that lacks them."""
     yaml = YAML()
     document = yaml.load(path.read_text())
     document["components"] += [one for one in components if one not in document["components"]]
@@ -184,7 +185,7 @@ def _bring(path: Path, components: list[str]) -> None:
 
 
 def run(command: list[str | Path], **options: Any) -> str:
-    """Run a command; its output. Its own words when it fails."""
+    """Run a command and return its output; if it fails, exit with the command's own message."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command[:6]))}: {done.stderr.strip()[-2000:]}")
@@ -192,7 +193,7 @@ def run(command: list[str | Path], **options: Any) -> str:
 
 
 class Cluster:
-    """The local cluster, as `tools/cluster` says where it is."""
+    """The local cluster, whose addresses `tools/cluster` prints."""
 
     def __init__(self) -> None:
         self.tool: list[str | Path] = [sys.executable, ROOT / "tools" / "cluster"]
@@ -213,30 +214,30 @@ class Cluster:
         run([*self.tool, "nodes", f"cpu={count}"])
 
     def application(self, name: str) -> dict[str, Any]:
-        """An Application's status; empty while there is none."""
+        """Return an Application's status; empty if the Application does not exist yet."""
         answer = self.argocd.get(f"/api/v1/applications/{name}")
         return dict(answer.json().get("status") or {}) if answer.is_success else {}
 
     def applications(self) -> list[dict[str, Any]]:
-        """Those of the models."""
+        """Return the models' Applications with their sync status."""
         fields = "items.metadata.name,items.status.sync.status,items.status.operationState.phase"
         answer = self.argocd.get("/api/v1/applications", params={"fields": fields}).raise_for_status()
         return [one for one in answer.json().get("items") or [] if "-model-" in one["metadata"]["name"]]
 
     def programs(self) -> dict[str, psutil.Process]:
-        """Argo CD's own processes."""
+        """Return the processes of Argo CD's programs."""
         records = Path(self.facts["kubeconfig"]).parent / "processes"
         pids = {name: json.loads((records / f"argocd-{name}.json").read_text())["pid"] for name in PROGRAMS}
         return {name: psutil.Process(pid) for name, pid in pids.items()}
 
     def idle(self) -> bool:
-        """Whether Argo CD has nothing left to do."""
+        """Return whether Argo CD has no work left."""
         answer = self.prometheus.get("/api/v1/query", params={"query": BUSY}).raise_for_status()
         return all(float(row["value"][1]) == 0 for row in answer.json()["data"]["result"])
 
 
 def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.05) -> float:
-    """Wait until `ready()`; the seconds it took. Ends the benchmark when it takes too long."""
+    """Wait until `ready()` is true, and return the seconds; exit if it takes longer than `seconds`."""
     begin = time.monotonic()
     while not ready():
         if time.monotonic() - begin > seconds:
@@ -246,7 +247,10 @@ def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait until Argo CD is idle for three looks in a row: Prometheus looks every two seconds."""
+    """Wait until three checks in a row find Argo CD idle.
+
+    They are 2 s apart because Prometheus scrapes every 2 s.
+    """
     quiet = [0]
 
     def calm() -> bool:
@@ -258,7 +262,7 @@ def settle(cluster: Cluster) -> None:
 
 @contextmanager
 def git_server(facts: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
-    """The stand-in for GitHub, where the cluster reaches it; its hooks go to Argo CD."""
+    """Run the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
     hooks = [f"--hook={url}" for url in facts["hooks"]]
     options = [f"--root={root}", f"--host={facts['host']}", f"--repository={REPOSITORY}", "--at-once=0"]
     secret = [f"--hook-secret={facts['webhook_secret']}", "--with-stdin"]
@@ -271,7 +275,7 @@ def git_server(facts: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
 
 
 def follow(cluster: Cluster, fleet: Fleet, url: str, token: str) -> None:
-    """Let Argo CD follow the repository: the token, the project, the ApplicationSet."""
+    """Make Argo CD follow the scratch repository, by applying its token, project and ApplicationSet."""
     label = {"argocd.argoproj.io/secret-type": "repository"}
     meta = {"name": "bench", "namespace": "argocd", "labels": label}
     login = {"type": "git", "url": url, "username": "bench", "password": token}
@@ -281,7 +285,7 @@ def follow(cluster: Cluster, fleet: Fleet, url: str, token: str) -> None:
 
 
 def volumes(cluster: Cluster, count: int) -> None:
-    """Volumes for as many claims; nobody mounts them."""
+    """Create `count` volumes, so that the pods' claims can be bound. No volume is mounted."""
     spec = {
         "storageClassName": "bench",
         "capacity": {"storage": "1Gi"},
@@ -301,7 +305,7 @@ def volumes(cluster: Cluster, count: int) -> None:
 
 
 def render(cluster: Cluster, fleet: Fleet) -> dict[str, float]:
-    """Seconds of `kustomize build`: of one overlay (median of five), and of all, one after another."""
+    """Time `kustomize build` of one overlay (median of five) and of all overlays one after another."""
 
     def build(path: str) -> float:
         begin = time.monotonic()
@@ -316,7 +320,7 @@ def render(cluster: Cluster, fleet: Fleet) -> dict[str, float]:
 
 
 def appear(cluster: Cluster, fleet: Fleet, models: int) -> dict[str, float]:
-    """Grow, push, and wait until every Application is there and synced."""
+    """Add models, push, and time how long it takes until every Application exists and is synced."""
     volumes(cluster, models * len(ENVIRONMENTS))
     wanted = models * len(ENVIRONMENTS)
     begin = time.monotonic()
@@ -336,7 +340,7 @@ def _phase(status: dict[str, Any]) -> str:
 
 
 def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
-    """Commit → synced, by webhook: from `git push` until the Application says so; and CPU a commit."""
+    """Time from `git push` until a webhook has synced the Application, and Argo CD's CPU per commit."""
     seconds, spent = [], cpu(cluster)
     for turn in range(commits):
         settle(cluster)
@@ -359,19 +363,19 @@ def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
 
 
 def synced_at(status: dict[str, Any], commit: str) -> bool:
-    """Whether an Application has been synced to a commit and is as it says."""
+    """Return whether an Application is synced to a commit and its sync has succeeded."""
     sync, operation = status.get("sync") or {}, status.get("operationState") or {}
     done = operation.get("phase") == "Succeeded" and operation.get("syncResult", {}).get("revision") == commit
     return bool(done and sync.get("status") == "Synced" and sync.get("revision") == commit)
 
 
 def cpu(cluster: Cluster) -> dict[str, float]:
-    """CPU seconds so far, by program, with the programs that it ran (kustomize, git)."""
+    """Return the CPU seconds of each Argo CD program so far, including its children (kustomize, git)."""
     return {name: sum(process.cpu_times()[:4]) for name, process in cluster.programs().items()}
 
 
 def memory(cluster: Cluster) -> dict[str, float]:
-    """Resident MB, by program."""
+    """Return the resident memory of each Argo CD program in MB."""
     return {
         f"memory: {name}, MB": process.memory_info().rss / 2**20
         for name, process in cluster.programs().items()
@@ -379,7 +383,7 @@ def memory(cluster: Cluster) -> dict[str, float]:
 
 
 def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
-    """All figures of one size."""
+    """Measure everything with one number of models."""
     return {
         **appear(cluster, fleet, models),
         **deliver(cluster, fleet, commits),
@@ -389,7 +393,7 @@ def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[s
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
-    """The b of the best `a · models^b`: 0 does not grow, 1 grows as the models do."""
+    """Fit `a · models^b` and return b: 0 means no growth, 1 means growth in proportion to the models."""
     if len(sizes) < 2:  # noqa: PLR2004
         return math.nan
     fit = statistics.linear_regression(
@@ -402,7 +406,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 
 def report(results: dict[int, dict[str, float]]) -> None:
-    """results.json, growth.md and growth.png; the table on the screen."""
+    """Write results.json, growth.md and growth.png, and print the table."""
     sizes, names = list(results), list(next(iter(results.values())))
     rows = {name: [results[n][name] for n in sizes] for name in names}
     growth = {name: exponent(sizes, values) for name, values in rows.items()}
@@ -421,7 +425,10 @@ def report(results: dict[int, dict[str, float]]) -> None:
 
 
 def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
-    """Seconds and MB over the number of models, both axes logarithmic: a power is a straight line."""
+    """Plot seconds and MB over the number of models, on logarithmic axes.
+
+    A power is a straight line there.
+    """
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, values in rows.items():
@@ -435,11 +442,11 @@ def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
 
 
 def main() -> None:
-    """Measure every size, smallest first, and take everything away again."""
+    """Measure every number of models, the smallest first, and then remove everything from the cluster."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
     parser.add_argument(
-        "--commits", type=int, default=10, metavar="N", help="of which the median is taken (10)"
+        "--commits", type=int, default=10, metavar="N", help="commits to measure; the median counts (10)"
     )
     options = parser.parse_args()
     sizes, results = sorted(options.models), {}
@@ -450,7 +457,7 @@ def main() -> None:
         url, token = server["repositories"][REPOSITORY], server["token"]
         fleet = Fleet(scratch / "tree", url, token)
         claim(cluster)
-        remove(cluster)  # of one that was killed
+        remove(cluster)  # the remains of a run that was killed
         cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))  # two pods a model while one rolls
         stack.callback(remove, cluster)
         follow(cluster, fleet, url, token)
@@ -460,17 +467,17 @@ def main() -> None:
 
 
 def claim(cluster: Cluster) -> None:
-    """Stop where the cluster follows another repository than the benchmark's."""
+    """Exit if the cluster follows another repository, which would disturb the measurements."""
     urls = "--output=jsonpath={.items[*].spec.generators[*].git.repoURL}"
     others = [
         url for url in cluster.kubectl("get", "applicationsets", "-A", urls).split() if REPOSITORY not in url
     ]
     if others:
-        sys.exit(f"the cluster follows {', '.join(others)}; the benchmark wants one for itself")
+        sys.exit(f"the cluster follows {', '.join(others)}; the benchmark needs a cluster of its own")
 
 
 def remove(cluster: Cluster) -> None:
-    """Take away what the benchmark put into the cluster."""
+    """Remove everything that the benchmark put into the cluster."""
     cluster.kubectl(
         "delete", "applicationset", "models", "--namespace=argocd", "--ignore-not-found", "--timeout=600s"
     )

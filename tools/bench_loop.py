@@ -1,9 +1,10 @@
-"""`make bench-loop`: what people wait for, side by side with another build of this repository.
+"""`make bench-loop`: times the commands that people wait for, in comparison with another commit.
 
-Both builds are cloned and train one small world. Then each command runs on both in turn (A B, B A, A B …), so
-whatever else the machine does slows both. A run counts when its exit code, its output and the files that it
-writes show that it did its work; one that fails is named and gives no figure. The table is written after each
-case; run again, it measures what it lacks of the same two builds. The latest table is in docs/performance.md.
+Both builds are cloned and train the same small data set. Then each command runs on both builds in turn (A B,
+B A, A B …), so that other work of the machine slows both. A run counts only if its exit code, its output and
+the files that it writes show that it worked; a run that fails is named in the table and has no figure. The
+table is written after each case, and a second call measures only the cases that are missing for the same two
+builds. The latest table is in docs/performance.md.
 """
 
 import argparse
@@ -46,7 +47,7 @@ REPOSITORY = "acme/loop"
 COMPLETE = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop mon", "COMP_CWORD": "1"}
 OUTER = ("GITHUB_", "LOOP_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS", "PYTHONPATH", "COV_")
 TOO_LONG = 3600  # seconds
-# The world that both builds train: only keys that both know.
+# The parameters that both builds train with. Only keys that both builds know may be set here.
 SMALL = {
     "ingest.simulator": {"seed": 1, "customers": 2000, "terminals": 4000, "days": 70, "start": "2018-04-01"},
     "split": {
@@ -59,7 +60,7 @@ SMALL = {
     "train.n_estimators": 20,
     "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
 }
-# Each side reads and edits params.yaml by its own schema.
+# A program that edits params.yaml. Each build runs it with its own code, because the schemas may differ.
 EDIT = """
 import json, sys
 from pathlib import Path
@@ -69,17 +70,17 @@ params.edit(Path(), {f"models.{sys.argv[1]}.{key}": value for key, value in json
 
 console = Console()
 
-# Seconds of wall clock and of CPU; for serving, requests a second and CPU milliseconds a request.
+# A measurement: seconds of wall clock and of CPU; for serving, requests per second and CPU ms per request.
 Sample = tuple[float, float]
 
 
 class Failed(Exception):
-    """A run did not do its work."""
+    """A measured command failed, or did not do its work."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two builds: its clone, which has an origin, and a cache of its own."""
+    """One of the two builds that are compared: its clone, which has an origin, and its own cache."""
 
     name: str
     folder: Path
@@ -95,7 +96,7 @@ class Side:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of its commands, without that of the make or workflow that started this."""
+        """Return the environment of this build's commands, without the variables of our own caller."""
         mine = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
         return {**mine, "LOOP_CACHE": str(self.folder / "cache")}
 
@@ -128,22 +129,22 @@ class Side:
         self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
 
 
-# What is timed
+# The cases that are timed
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that people wait for, and its target: a ratio to the earlier build, or a time."""
+    """A command that people wait for, and its target: a ratio to the earlier build, or a time."""
 
     name: str
     target: str
     measure: Callable[[Side, int], Sample]
-    extra: str = ""  # the word of --with that asks for it; without one it always runs
+    extra: str = ""  # the word of --with that selects the case; an empty one always runs
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the clone, which did its work if it printed `said` and wrote `makes`."""
+    """A command in the clone. It has worked if it printed `said` and wrote the files `makes`."""
 
     command: tuple[str, ...]
     said: str
@@ -167,25 +168,25 @@ def timed(
     env: dict[str, str | None] | None = None,
     makes: tuple[str, ...] = (),
 ) -> Sample:
-    """Time one run: seconds, and CPU of its process and of all whose parents waited for them."""
+    """Run a command once; return its seconds, and the CPU seconds of its process and children."""
     before, begun = waited_for(), time.perf_counter()
     output = side.run(*(word.format(folder=side.folder) for word in command), codes=codes, env=env)
     wall, cpu = time.perf_counter() - begun, waited_for() - before
     if said not in output:
-        raise Failed(f"{' '.join(command)} does not say {said!r}:\n{output[-2000:]}")
+        raise Failed(f"{' '.join(command)} did not print {said!r}:\n{output[-2000:]}")
     if missing := [name for name in makes if not (side.tree / name).exists()]:
         raise Failed(f"{' '.join(command)} left no {', '.join(missing)}")
     return wall, cpu
 
 
 def waited_for() -> float:
-    """CPU seconds of all children that this process has waited for, and of theirs."""
+    """Return the CPU seconds of all ended children of this process, and of their children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def demo_from_nothing(side: Side, _: int) -> Sample:
-    """`make demo` with every cache empty: environments, programs, uv's and Go's."""
+    """Time `make demo` with empty caches, including those of uv and Go."""
     fresh = side.folder / "nothing"
     shutil.rmtree(fresh, ignore_errors=True)
     env = {"LOOP_CACHE": None, "XDG_CACHE_HOME": str(fresh), "GOMODCACHE": f"{fresh}/modules"}
@@ -196,23 +197,23 @@ def demo_from_nothing(side: Side, _: int) -> Sample:
 
 
 def edit(side: Side, changes: dict[str, Any]) -> None:
-    """Change keys of the model's params."""
+    """Change parameters of the model in a build's params.yaml."""
     side.run(side.python, "-c", EDIT, PACKAGE, json.dumps(changes), env={"PYTHONPATH": f"{side.tree}/src"})
 
 
 def parameter(side: Side, number: int) -> None:
-    """Change one number of params.yaml."""
+    """Change one number of params.yaml, as a pull request that tunes a parameter would."""
     edit(side, {"train.n_estimators": 21 + number})
 
 
 def feature(side: Side, number: int) -> None:
-    """Change the file of features."""
+    """Append a line to features.py, as a pull request that changes features would."""
     with (side.paths.source / "features.py").open("a") as file:
         file.write(f"\n\n# benchmark {number}\n")  # as `ruff format` leaves it
 
 
 def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side, number: int) -> Sample:
-    """Time a pull request at the stand-in, from its push to its required check, or to its report."""
+    """Time a pull request at the stand-in for GitHub, from the push to the required check or the report."""
     side.run("git", "switch", "--quiet", "--force-create", "change", "main")
     try:
         with standin(side) as (process, github, bot):
@@ -232,7 +233,7 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
                 log = side.folder / "github" / "runs" / str(run["id"]) / "log.txt"
                 raise Failed(f"CI: {run['conclusion']}: {log.read_text()[-3000:] if log.exists() else log}")
             if reported and MODEL not in str(github.call("GET", f"/issues/{pull}/comments")):
-                raise Failed(f"no report at pull request {pull}")
+                raise Failed(f"pull request {pull} has no report")
             return wall, cpu
     finally:
         side.run("git", "switch", "--quiet", "--force", "main")
@@ -241,7 +242,7 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
 
 @contextmanager
 def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
-    """Start the build's own stand-in for GitHub: its process, a person's client, the bot's URL for Git."""
+    """Start a build's own stand-in for GitHub; yield its process, a person's client and the bot's Git URL."""
     root = side.folder / "github"
     shutil.rmtree(root, ignore_errors=True)
     older = ["tools/github"] if (side.tree / "tools/github").is_dir() else []
@@ -268,30 +269,30 @@ def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
 
 
 def spent(pid: int) -> float:
-    """CPU seconds of a process and of the children that it waited for."""
+    """Return the CPU seconds of a process and of its ended children."""
     return float(sum(psutil.Process(pid).cpu_times()[:4]))
 
 
 def ended(github: GitHub, event: str) -> dict[str, Any]:
-    """Wait for the one run of an event to complete."""
+    """Wait until the only run of an event has completed, and return it."""
     end = time.monotonic() + TOO_LONG
     while time.monotonic() < end:
         runs = github.call("GET", "/actions/runs", params={"event": event, "per_page": "10"})["workflow_runs"]
         if runs and all(run["status"] == "completed" for run in runs):
             return dict(runs[0])
         time.sleep(0.05)
-    raise Failed(f"the run of {event} is not over after {TOO_LONG} s")
+    raise Failed(f"the run of {event} has not completed after {TOO_LONG} s")
 
 
 def serving(connections: int, side: Side, _: int) -> Sample:
-    """Requests a second of one server process, and CPU of a request, as bench_serving measures them."""
+    """Measure one server process as bench_serving.py does: requests per second, and CPU ms per request."""
     import bench_serving as bench
 
     scratch = side.folder / "serving"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     bench.write_bento(scratch / "bento")
-    scorers = side.paths.source.glob("scorer.py")  # which earlier builds had in estimator.py
+    scorers = side.paths.source.glob("scorer.py")  # earlier builds have no scorer.py
     for path in (*side.paths.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
     start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.runtime.serve")
@@ -368,14 +369,14 @@ CASES = (
 EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
 
 
-# The two sides
+# The two builds
 
 
 def side(name: str, source: str) -> Side:
-    """Clone a folder's HEAD, or a commit of this repository, with a cache of its own.
+    """Clone a folder's HEAD, or a commit of this repository, and give it a cache of its own.
 
     Raises:
-        SystemExit: there is no such commit.
+        SystemExit: there is no such commit or folder.
     """
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -386,7 +387,7 @@ def side(name: str, source: str) -> Side:
     if not commit:
         raise SystemExit(
             f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
-            "name the build to compare with, as in ARGS=v1.2.0"
+            "name the commit to compare with, as in ARGS=v1.2.0"
         )
     clone, config = ["git", "clone", "--quiet", "--no-checkout", str(repository)], ("t", "t@example.test")
     subprocess.run([*clone, str(folder / "clone")], check=True)
@@ -401,7 +402,7 @@ def side(name: str, source: str) -> Side:
 
 
 def link_cache(own: Path) -> None:
-    """Link this machine's environments and programs, but nothing that trainings or builds have left."""
+    """Link this machine's environments and programs into a build's cache, but no trained or built results."""
     own.mkdir()
     real = paths.cache()
     for name in ("envs", "programs"):
@@ -411,7 +412,7 @@ def link_cache(own: Path) -> None:
 
 
 def warm(made: Side) -> None:
-    """Make its environment and programs, train and commit a small world, and log a week of production."""
+    """Prepare a build: make its environment, train and commit a small model, and log a week of production."""
     console.print(f"{made.name}: {made.commit[:12]}: environment and programs")
     made.run("tools/environment")
     made.run("tools/programs")
@@ -428,7 +429,7 @@ def warm(made: Side) -> None:
 
 
 def production(made: Side) -> None:
-    """Write the test week as production would have logged it, with labels, into `log` and `store`."""
+    """Write the test week into `log` and `store`, as production would have logged it, with labels."""
     schema = models.load_one(ROOT, MODEL, "schema")
     id_, label, at = schema.ROLES.id, schema.ROLES.label, schema.ROLES.time
     names = read_json(made.paths.trained / "meta.json")["features"]
@@ -455,7 +456,7 @@ def production(made: Side) -> None:
 def compared(
     cases: list[Case], sides: tuple[Side, Side], rounds: int, long: int
 ) -> dict[str, dict[str, Any]]:
-    """Run every case on both sides in turn; one that fails has its reason in place of figures."""
+    """Run every case on both builds in turn. A case that fails has its reason in place of figures."""
     results: dict[str, dict[str, Any]] = {}
     for case in cases:
         count = long if case.extra else rounds
@@ -480,7 +481,10 @@ def compared(
 
 
 def ratio(after: list[float], before: list[float]) -> tuple[float, float, float]:
-    """Median, least and greatest of the rounds' ratios: a round's two runs are close in time."""
+    """Return the median, least and greatest ratio of the rounds.
+
+    Ratios are taken within a round, because its two runs are close in time.
+    """
     each = [mine / theirs for mine, theirs in zip(after, before, strict=True)]
     return statistics.median(each), min(each), max(each)
 
@@ -489,7 +493,7 @@ HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU
 
 
 def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The table: a line for each case, with medians, and ratios with least and greatest."""
+    """Return the rows of the result table: one for each case, with medians, and ratios with their range."""
     table: list[tuple[str, ...]] = [HEAD]
     for name, found in results.items():
         if "failed" in found:
@@ -506,7 +510,7 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def plot(results: dict[str, dict[str, Any]]) -> Figure:
-    """Draw the ratios as bars, with a line from least to greatest; below 1 is less than before."""
+    """Plot each case's ratio as a bar, with a line from the least to the greatest; below 1 means faster."""
     shown = {name: found["samples"] for name, found in results.items() if "samples" in found}
     drawn = Figure((10, 0.8 + 0.34 * len(shown)), layout="constrained")
     both = drawn.subplots(1, 2, sharey=True)
@@ -531,7 +535,7 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
 
 
 def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None:
-    """Print the table, and write it as Markdown, JSON and a plot."""
+    """Print the result table, and write it as Markdown, JSON and a plot."""
     head, *rest = lines(results)
     table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
     for line in rest:
@@ -554,21 +558,24 @@ def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None
 
 
 def main() -> int:
-    """Compare; 1 where something failed."""
+    """Compare the two builds; return 1 if a case failed."""
     parser = argparse.ArgumentParser("bench-loop", description=__doc__)
     parser.add_argument(
-        "before", nargs="?", default="origin/main", help="a commit, or a folder's HEAD (origin/main)"
+        "before",
+        nargs="?",
+        default="origin/main",
+        help="earlier build: commit, or folder for its HEAD (origin/main)",
     )
     parser.add_argument(
-        "--after", default="HEAD", help="likewise (HEAD: what is not committed is not measured)"
+        "--after", default="HEAD", help="later build, likewise; only commits are measured (HEAD)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="of commands (5)")
     parser.add_argument(
         "--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT"
     )
     parser.add_argument("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
-    parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--anew", action="store_true", help="measure again what an earlier run has measured")
+    parser.add_argument("--only", default="", help="measure only cases whose name contains this")
+    parser.add_argument("--anew", action="store_true", help="measure again what an earlier call has measured")
     options = parser.parse_args()
     wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
     cases = [case for case in CASES if case.extra in wanted and options.only in case.name]
@@ -584,7 +591,7 @@ def main() -> int:
 
 
 def measured(sides: tuple[Side, Side]) -> dict[str, dict[str, Any]]:
-    """What an earlier run has measured of the same two builds."""
+    """Return the results of an earlier call that compared the same two builds."""
     path = OUT / "loop.json"
     found = read_json(path) if path.is_file() else {"machine": {}, "cases": {}}
     same = found["machine"].get("commits") == {one.name: one.commit for one in sides}

@@ -1,9 +1,10 @@
-"""`make bench-models`: each model's bento at the load that its `sla` names, and beside FastAPI.
+"""`make bench-models`: measures each model's bento at the load that its `sla` names, and against FastAPI.
 
-An open loop sends `sla.requests_per_second` for a minute: the median of three. Then wrk sends as much as goes
-over 16 connections to the bento, to FastAPI around the same scorer with the same metrics and log, and to our
-server with a scorer that answers at once; their turns alternate. Rows are those of the rehearsal. The load
-generator runs on the same cores. A model is measured that `./loop repro` and `./loop bento` have made.
+An open loop sends `sla.requests_per_second` for a minute, three times; the median counts. Then wrk sends as
+many requests as possible over 16 connections to three servers in turn: the bento, FastAPI around the same
+scorer with the same metrics and log, and our server with a scorer that answers at once. The rows are those of
+the rehearsal. The load generator runs on the same cores. `./loop repro` and `./loop bento` must have made the
+model.
 """
 
 import argparse
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "tools"
 OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # distinct requests
-CONSTANT = '''"""Answers at once, and always alike."""
+CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
 
 import json
 import numpy as np
@@ -59,20 +60,21 @@ console = Console()
 
 
 class Rival(Server):
-    """The same bento behind FastAPI and uvicorn."""
+    """Serves the same bento with FastAPI and uvicorn, for comparison."""
 
     def _command(self, python: Path) -> list[str | Path]:
         how = ("--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
         return [sys.executable, "-m", "uvicorn", "by_model:app", *how]
 
     def _environment(self, python: Path) -> dict[str, str]:
-        [packages] = python.glob("lib/python*/site-packages")  # after our own, which has FastAPI
+        # Searched after our environment, which has FastAPI
+        [packages] = python.glob("lib/python*/site-packages")
         folders = (self.bento / "src", TOOLS / "rivals", packages)
         return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def bodies(model: str, scratch: Path) -> list[Path]:
-    """A file for each request, from rows that the training has not seen."""
+    """Write a file for each request's body, from rows that were not used for training."""
     inputs = read_json(ModelPaths(ROOT, model).trained / "meta.json")["inputs"]
     by_name = inputs[0]["datatype"] != "FP32"
     files = []
@@ -83,7 +85,7 @@ def bodies(model: str, scratch: Path) -> list[Path]:
 
 
 def open_loop(server: Server, files: list[Path], rate: float, seconds: int) -> dict[str, Any]:
-    """Latency at a rate, counted from when each request was due."""
+    """Measure the latency at a given request rate, counted from the time at which each request was due."""
     command = [sys.executable, TOOLS / "open_loop.py", str(server.port), "/predict", str(rate), str(seconds)]
     done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -91,7 +93,10 @@ def open_loop(server: Server, files: list[Path], rate: float, seconds: int) -> d
 
 
 def wrk(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
-    """As many requests as go over 16 connections: how many a second, and the server's CPU for one."""
+    """Send as many requests as possible over 16 connections.
+
+    Return requests per second and CPU per request.
+    """
     how = ["-t1", "-c16", f"-d{seconds}s", "--timeout=15s", "-s", TOOLS / "wrk.lua"]
     command = ["wrk", *how, f"{server.url}/predict", "--", "application/json", *files]
     before = server.cpu_seconds()
@@ -104,13 +109,13 @@ def wrk(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
 
 
 def memory(server: Server) -> float:
-    """MB that the server and its processes hold, shared pages counted once."""
+    """Return the MB of memory that only the server and its child processes use."""
     mine = psutil.Process(server.pid)
     return sum(one.memory_full_info().uss for one in (mine, *mine.children(recursive=True))) / 1e6
 
 
 def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, Any]:
-    """All figures of one model."""
+    """Measure one model, and return all its figures."""
     target, paths = params.load(ROOT, model).sla, ModelPaths(ROOT, model)
     if not (built := paths.build / "bento.json").is_file() or not target.requests_per_second:
         raise LoopError(
@@ -156,14 +161,14 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
 
 
 def middle(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """The median of each number over the rounds."""
+    """Return the median of each number over the rounds."""
     numbers = [name for name, value in rounds[0].items() if isinstance(value, int | float)]
     return {name: statistics.median(one[name] for one in rounds) for name in numbers}
 
 
 HEAD = (
     "model",
-    "asked of it",
+    "load (sla)",
     "p99",
     "failed",
     "p99 of a constant",
@@ -179,7 +184,10 @@ HEAD = (
 
 
 def line(model: str, of: dict[str, Any]) -> list[str]:
-    """A model's row of the table. The scorer's share is what a constant answer saves of the CPU."""
+    """Return a model's row of the table.
+
+    The scorer's share is the share of CPU that is saved when the scorer is replaced by a constant.
+    """
     ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
     return [
         public(model),
@@ -199,12 +207,12 @@ def line(model: str, of: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Measure each model, and print and write the table."""
+    """Measure each model, then print and write the table."""
     parser = argparse.ArgumentParser("bench-models", description=__doc__)
     parser.add_argument("models", nargs="*", default=sorted(params.read(ROOT)))
-    parser.add_argument("--seconds", type=int, default=60, help="of the open loop (60)")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds of each open-loop measurement (60)")
     parser.add_argument("--short", type=int, default=5, help="seconds of each other measurement (5)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of repetitions; the median counts (3)")
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}

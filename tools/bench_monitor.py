@@ -1,8 +1,9 @@
-"""Times the monitor's reading of a long prediction log beside another build: CPU seconds and peak memory.
+"""Measures how the monitor reads a long prediction log, against another commit: CPU and peak memory.
 
-`make bench-monitor ARGS="v1.2.0 --lines 10000000"`. The log has 15 features a line, in segments as servers
-leave them. The store has each prediction's event time, and every tenth one's label. Each build reads in a
-process of its own, one after the other. This build reads twice: the first time, it converts the segments.
+Run it by `make bench-monitor ARGS="v1.2.0 --lines 10000000"`. Each line of the log has 15 features, and the
+log is divided into segments as servers write them. The store has every prediction's event time, and the label
+of every tenth prediction. Each build reads the log in its own process, one after the other. This build reads
+it twice, because the first time it also converts the segments to Parquet.
 """
 
 import argparse
@@ -36,7 +37,7 @@ console = Console()
 
 
 def make(folder: Path, lines: int) -> None:
-    """Write the log of `lines` predictions over two weeks, and their store."""
+    """Write a log of `lines` predictions over two weeks, and the store with their times and labels."""
     for name in ("log", "store/transactions", "store/labels"):
         (folder / name).mkdir(parents=True)
     begin, seconds = "timestamp '2026-03-01'", f"to_seconds(id * {DAYS * 86_400} / {lines})"
@@ -51,9 +52,10 @@ def make(folder: Path, lines: int) -> None:
                 f"""copy (select strftime({begin} + {seconds}, '%Y-%m-%dT%H:%M:%S.%f+00:00') as time,
                 id, 'm' as model, '0123456789ab' as version, [{features}] as features, random() as score,
                 (random() < 0.1)::int as class from range({first}, {until}) as t(id))
-                to '{folder}/log/{name}' (format json)"""  # noqa: S608 - our own, as below
+                to '{folder}/log/{name}' (format json)"""  # noqa: S608 - built from constants, as below
             )
-            os.utime(folder / "log" / name, (0, 0))  # files that were written just now are not converted yet
+            # Make the file old, because the monitor does not convert fresh files
+            os.utime(folder / "log" / name, (0, 0))
         event, ids = f"({begin} + {seconds})::timestamp", f"range({lines}) as t(id)"
         con.execute(
             f"""copy (select id, {event} as "at" from {ids})
@@ -66,12 +68,13 @@ def make(folder: Path, lines: int) -> None:
 
 
 def read(source: Path, folder: Path) -> tuple[float, float, str]:
-    """CPU seconds, peak memory in MB and what was found, of one build's reading."""
+    """Let one build read the log; return its CPU seconds, peak memory in MB and output."""
     command = [sys.executable, "-c", READ, str(folder), str(FEATURES)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, env=environment, stdout=out)
-        _, status, used = os.wait4(process.pid, 0)  # which alone says what one process used
+        # Wait4 is the only call that returns the resources of one process
+        _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"{source}: reading the log ended with {process.returncode}")
@@ -80,7 +83,7 @@ def read(source: Path, folder: Path) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    """Make the log once, and let both builds read it."""
+    """Write the log once, let both builds read it, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", help="the commit or tag to compare with")
     parser.add_argument("--lines", type=int, default=10_000_000)

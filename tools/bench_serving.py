@@ -1,8 +1,8 @@
-"""`make bench-serving`: the bento's server against what a team would pick instead.
+"""`make bench-serving`: compares the bento's server with servers that a team might choose instead.
 
-One model, one machine, one run: each server in turn, in rounds (A B C A B C …), under wrk for throughput
-and under an open loop for latency. All write the same metrics and the same log. How to read what comes out:
-docs/performance.md.
+All servers serve the same model on the same machine and write the same metrics and log. They are measured in
+turn, in rounds (A B C A B C …): throughput by wrk, latency by an open loop. docs/performance.md explains the
+results.
 """
 
 import argparse
@@ -49,12 +49,12 @@ OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
 PACKAGE = next(iter(params.read(ROOT)))
 FEATURES = import_module(f"models.{PACKAGE}.features").FEATURES
-SERVICE = PACKAGE.title().replace("_", "")  # of bentos/<package>/service.py
-ROWS = 100  # in a request of many
+SERVICE = PACKAGE.title().replace("_", "")  # the service's name in bentos/<package>/service.py
+ROWS = 100  # rows in a request with many rows
 KEY = "0123456789ab"
-STEADY = 200  # requests/s of the open loop that all servers get
-SAME = 1e-6  # how far a score may be from XGBoost's
-TO_READY = 90  # seconds
+STEADY = 200  # requests per second of the open loop
+SAME = 1e-6  # how far a server's score may be from XGBoost's own
+TO_READY = 90  # seconds that a server may take to start
 SAVE = """
 import sys, mlflow
 mlflow.pyfunc.save_model(sys.argv[1], python_model=sys.argv[2], pip_requirements=[])
@@ -65,16 +65,16 @@ console = Console()
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is started, and how it is asked."""
+    """How to start a server, and the form of its requests and answers."""
 
     name: str
     command: tuple[str, ...]
     many: str = "/predict"
     one: str = "/predict"
-    key: str = "features"  # of the rows in a request
-    scores: str = "score"  # and in an answer
+    key: str = "features"  # the key of the rows in a request
+    scores: str = "score"  # the key of the scores in an answer
     ready: str = "/readyz"
-    listed: bool = False  # one row is a list of one
+    listed: bool = False  # whether a single row must be sent as a list of one row
     npy: bool = False
 
 
@@ -116,11 +116,11 @@ SERVERS = (
 )
 
 
-# What is served and what is asked
+# The model that is served, and the requests
 
 
 def write_bento(folder: Path) -> None:
-    """A bento's source folder, as `./loop bento` leaves it, of a model as large as params.yaml has it."""
+    """Write a bento's source folder, as `./loop bento` does, with a model as large as in params.yaml."""
     train = yaml.safe_load((ROOT / "params.yaml").read_text())["models"][PACKAGE]["train"]
     rng = np.random.default_rng(0)
     rows = rng.lognormal(size=(20_000, len(FEATURES))).astype(np.float32)
@@ -148,14 +148,14 @@ def write_bento(folder: Path) -> None:
 
 
 def write_mlflow(folder: Path, env: dict[str, str]) -> None:
-    """The same model as MLflow's, in a process of its own: it imports a great deal."""
+    """Save the same model for MLflow, in a process of its own because importing mlflow takes long."""
     command = [sys.executable, "-c", SAVE, str(folder), str(RIVALS / "by_mlflow.py")]
     subprocess.run(command, env=env, check=True, capture_output=True)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The bodies for one server, as files."""
+    """The files with the request bodies for one server."""
 
     one: list[Path]
     many: Path
@@ -163,7 +163,7 @@ class Asked:
 
 
 def write_bodies(server: Server, folder: Path) -> Asked:
-    """A hundred rows, one by one and together."""
+    """Write request bodies for a server: a hundred rows as single requests, and as one request."""
     folder.mkdir()
     rows = np.random.default_rng(1).lognormal(size=(ROWS, len(FEATURES))).round(2).astype(np.float32)
     lists, named = [[round(value, 2) for value in row] for row in rows.tolist()], server.key == "features"
@@ -176,12 +176,12 @@ def write_bodies(server: Server, folder: Path) -> Asked:
     return Asked(sorted(folder.glob("*.json")), folder / "many", folder / "npy" if server.npy else None)
 
 
-# The server
+# The running server
 
 
 @dataclass
 class Running:
-    """A server that runs, and what was measured of it."""
+    """A running server, and the figures measured while it started."""
 
     server: Server
     process: psutil.Popen
@@ -193,16 +193,16 @@ class Running:
         return [self.process, *self.process.children(recursive=True)]
 
     def cpu(self) -> float:
-        """Seconds of CPU of all its processes so far."""
+        """Return the CPU seconds of all processes of the server so far."""
         return sum(sum(process.cpu_times()[:2]) for process in self.tree())
 
     def memory(self) -> tuple[float, float]:
-        """MB: resident, of the largest process; of all together, what they share counted once."""
+        """Return the MB of the largest process, and of all processes with shared pages counted once."""
         memory = [process.memory_full_info() for process in self.tree()]
         return max(one.rss for one in memory) / 1e6, sum(one.pss for one in memory) / 1e6
 
     def wait(self) -> None:
-        """Until it is ready."""
+        """Wait until the server is ready; SystemExit with the end of its output if it does not start."""
         end = time.monotonic() + TO_READY
         with httpx.Client(trust_env=False) as client:
             while time.monotonic() < end and self.process.poll() is None:
@@ -216,7 +216,7 @@ class Running:
 
 @contextmanager
 def running(server: Server, scratch: Path) -> Iterator[Running]:
-    """A server with a fresh log, ended at the end with all that it started."""
+    """Start a server with an empty prediction log, and stop it and its processes when the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     bento, output = scratch / "bento", scratch / "output"
@@ -239,13 +239,13 @@ def running(server: Server, scratch: Path) -> Iterator[Running]:
 
 @cache
 def litserve() -> str:
-    """The environment of the rival that the project's lock does not have."""
+    """Return the environment of LitServe, which the project's own lock does not contain."""
     command = [ROOT / "tools" / "environment", RIVALS / "requirements.lock"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def end(process: psutil.Popen) -> None:
-    """SIGTERM, and SIGKILL for what is left of its session."""
+    """End a server by SIGTERM, and by SIGKILL the processes of its session that remain."""
     with suppress(psutil.NoSuchProcess):
         process.terminate()
     with suppress(psutil.TimeoutExpired):
@@ -256,10 +256,10 @@ def end(process: psutil.Popen) -> None:
 
 
 def environment(bento: Path, own: Path) -> dict[str, str]:
-    """What all servers get alike."""
+    """Return the environment variables that all servers get."""
     return {
         **os.environ,
-        "PATH": os.pathsep.join((str(BIN), os.environ["PATH"])),  # mlflow looks for uvicorn there
+        "PATH": os.pathsep.join((str(BIN), os.environ["PATH"])),  # mlflow looks for uvicorn on PATH
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", RIVALS))),
         "BENTO": str(bento),
         "PREDICTION_LOG_DIR": str(own / "log"),
@@ -270,7 +270,7 @@ def environment(bento: Path, own: Path) -> dict[str, str]:
 
 
 def check(live: Running, asked: Asked, scratch: Path) -> None:
-    """Its scores are XGBoost's: what is measured is the same work."""
+    """Check that a server's scores equal XGBoost's own, so that all servers do the same work."""
     booster = xgboost.Booster({"nthread": 1}, model_file=scratch / "bento" / "model" / "model.ubj")
     true = booster.inplace_predict(np.load(asked.many.with_name("npy")))
     url = f"http://127.0.0.1:{live.port}"
@@ -280,14 +280,14 @@ def check(live: Running, asked: Asked, scratch: Path) -> None:
             answer = client.post(path, content=body.read_bytes()).raise_for_status().json()
             given = np.ravel(answer[live.server.scores])
             if np.abs(given - true[: len(given)]).max() > SAME:
-                raise SystemExit(f"{live.server.name} scores otherwise than XGBoost")
+                raise SystemExit(f"{live.server.name} returns other scores than XGBoost")
 
 
 # The measurements
 
 
 def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds: int) -> dict[str, float]:
-    """Requests/s, latency, CPU a request, of as many requests as go (one is sent when one is answered)."""
+    """Measure requests per second, latency and CPU per request by wrk, at the highest possible load."""
     media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
     url = f"http://127.0.0.1:{live.port}{path}"
     how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", str(TOOLS / "wrk.lua")]
@@ -314,7 +314,7 @@ def open_loop(
 
 
 def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
-    """What every server is asked for by wrk."""
+    """Measure a server by wrk: single rows over 1, 16 and 64 connections, and many rows in a request."""
     one, many = live.server.one, live.server.many
     wrk(live, one, asked.one, 16, 1)  # warm
     measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
@@ -325,7 +325,7 @@ def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, floa
 
 
 def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[str, Any]:
-    """One server, once; beforehand, how much of the machine others use."""
+    """Start a server and measure it once; before that, measure how busy the machine is otherwise."""
     others = psutil.cpu_percent(interval=1)
     with running(server, scratch) as live:
         check(live, asked, scratch)
@@ -339,7 +339,7 @@ def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[s
 
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
-    """What is asked for: 500 requests/s for a minute; 3,500 a second, scraped meanwhile."""
+    """Measure our server at 500 requests/s for a minute, and at 3,500 requests/s while it is scraped."""
     with running(SERVERS[0], scratch) as live:
         wrk(live, live.server.one, asked.one, 16, 1)
         minute = open_loop(live, asked.one, 500, 60)
@@ -350,9 +350,9 @@ def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
 
 
 def scrapes(live: Running, seconds: int) -> dict[str, float]:
-    """Milliseconds of GET /metrics, five a second."""
+    """Scrape /metrics five times a second, and return how many milliseconds each scrape took."""
     took = []
-    time.sleep(1)  # the load generator starts
+    time.sleep(1)  # wait until the load generator has started
     with httpx.Client(trust_env=False) as client:
         for _ in range(5 * seconds):
             took.append(client.get(f"http://127.0.0.1:{live.port}/metrics").raise_for_status().elapsed)
@@ -362,7 +362,10 @@ def scrapes(live: Running, seconds: int) -> dict[str, float]:
 
 
 def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
-    """Three times what it can answer of rows by 100, for 30 s; and single rows before and right after."""
+    """Overload our server for 30 s, and measure single rows before and right after.
+
+    The load is three times the number of 100-row requests that the server can answer.
+    """
     with running(SERVERS[0], scratch) as live:
         before = open_loop(live, asked.one, STEADY, 5)
         capacity = wrk(live, live.server.many, [asked.many], 16, 3)["per_s"]
@@ -379,14 +382,14 @@ def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
 
 
 def middle(rounds: list[Any]) -> Any:
-    """The median of every number over the rounds."""
+    """Return the median of every number over the rounds."""
     if isinstance(rounds[0], dict):
         return {key: middle([one.get(key, 0) for one in rounds]) for key in rounds[0]}
     return statistics.median(rounds)
 
 
 def machine() -> dict[str, Any]:
-    """Where it ran, what with, and how much of the machine others had in the second before."""
+    """Describe the machine and the versions, and how busy the machine is with other work."""
     busy = psutil.cpu_percent(interval=2)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -427,7 +430,7 @@ ROWS_OF_TABLE: tuple[tuple[str, tuple[str, ...], float, str], ...] = (
 
 
 def figure(result: dict[str, Any], path: tuple[str, ...]) -> float | None:
-    """One number of a server's results; None of what it was not asked."""
+    """Return one number of a server's results; None if the server was not measured that way."""
     for key in path:
         if key not in result:
             return None
@@ -436,19 +439,19 @@ def figure(result: dict[str, Any], path: tuple[str, ...]) -> float | None:
 
 
 def lines(servers: dict[str, Any]) -> list[list[str]]:
-    """The table: a measure a line, a server a column."""
-    table = [["one worker, unless said", *servers]]
+    """Return the result table: a row for each figure, a column for each server."""
+    table = [["one worker, unless stated", *servers]]
     for name, path, times, form in ROWS_OF_TABLE:
         values = [figure(result, path) for result in servers.values()]
         table.append([name, *("-" if value is None else format(value * times, form) for value in values)])
     failed = [
         sum(one["failed"] for one in (*result["wrk"].values(), result["open"])) for result in servers.values()
     ]
-    return [*table, ["requests that failed", *(f"{count:.0f}" for count in failed)]]
+    return [*table, ["failed requests", *(f"{count:.0f}" for count in failed)]]
 
 
 def report(results: dict[str, Any]) -> None:
-    """The table, the same as Markdown, the plot and the JSON."""
+    """Print the result table, and write it as Markdown, JSON and a plot."""
     head, *rest = lines(results["servers"])
     table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
     for line in rest:
@@ -464,7 +467,7 @@ def report(results: dict[str, Any]) -> None:
 
 
 def plot(servers: dict[str, Any]) -> Figure:
-    """What one worker answers, and how long the slowest hundredth waits."""
+    """Plot each server's throughput with one worker, and its 99th percentile of latency."""
     drawn = Figure((10, 3.2), layout="constrained")
     left, right = drawn.subplots(1, 2, sharey=True)
     for axes, title, path in (
@@ -482,10 +485,10 @@ def plot(servers: dict[str, Any]) -> Figure:
 
 
 def main() -> None:
-    """Measure everything once, and say it."""
+    """Measure every server, and report the results."""
     parser = argparse.ArgumentParser("bench-serving", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=3, help="of one measurement by wrk (3)")
-    parser.add_argument("--rounds", type=int, default=2, help="of which the median is taken (2)")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds of each measurement by wrk (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="number of repetitions; the median counts (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
         scratch, described = Path(made), machine()

@@ -1,7 +1,8 @@
-"""Write the Grafana dashboards that kustomize/platform/monitoring packs: a view of the fleet, one of a model.
+"""Writes the Grafana dashboards of kustomize/platform/monitoring: one of all models, one of a single model.
 
-`$(tools/environment)/bin/python tools/dashboards.py` writes them; a test says that what is committed is what
-this makes. Panels ask mostly for what rules.yaml records: what is seen and what rings are the same number.
+Run it by `$(tools/environment)/bin/python tools/dashboards.py` and commit the result; a test compares the
+committed files with this program's output. Most panels query the series that rules.yaml records, so that
+dashboards and alerts use the same numbers.
 """
 
 import json
@@ -28,11 +29,13 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 OUT = Path(__file__).resolve().parent.parent / "kustomize" / "platform" / "monitoring" / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
-PLACE = 'namespace=~"$namespace"'  # of every model: the fleet
-MODEL = 'model=~"$model"'  # what the monitor says has no namespace: it watches production
+PLACE = 'namespace=~"$namespace"'  # selects all models of the chosen namespaces
+# Selects one model; the monitor's series have no namespace, as it watches production
+MODEL = 'model=~"$model"'
 HERE = f"{PLACE}, {MODEL}"
 TRACK = "{{track}} {{version}}"
-PUSHED = 'job="monitor"'  # a pod can export the monitor's names, but not under its job
+# Selects the monitor's own series: a pod may export the same names, but not with this job
+PUSHED = 'job="monitor"'
 LOOKED = f"time() - push_time_seconds{{{PUSHED}}}"
 ENDS = f"github_token_expires_seconds{{{PUSHED}}} - time()"
 Limit = build.ThresholdsConfig
@@ -40,18 +43,18 @@ Panel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel
 
 
 def main() -> None:
-    """Write both views."""
+    """Write both dashboards."""
     for name, text in dashboards().items():
         (OUT / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def dashboards() -> dict[str, str]:
-    """Both views' JSON, by the name of their file."""
+    """Return the JSON of both dashboards by file name."""
     return {"fleet": written(fleet(), PLACE), "model": written(model(), HERE)}
 
 
 def fleet() -> build.Dashboard:
-    """Every model: the targets, a table, and each model's lines."""
+    """Return the dashboard of all models: numbers with targets, a table, and lines over time."""
     board = base("Models: fleet", "models-fleet").with_variable(choice("namespace", "model:pods:count"))
     for panel in (*fleet_targets(), every_model(), *fleet_lines()):
         board.with_panel(panel)
@@ -59,7 +62,7 @@ def fleet() -> build.Dashboard:
 
 
 def model() -> build.Dashboard:
-    """One model in one place: both tracks, its predictions, and what the monitor says of it."""
+    """Return the dashboard of one model in one namespace: its tracks, predictions and monitor."""
     board = base("Models: one model", "models-one")
     board.with_variable(choice("model", "model:pods:count", several=False))
     board.with_variable(choice("namespace", f"model:pods:count{{{MODEL}}}", several=False))
@@ -69,26 +72,26 @@ def model() -> build.Dashboard:
 
 
 def fleet_targets() -> Iterator[Panel]:
-    """The SLA's numbers: the worst of all models."""
-    yield number("Predictions a second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
+    """Yield the number panels of all models; each shows the worst model's value."""
+    yield number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
     yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s")
-    yield number("p99, share of its target", late(PLACE), "percentunit", over(1))
+    yield number("p99 as a share of its target", late(PLACE), "percentunit", over(1))
     yield number("Failed", share(PLACE), "percentunit", over(0.0005))
     yield number("Lowest accuracy", f"min(model_accuracy_score{{{PUSHED}}})", "percentunit")
     yield number("Lowest margin to a metric's target", f"min(model_sla_margin{{{PUSHED}}})", "none", under(0))
-    yield number("Furthest drift", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
+    yield number("Highest drift score", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
     yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
     yield number(
-        "Retrained by drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none"
+        "Retrainings for drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none"
     )
     yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{{{PUSHED}}})", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
-    yield number("Longest since a monitor looked", f"max({LOOKED})", "s", over(26 * 3600))
-    yield number("GitHub's token ends in", f"min({ENDS})", "s", under(14 * 86400))
+    yield number("Longest time since a drift check", f"max({LOOKED})", "s", over(26 * 3600))
+    yield number("GitHub token expires in", f"min({ENDS})", "s", under(14 * 86400))
 
 
 def every_model() -> Panel:
-    """A row a model and namespace, with a column a target."""
+    """Return the table of all models: a row for each model and namespace, a column for each target."""
     watched = f'model:pods:count{{{PLACE}, namespace=~".+-production"}}'
     rows = f"group by (namespace, model) ({watched}) * on (model) group_left () "
     by = "by (namespace, model)"
@@ -110,7 +113,7 @@ def every_model() -> Panel:
 
 
 def fleet_lines() -> Iterator[Panel]:
-    """Each model over time."""
+    """Yield the panels that show every model over time."""
     where, name = "by (namespace, model)", "{{namespace}}"
     quantiles = {
         f"{name} {q}": f"max {where} (model:latency_seconds:{q}{{{PLACE}}})" for q in ("p50", "p95", "p99")
@@ -142,23 +145,23 @@ def fleet_lines() -> Iterator[Panel]:
 
 
 def model_targets() -> Iterator[Panel]:
-    """What serves, and the SLA's numbers."""
+    """Yield the number panels of one model: the versions that it serves, and its values against targets."""
     pods, monitored = f"model:pods:count{{{HERE}", f"{{{PUSHED}, {MODEL}}}"
     yield named("Stable", f'{pods}, track="stable"}}')
     yield named("Canary", f'{pods}, track="canary"}}')
     yield number("Slowest p99", f"max(model:latency_seconds:p99{{{HERE}}})", "s")
-    yield number("p99, share of its target", late(HERE), "percentunit", over(1))
+    yield number("p99 as a share of its target", late(HERE), "percentunit", over(1))
     yield number("Failed", share(HERE), "percentunit", over(0.0005))
     yield number("Accuracy", f"min(model_accuracy_score{monitored})", "percentunit")
     yield number("Lowest margin to a metric's target", f"min(model_sla_margin{monitored})", "none", under(0))
-    yield number("Furthest drift", f"max(feature_drift_score{monitored})", "none", over(0.3))
+    yield number("Highest drift score", f"max(feature_drift_score{monitored})", "none", over(0.3))
     yield number("Data quality", f"min(data_quality_score{monitored})", "percentunit", under(0.985))
-    yield number("Retrained by drift, 30 days", f"max(auto_retrain_in_30_days{monitored})", "none")
+    yield number("Retrainings for drift, 30 days", f"max(auto_retrain_in_30_days{monitored})", "none")
     yield number("Retrainings left", f"min(auto_retrain_budget_left{monitored})", "none", under(1))
 
 
 def model_serving() -> Iterator[Panel]:
-    """Both tracks side by side: how fast, how much, how often wrong, on what."""
+    """Yield the panels that compare a model's two tracks: latency, volume, failures and hardware."""
     quantiles = {f"{TRACK} {q}": f"model:latency_seconds:{q}{{{HERE}}}" for q in ("p50", "p95", "p99")}
     requests = f"model:requests:rate5m{{{HERE}}}"
     traffic = f"sum by (track) ({requests}) / on () group_left () (sum({requests}) > 0)"
@@ -172,14 +175,14 @@ def model_serving() -> Iterator[Panel]:
     yield lines("Predictions by class", {"{{class}}": classes}, "none")
     yield lines("Share of the traffic", {"{{track}}": traffic}, "percentunit")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
-    yield lines("Failed predictions a second", {"{{track}} {{reason}}": wrong}, "none")
+    yield lines("Failed predictions per second", {"{{track}} {{reason}}": wrong}, "none")
     yield lines("Requests in progress", {TRACK: waiting}, "none")
     yield lines("Pods", {TRACK: f"model:pods:count{{{HERE}}}"}, "none")
     yield lines("GPU utilisation", {"{{track}}": f"model:gpu_utilisation:avg{{{HERE}}}"}, "percent")
 
 
 def model_quality() -> Iterator[Panel]:
-    """What the model says, and what the monitor says of it."""
+    """Yield the panels of a model's predictions and of the monitor's findings about it."""
     moved = f"max by (feature) (feature_drift_score{{{PUSHED}, {MODEL}}})"
     right = f"max by (version) (model_accuracy_score{{{PUSHED}, {MODEL}}})"
     live, margin = (
@@ -195,46 +198,46 @@ def model_quality() -> Iterator[Panel]:
     yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
     yield lines("Accuracy over time", {"{{version}}": right}, "percentunit")
-    yield lines("Metrics by labels that came", {"{{metric}} {{version}}": live}, "none")
+    yield lines("Metrics from reported labels", {"{{metric}} {{version}}": live}, "none")
     yield lines("Margin to a metric's target", {"{{metric}} {{version}}": margin}, "none", under(0))
     yield lines("Data quality over time", {"{{model}}": good}, "percentunit", under(0.985))
     yield lines("Retrainings for drift or a missed SLA", {"{{model}}": asked}, "none")
     yield lines("Predictions without a label yet", {"{{model}}": unknown}, "none")
-    yield lines("Lines the prediction log lost, a second", {TRACK: lost}, "none")
+    yield lines("Prediction log lines lost per second", {TRACK: lost}, "none")
 
 
 def scores() -> Panel:
-    """The distribution of the scores over time."""
+    """Return a heatmap of the distribution of a model's scores over time."""
     counts = f"sum by (le) (increase(model_prediction_score_bucket{{{HERE}}}[$__rate_interval]))"
     asked = query(counts, "A", "{{le}}").format(PromQueryFormat.HEATMAP)
     return heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(asked)
 
 
 def late(where: str) -> str:
-    """PromQL: the slowest p99 as a share of its release's target; nothing where none has a target."""
+    """Return PromQL for the slowest p99 as a share of its release's target; no value without a target."""
     return f"max(model:latency_seconds:p99{{{where}}} / model:sla_latency_seconds:max)"
 
 
 def share(where: str) -> str:
-    """PromQL: the failed share of all requests."""
+    """Return PromQL for the failed share of all requests."""
     failed, requests = (f"sum(model:{name}:rate5m{{{where}}})" for name in ("requests_failed", "requests"))
     return f"{failed} / ({requests} > 0)"
 
 
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:
-    """One number, coloured where it has a limit."""
+    """Return a panel with one number, which is coloured if it has a limit."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).span(3).height(4)
     return panel.thresholds(limit or plain()).with_target(query(expr, "A"))
 
 
 def named(title: str, expr: str) -> Panel:
-    """The versions that a query finds, by name."""
+    """Return a panel with the names of the versions that a query finds."""
     panel = number(title, expr, "none").text_mode(BigValueTextMode.NAME).no_value("none")
     return panel.targets([query(expr, "A", "{{version}}").instant()])
 
 
 def lines(title: str, exprs: dict[str, str], unit: str, limit: Limit | None = None) -> Panel:
-    """Queries by their legend, and the limit as a dashed line."""
+    """Return a panel with a line for each query, {legend: query}, and the limit as a dashed line."""
     panel = timeseries.Panel().title(title).datasource(SOURCE).unit(unit).span(12).height(8)
     if limit:
         drawn = style.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
@@ -245,32 +248,32 @@ def lines(title: str, exprs: dict[str, str], unit: str, limit: Limit | None = No
 
 
 def query(expr: str, ref: str, legend: str = "") -> prometheus.Dataquery:
-    """One query of a panel, with its letter."""
+    """Return a query of a panel; `ref` is its letter in Grafana."""
     return prometheus.Dataquery().expr(expr).ref_id(ref).legend_format(legend).datasource(SOURCE)
 
 
 def over(limit: float) -> Limit:
-    """Red from `limit` up."""
+    """Return colours that turn red at `limit` and above."""
     return steps(Threshold(None, "green"), Threshold(limit, "red"))
 
 
 def under(limit: float) -> Limit:
-    """Red below `limit`."""
+    """Return colours that turn red below `limit`."""
     return steps(Threshold(None, "red"), Threshold(limit, "green"))
 
 
 def plain() -> Limit:
-    """No limit: a number without a colour."""
+    """Return the colours of a number without a limit, which is not coloured."""
     return steps(Threshold(None, "text"))
 
 
 def steps(*thresholds: Threshold) -> Limit:
-    """Colours by absolute values."""
+    """Return colours that change at absolute values."""
     return build.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(list(thresholds))
 
 
 def base(title: str, uid: str) -> build.Dashboard:
-    """An empty view with a choice of Prometheus and a link to the other view."""
+    """Return an empty dashboard with a choice of Prometheus and a link to the other dashboard."""
     others = build.DashboardLink("Models").type(DashboardLinkType.DASHBOARDS).tags(["models"]).keep_time(True)
     board = build.Dashboard(title).uid(uid).tags(["models"]).link(others).readonly()
     board.time("now-24h", "now").refresh("1m").tooltip(DashboardCursorSync.CROSSHAIR).timezone("browser")
@@ -278,24 +281,24 @@ def base(title: str, uid: str) -> build.Dashboard:
 
 
 def choice(label: str, series: str, *, several: bool = True) -> build.QueryVariable:
-    """A variable with every value that a label has in some series."""
+    """Return a dashboard variable with the values that a label has in the given series."""
     variable = build.QueryVariable(label).label(label.capitalize()).datasource(SOURCE)
     variable.query(f"label_values({series}, {label})").refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
     return variable.sort(VariableSort.ALPHABETICAL_ASC).multi(several).include_all(several)
 
 
 def written(board: build.Dashboard, where: str) -> str:
-    """A view's JSON, with the annotations that the SDK's types have no fields for."""
+    """Return a dashboard's JSON, with annotations for which Grafana's SDK has no fields."""
     plain_board = json.loads(json.dumps(board.build(), cls=JSONEncoder))
     plain_board["annotations"] = {"list": list(events(where))}
     return json.dumps(plain_board, indent=2) + "\n"
 
 
 def events(where: str) -> Iterator[dict[str, Any]]:
-    """Releases, promotions and rollbacks, told by the versions of each track.
+    """Yield annotations for releases, promotions and rollbacks, derived from the versions of each track.
 
-    Each query holds for just one minute, and is asked once a minute: one mark an event. A version that was
-    away for under ten minutes is not new: pods restart.
+    Each query is true for exactly one minute and runs once a minute, so each event gets one mark. A version
+    that was missing for less than ten minutes does not count as new, because pods may restart.
     """
     canary, stable = (f'model:pods:count{{{where}, track="{track}"}}' for track in ("canary", "stable"))
     new = "last_over_time({0}[1m]) unless last_over_time({0}[10m] offset 1m)"
@@ -306,7 +309,7 @@ def events(where: str) -> Iterator[dict[str, Any]]:
         "Rolled back": (
             "red",
             f"{gone} unless on (namespace, model, version) {stable} and on (namespace, model) {stable}",
-            "{{version}} taken back",
+            "{{version}} rolled back",
         ),
     }
     for name, (colour, expr, title) in queries.items():

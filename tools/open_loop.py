@@ -1,7 +1,8 @@
-"""An open loop: `python open_loop.py PORT PATH RATE SECONDS FILE…` posts the files at a steady rate, in turn.
+"""Sends requests at a steady rate (an open loop), whether or not earlier ones have been answered.
 
-A request's latency counts from the moment it was due, so waiting for a connection counts, and the answers
-do not slow what is sent. Timers are libuv's: up to a millisecond is the clock's. Prints totals as JSON.
+`python open_loop.py PORT PATH RATE SECONDS FILE…` posts the files in turn and prints totals as JSON. A
+request's latency counts from the time at which it was due, so waiting for a connection is included. Timers
+are libuv's, so latencies are accurate to about a millisecond.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 import httptools
 import uvloop
 
-PATIENCE = 15.0  # seconds, for the last answers
+PATIENCE = 15.0  # seconds to wait for the last answers
 HEAD = (
     "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -25,7 +26,7 @@ HEAD = (
 
 
 class Connection(asyncio.Protocol):
-    """One connection: one request at a time."""
+    """A connection to the server, which carries one request at a time."""
 
     def __init__(self, load: "Load") -> None:
         self._load, self._due = load, 0.0
@@ -49,7 +50,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """What is due, what is under way, what was answered."""
+    """The load: requests that are due, connections that are free, and counts of the answers."""
 
     def __init__(self) -> None:
         self._free: list[Connection] = []
@@ -60,7 +61,7 @@ class Load:
     async def run(
         self, port: int, connections: int, requests: list[bytes], rate: float, seconds: float
     ) -> None:
-        """Send for `seconds`, and wait for the answers."""
+        """Send requests at `rate` for `seconds`, and wait for the answers."""
         loop, bodies = asyncio.get_running_loop(), cycle(requests)
         for _ in range(connections):
             _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
@@ -74,7 +75,7 @@ class Load:
             self._send()
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self.statuses.total() < count:  # noqa: ASYNC110 - an event would cost each answer
+                while self.statuses.total() < count:  # noqa: ASYNC110 - an event would slow every answer
                     await asyncio.sleep(0.01)
         self.statuses[0] += count - self.statuses.total()
 
@@ -83,14 +84,14 @@ class Load:
             self._free.pop().send(*self._due.popleft())
 
     def answered(self, connection: Connection, due: float, status: int) -> None:
-        """Note an answer and use the connection again."""
+        """Record an answer, and use its connection for the next request."""
         self.took.append(perf_counter() - due)
         self.statuses[status] += 1
         self._free.append(connection)
         self._send()
 
     def lost(self, connection: Connection, due: float) -> None:
-        """A request whose connection ended was lost."""
+        """Record a request as lost, because its connection was closed before the answer."""
         if connection in self._free:
             self._free.remove(connection)
         if due:
@@ -98,7 +99,7 @@ class Load:
 
 
 def main() -> None:
-    """Run as a program."""
+    """Run the load that the command line describes, and print the totals as JSON."""
     parser = argparse.ArgumentParser("open_loop", description=__doc__)
     parser.add_argument("--connections", type=int, default=64)
     for name, kind in (("port", int), ("path", str), ("rate", float), ("seconds", float)):

@@ -1,7 +1,7 @@
-"""Draws a pull request's report as GitHub shows it: Markdown and Mermaid, in a headless browser.
+"""Draws docs/report.png: a pull request's report as GitHub shows it, in a headless browser.
 
-`tools/picture.py REPORT.md MERMAID.JS PICTURE.png` makes docs/report.png; mermaid.min.js is what
-`npm pack mermaid` has in dist/. Only this picture needs it: GitHub brings its own.
+Run it by `tools/picture.py REPORT.md MERMAID.JS PICTURE.png`. MERMAID.JS is dist/mermaid.min.js of the npm
+package `mermaid`, which only this picture needs, because GitHub draws Mermaid itself.
 """
 
 import subprocess
@@ -29,7 +29,7 @@ pre code {background: none; padding: 0}
 
 
 def fence(_: Any, tokens: Any, position: int, *__: Any) -> str:
-    """A fence: Mermaid is drawn, everything else is shown as it is."""
+    """Return the HTML of a fenced block; the page draws a Mermaid block and shows any other as text."""
     token = tokens[position]
     kind = ' class="mermaid"' if token.info == "mermaid" else ""
     inner = escape(token.content)
@@ -37,7 +37,7 @@ def fence(_: Any, tokens: Any, position: int, *__: Any) -> str:
 
 
 def main(report: str, mermaid: str, picture: str) -> None:
-    """Write a page, and have Chromium take its picture."""
+    """Write the report as an HTML page, and let Chromium take a screenshot of it."""
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
     markdown.add_render_rule("fence", fence)
     body = markdown.render(Path(report).read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def main(report: str, mermaid: str, picture: str) -> None:
 
 
 def crop(picture: Path) -> None:
-    """Cut off the white below the report: Chromium's window has one height for every page."""
+    """Cut off the empty space below the report, because Chromium's window has a fixed height."""
     with Image.open(picture) as drawn:
         image = drawn.convert("RGB")
     _, _, _, bottom = ImageChops.invert(image).getbbox() or (0, 0, 0, image.height)

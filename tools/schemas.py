@@ -1,8 +1,8 @@
-"""Write the JSON schemas by which kubeconform checks what kustomize renders, offline.
+"""Writes the JSON schemas with which kubeconform checks rendered manifests without network access.
 
-They come from the modules of Kubernetes, Gateway API, Argo CD and the Prometheus operator, through the
-ordinary Go proxy: `$(tools/environment)/bin/python tools/schemas.py`. Run it again to move a version or
-to add a kind; the result is committed. Descriptions are dropped, unknown keys are errors.
+Run it by `$(tools/environment)/bin/python tools/schemas.py` after changing a version or adding a kind, and
+commit the result. The schemas come from the Go modules of Kubernetes, Gateway API, Argo CD and the Prometheus
+operator. Descriptions are dropped, and the schemas reject unknown keys.
 """
 
 import json
@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 OUT = Path(__file__).resolve().parent.parent / "src" / "loop" / "delivery" / "schemas"
 
 KUBERNETES = "k8s.io/kubernetes@v1.34.4"
-BUILT_IN = {  # the file below api/openapi-spec/v3: kinds
+BUILT_IN = {  # {file below api/openapi-spec/v3: kinds}
     "api__v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Service", "ServiceAccount"),
     "apis__admissionregistration.k8s.io__v1": (
         "ValidatingAdmissionPolicy",
@@ -28,7 +28,7 @@ BUILT_IN = {  # the file below api/openapi-spec/v3: kinds
     "apis__networking.k8s.io__v1": ("NetworkPolicy",),
     "apis__policy__v1": ("PodDisruptionBudget",),
 }
-CUSTOM = {  # module: definitions in it
+CUSTOM = {  # {Go module: its files with custom resource definitions}
     "sigs.k8s.io/gateway-api@v1.3.0": (
         "config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml",
         "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
@@ -48,7 +48,7 @@ NOISE = ("description", "default", "example", "title", "nullable")
 
 
 def main() -> None:
-    """Write every schema anew."""
+    """Write every schema again."""
     specs = module(KUBERNETES) / "api" / "openapi-spec" / "v3"
     for file, kinds in BUILT_IN.items():
         known = json.loads((specs / f"{file}_openapi.json").read_text())["components"]["schemas"]
@@ -63,13 +63,13 @@ def main() -> None:
 
 
 def module(name: str) -> Path:
-    """The folder of a Go module, fetched if need be."""
+    """Return the folder of a Go module; download the module if it is missing."""
     command = ["go", "mod", "download", "-json", name]
     return Path(json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["Dir"])
 
 
 def served(known: dict[str, Any], kinds: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    """Name, group and version of the definitions that the API server knows by these kinds."""
+    """Yield name, API group and version of the definitions for these kinds."""
     for name, definition in known.items():
         for gvk in definition.get("x-kubernetes-group-version-kind", []):
             if gvk["kind"] in kinds and name.endswith(f".{gvk['kind']}"):
@@ -77,7 +77,7 @@ def served(known: dict[str, Any], kinds: tuple[str, ...]) -> Iterator[tuple[str,
 
 
 def with_definitions(known: dict[str, Any], name: str) -> dict[str, Any]:
-    """A definition and all it refers to, in one document."""
+    """Return a definition together with all definitions that it refers to, as one document."""
     wanted, found = [name], {}
     while wanted:
         current = wanted.pop()
@@ -88,7 +88,7 @@ def with_definitions(known: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def references(node: Any) -> Iterator[str]:
-    """The names of all definitions that a schema refers to."""
+    """Yield the names of all definitions that a schema refers to."""
     if isinstance(node, dict):
         if isinstance(target := node.get("$ref"), str):
             yield target.rsplit("/", 1)[1]
@@ -100,7 +100,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def strict(node: Any) -> Any:
-    """An OpenAPI schema as JSON schema that allows no unknown key."""
+    """Convert an OpenAPI schema to a JSON schema that rejects unknown keys."""
     if isinstance(node, list):
         return [strict(value) for value in node]
     if not isinstance(node, dict):
@@ -115,7 +115,7 @@ def strict(node: Any) -> Any:
 
 
 def closed(node: dict[str, Any]) -> dict[str, Any]:
-    """A schema whose known properties are the only ones, and that is null where the API takes null."""
+    """Return a schema that rejects unknown properties, and allows null where the API does."""
     keywords = {key: value for key, value in node.items() if not key.startswith("x-") and key not in NOISE}
     properties = keywords.pop("properties", None)
     schema = {key: strict(value) for key, value in keywords.items()}
@@ -129,7 +129,7 @@ def closed(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(group: str, kind: str, version: str, schema: dict[str, Any]) -> None:
-    """Write one kind's schema where render.py has kubeconform look for it."""
+    """Write the schema of one kind to the path at which kubeconform looks for it."""
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / ("-".join(filter(None, (kind.lower(), group.split(".", maxsplit=1)[0], version))) + ".json")
     path.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Hatchling's hook: the wheel carries the template's own files of its version, as `loop/template`."""
+"""A build hook for Hatchling that copies the template's files into the engine's wheel as `loop/template`."""
 
 import subprocess
 import sys
@@ -7,11 +7,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CODE = ("src/loop/", "src/loop_demo/")  # in the wheels as packages
+CODE = ("src/loop/", "src/loop_demo/")  # excluded, because the wheels contain this code as packages
 
 
 class Shipped(BuildHookInterface):
-    """Adds each file that Git tracks and a fork may have from the template."""
+    """Adds each file that Git tracks and that a fork may receive from the template."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)

@@ -1,4 +1,4 @@
--- wrk -s wrk.lua URL -- TYPE FILE…: POST the files in turn; the totals as JSON.
+-- A script for wrk, which posts files in turn and prints the totals as JSON: wrk -s wrk.lua URL -- TYPE FILE…
 local requests = {}
 local at = 0
 

@@ -1,1 +1,1 @@
-"""`make demo`: the whole circle on one machine, with the repository's own workflows, and no cluster."""
+"""`make demo` plays the whole loop on one machine with the repository's own workflows, without a cluster."""

@@ -1,4 +1,4 @@
-"""Progress that a person can follow: chapters and steps, each with the time since the start."""
+"""The demo's output on the terminal: chapters and steps, each with the time since the demo began."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 class Console:
-    """Prints to the terminal; `took` keeps each chapter's seconds for the closing table."""
+    """Prints the demo's progress. `took` records each chapter's seconds for the table at the end."""
 
     def __init__(self) -> None:
         self.begin = time.monotonic()
@@ -21,7 +21,7 @@ class Console:
 
     @contextmanager
     def chapter(self, title: str) -> Iterator[None]:
-        """A headline, and how long what is under it took."""
+        """Print a chapter's headline, and when the chapter ends, the seconds that it took."""
         self.rich.rule(f"[bold]{title}", align="left")
         began = time.monotonic()
         yield
@@ -29,24 +29,24 @@ class Console:
         self.step(f"[green]done[/] in {self.took[title]:.0f} s")
 
     def step(self, text: str) -> None:
-        """One thing that happened."""
+        """Print one event of the demo, with the time since the demo began."""
         self.rich.print(f"[cyan]{self._clock()}[/] {text}")
 
     def line(self, text: str) -> None:
-        """A line that a command printed, as it is."""
+        """Print a line of a command's output unchanged; square brackets in it are not read as markup."""
         self.rich.print(f"[dim]{self._clock()}[/]   ", end="")
         self.rich.print(text, markup=False, style="dim")
 
     def markdown(self, text: str) -> None:
-        """Markdown, as on a pull request."""
+        """Print Markdown as a pull request would show it."""
         self.rich.print(Markdown(text))
 
     def print(self, text: str) -> None:
-        """What a command printed, colours and all."""
+        """Print a command's whole output and keep its colours."""
         self.rich.print(Text.from_ansi(text), soft_wrap=True)
 
     def metrics(self, found: Mapping[str, Any]) -> None:
-        """What a model reached on its test window."""
+        """Print a table of a model's metrics on its test window."""
         table = Table("metric", "test window")
         for name, value in found.items():
             if isinstance(value, int | float):
@@ -56,20 +56,20 @@ class Console:
     def beside_published(
         self, published: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]
     ) -> None:
-        """The test window's metrics, under those that others have published for the same rows."""
+        """Print the metrics that others have published for the same rows, and below them the demo model's."""
         names = list(dict.fromkeys(name for values in published.values() for name in values))
         table = Table("model", *(name.replace("_", " ") for name in names))
         for model, values in published.items():
             table.add_row(model, *(f"{values[name]:.3f}" for name in names))
-        table.add_row("[bold]this one", *(f"[bold]{metrics[name]:.4f}" for name in names))
+        table.add_row("[bold]this model", *(f"[bold]{metrics[name]:.4f}" for name in names))
         self.rich.print(table)
 
     def times(self) -> None:
-        """The closing table: what each chapter took."""
+        """Print the table at the demo's end: the seconds that each chapter took, and their sum."""
         table = Table("chapter", "seconds", box=None)
         for title, seconds in self.took.items():
             table.add_row(title, f"{seconds:.0f}")
-        table.add_row("[bold]in all", f"[bold]{time.monotonic() - self.begin:.0f}")
+        table.add_row("[bold]total", f"[bold]{time.monotonic() - self.begin:.0f}")
         self.rich.print(table)
 
     def _clock(self) -> str:

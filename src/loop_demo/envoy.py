@@ -1,4 +1,4 @@
-"""The demo's gateway: a real Envoy that takes endpoints and weights from files, as xDS."""
+"""Runs Envoy as the demo's gateway. Envoy reads its endpoints and weights from xDS files and watches them."""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -15,21 +15,21 @@ ROUTES = f"{TYPES}.config.route.v3.RouteConfiguration"
 
 
 class Envoy:
-    """One Envoy on 127.0.0.1; `route` moves the traffic of its gateway while requests are in flight.
+    """One Envoy process on 127.0.0.1. `route` changes the gateway's weights while requests are in flight.
 
-    Beside the gateway it gives every track an address of its own, as a Service does: the judge looks there.
+    Envoy also gives each track its own address, as a Kubernetes Service does. The judge reads metrics there.
     """
 
     def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
-        """`ports`: of `admin`, of `gateway`, and of each track."""
+        """`ports` holds the port of `admin`, of `gateway` and of each track."""
         self.folder, self.ports = folder, ports
 
     def url(self, name: str) -> str:
-        """Where the gateway, or one track, answers."""
+        """The URL of the gateway (`gateway`), of Envoy's admin interface (`admin`) or of a track."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def __enter__(self) -> Self:
-        """Start with no track: every request is answered 503 until `route` names one."""
+        """Start Envoy without a track; it answers every request with 503 until `route` is called."""
         self.route({}, {}, ())
         write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
         write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
@@ -51,10 +51,10 @@ class Envoy:
     def route(self, endpoints: Mapping[str, int], weights: Mapping[str, int], paths: Iterable[str]) -> None:
         """Send `weights` (percent by track) of the traffic to `endpoints` (local port by track).
 
-        Only `paths` are public: any other is answered 404, as the cluster's gateway does.
+        Only `paths` are public. Envoy answers any other path with 404, as the cluster's gateway does.
 
-        The clusters are written before the routes that name them, each file whole: Envoy never sees
-        a route to nowhere.
+        Clusters are written before the routes that name them, and each file is replaced atomically, so that
+        Envoy never reads a route to a cluster that does not exist.
         """
         write_json(self.folder / "cds.json", _clusters(endpoints))
         shares = {track: weight for track, weight in weights.items() if track in endpoints}
@@ -85,7 +85,10 @@ def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
 
 
 def _listeners(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    """The gateway takes its routes from a file; a track's own address leads to that track alone."""
+    """Envoy's listeners.
+
+    The gateway reads its routes from a file; a track's own address leads to that track only.
+    """
     gateway = {"rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")}}
     routes = {"gateway": gateway}
     for track in ports.keys() - {"gateway", "admin"}:
@@ -142,5 +145,7 @@ def _table(
 ) -> dict[str, Any]:
     routes = [{"match": match, **action} for match in matches]
     host = {"name": "all", "domains": ["*"], "routes": routes}
-    # A track comes and goes: until its cluster is there, its route answers 503.
+    # Without this, Envoy would reject a route whose cluster is missing. A track's cluster may be missing for
+    # a
+    # moment while the track starts or stops; Envoy then answers 503.
     return {"name": "routes", "virtual_hosts": [host], "validate_clusters": False}

@@ -1,4 +1,4 @@
-"""A fault for the demo: it passes lint, tests and rehearsal, and fails behind the gateway only."""
+"""A faulty change for the demo: it passes lint, tests and rehearsal, and fails only behind the gateway."""
 
 from loop.core.errors import LoopError
 
@@ -11,20 +11,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 """
 NUMBERED = """
 class Numbered:
-    '''Numbers each prediction as the gateway numbers its requests.'''
+    '''Gives each prediction the number that the gateway gave its request.'''
 
     def __init__(self, served: ASGIApp) -> None:
         self.served = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path") == "/predict":
-            # A gateway's x-request-id is a UUID, and no number; a rehearsal has no gateway.
+            # The gateway sets x-request-id to a UUID, so int() fails. A rehearsal has no gateway and passes.
             scope["number"] = int(Headers(scope=scope).get("x-request-id", "0"))
         await self.served(scope, receive, send)
 
 
 def numbered(served: Starlette) -> Starlette:
-    '''The same app, its predictions numbered.'''
+    '''Returns the same app with its predictions numbered.'''
     served.add_middleware(Numbered)
     return served
 
@@ -33,7 +33,7 @@ application = """
 
 
 def spoilt(service: str) -> str:
-    """An asgi.py with the fault in it, as a person would write it."""
+    """Return the text of an asgi.py with the fault added, as a person might have written it."""
     for old, new in (
         ("from pathlib import Path\n", IMPORTS),
         ("application = ", NUMBERED.replace("'''", '"""')),
@@ -43,6 +43,6 @@ def spoilt(service: str) -> str:
         ),
     ):
         if old not in service:
-            raise LoopError(f"the application does not say {old!r}: the demo can't spoil it")
+            raise LoopError(f"asgi.py has no {old!r}, so the demo cannot add its fault there")
         service = service.replace(old, new, 1)
     return service

@@ -1,4 +1,4 @@
-"""The demo's hold on the stand-in for GitHub: what people do there, and waiting for the runs they start."""
+"""Starts the stand-in for GitHub, acts there as a person would, and waits for workflow runs to end."""
 
 import json
 import os
@@ -16,11 +16,12 @@ from loop.core.errors import LoopError
 from loop.core.github import GitHub
 
 REPOSITORY = "acme/demo"
-STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)  # as act tells it
+# A line of act's log, where a step begins
+STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)
 
 
 class Hub:
-    """The stand-in, running; `person` opens and merges pull requests, `bot` is what workflows are."""
+    """A running stand-in for GitHub. `person` calls its API as a person does, `bot` as a workflow does."""
 
     def __init__(
         self,
@@ -29,7 +30,7 @@ class Hub:
         variables: Mapping[str, str],
         options: Sequence[str] = (),
     ) -> None:
-        """`environment` is what runs get, `variables` are the repository's, `options` the stand-in's own."""
+        """Take the runs' `environment`, the repository's `variables` and the stand-in's own `options`."""
         self.folder, self.environment = folder, environment
         self.variables, self.options = variables, options
 
@@ -51,7 +52,7 @@ class Hub:
             raise LoopError(
                 f"the stand-in for GitHub did not start: {self.folder.parent}/github.log says why"
             )
-        self.url = ready["repositories"][REPOSITORY]  # where it is cloned from, without a token
+        self.url = ready["repositories"][REPOSITORY]  # the clone URL, without a token
         self.clone_url = self.url.replace("//", f"//person:{ready['token']}@")
         self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"
         self.person = GitHub(ready["url"], REPOSITORY, ready["token"])
@@ -66,7 +67,7 @@ class Hub:
             self._process.kill()
 
     def runs(self, workflow: str) -> set[int]:
-        """The ids of a workflow's runs so far."""
+        """Return the ids of all runs of a workflow, whatever their state."""
         return {run["id"] for run in self.person.runs(workflow)}
 
     def finished(
@@ -78,7 +79,11 @@ class Hub:
         seconds: float,
         branch: str | None = None,
     ) -> dict[str, Any]:
-        """Wait for the one run since `before`, of `branch` if named; until it is over `tell` its steps."""
+        """Wait for the run that is not in `before`, and return it.
+
+        `tell` is called with each step that the run reaches. Only runs of `branch` count, where it is given.
+        Raises LoopError after `seconds`.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for run in self.person.runs(workflow):
@@ -91,24 +96,27 @@ class Hub:
         raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=f"see {self.folder}/runs")
 
     def step(self, run: Mapping[str, Any]) -> str:
-        """The job and step that a run has begun last; empty before its first."""
+        """Return the job and step that a run began last, or an empty text before its first step."""
         log = self.folder / "runs" / str(run["id"]) / "log.txt"
         begun = STEP.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
         return ": ".join(begun[-1]) if begun else ""
 
     def log(self, run: Mapping[str, Any]) -> str:
-        """What a run printed."""
+        """Return the log of a run."""
         url = f"{self.person.url}/_log/{REPOSITORY}/{run['id']}"
         headers = {"Authorization": f"Bearer {self.person.token}"}
         return httpx.get(url, headers=headers, timeout=30, follow_redirects=True, trust_env=False).text
 
     def merge(self, number: int, **words: str) -> str:
-        """Merge a pull request, as a reviewer does; `words` are GitHub's commit_title, commit_message."""
+        """Squash and merge a pull request, and return the commit.
+
+        `words` may be commit_title and commit_message.
+        """
         merged = self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash", **words})
         return str(merged["sha"])
 
     def report(self, number: int, seconds: float = 120) -> str:
-        """The report on a pull request, once report.yml has posted it."""
+        """Wait until report.yml has posted a pull request's report, and return its text."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := self.person.call("GET", f"/issues/{number}/comments"):

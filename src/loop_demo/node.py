@@ -1,8 +1,9 @@
-"""Stands in for Argo CD and the kubelet, as the demo has no cluster: it makes true what main's overlay says.
+"""Takes the place of Argo CD and the kubelet in the demo, which has no cluster.
 
-Each look renders the overlay at main's newest commit with kustomize, runs one server a track from the
-image that the Deployment names by digest, and gives Envoy the weights of the HTTPRoute. A track gets
-traffic only once its server is ready, and a commit that does not render leaves the last good state serving.
+The node runs the servers that main's overlay names. Twice a second it fetches main. For a new commit it
+renders the overlay with kustomize, runs one server per track from the image that the Deployment names by
+digest, and gives Envoy the HTTPRoute's weights. A track gets traffic only once its server is ready. If a
+commit does not render, the last good state keeps serving.
 """
 
 import threading
@@ -16,12 +17,12 @@ from loop.delivery import render
 from loop.packaging.process import Server, free_port
 from loop_demo.envoy import Envoy
 
-LOOK = 0.5  # seconds between two looks at Git
+LOOK = 0.5  # seconds between two fetches of main
 
 
 @dataclass(frozen=True)
 class Desired:
-    """What the manifests ask for: each track's image and share of traffic (percent), and the public paths."""
+    """The desired state in the manifests: each track's image and share of traffic, and the public paths."""
 
     images: dict[str, str]
     weights: dict[str, int]
@@ -29,7 +30,7 @@ class Desired:
 
     @classmethod
     def of(cls, manifests: list[dict[str, Any]]) -> "Desired":
-        """Read rendered manifests: Deployments named serving-<track>, and the HTTPRoute's rule."""
+        """Read the desired state from the Deployments named serving-<track> and the HTTPRoute."""
         images: dict[str, str] = {}
         weights: dict[str, int] = {}
         paths: list[str] = []
@@ -46,7 +47,7 @@ class Desired:
 
 
 class Node:
-    """Runs what `environment`'s overlay of one model says, until the block ends."""
+    """Runs the servers that one model's overlay for `environment` names, until the `with` block ends."""
 
     def __init__(  # noqa: PLR0917 - made once, in play.py
         self,
@@ -80,7 +81,7 @@ class Node:
             try:
                 self._look()
             except LoopError as error:
-                self.tell(f"sync failed, the last good state keeps serving: {error}")
+                self.tell(f"sync failed, so the last good state keeps serving: {error}")
 
     def _look(self) -> None:
         commit = self.git.fetch("main")
@@ -93,7 +94,7 @@ class Node:
         self.synced = commit
 
     def _make_so(self, desired: Desired) -> None:
-        """Start what is missing, then move the traffic, then stop what is no longer named."""
+        """Start missing servers, then move the traffic, then stop the servers that are no longer desired."""
         running = {track: image for track, (image, _) in self.servers.items()}
         replaced = [self.servers[t][1] for t, image in running.items() if desired.images.get(t) != image]
         for track, image in desired.images.items():

@@ -1,4 +1,4 @@
-"""Sets the stage in a scratch clone, plays the chapters, and says where everything lies."""
+"""Prepares the demo in a scratch clone, plays its chapters, and prints where its results are."""
 
 import os
 import shutil
@@ -41,16 +41,16 @@ CHAPTERS = {
     "1 A pull request changes a parameter": story.change_a_param,
     "2 Its release goes through a canary": story.canary,
     "3 Bad data and a bad candidate are stopped": story.stopped,
-    "4 Production drifts, and retrains": story.drift,
+    "4 Production drifts, and the model is retrained": story.drift,
     "5 The second release goes through a canary": story.canary,
-    "6 A candidate that errs in its canary": story.bad_canary,
+    "6 A faulty release is rolled back from its canary": story.bad_canary,
 }
 
 
 def play(root: Path, source: Path | None, model: str | None = None) -> None:
-    """Play the whole demo in `root`/build/demo, from a clean start; `model` is params.yaml's first one.
+    """Play the whole demo in `root`/build/demo, from a clean start.
 
-    LoopError where the model's folder has no module `demo`.
+    `model` defaults to the first model in params.yaml. Raises LoopError if its folder has no module `demo`.
     """
     name = package(model or next(iter(params.read(root))))
     _ = models.load(root, name).demo
@@ -60,11 +60,12 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
     tell = Console()
     environment = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "LOOP_ENGINE": "none",  # there is no registry: bentos are pinned as artifacts on disk
+        # The demo has no container registry, so bentos are pinned as artifacts on disk
+        "LOOP_ENGINE": "none",
         "PATH": f"{programs.folder()}:{os.environ['PATH']}",
     }
     with ExitStack() as stack:
-        with tell.chapter("0 A team forks the template, and releases its first model"):
+        with tell.chapter("0 A team forks the template and releases its first model"):
             stage = stack.enter_context(staged(root, folder, environment, source, tell, model=name))
             story.first_release(stage)
         for title, chapter in CHAPTERS.items():
@@ -77,7 +78,7 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
 def staged(
     root: Path, folder: Path, environment: dict[str, str], source: Path | None, tell: Console, *, model: str
 ) -> Iterator[Stage]:
-    """A remote with the stand-in for GitHub, a person's clone with a trained model, a gateway and a node."""
+    """Start the stand-in for GitHub, a gateway and a node, and make a person's clone with a trained model."""
     with ExitStack() as stack:
         hub = stack.enter_context(
             Hub(folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
@@ -86,7 +87,7 @@ def staged(
         clone = folder / "clone"
         fork(root, clone, hub, OURS, model)
         configure(clone, model, folder / "store", source)
-        tell.step("training the first model, as a person does: ./loop repro")
+        tell.step("training the first model with ./loop repro, as a person does")
         told = {**environment, **credentials(hub), "COLUMNS": str(tell.rich.width)}
         loop(clone, told, "repro", model)
         Git(clone).run("add", "--all")
@@ -109,7 +110,7 @@ def staged(
 
 
 def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Console) -> None:
-    """What a person sees first: the metrics of what they trained, and an answer of it, served here."""
+    """Show the first model's metrics, serve the model on this machine, and show its answer to one request."""
     paths = ModelPaths(clone, model)
     tell.metrics(read_json(paths.metrics))
     loop(clone, environment, "bento", model)
@@ -118,13 +119,13 @@ def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Con
     with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
         url, body = f"{server.url}/predict", {key: row if key == "features" else row[key]}
         answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
-    tell.step(f"served on this machine, it answers: {answer.text}")
+    tell.step(f"the model, served on this machine, answers: {answer.text}")
 
 
 def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: str) -> None:
-    """Fork this clone's commit into the stand-in, as its server does; clone the fork and name it.
+    """Push this clone's commit to the stand-in, as forking on GitHub does; clone the fork and name it.
 
-    Like a team that wants one of the template's models, it drops the others.
+    The fork keeps one of the template's models and drops the others, as a team would.
     """
     Git(root).run("push", "--quiet", str(hub.bare), "HEAD:refs/heads/main")
     Git(clone.parent).run("clone", "--quiet", "--branch", "main", hub.clone_url, str(clone))
@@ -139,17 +140,18 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
-    """What a team sets first in params.yaml: where production logs, its own data if any, and no GPU."""
+    """Change params.yaml as a new team would: the store of production's rows, the team's data, and no GPU."""
     demo = models.load(clone, model).demo
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
-        # One machine plays everything at the same time, so answers are slower than any target.
+        # The demo runs everything on one machine at the same time, so answers are slower than in production.
         f"models.{model}.rehearse.max_p99_ms": 1000.0,
         f"models.{model}.canary.min_p99_ms": 500.0,
         **{f"models.{model}.{key}": value for key, value in demo.FIRST.items()},
     }
     if "cuda" in plain.by_device(clone, model):
-        changes[f"models.{model}.serve.device"] = "cpu"  # this machine is the demo's production
+        # The demo's production is this machine, which may have no GPU
+        changes[f"models.{model}.serve.device"] = "cpu"
     if source:
         changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
     params.edit(clone, changes)
@@ -158,7 +160,7 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
 
 
 def sampled(clone: Path, demo: ModuleType) -> list[Path]:
-    """The files of the demo's own source, by their paths below the clone; none where it has none."""
+    """Write the demo's sample files and return their paths in the clone; none if the model has no sample."""
     if not hasattr(demo, "sample"):
         return []
     folder = clone / "sample"
@@ -167,14 +169,17 @@ def sampled(clone: Path, demo: ModuleType) -> list[Path]:
 
 
 def last_day(root: Path, model: str, source: Path) -> date:
-    """The last day in a Parquet file, which may not be whole: the test window ends before it."""
+    """Return the last day in a Parquet file.
+
+    The test window ends before that day, because its rows may be incomplete.
+    """
     time = models.load(root, model).roles.time
     latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
     return latest.date()
 
 
 def credentials(hub: Hub) -> dict[str, str]:
-    """What a person's or the judge's commands need to reach the stand-in."""
+    """Environment variables with which a person's or the judge's commands reach the stand-in for GitHub."""
     return {
         "LOOP_GITHUB_API_URL": hub.bot.url,
         "GITHUB_REPOSITORY": hub.bot.repository,
@@ -183,7 +188,7 @@ def credentials(hub: Hub) -> dict[str, str]:
 
 
 def scratch(hub: Hub, folder: Path) -> Path:
-    """The node's own bare clone."""
+    """Make the bare clone from which the node reads main, and return its path."""
     path = folder / "node.git"
     Git(folder).run("init", "--quiet", "--bare", str(path))
     Git(path).run("remote", "add", "origin", hub.clone_url)
@@ -191,7 +196,11 @@ def scratch(hub: Hub, folder: Path) -> Path:
 
 
 def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
-    """How the node starts a track: the artifact of that digest, verified, in its own locked environment."""
+    """Return the function with which the node starts a track's server.
+
+    It verifies the artifact of the image's digest and serves it in an environment made from the artifact's
+    lock.
+    """
 
     def start(image: str, port: int) -> Server:
         bento = fetch(model, image.partition("@")[2])
@@ -202,15 +211,15 @@ def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
 
 
 def closing(stage: Stage, folder: Path, tell: Console) -> None:
-    """What was in production, when and why, as Git tells it; and where to look further."""
+    """Print production's history from Git, and a list of the places where the demo's results can be read."""
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
     tell.print(stage.loop("history", public(stage.model), "--environment", ENVIRONMENT))
-    stage.loop("repro", stage.model)  # main's own run: what CI made of it lies in DVC's cache
+    stage.loop("repro", stage.model)  # CI has trained main's commit, so its outputs come from DVC's cache
     stage.loop("report")
     places = {
-        "how the model is, all of it": stage.clone / "build" / "report" / "index.html",
+        "the whole report on the model": stage.clone / "build" / "report" / "index.html",
         "this clone": stage.clone,
-        "what CI, drift and the releases printed": folder / "github" / "runs",
+        "logs of CI, drift and releases": folder / "github" / "runs",
         "drift report": ModelPaths(stage.clone, stage.model).build / "monitor" / "report.html",
         "data docs": stage.clone / "data" / stage.model / "validation" / "data_docs" / "index.html",
         "MLflow": f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",

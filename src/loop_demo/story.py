@@ -1,4 +1,4 @@
-"""What the demo shows: seven chapters, each ending in something that Git, GitHub or production says."""
+"""The demo's seven chapters. Each chapter ends by checking Git, GitHub or production."""
 
 import os
 import subprocess
@@ -23,21 +23,21 @@ from loop_demo.team import ENVIRONMENT, Proposal, Team
 from loop_demo.traffic import Traffic, replay
 from loop_demo.world import World
 
-RATE = 200.0  # requests/s while a canary is judged
-SCORED = 15_000  # rows, about, that are scored while weeks pass
+RATE = 200.0  # requests per second while the judge watches a canary
+SCORED = 15_000  # about the number of rows that are scored while weeks of production pass
 
 
 @dataclass
 class Stage(Team):
-    """What every chapter plays on."""
+    """The parts of the demo that every chapter uses."""
 
     envoy: Envoy
     world: World
-    published: bool  # whether it turns on a published file: then its results stand beside the published ones
+    published: bool  # whether the rows come from a published file; if so, published results are shown too
 
 
 def first_release(stage: Stage) -> None:
-    """Chapter 0: main is pushed; the first model is released straight to stable, as nothing is there yet."""
+    """Chapter 0: main is pushed. The first model goes straight to stable, because nothing is served yet."""
     before = stage.hub.runs("release.yml")
     stage.git.run("push", "--quiet", "origin", "HEAD:main")
     run = stage.finished("release.yml", before)
@@ -48,7 +48,7 @@ def first_release(stage: Stage) -> None:
 
 
 def change_a_param(stage: Stage) -> None:
-    """Chapter 1: a pull request changes a parameter; CI evaluates it and comments the difference."""
+    """Chapter 1: a pull request changes a parameter. CI evaluates the model and reports the difference."""
     proposal = trained_with(stage, "better", stage.world.folder.demo.BETTER)
     stage.expect(stage.checked(proposal), "success")
     stage.tell.markdown(stage.hub.report(proposal.number))
@@ -57,12 +57,12 @@ def change_a_param(stage: Stage) -> None:
         stage.tell.beside_published(stage.world.folder.demo.PUBLISHED, metrics)
     before = stage.hub.runs("release.yml")
     stage.hub.merge(proposal.number)
-    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses, releases")
+    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
     stage.expect(stage.finished("release.yml", before), "success")
 
 
 def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> Proposal:
-    """A pull request that sets parameters and brings what was trained with them."""
+    """Open a pull request that sets parameters and contains the model trained with them."""
 
     def edit() -> None:
         params.edit(stage.clone, {f"models.{stage.model}.{key}": value for key, value in changes.items()})
@@ -73,7 +73,7 @@ def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> Proposal
 
 
 def canary(stage: Stage) -> None:
-    """Chapter 2: the canary, each step of it by a judge's verdict on live requests, ends promoted."""
+    """Chapter 2: the judge promotes the canary step by step, by its verdicts on live requests."""
     key = judged(stage)
     now = stage.state()
     if not now.stable or now.stable.key != key or now.canary:
@@ -82,11 +82,11 @@ def canary(stage: Stage) -> None:
 
 
 def judged(stage: Stage) -> str:
-    """Merge the release into production and let the judge watch its canary to the end; its key."""
+    """Merge the release's pull request, run the judge until the canary ends, and return the release key."""
     stage.merge_release()
     track = stage.state().canary
     if track is None:
-        raise LoopError("the merged release set no canary")
+        raise LoopError("the release was merged, but production has no canary")
     with Traffic(stage.world, stage.envoy.url("gateway"), rate=RATE, before=stage.world.phase_end) as traffic:
         watch(stage)
     stage.tell.step(f"{sum(traffic.answers.values()):,} live requests, {traffic.failed} failed")
@@ -94,7 +94,7 @@ def judged(stage: Stage) -> str:
 
 
 def watch(stage: Stage) -> None:
-    """Run the judge beside the canary until there is no canary; its lines are told as they come."""
+    """Run the judge until production has no canary, and print the judge's lines as they come."""
     command = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
     tracks = [f"--{track}={stage.envoy.url(track)}" for track in ("stable", "canary")]
     environment = {**os.environ, **stage.environment}
@@ -112,7 +112,10 @@ def watch(stage: Stage) -> None:
 
 
 def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
-    """A process's lines; told as they come, but for what was said just before."""
+    """Yield a process's lines and print them as they come.
+
+    A line that repeats the last one is not printed.
+    """
     before = ""
     for line in process.stdout or ():
         if line != before:
@@ -122,7 +125,7 @@ def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
 
 
 def bad_data(stage: Stage) -> Proposal:
-    """Chapter 3a: rows that validation stops."""
+    """Chapter 3a: open a pull request with rows that validation rejects."""
     folder = stage.clone.parent / "bad"
     folder.mkdir()
     files = stage.world.folder.demo.bad(pq.read_table(ModelPaths(stage.clone, stage.model).raw), folder)
@@ -130,49 +133,57 @@ def bad_data(stage: Stage) -> Proposal:
     def edit() -> None:
         stage.loop("pin", stage.model, *(f"--source={file}" for file in files))
 
-    return stage.propose("bad-data", "Take data of a new source", edit)
+    return stage.propose("bad-data", "Take data from a new source", edit)
 
 
 def bad_candidate(stage: Stage) -> Proposal:
-    """Chapter 3b: a model that has learnt next to nothing."""
+    """Chapter 3b: open a pull request with a model that has learnt next to nothing."""
     return trained_with(stage, "worse", stage.world.folder.demo.WORSE)
 
 
 def stopped(stage: Stage) -> None:
-    """Chapter 3: validation stops bad data, and the gate a bad model; CI checks both at once."""
+    """Chapter 3: validation rejects bad data, and the gate blocks a bad model.
+
+    CI checks both at the same time.
+    """
     data, candidate = bad_data(stage), bad_candidate(stage)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
-    stage.tell.step(f"#{data.number} is stopped by validation: nothing was trained, production is as it was")
+    stage.tell.step(
+        f"#{data.number} is rejected by validation: nothing was trained, and production is unchanged"
+    )
     stage.expect(stage.checked(candidate), "failure", "block")
     stage.tell.markdown(stage.hub.report(candidate.number))
-    stage.tell.step(f"#{candidate.number} is blocked by the gate: production is as it was")
+    stage.tell.step(f"#{candidate.number} is blocked by the gate, and production is unchanged")
 
 
 def drift(stage: Stage) -> None:
-    """Chapter 4: production drifts; the drift workflow finds it and dispatches train, which releases."""
+    """Chapter 4: production drifts.
+
+    Drift.yml detects it and dispatches train.yml, which retrains the model.
+    """
     calm = passed(stage, stage.world.drift_from)
-    stage.tell.step(f"{calm}, as it was trained on")
+    stage.tell.step(f"{calm}, distributed like the training data")
     if stage.world.roles.time is None:
-        stage.tell.step("rows have no time of their own: the monitor goes by the time of the requests")
+        stage.tell.step("the rows have no time column, so the monitor uses the time of the requests")
     look(stage, Exit.OK)
     stage.tell.step(f"{passed(stage, stage.world.retrain_at)}, drifted")
     trains = stage.hub.runs("train.yml")
     daily(stage, meanwhile=lambda: look(stage, Exit.DRIFT))
-    stage.tell.step("drift.yml dispatched train.yml: it retrains, judges, registers, builds, proposes")
+    stage.tell.step("drift.yml dispatched train.yml, which retrains, evaluates and proposes a release")
     stage.expect(stage.finished("train.yml", trains), "success")
     daily(stage)
     if (asked := len(stage.hub.runs("train.yml") - trains)) != 1:
-        raise LoopError(f"two looks at one drift dispatched {asked} retrainings, should be 1")
-    stage.tell.step(f"retrained by one dispatch of two looks: {retraining(stage)}")
+        raise LoopError(f"two runs of drift.yml dispatched {asked} retrainings, expected 1")
+    stage.tell.step(f"two runs of drift.yml dispatched one retraining: {retraining(stage)}")
     if not isinstance(stage.world.model_params.split, TimeSplit):
         stage.tell.step(
-            "rows of production train and never test: the gate has seen that the retrained model is better "
-            "on the source's test part, and not how good it is on the drifted rows"
+            "rows from production are used for training only. The gate compared the models on the source's "
+            "test part, so it did not measure the retrained model on the drifted rows"
         )
 
 
 def passed(stage: Stage, until: datetime) -> str:
-    """Let production run on until an instant; what happened, in words."""
+    """Let production run on until `until`; return a sentence with the numbers of rows and of scored rows."""
     world = stage.world
     rows, days = world.left(until), (until - world.now).days
     scored = replay(world, stage.envoy.url("gateway"), until, max(1, rows // SCORED))
@@ -181,9 +192,10 @@ def passed(stage: Stage, until: datetime) -> str:
 
 
 def look(stage: Stage, code: Exit) -> None:
-    """A person looks at production; the report stays, as a workflow's does not.
+    """Run ./loop monitor as a person does, and keep its report.
 
-    Where the look is to find drift (exit 6), the furthest feature is over the threshold; else it is not.
+    LoopError unless the exit code is `code` and the drift score agrees with it: above the threshold for exit
+    code 6 (drift), and not above it otherwise.
     """
     stage.git.run("checkout", "--quiet", "--detach", stage.git.fetch("main"))
     stage.loop("repro", stage.model)
@@ -196,7 +208,7 @@ def look(stage: Stage, code: Exit) -> None:
 
 
 def daily(stage: Stage, meanwhile: Callable[[], object] = lambda: None) -> None:
-    """What GitHub's timer starts once a day; `meanwhile` people go on."""
+    """Run drift.yml as GitHub's timer does once a day; `meanwhile` is called while it runs."""
     before = stage.hub.runs("drift.yml")
     stage.hub.person.dispatch("drift.yml", {"model": public(stage.model)})
     meanwhile()
@@ -204,18 +216,18 @@ def daily(stage: Stage, meanwhile: Callable[[], object] = lambda: None) -> None:
 
 
 def retraining(stage: Stage) -> str:
-    """The commit on main that retrained for drift; an error where it is not one."""
+    """Return the commit on main that retrained the model for drift; LoopError unless there is exactly one."""
     commit = stage.git.fetch("main")
     if (found := retrainings(stage.git, stage.model, commit)) != 1:
         raise LoopError(
-            f"main has {found} retrainings for drift, should have 1",
-            fix="with none, the gate has kept the champion: train.yml's log says why",
+            f"main has {found} retrainings for drift, expected 1",
+            fix="with 0, the gate kept the champion; train.yml's log has the reasons",
         )
     return stage.git.run("log", "-1", "--grep=^Action: retrain$", "--format=%h %s", commit)
 
 
 def bad_canary(stage: Stage) -> None:
-    """Chapter 6: a service that fails behind the gateway is rolled back by a commit, and barred."""
+    """Chapter 6: a release that fails behind the gateway is rolled back by a commit and blocked."""
 
     def edit() -> None:
         service = stage.clone / "bentos" / stage.model / "asgi.py"
@@ -225,7 +237,7 @@ def bad_canary(stage: Stage) -> None:
     stage.expect(stage.checked(proposal), "success")
     before = stage.hub.runs("release.yml")
     stage.hub.merge(proposal.number)
-    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses, releases")
+    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
     stage.expect(stage.finished("release.yml", before), "success")
     served = stage.state().stable
     key = judged(stage)
@@ -233,5 +245,5 @@ def bad_canary(stage: Stage) -> None:
     if now.canary or now.stable != served or key not in {barred.key for barred in now.barred}:
         raise LoopError(f"{key} was not rolled back: production is {now}")
     stage.tell.step(
-        f"rolled back by commit: production still serves {served.key if served else None}, {key} is barred"
+        f"rolled back by commit: production serves {served.key if served else None}, {key} is blocked"
     )

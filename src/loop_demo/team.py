@@ -1,4 +1,4 @@
-"""A team and its fork: what its people do in a clone and on GitHub, and what main then says."""
+"""A team and its fork: the actions of its people in a clone and on GitHub, and main's state after them."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from loop_demo.console import Console
 from loop_demo.hub import Hub
 
 ENVIRONMENT = "production"
-ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # as ./loop prints it, as act shows it
+ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # an error of ./loop, in a line of act's log
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pull request, and the runs of CI that there were before it."""
+    """A pull request, and the ids of the CI runs that existed before it, so that its own run can be found."""
 
     number: int
     branch: str
@@ -31,7 +31,10 @@ class Proposal:
 
 @dataclass
 class Team:
-    """People with one clone; `environment` is what their commands need besides."""
+    """The people of a team, who share one clone.
+
+    `environment` is added to the environment of their commands.
+    """
 
     tell: Console
     hub: Hub
@@ -44,16 +47,16 @@ class Team:
         return Git(self.clone)
 
     def loop(self, *args: str, code: Exit = Exit.OK) -> str:
-        """Run a command of the repository as a person does, in their clone."""
+        """Run ./loop in the team's clone, as a person does, and return its output."""
         return loop(self.clone, self.environment, *args, code=code)
 
     def state(self) -> state.State:
-        """What production's overlay says on main now."""
+        """Return production's release state on main."""
         path = f"{state.folder(ENVIRONMENT, self.model)}/release.yaml"
         return state.parse(self.git.read(self.git.fetch("main"), path) or "", path)
 
     def branch(self, name: str, message: str, edit: Callable[[], object]) -> None:
-        """Push a branch off main with what `edit` changes in the clone."""
+        """Make a branch from main, call `edit` to change files, commit the changes and push the branch."""
         self.git.run("checkout", "--quiet", "-B", name, self.git.fetch("main"))
         edit()
         self.git.run("add", "--all")
@@ -61,7 +64,7 @@ class Team:
         self.git.run("push", "--quiet", "--force", "origin", name)
 
     def propose(self, name: str, title: str, edit: Callable[[], object]) -> Proposal:
-        """Open a pull request, which starts its CI."""
+        """Open a pull request with the changes that `edit` makes. GitHub starts CI for it."""
         before = self.hub.runs("ci.yml")
         self.branch(name, title, edit)
         number = self.hub.person.pull_request(name, title, "")["number"]
@@ -69,7 +72,7 @@ class Team:
         return Proposal(int(number), name, before)
 
     def checked(self, proposal: Proposal) -> dict[str, Any]:
-        """Wait for the CI of a pull request; its run."""
+        """Wait until the CI of a pull request has ended, and return the run."""
         run = self.finished("ci.yml", proposal.before, branch=proposal.branch)
         self.tell.step(f"CI of #{proposal.number}: {run['conclusion']}")
         return run
@@ -77,7 +80,10 @@ class Team:
     def finished(
         self, workflow: str, before: set[int], *, seconds: float = 600, branch: str | None = None
     ) -> dict[str, Any]:
-        """Wait for the one run that began since `before`; a terminal shows the step that it is at."""
+        """Wait for the run that is not in `before` and return it.
+
+        A terminal shows the run's current step meanwhile.
+        """
         with self.tell.rich.status(workflow) as line:
 
             def tell(step: str) -> None:
@@ -86,17 +92,17 @@ class Team:
             return self.hub.finished(workflow, before, tell, seconds=seconds, branch=branch)
 
     def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
-        """Stop the demo unless a run ended as it should, and says why."""
+        """Print a run's errors. LoopError unless it ended with `conclusion` and its log contains `told`."""
         log = self.hub.log(run)
         for error in dict.fromkeys(ERROR.findall(log)):
             self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
             raise LoopError(
-                f"{run['name']} ended in {run['conclusion']}, not {conclusion} {told!r}\n{log[-3000:]}"
+                f"{run['name']} ended in {run['conclusion']}, expected {conclusion} {told!r}\n{log[-3000:]}"
             )
 
     def merge_release(self) -> int:
-        """Merge the pull request that a release opened for production, as a reviewer does; its number."""
+        """Merge the pull request of a release to production, as a reviewer does, and return its number."""
         pulls = self.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
         release = next(pull for pull in pulls if pull["head"]["ref"].startswith("release/"))
         self.tell.step(f"pull request #{release['number']} by the bot: {release['title']}")
@@ -105,7 +111,7 @@ class Team:
 
 
 def loop(root: Path, environment: dict[str, str], *args: str, code: Exit = Exit.OK) -> str:
-    """Run ./loop in a clone; its output, or LoopError with it where it ends otherwise than with `code`."""
+    """Run ./loop in a clone and return its output. LoopError if its exit code is not `code`."""
     done = subprocess.run(
         ["./loop", *args],
         cwd=root,

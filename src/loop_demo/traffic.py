@@ -1,4 +1,4 @@
-"""Requests to the gateway, one row each, as long as the demo wants them."""
+"""Sends prediction requests to the demo's gateway: live traffic of one row each, or past days in batches."""
 
 import threading
 import time
@@ -10,11 +10,11 @@ import httpx
 
 from loop_demo.world import World
 
-CHUNK = 64  # rows taken from the world at a time
+CHUNK = 64  # rows taken from production at a time
 
 
 class Traffic:
-    """A steady flow of single-row requests in the background; counts answers by track and status."""
+    """Sends single-row requests at a steady rate in the background; counts answers by track and status."""
 
     def __init__(self, world: World, url: str, *, rate: float, before: datetime, clients: int = 4) -> None:
         self.world, self.url, self.before = world, url, before
@@ -35,11 +35,11 @@ class Traffic:
 
     @property
     def failed(self) -> int:
-        """Answers that were no prediction."""
+        """The number of answers that were not predictions, lost connections included."""
         return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
 
     def _chunk(self) -> list[dict[str, Any]]:
-        """The next rows, or some of the last ones again where the story lets no new one come yet."""
+        """Return the next rows; if there are none before `before`, return some of the latest rows again."""
         return self.world.take(CHUNK, self.before) or self.world.again(CHUNK)
 
     def _run(self) -> None:
@@ -56,9 +56,10 @@ class Traffic:
 def replay(
     world: World, url: str, before: datetime, every: int, *, batch: int = 100, host: str | None = None
 ) -> int:
-    """Let production run on until `before`: all of it is logged, one in `every` is scored, by batches.
+    """Let production run on until `before`. All rows are logged; one in `every` is scored, in batches.
 
-    `host` is the name that the gateway routes by, where it does.
+    `host` is the Host header, needed where the gateway routes by host name. Returns the number of scored
+    rows.
     """
     scored = 0
     headers = {"Host": host} if host else {}

@@ -1,8 +1,8 @@
-"""The demo's production: rows that come after the training data, and what becomes of them.
+"""Simulates production for the demo: rows that arrive after the training data, and their labels.
 
-Everything here stands in for a team's own systems: the one that asks for a prediction, and the append-only
-store where rows are logged at once and labels when they are known. The model's features come from the
-pipeline's own function, which sees neither the future nor a label before its delay.
+This module takes the place of a team's own systems: the client that requests predictions, and the append-only
+store, which gets rows at once and labels when they are known. Features are computed by the pipeline's own
+function, which uses neither later rows nor a label before its delay has passed.
 """
 
 import threading
@@ -23,14 +23,14 @@ from loop.core.paths import ModelPaths
 from loop.pipeline import features, ingest, split
 from loop.runtime import columns
 
-HISTORY = timedelta(days=45)  # enough for 30-day windows with labels a week late
-RECENT = 2_000  # rows, among which people ask again
+HISTORY = timedelta(days=45)  # enough for features of 30-day windows with labels a week late
+RECENT = 2_000  # the number of latest rows that may be requested again
 
 
 class World:
-    """Production's rows from the end of the training data on, taken in order and logged as they are taken.
+    """Production's rows after the end of the training data. `take` returns them in order and logs them.
 
-    Rows without a time of their own are spread evenly over the days, and the log has the time of the request.
+    Rows without a time column are spread evenly over the days; the prediction log has their requests' times.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class World:
         self._lock = threading.Lock()
 
     def _load(self, past: pa.Table) -> None:
-        """Take production's rows and their features; what was known before the beginning is logged."""
+        """Load production's rows, compute features, and log the rows from before the demo's first day."""
         calm, drifted = (
             ingest.conform(rows, self.folder, "production", self.roles.unlogged)
             for rows in self._production(past)
@@ -89,7 +89,7 @@ class World:
         )
 
     def _spread(self, rows: pa.Table, since: datetime, until: datetime) -> NDArray[Any]:
-        """A time for each row; rows of one entity come together."""
+        """Return a time for each row, spread evenly over the span. Rows of one entity get the same time."""
         place = np.arange(rows.num_rows)
         if entity := self.roles.entity:
             place = pc.rank(rows[entity], tiebreaker="dense").to_numpy() - 1
@@ -104,16 +104,16 @@ class World:
 
     @property
     def phase_end(self) -> datetime:
-        """Where live traffic must wait for the story: amid the calm days, then before the end."""
+        """The time that live traffic may not pass yet: the middle of the calm days, then the end."""
         amid = self.begin + (self.drift_from - self.begin) / 2
         return amid if self.now < self.drift_from else self.end
 
     def left(self, before: datetime) -> int:
-        """How many rows are still to come before an instant."""
+        """Return how many rows before `before` have not been taken yet."""
         return max(0, self._index(before) - self._next)
 
     def take(self, count: int, before: datetime | None = None) -> list[dict[str, Any]]:
-        """The next `count` rows (none from `before` on), logged; as bodies of POST /predict."""
+        """Log the next `count` rows before `before`, and return them as bodies for POST /predict."""
         with self._lock:
             first = self._next
             last = min(first + count, self._index(before or self.end))
@@ -123,7 +123,7 @@ class World:
         return [*self._bodies(first, last)]
 
     def again(self, count: int) -> list[dict[str, Any]]:
-        """As many of the rows that were taken last, asked about once more, and not logged again."""
+        """Return `count` of the latest rows again as bodies for POST /predict; they are not logged twice."""
         with self._lock:
             last, begin = self._next, max(0, self._next - RECENT)
             first = begin + self._again % max(1, last - begin)
@@ -131,7 +131,7 @@ class World:
         return [*self._bodies(first, min(first + count, last))]
 
     def _bodies(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """Rows as /predict takes them: by place where all are numbers, alone under its name, or by name."""
+        """Yield rows as bodies for POST /predict, in the form that the model's declared inputs require."""
         key = columns.key(self.inputs)
         for place, row in enumerate(self.features.slice(first, max(0, last - first)).to_pylist(), first):
             if self.inputs[0].datatype == "FP32":
@@ -145,7 +145,7 @@ class World:
         return int(np.searchsorted(self.times, np.datetime64(before, "us")))
 
     def _append(self, name: str, rows: pa.Table) -> None:
-        """Add a file of rows to the store as they are known at once, and one of labels with their time."""
+        """Add a file of rows without labels, and a file of labels with their report times, to the store."""
         roles, late = self.roles, timedelta(days=getattr(self.model_params.split, "delay_days", 0))
         if roles.time:
             reported = pc.add(rows[roles.time], pa.scalar(late, pa.duration("us")))

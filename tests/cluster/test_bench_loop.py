@@ -48,7 +48,7 @@ def test_a_run_that_died_is_continued(tmp_path: Path, monkeypatch: pytest.Monkey
     ("script", "why"),
     [
         ("echo done; touch out; exit 3", "ended with 3"),
-        ("touch out", "does not say 'done'"),
+        ("touch out", "did not print 'done'"),
         ("echo done", "left no out"),
     ],
 )

@@ -120,7 +120,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         packed = bundle.pack(build(builder, "buildah"), MODEL)
         carry(packed, publisher)
         bundle.unpack(publisher, MODEL, packed.sha256)
-        with pytest.raises(LoopError, match="built, and not pushed"):
+        with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(publisher)
         for served in (image.push(publisher, MODEL), monitor_image.push(publisher)):
             name, _, digest = served["image"].partition("@")
@@ -166,7 +166,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     YAML().dump(lock, builder / "dvc.lock")
     packed = bundle.pack(builder, MODEL, trained=True)
     other = forged(packed, publisher, lambda files: swapped(files, listed, b"{}", b"[]"))
-    with pytest.raises(Rejected, match=r"logged\.json is \w+; dvc\.lock records"):
+    with pytest.raises(Rejected, match=r"logged\.json is \w+, dvc\.lock records"):
         bundle.unpack(publisher, MODEL, other, trained=True)
     other = b"stages:\n  train@other:\n    cmd: x\n"
     forgery = forged(packed, publisher, lambda files: swapped(files, "dvc.lock", b"stages:\n", other))
@@ -221,7 +221,7 @@ def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher
     content[len(content) // 2] ^= 1
     tar.write_bytes(content)
     monkeypatch.chdir(publisher)
-    with pytest.raises(Rejected, match=rf"release\.tar is sha256 {sha256(tar)}, expected {packed.sha256}"):
+    with pytest.raises(Rejected, match=rf"release\.tar: sha256 is {sha256(tar)}, expected {packed.sha256}"):
         cli.main(["unbundle", MODEL, "--sha256", packed.sha256], standalone_mode=False)
 
 
@@ -266,29 +266,29 @@ def objects(files):
 
 MODELS = "build/card_fraud"
 FORGERIES = {
-    "a path outside": (lambda files: {**files, "../loop": b"x"}, "'../loop' has no place"),
-    "an absolute path": (lambda files: {**files, "/etc/loop": b"x"}, "'/etc/loop' has no place"),
-    "code": (lambda files: {**files, "src/loop/__init__.py": b"x"}, "has no place"),
-    "a sparse file": (lambda files: {**files, "dvc.lock": sparse("dvc.lock")}, "'dvc.lock' has no place"),
+    "a path outside": (lambda files: {**files, "../loop": b"x"}, "unexpected file '../loop'"),
+    "an absolute path": (lambda files: {**files, "/etc/loop": b"x"}, "unexpected file '/etc/loop'"),
+    "code": (lambda files: {**files, "src/loop/__init__.py": b"x"}, "unexpected file"),
+    "a sparse file": (lambda files: {**files, "dvc.lock": sparse("dvc.lock")}, "unexpected file 'dvc.lock'"),
     "records without a bottom": (
         lambda files: {**files, "build/monitor/image.json": b"[" * 200_000},
         "RecursionError",
     ),
     "a link": (
         lambda files: {**files, f"{MODELS}/champion.parquet": link(f"{MODELS}/champion.parquet", "/etc")},
-        "has no place",
+        "unexpected file",
     ),
     "an object that is not what its name says": (
         lambda files: {**files, objects(files)[0]: b"another model"},
-        "the bundle's object [0-9a-f]+ is",
+        "the bundle's object [0-9a-f]+ has content",
     ),
     "an object beyond those of dvc.lock": (
         lambda files: {**files, "objects/9d/d4e461268c8034f5c8564e155c67a6": b"x"},
-        "has the object 9dd4e461268c8034f5c8564e155c67a6, which is none",
+        "has object 9dd4e461268c8034f5c8564e155c67a6, which dvc.lock",
     ),
     "an object too few": (
         lambda files: {name: files[name] for name in files if name != objects(files)[0]},
-        "the bundle lacks the object",
+        "the bundle lacks object",
     ),
     "another model's lock": (
         lambda files: {**files, "dvc.lock": files["dvc.lock"].replace(b"md5: ", b"md5: f")},
@@ -296,14 +296,14 @@ FORGERIES = {
     ),
     "other metrics": (
         lambda files: {**files, "data/card_fraud/metrics.json": b"{}"},
-        r"metrics\.json is",
+        r"metrics\.json has md5",
     ),
     "another release": (
         lambda files: {
             **files,
             f"{MODELS}/bento.json": b'{"key": "0123456789ab", "tag": "t", "path": "/", "model_md5": "m"}',
         },
-        "is of release 0123456789ab",
+        "contains release 0123456789ab",
     ),
     "another repository's image": (
         lambda files: swapped(files, f"{MODELS}/image.json", b"/card-fraud@", b"/other@"),
@@ -322,7 +322,7 @@ FORGERIES = {
     ),
     "another monitor": (
         lambda files: swapped(files, "build/monitor/image.json", b'"key": "', b'"key": "0'),
-        "the bundle's monitor is",
+        "the bundle's monitor image has key",
     ),
     "no record of the gate": (
         lambda files: {name: files[name] for name in files if not name.endswith("gate.json")},

@@ -42,5 +42,5 @@ def test_a_commit_that_main_has_not_merged(here: Git, clone: Path) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "0" * 40, "--help", ""])
 def test_a_name_of_nothing(here: Git, name: str) -> None:
     """A name that is no commit is named in the error."""
-    with pytest.raises(LoopError, match="no branch, tag or commit"):
+    with pytest.raises(LoopError, match="not a branch, tag or commit"):
         merged(here, name)

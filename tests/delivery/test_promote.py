@@ -51,8 +51,8 @@ def test_every_step_says_what_it_did(clone, here, production):
     subjects = [entry.subject.removeprefix("card-fraud/production: ") for entry in history(here, production)]
     assert subjects[:6] == [
         f"{B} is stable, canary removed",
-        f"traffic returns to stable, now {B}",
-        f"stable takes {B}",
+        f"traffic returns to stable, which now serves {B}",
+        f"stable switches to {B}",
         "canary 50 % → 100 %",
         "canary 10 % → 50 %",
         "canary 0 % → 10 %",
@@ -232,7 +232,7 @@ def test_an_unreadable_state_in_history_is_skipped(clone, here, production, unre
     serve(clone, State(stable=track(B, 100)))
     done = restore(here, production, A, "hurts")
     assert done.after.stable == track(A, 100)
-    assert f"skipped the state of {skipped[:12]}: " in done.notes[0]
+    assert f"skipped the release state of {skipped[:12]}: " in done.notes[0]
     assert len(history(here, production)) == 5
     with pytest.raises(LoopError, match=f"never served {C}"):
         restore(here, production, C, "by mistake")

@@ -20,7 +20,8 @@ stages:
   train@m: {outs: [{path: data/m/model, md5: m1}]}
 """
 SHA = "0" * 64
-LOCKED = f"numpy==2.4.6 \\\n    --hash=sha256:{SHA}\n"
+ELSEWHERE = f"mac==1.0 ; sys_platform == 'darwin' \\\n    --hash=sha256:{SHA}\n"
+LOCKED = f"{ELSEWHERE}numpy==2.4.6 ; sys_platform == 'linux' \\\n    --hash=sha256:{SHA}\n"
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def built(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_attested(clone: Path) -> None:
-    """The SBOM names each package with its hash; the provenance is verified, the key its owner's only."""
+    """The SBOM names each package that Linux installs; the provenance is verified; the key is its owner's."""
     provenance.attest(built := clone, "m")
     (package,) = read_json(built / "build/m/sbom.json")["components"]
     assert (package["name"], package["version"]) == ("numpy", "2.4.6")

@@ -29,11 +29,11 @@ def test_what_is_written_is_read_again(stable, new, barred, why):
     [
         ("weight: 10", "weight: 10\n    copies: 3", "spec.canary.copies"),
         ("weight: 10", "weight: 10\n    replicas: 0", "spec.canary.replicas: is 0"),
-        ("weight: 10", "weight: 20", "weights must sum to 100"),
+        ("weight: 10", "weight: 20", "must sum to 100"),
         ("weight: 10", "weight: ten", "spec.canary.weight: is 'ten'"),
         ("@sha256:" + "b" * 64, ":v2", "spec.canary.image"),
         ("  canary:", "<<<<<<< HEAD\n  canary:", "release.yaml"),
-        ("kind: Release", "kind: ConfigMap", "is not a Release"),
+        ("kind: Release", "kind: ConfigMap", "of kind Release"),
     ],
 )
 def test_an_edited_state_is_refused_by_file_and_key(before, after, named):

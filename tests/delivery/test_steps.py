@@ -82,7 +82,7 @@ def test_what_watches_changes_by_itself_where_no_canary_is_judged():
     assert watched(state, MONITOR, "d" * 40) == after
     assert watched(after, MONITOR, "e" * 40) is None
     assert watched(State(), MONITOR, "d" * 40) is None
-    with pytest.raises(Superseded, match="under way"):
+    with pytest.raises(Superseded, match="in progress"):
         watched(canary(10), MONITOR, "d" * 40)
 
 
@@ -162,9 +162,9 @@ def test_an_earlier_release_comes_back_to_stable():
 @pytest.mark.parametrize(
     ("state", "to", "refused", "said"),
     [
-        (canary(10), C, Superseded, "under way: canary bbbbbbbbbbbb at step canary-10"),
+        (canary(10), C, Superseded, "in progress: canary bbbbbbbbbbbb at step canary-10"),
         (State(stable=track(A, 100)), C, Superseded, "expected bbbbbbbbbbbb on stable"),
-        (rolled_back(canary(10), "errors"), B, Rejected, "is barred: errors"),
+        (rolled_back(canary(10), "errors"), B, Rejected, "is blocked: errors"),
     ],
 )
 def test_an_earlier_release_does_not_come_back(state, to, refused, said):

@@ -1,6 +1,7 @@
 """The engine as wheels, and a fork that has them in place of the source."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,22 @@ def test_a_lean_fork_passes_its_contract(lean: Path, site: Path) -> None:
     assert "--model" in run(site, lean, "loop", "demo", "--help")
 
 
+def test_a_lean_fork_has_the_tasks_that_need_no_source(lean: Path) -> None:
+    """The same Makefile, without the part that goes with the source."""
+
+    def make(*arguments: str) -> str:
+        command = ["make", "--no-print-directory", *arguments]
+        return subprocess.run(command, cwd=lean, text=True, capture_output=True, check=True).stdout
+
+    assert re.findall(r"(?m)^  make (\S+)", make()) == [
+        *("demo", "format", "help", "lint", "lock", "models", "report", "serve", "setup", "test", "train")
+    ]
+    assert "-m pytest --pyargs loop.contract" in make("--dry-run", "test-marked")
+    assert "mypy" not in make("--dry-run", "lint")
+    assert "compile" in make("--dry-run", "lock")
+    assert "pyproject.toml" not in make("--dry-run", "lock")
+
+
 def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tmp_path: Path) -> None:
     """Nothing is dropped then."""
     fork = clone(repository, tmp_path / "fork")
@@ -125,7 +142,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     template = clone(repository, tmp_path / "template")
     for path, old, new in (
         ("src/loop/version.py", VERSION, "99.0.0"),
-        ("src/loop/fork/lean/Makefile", "List the tasks", "List all tasks"),
+        ("Makefile", "List the tasks", "List all tasks"),
         ("kustomize/base/deployment.yaml", "apiVersion", "# newer\napiVersion"),
     ):
         text = (template / path).read_text()
@@ -140,7 +157,7 @@ def test_a_lean_fork_is_upgraded_by_a_wheel(
     for setting in who[1::2]:
         subprocess.run(["git", "config", *setting.split("=")], cwd=fork, check=True)
     to = template / "build/wheels/loop-99.0.0-py3-none-any.whl"
-    said = run(site, fork, "loop", "upgrade", "--to", str(to))
+    said = run(site, fork, "loop", "upgrade", "--no-check", "--to", str(to))
 
     def at(path: str) -> str:
         show = ["git", "show", f"upgrade-99.0.0:{path}"]

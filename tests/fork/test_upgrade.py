@@ -93,7 +93,7 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     root = tmp_path / "fork"
     to = make(root, upstream)
     before = files(root, "HEAD", template=False)
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     conflicts = re.findall(r"(?m)^conflict +(\S+)", said)
     assert (code, len(conflicts) <= most) == (Exit.BLOCK if conflicts else Exit.OK, True), said
     (branch,) = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/upgrade-*").split()
@@ -166,7 +166,7 @@ def test_what_the_team_removed_or_renamed_stays_so(small):
     git(root, "rm", "-q", "images/b")
     git(root, "mv", "Makefile", "images/Makefile")
     committed(root, "ours")
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert code == 0
     assert (
         "kept: yours        images/b  (you removed it, and the template changed it; it stays removed)" in said
@@ -180,7 +180,7 @@ def test_a_conflict_has_both_sides_and_the_reason(small):
     root, to = small
     replace(root, "Makefile", "4:", "vier:")
     committed(root, "ours")
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert code == Exit.BLOCK
     assert re.search(r"conflict +Makefile  \(both changed the same lines", said)
     assert "why, by the template's changelog:\n- **Before you merge**: rename it." in said
@@ -200,28 +200,51 @@ def test_killed_before_its_end_it_has_done_nothing(small, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Git, "run", killed)
-        assert command(root, "upgrade", "--to", to)[0] == 130
+        assert command(root, "upgrade", "--no-check", "--to", to)[0] == 130
     assert git(root, "for-each-ref", "--format=%(refname)").split() == ["refs/heads/main"]
     assert not git(root, "status", "--porcelain")
-    assert command(root, "upgrade", "--to", to)[0] == 0
+    assert command(root, "upgrade", "--no-check", "--to", to)[0] == 0
 
 
 def test_a_second_time_is_said(small):
     """While the branch is there, and once it is merged."""
     root, to = small
-    assert command(root, "upgrade", "--to", to)[0] == 0
-    code, said = command(root, "upgrade", "--to", to)
+    assert command(root, "upgrade", "--no-check", "--to", to)[0] == 0
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert (code, "branch upgrade-0.2.0 is there already" in said) == (Exit.SUPERSEDED, True)
     git(root, "merge", "-q", "upgrade-0.2.0")
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert (code, "nothing to do: this fork has all of 0.2.0" in said) == (0, True)
 
 
 def test_changes_that_are_in_no_commit_are_refused(small):
     root, to = small
     (root / "Makefile").write_text("mine\n")
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert (code, "in no commit: Makefile" in said) == (Exit.BAD_INPUT, True)
+
+
+@pytest.mark.parametrize("failing", ["doctor", "nothing"])
+def test_the_branch_is_checked_by_its_own_code(small, failing):
+    """A check that fails is named with what it said; the branch is there, and the others have run too."""
+    root, to = small
+    (root / "loop").write_text(f"#!/bin/sh\necho $1 of $(git branch --show-current)\n[ $1 != {failing} ]\n")
+    (root / "loop").chmod(0o755)
+    (root / "GNUmakefile").write_text("lint test-marked:\n\t@true\n")
+    committed(root, "ours")
+    code, said = command(root, "upgrade", "--to", to)
+    assert code == (Exit.OK if failing == "nothing" else Exit.BLOCK), said
+    assert re.findall(r"(?m)^(ok|failed) +(.+)  \(\d+ s\)$", said) == [
+        ("failed" if failing == "doctor" else "ok", "./loop doctor"),
+        ("ok", "./loop render --check"),
+        ("ok", "make lint"),
+        ("ok", "make test-marked MARKS=contract or params"),
+    ]
+    if failing == "doctor":
+        assert "\n  doctor of upgrade-0.2.0\n" in said
+        assert "failed on upgrade-0.2.0: ./loop doctor; next: git switch upgrade-0.2.0" in said
+    assert git(root, "branch", "--list", "upgrade-0.2.0")
+    assert git(root, "branch", "--show-current").strip() == "main"
 
 
 def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
@@ -234,8 +257,8 @@ def test_with_a_token_it_ends_as_a_pull_request(small, tmp_path, monkeypatch):
     monkeypatch.setattr(GitHub, "of_environment", lambda _: GitHub("", "o/r", ""))
     with monkeypatch.context() as patch:
         patch.setattr("loop.core.github.token", lambda: "t0ken")
-        code, said = command(root, "upgrade", "--to", to)
-    assert (code, said.splitlines()[-1]) == (0, "pull request #7")
+        code, said = command(root, "upgrade", "--no-check", "--to", to)
+    assert (code, said.splitlines()[-1]) == (0, "pull request #7"), said
     ((branch, title, body),) = told
     assert (branch, title) == ("upgrade-0.2.0", "Upgrade the template to 0.2.0")
     assert "rename it." in body
@@ -257,7 +280,7 @@ def test_a_base_that_is_not_found_is_asked_for(small):
     for path in ("dvc.yaml", "Makefile", "images/a", "images/b", "images/c"):
         (root / path).write_text(f"# {path} of long ago\n")
     committed(root, "an old one")
-    code, said = command(root, "upgrade", "--to", to)
+    code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert (code, "--from SOURCE" in said) == (Exit.BAD_INPUT, True)
 
 

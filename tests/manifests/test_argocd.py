@@ -132,10 +132,10 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
         ("NetworkPolicy", "metadata", "annotations", {"argocd.argoproj.io/hook": "Skip"}),
         "must not be a hook",
     ),
-    "another kind": (("Service", "kind", "ClusterRoleBinding"), "does not allow a model this kind"),
+    "another kind": (("Service", "kind", "ClusterRoleBinding"), "does not allow models to deploy this kind"),
     "another group": (
         ("Deployment", "apiVersion", "extensions.example.com/v1"),
-        "does not allow a model this kind",
+        "does not allow models to deploy this kind",
     ),
 }
 
@@ -173,7 +173,7 @@ def test_an_overlay_renders_nothing_foreign(template, what):
 def test_what_is_checked_is_what_argocd_applies(repository, tmp_path, name):
     """No file changes a folder's manifests behind kustomize's back."""
     (tmp_path / name).write_text("kustomize: {patches: []}")
-    with pytest.raises(LoopError, match=f"{name}: Argo CD would apply other manifests"):
+    with pytest.raises(LoopError, match=f"{name}: with this file Argo CD renders other manifests"):
         render.build(tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
         Thread(target=server.serve_forever, daemon=True).start()
         for place in (f"file://{other}/.git", f"http://0.0.0.0:{server.server_port}/claim.yaml"):
             (tmp_path / "kustomization.yaml").write_text(f"resources: ['{place}']")
-            with pytest.raises(LoopError, match="name files of this clone only"):
+            with pytest.raises(LoopError, match="refer only to files in this clone"):
                 render.build(tmp_path)
         server.shutdown()
 
@@ -206,7 +206,7 @@ def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
 )
 def test_an_odd_manifest_is_rejected_in_words(repository, manifest):
     """The policies, too, end in a sentence."""
-    with pytest.raises(Rejected, match="lacks what its kind has"):
+    with pytest.raises(Rejected, match="a field is missing or malformed"):
         render.check(repository, json.dumps(manifest), "any", "card-fraud-dev")
 
 

@@ -286,7 +286,7 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
     path, gpu = tree / PRODUCTION / "kustomization.yaml", "  - ../../../components/gpu\n"
     instead = "" if without == "no component gpu" else f"{gpu}  - ../../../components/small\n"
     path.write_text(path.read_text().replace(gpu, instead))
-    with pytest.raises(Rejected, match=r"built for a GPU, and it limits no nvidia\.com/gpu"):
+    with pytest.raises(Rejected, match=r"built for a GPU, but it does not limit nvidia\.com/gpu"):
         rendered(tree, PRODUCTION, State(stable=on_gpu(track(A, 100))))
 
 
@@ -381,7 +381,7 @@ def replicas(objects: list[dict]) -> dict[str, int]:
         ("minReplicas", "serving-canary: minReplicas is 3, must be 5 at step canary-10"),
         (
             "maxReplicas",
-            "serving-stable: maxReplicas is 3, and canary.peak in params.yaml says that all traffic",
+            "serving-stable: maxReplicas is 3, but canary.peak in params.yaml says that all traffic",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_two_overlays_answer_to_two_hosts(tree):
     """The gateway accepts both and gives the older one all calls. It is found before the first release."""
     put(tree, STAGING / "kustomization.yaml", "[card-fraud.staging.", "[card-fraud.dev.")
     (line,) = said(tree)
-    assert line.startswith(f"{DEV} and {STAGING} both answer to card-fraud.dev.example.com: ")
+    assert line.startswith(f"{DEV} and {STAGING} both use host name card-fraud.dev.example.com, ")
 
 
 def test_a_first_release_breaks_nothing(tree):
@@ -97,7 +97,7 @@ def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):
     put(tree, SHARED, "components:\n", "components:\n  - ../common\n")
     lines = said(tree)
     assert len(lines) == 2
-    assert all("needs kustomize/models/common. Argo CD would not apply" in line for line in lines)
+    assert all("needs kustomize/models/common, which Argo CD does not watch" in line for line in lines)
     put(tree, Path(overlays.APPLICATIONS), ";/kustomize/base;", ";/kustomize/base;/kustomize/models/common;")
     assert overlays.check(tree)
 
@@ -110,13 +110,13 @@ def test_what_the_cluster_would_not_change_is_rejected(tree, before):
     put(tree, STABLE, "track: stable", "track: stable\n      team: risk")
     lines = said(tree, before)
     assert all(line.startswith(f"{DEV}: ") for line in lines)
-    found = {line.removeprefix(f"{DEV}: ").partition(": the cluster would refuse")[0] for line in lines}
+    found = {line.removeprefix(f"{DEV}: ").partition(": Kubernetes would reject")[0] for line in lines}
     claim = "PersistentVolumeClaim predictions"
     assert found == {
-        f"{claim}: spec.storageClassName changes",
-        f"{claim}: spec.accessModes changes",
-        f"{claim}: its storage shrinks",
-        "Deployment serving-stable: spec.selector changes",
+        f"{claim}: spec.storageClassName changed",
+        f"{claim}: spec.accessModes changed",
+        f"{claim}: its storage shrank",
+        "Deployment serving-stable: spec.selector changed",
     }
 
 

@@ -56,7 +56,7 @@ def test_a_stranger_cannot_stop_it(ask: Callable[..., dict[str, Any]], github: F
         ("Train shop-2: drift 0.4", ENDED, ""),
         ("Train shop: drift 0.4", {"status": "completed", "conclusion": "cancelled"}, ""),
         ("Retraining of shop", ENDED, "as its title names none: 'Retraining of shop'"),
-        (None, {"status": "in_progress"}, "it counts for every model, as its title names none: ''"),
+        (None, {"status": "in_progress"}, "counts for every model, because its title names none: ''"),
     ],
 )
 def test_which_runs_stand_against_it(
@@ -83,7 +83,7 @@ def test_two_at_once_come_to_one(
         one, two = sorted(pool.map(ask, (production.root, other)), key=lambda found: not found["dispatched"])
     assert (one["dispatched"], one["why"], one["url"][-7:]) == (True, WISH.reason, "/runs/1")
     assert (two["dispatched"], two["url"][-7:]) == (False, "/runs/2")
-    assert two["why"] == "run 1 is queued; so run 2, which was dispatched at the same time, is cancelled"
+    assert two["why"] == "run 1 is queued; run 2, dispatched at the same time, is cancelled"
     assert [github.run(number)["conclusion"] for number in (1, 2)] == [None, "cancelled"]
     github.run(1).update(status="completed", conclusion="cancelled")
     github.on_dispatch = lambda: None
@@ -169,7 +169,7 @@ def test_where_the_second_cannot_be_cancelled_it_says_so(
     found = ask()
     assert found["dispatched"]
     assert found["why"].startswith(
-        f"{WISH.reason}; whether another monitor has dispatched one too is not known"
+        f"{WISH.reason}; could not check whether another monitor has dispatched one too"
     )
 
 

@@ -415,7 +415,7 @@ def test_asked_once(watch: Judge, github: FakeGitHub) -> None:
         assert watch.look().dispatched
         assert len(github.dispatched) == attempt
     github.runs["promote.yml"][0]["status"] = "completed"
-    with pytest.raises(Rejected, match="ran 3 times, and nothing changed"):
+    with pytest.raises(Rejected, match="ran 3 times without effect"):
         watch.look()
 
 
@@ -428,7 +428,7 @@ def test_a_stranger_cannot_stop_it(
 ) -> None:
     """A fork's pull request makes runs by the right titles: one that is open, or many that changed nothing.
 
-    Both were believed: "run 1 is in_progress"; "ran 3 times, and nothing changed".
+    Both were believed: "run 1 is in_progress"; "ran 3 times without effect".
     """
     status, count = forged
     for _ in range(count):
@@ -512,7 +512,7 @@ def test_it_calls_nobody_while_github_asks_for_silence(
     github.refusals = [(403, {"retry-after": "3600"})]
     with pytest.raises(GitHubError, match="403 refused"):
         watch.look()
-    assert "GitHub asks for no calls until 01:16:40 UTC" in watch.look().line
+    assert "GitHub's rate limit allows no requests until 01:16:40 UTC" in watch.look().line
     assert len(github.calls) == 1
     clock[0] += 3_601
     assert watch.look().dispatched

@@ -169,8 +169,8 @@ def test_ids_are_compared_in_the_schemas_type(tmp_path, kind) -> None:
 
 
 APART = {
-    "zeros": ("string", ["007", "008"], ["7", "8"], "the same id is spelled '007' here and '7' there"),
-    "others": ("int64", [1, 2], ["A-1", "A-2"], "2 ids there are no int64, such as 'A-1'"),
+    "zeros": ("string", ["007", "008"], ["7", "8"], "the log spells an id '007' that the store spells '7'"),
+    "others": ("int64", [1, 2], ["A-1", "A-2"], "2 ids in the store are not of type int64, such as 'A-1'"),
     "none": ("int64", [None, None], [1, 2], "2 lines have no id of the schema's type"),
     "later": ("int64", [8, 9], [1, 2], "the log has ids such as '8', the transactions such as '1'"),
 }
@@ -188,7 +188,7 @@ def test_what_matches_nothing_is_said_with_its_likely_cause(tmp_path, kind, sent
     )
     first = window.apart[0]
     assert first.startswith(f"2 of 2 predictions have no transaction in the store: {why}")
-    assert first.endswith("the log's own times are taken instead")
+    assert first.endswith("the log's own times are used instead")
     assert any("label" in line for line in window.apart[1:])
 
 

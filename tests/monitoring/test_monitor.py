@@ -291,11 +291,11 @@ def test_bad_input(production: Production, monkeypatch: pytest.MonkeyPatch, faul
             says = r"has no \*.jsonl file"
         case "empty-log":
             (production.log / "host-1.jsonl").write_text("")
-            says = "holds no prediction"
+            says = "has no prediction"
         case "width":
             frame[["amount", "often", "score", "fraud"]].to_parquet(reference)
             (reference.parent / "model" / "meta.json").unlink()
-            says = "10 logged rows have 4 features and none has the reference's 2: amount, often"
+            says = "10 logged rows have 4 features, expected 2 as in the reference: amount, often"
         case "order":
             frame[["often", "amount", "weekend", "risk", "score", "fraud"]].to_parquet(reference)
             says = "feature 0 is often, should be amount"

@@ -100,7 +100,7 @@ def test_recorded(answered: tuple[str, dict[str, Any]]) -> None:
     found = reader.sample(NEW, record["since"])
     assert (found.requests, found.failed, found.latency.total, found.scores.counts[1.0]) == (70, 2, 68, 4)
     assert reader.unlike(NEW, 2) is None
-    assert reader.unlike(NEW, 5) == "has 2 of the 5 pods that its traffic takes"
+    assert reader.unlike(NEW, 5) == "has 2 of the 5 pods that its traffic needs"
     assert reader.unlike(OLD) == f"still has b ({NEW}), c ({NEW})"
 
 
@@ -108,13 +108,13 @@ def test_unknown(answered: tuple[str, dict[str, Any]]) -> None:
     """No series, old ones only, an error, no Prometheus: each is unknown, and not a sample of nothing."""
     url, answers = answered
     reader = Prometheus(url, "shop-production", "canary")
-    with pytest.raises(Unread, match=f"nothing of canary {NEW} in shop-production"):
+    with pytest.raises(Unread, match=f"no recent data of canary {NEW} in shop-production"):
         reader.sample(NEW, SINCE)
     assert reader.unlike(NEW) == "has no pod that Prometheus scrapes"
     answers.update(record := recorded(time.time()))
     reader.sample(NEW, record["since"])
     answers.update(recorded(time.time() - 600))
-    with pytest.raises(Unread, match="nothing of"):
+    with pytest.raises(Unread, match="no recent data of"):
         reader.sample(NEW, record["since"])
     answers["{__name__"] = {"status": "error", "error": "query timed out"}
     with pytest.raises(Unread, match="query timed out"):

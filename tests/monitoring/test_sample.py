@@ -116,5 +116,5 @@ LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minute
 )
 def test_a_page_that_is_none_is_unread(page: str) -> None:
     """Prometheus takes nothing of such a page either."""
-    with pytest.raises(Unread, match=r"^metrics can't be read: .{1,250}$"):
+    with pytest.raises(Unread, match=r"^metrics cannot be read: .{1,250}$"):
         parse(page, "a1")

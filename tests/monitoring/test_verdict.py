@@ -81,7 +81,7 @@ def test_refusals_beyond_stables_share_are_failures(stable: float, canary: float
     )
     found = verdict(before, tried, RULES)
     assert found.what == what
-    assert ("by a 429 that stable would not give" in found.reasons[0]) == (what == "rollback")
+    assert ("refused with 429, more than by stable" in found.reasons[0]) == (what == "rollback")
 
 
 def test_fast_is_fast_enough() -> None:

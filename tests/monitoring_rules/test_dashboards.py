@@ -146,7 +146,7 @@ def test_every_query_is_answered(promtool, tmp_path):
 
 
 def test_each_event_is_one_mark(promtool, tmp_path):
-    """Two canaries, the first taken back, the second promoted; a restart of stable is no event."""
+    """Two canaries, the first rolled back, the second promoted; a restart of stable is no event."""
     lives = [
         lived("a1", "stable", "0x10 stale _x2 0x36 stale"),
         lived("b2", "canary", "_x14 0x10 stale"),

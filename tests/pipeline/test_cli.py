@@ -78,7 +78,7 @@ def test_a_pointer_of_lfs_is_not_pinned(clone: Path, name: str) -> None:
         f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
     )
     before = (clone / "params.yaml").read_text()
-    with pytest.raises(LoopError, match=f"{name}: found a pointer of Git LFS, expected the file itself"):
+    with pytest.raises(LoopError, match=f"{name}: found a Git LFS pointer, expected the file itself"):
         loop("pin", "card-fraud", "--source", name)
     assert (clone / "params.yaml").read_text() == before
 

@@ -100,7 +100,7 @@ def test_an_unknown_slice_and_a_test_window_of_one_class_are_refused():
     with pytest.raises(LoopError, match=r"evaluate\.slices"):
         evaluate(plain("binary"), scored, rows, [0, 1], SECTION.model_copy(update={"slices": ["nigth"]}))
     honest, rows = _scored(share=0)
-    with pytest.raises(LoopError, match="all labelled 0"):
+    with pytest.raises(LoopError, match="have the label 0"):
         evaluate(plain("binary"), honest, rows, [0, 1], SECTION)
 
 
@@ -134,7 +134,7 @@ def test_a_regression():
     assert parts_of["1"]["rmse"] > 5 * parts_of["0"]["rmse"]
     assert parts_of["0"]["rows"] + parts_of["1"]["rows"] == 200
     alike = scored.set_column(1, "label", pa.array(np.full(200, 7.0)))
-    with pytest.raises(LoopError, match=r"all labelled 7\.0"):
+    with pytest.raises(LoopError, match=r"have the label 7\.0"):
         evaluate(plain("regression"), alike, rows, [], section)
     drawn = plots.of_values(truth, guess)
     assert set(drawn) == {"predicted", "errors"}
@@ -193,11 +193,11 @@ def _with_features(rows):
     [
         (
             lambda x: np.where(x[:, 0] == 7, np.nan, x[:, 1]),
-            "1 of 400 scores are no probabilities, the first is nan",
+            "1 of 400 scores are not probabilities, the first is nan",
         ),
-        (lambda x: 3 * x[:, 1] + 1, "of 400 scores are no probabilities"),
-        (lambda x: np.column_stack([1 - x[:, 1], x[:, 1]]), r"shape \(400, 2\), should be \(400,\)"),
-        (lambda x: x[1:, 1], r"shape \(399,\), should be \(400,\)"),
+        (lambda x: 3 * x[:, 1] + 1, "of 400 scores are not probabilities"),
+        (lambda x: np.column_stack([1 - x[:, 1], x[:, 1]]), r"shape \(400, 2\), expected \(400,\)"),
+        (lambda x: x[1:, 1], r"shape \(399,\), expected \(400,\)"),
     ],
     ids=["a NaN", "margins", "both classes", "a row less"],
 )

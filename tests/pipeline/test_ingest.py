@@ -190,7 +190,7 @@ def test_a_source_without_rows_is_refused(
     """A header alone is an error that names the file; nothing later meets an empty table."""
     empty = rows.slice(0, 0)
     csv.write_csv(empty, tmp_path / name) if name == "t.csv" else written(empty, tmp_path / name)
-    with pytest.raises(LoopError, match=rf"{name}: found no row"):
+    with pytest.raises(LoopError, match=rf"{name}: has no rows"):
         read(pinned(tmp_path / name), folder, tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_a_source_without_rows_is_refused(
 def test_names_of_columns_that_cannot_be_used(header: bytes, folder: ModelFolder, tmp_path: Path) -> None:
     """A name that is no text, and one that two columns share, are errors that name the file."""
     (path := tmp_path / "t.csv").write_bytes(header + b"\n1,2\n")
-    with pytest.raises(LoopError, match=r"t\.csv: (a column's name|.*multiple columns named TX_FRAUD)"):
+    with pytest.raises(LoopError, match=r"t\.csv: (column name|.*multiple columns named TX_FRAUD)"):
         read(pinned(path), folder, tmp_path)
 
 
@@ -276,13 +276,13 @@ def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
     listed = "".join(f"{sha256(tmp_path / at)}  {at}\n" for at in ("stayed.0", "more/left.1"))
     assert wanted.sha256 == hashlib.sha256(listed.encode()).hexdigest()
     (tmp_path / "more/left.1").write_text("10")
-    with pytest.raises(LoopError, match="found SHA-256"):
+    with pytest.raises(LoopError, match="SHA-256 is"):
         read(wanted, folder, tmp_path)
 
 
 def test_without_a_simulator_a_file_has_to_be_named(tmp_path: Path) -> None:
     """A source module may be empty; then the default source is an error that says what to run."""
-    with pytest.raises(LoopError, match=r"source\.py defines no `simulate`") as error:
+    with pytest.raises(LoopError, match=r"source\.py defines no function `simulate`") as error:
         read(Ingest(), shop(tmp_path, ""), tmp_path)
     assert "./loop pin" in error.value.fix
 
@@ -343,7 +343,7 @@ def test_a_source_that_cannot_be_read_is_named(source: str, folder: ModelFolder,
 
 
 BAD_COLUMNS: dict[str, tuple[str, list[Any] | None, str]] = {
-    "missing": ("TX_AMOUNT", None, "found only"),
+    "missing": ("TX_AMOUNT", None, "is missing from"),
     "text for a number": ("TX_AMOUNT", ["12", "13"], "found string"),
     "a fraction for an id": ("TERMINAL_ID", [1.5, 2.0], "found double"),
     "an id too large": ("CUSTOMER_ID", [2**40, 1], "found int64"),
@@ -490,8 +490,8 @@ def test_the_last_report_wins_and_a_null_one_says_nothing(
     got = dict(zip(table["TRANSACTION_ID"].to_pylist(), table["TX_FRAUD"].to_pylist(), strict=True))
     assert (got[first], got[second]) == (1 - ours[first], 1 - ours[second])
     said = capsys.readouterr().out
-    assert "a later report changed an earlier one of 1, and the source's of 2" in said
-    assert "1 reports without a label changed nothing; 1 are of no row here" in said
+    assert "a later report changed an earlier label of 1, and the source's label of 2" in said
+    assert "1 reports without a label were ignored; 1 match no row here" in said
 
 
 def test_what_reaches_the_store_later_changes_nothing(

@@ -147,9 +147,9 @@ def test_a_regression_keeps_its_values(folder, tmp_path):
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        (["low", "high"] * 15, "labels of type string, and a regression predicts numbers"),
-        ([7.0] * 30, r"labels 7\.0, which no model can explain"),
-        ([1.0, float("nan"), 3.0] * 10, "which no model can explain"),
+        (["low", "high"] * 15, "labels of type string, but a regression needs numbers"),
+        ([7.0] * 30, r"labels 7\.0, expected different finite numbers"),
+        ([1.0, float("nan"), 3.0] * 10, "expected different finite numbers"),
     ],
 )
 def test_labels_that_are_no_values_are_an_error(folder, tmp_path, label, said):
@@ -173,7 +173,7 @@ def test_labels_in_words_are_told_from_a_class_that_is_missing(folder, tmp_path)
     """Where "Yes" and "No" are both there, the split is not to blame, and the fix says what is."""
     for label, fix in (
         (["Yes", "No"] * 15, r"CLASSES = \('No', 'Yes'\) in src/models/\w+/schema\.py"),
-        ([0] * 30, "split must"),
+        ([0] * 30, "split, so that"),
     ):
         model, rows = regression(folder, label)
         schema = type("schema", (), {"ROLES": Roles(id="id", label="label"), "TASK": "binary"})

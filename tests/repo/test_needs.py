@@ -25,6 +25,7 @@ TASKS = (
     "bench-monitor",
     "bench-serving",
     "bench-gitops",
+    "docs",
 )
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
@@ -35,6 +36,7 @@ DEEP = 3  # a name that is assigned a name that is assigned a list
 BY_WORDS = {"which", "program", "_run"}  # these take words where the others take a list
 SHELL = (
     "Makefile",
+    "tools/template.mk",
     "loop",
     ".ci/run",
     "tools/bare",
@@ -54,10 +56,11 @@ EXCEPTIONS = {
 }
 # Debian marks the packages of these as essential: no machine is without.
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
-ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true"}
+ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
-WORDS |= {"printf", "pwd", "set", "shift", "then", "trap"}
-NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(shell """)
+WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
+WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # make's own
+NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
 
 @pytest.fixture
@@ -166,6 +169,18 @@ def test_root_gets_exactly_what_is_missing(
     assert (again.returncode, again.stderr) == (0, "")
 
 
+def test_a_mac_is_told_of_homebrew(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
+    """And of the library that XGBoost's wheel for macOS loads; a cluster needs Linux."""
+    program(tmp_path / "bin/uname", "echo Darwin")
+    program(tmp_path / "bin/id", "echo 501")
+    for task in ("demo", "cluster"):
+        done = needs(repository, task, bare | {"PATH": str(tmp_path / "bin")})
+        assert done.returncode == 2
+        assert "\n  libomp: " in done.stderr
+        assert "\nOn macOS, Homebrew has these" in done.stderr
+        assert ("root on Linux" in done.stderr) == (task == "cluster")
+
+
 def test_a_failed_installation_says_what_apt_said(
     repository: Path, tmp_path: Path, bare: dict[str, str]
 ) -> None:
@@ -194,7 +209,7 @@ def test_what_only_some_tests_use_stops_nobody(
 
 def test_each_task_checks_first(repository: Path, bare: dict[str, str]) -> None:
     """The first step of these tasks is `tools/needs TASK`, and it knows the task."""
-    makefile = (repository / "Makefile").read_text()
+    makefile = "".join((repository / path).read_text() for path in ("Makefile", "tools/template.mk"))
     for task in TASKS:
         assert re.search(rf"(?m)^{task}:.*\n\t@tools/needs {task}$", makefile), task
         assert "no task" not in needs(repository, task, bare).stderr

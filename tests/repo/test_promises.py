@@ -44,6 +44,7 @@ def test_every_locked_package_is_hashed(repository):
         *repository.glob("bentos/*/*.lock"),
         *repository.glob("images/*/*.lock"),
         *repository.glob("tools/*.lock"),
+        *repository.glob("docs/*/*.lock"),
         *repository.glob("tests/*/*.lock"),
         *repository.glob("src/models/*/*.lock"),
     ]:

@@ -47,5 +47,52 @@ def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, 
     fingerprints.write(tmp_path)
     assert fingerprints.write(tmp_path) == []
     with (tmp_path / "src/loop" / changed).open("a") as file:
-        file.write("\n")
+        file.write("\nCHANGED = 1\n")
     assert fingerprints.write(tmp_path) == [f"{fingerprints.FOLDER}/{stage}" for stage in stages]
+
+
+BEFORE = '''"""Module."""
+
+class A:
+    """Class."""
+
+    def f(self):
+        """Function,
+        over lines."""
+        return f"""# no comment {self}
+
+end""", 7  # a comment
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("a comment", "another", True),
+        ("class A", "# one more line\n\nclass A", True),
+        ("Module", "Another module", True),
+        ("over lines", "over\n\n        three lines", True),
+        ("7", "8", False),
+        ("# no comment", "# a text", False),
+        ("\n\nend", "\nend", False),
+        ("self)", "self, x=1)", False),
+    ],
+)
+def test_only_what_a_module_does_is_in_its_fingerprint(tmp_path, old, new, same):
+    """A comment, a docstring or an empty line trains nothing again; a number or a text does."""
+    module = tmp_path / "src/loop/pipeline/ingest.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(BEFORE)
+    before = fingerprints.text(tmp_path, "ingest")
+    assert BEFORE.count(old) == 1
+    module.write_text(BEFORE.replace(old, new))
+    assert (fingerprints.text(tmp_path, "ingest") == before) is same
+
+
+def test_every_python_gives_the_same_fingerprint(tmp_path):
+    """The digest was taken with Python 3.11, 3.12 and 3.13."""
+    module = tmp_path / "src/loop/pipeline/ingest.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(BEFORE)
+    digest = "c7b47609d133e3aaf7a0a39a9e108034c6fcf539d779be782fd07fb9e79e80a5"
+    assert fingerprints.text(tmp_path, "ingest").splitlines()[1] == f"{digest}  loop/pipeline/ingest.py"

@@ -109,11 +109,11 @@ def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):
 def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     """What is missing is said, with the command that makes it; so it is where the model has no overlay."""
     index = build(fork, fork / "site")
-    assert "Nothing was released yet" in told(index)
+    assert "No release yet" in told(index)
     text = told(fork / "site" / "card-fraud" / "index.html")
     for expected in (
-        "Nothing was trained",
-        "No data was validated",
+        "No model has been trained",
+        "No data has been validated",
         "No drift report yet",
         "not monitored yet",
     ):
@@ -121,14 +121,14 @@ def test_a_fork_that_has_done_nothing_yet_has_a_site(fork: Path):
     git(fork, "rm", "-rq", "kustomize")
     save(fork, {}, "No overlay")
     build(fork, fork / "site")
-    assert "No environment" in told(fork / "site" / "card-fraud" / "index.html")
+    assert "This model has no overlay in any environment" in told(fork / "site" / "card-fraud" / "index.html")
 
 
 def test_without_origin_head_tells_the_releases(lived: Path):
     """A clone that cannot reach its remote still has a site, which says so."""
     git(lived, "pull", "-q", "--rebase", "origin", "main")
     git(lived, "remote", "set-url", "origin", str(lived / "gone"))
-    assert "HEAD, as origin's main could not be had" in told(build(lived, lived / "site"))
+    assert "HEAD, because origin's main could not be fetched" in told(build(lived, lived / "site"))
     assert B in told(lived / "site" / "card-fraud" / "index.html")
 
 
@@ -141,7 +141,7 @@ def test_outputs_of_another_run_are_named(lived: Path):
     (lived / "dvc.lock").write_text(lock)
     build(lived, lived / "site")
     page = told(lived / "site" / "card-fraud" / "index.html")
-    assert f"another run than dvc.lock records: data/{MODEL}/model, {out}" in page
+    assert f"not from the run that dvc.lock records: data/{MODEL}/model, {out}" in page
 
 
 def test_only_a_site_of_ours_is_replaced(lived: Path):
@@ -149,7 +149,7 @@ def test_only_a_site_of_ours_is_replaced(lived: Path):
     docs = lived / "docs"
     docs.mkdir()
     (docs / "index.html").write_text("mine")
-    with pytest.raises(LoopError, match="no report"):
+    with pytest.raises(LoopError, match="is not a site"):
         build(lived, docs)
     (docs / "index.html").write_text(MARK)
     (docs / "gone-model.html").touch()
@@ -162,7 +162,7 @@ def test_a_broken_record_is_named(lived: Path):
     before = build(lived, lived / "site").read_text()
     record = lived / "build" / MODEL / "gate.json"
     record.write_text('{"verdict"')
-    with pytest.raises(LoopError, match=r"gate\.json: is no JSON"):
+    with pytest.raises(LoopError, match=r"gate\.json: is not JSON"):
         build(lived, lived / "site")
     assert (lived / "site" / "index.html").read_text() == before
 

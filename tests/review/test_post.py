@@ -145,7 +145,9 @@ def test_what_is_no_report_is_named(packed: bytes) -> None:
         [pull()], {"bundle": b"", "report-a": packed, "report-b_c": zipped(b"fine"), "report-../c": b""}
     )
     said = post.post(github, RUN)
-    assert said == "posted to #3: not report-a, which is no zip with a report.md within 1 MiB, report-b_c"
+    assert (
+        said == "posted to #3: not report-a, which is not a zip with a report.md of at most 1 MiB, report-b_c"
+    )
     assert len(github.sent) == 1
 
 

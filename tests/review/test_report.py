@@ -39,7 +39,7 @@ def test_the_report_shows_verdict_reasons_and_every_metric():
 def test_a_report_without_base_champion_or_gate_says_so():
     """The first pull request of a model still gets its numbers."""
     text = report(Evidence("m", {"f1": 0.9}))
-    assert "has not judged" in text
+    assert "has not run" in text
     assert "| f1 | 0.9000 | - | - | - |" in text
 
 
@@ -113,15 +113,15 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     assert text.count("```mermaid") == 3
     assert "🟧 champion ⬜ base branch" in text
     assert "### Importance" in text
-    assert "The training data is the base branch's." in text
+    assert "The training data is the same as on the base branch." in text
     assert "+    reviewed: yes-please" in text
     assert "- dev/card-fraud: nothing changes" in text
-    assert "The locks are the base branch's." in text
+    assert "The locks did not change." in text
     megabytes = {cells[0]: cells[1:] for cells in table(text, "### Image")}
-    assert list(megabytes) == ["packages", "code", "model", "in all"]
+    assert list(megabytes) == ["packages", "code", "model", "total"]
     assert float(megabytes["packages"][0]) > 100
     assert [cells[2] for cells in megabytes.values()][:2] == ["+0.00", "+0.00"]
-    assert float(megabytes["in all"][0]) < 500
+    assert float(megabytes["total"][0]) < 500
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_the_image_is_told_by_its_parts():
     text = report(Evidence("m", {"f1": 0.9}, image=parts))
     assert "| packages | 250.00 | 240.00 | +10.00 |" in text
     assert "| model | 1.50 | - | - |" in text
-    assert "| in all | 251.50 | - | - |" in text
+    assert "| total | 251.50 | - | - |" in text
     assert "### Image" not in report(Evidence("m", {"f1": 0.9}))
 
 

@@ -96,7 +96,7 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
         record = {"kind": "container", "image": f"{name}@{digest}", "digest": digest, **told}
         write_json(root / "build/monitor/image.json", record)
         bundle.unpack(root, None, bundle.pack(root, None).sha256)
-        with pytest.raises(LoopError, match="built, and not pushed"):
+        with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(root)
         with pytest.raises(LoopError, match=r"image\.json names"):
             monitor_image.push(root)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 from tiny import KEY
 
@@ -313,7 +314,7 @@ def test_lines_that_cannot_be_encoded_cost_nobody_elses(tmp_path, caplog):
     dropped = []
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
     kept.write(scored(1))
-    kept.write(scored(2)._replace(scores=[object()]))
+    kept.write(replace(scored(2), scores=[object()]))
     kept.write(scored(3))
     kept.close()
     assert [entry["id"] for entry in lines(tmp_path)] == [1, 3]

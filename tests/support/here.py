@@ -30,6 +30,7 @@ def command(root: Path, *args: str, **env: str) -> tuple[int, str]:
         stack.enter_context(mock.patch.dict(os.environ, {**kept, "PATH": path, **env}, clear=True))
         stack.enter_context(chdir(root))
         stack.enter_context(models_of(root))
+        stack.enter_context(dvc_in_here())
         with printing_to(printed, printed):
             code = called(*args)
         printed.seek(0)
@@ -98,17 +99,7 @@ def dvc_always_here(dvc_here: None) -> None:
 @contextmanager
 def dvc_in_here() -> Iterator[None]:
     """Run DVC in this process, and the stages that are commands of `./loop` too."""
-    import dvc.stage.run
-
-    others = dvc.stage.run._run
-
-    def stage(executable: str, cmd: str, **options: object) -> None:
-        if not cmd.startswith("./loop stage "):
-            others(executable, cmd, **options)
-        elif code := called(*shlex.split(cmd)[1:]):
-            raise dvc.stage.run.StageCmdFailedError(cmd, code)
-
-    with mock.patch.object(dvc.stage.run, "_run", stage), mock.patch.object(loops_dvc, "subprocess", _Here):
+    with mock.patch.object(loops_dvc, "subprocess", _Here):
         yield
 
 
@@ -122,12 +113,22 @@ class _Here:
         command: list[str], *, cwd: Path, env: dict[str, str], stdout: int | None, **_: object
     ) -> subprocess.CompletedProcess[str]:
         import dvc.logger
+        import dvc.stage.run
         from dvc.cli import main as dvc_main
+
+        others = dvc.stage.run._run
+
+        def stage(executable: str, cmd: str, **options: object) -> None:
+            if not cmd.startswith("./loop stage "):
+                others(executable, cmd, **options)
+            elif code := called(*shlex.split(cmd)[1:]):
+                raise dvc.stage.run.StageCmdFailedError(cmd, code)
 
         assert command[:3] == [sys.executable, "-m", "dvc"], command
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, env, clear=True))
             stack.enter_context(chdir(cwd))
+            stack.enter_context(mock.patch.object(dvc.stage.run, "_run", stage))
             out, err = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
             if stdout is not None:
                 stack.enter_context(printing_to(out, err))

@@ -61,7 +61,7 @@ def chart(axis: Axes, query: Query, series: Series) -> None:
 
 
 def mark(axis: Axes, events: dict[Query, Series]) -> None:
-    """An upright line where something was released, promoted or taken back."""
+    """An upright line where something was released, promoted or rolled back."""
     for query, series in events.items():
         for each in series:
             axis.axvline(

@@ -144,9 +144,14 @@ def work_tree(to: Path) -> None:
     add(to, PACKAGE)
 
 
+def untrained(to: Path) -> None:
+    """Copy this work tree with all of its models, and with nothing trained."""
+    _copied(to, TRAINED)
+
+
 def only(to: Path, model: str) -> None:
     """Copy this work tree with one of its models, with nothing trained or released."""
-    _copied(to, TRAINED)
+    untrained(to)
     for release in to.glob("kustomize/overlays/*/*/release"):
         _release_nothing(to, release)
     folders.keep(to, [model])

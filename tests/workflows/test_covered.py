@@ -56,8 +56,11 @@ IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
 BY_DISPATCH = {"ci merge_group", "drift schedule", "refresh-lock schedule", "train schedule"}
 # It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
-# Its one step of ours is `tools/wheels`, which tests/fork runs; release and provenance need GitHub itself.
-ONLY_AT_GITHUB = {"wheels push"}
+# Our own steps in them are `tools/wheels`, which tests/fork runs, and `make docs` (tests/repo/test_site.py).
+# Release, provenance and Pages need GitHub itself.
+ONLY_AT_GITHUB = {"docs push", "wheels push"}
+# Its steps are two commands and two scripts, which tests/fork/test_proposal.py runs without a runner.
+BY_STEPS = {"upgrade schedule", "upgrade workflow_dispatch"}
 
 
 def named() -> set[str]:
@@ -68,12 +71,12 @@ def named() -> set[str]:
 
 def test_every_event_of_every_workflow() -> None:
     """A new workflow, or a new event of one, needs a test that runs it."""
-    assert named() == {*RUN_BY, *BY_MAKE_E2E, *ONLY_AT_GITHUB}
+    assert named() == {*RUN_BY, *BY_MAKE_E2E, *ONLY_AT_GITHUB, *BY_STEPS}
 
 
 def test_every_event_in_containers() -> None:
     """It needs one that runs it in a container too, a timer by the dispatch of the same workflow."""
-    assert named() == {*IN_CONTAINERS, *BY_DISPATCH, *BY_MAKE_E2E, *ONLY_AT_GITHUB}
+    assert named() == {*IN_CONTAINERS, *BY_DISPATCH, *BY_MAKE_E2E, *ONLY_AT_GITHUB, *BY_STEPS}
     assert {f"{event.split()[0]} workflow_dispatch" for event in BY_DISPATCH} <= set(IN_CONTAINERS)
 
 

@@ -89,7 +89,7 @@ def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
     standin.as_("person").pull_request("overstep", "Overstep", "why")
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "failure"
-    assert lines(standin, run, "What changed", "docs/more.md")
+    assert lines(standin, run, "List what changed", "docs/more.md")
     assert lines(standin, run, "Everything required has passed", "Job failed")
 
 

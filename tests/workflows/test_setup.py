@@ -69,5 +69,5 @@ def test_a_secret_that_is_no_line(tmp_path: Path) -> None:
     """What is no NAME=value ends the job with the line's number, and is shown to nobody."""
     done = setup(tmp_path, stores="AWS_REGION=eu\ns3cr3t")
     assert done.returncode == 1
-    assert done.stderr == "secret STORES: line 2 is not NAME=value\n"
+    assert done.stderr == "secret STORES: line 2 is not of the form NAME=value\n"
     assert "s3cr3t" not in done.stdout

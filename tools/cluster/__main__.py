@@ -1,6 +1,6 @@
-"""One Kubernetes node on this machine, with Argo CD, a gateway and Prometheus: `make cluster`.
+"""`make cluster`: runs one Kubernetes node on this machine, with Argo CD, a gateway and Prometheus.
 
-Everything runs as processes in a network namespace and a cgroup of its own; docs/cluster.md tells more.
+All programs run as processes in their own network namespace and cgroup. docs/cluster.md has the details.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SCREEN = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is started, and what must be ready before."""
+    """A part of the cluster: the function that starts it, and the parts that must be ready before."""
 
     start: Callable[[Place], None]
     needs: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ PARTS = {
 
 @contextmanager
 def lock(seconds: float, busy: str) -> Iterator[None]:
-    """Hold the one lock of this machine's cluster; it goes with the process that holds it."""
+    """Hold the lock of this machine's cluster; the kernel releases it if this process ends."""
     end = time.monotonic() + seconds
     with LOCK.open("w") as file:
         while True:
@@ -84,10 +84,10 @@ def lock(seconds: float, busy: str) -> Iterator[None]:
 
 
 def check() -> None:
-    """Stop where no cluster can run."""
+    """Raise ClusterError if this machine cannot run the cluster."""
     if platform.system() != "Linux":
         raise ClusterError(
-            "the local cluster needs Linux; any other cluster is used by KUBECONFIG: docs/cluster.md"
+            "the local cluster needs Linux; to use another cluster, set KUBECONFIG (docs/cluster.md)"
         )
     if os.geteuid():
         raise ClusterError(
@@ -96,7 +96,7 @@ def check() -> None:
 
 
 def clean(place: Place) -> None:
-    """Take down whatever there is of a cluster, however far it came; nothing is fine too."""
+    """Remove a cluster completely, even one that was started only partly; does nothing if there is none."""
     cgroup.end()
     mounts.remove(place)
     network.remove()
@@ -106,7 +106,7 @@ def clean(place: Place) -> None:
 
 
 def prepare(place: Place, built: Path) -> None:
-    """The state folder, both namespaces, the cgroup: what every part needs."""
+    """Make the things that every part of the cluster needs: state folder, namespaces and cgroup."""
     place.run.mkdir(parents=True, exist_ok=True)
     LINK.symlink_to(place.run)
     place.programs.symlink_to(built)
@@ -117,15 +117,15 @@ def prepare(place: Place, built: Path) -> None:
 
 
 def begin() -> None:
-    """What each thread does first: enter the cluster's network."""
+    """Let a thread enter the cluster's network; every thread that starts a part does this first."""
     network.enter()
 
 
 def start_all(place: Place) -> None:
-    """Start the parts, each as soon as what it needs is ready; say how long each took.
+    """Start the cluster's parts, each as soon as the parts that it needs are ready, and print their times.
 
     Raises:
-        ClusterError: the first part that failed; those that are being started are awaited.
+        ClusterError: a part failed; the parts that were already being started are waited for first.
     """
     order = TopologicalSorter({name: part.needs for name, part in PARTS.items()})
     order.prepare()
@@ -146,7 +146,7 @@ def start_all(place: Place) -> None:
 
 
 def runs(place: Place) -> bool:
-    """Whether a cluster is up, whole and answering."""
+    """Return whether a complete cluster is running and answers."""
     if not place.ready.is_file() or not NETWORK.exists():
         return False
     down = [record.name for record in process.records(place) if not record.alive]
@@ -156,22 +156,22 @@ def runs(place: Place) -> bool:
 
 
 def facts(place: Place) -> dict[str, object]:
-    """What others need to use the cluster."""
+    """Return the addresses and paths with which other programs use the cluster."""
     return {**place.facts(), "hooks": argocd.hooks()}
 
 
 def up(_: argparse.Namespace) -> None:
-    """Start the cluster; print its facts as the last line."""
+    """Start the cluster unless it runs, and print its addresses and paths as the last line."""
     check()
     programs.install()
     built = programs.build()
     place = places.place()
-    with lock(0, "another `up` or `down` is at work: wait for it, or end it with `make cluster-down`"):
+    with lock(0, "another `up` or `down` is running: wait for it, or end it with `make cluster-down`"):
         if runs(place):
-            SCREEN.print("the cluster runs already")
+            SCREEN.print("the cluster is already running")
         else:
             clean(place)
-            place = places.place()  # what was cleaned may have been another cache's
+            place = places.place()  # after cleaning, because the old cluster may have used another cache
             prepare(place, built)
             start_all(place)
             places.write_json(place.ready, facts(place))
@@ -179,15 +179,15 @@ def up(_: argparse.Namespace) -> None:
 
 
 def down(_: argparse.Namespace) -> None:
-    """End the cluster, half-started ones too; an `up` that is at work is ended with it."""
+    """Stop the cluster and remove it, together with an `up` that is still running."""
     check()
-    cgroup.end()  # before the lock: the `up` that holds it is in there
+    cgroup.end()  # before taking the lock, which a running `up` holds; this ends that `up`
     with lock(60, "the lock is held by another `down`, or by an `up` that is still cleaning up"):
         clean(places.place())
 
 
 def status(options: argparse.Namespace) -> None:
-    """Say what runs."""
+    """Print which programs of the cluster run; ClusterError unless the cluster is complete."""
     place = places.place()
     whole = runs(place)
     if options.json and whole:
@@ -196,11 +196,11 @@ def status(options: argparse.Namespace) -> None:
         for one in process.records(place):
             print(f"{one.name:24}{one.pid:>8} {'runs' if one.alive else 'ended'}  {place.log(one.name)}")
     if not whole:
-        raise ClusterError("no cluster is up, or not all of it: make cluster")
+        raise ClusterError("no complete cluster is running; start one with `make cluster`")
 
 
 def restart(options: argparse.Namespace) -> None:
-    """Start one program again, as a kubelet would."""
+    """Start one program of the cluster again, as a kubelet would restart a container."""
     check()
     place = places.place()
     process.record(place, options.name)
@@ -209,7 +209,7 @@ def restart(options: argparse.Namespace) -> None:
 
 
 def nodes(options: argparse.Namespace) -> None:
-    """Have so many fake nodes of a pool."""
+    """Add or remove fake nodes so that each named pool has the given number."""
     check()
     place = places.place()
     cgroup.enter()
@@ -225,28 +225,31 @@ def build(_: argparse.Namespace) -> None:
 
 
 def volumes(options: argparse.Namespace) -> None:
-    """Have so many volumes in the pool."""
+    """Make sure that the cluster has the given number of volumes."""
     check()
     system.start_storage(places.place(), options.count)
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line of tools/cluster."""
     parser = argparse.ArgumentParser("tools/cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
     made = {}
     for run in (up, down, status, restart, nodes, volumes, build):
         made[run] = commands.add_parser(run.__name__, help=run.__doc__)
         made[run].set_defaults(run=run)
-    made[status].add_argument("--json", action="store_true", help="one line for programs")
-    made[restart].add_argument("name", help="as `status` lists them")
+    made[status].add_argument("--json", action="store_true", help="print one line of JSON")
+    made[restart].add_argument("name", help="a program's name, as `status` prints it")
     made[nodes].add_argument("pools", nargs="+", metavar="POOL=COUNT", help="cpu=3 gpu=2; 0 removes them")
     made[volumes].add_argument("count", type=int)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run one command; 2 where something is missing or wrong, and what has started stays to be looked at."""
+    """Run one command and return its exit code, 2 for an error.
+
+    After an error, programs that have started keep running, so that they can be inspected.
+    """
     options = arguments()
     try:
         options.run(options)
@@ -254,7 +257,10 @@ def main() -> int:
         print(f"tools/cluster: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tools/cluster: interrupted; what has started is ended by `make cluster-down`", file=sys.stderr)
+        print(
+            "tools/cluster: interrupted; stop the programs that have started with `make cluster-down`",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

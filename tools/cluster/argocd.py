@@ -1,7 +1,7 @@
-"""Argo CD as programs on the node: what makes the cluster be as Git says, and says so.
+"""Runs Argo CD as programs on the node.
 
-Its web side answers anybody who reaches the node, without a password and without encryption, and lets
-nobody change anything; only a webhook's signature is asked for. That is right for one machine only.
+Argo CD's API answers anyone who reaches the node, without password or encryption, but allows no changes.
+Webhooks must be signed. This setup is acceptable only on a single machine.
 """
 
 import json
@@ -16,10 +16,10 @@ from place import ARGOCD_PORT, NODE, Place
 from process import answers, environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
-SETS_PORT = 8082  # ApplicationSets take their webhooks at a port of their own
+SETS_PORT = 8082  # the ApplicationSet controller receives webhooks at this port
 REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
 CRDS = ("applications", "applicationsets", "appprojects")
-METRICS = {  # program: where Prometheus scrapes it; one without a health page is well when this answers
+METRICS = {  # {program: address of its metrics}; also the health check of programs without one of their own
     "repo-server": "127.0.0.1:8184",
     "application-controller": "127.0.0.1:8182",
     "applicationset-controller": "127.0.0.1:8185",
@@ -36,13 +36,13 @@ HEALTH = {
 
 
 def start(place: Place) -> None:
-    """Start Argo CD and wait until all of it is well; the API server has to be up."""
+    """Start Argo CD and wait until all its programs are healthy. The API server must be running."""
     _begin(place)
     _wait(place)
 
 
 def _begin(place: Place) -> None:
-    """Put its objects into the cluster and start every program; the API server has to be up."""
+    """Apply Argo CD's objects to the cluster and start its programs. The API server must be running."""
     host, port = REDIS.split(":")
     nothing_kept = ["--save", "", "--appendonly", "no", "--dir", place.folder("redis")]
     process.start(
@@ -61,18 +61,18 @@ def _begin(place: Place) -> None:
 
 
 def _wait(place: Place) -> None:
-    """Wait until every program is well."""
+    """Wait until every program of Argo CD is healthy."""
     for name, url in HEALTH.items():
         wait(place, f"argocd-{name}", partial(answers, url))
 
 
 def hooks() -> list[str]:
-    """Where a Git server has to send its push events: Applications and ApplicationSets listen apart."""
+    """Return the URLs to which a Git server must send push events: for Applications and ApplicationSets."""
     return [f"http://{NODE}:{port}/api/webhook" for port in (ARGOCD_PORT, SETS_PORT)]
 
 
 def _programs(place: Place) -> dict[str, list[str]]:
-    """The options of each program; the order is the order of their start."""
+    """Return the options of each Argo CD program, in the order in which they are started."""
     cluster = [f"--kubeconfig={place.kubeconfig}", "--namespace=argocd"]
     cached = f"--redis={REDIS}"
     repo = [f"--repo-server={REPO}", "--repo-server-plaintext"]
@@ -98,17 +98,17 @@ def _programs(place: Place) -> dict[str, list[str]]:
             f"--argocd-repo-server={REPO}",
             "--repo-server-plaintext",
             f"--metrics-addr={METRICS['applicationset-controller']}",
-            "--probe-addr=0",  # its probe knows no path
+            "--probe-addr=0",  # the probe address is off, because it serves no health page
             f"--webhook-addr={NODE}:{SETS_PORT}",
         ],
         "server": [
             *cluster,
             cached,
             *repo,
-            "--address=0.0.0.0",  # it asks itself on the loopback
+            "--address=0.0.0.0",  # the API server also connects to itself on the loopback
             f"--port={ARGOCD_PORT}",
             f"--metrics-port={port['server']}",
-            "--insecure",  # plain http
+            "--insecure",  # serve plain HTTP
         ],
         "notifications": [
             *cluster,
@@ -120,7 +120,10 @@ def _programs(place: Place) -> dict[str, list[str]]:
 
 
 def _environment(place: Place) -> dict[str, str]:
-    """Folders of this run alone; two Argo CDs with one socket for passwords would stop each other."""
+    """Return the environment of Argo CD's programs, with folders of this cluster only.
+
+    Two installations of Argo CD that share the socket for Git passwords would disturb each other.
+    """
     folder = place.link / "argocd"
     for name in ("tls", "ssh", "gpg/source", "gpg/keys", "plugins"):
         place.folder(f"argocd/{name}")
@@ -134,15 +137,16 @@ def _environment(place: Place) -> dict[str, str]:
         "ARGOCD_GNUPGHOME": f"{folder}/gpg/keys",
         "ARGOCD_PLUGINSOCKFILEPATH": f"{folder}/plugins",
         "ARGOCD_ASK_PASS_SOCK": f"{folder}/ask-pass.sock",
-        # Without it Git looks up this host's domain for its reflog. The cluster's network has no DNS,
-        # so each fetch and checkout would take 6 s where /etc/hosts lacks the host's name.
+        # Without EMAIL, Git looks up this host's domain for its reflog. The cluster's network has no DNS, so
+        # each
+        # fetch and checkout would take 6 s if /etc/hosts lacks the host's name.
         "EMAIL": "argocd@localhost",
-        "PATH": f"{pinned.folder()}:{environment(place)['PATH']}",  # kustomize
+        "PATH": f"{pinned.folder()}:{environment(place)['PATH']}",  # for kustomize
     }
 
 
 def _secret(webhook: str) -> str:
-    """argocd-secret: what signs sessions, new in every run, and what signs webhooks."""
+    """Return the Secret argocd-secret: a new key that signs sessions, and the secret that signs webhooks."""
     return json.dumps(
         {
             "apiVersion": "v1",

@@ -1,8 +1,9 @@
-"""The base image of Debian's packages, where no registry can be reached: `tools/cluster/base REGISTRY`.
+"""Makes the base image from Debian's packages, for machines that reach no container registry.
 
-debootstrap lays the files out, Python writes them as one OCI layer without times, and HTTP pushes it: no
-container engine. It trusts the authorities that this machine trusts. Kept in the cache while this recipe
-and those authorities are what they were; `--fresh` makes it anew from the packages of today.
+Run it by `tools/cluster/base REGISTRY`; no container engine is needed. debootstrap installs the files, Python
+writes them as one OCI layer without timestamps, and HTTP pushes the layer. The image trusts the certificate
+authorities of this machine. It is cached until this file or those authorities change; `--fresh` makes it
+again from today's packages.
 """
 
 import argparse
@@ -22,13 +23,16 @@ from typing import Any
 import httpx
 
 SUITE, MIRROR, SECURITY = "bookworm", "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
-# Python, and what BentoML's Dockerfile runs: useradd and bash are in minbase; pip comes as its wheel alone.
+# Python and pip (as a wheel), which BentoML's Dockerfile needs. Debian's minimal system has useradd and bash
+# already.
 PACKAGES = ("ca-certificates", "python3-minimal", "python3.11", "python3-pip-whl")
 SOURCES = f"""\
 deb {MIRROR} {SUITE} main
 deb {SECURITY} {SUITE}-security main
 """
-# What a container reads nothing of; copyright files stay. dpkg leaves the same out of later layers.
+# Documentation and translations, which a container does not need, except copyright files. The same settings
+# make
+# dpkg leave these files out of later layers.
 SLIM = "".join(
     f"path-exclude /usr/share/{path}\n" for path in ("doc/*", "info/*", "lintian/*", "locale/*", "man/*")
 )
@@ -54,16 +58,18 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 
 
 def main() -> None:
-    """Make what the cache lacks, push what the registry lacks, print the name by digest."""
+    """Make the image unless it is cached, push it unless it is in the registry, and print its name."""
     parser = argparse.ArgumentParser("tools/cluster/base", description=__doc__)
-    parser.add_argument("registry", help="host:port[/path] of this machine's own registry, plain HTTP")
-    parser.add_argument("--fresh", action="store_true", help="make it anew, from the packages of today")
+    parser.add_argument(
+        "registry", help="host:port[/path] of a registry on this machine that speaks plain HTTP"
+    )
+    parser.add_argument("--fresh", action="store_true", help="make the image again from today's packages")
     options = parser.parse_args()
     print(image(options.registry, fresh=options.fresh))
 
 
 def image(registry: str, *, fresh: bool = False) -> str:
-    """The base image's `name@sha256:…` in a registry that holds it afterwards."""
+    """Make sure that a registry has the base image, and return the image's `name@sha256:…`."""
     folder = _cache() / "cluster" / "base" / key()
     if fresh or not (folder / "manifest.json").is_file():
         _made(folder)
@@ -71,13 +77,13 @@ def image(registry: str, *, fresh: bool = False) -> str:
 
 
 def key() -> str:
-    """What the image is kept by: this recipe, and the authorities that this machine trusts."""
+    """Return the image's key in the cache: a hash of this file and of this machine's authorities."""
     sources = [Path(__file__), *sorted(Path("/", TRUSTED).glob("*.crt"))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def push(folder: Path, registry: str) -> str:
-    """Push manifest.json and its blobs unless they are there; returns name@digest."""
+    """Push manifest.json and its blobs unless the registry has them, and return name@digest."""
     host, _, path = registry.partition("/")
     content = (folder / "manifest.json").read_bytes()
     digest, manifest = _digest(content), json.loads(content)
@@ -100,11 +106,11 @@ def _upload(http: httpx.Client, digest: str, content: bytes) -> None:
 
 
 def _made(folder: Path) -> None:
-    """Lay out, trim, and write the image into `folder`, whole or not at all."""
+    """Install, trim and write the image into `folder`, atomically."""
     if os.geteuid():
-        sys.exit("tools/cluster/base: needs root, because debootstrap makes devices and changes owners")
+        sys.exit("tools/cluster/base: needs root, because debootstrap creates devices and changes owners")
     if subprocess.run([NEEDS, "base"], check=False).returncode:
-        sys.exit("tools/cluster/base: this machine lacks what is named above")
+        sys.exit("tools/cluster/base: install the programs that are named above")
     print("tools/cluster/base: making the base image from Debian's packages", file=sys.stderr)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
@@ -119,7 +125,7 @@ def _made(folder: Path) -> None:
 
 
 def lay_out(root: Path) -> None:
-    """Debian's minimal system with PACKAGES, its security updates, and this machine's authorities."""
+    """Install Debian's minimal system with PACKAGES, security updates and this machine's authorities."""
     include = f"--include={','.join(PACKAGES)}"
     _run("debootstrap", "--variant=minbase", include, SUITE, str(root), MIRROR)
     (root / "etc/apt/sources.list").write_text(SOURCES)
@@ -132,7 +138,7 @@ def lay_out(root: Path) -> None:
 
 
 def trim(root: Path) -> None:
-    """Remove what nothing reads, and what differs from one making to the next."""
+    """Remove files that no container needs, and files that differ each time the image is made."""
     for name in EMPTIED:
         for path in (root / name).iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -147,7 +153,10 @@ def trim(root: Path) -> None:
 
 
 def write(root: Path, out: Path) -> None:
-    """The image of `root`: one layer, names sorted, no times; equal files are an equal digest."""
+    """Write `root` as an image with one layer.
+
+    Names are sorted and times are dropped, so that equal files give an equal digest.
+    """
     aside = out / "layer"
     with (
         aside.open("wb") as raw,
@@ -176,7 +185,7 @@ def write(root: Path, out: Path) -> None:
 
 
 class _Hashed:
-    """A file that hashes what is written through it."""
+    """A file that also hashes the bytes that are written to it."""
 
     def __init__(self, file: Any) -> None:
         self.file, self.hash = file, hashlib.sha256()

@@ -1,7 +1,7 @@
-"""One cgroup holds every process of the cluster, pods included, so that `down` finds them all.
+"""The cgroup that contains every process of the cluster, pods included, so that `down` finds them all.
 
-`up` enters it before it starts anything: whatever it starts is born inside, even when `up` is killed the
-moment after. Both generations of cgroups are known: v2, v1, and v1 beside an empty v2.
+`up` enters the cgroup before it starts any program, so every program starts inside it, even if `up` is killed
+a moment later. The code supports cgroups v2, v1, and v1 together with an empty v2.
 """
 
 import os
@@ -15,7 +15,7 @@ from place import NAME, ClusterError
 
 
 def mounts(table: str) -> list[tuple[str, Path]]:
-    """Where cgroup hierarchies are mounted, from /proc/mounts: (type, path)."""
+    """Return the type and path of each mounted cgroup hierarchy, from the text of /proc/mounts."""
     rows = [line.split() for line in table.splitlines()]
     return [(row[2], Path(row[1])) for row in rows if row[2] in ("cgroup", "cgroup2")]
 
@@ -25,7 +25,7 @@ def _here() -> list[tuple[str, Path]]:
 
 
 def enter() -> None:
-    """Make the cluster's cgroup in every hierarchy and move this process into it."""
+    """Create the cluster's cgroup in every hierarchy, and move this process into it."""
     found = _here()
     if not found:
         raise ClusterError("no cgroups are mounted at /sys/fs/cgroup: a kubelet needs them")
@@ -33,7 +33,8 @@ def enter() -> None:
         (mount / NAME / "node").mkdir(parents=True, exist_ok=True)
         delegate(mount)
         delegate(mount / NAME)
-        for name in ("cpuset.cpus", "cpuset.mems"):  # v1: empty at birth, and nothing may enter until set
+        # In v1 these are empty at first, and no process may enter before they are set
+        for name in ("cpuset.cpus", "cpuset.mems"):
             for folder in (mount / NAME, mount / NAME / "node"):
                 if (mount / name).is_file():
                     (folder / name).write_text((mount / name).read_text())
@@ -42,27 +43,27 @@ def enter() -> None:
 
 
 def delegate(folder: Path) -> None:
-    """Have the cgroups below a v2 one limit what it may limit itself; v1 knows no such thing."""
+    """Let the child cgroups of a v2 cgroup use all its controllers; v1 needs nothing."""
     controllers = folder / "cgroup.controllers"
     for name in controllers.read_text().split() if controllers.is_file() else ():
-        with suppress(OSError):  # one that this machine keeps to itself; the kubelet says if it needs it
+        with suppress(OSError):  # a controller may not be available here; the kubelet reports it if needed
             (folder / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def processes() -> set[int]:
-    """Every process in the cluster's cgroup and below, but this one."""
+    """Return the ids of all processes in the cluster's cgroup and below, except this process."""
     pids: set[int] = set()
     for folder in _folders():
-        with suppress(OSError):  # gone meanwhile
+        with suppress(OSError):  # the cgroup may have been removed meanwhile
             pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     return pids - {os.getpid()}
 
 
 def end(seconds: float = 5) -> None:
-    """End every process of the cluster: asked first, killed when not gone within `seconds`.
+    """End every process of the cluster by SIGTERM, and by SIGKILL after `seconds`.
 
     Raises:
-        ClusterError: some don't die within ten seconds more.
+        ClusterError: some processes are still running ten seconds later.
     """
     for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
         stop = time.monotonic() + patience
@@ -72,11 +73,14 @@ def end(seconds: float = 5) -> None:
                     os.kill(pid, sign)
             time.sleep(0.2)
     if left := processes():
-        raise ClusterError(f"these processes of the cluster don't die: {sorted(left)}")
+        raise ClusterError(f"these processes of the cluster cannot be killed: {sorted(left)}")
 
 
 def remove(seconds: float = 5) -> None:
-    """Remove the emptied cgroups, the innermost first; one is busy for a moment after its last process."""
+    """Remove the empty cgroups, the innermost first.
+
+    Retries, as a cgroup stays busy for a moment after its processes.
+    """
     stop = time.monotonic() + seconds
     for folder in _folders():
         while folder.is_dir():
@@ -84,12 +88,13 @@ def remove(seconds: float = 5) -> None:
                 folder.rmdir()
                 break
             if time.monotonic() > stop:
-                raise ClusterError(f"cannot remove the cgroup {folder}: something is still in it")
+                raise ClusterError(f"cannot remove the cgroup {folder}: it still contains processes")
             time.sleep(0.05)
 
 
 def _folders() -> Iterator[Path]:
-    """The cluster's cgroup and those below it, the innermost first. Their pods' may go away meanwhile."""
+    """Yield the cluster's cgroup and the cgroups below it, the innermost first."""
     for _, mount in _here():
-        for folder, _, _ in os.walk(mount / NAME, topdown=False):  # unlike glob, it passes over what has gone
+        # Unlike glob, os.walk ignores folders that vanish
+        for folder, _, _ in os.walk(mount / NAME, topdown=False):
             yield Path(folder)

@@ -1,4 +1,4 @@
-"""The control plane: etcd, the API server, the controllers and the scheduler, as processes on the node."""
+"""Runs the control plane as processes on the node: etcd, the API server, the controllers, the scheduler."""
 
 import kube
 import process
@@ -9,7 +9,7 @@ PEER = "http://127.0.0.1:2380"
 
 
 def start_etcd(place: Place) -> None:
-    """etcd, its data in memory: Debian's 3.4 cannot be told not to wait for the disk."""
+    """Start etcd with its data in memory, because Debian's etcd 3.4 has no option to skip fsync."""
     data = place.fast / "etcd"
     argv = [place.program("etcd"), "--data-dir", data, "--logger=zap", "--log-level=warn"]
     argv += [f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
@@ -19,7 +19,7 @@ def start_etcd(place: Place) -> None:
 
 
 def apiserver_flags(place: Place) -> list[str]:
-    """The API server's flags: authorization as in any cluster, aggregation for metrics-server."""
+    """Return the API server's flags: the usual authorization, and API aggregation for metrics-server."""
     pki = place.pki
     return [
         f"--etcd-servers={ETCD}",
@@ -47,20 +47,24 @@ def apiserver_flags(place: Place) -> list[str]:
         f"--proxy-client-cert-file={pki}/front-proxy.crt",
         f"--proxy-client-key-file={pki}/front-proxy.key",
         "--enable-aggregator-routing=true",
-        # Debian's etcd is too old for streamed lists; clients that ask for one would wait in growing steps.
+        # Debian's etcd is too old for streamed lists, and clients that request one would retry with growing
+        # delays.
         "--feature-gates=WatchList=false",
         "--profiling=false",
     ]
 
 
 def start_apiserver(place: Place) -> None:
-    """The API server, on the node's address."""
+    """Start the API server on the node's address, and wait until it is ready."""
     process.start(place, "apiserver", [place.program("kube-apiserver"), *apiserver_flags(place)])
     process.wait(place, "apiserver", lambda: process.answers(f"https://{NODE}:{API_PORT}/readyz"))
 
 
 def _component(place: Place, user: str) -> list[str]:
-    """What the two controllers share: one kubeconfig for all, no election among one."""
+    """Return the options that controller manager and scheduler share.
+
+    Leader election is off, because each runs once.
+    """
     config = place.pki / f"{user}.kubeconfig"
     names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     flags = [f"--{name}={config}" for name in names]
@@ -68,7 +72,7 @@ def _component(place: Place, user: str) -> list[str]:
 
 
 def start_controllers(place: Place) -> None:
-    """Controllers and scheduler; ready when the first ServiceAccount is there, as no pod starts before."""
+    """Start controllers and scheduler, and wait for the first ServiceAccount, which every pod needs."""
     pki = place.pki
     manager = [place.program("kube-controller-manager"), *_component(place, "controllers")]
     manager += ["--use-service-account-credentials=true", "--controllers=*"]

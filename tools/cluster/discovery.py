@@ -1,8 +1,9 @@
-"""PodMonitors and PrometheusRules of the cluster as files that Prometheus reads.
+"""Writes the cluster's PodMonitors and PrometheusRules as files that Prometheus reads.
 
-Debian's Prometheus is built without Kubernetes discovery. Labels are those that the Prometheus operator
-gives: job `<namespace>/<PodMonitor>`, namespace, pod, container, endpoint, and the pod's labels that
-`podTargetLabels` names; all labels of the pod as `__meta_kubernetes_pod_label_…`, for relabelings to read.
+This is needed because Debian's Prometheus is built without Kubernetes discovery. Targets get the same labels
+as from the Prometheus operator: job `<namespace>/<PodMonitor>`, namespace, pod, container, endpoint, and the
+pod's labels that `podTargetLabels` names. All labels of the pod are also given as
+`__meta_kubernetes_pod_label_…`, for relabelings.
 """
 
 import json
@@ -25,11 +26,11 @@ from process import record
 
 Thing = dict[str, Any]  # one Kubernetes object
 MONITORING = "/apis/monitoring.coreos.com/v1"
-SETTLE = 0.2  # seconds: one change seldom comes alone
+SETTLE = 0.2  # seconds to wait for more changes, because changes usually come in groups
 
 
 class Mirror(threading.Thread):
-    """All objects of one kind as they are now: listed, then watched, and listed again when that ends."""
+    """Keeps a current copy of all objects of one kind, by listing and then watching them."""
 
     def __init__(self, api: httpx.Client, path: str, changed: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -44,7 +45,7 @@ class Mirror(threading.Thread):
             time.sleep(1)
 
     def things(self) -> list[Thing]:
-        """What is known, as a copy."""
+        """Return the objects that are currently known, as a copy."""
         return list(self.known.copy().values())
 
     def _list(self) -> str:
@@ -72,7 +73,7 @@ class Mirror(threading.Thread):
 
 
 def selects(selector: Thing, labels: dict[str, str]) -> bool:
-    """Whether a label selector takes something with these labels."""
+    """Return whether a label selector matches these labels."""
     wanted = selector.get("matchLabels") or {}
     rules = selector.get("matchExpressions") or []
     return all(labels.get(k) == v for k, v in wanted.items()) and all(_holds(rule, labels) for rule in rules)
@@ -92,20 +93,20 @@ def _holds(rule: Thing, labels: dict[str, str]) -> bool:
 
 
 def targets(monitors: list[Thing], pods: list[Thing]) -> list[Thing]:
-    """What Prometheus is to scrape, in its file format; sorted, so that the same is the same."""
+    """Return the scrape targets in Prometheus' file format, sorted so that equal targets give equal files."""
     running = [pod for pod in pods if _scrapable(pod)]
     groups = [group for monitor in monitors for pod in running for group in _groups(monitor, pod)]
     return sorted(groups, key=lambda group: (group["labels"]["job"], group["targets"]))
 
 
 def _scrapable(pod: Thing) -> bool:
-    """Whether a pod has an address that somebody answers at: a fake node's pods have none of the node's."""
+    """Return whether a pod can be scraped: it runs and has an address on this node, which fake pods lack."""
     address, phase = pod["status"].get("podIP"), pod["status"].get("phase")
     return phase not in ("Succeeded", "Failed") and bool(address) and ip_address(address) in ip_network(PODS)
 
 
 def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
-    """One target for every port of the pod that the monitor names."""
+    """Yield a target for each port of a pod that a PodMonitor names."""
     spec, labels = monitor["spec"], pod["metadata"].get("labels") or {}
     if not _looks_at(monitor, pod["metadata"]["namespace"]) or not selects(spec["selector"], labels):
         return
@@ -129,7 +130,7 @@ def _looks_at(monitor: Thing, namespace: str) -> bool:
 
 
 def _fixed(monitor: Thing, endpoint: Thing, pod: Thing, container: str) -> dict[str, str]:
-    """The labels that every target has, and how it is asked."""
+    """Return the labels that every target has, and the labels that set its path and scheme."""
     return {
         "job": f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}",
         "namespace": pod["metadata"]["namespace"],
@@ -142,12 +143,12 @@ def _fixed(monitor: Thing, endpoint: Thing, pod: Thing, container: str) -> dict[
 
 
 def _label(name: str) -> str:
-    """A Kubernetes label's name as a Prometheus label's."""
+    """Convert a Kubernetes label's name to a valid Prometheus label name."""
     return re.sub(r"[^a-zA-Z0-9_]", "_", name)
 
 
 def write_rules(folder: Path, rules: list[Thing]) -> bool:
-    """Write a file for every PrometheusRule that promtool finds right; whether that changed any file."""
+    """Write a file for each valid PrometheusRule, and return whether any file changed."""
     wanted = {
         f"{rule['metadata']['namespace']}-{rule['metadata']['name']}.json": _rules(rule) for rule in rules
     }
@@ -168,12 +169,15 @@ def _rules(rule: Thing) -> str:
 
 
 def _write_right(path: Path, text: str) -> None:
-    """One wrong file would keep Prometheus from reading any: it is left out, and the log says why."""
+    """Write a rule file if promtool accepts it; otherwise print the reason.
+
+    One invalid file would keep Prometheus from loading any rules.
+    """
     aside = path.with_suffix(".new")
     write(aside, text)
     done = subprocess.run(["promtool", "check", "rules", aside], capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"{path.stem} is no rule file: {done.stdout}{done.stderr}", flush=True)
+        print(f"{path.stem} is not a valid rule file: {done.stdout}{done.stderr}", flush=True)
         path.unlink(missing_ok=True)
         aside.unlink()
     else:
@@ -181,7 +185,7 @@ def _write_right(path: Path, text: str) -> None:
 
 
 def reload(place: Place) -> None:
-    """Have Prometheus read its rules again; when it does not run, it will when it starts."""
+    """Make Prometheus reload its rules. If Prometheus is not running, it reads them when it starts."""
     with suppress(ClusterError, ProcessLookupError):
         one = record(place, "prometheus")
         if one.alive:
@@ -189,14 +193,14 @@ def reload(place: Place) -> None:
 
 
 def client(place: Place) -> httpx.Client:
-    """The API server, asked as the administrator."""
+    """Return a client of the API server with the administrator's certificate."""
     trust = ssl.create_default_context(cafile=str(place.pki / "ca.crt"))
     trust.load_cert_chain(place.pki / "admin.crt", place.pki / "admin.key")
     return httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
 
 
 def follow(place: Place) -> None:
-    """Follow the cluster until killed."""
+    """Watch the cluster and rewrite the files after each change, until the process is killed."""
     api, changed = client(place), threading.Event()
     paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
     pods, monitors, rules = mirrors = [Mirror(api, path, changed) for path in paths]

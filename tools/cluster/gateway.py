@@ -1,8 +1,8 @@
-"""The gateway: Contour reads Gateway and HTTPRoute objects, Envoy beside it carries the requests.
+"""Runs the gateway: Contour reads Gateway and HTTPRoute objects, and Envoy forwards the requests.
 
-Contour is told the one gateway to serve (namespace `gateway`, name `edge`), so it needs no Service of its
-own; the GatewayClass then stays without a status, and nobody should wait for it. Contour adds 8000 to a
-listener's port: 80 is served at 8080, as soon as there is a first route.
+Contour is configured with the only gateway that it serves (namespace `gateway`, name `edge`), so it needs no
+Service of its own. The GatewayClass then never gets a status, so do not wait for one. Contour adds 8000 to a
+listener's port, so port 80 is served at 8080, once the first route exists.
 """
 
 import subprocess
@@ -20,18 +20,21 @@ PLATFORM = pinned.ROOT / "kustomize" / "platform"
 CRDS = ("gatewayclasses", "gateways", "httproutes", "referencegrants")
 LOOPBACK = "127.0.0.1"
 XDS_PORT = 8201
-HEALTH, METRICS = f"{LOOPBACK}:8202", f"{LOOPBACK}:8203"  # Contour's
-STATS = f"{LOOPBACK}:8204"  # Envoy's
+HEALTH, METRICS = f"{LOOPBACK}:8202", f"{LOOPBACK}:8203"  # addresses of Contour
+STATS = f"{LOOPBACK}:8204"  # address of Envoy's statistics
 
 
 def start(place: Place) -> None:
-    """Start the gateway and wait until it is programmed; needs Prometheus' CRDs: the platform has rules."""
+    """Start the gateway and wait until it is programmed.
+
+    Prometheus' CRDs must exist, because the platform contains a PrometheusRule.
+    """
     _begin(place)
     _wait(place)
 
 
 def _begin(place: Place) -> None:
-    """Put the CRDs and the platform into the cluster, and start Contour and Envoy."""
+    """Apply the gateway's CRDs and the platform, and start Contour and Envoy."""
     apply(place, place.crds / "gateway")
     established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
     apply(place, text=platform())
@@ -42,7 +45,7 @@ def _begin(place: Place) -> None:
 
 
 def _wait(place: Place) -> None:
-    """Wait until the gateway is programmed and Envoy has taken what Contour says."""
+    """Wait until the gateway is programmed and Envoy has received Contour's configuration."""
     wait(place, "contour", partial(answers, f"http://{HEALTH}/healthz"))
     programmed = "--for=condition=Programmed"
     kubectl(place, "wait", "--namespace=gateway", programmed, "--timeout=60s", "gateway/edge")
@@ -50,7 +53,7 @@ def _wait(place: Place) -> None:
 
 
 def platform() -> str:
-    """kustomize/platform, rendered; Argo CD takes it over where an Application says so."""
+    """Return kustomize/platform as rendered YAML; Argo CD manages it later if an Application names it."""
     build = [pinned.folder() / "kustomize", "build", PLATFORM]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -69,7 +72,7 @@ def _contour(place: Place, config: Path) -> list[str | Path]:
         f"--kubeconfig={place.kubeconfig}",
         f"--config-path={config}",
         "--disable-leader-election",
-        "--insecure",  # towards Envoy, on the loopback
+        "--insecure",  # no TLS towards Envoy, which is on the loopback
         f"--ingress-status-address={NODE}",
         f"--envoy-service-http-address={NODE}",
         *at("xds", f"{LOOPBACK}:{XDS_PORT}"),
@@ -80,7 +83,7 @@ def _contour(place: Place, config: Path) -> list[str | Path]:
 
 
 def _envoy(place: Place, config: Path) -> list[str | Path]:
-    """Envoy's command line, after Contour wrote the file that leads Envoy to it."""
+    """Return Envoy's command line; before that, Contour writes the bootstrap file that the command names."""
     bootstrap = [
         f"--xds-address={LOOPBACK}",
         f"--xds-port={XDS_PORT}",
@@ -89,7 +92,7 @@ def _envoy(place: Place, config: Path) -> list[str | Path]:
     ]
     command = [place.program("contour"), "bootstrap", config, *bootstrap]
     subprocess.run(command, check=True, capture_output=True, env=environment(place))
-    # Without the second option Envoy ends as soon as whoever started it does.
+    # Without --disable-hot-restart, Envoy ends as soon as the process that started it ends.
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
     node = ["--service-cluster", "gateway", "--service-node", "edge"]
     return [Path(sys.executable).with_name("envoy"), "--config-path", config, *node, *options]

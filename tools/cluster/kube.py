@@ -1,4 +1,4 @@
-"""kubectl as the administrator, for the parts that put objects into the cluster."""
+"""Runs kubectl as the administrator, for the parts that apply objects to the cluster."""
 
 import json
 import subprocess
@@ -9,10 +9,10 @@ from place import ClusterError, Place
 
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
-    """Run kubectl; its output.
+    """Run kubectl and return its output.
 
     Raises:
-        ClusterError: it said no; with its own words.
+        ClusterError: kubectl failed; the message is its own.
     """
     command = [place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
@@ -22,7 +22,7 @@ def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
 
 
 def apply(place: Place, *paths: Path, text: str | None = None, seconds: float = 15) -> None:
-    """Apply manifests server-side, again until it works: a CRD or a namespace may just be on its way."""
+    """Apply manifests server-side; retry for `seconds`, as a CRD or namespace may not be ready yet."""
     args = [word for path in paths for word in ("-f", str(path))] + (["-f", "-"] if text else [])
     end = time.monotonic() + seconds
     while True:
@@ -37,7 +37,7 @@ def apply(place: Place, *paths: Path, text: str | None = None, seconds: float = 
 
 
 def established(place: Place, *names: str, seconds: int = 30) -> None:
-    """Wait until CRDs are served; a brand-new one has no condition yet, on which `kubectl wait` gives up."""
+    """Wait until CRDs are served; retry, because `kubectl wait` fails on a new CRD without any condition."""
     crds, end = [f"crd/{name}" for name in names], time.monotonic() + seconds
     while True:
         try:
@@ -51,5 +51,5 @@ def established(place: Place, *names: str, seconds: int = 30) -> None:
 
 
 def apply_objects(place: Place, objects: list[dict[str, object]]) -> None:
-    """Apply objects that were put together here."""
+    """Apply objects that are given as Python dictionaries."""
     apply(place, text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

@@ -1,7 +1,8 @@
-"""Fake nodes by kwok: Kubernetes schedules on them, and their pods are Ready although nothing runs.
+"""Adds fake nodes by kwok: Kubernetes schedules pods on them, which become Ready although nothing runs.
 
-They are for what a laptop has not: a GPU pool, and room for production's requests. A taint keeps every
-pod away that does not tolerate `kwok.x-k8s.io/node`, so nothing lands there by accident.
+Fake nodes provide resources that a laptop lacks: a GPU pool, and enough CPU and memory for production's
+requests. A taint keeps away every pod that does not tolerate `kwok.x-k8s.io/node`, so no pod is scheduled
+there by accident.
 """
 
 import json
@@ -13,11 +14,11 @@ from kube import apply, kubectl
 from place import NODE, ClusterError, Place
 
 FAKE = "kwok.x-k8s.io/node"
-PODS = "10.245.0.0/16"  # of fake pods; nobody answers there
+PODS = "10.245.0.0/16"  # addresses of fake pods, which do not answer
 PORT = 10247
 GPU = "nvidia.com/gpu"
 ROOM = {"cpu": "16", "memory": "64Gi", "pods": "110"}
-POOLS: dict[str, dict[str, Any]] = {  # as the clouds' pools of NVIDIA A100 nodes are labelled and tainted
+POOLS: dict[str, dict[str, Any]] = {  # labels and taints are those of NVIDIA A100 pools in the clouds
     "cpu": {"labels": {}, "taints": [], "room": ROOM},
     "gpu": {
         "labels": {"accelerator": "nvidia-a100"},
@@ -28,15 +29,15 @@ POOLS: dict[str, dict[str, Any]] = {  # as the clouds' pools of NVIDIA A100 node
 
 
 def scale(place: Place, wanted: dict[str, int]) -> None:
-    """Have so many fake nodes of each pool that is named; 0 removes them.
+    """Add or remove fake nodes so that each named pool has the given number.
 
     Raises:
-        ClusterError: there is no such pool, or kwok does not run.
+        ClusterError: there is no such pool, or kwok is not running.
     """
     unknown = wanted.keys() - POOLS.keys()
     if unknown:
         raise ClusterError(
-            f"no pool {', '.join(sorted(unknown))} of fake nodes: there are {', '.join(POOLS)}"
+            f"no pool {', '.join(sorted(unknown))} of fake nodes; the pools are {', '.join(POOLS)}"
         )
     if any(wanted.values()):
         _run(place)
@@ -51,7 +52,7 @@ def scale(place: Place, wanted: dict[str, int]) -> None:
 
 
 def node(pool: str, number: int) -> dict[str, Any]:
-    """One fake node, as an object of Kubernetes."""
+    """Return the Kubernetes object of a fake node."""
     name, facts = f"fake-{pool}-{number}", POOLS[pool]
     labels = {FAKE: "fake", "pool": pool, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
     return {
@@ -68,7 +69,7 @@ def node(pool: str, number: int) -> dict[str, Any]:
 
 
 def _shrink(place: Place, pool: str, count: int) -> None:
-    """Remove the nodes beyond `count`; their pods go with them."""
+    """Remove the nodes of a pool beyond the first `count`, and with them their pods."""
     found = kubectl(place, "get", "nodes", f"--selector=pool={pool}", "--output=name").split()
     over = [name for name in found if int(name.rpartition("-")[2]) >= count]
     if over:

@@ -1,7 +1,7 @@
-"""A mount namespace for the cluster's programs, so that this host sees none of their mounts.
+"""Makes a mount namespace for the cluster's programs, so that their mounts do not appear on this host.
 
-containerd, CNI and the kubelet write into fixed folders whatever they are told; in here those are empty
-filesystems in memory, so that nothing of this host's is touched and nothing is left there.
+containerd, CNI and the kubelet always write to some fixed folders. In the namespace these folders are empty
+filesystems in memory, so that this host's own files are not changed and no files remain.
 """
 
 import os
@@ -16,15 +16,18 @@ HIDE = 'for folder; do mount -t tmpfs "$0" "$folder" || exit 1; done'
 
 
 def make(place: Place) -> None:
-    """Mount the state folder's `fast`, and make the namespace that `place.mounts` names."""
+    """Mount the state folder's `fast` in memory, and create the mount namespace that `place.mounts` names."""
     for folder in FIXED:
         folder.mkdir(parents=True, exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", NAME, str(place.folder("fast")))
-    _run("mount", "--make-private", str(place.fast))  # what a namespace's name must lie on
+    _run("mount", "--make-private", str(place.fast))  # a named namespace must lie on a private mount
     place.mounts.touch()
     command = ["unshare", f"--mount={place.mounts}", "--", "sh", "-c", HIDE, NAME, *map(str, FIXED)]
-    # Since Linux 6.18 each CPU numbers the namespaces that it makes, and a namespace can be named only from
-    # one with a lower number. In a mount namespace that is itself new, not every CPU gives a higher one.
+    # Since Linux 6.18 each CPU numbers the namespaces that it creates, and a namespace can be named only from
+    # a
+    # namespace with a lower number. If our own mount namespace is new, some CPUs give a lower number, so each
+    # CPU
+    # is tried.
     *others, last = (("taskset", "--cpu-list", str(cpu), *command) for cpu in sorted(os.sched_getaffinity(0)))
     if not any(_ran(*each) for each in others):
         _run(*last)
@@ -41,11 +44,11 @@ def _run(*words: str) -> None:
 
 
 def remove(place: Place) -> None:
-    """Unmount all that is mounted under the state folder; the namespace goes with its last process."""
+    """Unmount everything below the state folder. The kernel removes the namespace with its last process."""
     for line in reversed(Path("/proc/mounts").read_text().splitlines()):
         mount = line.split()[1].replace("\\040", " ")
         if Path(mount).is_relative_to(place.run):
             _run("umount", "--lazy", mount)
     for folder in FIXED:
-        with suppress(OSError):  # somebody else's, with something in it
+        with suppress(OSError):  # the folder is not empty, so another program uses it
             folder.rmdir()

@@ -1,6 +1,6 @@
-"""The network namespace that the cluster lives in, and the one way into it from this host.
+"""Makes the cluster's network namespace, and the connection between it and this host.
 
-The default route ends at the node's own bridge: nothing in the cluster reaches further than the host's
+The default route ends at the node's own bridge, so programs in the cluster reach no address beyond the host's
 end of the veth pair.
 """
 
@@ -18,7 +18,7 @@ SYSCTLS = {
     "net/ipv4/conf/all/route_localnet": "1",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
-    "net/bridge/bridge-nf-call-iptables": "1",  # so that nftables sees what goes from pod to pod
+    "net/bridge/bridge-nf-call-iptables": "1",  # so that nftables sees traffic between pods
 }
 
 
@@ -29,7 +29,7 @@ def _ip(*words: str) -> None:
 
 
 def make() -> None:
-    """Make the namespace, the node's bridge in it, and the veth pair to the host."""
+    """Create the network namespace, the node's bridge in it, and the veth pair to the host."""
     _ip("netns", "add", NAME)
     inside = ("-n", NAME)
     _ip(*inside, "link", "set", "lo", "up")
@@ -46,15 +46,18 @@ def make() -> None:
 
 
 def enter() -> None:
-    """Move this thread, and all that it starts from now on, into the cluster's network."""
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+    """Move this thread, and the processes that it starts later, into the cluster's network."""
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns exists only since Python 3.12
     with NETWORK.open() as namespace:
         if libc.setns(namespace.fileno(), 0):
             raise ClusterError(f"cannot enter {NETWORK}: {os.strerror(ctypes.get_errno())}")
 
 
 def tune() -> None:
-    """Set what a node's network needs; to be called inside, where /proc/sys/net is the namespace's own."""
+    """Set the kernel's network options for a node.
+
+    Call this inside the namespace, which has its own options.
+    """
     bridge = Path("/proc/sys/net/bridge")
     if not bridge.is_dir():
         subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)
@@ -66,8 +69,8 @@ def tune() -> None:
 
 
 def remove() -> None:
-    """Remove the namespace; the bridge, every rule in it and both ends of the pair go with it."""
+    """Remove the network namespace, and with it the bridge, its nftables rules and the veth pair."""
     with suppress(ClusterError):
-        _ip("link", "del", VETH)  # at once: a namespace dies a little after its last process
+        _ip("link", "del", VETH)  # deleted first, because a namespace outlives its last process for a moment
     if NETWORK.exists():
         _ip("netns", "del", NAME)

@@ -1,4 +1,4 @@
-"""The node: containerd with its pause image, the kubelet, kube-proxy."""
+"""Runs the node's programs: containerd with its pause image, the kubelet and kube-proxy."""
 
 import hashlib
 import io
@@ -12,12 +12,12 @@ import process
 from place import DNS, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
 
 PAUSE = "loop-cluster/pause:1"
-CNI_PLUGINS = "/usr/lib/cni"  # where Debian has them
+CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
 SOCKET = "containerd.sock"
 
 
 def containerd_config(place: Place) -> str:
-    """containerd's: everything under the state folder, pods' network namespaces too."""
+    """Return containerd's configuration, which puts all files below the state folder."""
     run = place.run
     return f"""\
 version = 2
@@ -29,7 +29,8 @@ state = "{run}/containerd-state"
   sandbox_image = "{PAUSE}"
   disable_apparmor = true
   disable_hugetlb_controller = true
-  # Where CAP_SYS_RESOURCE is missing, runc may not lower a score: "can't get final child's PID from pipe".
+  # Without CAP_SYS_RESOURCE, runc may not lower an OOM score and fails with "can't get final child's PID from
+  # pipe".
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
@@ -44,10 +45,11 @@ state = "{run}/containerd-state"
 
 
 def cni_config(place: Place) -> dict[str, object]:
-    """One bridge for the pods of this node, masqueraded towards everything else."""
+    """Return the CNI configuration: one bridge for the pods, masqueraded towards all other addresses."""
     ipam = {
         "type": "host-local",
-        "ranges": [[{"subnet": PODS.replace("/16", "/24")}]],  # what the first node of a cluster is given
+        # The range that Kubernetes assigns to the first node
+        "ranges": [[{"subnet": PODS.replace("/16", "/24")}]],
         "routes": [{"dst": "0.0.0.0/0"}],
         "dataDir": f"{place.run}/cni-addresses",
     }
@@ -56,7 +58,7 @@ def cni_config(place: Place) -> dict[str, object]:
 
 
 def kubelet_config(place: Place) -> dict[str, object]:
-    """The kubelet's; JSON is YAML."""
+    """Return the kubelet's configuration, which is written as JSON because JSON is valid YAML."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -68,7 +70,7 @@ def kubelet_config(place: Place) -> dict[str, object]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{NAME}",  # `down` ends whatever is in it
+        "cgroupRoot": f"/{NAME}",  # `down` ends every process in this cgroup
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
@@ -97,7 +99,10 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def pause_image(program: Path, name: str = PAUSE) -> bytes:
-    """An image of one static program, as `docker save` writes it; the same program gives the same bytes."""
+    """Return an image of one static program in the format of `docker save`.
+
+    The same program gives the same bytes.
+    """
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
         "architecture": "amd64",
@@ -117,7 +122,7 @@ def _ctr(place: Place, *words: str, stdin: bytes | None = None) -> bool:
 
 
 def start_containerd(place: Place) -> None:
-    """containerd, the pause image in it, and the registry known as one that speaks plain HTTP."""
+    """Start containerd, load the pause image into it, and allow plain HTTP to the cluster's registry."""
     hosts = f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\ncapabilities = ["pull", "resolve"]\n'
     write(place.run / "registries" / REGISTRY / "hosts.toml", hosts)
     write_json(place.run / "cni" / "10-loop.conflist", cni_config(place))
@@ -127,12 +132,12 @@ def start_containerd(place: Place) -> None:
     process.wait(place, "containerd", lambda: _ctr(place, "plugins", "list"))
     image = pause_image(Path(place.program("pause")))
     if not _ctr(place, "images", "import", "-", stdin=image):
-        raise ClusterError(f"containerd does not take the pause image:\n{process.tail(place, 'containerd')}")
+        raise ClusterError(f"containerd could not load the pause image:\n{process.tail(place, 'containerd')}")
 
 
 def start(place: Place) -> None:
-    """The kubelet and kube-proxy; ready when the node is, so pods start at once."""
-    write(place.run / "resolv.conf", "")  # names of the world outside are not resolved
+    """Start the kubelet and kube-proxy, and wait until the node is Ready."""
+    write(place.run / "resolv.conf", "")  # no name server, so names outside the cluster are not resolved
     config = place.run / "kubelet.json"
     write_json(config, kubelet_config(place))
     kubelet = [place.program("kubelet"), f"--config={config}", f"--kubeconfig={place.pki}/kubelet.kubeconfig"]

@@ -1,4 +1,4 @@
-"""The programs that the repository itself pins (tools/go.mod), kustomize among them."""
+"""Finds the Go programs that the repository pins in tools/go.mod, such as kustomize."""
 
 import subprocess
 from pathlib import Path
@@ -7,6 +7,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def folder() -> Path:
-    """Where they are; built when they are not there yet."""
+    """Return the folder of the pinned programs; they are built first if they are missing."""
     done = subprocess.run([ROOT / "tools" / "programs"], check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.strip())

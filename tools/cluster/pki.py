@@ -1,4 +1,4 @@
-"""Keys, certificates and kubeconfigs of one cluster; made anew at each start, good for a year."""
+"""Makes the keys, certificates and kubeconfigs of a cluster, at each start and valid for a year."""
 
 import base64
 import datetime as dt
@@ -14,7 +14,7 @@ from place import API_PORT, API_SERVICE, NODE, NODE_NAME, Place, write, write_js
 
 API_NAMES = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
 API_NAMES += ["kubernetes.default.svc.cluster.local", "127.0.0.1", NODE, API_SERVICE]
-# Who may do what, Kubernetes knows by these names: {kubeconfig: (common name, group)}.
+# {kubeconfig: (common name, group)}. Kubernetes grants its own programs their rights by these names.
 USERS = {
     "admin": ("admin", "system:masters"),
     "controllers": ("system:kube-controller-manager", None),
@@ -26,7 +26,7 @@ USERS = {
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority: what signs."""
+    """A certificate authority, which signs certificates."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -60,7 +60,7 @@ def _save(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate:
 
 
 def authority(folder: Path, name: str) -> Authority:
-    """Make an authority: NAME.crt and NAME.key."""
+    """Make a certificate authority, and write NAME.crt and NAME.key."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(_name(name), _name(name), key)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -77,7 +77,7 @@ def _general(word: str) -> x509.GeneralName:
 
 
 def issue(folder: Path, ca: Authority, name: str, subject: x509.Name, served: list[str]) -> None:
-    """Make a certificate for server and client use, good for the names and addresses `served`."""
+    """Make a certificate for servers and clients, valid for the names and addresses in `served`."""
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = _builder(subject, ca.certificate.subject, key).add_extension(usage, critical=False)
@@ -88,7 +88,7 @@ def issue(folder: Path, ca: Authority, name: str, subject: x509.Name, served: li
 
 
 def kubeconfig(folder: Path, user: str) -> dict[str, object]:
-    """A kubeconfig for one of USERS, its certificates inside."""
+    """Return a kubeconfig for one of USERS, which contains the certificates."""
 
     def data(name: str) -> str:
         return base64.b64encode((folder / name).read_bytes()).decode()
@@ -106,12 +106,12 @@ def kubeconfig(folder: Path, user: str) -> dict[str, object]:
 
 
 def start(place: Place) -> None:
-    """Make everything under pki/, and the administrator's kubeconfig."""
+    """Make all keys and certificates below pki/, and the administrator's kubeconfig."""
     folder = place.folder("pki")
     ca, front = authority(folder, "ca"), authority(folder, "front-proxy-ca")
     issue(folder, ca, "apiserver", _name("kube-apiserver"), API_NAMES)
     issue(folder, front, "front-proxy", _name("front-proxy-client"), [])
-    issue(folder, ca, "service-account", _name("service-account"), [])  # signs the tokens of pods
+    issue(folder, ca, "service-account", _name("service-account"), [])  # this key signs the tokens of pods
     for user, (common, group) in USERS.items():
         issue(folder, ca, user, _name(common, group), [NODE_NAME, NODE] if user == "kubelet" else [])
         write_json(folder / f"{user}.kubeconfig", kubeconfig(folder, user))

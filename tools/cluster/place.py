@@ -1,4 +1,7 @@
-"""Names, addresses and folders: constants, since a machine has at most one such cluster."""
+"""Names, addresses and folders of the cluster.
+
+They are constants, because a machine has at most one cluster.
+"""
 
 import json
 import os
@@ -6,13 +9,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-NAME = "loop-cluster"  # of the network namespace and of the cgroup
+NAME = "loop-cluster"  # the name of the network namespace and of the cgroup
 NETWORK = Path("/run/netns") / NAME
-LINK = Path("/run") / NAME  # leads to the state folder, whatever LOOP_CACHE it was started with
+LINK = Path("/run") / NAME  # a link to the state folder of the running cluster, whichever LOOP_CACHE it uses
 NODE_NAME = "node0"
 
-NODE = "10.99.0.1"  # the node's address, on the bridge inside; people and CI reach the cluster here
-HOST = "10.99.1.1"  # the host's end of the veth pair; the cluster reaches the host only here
+NODE = "10.99.0.1"  # the node's address on its bridge, at which people and CI reach the cluster
+HOST = "10.99.1.1"  # the host's end of the veth pair, the only address at which the cluster reaches the host
 INNER = "10.99.1.2"
 PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
@@ -28,15 +31,15 @@ ALERTMANAGER_PORT = 9093
 ARGOCD_PORT = 8081
 REGISTRY = f"{NODE}:{REGISTRY_PORT}"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-STORAGE_OWNER = 1034  # uid and gid of the bento's user
+STORAGE_OWNER = 1034  # uid and gid of the user in a bento's image
 
 
 class ClusterError(Exception):
-    """What is wrong, what should be, and what to do about it."""
+    """An error of the cluster; its message says what was found, what was expected, and how to fix it."""
 
 
 def cache() -> Path:
-    """The project's cache outside the clone, as src/loop/core/paths.py has it."""
+    """Return the project's cache folder outside the clone, by the same rule as loop.core.paths."""
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return (Path(base) if base else Path(xdg) / "loop").resolve()
@@ -44,29 +47,29 @@ def cache() -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one cluster keeps its things; nothing here makes a folder but `folder`."""
+    """The paths of one cluster. Only the method `folder` creates folders."""
 
-    run: Path  # all that lives as long as the cluster runs
-    registry: Path  # the registry's images: they outlive the cluster
+    run: Path  # the state folder, which lasts as long as the cluster runs
+    registry: Path  # the registry's images, which are kept after the cluster has ended
 
     @property
     def programs(self) -> Path:
-        """The programs that this cluster was started with: a link into the cache."""
+        """The folder of the programs that this cluster was started with, a link into the cache."""
         return self.run / "programs"
 
     @property
     def link(self) -> Path:
-        """The state folder by a short path: a unix socket's name holds at most 108 bytes."""
+        """The state folder by a short path, because the path of a unix socket has at most 108 bytes."""
         return LINK
 
     @property
     def crds(self) -> Path:
-        """What the Go modules bring beside programs: crds/<argocd|gateway|prometheus|kwok>/*.yaml."""
+        """The folder of the CRDs from the Go modules: crds/<argocd|gateway|prometheus|kwok>/*.yaml."""
         return self.programs / "crds"
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's; good inside and from the host."""
+        """The administrator's kubeconfig, which works inside the cluster's network and on this host."""
         return self.run / "admin.kubeconfig"
 
     @property
@@ -75,12 +78,12 @@ class Place:
 
     @property
     def fast(self) -> Path:
-        """A tmpfs, for what is thrown away with the cluster."""
+        """A folder in memory, for data that is thrown away with the cluster."""
         return self.run / "fast"
 
     @property
     def mounts(self) -> Path:
-        """Names the mount namespace that every program is started in."""
+        """The file that names the mount namespace in which every program is started."""
         return self.fast / "mounts"
 
     @property
@@ -89,25 +92,25 @@ class Place:
 
     @property
     def ready(self) -> Path:
-        """Written when all parts are ready: what `status --json` prints."""
+        """The file that `up` writes when all parts are ready; `status --json` prints it."""
         return self.run / "ready.json"
 
     @property
     def webhook_secret(self) -> str:
-        """What signs the webhooks to Argo CD; made by `up`."""
+        """The secret that signs webhooks to Argo CD; `up` makes it."""
         return (self.run / "webhook-secret").read_text().strip()
 
     def log(self, name: str) -> Path:
         return self.run / "logs" / f"{name}.log"
 
     def folder(self, name: str) -> Path:
-        """A folder of a part's own under `run`, made when it is not there."""
+        """Return a part's own folder below `run`; it is created if it is missing."""
         path = self.run / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def program(self, name: str) -> str:
-        """A program by name: one that was built here, else the machine's own."""
+        """Return a program's path: the one built for the cluster, or else the machine's own."""
         built = self.programs / name
         found = (
             str(built)
@@ -119,7 +122,7 @@ class Place:
         return found
 
     def facts(self) -> dict[str, str]:
-        """What others need to use the cluster."""
+        """Return the addresses and paths with which other programs use the cluster."""
         return {
             "kubeconfig": str(self.kubeconfig),
             "gateway": f"http://{NODE}:{GATEWAY_PORT}",
@@ -133,13 +136,13 @@ class Place:
 
 
 def place() -> Place:
-    """The place of the cluster that runs, else where one of this cache will be."""
+    """Return the paths of the running cluster, or else of the cluster that this cache would have."""
     base = LINK.resolve().parent if LINK.is_symlink() else cache() / "cluster"
     return Place(run=base / "run", registry=base / "registry")
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically, so that a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.touch(mode)
@@ -148,5 +151,5 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
+    """Write a JSON file atomically, so that a reader never sees a part of it."""
     write(path, json.dumps(value, indent=2) + "\n")

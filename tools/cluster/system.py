@@ -1,4 +1,4 @@
-"""What a cluster's pods count on: DNS, resource metrics, storage."""
+"""Runs the services that pods expect in a cluster: DNS, resource metrics and storage."""
 
 import os
 
@@ -24,12 +24,12 @@ COREFILE = """\
 def service(
     name: str, ports: list[tuple[str, str, int, int]], address: str | None = None
 ) -> list[dict[str, object]]:
-    """A Service in kube-system whose one endpoint is a process on the node.
+    """Return the objects of a Service in kube-system whose only endpoint is a process on the node.
 
     Args:
-        name: of the Service.
+        name: the Service's name.
         ports: rows of name, protocol, the Service's port, the process's port.
-        address: a fixed cluster address, where it is known by it.
+        address: the Service's fixed cluster address, if it needs one.
     """
     fixed = {"clusterIP": address} if address else {}
     meta = {"name": name, "namespace": "kube-system"}
@@ -37,7 +37,7 @@ def service(
         {"name": word, "protocol": kind, "port": port, "targetPort": to} for word, kind, port, to in ports
     ]
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
-    # The second label is what the pods of such a Service have in a cluster that runs it in pods.
+    # k8s-app is the label of this Service's pods in other clusters, by which NetworkPolicies select them.
     labels = {"kubernetes.io/service-name": name, "k8s-app": name}
     return [
         {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {**fixed, "ports": outer}},
@@ -53,7 +53,7 @@ def service(
 
 
 def start_dns(place: Place) -> None:
-    """CoreDNS on the node's port 53, reached by pods at the usual cluster address."""
+    """Start CoreDNS on the node's port 53; pods reach it at the usual cluster address."""
     path = place.run / "Corefile"
     write(path, COREFILE % place.kubeconfig)
     kube.apply_objects(place, service("kube-dns", [("dns", "UDP", 53, 53), ("dns-tcp", "TCP", 53, 53)], DNS))
@@ -62,7 +62,7 @@ def start_dns(place: Place) -> None:
 
 
 def start_metrics(place: Place) -> None:
-    """metrics-server: `kubectl top`, and what an autoscaler on CPU reads."""
+    """Start metrics-server, from which `kubectl top` and autoscalers read CPU and memory."""
     api = {
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
@@ -99,7 +99,7 @@ def _has_metrics(place: Place) -> bool:
 
 
 def volume(name: str, path: str) -> dict[str, object]:
-    """A PersistentVolume that is a folder of the node; many pods may write into it."""
+    """Return a PersistentVolume that is a folder on the node; several pods may write to it."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -115,7 +115,7 @@ def volume(name: str, path: str) -> dict[str, object]:
 
 
 def start_storage(place: Place, count: int = VOLUMES) -> None:
-    """The default StorageClass, and a pool of volumes that claims are bound to."""
+    """Create the default StorageClass, and `count` volumes to which claims are bound."""
     storage = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

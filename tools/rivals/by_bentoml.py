@@ -1,4 +1,4 @@
-"""BentoML as its documentation shows it: a class with `@bentoml.api`, no access log."""
+"""A server for bench_serving.py: BentoML as its documentation shows it, without an access log."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from scored import Model
     logging={"access": {"enabled": False}},
 )
 class Stock:
-    """Scores rows."""
+    """Scores rows, one or many in a request."""
 
     def __init__(self) -> None:
         self.model = Model()
 
     @bentoml.api
     def predict(self, features: list[float], id: int | str | None = None) -> dict[str, Any]:  # noqa: A002
-        """Score one row."""
+        """Score the row of a request."""
         scores, classes = self.model.predict([features], [id])
         return {
             "model_version": self.model.release.key,
@@ -30,6 +30,6 @@ class Stock:
 
     @bentoml.api
     def many(self, features: list[list[float]]) -> dict[str, Any]:
-        """Score many."""
+        """Score all rows of a request."""
         scores, classes = self.model.predict(features)
         return {"model_version": self.model.release.key, "score": scores, "class": classes}

@@ -1,4 +1,7 @@
-"""FastAPI and pydantic under uvicorn (uvloop, httptools), in the event loop: quicker than its threads."""
+"""A server for bench_serving.py: FastAPI and pydantic under uvicorn.
+
+It scores in the event loop, which is faster than FastAPI's thread pool.
+"""
 
 from typing import Annotated
 
@@ -14,21 +17,21 @@ app = FastAPI()
 
 
 class One(BaseModel):
-    """One row."""
+    """The body of a request with one row."""
 
     features: Row
     id: int | str | None = None
 
 
 class Many(BaseModel):
-    """Many rows."""
+    """The body of a request with many rows."""
 
     features: list[Row]
     id: list[int | str | None] | None = None
 
 
 class Score(BaseModel):
-    """The answer to one row."""
+    """The answer to a request with one row."""
 
     model_version: str
     score: float
@@ -37,7 +40,7 @@ class Score(BaseModel):
 
 
 class Scores(BaseModel):
-    """The answer to many."""
+    """The answer to a request with many rows."""
 
     model_version: str
     score: list[float]
@@ -46,25 +49,25 @@ class Scores(BaseModel):
 
 @app.post("/predict")
 async def predict(asked: One) -> Score:
-    """Score one row."""
+    """Score the row of a request."""
     scores, classes = model.predict([asked.features], [asked.id])
     return Score(model_version=model.release.key, score=scores[0], class_=classes[0], id=asked.id)
 
 
 @app.post("/many")
 async def many(asked: Many) -> Scores:
-    """Score many."""
+    """Score all rows of a request."""
     scores, classes = model.predict(asked.features, asked.id)
     return Scores(model_version=model.release.key, score=scores, class_=classes)
 
 
 @app.get("/readyz")
 async def ready() -> Response:
-    """Whether it is."""
+    """Answer the benchmark, which waits until the server is ready."""
     return Response("\n")
 
 
 @app.get("/metrics")
 async def metrics() -> Response:
-    """Prometheus' text."""
+    """Return the metrics in Prometheus' text format."""
     return Response(generate_latest())

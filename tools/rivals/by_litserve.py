@@ -1,4 +1,4 @@
-"""LitServe as its documentation shows it: its worker scores, its API process answers."""
+"""A server for bench_serving.py: LitServe as its documentation shows it, with a worker that scores."""
 
 import sys
 from typing import Any
@@ -8,13 +8,13 @@ from scored import Model
 
 
 class Scorer(litserve.LitAPI):
-    """Scores rows."""
+    """Scores the rows of a request in LitServe's worker process."""
 
     def setup(self, device: str) -> None:
         self.model = Model()
 
     def predict(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Score one row or many; LitServe hands over the request's JSON."""
+        """Score one row or many rows; LitServe passes the request's JSON."""
         rows = asked["features"]
         many = isinstance(rows[0], list)
         scores, classes = self.model.predict(rows if many else [rows], None if many else [asked.get("id")])

@@ -1,4 +1,4 @@
-"""A model from code for `mlflow models serve`."""
+"""A model for `mlflow models serve`, one of the servers of bench_serving.py."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from scored import Model
 
 
 class Scorer(mlflow.pyfunc.PythonModel):
-    """Scores the rows of an array."""
+    """Scores the rows that MLflow's server passes."""
 
     def load_context(self, context: Any) -> None:
         self.model = Model()
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-        """Scores of a list or a frame of rows."""
+        """Return the scores of a list or a data frame of rows."""
         return self.model.predict(model_input)[0]
 
 

@@ -1,4 +1,4 @@
-"""FastAPI and pydantic around a bento's own scorer, with our metrics and log: for `make bench-models`."""
+"""The server that `make bench-models` compares with: FastAPI around a bento's scorer, our metrics and log."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import FastAPI, Response
 from pydantic import create_model
 
-import scorer  # the bento's
+import scorer  # the bento's own module
 from loop.runtime import columns
 from loop.runtime.log import PredictionLog, Scored
 from loop.runtime.metrics import SCORE, Metrics
@@ -26,7 +26,7 @@ key = columns.key(meta.inputs)
 
 
 def row() -> Any:
-    """The type of a row: a list of numbers, a single value, or an object by name."""
+    """Return the type of a row in a request: a list of numbers, a single value, or an object by name."""
     if meta.matrix:
         return list[float]
     if key != "features":
@@ -43,7 +43,7 @@ Asked = create_model("Asked", **{key: (row(), ...), "id": (int | str | None, Non
 
 @app.post("/predict")
 async def predict(asked: Asked) -> dict[str, Any]:  # type: ignore[valid-type]
-    """Score one row, count it and log it."""
+    """Score the row of a request, count it and log it."""
     began, given = time.perf_counter(), getattr(asked, key)
     if meta.matrix:
         rows: Any = np.array([given], np.float32)
@@ -63,7 +63,7 @@ async def predict(asked: Asked) -> dict[str, Any]:  # type: ignore[valid-type]
 
 
 def profiled(rows: Any, scores: Any) -> Any:
-    """What the log keeps of the row, (1, p)."""
+    """Return the row's profile, an array of shape (1, p), which the prediction log stores."""
     if profile := getattr(model.scorer, "profile", None):
         return np.column_stack([np.asarray(each, np.float32) for each in profile(rows, scores).values()])
     if meta.matrix:
@@ -73,11 +73,11 @@ def profiled(rows: Any, scores: Any) -> Any:
 
 @app.get("/readyz")
 async def ready() -> Response:
-    """Whether it is."""
+    """Answer the benchmark, which waits until the server is ready."""
     return Response("\n")
 
 
 @app.get("/metrics")
 async def page() -> Response:
-    """Prometheus' text."""
+    """Return the metrics in Prometheus' text format."""
     return Response(metrics.page())

@@ -1,7 +1,7 @@
-"""What the rivals share: the model by XGBoost's own Booster, and the metrics and the log that ours has.
+"""The part that the compared servers share: the model as an XGBoost Booster, with our metrics and log.
 
-It is what a team would write with prometheus_client; the log is ours, thread and all, so that no rival is
-slow for the way it writes.
+The metrics are written with prometheus_client, as a team would write them. The prediction log is our own with
+its thread, so that no compared server is slow because of its logging.
 """
 
 import os
@@ -24,7 +24,7 @@ OF = ["model", "version"]
 
 
 class Model:
-    """The bento's model in BENTO, counted and logged."""
+    """The model of the bento in the folder BENTO; it counts and logs its predictions."""
 
     def __init__(self) -> None:
         folder = Path(os.environ["BENTO"])
@@ -43,7 +43,7 @@ class Model:
         self._log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), self.release, self._dropped.inc)
 
     def predict(self, rows: Any, ids: list[Any] | None = None) -> tuple[list[float], list[int]]:
-        """The scores and classes of (n, f) rows."""
+        """Return the scores and classes of rows of shape (n, f), and count and log them."""
         with self._progressing(), self._latency.time():
             values = np.asarray(rows, np.float32)
             scores = self._booster.inplace_predict(values).tolist()

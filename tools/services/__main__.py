@@ -1,7 +1,7 @@
-"""`make services`: PostgreSQL, an S3 server, and an MLflow server on both, on this machine alone.
+"""`make services`: runs PostgreSQL, an S3 server, and an MLflow server that uses both, on this machine.
 
-It stays in the foreground, and Ctrl-C ends it. A service that dies is started again, as a cluster would do.
-The data stays in the folder. `. FOLDER/env` lets a shell's commands use the services.
+The command runs in the foreground until Ctrl-C. A service that dies is started again, as in a cluster. The
+services' data stay in FOLDER. After `. FOLDER/env`, commands in a shell use the services.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from loop.packaging.process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = ("dvc", "mlflow", "production")
-PATIENCE = 120  # seconds until a service has to answer
+PATIENCE = 120  # seconds that a service may take to answer
 console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What stays the same from one start to the next."""
+    """The services' ports, keys and passwords, which stay the same after a restart."""
 
     folder: Path
     key: str
@@ -46,7 +46,7 @@ class Settings:
 
     @classmethod
     def of(cls, folder: Path) -> "Settings":
-        """Those of an earlier start, else new ones."""
+        """Read the settings of an earlier start, or make new ones."""
         path = folder / "settings.json"
         if not path.is_file():
             ports = {name: free_port() for name in ("postgresql", "s3", "mlflow")}
@@ -58,7 +58,7 @@ class Settings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which the project's commands find the services."""
+        """Return the environment variables with which the project's commands use the services."""
         return {
             "MLFLOW_TRACKING_URI": self.url("mlflow"),
             "AWS_ENDPOINT_URL": self.url("s3"),
@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass
 class Service:
-    """A process that is started again when it has died."""
+    """A service's process, which is started again when it has died."""
 
     name: str
     command: tuple[str, ...]
@@ -80,14 +80,14 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start the service and wait until it answers.
 
         Raises:
-            SystemExit: it ended, or did not answer in time; its log is named.
+            SystemExit: the service ended, or did not answer in time; the message names its log.
         """
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                # It must not outlive this process, however this one ends.
+                # The kernel kills the service when this process ends, even if this process is killed.
                 ("setpriv", "--pdeathsig=KILL", *self.command),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
@@ -103,14 +103,14 @@ class Service:
             time.sleep(0.1)
 
     def keep(self) -> None:
-        """Start it again if it has died."""
+        """Start the service again if it has died."""
         if self.process and self.process.poll() is not None:
             console.print(f"{self.name} died; starting it again")
-            self.stop()  # its children
+            self.stop()  # ends the children that the dead process left
             self.start()
 
     def stop(self) -> None:
-        """End its process and that one's children."""
+        """End the service's process and its children."""
         if not self.process:
             return
         for which, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
@@ -139,11 +139,13 @@ def _healthy(url: str) -> bool:
 
 
 def postgresql(settings: Settings) -> Service:
-    """PostgreSQL, whose cluster of databases is made if need be. It refuses to run as root."""
+    """Return the PostgreSQL service; its data folder is made first if it is missing."""
     folder, data, port = settings.folder, settings.folder / "postgresql", settings.ports["postgresql"]
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]  # Debian's are not on PATH
+    # Debian does not put these programs on PATH
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
     place = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     found = {name: shutil.which(name, path=place) or name for name in ("initdb", "postgres")}
+    # PostgreSQL refuses to run as root, so root starts it as the user postgres.
     user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups") if os.geteuid() == 0 else ()
     if not data.is_dir():
         with whole(data) as aside:
@@ -166,7 +168,7 @@ def postgresql(settings: Settings) -> Service:
 
 
 def s3(settings: Settings, programs: str) -> Service:
-    """Versity's S3 gateway on a folder."""
+    """Return the S3 service: Versity's S3 gateway, which stores objects in a folder."""
     folder, port = settings.folder, settings.ports["s3"]
     for name in ("objects", "metadata"):
         (folder / "s3" / name).mkdir(parents=True, exist_ok=True)
@@ -177,13 +179,14 @@ def s3(settings: Settings, programs: str) -> Service:
 
 
 def mlflow(settings: Settings) -> Service:
-    """MLflow's server, which keeps runs in PostgreSQL and artifacts in S3."""
+    """Return the MLflow service, which stores runs in PostgreSQL and artifacts in S3."""
     place = f"127.0.0.1:{settings.ports['postgresql']}/postgres"
     environment = {
         **settings.environment,
         "MLFLOW_BACKEND_STORE_URI": f"postgresql://loop:{settings.secret}@{place}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # or eight more processes wait for jobs of GenAI
+        # Otherwise MLflow starts eight more processes for GenAI jobs
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     del environment["MLFLOW_TRACKING_URI"]
     command = (sys.executable, "-m", "mlflow", "server", "--workers=2", "--artifacts-destination=s3://mlflow")
@@ -192,7 +195,7 @@ def mlflow(settings: Settings) -> Service:
 
 
 def make_buckets(settings: Settings) -> None:
-    """Make the buckets that are missing."""
+    """Create the S3 buckets that do not exist."""
     client = boto3.client(
         "s3",
         endpoint_url=settings.url("s3"),
@@ -205,16 +208,20 @@ def make_buckets(settings: Settings) -> None:
         for name in set(BUCKETS) - there:
             client.create_bucket(Bucket=name)
     except (BotoCoreError, ClientError) as error:
-        raise SystemExit(f"the S3 server makes no buckets: {error}; see {settings.folder}/s3.log") from error
+        raise SystemExit(
+            f"the S3 server cannot create buckets: {error}; see {settings.folder}/s3.log"
+        ) from error
 
 
 def main() -> None:
-    """Start them, tell how they are used, and keep them running."""
+    """Start the services, print how to use them, and restart any that dies."""
     parser = argparse.ArgumentParser("make services", description=__doc__)
-    default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot enter /root
-    parser.add_argument("--folder", type=Path, default=Path(default), help=f"for their data ({default})")
+    default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot read /root
+    parser.add_argument(
+        "--folder", type=Path, default=Path(default), help=f"folder for the services' data ({default})"
+    )
     folder = parser.parse_args().folder.absolute()
-    os.umask(0o077)  # some of the files hold the secret
+    os.umask(0o077)  # some of the files contain secrets
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for ends in (signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""Makes the repository's variables, and the secret STORES line by line, the next steps' environment."""
+"""Passes the repository's variables, and the lines of the secret STORES, to the next steps as environment."""
 
 import json
 import os
@@ -10,23 +10,26 @@ from pathlib import Path
 
 from loop.core.actions import mask, warning
 
-# An organization's variables come too. These would change which programs a step runs, or GitHub refuses them.
+# Variables that are not passed on, because they would change which programs a step runs, or because GitHub
+# refuses them. The organization's variables are checked like the repository's.
 STEERS = re.compile(
     r"PATH|HOME|SHELL|ENV|BASH_ENV|NODE_OPTIONS|PYTHON[A-Z]+|(LD_|DYLD_|GIT_|GITHUB_|RUNNER_).*"
 )
 
 
 def variables(given: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The repository's and the organization's variables but for those of STEERS, of which it warns."""
+    """Yield the repository's and organization's variables, except those of STEERS, for which it warns."""
     for name, value in given.items():
         if STEERS.fullmatch(name):
-            warning("Variables", f"{name} is not passed on: it would change which programs the steps run")
+            warning(
+                "Variables", f"{name} is not passed on, because it would change which programs the steps run"
+            )
         else:
             yield name, value
 
 
 def stores(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Names and values of lines NAME=value; an error tells a line's number, never what it says.
+    """Yield names and values from lines NAME=value; an error message has the line's number, not its text.
 
     Quotes around a value are not part of it, as in a shell and in most .env files.
     """
@@ -35,10 +38,10 @@ def stores(lines: list[str]) -> Iterator[tuple[str, str]]:
         if quoted := re.fullmatch(r"""(["'])(.*)\1""", value):
             value = quoted[2]
         if equals and name.isidentifier():
-            mask(value)  # a log shows none: GitHub itself hides the whole secret only
+            mask(value)  # hide each value in logs, because GitHub hides only the secret as a whole
             yield name, value
         elif line.strip():
-            sys.exit(f"secret STORES: line {number} is not NAME=value")
+            sys.exit(f"secret STORES: line {number} is not of the form NAME=value")
 
 
 found = [*variables(json.loads(os.environ["VARIABLES"])), *stores(os.environ["STORES"].splitlines())]

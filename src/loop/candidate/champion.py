@@ -160,6 +160,7 @@ def _obtain(tree: Path, model: str, champion: Champion) -> None:
         f"the champion {champion.key} cannot be restored: model {champion.model_md5} of {champion.commit}\n  "
         + "\n  ".join(tried),
         fix="run `dvc push` in a clone that has its outputs, or roll production back to another release",
+        docs="docs/runbooks/production.md#the-gate-says-that-the-champion-cannot-be-restored",
     )
 
 

@@ -246,10 +246,13 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 
 def _packages(lock: Path) -> list[str]:
-    """Return `name==version` of every package in the server's lock file; otherwise MLflow would guess."""
+    """Return `name==version` and marker of every package in the server's lock file.
+
+    Without this list, MLflow would guess the packages.
+    """
     text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
     return re.findall(
-        r"^[A-Za-z0-9._-]+==[^\s;\\]+", edited.merged(text, str(lock), "make lock"), re.MULTILINE
+        r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
     )
 
 

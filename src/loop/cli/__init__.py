@@ -1,4 +1,4 @@
-"""The command line. A workflow step is one of these commands, so a person can type what CI runs."""
+"""The command line. Each step of a workflow is one of these commands, so a person can run what CI runs."""
 
 import sys
 from importlib import import_module
@@ -7,59 +7,75 @@ from typing import NoReturn
 import click
 
 from loop.core import actions
-from loop.core.errors import LoopError
+from loop.core.errors import Exit, LoopError
 from loop.core.markdown import fenced
 
-# name: "module:function", below loop.cli unless it begins with loop_demo. Help and completion import all of
-# these modules, so at its top each of them imports only what is quick: click, the standard library,
-# loop.core's errors, names and paths.
-COMMANDS = {
-    "stage": "pipeline:stage",
-    "repro": "pipeline:repro",
-    "push": "pipeline:push",
-    "train": "pipeline:train",
-    "pin": "pipeline:pin",
-    "retrain": "pipeline:retrain",
-    "land": "land:land",
-    "models": "models:models",
-    "changed": "candidate:changed",
-    "status": "candidate:status",
-    "gate": "candidate:gate",
-    "register": "candidate:register",
-    "score": "candidate:score",
-    "bento": "serving:bento",
-    "rehearse": "serving:rehearse",
-    "image": "serving:image",
-    "monitor-image": "serving:monitor_image",
-    "push-image": "serving:push_image",
-    "monitor-release": "delivery:monitor_release",
-    "propose-locks": "locks:propose_locks",
-    "bundle": "bundle:bundle",
-    "unbundle": "bundle:unbundle",
-    "attest": "provenance:attest",
-    "verify": "provenance:verify",
-    "serve": "serving:serve",
-    "release": "delivery:release",
-    "promote": "delivery:promote",
-    "rollback": "delivery:rollback",
-    "render": "delivery:render",
-    "guard": "delivery:guard",
-    "merged": "delivery:merged",
-    "history": "delivery:history",
-    "monitor": "monitoring:monitor",
-    "judge": "monitoring:judge",
-    "comment": "candidate:comment",
-    "post-reports": "post:post_reports",
-    "report": "report:report",
-    "new": "fork:new",
-    "init": "fork:init",
-    "doctor": "fork:doctor",
-    "version": "fork:version",
-    "upgrade": "fork:upgrade",
-    "demo": "loop_demo.command:demo",
+# section: {name: "module:function"}. A module is below loop.cli unless it begins with loop_demo. Help and
+# completion import all of these modules, so at its top each of them imports only what is quick: click, the
+# standard library, loop.core's errors, names and paths.
+SECTIONS = {
+    "Train": {
+        "pin": "pipeline:pin",
+        "repro": "pipeline:repro",
+        "train": "pipeline:train",
+        "models": "models:models",
+        "stage": "pipeline:stage",
+        "push": "pipeline:push",
+    },
+    "Judge a candidate": {
+        "gate": "candidate:gate",
+        "bento": "serving:bento",
+        "rehearse": "serving:rehearse",
+        "serve": "serving:serve",
+        "register": "candidate:register",
+        "score": "candidate:score",
+        "changed": "candidate:changed",
+        "comment": "candidate:comment",
+        "post-reports": "post:post_reports",
+    },
+    "Publish": {
+        "image": "serving:image",
+        "push-image": "serving:push_image",
+        "monitor-image": "serving:monitor_image",
+        "attest": "provenance:attest",
+        "verify": "provenance:verify",
+        "bundle": "bundle:bundle",
+        "unbundle": "bundle:unbundle",
+    },
+    "Release": {
+        "status": "candidate:status",
+        "release": "delivery:release",
+        "promote": "delivery:promote",
+        "rollback": "delivery:rollback",
+        "history": "delivery:history",
+        "monitor-release": "delivery:monitor_release",
+        "render": "delivery:render",
+        "guard": "delivery:guard",
+        "merged": "delivery:merged",
+    },
+    "Watch production": {
+        "monitor": "monitoring:monitor",
+        "judge": "monitoring:judge",
+        "retrain": "pipeline:retrain",
+        "land": "land:land",
+        "report": "report:report",
+    },
+    "Keep a fork": {
+        "init": "fork:init",
+        "doctor": "fork:doctor",
+        "new": "fork:new",
+        "demo": "loop_demo.command:demo",
+        "github": "loop_demo.command:github",
+        "version": "fork:version",
+        "upgrade": "fork:upgrade",
+        "propose-upgrade": "fork:propose_upgrade",
+        "propose-locks": "locks:propose_locks",
+        "completion": "completion:completion",
+    },
 }
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
-# Commands that read more of Git's history than the commit that is checked out. A workflow's job that calls
+# Commands that read more of Git's history than the commit that is checked out. A workflow's job that runs
 # one checks out with `fetch-depth: 0`; in any other shallow clone `loop.core.git.Git` fetches the rest.
 READS_HISTORY = frozenset(
     {
@@ -72,16 +88,18 @@ READS_HISTORY = frozenset(
         "merged",
         "monitor",
         "monitor-release",
+        "propose-upgrade",
         "register",
         "release",
         "report",
         "rollback",
+        "upgrade",
     }
 )
 
 
 class Lazy(click.Group):
-    """A group whose commands are imported when they are named."""
+    """A group that imports the module of a command when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,24 +112,43 @@ class Lazy(click.Group):
         command: click.Command = getattr(import_module(where), function)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, each with the first sentence of its help."""
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        for title, names in SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [(name, each.get_short_help_str(room)) for name, each in commands.items() if each]
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(max(map(len, COMMANDS))), said) for name, said in rows])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.meaning) for code in Exit])
+
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """A pull request is how a model changes."""
+    """Train, release and watch the models of this repository.
+
+    A pull request is how a model changes. Each step of a workflow is one of these commands, so you can run
+    by hand whatever CI runs. `./loop COMMAND --help` says when to use a command. If it names step outputs,
+    later steps of the workflow can read them.
+    """
 
 
 def main() -> None:
-    """Run the command line; errors that a person can mend are one message and an exit code, no traceback."""
-    actions.stop_commands()
+    """Run the command line. An error that a person can fix is one message and an exit code, no traceback."""
+    actions.stop_commands(sys.stderr if "--json" in sys.argv else sys.stdout)
     try:
         sys.exit(cli.main(prog_name="loop", standalone_mode=False))
     except LoopError as error:
         _end(error)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(Exit.BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
     except Exception as error:
         if not (theirs := _theirs(error)):
             raise
@@ -119,13 +156,29 @@ def main() -> None:
 
 
 def _end(error: LoopError) -> NoReturn:
-    click.secho(f"error: {error}", fg="red", err=True)
-    actions.summary(f"**{type(error).__name__}**\n{fenced(str(error))}")
+    """Print an error, also in the summary of the workflow's job, and exit with its code."""
+    said = f"{error}\n  docs: {_address(error.docs)}" if error.docs else str(error)
+    click.secho(f"error: {said}", fg="red", err=True)
+    actions.summary(f"**{type(error).__name__}**\n{fenced(said)}")
     sys.exit(error.exit)
 
 
+def _address(page: str) -> str:
+    """Where a page of the docs can be read: a URL of the fork if `init` has named it, else a path."""
+    from loop.core import paths, repository
+
+    try:
+        own = repository.read(root := paths.root())
+    except LoopError:  # outside of a clone, or a broken repository.yaml
+        return page
+    path = page.partition("#")[0]
+    if not (root / path).is_file():  # a lean fork
+        return str(paths.TEMPLATE / page)
+    return page if repository.TEMPLATE in own.url else f"{own.server}/{own.slug}/blob/main/{page}"
+
+
 def _theirs(error: Exception) -> LoopError | None:
-    """An error that a model's own code has raised; None for one of ours, which keeps its traceback."""
+    """The error as a LoopError if a model's own code has raised it; None if it is a fault of the engine."""
     from loop.core import models, paths
 
     try:

@@ -1,20 +1,24 @@
-"""From the job that builds to the job that publishes: `loop bundle, unbundle`."""
+"""Carries what one job has built to the job that publishes it: `loop bundle, unbundle`."""
 
 import os
 from pathlib import Path
 
 import click
 
-trained_option = click.option("--trained", is_flag=True, help="only what the stages made, for `land`")
+from loop.cli.arguments import optional_model
+
+trained_option = click.option("--trained", is_flag=True, help="Only what the stages made, for `land`.")
 
 
 @click.command
-@click.argument("model", required=False)
+@optional_model
 @trained_option
 def bundle(model: str | None, trained: bool) -> None:
-    """Pack what publishing MODEL needs of what was built here; without MODEL, the monitor's image alone.
+    """Pack what was built here for the job that publishes it.
 
-    Outputs: `sha256`, which `unbundle` is given; `bundle`, the file; `folder`, where `unbundle` looks for it.
+    The job that builds a model runs the model's own code, so it has no right to publish. Another job has the
+    right, runs none of that code, and unpacks this file with `unbundle`. Without MODEL, the image of judge
+    and monitor is packed. Step outputs: sha256, for `unbundle`; bundle, the file; folder, where it lies.
     """
     from loop.core import actions, paths
     from loop.delivery import bundle as bundles
@@ -27,15 +31,19 @@ def bundle(model: str | None, trained: bool) -> None:
 
 
 @click.command
-@click.argument("model", required=False)
-@click.option("--sha256", required=True, metavar="HEX", help="what `bundle` has said of the file")
-@click.option("--file", type=click.Path(path_type=Path), help="[default: where `bundle` writes it]")
+@optional_model
+@click.option("--sha256", required=True, metavar="HEX", help="The SHA-256 that `bundle` printed.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The file.  [default: where `bundle` writes it]"
+)
 @trained_option
 def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -> None:
-    """Put in place what `bundle` packed on another machine; rejects (4) what is not that.
+    """Unpack what `bundle` packed in another job.
 
-    MODEL gets its outputs in data/<package>/, its records in build/<package>/, and its image. Nothing is run.
-    Output `registry`: the host that images are pushed to, by this checkout; empty where none are.
+    It runs nothing. It ends with 4 if the file is not the one that `bundle` wrote, or does not fit this
+    checkout. With MODEL it writes data/<package>/, build/<package>/ and the image. Without MODEL it writes
+    the image of judge and monitor. Step output: registry, the host that images are pushed to; empty if
+    nothing is pushed.
     """
     from loop.core import actions, paths, repository
     from loop.delivery import bundle as bundles
@@ -47,5 +55,5 @@ def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -
     actions.output(registry="" if none else own.registry.partition("/")[0])
     click.echo(f"{model or 'monitor'}: unpacked, every part checked")
     for name in new:
-        said = f"{name} is not what Git has: the job that built has trained the model"
+        said = f"{name} differs from the one in Git, because the job that built has trained the model"
         click.secho(said, fg="yellow", err=True)

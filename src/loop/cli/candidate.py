@@ -1,4 +1,4 @@
-"""What CI asks about a candidate: `loop changed, status, gate, register, score, comment`."""
+"""The commands by which CI judges a candidate: `loop changed, status, gate, register, score, comment`."""
 
 import json
 from pathlib import Path
@@ -6,21 +6,34 @@ from typing import Any
 
 import click
 
+from loop.cli.arguments import environment_option, model_argument, optional_model
+from loop.cli.printing import Printing, show
+from loop.cli.results import Gate, Status, of
+from loop.core.errors import Exit
+
 PARQUET = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command
-@click.option("--base", required=True, help="Commit to compare with; zeros for a new branch.")
-@click.option("--head", default="HEAD", show_default=True)
+@click.option(
+    "--base", required=True, metavar="COMMIT", help="Commit to compare with; zeros mean a new branch."
+)
+@click.option(
+    "--head", default="HEAD", show_default=True, metavar="COMMIT", help="Commit that has the change."
+)
 @click.option(
     "--parts",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Jobs that share the whole suite.",
+    help="How many jobs share the tests where all of them run.",
 )
 def changed(base: str, head: str, parts: int) -> None:
-    """Say what commits can break: which tests, which models, and whether manifests."""
+    """List the tests and models that a change can break.
+
+    CI calls it first and runs only those. Step outputs: tests and models as JSON lists, and `manifests`,
+    which is true if the manifests have to be checked.
+    """
     from loop.candidate import change
     from loop.core import actions, paths
 
@@ -31,11 +44,15 @@ def changed(base: str, head: str, parts: int) -> None:
     click.echo(f"{said}; manifests: {_yes(found.manifests)}")
 
 
-@click.command
-@click.argument("model")
-@click.option("--environment", default="production", show_default=True)
+@click.command(cls=Printing, result=Status)
+@model_argument
+@environment_option(default="production", show_default=True, help="Environment to compare with.")
 def status(model: str, environment: str) -> None:
-    """Say whether an environment has, or bars, the release that this work tree would make."""
+    """Show whether this work tree has a release to bring.
+
+    It computes the key of the release that this work tree would make, and compares it with the releases that
+    an environment serves and with those that were barred there. Step outputs: key, released, barred, due.
+    """
     from loop.candidate.champion import state
     from loop.core import actions, paths, plain
     from loop.core.dvc import Lock, begin
@@ -46,43 +63,51 @@ def status(model: str, environment: str) -> None:
     plain.section(plain.read(root), model)  # an unknown model is an error, not one that was never trained
     lock = Lock.of(root)
     if not lock.records(model):
-        none = {"key": "", "released": "false", "barred": "false", "due": "false"}
-        actions.output(**none)
+        actions.output(key="", released="false", barred="false", due="false")
         said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
         said += f"; to begin: {begin(model)}"
-        click.echo(said)
         actions.summary(said)
+        never = Status(public(model), environment, None, released=False, barred=False, due=False)
+        show(never, lambda: click.echo(said))
         return
     key = release_key(root, model, lock, device=plain.device(root, model, environment))
     spec = state(root, model, environment)
     tracks = [spec.get(track) or {} for track in ("stable", "canary")]
     released = any(track.get("key") == key for track in tracks)
     barred = any(entry["key"] == key for entry in spec.get("barred") or [])
-    facts = {"released": _yes(released), "barred": _yes(barred), "due": _yes(not released and not barred)}
-    actions.output(key=key, **facts)
-    click.echo(f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}")
+    due = not released and not barred
+    actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
+    line = f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}"
+    found = Status(public(model), environment, key, released=released, barred=barred, due=due)
+    show(found, lambda: click.echo(line))
 
 
-@click.command
-@click.argument("model")
-@click.option("--ci", is_flag=True, help="`keep` ends in 0; a workflow reads the output `verdict`.")
-def gate(model: str, ci: bool) -> int:
-    """Judge the candidate against floors and champion: promote (0), keep (3) or block (4)."""
+@click.command(cls=Printing, result=Gate)
+@model_argument
+@click.option("--ci", is_flag=True, help="End with 0 for `keep` too; a workflow reads the output `verdict`.")
+def gate(model: str, ci: bool) -> Exit:
+    """Decide whether the candidate may replace the champion.
+
+    The candidate is what `repro` has trained in this work tree; the champion is what production serves. The
+    verdict is promote (exit code 0), keep (3) or block (4), with the reasons. Step output: verdict.
+    """
     from loop.candidate.gate import gate as judge
     from loop.core import actions, paths
-    from loop.core.errors import Exit
 
     answer = judge(paths.root(), model)
     actions.output(verdict=answer["verdict"])
-    _show(answer)
+    show(of(Gate, answer), lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
-    return int({"promote": Exit.OK, "keep": keep, "block": Exit.BLOCK}[answer["verdict"]])
+    return {"promote": Exit.OK, "keep": keep, "block": Exit.BLOCK}[answer["verdict"]]
 
 
 @click.command
-@click.argument("model")
+@model_argument
 def register(model: str) -> None:
-    """Enter the candidate, and the champion where it is missing, in MLflow."""
+    """Enter the candidate in MLflow's model registry.
+
+    It enters the champion too if the registry does not have it. Step outputs: version, run_id.
+    """
     from loop.candidate.register import register as enter
     from loop.core import actions, paths
 
@@ -92,12 +117,16 @@ def register(model: str) -> None:
 
 
 @click.command
-@click.argument("model")
-@click.option("--raw", type=PARQUET, required=True, help="Transactions with the columns of the schema.")
-@click.option("--ids", type=PARQUET, required=True, help="The rows to score: a file with the id column.")
-@click.option("--out", type=PARQUET, required=True)
+@model_argument
+@click.option("--raw", type=PARQUET, required=True, help="Parquet file with the columns of schema.py.")
+@click.option("--ids", type=PARQUET, required=True, help="Parquet file with the ids of the rows to score.")
+@click.option("--out", type=PARQUET, required=True, help="Parquet file to write the scores to.")
 def score(model: str, raw: Path, ids: Path, out: Path) -> None:
-    """Score rows by this work tree's code and model, features included."""
+    """Score rows with the code and the model of this work tree.
+
+    The gate calls it in the champion's commit, so that both models score the same rows. It computes the
+    features from the raw rows.
+    """
     from loop.candidate.score import score as score_rows
     from loop.core import paths
 
@@ -105,11 +134,13 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
 
 
 @click.command
-@click.argument("model", required=False)
+@optional_model
 def comment(model: str | None) -> None:
-    """Report on the candidate: in the job's summary, and in a file that `post-reports` makes a comment of.
+    """Write the report of a pull request, for `post-reports`.
 
-    Without MODEL, on a change that no model has a part in: what it does to the cluster and to the locks.
+    The report also goes into the summary of the job. With MODEL it compares the candidate with the champion.
+    Without MODEL it says what the pull request changes in the cluster and in the locks. Step output: report,
+    the file.
     """
     from loop.core import actions, paths
     from loop.review.comment import comment as report
@@ -123,8 +154,8 @@ def _yes(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _show(answer: dict[str, Any]) -> None:
-    """The verdict as a table: every number both have, then why."""
+def _table(answer: dict[str, Any]) -> None:
+    """Print each metric of both models, then the verdict and its reasons."""
     from rich.console import Console
     from rich.table import Table
 

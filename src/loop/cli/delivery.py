@@ -1,29 +1,44 @@
-"""Every change of what is served is a commit: `release`, `promote`, `rollback`. What checks and tells it."""
+"""The commands that change what is served, each by one commit, and those that check and list such commits."""
 
 from typing import TYPE_CHECKING
 
 import click
+
+from loop.cli.arguments import environment_option, model_argument, optional_model
+from loop.cli.printing import Printing, show
+from loop.cli.results import Change, History
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from loop.delivery.commit import Done, Place
 
-environment_option = click.option("--environment", required=True, help="dev, staging or production")
+place_option = environment_option(required=True)
+why_option = click.option("--why", default="", metavar="TEXT", help="The reason, for the commit's message.")
 
 
 @click.command()
-@click.argument("model")
-@click.option(
-    "--environment", "environments", required=True, multiple=True, help="dev, staging or production"
+@model_argument
+@environment_option(
+    "places", required=True, multiple=True, help="dev, staging or production; may be given several times."
 )
-@click.option("--pull-request", is_flag=True, help="propose it as a canary at weight 0, with the evidence")
-@click.option("--why", default="", help="goes into the commit, before the gate's reasons")
-def release(model: str, environments: tuple[str, ...], pull_request: bool, why: str) -> None:
-    """Bring the built candidate into environments. The same key again changes nothing.
+@click.option(
+    "--pull-request", is_flag=True, help="Propose it in a pull request, as a canary without traffic."
+)
+@why_option
+def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -> None:
+    """Release the candidate to one or more environments.
 
-    Exit code 5 where an environment serves a later commit's release, or takes a canary on; others get theirs.
-    """
+    The candidate must have been built, rehearsed and pushed here. Each environment gets one commit on main,
+    which Argo CD applies. Nothing happens if it is released there already. With --pull-request, a person
+    merges the commit; production is released in this way.
+
+    \b
+      ./loop release churn --environment dev --environment staging
+
+    It ends with 5 if an environment serves a later commit or has a canary under way. It leaves that one
+    alone, and the other environments get their release. Step outputs: commit, step, key, and pull_request.
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.errors import Superseded
     from loop.core.git import Git
@@ -34,10 +49,10 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
     from loop.delivery.release import release as release_to
 
     root = paths.root()
-    watched = pull_request or any(environment in REVIEWED for environment in environments)
+    watched = pull_request or any(environment in REVIEWED for environment in places)
     found, git = candidate.read(root, model, watched=watched), Git(root)
     refused = []
-    for environment in environments:
+    for environment in places:
         place = Place(model, environment)
         try:
             if pull_request:
@@ -52,13 +67,14 @@ def release(model: str, environments: tuple[str, ...], pull_request: bool, why: 
 
 
 @click.command("monitor-release")
-@click.argument("model")
-@environment_option
-@click.option("--why", default="", help="goes into the commit")
+@model_argument
+@place_option
+@why_option
 def monitor_release(model: str, environment: str, why: str) -> None:
-    """Let the image of `loop monitor-image` run judge and drift.
+    """Release a new image of judge and monitor alone.
 
-    Exit code 5 while a canary is under way, and where the image there was built from a later commit.
+    Use it if the image of `monitor-image` has changed and no release is due, because a release brings that
+    image with it. It ends with 5 while a canary is under way, and if the image there is from a later commit.
     """
     from loop.core import paths
     from loop.core.git import Git
@@ -74,15 +90,27 @@ def monitor_release(model: str, environment: str, why: str) -> None:
 
 
 @click.command()
-@click.argument("model")
-@environment_option
-@click.option("--key", required=True, help="the release key that the canary is expected to have")
+@model_argument
+@place_option
+@click.option("--key", required=True, metavar="KEY", help="Release key that the canary must have.")
 @click.option(
-    "--from", "step", required=True, help="the step that it is expected to be at: canary-10, handover …"
+    "--from",
+    "step",
+    required=True,
+    metavar="STEP",
+    help="Step that the canary must be at, such as canary-10.",
 )
-@click.option("--why", default="", help="goes into the commit")
+@why_option
 def promote(model: str, environment: str, key: str, step: str, why: str) -> None:
-    """Take a canary one step on. Exit code 5 where it is not (any more) at that step."""
+    """Take a canary one step further.
+
+    The judge starts this through promote.yml. It ends with 5, and changes nothing, if the canary has another
+    key or is at another step. `history` lists the steps so far. Step outputs: commit, step, key.
+
+    \b
+      ./loop promote churn --environment production \\
+        --key 0123456789ab --from canary-10
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.git import Git
     from loop.delivery.commit import Place
@@ -93,22 +121,31 @@ def promote(model: str, environment: str, key: str, step: str, why: str) -> None
 
 
 @click.command()
-@click.argument("model")
-@environment_option
-@click.option("--why", required=True, help="goes into the commit, and bars the release")
+@model_argument
+@place_option
+@click.option("--why", required=True, metavar="TEXT", help="The reason, for the commit and for the bar.")
 @click.option(
-    "--bar/--no-bar", default=True, help="whether the canary's release may never come again [default: --bar]"
+    "--bar/--no-bar", default=True, help="Whether this release may never come again.  [default: --bar]"
 )
-@click.option("--key", help="only this release, not one that came since")
-@click.option("--to", help="no canary hurts, stable does: the release key for it to serve as it did before")
+@click.option("--key", metavar="KEY", help="Only if this release is the one that would be taken out.")
+@click.option(
+    "--to", metavar="KEY", help="Replace stable, not the canary: the earlier release to serve again."
+)
 def rollback(  # noqa: PLR0917 — click passes by name
     model: str, environment: str, why: str, bar: bool, key: str | None, to: str | None
 ) -> None:
-    """Take the canary out, give stable all traffic and bar the release, in one commit.
+    """Remove a canary, or bring an earlier release back.
 
-    With --no-bar: it may come again, as when the cluster had no room for it.
-    With --to: take out what stable serves and bring back an earlier release, whatever the gate says of it.
-    """
+    Without --to, one commit removes the canary, gives stable all traffic, and bars the canary's release.
+    Use --no-bar if the release is not to blame, as when the cluster had no room for it.
+
+    Use --to if stable itself is bad. One commit then brings back a release that this environment has served
+    before, and bars the one that it replaces. The gate is not asked. Step outputs: commit, step, key.
+
+    \b
+      ./loop rollback churn --environment production --why "p99 doubled"
+      ./loop history churn --environment production    (lists the keys for --to)
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.errors import LoopError
     from loop.core.git import Git
@@ -118,8 +155,9 @@ def rollback(  # noqa: PLR0917 — click passes by name
     place, git = Place(model, environment), Git(paths.root())
     if to and not bar:
         raise LoopError(
-            "--to bars the release that it takes from stable, so it goes with no --no-bar",
+            "--to always bars the release that it replaces, so --no-bar cannot be given with it",
             fix="leave one of them out",
+            docs="docs/runbooks/production.md#bring-an-older-release-back",
         )
     if to:
         _tell(place, rolling_back.restore(git, place, to, why, key))
@@ -127,20 +165,27 @@ def rollback(  # noqa: PLR0917 — click passes by name
     done = rolling_back.rollback(git, place, why, key, bar=bar)
     _tell(place, done)
     if not done.commit:
-        click.echo("no canary is there to take out; where stable hurts, --to brings an earlier release back")
+        click.echo("there is no canary; if stable is bad, --to KEY brings an earlier release back")
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--environment", help="dev, staging or production")
-@click.option("--check", is_flag=True, help="reject what breaks a policy or a schema; print nothing else")
-@click.option("--base", metavar="COMMIT", help="also reject what the cluster could not change since then")
+@optional_model
+@environment_option()
+@click.option("--check", is_flag=True, help="Check the manifests instead of printing them.")
+@click.option(
+    "--base", metavar="COMMIT", help="Also reject a change since COMMIT that a cluster refuses to apply."
+)
 def render(model: str | None, environment: str | None, check: bool, base: str | None) -> None:
-    """Print an environment's manifests as Argo CD will apply them.
+    """Print the manifests that Argo CD will apply.
 
-    With --check and no model, check every overlay, and that no two of them answer to one host. One that
-    serves nothing yet is also checked as its first release will make it.
-    """
+    With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy. Without MODEL it
+    checks every overlay, and that no two of them serve one host. An overlay that serves nothing yet is also
+    checked as its first release will make it.
+
+    \b
+      ./loop render churn --environment production
+      ./loop render --check
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.errors import LoopError
     from loop.delivery import overlays
@@ -152,7 +197,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
             click.echo(f"{overlay}: {count} {keep}")
     elif not model or not environment or base:
         raise LoopError(
-            "render wants a model and its --environment, or --check alone, which may have a --base",
+            "render needs MODEL and --environment, or --check, with which --base may be given",
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
     elif check:
@@ -163,14 +208,17 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
 
 
 def _checked(root: "Path", base: str | None) -> dict[str, int]:
-    """How many objects each overlay renders to. Compares with the commit where HEAD left `base`, if known."""
+    """Check every overlay, and return how many objects each renders to.
+
+    They are compared with the commit where HEAD left `base`, if that is known.
+    """
     from loop.core.git import Git
     from loop.delivery import overlays
 
     git = Git(root)
     begin = git.fork_point(base, "HEAD") if base else None
     if base and not begin:
-        click.echo(f"compared with nothing, as the base {base[:12]} is unknown here")
+        click.echo(f"not compared with the base {base[:12]}, as this clone does not have it")
     if not begin:
         return overlays.check(root)
     with git.worktree(begin) as before:
@@ -181,24 +229,33 @@ def _checked(root: "Path", base: str | None) -> dict[str, int]:
 @click.argument("base")
 @click.argument("head")
 def guard(base: str, head: str) -> None:
-    """Reject a machine's commit in BASE..HEAD that touches what people own, and outputs that HEAD tracks.
+    """Reject commits by the bot that touch what people own.
 
-    BASE may be unknown (zeros, empty, or replaced by a forced push): then all history of HEAD is checked.
-    As a server's pre-receive hook: `while read old new ref; do loop guard $old $new || exit 1; done`.
-    """
+    It looks at the commits in BASE..HEAD. If BASE is unknown (zeros, empty, or replaced by a forced push), it
+    looks at all history of HEAD. It also ends with 4 if Git tracks outputs that belong to DVC.
+
+    A Git server can call it as its pre-receive hook:
+
+    \b
+      while read old new ref; do loop guard $old $new || exit 1; done
+    """  # noqa: D301
     from pathlib import Path
 
     from loop.core.git import Git
     from loop.delivery.guard import check_range
 
     checked, which = check_range(Git(Path.cwd()), base, head)
-    click.echo(f"{checked} commits by the bot, all of machine-owned files only; looked at commits {which}")
+    click.echo(f"{checked} commits by the bot touch machine-owned files only; looked at commits {which}")
 
 
 @click.command()
 @click.argument("name", metavar="COMMIT")
 def merged(name: str) -> None:
-    """Print the whole SHA of a commit that main has merged; reject any other (exit 4)."""
+    """Print the whole SHA of a commit that main contains.
+
+    A workflow that releases calls it first. It ends with 4 if main does not contain COMMIT, so that nobody
+    can release what was never merged. Step output: commit.
+    """
     from pathlib import Path
 
     from loop.core import actions
@@ -210,27 +267,41 @@ def merged(name: str) -> None:
     click.echo(commit)
 
 
-@click.command()
-@click.argument("model")
-@environment_option
+@click.command(cls=Printing, result=History)
+@model_argument
+@place_option
 def history(model: str, environment: str) -> None:
-    """Show what an environment served, when and why, from Git's log."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """List what an environment served, when and why.
+
+    It reads the commits on main that changed the environment's release, newest first. The keys that it lists
+    are those that `rollback --to` takes.
+    """
+    from dataclasses import asdict
 
     from loop.core import paths
     from loop.core.git import Git
-    from loop.core.text import one_line
+    from loop.core.names import public
     from loop.delivery.commit import Place
     from loop.delivery.history import history as read
 
     place = Place(model, environment)
+    changes = [Change(**asdict(entry)) for entry in read(Git(paths.root()), place)]
+    show(History(public(model), environment, changes), lambda: _table(str(place), changes))
+
+
+def _table(title: str, changes: list[Change]) -> None:
+    """Print the changes of an environment, one a row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from loop.core.text import one_line
+
     console = Console()
     if not console.is_terminal:
         console.width = 140
-    table = Table("date", "action", "step", "release key", "digest", "why", "commit", title=str(place))
-    for entry in read(Git(paths.root()), place):
+    table = Table("date", "action", "step", "release key", "digest", "why", "commit", title=title)
+    for entry in changes:
         when, digest = entry.when[:16].replace("T", " "), entry.digest.removeprefix("sha256:")[:8]
         action = entry.action or f"{entry.subject} ({entry.author})"
         cells = (when, action, entry.step, entry.key, digest, entry.why, entry.commit[:8])
@@ -239,7 +310,7 @@ def history(model: str, environment: str) -> None:
 
 
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:
-    """Say what was done, to the person and to the workflow."""
+    """Print what was done, and set it as outputs and summary of the workflow's step."""
     from loop.core import actions
     from loop.core.markdown import inert
     from loop.delivery.steps import described

@@ -1,4 +1,4 @@
-"""`init`, `new`, `doctor` and `upgrade`: a fork is made one's own, examined, and kept up to date."""
+"""The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.arguments import models as known_models
+from loop.cli.printing import Printing, show
+from loop.cli.results import Doctor, Examined
+from loop.core.errors import Exit
+
 if TYPE_CHECKING:
+    from loop.core.git import Git
     from loop.fork.upgrade import Upgrade
+
+SHOWN = 30  # last lines of what a failed check printed
 
 
 @click.command()
-@click.option("--name", help="the repository's name; lower case, digits and dashes")
-@click.option("--url", help="where Argo CD and people clone it from")
-@click.option("--registry", help="images are pushed to REGISTRY/<model>")
-@click.option("--models", metavar="NAME,NAME", help="the models that stay; all others are dropped")
+@click.option("--name", help="Name of the repository: lower-case letters, digits, dashes.")
+@click.option("--url", help="Where Argo CD and people clone it from.")
+@click.option("--registry", help="Images are pushed to REGISTRY/<model>.")
+@click.option("--models", metavar="NAME,NAME", help="The models to keep; all others are deleted.")
 @click.option(
     "--lean",
     "wheels",
     metavar="PLACE",
-    help="drop the engine's source, and lock its wheels, which lie in this folder or below this URL",
+    help="Delete the engine's source, and lock its wheels from this folder or URL.",
 )
-@click.option("--vendor", "vendored", is_flag=True, help="bring the engine's source back into a lean fork")
+@click.option("--vendor", "vendored", is_flag=True, help="Bring the engine's source back.")
 def init(
     name: str | None,
     url: str | None,
@@ -32,17 +40,21 @@ def init(
     *,
     vendored: bool,
 ) -> None:
-    """Set a fork's name, URL and registry, and which models it keeps. Safe to run again; the rest stays.
+    """Give a fork its own name, URL and registry.
 
-    With --lean the fork has the engine as two wheels in requirements.lock, and no source of it. --vendor is
-    the way back.
-    """
+    Run it first in a new fork, and again whenever one of these changes; what you do not give stays as it is.
+    With --lean the fork no longer has the engine's source; requirements.lock pins the engine as two wheels.
+
+    \b
+      ./loop init --name churn --registry ghcr.io/acme \\
+        --url https://github.com/acme/churn.git
+    """  # noqa: D301
     from loop.core import paths
     from loop.fork.folders import keep
     from loop.fork.lean import convert, vendor
 
     if wheels and vendored:
-        raise click.UsageError("--lean drops the source that --vendor brings: name one of them")
+        raise click.UsageError("--lean deletes the source that --vendor brings back: give one of them")
     root = paths.root()
     for dropped in keep(root, models.split(",")) if models else ():
         click.echo(f"dropped: {dropped}; git add --all, and commit it")
@@ -55,7 +67,7 @@ def init(
 
 
 def _name(root: Path, given: dict[str, str]) -> None:
-    """Write the repository's name, URL and registry."""
+    """Write the values that were given into argocd/repository.yaml, and print all of them."""
     from loop.core import repository
 
     wanted = repository.initialised(root, given)
@@ -70,10 +82,20 @@ def _name(root: Path, given: dict[str, str]) -> None:
 @click.command()
 @click.argument("model")
 @click.option(
-    "--like", required=True, metavar="MODEL", help="what is copied: a model, or an example of tests/models"
+    "--like",
+    required=True,
+    metavar="MODEL",
+    shell_complete=known_models,
+    help="What to copy: a model of this repository, or an example of tests/models.",
 )
 def new(model: str, like: str) -> None:
-    """Begin a new MODEL as a copy of another, or of an example: its folders and section, renamed."""
+    """Begin a new model as a copy of another one.
+
+    It copies the folders and the section of params.yaml under the new name, and prints what to change next.
+
+    \b
+      ./loop new churn --like rents
+    """  # noqa: D301
     from loop.core import paths
     from loop.core.names import public
     from loop.fork.folders import new as copied
@@ -86,29 +108,40 @@ def new(model: str, like: str) -> None:
     click.echo(f"then: ./loop doctor && ./loop repro {public(model)} && ./loop gate {public(model)}")
 
 
-@click.command()
-@click.option(
-    "--cache", is_flag=True, help="hash every object in DVC's cache; set aside those that have changed"
-)
-def doctor(*, cache: bool) -> None:
-    """Say what this machine and this clone can do, and how to mend what they can't."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
+@click.command(cls=Printing, result=Doctor)
+@click.option("--cache", is_flag=True, help="Hash every object in DVC's cache; set aside those that changed.")
+def doctor(*, cache: bool) -> Exit:
+    """Check this machine, this clone and each model.
+
+    Run it when something fails, and after `init`, `new` and `upgrade`. `bad` must be fixed, and the command
+    then ends with 2. `default` works, and the table says what to move to when you need more.
+    """
+    from dataclasses import asdict
 
     from loop.core import paths
-    from loop.core.errors import Exit
     from loop.fork.doctor import examine
 
-    titles = ("", "what", "found", "to mend or to move up")
-    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
-    findings = examine(paths.root(), cache=cache)
-    for finding in findings:
-        sign = {"ok": "[green]ok[/]", "default": "[cyan]default[/]", "bad": "[red]bad[/]"}[finding.state]
-        table.add_row(sign, *map(Text, (finding.what, finding.found, finding.fix)))
-    Console().print(table)
-    if any(finding.state == "bad" for finding in findings):
-        raise SystemExit(Exit.BAD_INPUT)
+    findings = [Examined(**asdict(finding)) for finding in examine(paths.root(), cache=cache)]
+    ok = all(finding.state != "bad" for finding in findings)
+    show(Doctor(ok, findings), lambda: _table(findings))
+    return Exit.OK if ok else Exit.BAD_INPUT
+
+
+def _table(findings: list[Examined]) -> None:
+    """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
+    import shutil
+    from textwrap import TextWrapper
+
+    colours = {"ok": "green", "default": "cyan", "bad": "red"}
+    wrapper = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    room = min(max(len(each.what) for each in findings), 26)
+    for each in findings:
+        wrapper.subsequent_indent = " " * (room + 11)
+        state, *rest = wrapper.wrap(f"{each.state:7}  {each.what:{room}}  {each.found}")
+        click.echo("\n".join([click.style(state[:7], fg=colours[each.state]) + state[7:], *rest]))
+        if each.fix:
+            wrapper.subsequent_indent = " " * 11
+            click.secho("\n".join(wrapper.wrap(f"{'':9}→ {each.fix}")), bold=True)
 
 
 @click.command()
@@ -121,17 +154,33 @@ def version() -> None:
 
 @click.command()
 @click.option(
-    "--to", required=True, metavar="SOURCE", help="the new version: a wheel, a folder, or commit:REVISION"
+    "--to",
+    metavar="SOURCE",
+    help="The new version: a wheel, a folder, or commit:REVISION.  [default: the newest release]",
 )
-@click.option("--from", "base", metavar="SOURCE", help="the version that this fork is at, if it is not found")
-@click.option("--dry-run", is_flag=True, help="only print what would happen at each path")
-def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
-    """Merge another version of the template into this fork, on a branch of its own; files here stay."""
+@click.option(
+    "--from",
+    "base",
+    metavar="SOURCE",
+    help="The version that this fork is at, if the command does not find it.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would happen to each file.")
+@click.option("--no-check", is_flag=True, help="Do not check the new branch; its pull request will.")
+def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) -> None:
+    """Merge another version of the template into this fork.
+
+    The result is a commit on a new branch; your work tree stays as it is. With GITHUB_TOKEN it becomes a pull
+    request. The branch is then checked by its own code. It ends with 4 if there are conflicts to settle or if
+    a check fails; the branch stays.
+
+    \b
+      ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
+    """  # noqa: D301
     import tempfile
 
-    from loop.core import github, paths
-    from loop.core.errors import Exit
+    from loop.core import actions, github, paths
     from loop.core.git import Git
+    from loop.fork import proposal
     from loop.fork import upgrade as upgrading
 
     root = paths.root()
@@ -140,33 +189,91 @@ def upgrade(to: str, base: str | None, *, dry_run: bool) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects")
             aside = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
-            _tell(upgrading.plan(Git(root, lambda: aside), to, base), every=True)
+            if planned := _planned(Git(root, lambda: aside), to, base):
+                _tell(planned, every=True)
         return
     upgrading.refuse_changes(git)
-    planned = upgrading.plan(git, to, base)
+    if not (planned := _planned(git, to, base)):
+        return
     _tell(planned, every=False)
     if planned.nothing:
         click.echo(f"nothing to do: this fork has all of {planned.to.name}")
         return
     upgrading.write(git, planned)
+    actions.output(branch=planned.branch)
     if planned.conflicts:
         click.echo(
             f"next: git switch {planned.branch}, settle the conflicts above, git commit -a, ./loop doctor, "
             f"git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
+    if not no_check and (failed := _check(git, planned.branch)):
+        click.echo(
+            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, mend it, "
+            f"commit, git push origin {planned.branch}, and open one pull request"
+        )
+        raise SystemExit(Exit.BLOCK)
     if github.token():
-        number = upgrading.propose(root, planned)
-        click.echo(f"pull request #{number}" if number else f"pushed: {planned.branch}")
+        click.echo(proposal.propose(git, github.GitHub.of_environment(root), planned.branch, planned.branch))
         return
     click.echo(
         f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
-        f"git switch {planned.branch} && ./loop doctor && ./loop render --check"
+        f"git switch {planned.branch}"
     )
 
 
+def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
+    """Plan an upgrade to a source, or to the newest release; None where there is no newer one, and say so."""
+    from dataclasses import replace
+
+    from loop.core import actions
+    from loop.fork import releases
+    from loop.fork import upgrade as upgrading
+
+    if to is not None:
+        return upgrading.plan(git, to, base)
+    release = releases.newest(git)
+    if not release.source:
+        click.echo(said := f"nothing to do: {release.why}")
+        actions.summary(said)
+        return None
+    planned = upgrading.plan(git, release.source, base)
+    return replace(planned, to=replace(planned.to, name=release.version))
+
+
+@click.command("propose-upgrade")
+@click.argument("branch")
+def propose_upgrade(branch: str) -> None:
+    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    from loop.core import actions, paths
+    from loop.core.git import Git
+    from loop.core.github import GitHub
+    from loop.fork import proposal
+
+    github = GitHub.of_environment()
+    said = proposal.propose(Git(paths.root()), github, branch, proposal.BRANCH)
+    github.dispatch("ci.yml", {}, ref=proposal.BRANCH)  # a push by a run's token starts nothing
+    click.echo(said)
+    actions.summary(said)
+
+
+def _check(git: "Git", branch: str) -> list[str]:
+    """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
+    from rich.console import Console
+
+    from loop.fork import checks
+
+    console, failed = Console(stderr=True), []
+    for check in checks.run(git, branch, lambda command: console.status(f"{command} on {branch}")):
+        click.echo(f"{'ok' if check.passed else 'failed':17}  {check.command}  ({check.seconds:.0f} s)")
+        if not check.passed:
+            click.echo("\n".join(f"  {line}" for line in check.said.splitlines()[-SHOWN:]))
+            failed.append(check.command)
+    return failed
+
+
 def _tell(planned: "Upgrade", *, every: bool) -> None:
-    """Print what an upgrade does: each path with `every`, else only those that want a person's eye."""
+    """Print what an upgrade does: each path with `every`, else only those that a person should look at."""
     shown = [row for row in planned.rows if every or row.what in {"conflict", "kept: yours", "migrated"}]
     click.echo(f"base: {planned.base.name}\nto: {planned.to.name}")
     for row in shown:

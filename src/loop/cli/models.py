@@ -1,23 +1,25 @@
-"""`loop models`: what a workflow runs its jobs over."""
+"""`loop models`: lists the models that a workflow starts its jobs for."""
 
 import json
 
 import click
 
+from loop.cli.arguments import optional_model
 from loop.core import actions, paths
 from loop.core.names import public
 
 
 @click.command
-@click.argument("model", required=False)
+@optional_model
 @click.option(
-    "--logged", is_flag=True, help="Without MODEL, only those whose production is logged (monitor.store)."
+    "--logged", is_flag=True, help="Only models whose production is logged: those with monitor.store."
 )
 def models(model: str | None, logged: bool) -> None:
-    """List the models of params.yaml, or only MODEL, which must be one of them.
+    """List the models of params.yaml.
 
-    Output `releases` has an entry for each release of a model: what it is built for, and which environments
-    it goes to. It is one release unless `serve.device` differs between environments.
+    Workflows start a job for each of them. With MODEL it lists this one, and fails if there is no such model.
+    Step outputs: models, and releases, which has one entry for each release of a model: its device and the
+    environments that it goes to. A model has several if `serve.device` differs between environments.
     """
     from loop.core import params, plain
 

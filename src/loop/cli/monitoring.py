@@ -1,4 +1,4 @@
-"""`loop monitor` and `loop judge`: what production says."""
+"""The commands that watch production: `loop monitor` and `loop judge`."""
 
 import json
 import signal
@@ -10,37 +10,56 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.arguments import clone_option, environment_option, model_argument
+from loop.cli.printing import Printing, show
+from loop.cli.results import Monitor, of
+from loop.core.errors import Exit
+
 if TYPE_CHECKING:
     from loop.core.git import Git
     from loop.monitoring.judge import Track
     from loop.monitoring.report import Findings
 
 
-@click.command
-@click.argument("model")
-@click.option("--log", required=True, help="Folder or s3:// prefix with the prediction log's *.jsonl files.")
-@click.option("--store", help="Folder or s3:// prefix of transactions/ and labels/. [default: monitor.store]")
+@click.command(cls=Printing, result=Monitor)
+@model_argument
 @click.option(
-    "--reference", type=click.Path(path_type=Path), help="[default: data/<package>/reference.parquet]"
+    "--log",
+    required=True,
+    metavar="PLACE",
+    help="Folder or s3:// prefix with the prediction log's *.jsonl files.",
 )
-@click.option("--until", metavar="ISO", help="The window's end, UTC. [default: the latest event]")
 @click.option(
-    "--environment",
+    "--store",
+    metavar="PLACE",
+    help="Folder or s3:// prefix with transactions/ and labels/.  [default: monitor.store in params.yaml]",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="Rows of the training to compare with.  [default: data/<package>/reference.parquet]",
+)
+@click.option("--until", metavar="ISO", help="End of the window, UTC.  [default: the latest event]")
+@environment_option(
     default="production",
     show_default=True,
-    help="Whose stable release is measured by its labels.",
-)
-@click.option("--dispatch/--no-dispatch", default=False, help="Over a threshold, dispatch train.yml.")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: build/<package>/monitor]")
-@click.option(
-    "--push", metavar="URL", envvar="PUSHGATEWAY_URL", help="A Pushgateway to leave the metrics at."
+    help="Environment whose stable release is measured by its labels.",
 )
 @click.option(
-    "--exit-code/--no-exit-code", default=True, help="Exit 6 over a threshold. [default: --exit-code]"
+    "--dispatch/--no-dispatch",
+    default=False,
+    help="Start train.yml if a retraining is due.  [default: --no-dispatch]",
 )
 @click.option(
-    "--clone/--no-clone", default=None, help="Read Git from a scratch clone. [default: in no work tree]"
+    "--out", type=click.Path(path_type=Path), help="Folder to write.  [default: build/<package>/monitor]"
 )
+@click.option("--push", metavar="URL", envvar="PUSHGATEWAY_URL", help="Pushgateway to send the metrics to.")
+@click.option(
+    "--exit-code/--no-exit-code",
+    default=True,
+    help="Whether to end with 6 if a retraining is due.  [default: --exit-code]",
+)
+@clone_option
 def monitor(  # noqa: PLR0917 — click passes by name
     model: str,
     log: str,
@@ -53,13 +72,21 @@ def monitor(  # noqa: PLR0917 — click passes by name
     push: str | None,
     exit_code: bool,
     clone: bool | None,
-) -> None:
-    """Compare production with training; over a threshold, ask for a retraining (exit 6)."""
+) -> Exit:
+    """Compare production with training.
+
+    It measures drift, data quality, and the metrics of predictions whose labels have come. The verdict is
+    healthy, undecided (too few rows or labels) or retrain, for which the command ends with 6. It writes
+    report.html, report.json and metrics.prom. Step outputs: verdict, drift_score, dispatched.
+
+    \b
+      ./loop monitor churn --log s3://acme/log
+    """  # noqa: D301
     from dataclasses import replace
 
     from loop.core import models, params, paths
     from loop.core.clone import opened
-    from loop.core.errors import Exit, LoopError
+    from loop.core.errors import LoopError
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
@@ -79,16 +106,17 @@ def monitor(  # noqa: PLR0917 — click passes by name
                 found = replace(found, dispatch={"dispatched": False, "why": str(error)})
     folder = out or places.build / "monitor"
     report.write(folder, found, rows)
-    _tell(found, folder)
+    lines = _tell(found, folder)
+    show(of(Monitor, found.plain() | {"folder": str(folder)}), lambda: click.echo("\n".join(lines)))
     if push:
         _push(push, found.model, folder, root if dispatch else None)
     if failure:
         raise failure
-    if found.over and exit_code:
-        sys.exit(Exit.DRIFT)
+    return Exit.DRIFT if found.over and exit_code else Exit.OK
 
 
 def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
+    """Start a retraining, unless there is a reason against it; what came of it."""
     from loop.core.github import GitHub
     from loop.monitoring.dispatch import Wish, dispatch
 
@@ -97,20 +125,20 @@ def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
 
 
 def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
-    """Leave the metrics at a Pushgateway; with `root`, also when the token ends, if GitHub says so."""
+    """Send the metrics to a Pushgateway; with `root`, also when the token ends, if GitHub says it."""
     from loop.core.errors import LoopError
     from loop.core.github import GitHub
     from loop.monitoring.push import push, token_ends
 
     ends = None
     if root:
-        with suppress(LoopError):  # no GitHub or no token: what was measured is pushed all the same
+        with suppress(LoopError):  # without GitHub or a token, the metrics are sent all the same
             ends = token_ends(GitHub.of_environment(root))
     push(url, model, folder / "metrics.prom", ends)
 
 
-def _tell(found: "Findings", folder: Path) -> None:
-    """Say it to the person and to the workflow."""
+def _tell(found: "Findings", folder: Path) -> list[str]:
+    """Set what was found as outputs and summary of the workflow's step; the lines to print for a person."""
     from loop.core import actions
     from loop.core.markdown import inert
 
@@ -137,32 +165,44 @@ def _tell(found: "Findings", folder: Path) -> None:
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")
     if found.window.repeated:
-        lines.append(f"{found.window.repeated} labelled predictions repeat an id: its first one counts")
+        lines.append(f"{found.window.repeated} labelled predictions repeat an id; only the first one counts")
     if found.over:
         lines.append(" ".join(["dispatch:", found.dispatch["why"], found.dispatch.get("url", "")]).rstrip())
     lines.append(f"report: {folder / 'report.html'}")
     actions.summary("\n".join([f"### Monitor: {lines[0]}", *(f"- {inert(line)}" for line in lines[1:])]))
-    click.echo("\n".join(lines))
+    return lines
 
 
 @click.command
-@click.argument("model")
-@click.option("--stable", required=True, help="URL of the stable track.")
-@click.option("--canary", required=True, help="URL of the canary track.")
+@model_argument
+@click.option("--stable", required=True, metavar="URL", help="URL of the stable track.")
+@click.option("--canary", required=True, metavar="URL", help="URL of the canary track.")
 @click.option(
-    "--prometheus", metavar="URL", help="Read metrics there, of all pods. [default: the tracks' /metrics]"
+    "--prometheus",
+    metavar="URL",
+    help="Prometheus that has the metrics of all pods.  [default: /metrics of the two URLs]",
 )
-@click.option("--namespace", help="Where Prometheus sees the pods. [default: <model>-<environment>]")
-@click.option("--environment", default="production", show_default=True)
-@click.option("--dispatch/--no-dispatch", default=False, help="Dispatch promote.yml and rollback.yml.")
-@click.option("--once", is_flag=True, help="One look; without Prometheus, at all since the servers began.")
-@click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between looks.")
-@click.option("--deadline", type=float, help="Seconds after which to give up with exit 4. [default: never]")
-@click.option("--forever", is_flag=True, help="Outlive outages and the canary, as a Deployment is to.")
-@click.option("--alive", type=click.Path(path_type=Path), help="A file to touch at every look.")
+@click.option("--namespace", help="Namespace of the pods, for Prometheus.  [default: <model>-<environment>]")
+@environment_option(default="production", show_default=True, help="Environment that has the canary.")
 @click.option(
-    "--clone/--no-clone", default=None, help="Read Git from a scratch clone. [default: in no work tree]"
+    "--dispatch/--no-dispatch",
+    default=False,
+    help="Act on the verdict by starting promote.yml or rollback.yml.  [default: --no-dispatch]",
 )
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Check once, then end. Without Prometheus, this counts every request since the servers started.",
+)
+@click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between two checks.")
+@click.option(
+    "--deadline", type=float, help="Seconds after which to give up, with exit code 4.  [default: never]"
+)
+@click.option(
+    "--forever", is_flag=True, help="Go on after errors, and after the canary has ended. For a Deployment."
+)
+@click.option("--alive", type=click.Path(path_type=Path), help="File to touch at every check.")
+@clone_option
 def judge(  # noqa: PLR0917 — click passes by name
     model: str,
     stable: str,
@@ -178,7 +218,12 @@ def judge(  # noqa: PLR0917 — click passes by name
     alive: Path | None,
     clone: bool | None,
 ) -> None:
-    """Watch a canary until it is promoted or rolled back; a line for each look that finds something new."""
+    """Watch a canary until it is promoted or rolled back.
+
+    It compares the canary's failures, latency and scores with those of stable, and prints a line whenever
+    something has changed. In a cluster it runs as a Deployment beside the canary. Without --dispatch it only
+    prints what it would do. Step outputs: verdict, dispatched.
+    """
     from functools import cache, partial
 
     from loop.core import actions, params, paths
@@ -194,11 +239,11 @@ def judge(  # noqa: PLR0917 — click passes by name
     where = (prometheus, namespace or f"{public(model)}-{environment}") if prometheus else None
     tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
     github = partial(GitHub.of_environment, root) if dispatch else None
-    if forever:  # as process 1 of a container, which no signal ends that it does not handle
+    if forever:  # as process 1 of a container, which ignores a signal that it does not handle
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
 
-        @cache  # of what succeeded: while origin is away, the next look tries again
+        @cache  # an error is not cached, so the next check asks origin again
         def watcher() -> Judge:
             git = stack.enter_context(opened(root, clone=clone))
             return Judge(git, place, rules, tracks[0], tracks[1], github=github)
@@ -212,7 +257,7 @@ def judge(  # noqa: PLR0917 — click passes by name
 
 
 def _track(name: str, url: str, where: tuple[str, str] | None, once: bool) -> "Track":
-    """A track whose metrics are Prometheus' at (URL, namespace), or its own /metrics."""
+    """A track, with its metrics from Prometheus (URL, namespace) or else from its own /metrics."""
     from loop.monitoring.judge import Track
     from loop.monitoring.prometheus import Prometheus
     from loop.monitoring.sample import Scrape

@@ -1,4 +1,4 @@
-"""Commands of the pipeline: run a stage, all of them, and change the data that they begin with."""
+"""The commands that run the pipeline, or change the data that it starts from."""
 
 import shutil
 import time
@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from loop.cli.arguments import model_argument, models_argument
 from loop.core import actions
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths, root
 
-# stage: the ModelPaths attribute of the table whose rows say how much work it was
+# stage: the attribute of ModelPaths that is the table whose rows are printed when the stage ends
 STAGES = {
     "ingest": "raw",
     "validate": "raw",
@@ -28,9 +29,12 @@ STAGES = {
 
 @click.command()
 @click.argument("name", metavar="STAGE", type=click.Choice(list(STAGES)))
-@click.argument("model")
+@model_argument
 def stage(name: str, model: str) -> None:
-    """Run one STAGE of MODEL, whether it is up to date or not; `dvc.yaml` calls this."""
+    """Run one stage of a model, even if it is up to date.
+
+    dvc.yaml calls it. To run only the stages that are out of date, use `repro`.
+    """
     from loop.core import models, params
     from loop.pipeline import evaluate
 
@@ -43,10 +47,17 @@ def stage(name: str, model: str) -> None:
 
 
 @click.command()
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
-@click.option("--check", is_flag=True, help="Reject what changed but was not committed, as CI does.")
+@models_argument
+@click.option("--check", is_flag=True, help="End with 4 if the results are not those in Git, as CI does.")
 def repro(models: tuple[str, ...], check: bool) -> None:
-    """Bring every stage of each MODEL (default: all) up to date: `dvc repro`."""
+    """Run the stages that are out of date.
+
+    A stage is out of date if its code, its params or its data have changed since dvc.lock was written.
+    Without MODEL it runs those of every model. Commit dvc.lock and data/ afterwards.
+
+    \b
+      ./loop repro churn
+    """  # noqa: D301
     from loop.core import params
 
     here = root()
@@ -63,21 +74,26 @@ def repro(models: tuple[str, ...], check: bool) -> None:
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 def push(model: str) -> None:
-    """Keep what MODEL's stages have made in the DVC remote, if the repository names one."""
+    """Copy the outputs of a model's stages to the DVC remote.
+
+    Other machines then fetch them instead of training again. Without a DVC remote it does nothing.
+    """
     from loop.core import dvc
 
     kept = dvc.push(root(), model)
-    click.echo(
-        f"{public(model)}: {'kept in the DVC remote' if kept else 'there is no DVC remote to keep it in'}"
-    )
+    click.echo(f"{public(model)}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
 
 
 @click.command()
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@models_argument
 def train(models: tuple[str, ...]) -> None:
-    """Bring each MODEL (default: all) up to date and record it in MLflow: `repro`, then `register`."""
+    """Train a model and enter it in MLflow's model registry.
+
+    It runs `repro`, then `register`. Without MODEL it does so for every model; one that fails does not stop
+    the others.
+    """
     from loop.candidate.register import register
     from loop.candidate.tracking import mlflow
     from loop.core import params
@@ -104,15 +120,24 @@ def train(models: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option(
-    "--source", "sources", multiple=True, help="First set the source to this path or URL, or to several."
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="PLACE",
+    help="First set the source to this path or URL; may be given several times.",
 )
 def pin(model: str, sources: tuple[str, ...]) -> None:
-    """Write the SHA-256 of MODEL's source into params.yaml; ingest then takes no other bytes.
+    """Pin the bytes of a model's source in params.yaml.
 
-    Where MODEL also trains on what production logged, list the store's files anew and pin that list.
-    """
+    Use it for a new source, and whenever the source has changed. It writes the SHA-256 into params.yaml, and
+    `ingest` then refuses any other bytes. If the model also trains on what production has logged, it lists
+    the files of that store again and pins the list.
+
+    \b
+      ./loop pin churn --source s3://acme/churn.parquet
+    """  # noqa: D301
     from loop.core import params
     from loop.pipeline import store
     from loop.pipeline.source import source_sha256
@@ -140,21 +165,26 @@ def pin(model: str, sources: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("model")
-@click.option("--until", required=True, metavar="ISO", help="Take what was known then (UTC).")
-@click.option("--reason", required=True, help="Why; it goes into the commit.")
-@click.option("--store", help="Where production logs, if not monitor.store: a folder or an s3:// prefix.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What trains.")
-@click.option("--days", type=click.IntRange(min=1), help="How many days the training window has.")
+@model_argument
+@click.option("--until", required=True, metavar="ISO", help="Use what was known at this time, UTC.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, for the commit's message.")
+@click.option(
+    "--store",
+    metavar="PLACE",
+    help="Folder or s3:// prefix of what production logs.  [default: monitor.store]",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device to train on.")
+@click.option("--days", type=click.IntRange(min=1), help="Length of the training window in days.")
 def retrain(  # noqa: PLR0917 — click passes by name
     model: str, until: str, reason: str, store: str | None, device: str | None, days: int | None
 ) -> None:
-    """Point MODEL's params at what production has logged until an instant; the next `repro` retrains.
+    """Set params.yaml to train on what production has logged.
 
-    Labels come `split.delay_days` late, so at UNTIL they are known of rows that are so much older: the
-    test window ends there, at UNTIL less the delay, and the training window moves with it. A random split
-    has no window. The store's files are listed in data/<package>/logged.json, once for an UNTIL: this
-    training does not read what comes later.
+    It trains nothing; the next `repro` does. train.yml calls it for a retraining.
+
+    Labels are known only `split.delay_days` after their rows, so the test window ends that many days before
+    --until, and the training window moves with it. A random split has no windows. The store's files are
+    listed in data/<package>/logged.json, so that later files do not change this training.
     """
     from loop.core import params
     from loop.pipeline import store as stores
@@ -163,15 +193,16 @@ def retrain(  # noqa: PLR0917 — click passes by name
     wanted = params.load(here, model)
     if days and not isinstance(wanted.split, params.TimeSplit):
         raise LoopError(
-            f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
+            f"--days is {days}, but params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
             " which has no window",
-            fix="leave it out",
+            fix="leave --days out",
         )
     store = store or wanted.monitor.store
     if not store:
         raise LoopError(
-            f"params.yaml: models.{name}.monitor.store is null: nothing says where production logs",
-            fix="set it, or pass --store",
+            f"params.yaml: models.{name}.monitor.store is null, so it is not known where production logs",
+            fix="set it, or give --store",
+            docs="docs/monitoring.md",
         )
     instant = params.instant(until, "--until")
     sha256 = stores.pin(here, model, store, instant, anew=False)
@@ -200,7 +231,7 @@ def _current(here: Path, models: Sequence[str]) -> Collection[str]:
 
 
 def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
-    """`dvc repro`; where it failed as validate stopped the data, that is a rejection, not bad input."""
+    """Run a model's stages that are out of date. Rejected if the stage `validate` rejects the data."""
     from loop.core import dvc, models, params
 
     recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
@@ -210,7 +241,7 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
 
         source.check(wanted.ingest, package(model), here)
     report = ModelPaths(here, model).build / "validation"
-    shutil.rmtree(report, ignore_errors=True)  # an earlier rejection's is none of this one
+    shutil.rmtree(report, ignore_errors=True)  # of an earlier run
     try:
         dvc.repro(here, model, current=model in current)
     except dvc.DvcError as error:
@@ -219,12 +250,12 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
         raise Rejected(
             f"{package(model)}: validate stopped the data; nothing was trained\n"
             f"  report: {report / 'data_docs' / 'index.html'}",
-            fix="what failed, on which rows, and what mends it stand above",
+            fix="see above for what failed, on which rows, and how to fix it",
         ) from error
 
 
 def _committed(here: Path, model: str) -> None:
-    """Rejected where the stages' results are not those that Git has; a fork that never trained has none."""
+    """Raise Rejected if the stages' results are not those in Git. A fork that never trained has none."""
     from loop.core.dvc import begin
     from loop.core.git import Git
     from loop.pipeline.fingerprints import FOLDER
@@ -234,14 +265,14 @@ def _committed(here: Path, model: str) -> None:
     files = ["dvc.lock", FOLDER, *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
-        said = f"{public(model)}: no commit has a dvc.lock yet, so this training is compared with none."
-        said += f" Nothing is released before one has: {begin(model)}"
+        said = f"{public(model)}: no commit has a dvc.lock yet, so there is nothing to compare with."
+        said += f" Nothing is released until you commit one: {begin(model)}"
         click.echo(said)
         actions.summary(said)
         return
     if git.run("status", "--porcelain", "--", *files):
         raise Rejected(
-            f"{' or '.join(files)} is not what the params, the code and the data give:\n"
+            f"{' or '.join(files)} in Git is not what the params, the code and the data give:\n"
             + git.run("diff", "--unified=0", "HEAD", "--", *files)[:3000],
             fix=f"./loop repro {public(model)} && git add {' '.join(files)} && git commit {' '.join(files)}",
         )
@@ -254,7 +285,7 @@ def _rows(path: Path) -> int:
 
 
 def _section(here: Path, model: str) -> dict[str, Any]:
-    """A model's section as it is written, unchecked: `pin` mends one that lacks its hash."""
+    """A model's section of params.yaml, unchecked, because `pin` adds the hash that a check would want."""
     from loop.core import params
 
     models, name = params.read(here), package(model)
@@ -264,13 +295,13 @@ def _section(here: Path, model: str) -> dict[str, Any]:
 
 
 def _change(here: Path, changes: dict[str, Any]) -> None:
-    """Set keys of params.yaml and print each that was something else."""
+    """Set keys of params.yaml, and print each value that changes."""
     from loop.core import params
 
     before = {"models": params.read(here)}
     new = {key: value for key, value in changes.items() if _get(before, key) != value}
     if not new:
-        click.echo("params.yaml already says so")
+        click.echo("params.yaml has these values already")
         return
     params.edit(here, new)
     for key, value in new.items():

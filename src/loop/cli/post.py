@@ -1,13 +1,14 @@
-"""`loop post-reports`: what CI reported on a pull request, as comments there."""
+"""`loop post-reports`: posts the reports of CI as comments on a pull request."""
 
 import click
 
 
 @click.command("post-reports")
 def post_reports() -> None:
-    """Post the reports of the run that has just ended to its pull request; report.yml calls this.
+    """Post the reports of a CI run to its pull request.
 
-    A pull request's own code may have written that text, so it is cut, and no link or mention in it works.
+    report.yml calls it when a run of ci.yml has ended. The pull request's own code may have written these
+    reports, so they are cut to a length, and links and mentions in them are made plain text.
     """
     from loop.core import actions
     from loop.core.github import GitHub

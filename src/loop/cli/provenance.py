@@ -1,15 +1,18 @@
-"""What an image is made of, signed and verified: `loop attest, verify`."""
+"""Signs and verifies what an image was made of: `loop attest, verify`."""
 
 import click
 
+from loop.cli.arguments import optional_model
+
 
 @click.command
-@click.argument("model", required=False)
+@optional_model
 def attest(model: str | None) -> None:
-    """Write SBOM and provenance of the image made here, signed with this machine's key.
+    """Write and sign the SBOM and the provenance of an image.
 
-    Without MODEL it is the image of judge and monitor. Output `new`: whether this run has pushed the image;
-    one that an earlier release has attested needs nothing more.
+    The SBOM lists the packages in the image; the provenance says from which commit it was built. Both are
+    signed with this machine's key. Without MODEL it is the image of judge and monitor. Step outputs: new,
+    which is false if an earlier release has attested this image; name, digest, kind, subject and folder.
     """
     from loop.core import actions, paths
     from loop.delivery import provenance
@@ -33,10 +36,11 @@ def attest(model: str | None) -> None:
 
 
 @click.command
-@click.argument("model", required=False)
+@optional_model
 def verify(model: str | None) -> None:
-    """Reject (4) an image whose provenance is not signed here, or is about something else.
+    """Verify the signed provenance of an image.
 
+    It ends with 4 if the signature is not of this machine's key, or if the provenance is about another image.
     Without MODEL it is the image of judge and monitor.
     """
     from loop.core import actions, paths

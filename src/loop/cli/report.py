@@ -1,16 +1,26 @@
-"""`loop report`: how every model is, as a site that needs no server."""
+"""`loop report`: writes static pages about every model."""
 
 from pathlib import Path
 
 import click
 
+from loop.cli.arguments import models_argument
+
 
 @click.command
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: build/report]")
-@click.option("--branch", default="main", show_default=True, help="Origin's branch that tells the releases.")
+@models_argument
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.  [default: build/report]",
+)
+@click.option("--branch", default="main", show_default=True, help="Branch of origin that has the releases.")
 def report(models: tuple[str, ...], out: Path | None, branch: str) -> None:
-    """Write one static site from the last run: every model of params.yaml, or those named."""
+    """Write static pages about every model.
+
+    They show metrics, plots, data checks, the monitor's last report and the releases, and need no server.
+    Without MODEL they are about every model of params.yaml.
+    """
     from loop.core import paths
     from loop.report.site import build
 

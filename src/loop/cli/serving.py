@@ -1,23 +1,27 @@
-"""From a trained model to a served one: `loop bento, rehearse, image, monitor-image, push-image, serve`."""
+"""Builds and serves trained models: `loop bento, rehearse, image, monitor-image, push-image, serve`."""
 
 from pathlib import Path
 
 import click
 
+from loop.cli.arguments import model_argument, optional_model
+
 
 @click.command
-@click.argument("model")
+@model_argument
 @click.option(
     "--environment",
     type=click.Choice(["dev", "staging", "production"]),
     default="dev",
     show_default=True,
-    help="Whose `serve.device` it is built for.",
+    help="Environment whose `serve.device` it is built for.",
 )
 def bento(model: str, environment: str) -> None:
-    """Build the model's bento as an environment serves it, unless this very one was built before.
+    """Build the bento of the candidate.
 
-    One bento is for every environment that has the same `serve.device`. The commands after it go by it.
+    A bento is a folder with the model, the code that serves it and its locked packages. It is built once for
+    all environments that serve on the same device. The commands from `rehearse` to `release` use the bento
+    that was built last. Step outputs: key, which is the release key, and bento.
     """
     from loop.core import actions, paths, plain
     from loop.packaging import bento as bentos
@@ -29,9 +33,14 @@ def bento(model: str, environment: str) -> None:
 
 
 @click.command
-@click.argument("model")
+@model_argument
 def rehearse(model: str) -> None:
-    """Serve the bento beside production's, replay held-out rows, compare; rejects (4) a bad one."""
+    """Test the bento by replaying test rows.
+
+    It serves the bento and the one of production on this machine, sends both the same rows, and compares
+    scores, failures and latency. It ends with 4 if the bento fails, is too slow, or answers otherwise than
+    the model did in training.
+    """
     from loop.core import actions, paths
     from loop.packaging.rehearse import rehearse as play
     from loop.packaging.rehearse import table
@@ -42,11 +51,12 @@ def rehearse(model: str) -> None:
 
 
 @click.command
-@click.argument("model")
+@model_argument
 def image(model: str) -> None:
-    """Make what Git pins by digest: a container, or where no engine runs the bento as an OCI artifact.
+    """Build the image of the bento, without pushing it.
 
-    It needs no right to push: `push-image` does that.
+    It needs docker, podman or buildah. Where none runs, or `init` has named no registry, the bento itself is
+    stored on this machine as an OCI artifact, and releases pin that. Step outputs: image, digest, kind.
     """
     from loop.core import actions, paths
     from loop.packaging import bento as bentos
@@ -56,7 +66,7 @@ def image(model: str) -> None:
 
     program = engine() if _named() else None
     if not program:
-        _warn("the bento itself is pinned, as an OCI artifact on disk")
+        _warn("releases pin the bento itself, as an OCI artifact on disk")
     made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
@@ -66,9 +76,10 @@ def image(model: str) -> None:
 
 @click.command("monitor-image")
 def monitor_image() -> None:
-    """Make the image that runs `judge` and `monitor` in a cluster, unless the registry has ours of its key.
+    """Build the image of judge and monitor, without pushing it.
 
-    It needs no right to push: `push-image` does that.
+    Nothing is built if the registry has an image that our release has attested for the same code. Step
+    outputs: image, digest, kind.
     """
     from loop.core import actions, paths
     from loop.packaging import monitor_image as monitors
@@ -76,19 +87,20 @@ def monitor_image() -> None:
 
     program = engine() if _named() else None
     if not program:
-        _warn("no judge, no monitor")
+        _warn("neither judge nor monitor runs in a cluster")
     made = monitors.make(paths.root(), program)
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
 
 
 @click.command("push-image")
-@click.argument("model", required=False)
+@optional_model
 def push_image(model: str | None) -> None:
-    """Push what `image MODEL` has built, or without MODEL what `monitor-image` has, and check what is served.
+    """Push an image to the registry.
 
-    Nothing is pushed where the registry has one of the same key that our release has attested, or where no
-    engine built an image.
+    With MODEL it is the image that `image` has built; without, the one of `monitor-image`. Nothing is pushed
+    if the registry has an image of the same key that our release has attested, or if none was built. Step
+    outputs: image, digest, kind.
     """
     from loop.core import actions, paths
     from loop.packaging import image as images
@@ -103,18 +115,22 @@ def push_image(model: str | None) -> None:
 
 
 @click.command
-@click.argument("model")
-@click.option("--image", "digest", help="Digest of an artifact on this machine (sha256:…).")
-@click.option("--key", help="Release key of a bento in the store.")
-@click.option("--port", default=3000, show_default=True)
+@model_argument
+@click.option("--image", "digest", metavar="DIGEST", help="Digest (sha256:…) of an artifact on this machine.")
+@click.option("--key", metavar="KEY", help="Release key of a bento that was built here.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen at.")
 @click.option(
     "--log-dir",
     type=click.Path(path_type=Path),
     envvar="PREDICTION_LOG_DIR",
-    help="Folder of the prediction log; off unless given.",
+    help="Folder for the prediction log.  [default: no log]",
 )
 def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: Path | None) -> None:
-    """Serve a bento as production does, until Ctrl-C: the one built here, or one by digest or key."""
+    """Serve a bento on this machine, until Ctrl-C.
+
+    It serves the bento that was built last, by the same server as in production; --key or --image takes
+    another one.
+    """
     from loop.core import paths
     from loop.packaging import bento as bentos
     from loop.packaging.image import fetch
@@ -139,10 +155,10 @@ def _named() -> bool:
 
 
 def _warn(instead: str) -> None:
-    """Say loudly why no image is built: on the console, at the run, and in its summary."""
+    """Warn that no image is built, and why: on the console, at the workflow's run, and in its summary."""
     from loop.core import actions
 
-    why = "no docker, podman or buildah runs here"
+    why = "neither docker, podman nor buildah runs here"
     if not _named():
-        why = "this fork has no registry of its own: ./loop init --registry REGISTRY names one"
+        why = "this fork has no registry yet; ./loop init --registry REGISTRY names one"
     actions.warning("No image", f"{why}; until then {instead}")

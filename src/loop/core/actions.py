@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from loop.core.errors import LoopError
 from loop.core.markdown import inert
@@ -67,15 +68,16 @@ def mask(value: str) -> None:
             _command(f"::add-mask::{_escaped(part)}")
 
 
-def stop_commands() -> None:
+def stop_commands(stream: TextIO | None = None) -> None:
     """Make GitHub ignore workflow commands in the rest of this step's output.
 
     Printed data may contain text such as `::add-mask::…`, in a column name for example. GitHub processes
-    commands again only after a random token, which the data cannot contain.
+    commands again only after a random token, which the data cannot contain. GitHub reads stdout and stderr
+    alike, so the token goes to stdout unless stdout must hold only a command's JSON.
     """
     if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
         os.environ[STOPPED] = secrets.token_hex(16)
-        print(f"::stop-commands::{os.environ[STOPPED]}", flush=True)
+        print(f"::stop-commands::{os.environ[STOPPED]}", file=stream or sys.stdout, flush=True)
 
 
 def _command(line: str) -> None:

@@ -183,9 +183,8 @@ class GitHub:
         url = env.get("LOOP_GITHUB_API_URL") or env.get("GITHUB_API_URL")
         slug = env.get("GITHUB_REPOSITORY") or (own.slug if own else None)
         if missing := [n for n, v in (("GITHUB_REPOSITORY", slug), ("GITHUB_TOKEN", token())) if not v]:
-            raise LoopError(
-                f"not set: {', '.join(missing)}", fix="export these variables, or run this in a workflow"
-            )
+            fix = "export these variables, or run this in a workflow"
+            raise LoopError(f"not set: {', '.join(missing)}", fix=fix, docs="docs/protection.md")
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())
 

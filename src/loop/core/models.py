@@ -30,6 +30,7 @@ PACKAGED = (
     "scorer",
     "demo",
 )  # modules that may import packages from the model's own requirements.lock
+GUIDE = "docs/fork.md#a-second-model"
 THEIRS = ("src/models", "bentos")  # folders with code that a team writes
 CONTRACT = {
     "schema": ("COLUMNS", "ROLES", "TASK"),
@@ -237,6 +238,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise LoopError(
             f"{folder} does not exist",
             fix=f"copy another model's folder there, or remove {name} from params.yaml",
+            docs=GUIDE,
         )
     if (src := str(root / "src")) not in sys.path:
         sys.path.insert(0, src)
@@ -249,7 +251,7 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
     except Exception as error:  # code of a team may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
             fix = f"create it, and define {', '.join(names)} in it" if names else "create it"
-            raise LoopError(f"{folder}/{module}.py is missing", fix=fix) from error
+            raise LoopError(f"{folder}/{module}.py is missing", fix=fix, docs=GUIDE) from error
         if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
             return load_one(root, model, module)
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error

@@ -170,7 +170,8 @@ def _sound(values: dict[str, Any]) -> None:
     faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
     if faults:
         lines = [f"{PATH}: data.{key}: {said}" for key, said, _ in faults]
-        raise LoopError("\n".join(lines), fix="; ".join(filter(None, (fix for *_, fix in faults))))
+        fix = "; ".join(filter(None, (fix for *_, fix in faults)))
+        raise LoopError("\n".join(lines), fix=fix, docs="docs/fork.md#the-first-day")
 
 
 def _fault(key: str, value: Any) -> tuple[str, str] | None:

@@ -1,1 +1,1 @@
-"""Every change of production as a commit: release, promote, rollback."""
+"""Changes what an environment serves, always by a commit: release, promote or roll back."""

@@ -1,8 +1,8 @@
-"""What a job that builds hands to a job that publishes: one tar, which both know by its SHA-256.
+"""Bundles: the tar file that hands a candidate from the build job to the publish job, by its SHA-256.
 
-The job that builds runs other people's code and may write nowhere. The job that publishes may, so it runs
-none of that code and takes from the tar only what it can check: files of known names, the outputs that its
-own dvc.lock records by their md5, images by their digest, and the release key.
+The build job runs the model's code, so it has no write access. The publish job has write access, so it runs
+none of the model's code. It accepts from the tar only files that it can verify: known file names, DVC outputs
+whose md5 matches its own dvc.lock, images whose digest matches, and a release key that it computes itself.
 """
 
 import io
@@ -37,7 +37,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "bento": candidate.Bento,
     "image": candidate.Image,
 }
-NAMES = (  # of the files in the tar; {0} is the model's package
+NAMES = (  # the file names that a bundle may contain; {0} is the model's Python package name
     r"build/({0}|monitor)/image\.json",
     r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
     r"build/{0}/(gate|rehearse|bento)\.json",
@@ -46,22 +46,23 @@ NAMES = (  # of the files in the tar; {0} is the model's package
     r"dvc\.lock",
     r"objects/[0-9a-f]{{2}}/[0-9a-f]{{30}}(\.dir)?",
 )
-FIX = "build it again; if it is refused again, look at what the job that builds does"
+FIX = "run the build job again; if the bundle is rejected again, check what the build job writes"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A tar and the SHA-256 by which the other job knows it."""
+    """The path of a bundle's tar file, and the SHA-256 by which the publish job verifies it."""
 
     path: Path
     sha256: str
 
 
 def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
-    """Write build/<package>/release.tar; without a model build/monitor/release.tar, of the monitor alone.
+    """Write the bundle to build/<package>/release.tar, or build/monitor/release.tar if `model` is None.
 
-    `trained`: only what the stages made, for `land`. LoopError where a command has to run first, and for a
-    link: who can read the tar would read what it points to. Equal files give an equal tar.
+    With `model` None it contains only the monitor image. With `trained` it contains only the outputs of the
+    DVC stages, for `loop land`. Equal files give a byte-identical tar. Raises LoopError if an earlier command
+    has not run yet, or if a file is a symbolic link, because a link could expose a file outside the clone.
     """
     if trained and model:
         files = _outputs(root, model)
@@ -82,16 +83,17 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
 def unpack(
     root: Path, model: str | None, expected: str, *, trained: bool = False, file: Path | None = None
 ) -> list[str]:
-    """Put what `pack` has packed where it was there; returns what of it Git does not have.
+    """Verify a bundle, then copy its files into this checkout; returns the copied files that Git lacks.
 
-    `file` is where the tar is, if it is not where `pack` wrote it. Nothing is put in place before all of it
-    is checked; Rejected says what is wrong. Safe to run again.
+    `file` is the tar's path if it differs from the path that `pack` writes. No file is copied until the
+    whole bundle is verified. Running `unpack` twice is safe. Raises LoopError if the tar is missing, and
+    Rejected if its SHA-256 differs from `expected` or a file in it does not match this checkout.
     """
     path = file or _path(root, model)
     if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix="bring it from where `./loop bundle` was run")
+        raise LoopError(f"{path} does not exist", fix="copy it from the job that ran `./loop bundle`")
     if (found := sha256(path)) != expected.lower():
-        raise Rejected(f"{path} is sha256 {found}, expected {expected}", fix=FIX)
+        raise Rejected(f"{path}: sha256 is {found}, expected {expected}", fix=FIX)
     (root / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
         tree = Path(scratch)
@@ -104,13 +106,13 @@ def unpack(
 
 
 def _plain(root: Path, source: Path) -> None:
-    """LoopError unless this is a plain file of the clone or of DVC's cache."""
+    """Raise LoopError unless `source` is a regular file inside the clone or inside DVC's cache."""
     top = root if source.is_relative_to(root) else dvc.objects(root)
     plain_files(top, source.relative_to(top).as_posix())
 
 
 def _candidate(root: Path, model: str) -> dict[str, Path]:
-    """The files of a model's candidate, by their names in the tar."""
+    """Return the files of a model's release candidate, keyed by their names in the bundle."""
     paths = ModelPaths(root, model)
     for kind in RECORDS.values():
         candidate.record(paths.build, kind, model)
@@ -129,7 +131,7 @@ def _candidate(root: Path, model: str) -> dict[str, Path]:
 
 
 def _outputs(root: Path, model: str) -> dict[str, Path]:
-    """What a model's stages have made: dvc.lock, the metrics, and the objects of DVC's cache."""
+    """Return the outputs of a model's DVC stages: dvc.lock, metrics.json and objects of DVC's cache."""
     paths = ModelPaths(root, model)
     found = {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
     if _logged(Lock.of(root), model):
@@ -141,7 +143,7 @@ def _outputs(root: Path, model: str) -> dict[str, Path]:
 
 
 def _image(root: Path, name: str) -> dict[str, Path]:
-    """An image's record, and its layout unless a registry has it."""
+    """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
     folder = root / "build" / name
     record = read_json(folder / "image.json")
     needed = record["kind"] != "none" and not record.get("pushed")
@@ -151,7 +153,11 @@ def _image(root: Path, name: str) -> dict[str, Path]:
 
 
 def _objects(root: Path, model: str) -> dict[str, Path]:
-    """What dvc.lock's outputs are made of; and the champion's model, which `register` may have to enter."""
+    """Return the files in DVC's cache that hold a model's outputs and, if cached, the champion's model.
+
+    The champion's model is included because `loop register` may have to add it to the model registry.
+    Raises LoopError if DVC's cache lacks an object that dvc.lock records.
+    """
     cache, wanted = dvc.objects(root), _cached(Lock.of(root), model)
     stable = champion.find(root, model)
     if stable and (cache / stable.model_md5[:2] / stable.model_md5[2:]).is_file():
@@ -171,13 +177,13 @@ def _objects(root: Path, model: str) -> dict[str, Path]:
 
 
 def _cached(lock: Lock, model: str) -> list[str]:
-    """The md5 of each output that DVC's cache has; metrics.json is in Git."""
+    """Return the md5 of each output in DVC's cache; metrics.json is left out because Git tracks it."""
     name = f"data/{package(model)}/metrics.json"
     return [md5 for path, md5 in lock.outs(model).items() if path != name]
 
 
 def _logged(lock: Lock, model: str) -> str | None:
-    """The SHA-256 of the list of a store's files that a model was trained on; None where it read no store."""
+    """Return the SHA-256 of logged.json that dvc.lock records; None if the model reads no data store."""
     recorded = lock.stages.get(f"ingest@{package(model)}", {}).get("params", {}).get("params.yaml", {})
     logged = recorded.get(f"models.{package(model)}.ingest", {}).get("logged") or {}
     return logged.get("sha256")
@@ -188,16 +194,16 @@ def _path(root: Path, model: str | None) -> Path:
 
 
 def _extract(path: Path, into: Path, model: str) -> None:
-    """Write the tar's files, each a plain one of a known name, and none of them twice."""
+    """Extract the tar into a folder. Raises Rejected for an unknown or repeated name or an irregular file."""
     names = re.compile("|".join(NAMES).format(package(model)))
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             target = into / member.name
-            # A sparse file's holes take no room in the tar, and all that they claim when it is unpacked.
+            # A sparse file is tiny in the tar but may expand to any size on disk, so it is rejected.
             plain = member.isreg() and not member.issparse()
             if not plain or not names.fullmatch(member.name) or target.exists():
                 raise Rejected(
-                    f"{path}: {member.name!r} has no place in a bundle of {public(model)}", fix=FIX
+                    f"{path}: unexpected file {member.name!r} in a bundle of {public(model)}", fix=FIX
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
@@ -206,7 +212,7 @@ def _extract(path: Path, into: Path, model: str) -> None:
 
 @dataclass(frozen=True)
 class _Unpacked:
-    """A tar's files in a scratch folder, which are checked and then put in place."""
+    """A bundle extracted to a temporary folder: its files are verified first, then copied into the clone."""
 
     root: Path
     tree: Path
@@ -220,7 +226,10 @@ class _Unpacked:
         return said
 
     def put_trained(self, model: str) -> list[str]:
-        """What a retraining made, for `land`: dvc.lock may differ from this checkout's in the model alone."""
+        """Copy a retraining's outputs from the bundle into the clone.
+
+        Raises Rejected if the bundle's dvc.lock differs from the clone's in the stages of another model.
+        """
         theirs, ours, mine = Lock.of(self.tree), Lock.of(self.root), f"@{package(model)}"
         for name in sorted({*theirs.stages, *ours.stages}):
             if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):
@@ -241,7 +250,7 @@ class _Unpacked:
         bento = records["bento"].model_dump()
         key, found = release_key(self.root, model, lock, device=bento["device"]), bento["key"]
         if found != key:
-            raise Rejected(f"the bundle is of release {found}, this checkout makes {key}", fix=FIX)
+            raise Rejected(f"the bundle contains release {found}, this checkout builds {key}", fix=FIX)
         record = self._image(model, here.build)
 
         self._put_objects()
@@ -259,71 +268,75 @@ class _Unpacked:
         return said
 
     def _lock(self, model: str) -> Lock:
-        """What this checkout's dvc.lock records of the model; the bundle's where it records nothing."""
+        """Return the dvc.lock to verify against: this checkout's, or the bundle's if ours lacks the model."""
         theirs, ours = Lock.of(self.tree), Lock.of(self.root)
         if known := ours.outs(model):
             for path, md5 in known.items():
                 if (found := theirs.outs(model).get(path)) != md5:
                     raise Rejected(
-                        f"the bundle's {path} is {found}; dvc.lock of this checkout records {md5}",
+                        f"the bundle's {path} has md5 {found}, dvc.lock of this checkout records {md5}",
                         fix=f"./loop repro {public(model)}, commit dvc.lock, and build from that commit",
                     )
             return ours
         return theirs
 
     def _check_objects(self, model: str, lock: Lock) -> None:
-        """Each object is what its name says, and they make the outputs of dvc.lock, and nothing else."""
+        """Reject the bundle unless its DVC objects have the right md5 and are exactly those in dvc.lock."""
         folder = self.tree / "objects"
         found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
         for md5, content in dvc.altered(found).items():
-            raise Rejected(f"the bundle's object {md5} is {content}", fix=FIX)
+            raise Rejected(f"the bundle's object {md5} has content with md5 {content}", fix=FIX)
         wanted = {name for md5 in _cached(lock, model) for name in dvc.made_of(folder, md5)}
         stable = champion.find(self.root, model)
         allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
-        recorded = "dvc.lock of this checkout records"
+        lock_file = "dvc.lock of this checkout"
         if missing := sorted(wanted - found.keys()):
-            raise Rejected(f"the bundle lacks the object {missing[0]}, which {recorded}", fix=FIX)
+            raise Rejected(f"the bundle lacks object {missing[0]}, which {lock_file} records", fix=FIX)
         if more := sorted(found.keys() - wanted - allowed):
-            raise Rejected(f"the bundle has the object {more[0]}, which is none that {recorded}", fix=FIX)
+            raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
 
     def _check_files(self, here: ModelPaths, lock: Lock) -> None:
-        """The files that go into Git are those that dvc.lock records."""
+        """Reject the bundle unless metrics.json and logged.json have the hashes that dvc.lock records."""
         recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
         if found != recorded:
-            raise Rejected(f"the bundle's metrics.json is {found}; dvc.lock records {recorded}", fix=FIX)
+            raise Rejected(f"the bundle's metrics.json has md5 {found}, dvc.lock records {recorded}", fix=FIX)
         listed = sha256(here.logged) if here.logged.is_file() else None
         if listed != (pinned := _logged(lock, here.model)):
-            raise Rejected(f"the bundle's logged.json is {listed}; dvc.lock records {pinned}", fix=FIX)
+            raise Rejected(f"the bundle's logged.json is {listed}, dvc.lock records {pinned}", fix=FIX)
 
     def _image(self, name: str, folder: Path) -> dict[str, Any]:
-        """An image's record, once it names this repository's image by the digest of what is in the tar."""
+        """Return image.json once its name and digest match this repository's image in the bundle.
+
+        Raises Rejected if the name, the digest or the kind of image is not the expected one.
+        """
         record = dict(read_json(folder / "image.json"))
         if record["kind"] == "container":
-            # `push-image` asks the registry itself. Without a layout it can only take one that is attested.
+            # A bundle without an OCI layout has no image to hash. `push-image` checks the container registry
+            # itself then, and accepts the image only with signed provenance.
             found = layout.verify(folder / "image") if (folder / "image").is_dir() else record["digest"]
             record |= {"pushed": False, "attested": False}
         elif record["kind"] == "bento-artifact":
             artifact.verify(folder / "image", found := record["digest"])
         else:
-            raise Rejected(f"the bundle's image of {name} is of kind {record['kind']!r}", fix=FIX)
+            raise Rejected(f"the bundle's image of {name} has unknown kind {record['kind']!r}", fix=FIX)
         expected = f"{image.name_of(self.root, name)}@{found}"
         if (record["image"], record["digest"]) != (expected, found):
-            raise Rejected(
-                f"the bundle's image.json names {record['image']}; its image is {expected}", fix=FIX
-            )
+            raise Rejected(f"the bundle's image.json names {record['image']}, expected {expected}", fix=FIX)
         return record
 
     def _monitor(self) -> dict[str, Any]:
         folder, key = self.tree / "build" / MONITOR, monitor_image.image_key(self.root)
         record = dict(read_json(folder / "image.json"))
         if record["key"] != key:
-            raise Rejected(f"the bundle's monitor is {record['key']}, this checkout makes {key}", fix=FIX)
+            raise Rejected(
+                f"the bundle's monitor image has key {record['key']}, this checkout builds {key}", fix=FIX
+            )
         if record["kind"] == "none" and record["image"] is None:
             return record
         return self._image(MONITOR, folder)
 
     def _put_objects(self) -> None:
-        """Put the checked objects into the cache, over any that may have been changed there."""
+        """Copy the verified objects into DVC's cache, replacing existing files in case they were altered."""
         cache, folder = dvc.objects(self.root), self.tree / "objects"
         for path in (path for path in folder.rglob("*") if path.is_file()):
             target = cache / path.relative_to(folder)
@@ -331,7 +344,7 @@ class _Unpacked:
             target.chmod(0o444)
 
     def _put_tracked(self, model: str, lock: Lock) -> list[str]:
-        """Git's files that the training changed: the model's part of dvc.lock, metrics.json, logged.json."""
+        """Update dvc.lock (this model only), metrics.json and logged.json; returns the files that changed."""
         said, ours = [], Lock.of(self.root)
         mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{package(model)}")}
         if any(ours.stages.get(name) != entry for name, entry in mine.items()):
@@ -348,7 +361,7 @@ class _Unpacked:
         return said
 
     def _put_image(self, name: str) -> None:
-        """The layout of what is to be pushed; of an earlier build none is left."""
+        """Copy the OCI layout that is to be pushed; without one, delete the layout of an earlier build."""
         made, target = (place / "build" / name / "image" for place in (self.tree, self.root))
         if made.is_dir():
             with whole(target) as aside:

@@ -1,4 +1,4 @@
-"""What is to be released: read from what the candidate's commands left, and refused where one said no."""
+"""A release candidate: read from the records in build/, and rejected if the gate or the rehearsal failed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Champion(BaseModel):
 
 
 class Gate(BaseModel):
-    """gate.json: whether the model may be released."""
+    """gate.json: the gate's verdict on the model, its reasons, and the comparison with the champion."""
 
     verdict: str
     reasons: list[str]
@@ -41,7 +41,7 @@ class Gate(BaseModel):
 
 
 class Register(BaseModel):
-    """register.json: which registered model it is."""
+    """register.json: the name and version of the model in the model registry."""
 
     name: str
     version: int | str
@@ -49,7 +49,7 @@ class Register(BaseModel):
 
 
 class Bento(BaseModel):
-    """bento.json: the release key, and the bento's tag."""
+    """bento.json: the release key and the bento's tag."""
 
     key: str
     tag: str
@@ -58,11 +58,11 @@ class Bento(BaseModel):
 
 
 class Rehearse(BaseModel):
-    """rehearse.json: how it served held-out rows; each further mapping is a side and its figures."""
+    """rehearse.json: the result of replaying held-out rows; each extra mapping holds one side's figures."""
 
     passed: bool
     reasons: list[str]
-    note: str = ""  # where the champion came from, and whether a GPU was missing
+    note: str = ""  # the origin of the champion's bento, and whether the rehearsal lacked a GPU
     model_config = {"extra": "allow"}
 
     @property
@@ -71,18 +71,18 @@ class Rehearse(BaseModel):
 
 
 class Image(BaseModel):
-    """image.json: what Git pins by its digest, of which release key; the layers of a container, in bytes."""
+    """image.json: the image's name, its digest that Git pins, its release key, and layer sizes in bytes."""
 
     image: str
     digest: str
     kind: str
     key: str
     layers: list[dict[str, Any]] = []
-    pushed: bool = True  # false between `image` and `push-image`
+    pushed: bool = True  # whether the image is pushed: `loop push-image` sets it to true
 
 
 class Monitor(BaseModel):
-    """monitor/image.json: what runs judge and drift; no image where no engine could build one."""
+    """monitor/image.json: the image of the canary judge and the drift job; null if no engine built it."""
 
     image: str | None
     pushed: bool = True
@@ -90,20 +90,21 @@ class Monitor(BaseModel):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A release to be, with the evidence for it."""
+    """A release that is ready to be committed, together with its gate, rehearsal and image records."""
 
     model: str
     track: Track
     gate: Gate
     rehearse: Rehearse
     image: Image
-    monitor: Monitor | None  # where no place that it goes to has judge and drift
+    monitor: Monitor | None  # the monitor image; None if the environment runs neither judge nor drift job
 
 
 def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
-    """Read a candidate; LoopError where a command has to run first, Rejected where one said no.
+    """Return a model's candidate from its records in build/.
 
-    The image of judge and drift is read if it goes where they are, `watched`.
+    With `watched` it includes the image of the canary judge and the drift job. Raises LoopError if an earlier
+    command has not run for this candidate, and Rejected if the gate or the rehearsal failed.
     """
     build = ModelPaths(root, model).build
     gate, rehearse = record(build, Gate, model), record(build, Rehearse, model)
@@ -134,19 +135,22 @@ def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
 
 
 def monitor(root: Path) -> Monitor:
-    """The image of judge and drift is no model's: one for all of them."""
+    """Return the pushed monitor image, which all models share. Raises LoopError if it is not pushed."""
     image = monitor_record(root)
     _pushed(root / MONITOR, image, "./loop push-image")
     return image
 
 
 def monitor_record(root: Path) -> Monitor:
-    """What `loop monitor-image` has left."""
+    """Return build/monitor/image.json, which `loop monitor-image` writes."""
     return _read(root / MONITOR, Monitor, "./loop monitor-image")
 
 
 def record(build: Path, kind: type[R], model: str) -> R:
-    """What a candidate's command has left: gate.json of Gate, and so on."""
+    """Return one record of a candidate; the class names the file, so `Gate` reads gate.json.
+
+    Raises LoopError, with the command that writes the record, if the file is missing or invalid.
+    """
     name = kind.__name__.lower()
     return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
 
@@ -161,9 +165,9 @@ def _read(path: Path, kind: type[R], fix: str) -> R:
 
 
 def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
-    """Git names no image that nobody can pull."""
+    """Raise LoopError if an image is not pushed, because the cluster could not pull what Git names."""
     if not image.pushed:
-        raise LoopError(f"{path}: {image.image} was built, and not pushed", fix=fix)
+        raise LoopError(f"{path}: {image.image} was built but not pushed", fix=fix)
 
 
 def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
@@ -174,7 +178,7 @@ def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
 
 
 def on_main(git: Git) -> str:
-    """HEAD, which is what everything in build/ was made from; LoopError unless main has it."""
+    """Return HEAD, from which everything in build/ was made. Raises LoopError unless origin's main has it."""
     commit = git.head()
     if not git.descends(git.fetch(), commit):
         raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
@@ -182,7 +186,10 @@ def on_main(git: Git) -> str:
 
 
 def _committed(root: Path, model: str) -> tuple[str, Lock]:
-    """The commit that is released, and its dvc.lock, which records the model: everybody can fetch both."""
+    """Return HEAD and its dvc.lock. Raises LoopError unless dvc.lock is committed and HEAD is on main.
+
+    Both must be on main so that everybody can fetch the code and the data of a release.
+    """
     git = Git(root)
     commit, lock = git.head(), Lock.of(root)
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
@@ -193,6 +200,6 @@ def _committed(root: Path, model: str) -> tuple[str, Lock]:
 
 
 def _about(path: Path, found: str | None, expected: str, fix: str) -> None:
-    """A record that was left by an earlier candidate says nothing about this one."""
+    """Raise LoopError if a record in build/ belongs to an earlier candidate."""
     if found != expected:
-        raise LoopError(f"{path} is about {found}, the candidate is {expected}", fix=fix)
+        raise LoopError(f"{path} belongs to {found}, the candidate is {expected}", fix=fix)

@@ -1,4 +1,4 @@
-"""One change of an environment as one commit of the bot, landed by compare-and-swap."""
+"""Commits one change of an environment as the bot, and tries again if main has moved meanwhile."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,21 +24,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Now:
-    """What an action is decided on: a commit of main, and the place's state there."""
+    """The input of an action: a commit of main, and the release state of the model at that commit."""
 
     commit: str
     state: State
-    notes: list[str] = field(default_factory=list)  # what deciding adds to the commit's why
+    notes: list[str] = field(default_factory=list)  # remarks that are added to the commit's `Why` trailer
 
 
 @dataclass(frozen=True)
 class Action:
-    """What is done to a place: how the state changes, and how the commit tells it.
+    """One change of a model in one environment: a function of the state, and the reason for the commit.
 
-    `change` takes everything it decides on from main as it is now, nothing from the work tree.
+    `change` reads only main as origin has it now, never the work tree, so it can run again after a lost push.
     """
 
-    name: str  # release, promote, rollback or monitor
+    name: str  # name of the action: release, promote, rollback or monitor
     place: Place
     change: Callable[[Now], State | None]
     why: str
@@ -46,7 +46,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of an action; `commit` is None where nothing was to be done."""
+    """The result of an action; `commit` is None if the state already was as requested."""
 
     commit: str | None
     before: State
@@ -59,7 +59,7 @@ class Done:
 
 
 def read(git: Git, commit: str, place: Place) -> State:
-    """The state of a place as a commit has it."""
+    """Return a model's release state at a commit. Raises LoopError if the commit has no release.yaml."""
     path = f"{folder(place.environment, place.model)}/release.yaml"
     if (text := git.read(commit, path)) is None:
         fix = f"push kustomize/overlays/{place.environment}/{public(place.model)}, made like another model's"
@@ -68,7 +68,7 @@ def read(git: Git, commit: str, place: Place) -> State:
 
 
 def land(git: Git, action: Action, branch: str = "main") -> Done:
-    """Do an action to what the remote says now, and again whenever somebody else was faster."""
+    """Commit an action on origin's branch, and compute it again if another push came first."""
     seen: list[tuple[Now, State]] = []
 
     def decide(parent: str) -> Change | None:
@@ -83,7 +83,10 @@ def land(git: Git, action: Action, branch: str = "main") -> Done:
 
 
 def change(action: Action, now: Now, after: State) -> Change:
-    """The files and the message of an action; Rejected were it to touch what people own."""
+    """Return the files and the message of an action's commit.
+
+    Raises Rejected if the commit would change a file that only people may edit.
+    """
     place = action.place
     written = files(after, place.environment, place.model)
     guard.check(written, f"{action.name} of {place}")

@@ -1,4 +1,4 @@
-"""What a reviewer of a release reads: the body of its pull request."""
+"""The body of a release's pull request, which shows the reviewer the results of gate and rehearsal."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from loop.delivery.candidate import Candidate
 from loop.delivery.state import State
 from loop.delivery.steps import described, step_of
 
-WEIGHTLESS = "The merge gives it no traffic: later commits do, each after a verdict on live requests."
+WEIGHTLESS = "Merging sends no traffic to this canary. The canary judge raises its weight in later commits."
 
 
 def markdown(candidate: Candidate, before: State, after: State) -> str:
-    """What changes and why it may: gate, metrics, rehearsal, image."""
+    """Return the pull request's body as Markdown: what changes, the gate, metrics, rehearsal and image."""
     track = candidate.track
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
         "image": f"`{track.image}` ({candidate.image.kind}{_size(candidate.image.layers)})",
-        "image of judge and drift": _monitor(before, after),
+        "image of judge and drift job": _monitor(before, after),
         "bento": f"`{track.bento}`",
         "registered model": track.mlflow,
         "trained at": track.commit,
@@ -38,14 +38,14 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
 
 
 def _size(layers: list[dict[str, Any]]) -> str:
-    """What a node pulls and what it keeps, as the registry serves it."""
+    """Describe the total size of an image's layers, packed (pulled by a node) and unpacked (on its disk)."""
     packed, unpacked = (sum(layer[what] for layer in layers) / 1e6 for what in ("packed", "unpacked"))
     return f", {packed:.0f} MB packed, {unpacked:.0f} MB unpacked" if layers else ""
 
 
 def _monitor(before: State, after: State) -> str:
     if after.monitor is None:
-        return "none: no engine built one, so neither runs in the cluster"
+        return "none, because no container engine built it; judge and drift job do not run in the cluster"
     return f"`{after.monitor}`" + ("" if before.monitor == after.monitor else " (new)")
 
 
@@ -69,7 +69,7 @@ def _difference(difference: dict[str, Any] | None) -> str:
 
 
 def _sides(sides: dict[str, dict[str, Any]]) -> str:
-    """One column a side, one row a figure."""
+    """Return a Markdown table with one column for each side of the rehearsal and one row for each figure."""
     names = dict.fromkeys(name for side in sides.values() for name in side)
     return _table(
         ("", *sides), [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]

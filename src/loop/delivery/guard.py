@@ -1,12 +1,12 @@
-"""What a machine may change in Git: checked before its own pushes, in CI, and by a pre-receive hook.
+"""Limits the files that the bot may commit; checked before its pushes, in CI, and by a pre-receive hook.
 
-It protects what people own from our machine's mistakes: a release, promotion or retraining that would write
-more than its own files. It is no lock against an attacker, who may commit under any address; permissions are.
+The guard catches bugs of the bot, for instance a promotion that edits a file owned by people. It does not
+stop an attacker, who can commit under any address; that is the job of the repository's permissions.
 
-A commit is our machine's if it has made the commit itself, that is, as committer, and either by
-GitHub's address for Actions with a trailer `Action:`, which all our commits have, or by the address that we
-had before. Other tools of a fork (formatters, changelogs) commit by Actions' address too, and what a person
-merges, squashes or rebases on GitHub has another committer and has been reviewed: neither is our machine's.
+A commit counts as the bot's if its committer is GitHub's address for Actions and it has an `Action:` trailer,
+or if its committer is the bot's former address. The trailer is needed because other tools of a fork, such as
+formatters, commit with the address of Actions too. Commits that a person merges, squashes or rebases on
+GitHub have another committer and were reviewed, so the guard does not check them.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ OWNED = (
     "data/*/metrics.json",
     "data/*/logged.json",
 )
-LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merges
+LOCKS = (  # lock files, allowed only in a commit of nothing else, which `refresh-lock` proposes
     "*.lock",
     "*/*/requirements*.lock",
     "src/models/*/requirements*.lock",
@@ -32,46 +32,46 @@ LOCKS = (  # by themselves only: what `refresh-lock` proposes, and a person merg
     "tools/*.lock",
     "src/loop/runtime/uv.lock",
 )
-BEFORE = "loop-bot@users.noreply.github.com"  # our machine's address in older commits
-RETRAINED = "params.yaml"  # a person's, but a retraining writes its window there, together with dvc.lock
+BEFORE = "loop-bot@users.noreply.github.com"  # the bot's address in older commits
+RETRAINED = "params.yaml"  # people own params.yaml, but a retraining writes its window there
 
 
 def retrained(model: str) -> tuple[str, ...]:
-    """The files that a retraining of this model writes, and no other."""
+    """Return the only files that a retraining of this model may write."""
     name = package(model)
     return (RETRAINED, "dvc.lock", f"data/{name}/metrics.json", f"data/{name}/logged.json")
 
 
 def check(changed: Collection[str], what: str) -> None:
-    """Reject a machine's commit that touches anything but machine-owned paths."""
+    """Raise Rejected if a commit of the bot changes a file that the bot does not own."""
     if changed and all(_fits(path, LOCKS) for path in changed):
         return
     allowed = {RETRAINED} if "dvc.lock" in changed else set()
     if foreign := sorted(path for path in changed if not _fits(path, OWNED) and path not in allowed):
         raise Rejected(
-            f"{what} by {BOT['GIT_AUTHOR_NAME']} touches what people own: {', '.join(foreign)}",
-            fix=f"a machine writes only {', '.join(OWNED)}, and {RETRAINED} with dvc.lock",
+            f"{what} by {BOT['GIT_AUTHOR_NAME']} changes files owned by people: {', '.join(foreign)}",
+            fix=f"the bot may only write {', '.join(OWNED)}, and {RETRAINED} together with dvc.lock",
+            docs="docs/protection.md#what-may-write",
         )
 
 
 def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
-    """Check every commit of the machine in base..head; returns how many it checked, and of which.
+    """Check each of the bot's commits in base..head; returns their number, and a text that says the range.
 
-    Rejected too where head tracks outputs of stages, whoever has committed them.
-
-    Where the base is unknown (see `Git.fork_point`) nobody knows what was checked before. Then a clone checks
-    the whole history of head, and a server, whose hook has seen all its refs, what none of these has.
+    If the base is unknown (see `Git.fork_point`), a clone checks the whole history of head, and a server
+    checks the commits that none of its refs contains, because its hook has checked all others. Raises
+    Rejected if a commit changes a file that the bot does not own, or if head tracks outputs of DVC stages.
     """
     if not head.strip("0"):
-        return 0, "none: the branch is deleted"
+        return 0, "none, because the branch is deleted"
     if (known := git.commit(head)) is None:
-        raise LoopError(f"{head} is no commit here", fix="git fetch, or name another one")
+        raise LoopError(f"commit {head} does not exist in this clone", fix="git fetch, or name another one")
     if git.fork_point(base, known):
         commits, which = [f"{base}..{known}"], f"since {base[:12]}"
     elif git.run("rev-parse", "--is-bare-repository") == "true":
-        commits, which = [known, "--not", "--all"], "that no ref here has"
+        commits, which = [known, "--not", "--all"], "that no ref of this repository contains"
     else:
-        commits, which = [known], f"of all history: the base {base[:12] or '(none)'} is unknown here"
+        commits, which = [known], f"of the whole history, because base {base[:12] or '(none)'} is unknown"
     form = "--format=%H %ce %(trailers:key=Action,valueonly,separator=%x20)"
     mine = [line.split()[0] for line in git.run("log", form, *commits, "--").splitlines() if _ours(line)]
     for commit in mine:
@@ -83,18 +83,18 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
 
 
 def _ours(line: str) -> bool:
-    """Whether a line of `log` (commit, committer's address, Action) is of our machine's commit."""
+    """Return whether a line of `git log` (commit, committer's address, Action) is a commit of the bot."""
     _, committer, action = line.split(" ", 2)
     return committer == BEFORE or (committer == BOT["GIT_COMMITTER_EMAIL"] and bool(action))
 
 
 def touched(git: Git, commit: str) -> set[str]:
-    """What a commit changes; of a merge only what it changes itself."""
+    """Return the paths that a commit changes; for a merge, only those that differ from both parents."""
     args = ("--root", "--no-commit-id", "--name-only", "--no-renames", "-r", "-c", "-z")
     return {name for name in git.run("diff-tree", *args, commit).split("\0") if name}
 
 
 def _fits(path: str, patterns: Collection[str]) -> bool:
-    """Whether one pattern fits; `*` is one folder's or file's name, never more."""
+    """Return whether a path matches a pattern; `*` matches one folder name or file name, never a slash."""
     there = PurePosixPath(path)
     return any(len(there.parts) == pattern.count("/") + 1 and there.match(pattern) for pattern in patterns)

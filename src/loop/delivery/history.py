@@ -1,4 +1,4 @@
-"""What an environment served, when and why: the log of its release state, by the commits' trailers."""
+"""The history of an environment: which release it served when and why, read from Git's log."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Entry:
     """One commit of an environment's history."""
 
     commit: str
-    when: str  # ISO 8601
+    when: str  # time of the commit in ISO 8601 format
     author: str
     subject: str
     action: str
@@ -28,12 +28,15 @@ class Entry:
 
 
 def history(git: Git, place: Place, branch: str = "main") -> list[Entry]:
-    """Every change of a place on origin's branch, newest first."""
+    """Return every change of a model in an environment on origin's branch, newest first."""
     return changes(git, place, git.fetch(branch))
 
 
 def changes(git: Git, place: Place, commit: str) -> list[Entry]:
-    """Every change of a place up to a commit, newest first. A person's change has no trailers."""
+    """Return every change of a model in an environment up to a commit, newest first.
+
+    Changes that a person committed have empty fields for action, step, key, digest and why.
+    """
     trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
     form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
     path = release_of(place)
@@ -42,22 +45,24 @@ def changes(git: Git, place: Place, commit: str) -> list[Entry]:
 
 
 def served(git: Git, place: Place, key: str, now: Now) -> Track:
-    """Release `key` as stable served it last, by the history of main; LoopError where it never did.
+    """Return release `key` as stable last served it, from main's history.
 
-    A state that cannot be read is skipped and noted: the format may have been another when it was written.
+    A state that cannot be read, for instance in an older format, is skipped and noted in `now`. Raises
+    LoopError if stable has never served the release.
     """
     for entry in changes(git, place, now.commit):
         try:
             found = recall(git.read(entry.commit, release_of(place)) or "", "stable", key)
         except LoopError as error:
-            now.notes.append(f"skipped the state of {entry.commit[:12]}: {error}")
+            now.notes.append(f"skipped the release state of {entry.commit[:12]}: {error}")
             continue
         if found:
             return found
     fix = f"./loop history {public(place.model)} --environment {place.environment}"
-    raise LoopError("; ".join([f"{place}: stable has never served {key}", *now.notes]), fix=fix)
+    said = "; ".join([f"{place}: stable has never served {key}", *now.notes])
+    raise LoopError(said, fix=fix, docs="docs/runbooks/production.md#bring-an-older-release-back")
 
 
 def release_of(place: Place) -> str:
-    """The path of a place's release.yaml."""
+    """Return the path of the release.yaml of a model in an environment."""
     return f"{folder(place.environment, place.model)}/release.yaml"

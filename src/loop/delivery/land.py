@@ -1,4 +1,4 @@
-"""Committing a retraining: what it trained on, what it recorded and what it measured, onto main."""
+"""Commits a retraining to main: its params.yaml, dvc.lock, metrics.json and logged.json."""
 
 from pathlib import Path
 
@@ -10,14 +10,15 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.delivery import guard
 
-# What the pipeline reads: had main moved here, the retraining would not fit what main says now.
+# The files that the pipeline reads. If main changed one of them meanwhile, the retraining is out of date.
 READ = ("params.yaml", ".loop", "dvc.yaml", "dvc.lock", "requirements.lock", "src", "data")
 
 
 def land(root: Path, model: str, reason: str) -> str | None:
-    """Commit params.yaml, dvc.lock, a model's metrics and its logged.json onto main, by compare-and-swap.
+    """Commit a retraining's params.yaml, dvc.lock, metrics.json and logged.json to main.
 
-    Returns the commit; None when main has them already. Superseded when main has changed meanwhile.
+    Returns the commit, or None if main already has these files. Raises Superseded if main has changed a file
+    that the pipeline reads since the training began.
     """
     git = Git(root)
     head, files = git.head(), _files(root, model)
@@ -29,8 +30,8 @@ def land(root: Path, model: str, reason: str) -> str | None:
             return None
         if moved := git.run("diff", "--name-only", head, parent, "--", *READ).splitlines():
             raise Superseded(
-                f"{public(model)} was trained at {head[:12]}, and main has changed {', '.join(moved)} since",
-                fix="train again, from main as it is now",
+                f"{public(model)} was trained at {head[:12]}; main has since changed {', '.join(moved)}",
+                fix="train again from the current main",
             )
         return Change(files, _message(root, model, reason))
 
@@ -39,7 +40,7 @@ def land(root: Path, model: str, reason: str) -> str | None:
 
 def _files(root: Path, model: str) -> dict[str, str]:
     paths = {path: root / path for path in guard.retrained(model)}
-    logged = ModelPaths(root, model).logged  # a model that reads no store has none
+    logged = ModelPaths(root, model).logged  # absent if the model reads no data store
     if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
         raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
     return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}

@@ -1,4 +1,4 @@
-"""Who may talk to whom: NetworkPolicies evaluated over the pods that are rendered with them."""
+"""Evaluates NetworkPolicies: which pods may connect to which, among the pods rendered with the policies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 
 
 class Edge(NamedTuple):
-    """One connection that is allowed: from whom, to whom, at which port."""
+    """One allowed connection: its source, its target and its port."""
 
     source: str
     target: str
-    port: str  # `TCP 3000`
+    port: str  # protocol and port number, such as `TCP 3000`
 
 
 def edges(manifests: list[Manifest]) -> set[Edge]:
-    """Every edge to or from a rendered pod that no NetworkPolicy denies.
+    """Return every connection to or from a rendered pod that the NetworkPolicies allow.
 
-    Pods go by their workload's name, peers outside by what selects them. Between two rendered pods an edge
-    needs egress and ingress; of any other only the rendered pod's side is known. Semantics:
+    A pod is named after its workload, and a peer outside the rendered manifests after its selector. Between
+    two rendered pods a connection needs both an egress and an ingress rule; for a peer outside only the rules
+    of the rendered pod are known. The semantics are Kubernetes':
     https://kubernetes.io/docs/concepts/services-networking/network-policies/.
     """
     world = _World.of(manifests)
@@ -40,7 +41,7 @@ def edges(manifests: list[Manifest]) -> set[Edge]:
 
 @dataclass(frozen=True)
 class _World:
-    """The pods, the policies, and the labels of the namespaces that are rendered."""
+    """The rendered pods, the NetworkPolicies, and the labels of the rendered namespaces."""
 
     pods: list[Workload]
     policies: list[Manifest]
@@ -56,7 +57,7 @@ class _World:
         return cls(workloads(manifests), of("NetworkPolicy", manifests), labels)
 
     def rules(self, pod: Workload, side: str) -> list[tuple[str, dict[str, Any]]] | None:
-        """What a pod's policies allow on a side, with their namespace; None where none binds it."""
+        """Return (namespace, rule) of each policy rule on a pod's side; None if no policy selects the pod."""
         binding = [
             policy
             for policy in self.policies
@@ -72,7 +73,7 @@ class _World:
         return allowed if binding else None
 
     def allows(self, pod: Workload, side: str, other: Workload, port: str) -> bool:
-        """Whether a pod's policies let another rendered one in (Ingress), or let it out to that (Egress)."""
+        """Return whether a pod's policies allow ingress from the other pod, or egress to it, on a port."""
         if (rules := self.rules(pod, side)) is None:
             return True
         target = pod if side == "Ingress" else other
@@ -82,7 +83,7 @@ class _World:
         )
 
     def outside(self, pod: Workload, side: str) -> Iterator[tuple[str, str]]:
-        """Peers that are no rendered pod, and the ports of theirs (Egress) or of the pod's (Ingress)."""
+        """Yield each allowed peer outside the rendered pods, with the port of the connection's target."""
         if (rules := self.rules(pod, side)) is None:
             yield ANYWHERE, ANY_PORT
         for _, rule in rules or []:
@@ -91,7 +92,7 @@ class _World:
                     yield from ((name, port) for port in _ports(rule, pod if side == "Ingress" else None))
 
     def ports(self, pod: Workload) -> set[str]:
-        """The ports at which a pod may be reached: those it declares and those that rules name, or any."""
+        """Return the ports to test on a pod: those it declares, those that rules name, and "any port"."""
         rules = [rule for side in SIDES for each in self.pods for _, rule in self.rules(each, side) or []]
         return {ANY_PORT, *_declared(pod).values(), *(port for rule in rules for port in _ports(rule, pod))}
 
@@ -107,13 +108,13 @@ class _World:
         )
 
     def _there(self, peer: dict[str, Any], namespace: str, pod: Workload) -> bool:
-        """Whether a pod is in a namespace that a peer means: without a selector, the policy's own."""
+        """Return whether a pod's namespace matches a peer, by default the policy's own namespace."""
         if "namespaceSelector" not in peer:
             return pod.namespace == namespace
         return _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
 
     def _outsider(self, peer: dict[str, Any]) -> str | None:
-        """What a peer outside is called; None where it means rendered pods only."""
+        """Return a name for a peer outside the rendered pods; None if the peer selects rendered pods only."""
         if not peer:
             return ANYWHERE
         if block := peer.get("ipBlock"):
@@ -127,9 +128,9 @@ class _World:
 
 
 def wide(policy: Manifest) -> Iterator[tuple[str, str]]:
-    """The side and what is open there, of a NetworkPolicy's rules.
+    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
 
-    It does not look at which pods are selected: the cluster gives pods labels that no manifest has.
+    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
     """
     for side in _sides(policy["spec"]):
         rules, peers = SIDES[side]
@@ -143,7 +144,7 @@ def wide(policy: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _sides(spec: dict[str, Any]) -> list[str]:
-    """The sides that a policy binds; left out, Kubernetes takes those that it has rules for, and Ingress."""
+    """Return a policy's types; by default Kubernetes takes Ingress, and Egress if egress rules exist."""
     return list(spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])])
 
 
@@ -165,14 +166,14 @@ def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def _told(selector: dict[str, Any]) -> str:
-    """A selector by its values, where it is plain labels."""
+    """Return the label values of a selector, or its text if it is more than plain labels."""
     return (
         ", ".join(selector["matchLabels"].values()) if selector.keys() == {"matchLabels"} else str(selector)
     )
 
 
 def _ports(rule: dict[str, Any], target: Workload | None) -> list[str]:
-    """A rule's ports; one that is named is the target's own by that name. A range is no port."""
+    """Return the ports of a rule, with named ports resolved on the target; a port range is "any port"."""
     if not rule.get("ports") or any("port" not in port or "endPort" in port for port in rule["ports"]):
         return [ANY_PORT]
     declared = _declared(target) if target else {}

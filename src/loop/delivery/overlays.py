@@ -1,7 +1,8 @@
-"""Checks all overlays together, for faults that no overlay shows alone or without the state before a change.
+"""Checks all kustomize overlays together, for faults that one overlay alone does not show.
 
-An overlay that serves nothing yet is also rendered as its first release will make it. The machine commits
-that release, so no pull request would show what is wrong with it.
+Examples are two overlays with the same host name, or a change to a field that Kubernetes makes immutable. An
+overlay without a release is also rendered with a placeholder release, because the bot commits its first real
+release without a pull request, so no review would find a fault in it.
 """
 
 import re
@@ -24,10 +25,10 @@ from loop.packaging.key import SERVER
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
 OPTIONS = "argocd.argoproj.io/sync-options"
-ABSENT = re.compile(r"(\S+): no such file or directory")  # in kustomize's words
-# With both options, Argo CD deletes the object and creates it again.
+ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize reports a missing file
+# With both sync options, Argo CD deletes an object and creates it again instead of changing it.
 REPLACED = {"Force=true", "Replace=true"}
-# The fields of a claim's spec that the cluster lets change.
+# The fields of a PersistentVolumeClaim's spec that Kubernetes allows to change after its creation.
 MUTABLE = ("resources", "volumeAttributesClassName")
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]?|[KMGTPE]i)")
 UNITS = {"": 1, "k": 10**3} | {
@@ -50,7 +51,7 @@ FIRST = Track(
 
 @dataclass(frozen=True)
 class Overlay:
-    """A model in an environment."""
+    """The kustomize overlay of one model in one environment."""
 
     environment: str
     model: str
@@ -63,19 +64,19 @@ class Overlay:
         return f"{self.model}-{self.environment}"
 
     def state(self, root: Path) -> State:
-        """What it serves."""
+        """Return the release state in the overlay's release.yaml. Raises LoopError if it cannot be read."""
         path = f"{folder(self.environment, self.model)}/release.yaml"
-        return parse(edited.read(root / path, path, "take it from another overlay that serves nothing"), path)
+        return parse(edited.read(root / path, path, "copy it from another overlay without a release"), path)
 
 
 def every(root: Path) -> list[Overlay]:
-    """The overlays that Argo CD follows."""
+    """Return all overlays that Argo CD deploys, sorted by path."""
     found = root.glob("kustomize/overlays/*/*/kustomization.yaml")
     return sorted((Overlay(*path.parts[-3:-1]) for path in found), key=str)
 
 
 def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
-    """Check an overlay as it is, and return what it renders to. Rejected with every breach."""
+    """Check one overlay and return its manifests. Raises Rejected, naming every fault."""
     manifests = render.build(root / str(overlay))
     peak = params.load(root, overlay.model).canary.peak
     render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
@@ -83,11 +84,10 @@ def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
 
 
 def check(root: Path, before: Path | None = None) -> dict[str, int]:
-    """Check each overlay, and all of them together. Rejected with every breach.
+    """Check each overlay and all of them together; returns the number of objects per overlay.
 
-    Returns how many objects each overlay renders to.
-
-    `before` is a checkout of the commit that a change began from.
+    `before` is a checkout of the commit that the change started from; with it, changes to immutable fields
+    are found too. Raises Rejected, naming every fault.
     """
     said: list[str] = []
     counts: dict[str, int] = {}
@@ -110,8 +110,8 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
                 breaches += _immutable(before, overlay, objects)
             said += [f"{overlay}: {each}" for each in breaches]
     said += [
-        f"{' and '.join(places)} both answer to {host}: the gateway would send all of its calls to the "
-        "older route. Give each spec.hostnames of its own"
+        f"{' and '.join(places)} both use host name {host}, so the gateway would send all calls to the "
+        "older route. Give each overlay its own spec.hostnames"
         for host, places in hosts.items()
         if len(places) > 1
     ]
@@ -121,7 +121,7 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
 
 
 def _released(root: Path, tree: Path) -> Path:
-    """A copy of `kustomize/` in which every overlay serves a release."""
+    """Return a copy of `kustomize/` in which each overlay without a release gets a placeholder release."""
     shutil.copytree(root / "kustomize", tree / "kustomize")
     for overlay in every(root):
         if overlay.state(root).stable is None:
@@ -135,7 +135,7 @@ def _released(root: Path, tree: Path) -> Path:
 
 
 def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
-    """What an overlay renders to once it serves a release. Rejected if that breaks a policy."""
+    """Return an overlay's manifests with a placeholder release. Raises Rejected if they break a policy."""
     manifests = render.build(tree / str(overlay))
     render.check(root, manifests, f"{overlay}, once it serves a release", overlay.namespace)
     return render.documents(manifests)
@@ -146,7 +146,7 @@ def _hosts(route: Manifest) -> list[str]:
 
 
 def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
-    """A breach if an overlay needs files outside the folders that Argo CD watches for it."""
+    """Yield a fault if an overlay uses files outside the folders that Argo CD watches for it."""
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
         for path in watched:
             if (tree / path).is_dir():
@@ -157,25 +157,25 @@ def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str
             said = str(error.args[0]).replace(f"{scratch}/", "")
             needed = found[1] if (found := ABSENT.search(said)) else said
             yield (
-                f"needs {needed}. Argo CD would not apply a change of that: it renders this overlay again "
-                f"only after a change in {', '.join(watched)}. Move it to kustomize/components, or add it to "
+                f"needs {needed}, which Argo CD does not watch, so a change there would not be deployed. "
+                f"Argo CD watches {', '.join(watched)}. Move the file to kustomize/components, or add it to "
                 f"{WATCHED} in {APPLICATIONS}"
             )
 
 
 def _annotation(root: Path) -> str:
-    """The annotation that names, for every overlay, the folders that Argo CD watches."""
-    fix = "take it from the template"
+    """Return the annotation that lists, for every overlay, the folders that Argo CD watches."""
+    fix = "restore it from the template"
     documents = edited.yamls(edited.read(root / APPLICATIONS, APPLICATIONS, fix), APPLICATIONS, fix)
     try:
         (models,) = (each for each in documents if each["metadata"]["name"] == "models")
         return str(models["spec"]["template"]["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LoopError(f"{APPLICATIONS}: has no ApplicationSet models: {error!r}", fix=fix) from error
+        raise LoopError(f"{APPLICATIONS}: no ApplicationSet named models: {error!r}", fix=fix) from error
 
 
 def _watched(annotation: str, overlay: Overlay) -> list[str]:
-    """The folders whose changes make Argo CD render an overlay again."""
+    """Return the folders whose changes make Argo CD render this overlay again."""
     named = re.sub(r"{{\s*\.path\.basename\s*}}", overlay.model, annotation)
     named = re.sub(r"{{\s*index \.path\.segments 2\s*}}", overlay.environment, named)
     paths = [path.strip() for path in named.split(";")]
@@ -183,10 +183,10 @@ def _watched(annotation: str, overlay: Overlay) -> list[str]:
 
 
 def _immutable(before: Path, overlay: Overlay, objects: list[Manifest]) -> Iterator[str]:
-    """Changes to fields that the cluster lets nobody change once the object exists.
+    """Yield each change to a field that Kubernetes makes immutable once the object exists.
 
-    One refused object fails the whole sync, and every later one, even a rollback. An overlay that served
-    nothing before is assumed to have no objects in the cluster.
+    One rejected object fails the whole Argo CD sync and all later syncs, even a rollback. An overlay that had
+    no release before the change is assumed to have no objects in the cluster.
     """
     if not (before / str(overlay) / render.KUSTOMIZATION).is_file() or not overlay.state(before).stable:
         return
@@ -202,24 +202,24 @@ def _name(manifest: Manifest) -> str:
 
 
 def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
-    refused = "the cluster would refuse it, and every later commit with it"
+    refused = "Kubernetes would reject this change, and Argo CD could not sync any later commit"
     was, will = (each.get("spec", {}) for each in (old, new))
     changed = [key for key in {**was, **will} if was.get(key) != will.get(key)]
     if new["kind"] == "PersistentVolumeClaim":
-        what = [f"spec.{key} changes" for key in changed if key not in MUTABLE]
+        what = [f"spec.{key} changed" for key in changed if key not in MUTABLE]
         if _storage(new) < _storage(old):
-            what.append("its storage shrinks")
-        yield from (f"{each}: {refused}. Leave it, or give the new claim another name" for each in what)
+            what.append("its storage shrank")
+        yield from (f"{each}: {refused}. Undo it, or give the new claim another name" for each in what)
     options = str(new["metadata"].get("annotations", {}).get(OPTIONS, "")).split(",")
     if new["kind"] == "Deployment" and "selector" in changed and not set(options) >= REPLACED:
         yield (
-            f"spec.selector changes: {refused}. Leave it (`includeSelectors: false`), or have Argo CD "
-            f"replace the Deployment: {OPTIONS}: {','.join(sorted(REPLACED))}"
+            f"spec.selector changed: {refused}. Undo it (`includeSelectors: false`), or let Argo CD "
+            f"replace the Deployment with {OPTIONS}: {','.join(sorted(REPLACED))}"
         )
 
 
 def _storage(claim: Manifest) -> float:
-    """Bytes that a claim asks for; 0 if it names no amount that can be parsed."""
+    """Return the bytes that a PersistentVolumeClaim requests; 0 if the amount cannot be parsed."""
     asked: Any = claim["spec"].get("resources", {}).get("requests", {}).get("storage", "")
     found = QUANTITY.fullmatch(str(asked))
     return float(found[1]) * UNITS[found[2]] if found else 0.0

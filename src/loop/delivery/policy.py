@@ -1,4 +1,4 @@
-"""What every rendered manifest must keep to. Each policy yields its breaches, as sentences."""
+"""The policies that every rendered manifest must meet. Each policy yields its violations as sentences."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,18 +12,18 @@ Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
 GPU = "nvidia.com/gpu"
 LOG = "PREDICTION_LOG_DIR"
-# What callers need, and the same with a slash at its end: kustomize/components/route.
+# The paths that callers need, with and without a trailing slash; kustomize/components/route lists the same.
 PUBLIC = tuple(
     f"{path}{slash}"
     for path in ("/predict", "/v1/embeddings", "/health", "/openapi.json")
     for slash in ("", "/")
 )
-FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # of a route: they lead calls nowhere else
+FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # route filters that cannot redirect a call
 RELABELINGS = ("relabelings", "metricRelabelings")
-WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and rules know a pod
+WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and alerts identify a pod
 KEPT = {"Prune=false", "Delete=false"}
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
-# Pod Security Standards, "restricted": what a pod may mount. Anything else may lead to the node.
+# The volume types that the Pod Security Standard "restricted" allows. Other types may expose the node.
 VOLUMES = {
     "configMap",
     "csi",
@@ -34,8 +34,14 @@ VOLUMES = {
     "projected",
     "secret",
 }
-UNSET = ("privileged", "procMount", "seLinuxOptions", "sysctls", "windowsOptions")  # of a security context
-PRIVATE = [  # what lies behind a way out to the whole internet, the cloud's metadata server included
+UNSET = (
+    "privileged",
+    "procMount",
+    "seLinuxOptions",
+    "sysctls",
+    "windowsOptions",
+)  # fields that a securityContext must not set
+PRIVATE = [  # private networks and the cloud's metadata server; egress to the internet must exclude them
     ip_network(cidr)
     for cidr in (
         "10.0.0.0/8",
@@ -51,19 +57,19 @@ DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
 
 
 def breaches(manifests: list[Manifest]) -> list[str]:
-    """Every breach of every policy."""
+    """Return every violation of every policy."""
     return [breach for policy in POLICIES for breach in policy(manifests)]
 
 
 def digest_only(manifests: list[Manifest]) -> Iterator[str]:
-    """Images are pinned by digest and carry no tag: a tag moves, and restarts pods."""
+    """Images must be pinned by digest and carry no tag, because a tag can move and so restart pods."""
     for name, container in _containers(manifests):
         if not PINNED.fullmatch(image := str(container.get("image"))):
             yield f"{name}: image is {image}, must be name@sha256:<digest> without a tag"
 
 
 def weights_sum(manifests: list[Manifest]) -> Iterator[str]:
-    """The weights of a route's rule sum to 100: what people read as per cent is per cent."""
+    """The weights in a route's rule must sum to 100, because people read them as percentages."""
     for name, rule in _rules(manifests):
         weights = [backend.get("weight") for backend in rule.get("backendRefs", [])]
         if not all(isinstance(weight, int) for weight in weights) or sum(weights) != 100:  # noqa: PLR2004
@@ -71,19 +77,19 @@ def weights_sum(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
-    """A route writes out group, kind and matches: left to defaults, Argo CD sees a difference for ever."""
+    """A route must set group, kind and matches, because Argo CD reports defaulted fields as a difference."""
     for name, rule in _rules(manifests):
         if not rule.get("matches"):
-            yield f"{name}: a rule must say its matches"
+            yield f"{name}: a rule has no matches, must have some"
         for backend in rule.get("backendRefs", []):
             if (backend.get("group"), backend.get("kind")) != ("", "Service"):
-                yield f'{name}: backendRef {backend.get("name")} must say group: "" and kind: Service'
+                yield f'{name}: backendRef {backend.get("name")} must set group: "" and kind: Service'
             if "namespace" in backend:
-                yield f"{name}: backendRef {backend.get('name')} must name no other namespace"
+                yield f"{name}: backendRef {backend.get('name')} must not set a namespace"
 
 
 def public_paths(manifests: list[Manifest]) -> Iterator[str]:
-    """A route lets callers reach what they need, path by path; metrics and probes are the cluster's own."""
+    """A route may expose only the listed paths, so that metrics and probes stay inside the cluster."""
     for name, rule in _rules(manifests):
         for match in rule.get("matches", []):
             path = match.get("path", {})
@@ -93,11 +99,11 @@ def public_paths(manifests: list[Manifest]) -> Iterator[str]:
         for each in [rule, *rule.get("backendRefs", [])]:
             for kind in (one.get("type") for one in each.get("filters", [])):
                 if kind not in FILTERS:
-                    yield f"{name}: a filter {kind} leads elsewhere than to the paths and Services it names"
+                    yield f"{name}: filter {kind} could redirect calls, must be one of {', '.join(FILTERS)}"
 
 
 def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
-    """Callers come through a route, so no Service has a port on the nodes or an address outside."""
+    """A Service must be of type ClusterIP without external addresses, because callers use the gateway."""
     for service in of("Service", manifests):
         name, spec = service["metadata"]["name"], service["spec"]
         if (kind := spec.get("type", "ClusterIP")) != "ClusterIP":
@@ -107,41 +113,41 @@ def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
-    """A route names only Services that are rendered with it."""
+    """A route may refer only to Services that are rendered with it."""
     services = {service["metadata"]["name"] for service in of("Service", manifests)}
     for name, rule in _rules(manifests):
         for backend in rule.get("backendRefs", []):
             if backend.get("name") not in services:
-                yield f"{name}: backendRef {backend.get('name')} names no Service that is rendered"
+                yield f"{name}: backendRef {backend.get('name')} names a Service that is not rendered"
 
 
 def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
-    """What an autoscaler scales says no `replicas`, or each sync undoes it; what none scales says them."""
+    """A Deployment must set `replicas` unless it has an autoscaler, whose changes a sync would undo."""
     scaled = {scaler["spec"]["scaleTargetRef"]["name"] for scaler in of("HorizontalPodAutoscaler", manifests)}
     for deployment in of("Deployment", manifests):
         name, says = deployment["metadata"]["name"], "replicas" in deployment["spec"]
         if says and name in scaled:
-            yield f"Deployment {name}: has spec.replicas, which its HorizontalPodAutoscaler owns"
+            yield f"Deployment {name}: sets spec.replicas, which its HorizontalPodAutoscaler controls"
         if not says and name not in scaled:
             yield f"Deployment {name}: has neither spec.replicas nor a HorizontalPodAutoscaler"
 
 
 def gpu_pool(manifests: list[Manifest]) -> Iterator[str]:
-    """A GPU limit goes with the pool's toleration and nodeSelector, and with maxSurge 0: no GPU is spare."""
+    """A pod with a GPU limit needs a toleration, a nodeSelector, and maxSurge 0 because GPUs are scarce."""
     for workload in workloads(manifests):
         if not _limits_gpu(workload.every_container):
             continue
         if not any(toleration.get("key") == GPU for toleration in workload.pod.get("tolerations", [])):
-            yield f"{workload}: limits {GPU} without a toleration of {GPU}"
+            yield f"{workload}: limits {GPU}, must have a toleration of {GPU}"
         if not workload.pod.get("nodeSelector"):
-            yield f"{workload}: limits {GPU} without a nodeSelector"
+            yield f"{workload}: limits {GPU}, must have a nodeSelector"
         strategy = workload.manifest["spec"].get("strategy", {})
         if workload.stays and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
-            yield f"{workload}: limits {GPU} with a maxSurge that is not 0"
+            yield f"{workload}: limits {GPU}, must have maxSurge 0"
 
 
 def serves_on(manifests: list[Manifest]) -> Iterator[str]:
-    """A track whose release was built for a GPU asks for one, and no other track does."""
+    """A track must request a GPU exactly if its release was built for a GPU."""
     for workload in workloads(manifests):
         labels = workload.manifest["metadata"].get("labels", {})
         if "track" not in labels:
@@ -149,23 +155,23 @@ def serves_on(manifests: list[Manifest]) -> Iterator[str]:
         asks, built = _limits_gpu(workload.containers), labels.get("device") == "cuda"
         if built and not asks:
             yield (
-                f"{workload}: its release was built for a GPU, and it limits no {GPU}; list component gpu"
-                " after release in its overlay, and not component small"
+                f"{workload}: its release was built for a GPU, but it does not limit {GPU}; list component"
+                " gpu after release in its overlay, and remove component small"
             )
         if asks and not built:
             yield (
-                f"{workload}: limits {GPU}, and its release was built for the CPU; set"
-                " `serve: {device: cuda}` in params.yaml and release again, or leave GPUs to component gpu"
+                f"{workload}: limits {GPU}, but its release was built for the CPU; set"
+                " `serve: {device: cuda}` in params.yaml and release again, or remove the limit"
             )
 
 
 def _limits_gpu(containers: list[Manifest]) -> bool:
-    """Whether one of them asks for a GPU."""
+    """Return whether one of the containers has a GPU limit."""
     return any(GPU in container.get("resources", {}).get("limits", {}) for container in containers)
 
 
 def probed(manifests: list[Manifest]) -> Iterator[str]:
-    """A container that stays says how to see that it is alive and, where it is called, that it is ready."""
+    """A long-running container needs a liveness probe and, if it has ports, a readiness probe."""
     for workload in workloads(manifests):
         for container in workload.containers if workload.stays else ():
             wanted = ["readinessProbe"] if container.get("ports") else []
@@ -175,29 +181,29 @@ def probed(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def drained(manifests: list[Manifest]) -> Iterator[str]:
-    """A container that is called goes on for a while once it is to stop: callers learn of that later."""
+    """A container with ports must sleep in preStop, because callers learn late that its pod is stopping."""
     for workload in workloads(manifests):
         for container in workload.containers:
             wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             if container.get("ports") and not 0 < wait < workload.pod.get(
                 "terminationGracePeriodSeconds", 30
             ):
-                yield f"{workload}/{container['name']}: must sleep in preStop, for less than its grace period"
+                yield f"{workload}/{container['name']}: must sleep in preStop, shorter than its grace period"
 
 
 def evictable(manifests: list[Manifest]) -> Iterator[str]:
-    """A pod that is not ready may always leave its node: broken pods must not hold up a drain."""
+    """A PodDisruptionBudget must let pods that are not ready be evicted, so that a node can be drained."""
     for budget in of("PodDisruptionBudget", manifests):
         if (kind := budget["spec"].get("unhealthyPodEvictionPolicy")) != "AlwaysAllow":
             name = budget["metadata"]["name"]
             yield (
                 f"PodDisruptionBudget {name}: unhealthyPodEvictionPolicy is {kind}, must be AlwaysAllow, "
-                "or pods that are not ready hold up the drain of their node"
+                "so that pods that are not ready do not block the drain of their node"
             )
 
 
 def bounded(manifests: list[Manifest]) -> Iterator[str]:
-    """Every container says what CPU and memory it asks for and is held to; a job, also how long."""
+    """Every container must set requests and limits for CPU and memory, and every job a deadline."""
     for name, container in _containers(manifests):
         for bound in ("requests", "limits"):
             given = container.get("resources", {}).get(bound, {})
@@ -213,10 +219,11 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def restricted(manifests: list[Manifest]) -> Iterator[str]:
-    """Containers run as a numbered user without privileges, on a read-only root, without a way to the node.
+    """Containers must run as an unprivileged numbered user, with a read-only root, isolated from the node.
 
-    These are the rules of the Pod Security Standards' profile "restricted", with a read-only root and without
-    a cluster token. argocd/admission.yaml has the cluster apply the same ones.
+    The rules are those of the Pod Security Standard "restricted", plus a read-only root file system and no
+    token for the cluster's API. The admission policy in argocd/admission.yaml enforces the same rules in the
+    cluster.
     """
     for workload in workloads(manifests):
         yield from (f"{workload}: {breach}" for breach in _near_the_node(workload.pod))
@@ -227,7 +234,7 @@ def restricted(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
-    """A namespace with pods has a NetworkPolicy that denies everything which no other one allows."""
+    """A namespace with pods needs a NetworkPolicy that denies all traffic that no other policy allows."""
     denied = {
         policy["metadata"].get("namespace", "")
         for policy in of("NetworkPolicy", manifests)
@@ -235,39 +242,37 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
     }
     for workload in workloads(manifests):
         if workload.namespace not in denied:
-            yield f"{workload}: its namespace has no NetworkPolicy that denies by default"
+            yield f"{workload}: its namespace has no NetworkPolicy that denies all traffic by default"
 
 
 def segmented(manifests: list[Manifest]) -> Iterator[str]:
-    """An edge that a NetworkPolicy allows names both ends and the port: none is open to all."""
+    """Each connection that a NetworkPolicy allows must name its source, its target and its port."""
     for edge in () if any(denied_by_default(manifests)) else sorted(edges(manifests)):
         if ANYWHERE in edge or ANY_PORT in edge:
             said = f"{edge.source} → {edge.target} at {edge.port}"
-            yield f"NetworkPolicies allow {said}: must name both ends and the port"
+            yield f"NetworkPolicies allow {said}: must name source, target and port"
     for policy in of("NetworkPolicy", manifests):
         name = f"NetworkPolicy {policy['metadata']['name']}"
-        yield from (
-            f"{name}: {side} is {what}, must name both ends and the port" for side, what in wide(policy)
-        )
+        yield from (f"{name}: {side} allows {what}, must name peer and port" for side, what in wide(policy))
         for rule in policy["spec"].get("ingress", []):
             for cidr in (peer["ipBlock"]["cidr"] for peer in rule.get("from", []) if "ipBlock" in peer):
                 if not any(_within(ip_network(cidr), net) for net in PRIVATE):
-                    yield f"{name}: {cidr} may call in, must name both ends and the port, inside the cluster"
+                    yield f"{name}: ingress from {cidr} comes from outside the cluster, must be private"
     for name, rule in _ways_out(manifests):
         for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
-            yield from (f"{name}: {block['cidr']} must except {net}" for net in _inside(block))
+            yield from (f"{name}: {block['cidr']} must exclude {net} by `except`" for net in _inside(block))
 
 
 def resolved_by_the_cluster(manifests: list[Manifest]) -> Iterator[str]:
-    """Pods ask only the cluster's DNS. Any other server would learn whatever a pod puts into a name."""
+    """Pods may query only the cluster's DNS, because another server would see what they look up."""
     wanted = {"namespaceSelector": {"matchLabels": DNS[0]}, "podSelector": {"matchLabels": DNS[1]}}
     for name, rule in _ways_out(manifests):
         if any(_has_port(port, 53) for port in rule.get("ports", [])) and rule.get("to") != [wanted]:
-            yield f"{name}: port 53 must lead to the pods k8s-app=kube-dns of kube-system and nowhere else"
+            yield f"{name}: port 53 must allow only the pods k8s-app=kube-dns in namespace kube-system"
 
 
 def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
-    """What writes a prediction log writes it to a claim that is rendered, and that no sync takes away."""
+    """A prediction log must be on a rendered PersistentVolumeClaim that Argo CD never deletes."""
     kept = {
         claim["metadata"]["name"]
         for claim in of("PersistentVolumeClaim", manifests)
@@ -285,39 +290,40 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
             logs = [env.get("value") for env in container.get("env", []) if env["name"] == LOG]
             if any(mounted.get(log) not in kept for log in logs):
                 wanted = " and ".join(sorted(KEPT))
-                yield f"{workload}/{container['name']}: {LOG} is on no claim that is rendered with {wanted}"
+                yield f"{workload}/{container['name']}: {LOG} must be on a claim rendered with {wanted}"
 
 
 def labels_known(manifests: list[Manifest]) -> Iterator[str]:
-    """A pod that takes an argument from its labels has them: of a missing one the cluster makes nothing."""
+    """Labels read through the downward API must exist, because a missing label becomes an empty string."""
     for workload in workloads(manifests):
         for container in workload.every_container:
             for env in container.get("env", []):
                 path = env.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
                 if (found := LABEL.fullmatch(path)) and not workload.labels.get(found[1]):
-                    yield f"{workload}/{container['name']}: {env['name']} is of the label {found[1]}, not set"
+                    yield f"{workload}/{container['name']}: {env['name']} reads label {found[1]}, not set"
 
 
 def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
-    """A PodMonitor scrapes its own namespace only, and no rule of it lets a pod pose as another.
+    """A PodMonitor must scrape only its own namespace, and must not let a pod's metrics name another pod.
 
-    It may honour labels only if it keeps nothing but series that it names, as the Pushgateway's.
+    `honorLabels` is allowed only if the PodMonitor keeps a named list of series, as it does for the
+    Pushgateway.
     """
     for monitor in of("PodMonitor", manifests):
         name, spec = f"PodMonitor {monitor['metadata']['name']}", monitor["spec"]
         if spec.get("namespaceSelector"):
-            yield f"{name}: must have no namespaceSelector: it would scrape other namespaces' pods"
+            yield f"{name}: must have no namespaceSelector, which would scrape pods of other namespaces"
         if taken := sorted(WHO - {"track"} & {_label(each) for each in spec.get("podTargetLabels", [])}):
-            yield f"{name}: podTargetLabels {', '.join(taken)} let pods pose as others"
+            yield f"{name}: podTargetLabels {', '.join(taken)} would let a pod report as another pod"
         for endpoint in spec.get("podMetricsEndpoints", []):
             rules = endpoint.get("metricRelabelings", [])
             named = any("__name__" in r.get("sourceLabels", []) and r.get("action") == "keep" for r in rules)
             honours = bool(endpoint.get("honorLabels"))
             every = [rule for key in RELABELINGS for rule in endpoint.get(key, [])]
             if any(_says_who(rule) and not (honours and _renames_back(rule)) for rule in every):
-                yield f"{name}: a relabeling must not set {', '.join(sorted(WHO))}: pods would pose as others"
+                yield f"{name}: a relabeling sets {', '.join(sorted(WHO))}, so a pod could report as another"
             if honours and not named:
-                yield f"{name}: honorLabels lets pods pose as others"
+                yield f"{name}: honorLabels would let a pod report as another pod; keep named series only"
 
 
 POLICIES: tuple[Policy, ...] = (
@@ -361,13 +367,13 @@ def _unsafe(context: dict[str, Any]) -> Iterator[str]:
 
 
 def _near_the_node(pod: dict[str, Any]) -> Iterator[str]:
-    """The parts of a pod's spec that lead to its node or to the API server."""
+    """Yield the fields of a pod's spec that give it access to its node or to the API server."""
     yield from (f"{key} must not be true" for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key))
     if pod.get("nodeName"):
-        yield "nodeName must not be set: it goes round the scheduler, and so round the nodes' taints"
+        yield "nodeName must not be set, because it bypasses the scheduler and the nodes' taints"
     for key in (str(toleration.get("key", "")) for toleration in pod.get("tolerations", [])):
         if not key or key.startswith("node-role.kubernetes.io/"):
-            yield f"tolerations must name a taint of the pod's own pool, not {key or 'all'}"
+            yield f"tolerations must name a taint of the pod's own node pool, not {key or 'all taints'}"
     if pod.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken must be false"
     for volume in pod.get("volumes", []):
@@ -383,7 +389,7 @@ def _of_the_host(container: dict[str, Any]) -> Iterator[str]:
     handlers = {key: container.get(key, {}) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
     for name, handler in {**handlers, **container.get("lifecycle", {})}.items():
         if any("host" in handler.get(action, {}) for action in ("httpGet", "tcpSocket")):
-            yield f"{name} must name no host: the node would call it"
+            yield f"{name} must not set host, because the node would send requests to it"
 
 
 def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -393,13 +399,16 @@ def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _has_port(port: dict[str, Any], number: int) -> bool:
-    """Whether an entry of a NetworkPolicy's ports is a number, or a range around it."""
+    """Return whether an entry of a NetworkPolicy's ports covers a port number."""
     first = port.get("port")
     return isinstance(first, int) and first <= number <= port.get("endPort", first)
 
 
 def _inside(block: dict[str, Any]) -> Iterator[Any]:
-    """The private networks that a block contains. A block inside a private network is meant for it."""
+    """Yield the private networks that an ipBlock contains without excluding them.
+
+    A block that lies inside a private network is left out, because it names that network on purpose.
+    """
     cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
     for net in (net for net in PRIVATE if net.version == cidr.version):
         covered = any(net.subnet_of(each) for each in left_out)  # type: ignore[arg-type]
@@ -408,18 +417,21 @@ def _inside(block: dict[str, Any]) -> Iterator[Any]:
 
 
 def _label(name: str) -> str:
-    """The name that Prometheus gives a pod's label."""
+    """Return the label name that Prometheus derives from a pod's label."""
     return re.sub(r"[^a-zA-Z0-9_]", "_", name)
 
 
 def _says_who(rule: dict[str, Any]) -> bool:
-    """Whether a relabeling may set a label by which a pod is known."""
+    """Return whether a relabeling may set a label that identifies a pod."""
     target = rule.get("targetLabel", "")
     return target in WHO or "$" in target or str(rule.get("action", "")).lower() == "labelmap"
 
 
 def _renames_back(rule: dict[str, Any]) -> bool:
-    """Whether a relabeling only does what honorLabels does, for a Prometheus that overrides that."""
+    """Return whether a relabeling only copies `exported_` labels back, which has the effect of honorLabels.
+
+    Some Prometheus installations override honorLabels, so the PodMonitor does both.
+    """
     return rule.get("sourceLabels") == [f"exported_{rule.get('targetLabel')}"] and "replacement" not in rule
 
 
@@ -428,7 +440,7 @@ def _within(inner: Any, outer: Any) -> bool:
 
 
 def _options(manifest: Manifest) -> list[str]:
-    """What a manifest asks of Argo CD."""
+    """Return the sync options that a manifest sets for Argo CD."""
     annotations = manifest["metadata"].get("annotations", {})
     return str(annotations.get("argocd.argoproj.io/sync-options", "")).split(",")
 

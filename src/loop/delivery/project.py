@@ -1,4 +1,4 @@
-"""What `argocd/` permits models. Overlays are checked against it before Argo CD sees them."""
+"""Checks that `argocd/` permits what an overlay renders, before Argo CD would refuse it."""
 
 import re
 from collections.abc import Iterator
@@ -13,19 +13,20 @@ from loop.delivery.workloads import Manifest, of, workloads
 
 PROJECT, ADMISSION = "argocd/projects.yaml", "argocd/admission.yaml"
 MATCHES = re.compile(r"request\.namespace\.matches\('(.+)'\)")
-TEMPLATE = "take it from the template"
-FIX = "add the environment, then kubectl apply --server-side -k argocd/"
+TEMPLATE = "restore it from the template"
+FIX = "add the environment there, then run kubectl apply --server-side -k argocd/"
 HOOKS = {"argocd.argoproj.io/hook", "helm.sh/hook"}
-SINCE = [1, 34]  # older versions of "restricted" refuse less
+SINCE = [1, 34]  # Kubernetes versions before this check fewer fields in the "restricted" profile
 MODEL, ENVIRONMENT = "app.kubernetes.io/name", "environment"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[str]:
-    """Each object of an overlay that is outside its namespace, or of a kind that its project does not allow.
+    """Yield each object of an overlay outside its namespace, or of a kind that Argo CD may not deploy.
 
-    `argocd/` must know the environment, too: otherwise Argo CD refuses the overlay, or no admission policy
-    applies to its pods. LoopError where a file of `argocd/` cannot be read.
+    Also yields a fault if `argocd/` does not list the environment, because then Argo CD would refuse the
+    overlay or no admission policy would check its pods. Raises LoopError if a file of `argocd/` cannot be
+    read.
     """
     with _named(PROJECT):
         project = _read(root, PROJECT, "AppProject")
@@ -37,33 +38,33 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
         kind, metadata = manifest["kind"], manifest["metadata"]
         known, told = (manifest["apiVersion"].rpartition("/")[0], kind), f"{kind} {metadata['name']}"
         if known not in whole | inner:
-            yield f"{told}: {PROJECT} does not allow a model this kind"
+            yield f"{told}: {PROJECT} does not allow models to deploy this kind"
         elif known in inner and metadata.get("namespace") != namespace:
             yield f"{told}: is in namespace {metadata.get('namespace')}, must be in {namespace}"
         elif known in whole and metadata["name"] != namespace:
-            yield f"{told}: must be named {namespace}, as the overlay's own namespace"
+            yield f"{told}: must be named {namespace}, the overlay's own namespace"
         if hooks := HOOKS & metadata.get("annotations", {}).keys():
-            yield f"{told}: must not be a hook ({min(hooks)}): Argo CD skips it, or takes it away again"
+            yield f"{told}: must not be a hook ({min(hooks)}), because Argo CD may skip or delete a hook"
     for each in of("Namespace", manifests):
         yield from _lax(each)
     yield from _strange(manifests, namespace)
     if not any(destinations):
-        yield f"{PROJECT}: no destination of the project models is {namespace}: {FIX}"
+        yield f"{PROJECT}: project models has no destination {namespace}: {FIX}"
     if not any(admitted):
-        yield f"{ADMISSION}: no pod of {namespace} would be checked when it is admitted: {FIX}"
+        yield f"{ADMISSION}: the admission policy does not match namespace {namespace}: {FIX}"
 
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Name the file where a value is missing or of another form."""
+    """Turn an error from a missing or malformed value into a LoopError that names the file."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-        raise LoopError(f"{path}: has not the form that it should: {error!r}", fix=TEMPLATE) from error
+        raise LoopError(f"{path}: a value is missing or malformed: {error!r}", fix=TEMPLATE) from error
 
 
 def _strange(manifests: list[Manifest], namespace: str) -> Iterator[str]:
-    """Labels of another model or environment, as a copied folder has them."""
+    """Yield labels that name another model or environment, which are left over in a copied folder."""
     found: dict[str, list[str]] = {}
     for manifest in manifests:
         templates = [each.template for each in workloads([manifest])]
@@ -74,12 +75,12 @@ def _strange(manifests: list[Manifest], namespace: str) -> Iterator[str]:
     for named, objects in found.items():
         yield (
             f"{objects[0]}, and {len(objects) - 1} more: labels {MODEL} and {ENVIRONMENT} say {named}, "
-            f"must say {namespace}: judge, alerts and gateway go by them"
+            f"must say {namespace}, because judge, alerts and gateway select by them"
         )
 
 
 def _lax(namespace: Manifest) -> Iterator[str]:
-    """How a namespace's pod security is not the strictest."""
+    """Yield each way in which a namespace's pod security is below the profile "restricted" of v1.34."""
     labels, name = namespace["metadata"].get("labels", {}), namespace["metadata"]["name"]
     if (found := labels.get(ENFORCE)) != "restricted":
         yield f"Namespace {name}: label {ENFORCE} is {found}, must be restricted"
@@ -89,20 +90,20 @@ def _lax(namespace: Manifest) -> Iterator[str]:
 
 
 def _admitted(root: Path) -> list[str]:
-    """The patterns of namespaces whose pods the admission policy checks."""
+    """Return the patterns of the namespaces that the admission policy covers."""
     conditions = _read(root, ADMISSION, "ValidatingAdmissionPolicy")["matchConditions"]
     return [found[1] for each in conditions if (found := MATCHES.fullmatch(each["expression"]))]
 
 
 def _read(root: Path, path: str, kind: str) -> dict[str, Any]:
-    """The spec of a file's object that is named `models`."""
+    """Return the spec of the object named `models` in a file. Raises LoopError if there is no such object."""
     documents = edited.yamls(edited.read(root / path, path, TEMPLATE), path, TEMPLATE)
     try:
         (spec,) = [
             each["spec"] for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, "models")
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise LoopError(f"{path}: has no {kind} models: {error}", fix=TEMPLATE) from error
+        raise LoopError(f"{path}: no {kind} named models: {error}", fix=TEMPLATE) from error
     return dict(spec)
 
 

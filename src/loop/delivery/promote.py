@@ -1,4 +1,4 @@
-"""One step of a canary: what is expected is said, what comes next is computed."""
+"""Promotes a canary by one step; the caller names the current step, and the code computes the next one."""
 
 from loop.core import params
 from loop.core.git import Git
@@ -8,9 +8,10 @@ from loop.delivery.state import State
 
 
 def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:
-    """Take canary `key` from `step` to the next one; Superseded where it is not (any more) there.
+    """Move canary `key` from `step` to the next step.
 
-    The weights and the pods are those of main's params.yaml, whatever the work tree has.
+    Weights and pod counts come from params.yaml on main, not from the work tree. Raises Superseded if the
+    canary is not, or no longer, at `step`.
     """
 
     def change(now: Now) -> State:
@@ -20,7 +21,7 @@ def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:
 
 
 def rules(git: Git, now: Now, model: str) -> params.Canary:
-    """The rules of a model's canaries in the params.yaml of a commit."""
+    """Return a model's canary settings from the params.yaml of a commit."""
     where = f"params.yaml of {now.commit[:12]}"
     models = params.sections(git.read(now.commit, "params.yaml") or "", where)
     return params.typed(models, model, where).canary

@@ -1,4 +1,4 @@
-"""A pull request for a branch that a machine has pushed."""
+"""Opens the pull request for a branch that the bot has pushed."""
 
 import os
 
@@ -6,16 +6,15 @@ from loop.core import actions
 from loop.core.github import GitHub, GitHubError
 
 FORBIDDEN = 403
-WORDS = (
-    "not permitted to create"  # GitHub: "GitHub Actions is not permitted to create or approve pull requests."
-)
+# A part of GitHub's error "GitHub Actions is not permitted to create or approve pull requests."
+WORDS = "not permitted to create"
 
 
 def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
-    """The number of the branch's pull request; None where this repository lets no workflow open one.
+    """Open a pull request and return its number; None if GitHub does not let workflows open one.
 
-    GitHub forbids it to workflows until a person allows it in the settings. In a fork where nobody has done
-    so that is no failure: the branch is pushed, and the warning links to where a person opens it.
+    GitHub forbids it until a person allows it in the repository's settings. That is not an error: the branch
+    is pushed, and a warning shows the link where a person can open the pull request.
     """
     try:
         return int(github.pull_request(branch, title, body)["number"])
@@ -25,5 +24,5 @@ def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     link = f"{server}/{github.repository}/compare/main...{branch}?expand=1"
     setting = "Settings → Actions → General → Allow GitHub Actions to create and approve pull requests"
-    actions.warning("No pull request", f"workflows may open none here. Open it yourself: {link} ({setting})")
+    actions.warning("No pull request", f"workflows may not open one. Open it yourself: {link} ({setting})")
     return None

@@ -1,12 +1,13 @@
-"""What an image is made of and where it comes from, signed: CycloneDX SBOM, SLSA provenance, DSSE envelope.
+"""Writes and verifies an image's SBOM (CycloneDX) and its signed provenance (SLSA in a DSSE envelope).
 
-On GitHub the run's identity (OIDC) signs, by actions/attest and cosign. Where there is none, under act or by
-hand, this machine's key does (`loop.core.signing`). A later run takes a container from the registry only by
-what is written here (`loop.packaging.attestation`).
+On GitHub the workflow run's OIDC identity signs, through actions/attest and cosign. Elsewhere, under act or
+on a person's machine, a key of the machine signs (`loop.core.signing`). A later run reuses a container from
+the registry only if this provenance vouches for it (`loop.packaging.attestation`).
 """
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,18 @@ MONITOR = monitor_image.NAME
 
 
 def attest(root: Path, model: str | None) -> dict[str, Any]:
-    """Write sbom.json, provenance.json (the predicate) and provenance.dsse.json of the image made here.
+    """Write sbom.json, provenance.json and provenance.dsse.json for an image; returns its image.json.
 
-    Without a model it is the image of judge and monitor. Off GitHub the registry gets the envelope of a
-    container. Nothing is written of one that an earlier release has attested, nor where there is no image.
-    Returns the image's record.
+    `model` None means the monitor image. Outside GitHub, the container registry gets the signed envelope of a
+    container too. Nothing is written if an earlier release has attested the image or if no image was built.
+    Raises LoopError if the image is not pushed yet or contains another model than dvc.lock records.
     """
     build, image = _image(root, model)
     if not _new(image):
         return image
     if not image.get("pushed", True):
         fix = f"./loop push-image {public(model)}" if model else "./loop push-image"
-        raise LoopError(f"{build}/image.json: {image['image']} was built, and not pushed", fix=fix)
+        raise LoopError(f"{build}/image.json: {image['image']} was built but not pushed", fix=fix)
     if model:
         _check_record(root, model)
     _bill(root, _lock(root, model), build / "sbom.json")
@@ -53,9 +54,10 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
 
 
 def verify(root: Path, model: str | None) -> str:
-    """The digest whose provenance was verified: signature, image, SBOM, commit. Rejected otherwise.
+    """Verify an image's provenance and return its digest; empty if no image was built.
 
-    Of one that an earlier release has attested: signature, image and key. Empty where there is no image.
+    For a new image it checks signature, image, SBOM and commit; for an image that an earlier release
+    attested, the signature, image and release key. Raises Rejected if one of them is wrong.
     """
     build, image = _image(root, model)
     if image["kind"] == "none":
@@ -65,29 +67,29 @@ def verify(root: Path, model: str | None) -> str:
         _verify_here(root, model, name, digest)
     registry = Registry.of(name) if image.get("attested") or _kept(image) else None
     if registry and (why := attestation.doubt(registry, digest, _key(root, model))):
-        raise Rejected(f"{build}/image.json: {why}", fix=f"build and push {name} again")
+        raise Rejected(f"{build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest
 
 
 def _image(root: Path, model: str | None) -> tuple[Path, dict[str, Any]]:
-    """The folder of an image's records, and what `image` or `monitor-image` left there."""
+    """Return the folder of an image's records, and its image.json. Raises LoopError if that is missing."""
     build = ModelPaths(root, model or MONITOR).build
     fix = f"./loop image {public(model)}" if model else "./loop monitor-image"
     return build, read_json(_there(build / "image.json", fix))
 
 
 def _new(image: dict[str, Any]) -> bool:
-    """Whether this run has made the image."""
+    """Return whether this run built the image, rather than reusing one that is already attested."""
     return image["kind"] != "none" and not image.get("attested")
 
 
 def _kept(image: dict[str, Any]) -> bool:
-    """Whether the registry keeps our envelope beside it: GitHub keeps its own."""
+    """Return whether the container registry stores our envelope; on GitHub, GitHub stores its own."""
     return image["kind"] == "container" and not attestation.on_github()
 
 
 def _verify_here(root: Path, model: str | None, name: str, digest: str) -> None:
-    """Reject provenance.dsse.json unless it says of this image what this checkout says."""
+    """Raise Rejected unless provenance.dsse.json describes this image as this checkout would build it."""
     path = ModelPaths(root, model or MONITOR).build / "provenance.dsse.json"
     fix = f"./loop attest {public(model)}" if model else "./loop attest"
     try:
@@ -96,11 +98,11 @@ def _verify_here(root: Path, model: str | None, name: str, digest: str) -> None:
         raise Rejected(f"{path} is not signed by this machine's key", fix=fix) from error
     expected = attestation.statement(name, digest, _predicate(root, model))
     if wrong := [part for part in expected if found[part] != expected[part]]:
-        raise Rejected(f"{path} is about another {' and '.join(wrong)}", fix=fix)
+        raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
 
 
 def _predicate(root: Path, model: str | None) -> dict[str, Any]:
-    """Which commit, model, data and packages an image was made from, by which workflow."""
+    """Return the SLSA predicate: the image's commit, model, data, packages and workflow."""
     source = f"git+{repository.read(root).clone_url}"
     locked = _lock(root, model)
     bill = ModelPaths(root, model or MONITOR).build / "sbom.json"
@@ -132,21 +134,21 @@ def _data(root: Path, model: str) -> list[dict[str, Any]]:
 
 
 def _check_record(root: Path, model: str) -> None:
-    """LoopError where the bento holds another model than the one that provenance would name."""
+    """Raise LoopError if bento.json names another model than dvc.lock, which the provenance would cite."""
     path, recorded = ModelPaths(root, model).build / "bento.json", Lock.of(root).model_md5(model)
     fix = f"./loop bento {public(model)} && ./loop image {public(model)}"
     if (found := read_json(_there(path, fix)).get("model_md5")) != recorded:
-        raise LoopError(f"{path} is about model {found}, dvc.lock records {recorded}", fix=fix)
+        raise LoopError(f"{path} contains model {found}, dvc.lock records {recorded}", fix=fix)
 
 
 def _key(root: Path, model: str | None) -> str:
-    """What the image was made for: the bento's release key, or the key of judge's and monitor's image."""
+    """Return the image's key: the bento's release key or, without a model, the monitor image's key."""
     record = "bento.json" if model else "image.json"
     return str(read_json(ModelPaths(root, model or MONITOR).build / record)["key"])
 
 
 def _lock(root: Path, model: str | None) -> str:
-    """The packages of the image, from the repository's root."""
+    """Return the path of the lock file of the image's packages, relative to the repository's root."""
     if not model:
         return monitor_image.LOCK
     record = read_json(ModelPaths(root, model).build / "bento.json")
@@ -154,15 +156,30 @@ def _lock(root: Path, model: str | None) -> str:
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:
-    """The packages of the image, with their hashes, as CycloneDX: read from the lock that it installs."""
+    """Write a CycloneDX SBOM of the packages and hashes in the lock file that the image installs from."""
     tools = [str(root / "tools" / "environment"), str(root / "tools" / "audit.lock")]
     place = subprocess.run(tools, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     with whole(to) as aside:
         options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(aside)]
-        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, str(root / lock)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, "-"]
+        text = _on_linux((root / lock).read_text(encoding="utf-8"))
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}")
+            raise LoopError(f"{' '.join(command)} < {lock}: {done.stderr.strip()}")
+
+
+def _on_linux(lock: str) -> str:
+    """A lock without the packages that only other systems install, because every image is Linux."""
+    from packaging.markers import Marker
+
+    linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
+    packages = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
+    markers = (re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE) for package in packages)
+    return "".join(
+        package
+        for package, marker in zip(packages, markers, strict=True)
+        if not marker or Marker(marker[1]).evaluate(linux)
+    )
 
 
 def _there(path: Path, fix: str) -> Path:

@@ -1,4 +1,4 @@
-"""Bring a candidate into environments: by the bot's commit, or into production by a pull request."""
+"""Releases a candidate: by a commit of the bot, or by a pull request into production."""
 
 from collections.abc import Iterable
 
@@ -19,28 +19,32 @@ from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
 from loop.delivery.state import State
 
-REVIEWED = ("production",)  # a release enters only by a pull request, as a canary, with judge and drift
+REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
 
 def release(git: Git, candidate: Candidate, environment: str, why: str = "") -> Done:
-    """Put a candidate on stable, by one commit on main; none where it is there already.
+    """Commit a candidate as the stable release of an environment; no commit if stable serves it already.
 
-    Superseded where the environment serves a later commit's release: only a rollback goes back.
+    Raises LoopError for an environment that needs a pull request, and Superseded if the environment serves a
+    release of a later commit, because only a rollback may go back.
     """
     if environment in REVIEWED:
         fix = f"./loop release {public(candidate.model)} --environment {environment} --pull-request"
-        raise LoopError(f"{environment} takes a release only by a pull request", fix=fix)
+        raise LoopError(f"{environment} accepts a release only by pull request", fix=fix)
     return commit.land(git, _action(git, candidate, environment, why, canary=False))
 
 
 def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Done:
-    """Let another image run judge and drift beside what is served, by one commit on main.
+    """Commit another monitor image, which runs the canary judge and the drift job, to an environment.
 
-    No pull request: it was built from main's code and params, which one has brought there. Superseded where
-    the image there was built from a later commit than `built`.
+    No pull request is needed, because the image is built from code that was reviewed on its way to main.
+    `built` is the commit it was built from. Raises Superseded if the current image was built from a later
+    commit.
     """
     if place.environment not in REVIEWED:
-        raise LoopError(f"{place.environment} has neither judge nor drift", fix="--environment production")
+        raise LoopError(
+            f"{place.environment} runs neither judge nor drift job", fix="--environment production"
+        )
 
     def change(now: Now) -> State | None:
         after = steps.watched(now.state, monitor, built)
@@ -60,10 +64,11 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
 def propose(
     git: Git, github: GitHub, candidate: Candidate, environment: str, why: str = ""
 ) -> tuple[Done, int | None]:
-    """Open or bring up to date the pull request that sets a candidate as canary at weight 0.
+    """Open or update the pull request that adds a candidate as a canary at weight 0.
 
-    The branch is main with one commit on it. Returns the commit pushed (None where the branch already says
-    it) and the pull request's number (None where main already has this release, or no workflow may open one).
+    The branch is main plus one commit. Returns the result, whose commit is None if the branch already
+    proposes this release, and the pull request's number, which is None if main already has this release or if
+    workflows may not open a pull request.
     """
     action = _action(git, candidate, environment, why, canary=True)
     main = git.fetch()
@@ -104,48 +109,49 @@ def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canar
 
 
 def _serves_on(git: Git, candidate: Candidate, environment: str) -> None:
-    """LoopError where the candidate was built for another device than the environment's pods have."""
+    """Raise LoopError if the candidate was built for another device than the environment serves on."""
     built, wanted = candidate.track.device or "cpu", plain.device(git.root, candidate.model, environment)
     if built != wanted:
         model = public(candidate.model)
         raise LoopError(
-            f"release {candidate.track.key} was built for {built}; params.yaml: models.{package(model)}"
-            f".serve.device says that {environment} serves on {wanted}",
+            f"release {candidate.track.key} was built for {built}, but {environment} serves on {wanted} "
+            f"according to params.yaml: models.{package(model)}.serve.device",
             fix=f"./loop bento {model} --environment {environment}, then rehearse, image and release it",
         )
 
 
 def _watching(state: State) -> list[str]:
-    """The commit that the image of judge and drift was built from; an older state names only stable's."""
+    """Return the commit that the monitor image was built from; for old states, the commit of stable."""
     if state.monitor is None or state.stable is None:
         return []
     return [state.monitor_commit or state.stable.commit]
 
 
 def _follows(git: Git, now: Now, commit: str, served: Iterable[str]) -> None:
-    """Superseded unless `commit` is each of the commits that are served, or descends from it.
+    """Raise Superseded unless `commit` equals or descends from each of the served commits.
 
-    One that main's history lacks, as after a forced push, is replaced with a note, or it would never go.
+    A served commit that main's history lacks, for instance after a forced push, is replaced with a note,
+    because otherwise no release could ever replace it. Raises LoopError if `commit` itself is not on main.
     """
     if not git.descends(now.commit, commit):
         raise LoopError(f"commit {commit[:12]} is not on origin's main", fix="push or merge it first")
     for one in dict.fromkeys(served):
         if _later(git, now, commit, one):
             raise Superseded(
-                f"{commit[:12]} is superseded by {one[:12]}, which is served and does not precede it",
-                fix="release a later commit; only `./loop rollback --to KEY` goes back",
+                f"{commit[:12]} is superseded by {one[:12]}, which is served and not older",
+                fix="release a later commit; only `./loop rollback --to KEY` goes back to an earlier one",
             )
         if not git.descends(commit, one):
-            now.notes.append(f"replaces what {one[:12]} was, a commit that main's history does not have")
+            now.notes.append(f"replaces a release of {one[:12]}, a commit that main's history lacks")
 
 
 def _later(git: Git, now: Now, commit: str, served: str) -> bool:
-    """Whether main has the commit that is served, and `commit` does not come after it."""
+    """Return whether the served commit is on main and `commit` does not descend from it."""
     return not git.descends(commit, served) and git.descends(now.commit, served)
 
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
-    """Make `branch` main plus the change, unless it is just that; returns the new commit."""
+    """Push a branch that is main plus one change; returns the new commit, or None if it is up to date."""
     listed = git.listed(branch)
     if listed and _proposes(git, git.fetch(branch), main, change):
         return None
@@ -155,9 +161,10 @@ def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
 
 
 def _checked(git: Git, github: GitHub, branch: str) -> None:
-    """Start CI on a branch's tip unless it was started there: a push by a run's token starts no workflow.
+    """Start ci.yml on a branch, because GitHub starts no workflow for a push with a workflow's token.
 
-    A run of a fork's pull request does not count. It may have the same commit, but waits for an approval.
+    Nothing is started if ci.yml has already run for the branch's last commit. A run of a fork's pull request
+    does not count: it may be for the same commit, but it waits for a person's approval.
     """
     if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
         run = github.dispatch("ci.yml", {}, ref=branch)
@@ -165,7 +172,7 @@ def _checked(git: Git, github: GitHub, branch: str) -> None:
 
 
 def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:
-    """Whether a branch has the change, and left main where these files were as they are now."""
+    """Return whether a release branch has the change already, and main has not changed its files since."""
     base = git.run("merge-base", tip, main)
     return all(
         git.read(tip, path) == text and git.read(base, path) == git.read(main, path)

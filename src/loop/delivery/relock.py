@@ -1,4 +1,4 @@
-"""Proposing new locks: a branch with nothing but locks, and its one pull request."""
+"""Proposes updated lock files in one pull request that changes nothing else."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ BRANCH = "refresh-lock"
 
 
 def propose(root: Path, github: GitHub, reason: str) -> str | None:
-    """Push the work tree's locks as branch `refresh-lock` and open its pull request.
+    """Push the work tree's changed lock files to branch `refresh-lock` and open its pull request.
 
-    Returns where they are proposed, in words; None where no lock has moved.
-
-    Rejected where anything else has changed, LoopError where a lock is now a link: what it points to would
-    be published. CI is dispatched, because a push by a run's token starts none.
+    Returns "pull request #N" or "branch refresh-lock"; None if no lock file changed. CI is started
+    explicitly, because GitHub starts no workflow for a push with a workflow's token. Raises Rejected if any
+    other file changed or a lock file was deleted, and LoopError if a lock file is a symbolic link, because
+    the link's target would be published.
     """
     git = Git(root)
     changed = [line[3:] for line in git.run("status", "--porcelain", "-uno").splitlines()]
     if foreign := [path for path in changed if not path.endswith(".lock")]:
-        raise Rejected(f"more than locks has changed: {', '.join(foreign)}", fix="commit that first")
+        raise Rejected(f"files other than locks changed: {', '.join(foreign)}", fix="commit them first")
     if not changed:
         return None
     if len(plain_files(root, *changed)) < len(changed):
@@ -35,7 +35,7 @@ def propose(root: Path, github: GitHub, reason: str) -> str | None:
     told = f"Refresh the locks\n\nAction: refresh-lock\nWhy: {why}\n"
     commit = git.commit_on(git.fetch(), Change(files, told))
     git.push(commit, BRANCH, replaces=git.listed(BRANCH))
-    body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. {len(files)} locks move; CI tests them."
+    body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. It changes {len(files)} locks; CI tests them."
     number = opened(github, BRANCH, "Refresh the locks", body)
     run = github.dispatch("ci.yml", {}, ref=BRANCH)
     click.echo(f"{BRANCH}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)

@@ -1,4 +1,4 @@
-"""What Argo CD will apply: an overlay rendered by kustomize, and checked by schema and policy."""
+"""Renders an overlay with kustomize, as Argo CD will, and checks the manifests by schema and policy."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from loop.delivery.state import State
 from loop.delivery.steps import step_of
 from loop.delivery.workloads import of
 
-# kustomize finds git on PATH, and fetches over HTTP through a proxy. With neither it fetches nothing.
+# kustomize can fetch remote files with git or over HTTP. An empty PATH and a dead proxy prevent both.
 OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 )
@@ -24,28 +24,29 @@ SCHEMAS = f"{Path(__file__).parent}/schemas/{{{{.ResourceKind}}}}{{{{.KindSuffix
 
 
 def overlay(root: Path, model: str, environment: str) -> Path:
-    """An environment's folder of a model; LoopError where there is none."""
+    """Return the folder of a model's overlay in an environment. Raises LoopError if there is no overlay."""
     path = root / "kustomize" / "overlays" / environment / public(model)
     if not (path / KUSTOMIZATION).is_file():
         raise LoopError(
-            f"{path}/{KUSTOMIZATION} does not exist", fix="name a model and an environment that have one"
+            f"{path}/{KUSTOMIZATION} does not exist", fix="name a model and an environment with an overlay"
         )
     return path
 
 
 def build(folder: Path) -> str:
-    """A folder's manifests as YAML; LoopError with kustomize's own words.
+    """Render a folder with kustomize and return its manifests as YAML.
 
-    kustomize fetches nothing, because what it fetched could differ from what Argo CD fetches later. LoopError
-    also for a file by which Argo CD would change what kustomize renders.
+    kustomize may not fetch remote files, because Argo CD could later fetch other content. Raises LoopError
+    with kustomize's own message if it fails, and if a `.argocd-source` file would change what Argo CD
+    renders.
     """
     if beside := sorted(folder.glob(".argocd-source*")):
-        raise LoopError(f"{beside[0]}: Argo CD would apply other manifests than these", fix="remove it")
+        raise LoopError(f"{beside[0]}: with this file Argo CD renders other manifests", fix="remove it")
     return _run([program("kustomize"), "build", str(folder)])
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
-    """Rendered YAML as plain data, without nulls: to Kubernetes, such a key is not there."""
+    """Parse rendered YAML, and drop keys with null values because Kubernetes treats them as absent."""
     return [_given(document) for document in edited.yamls(manifests, "what kustomize renders") if document]
 
 
@@ -58,10 +59,10 @@ def check(
     state: State | None = None,
     peak: int = 1,
 ) -> None:
-    """Rejected where a manifest breaks a policy or its schema; every breach is named.
+    """Raise Rejected, naming every fault, if a manifest breaks a policy or its schema.
 
-    `namespace` is the overlay's own, for a model's manifests: it may hold everything that they render. With
-    `state`, its autoscalers must give a canary and the stable beside it the pods that it names, up to `peak`.
+    `namespace` is given for a model's overlay, whose objects must all be in that namespace. With `state`, the
+    autoscalers of a canary and of stable must allow the pods that the state names, and up to `peak` pods.
     """
     objects, breaches = documents(manifests), _schemas(manifests)
     try:
@@ -71,13 +72,13 @@ def check(
         if state:
             breaches += _too_few_pods(objects, state, peak)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        breaches.append(f"an object lacks what its kind has, or has it in another form: {error!r}")
+        breaches.append(f"a field is missing or malformed in an object: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
 
 
 def _too_few_pods(objects: list[dict[str, Any]], state: State, peak: int) -> Iterator[str]:
-    """Autoscalers that would give a track fewer pods than its traffic takes, now or at a later step."""
+    """Yield each autoscaler that allows fewer pods than a track needs now or at a later step."""
     tracks = {"serving-stable": state.stable, "serving-canary": state.canary}
     for scaler in of("HorizontalPodAutoscaler", objects) if state.canary else ():
         name, spec = scaler["metadata"]["name"], scaler["spec"]
@@ -89,8 +90,8 @@ def _too_few_pods(objects: list[dict[str, Any]], state: State, peak: int) -> Ite
             )
         if track and most < peak:
             yield (
-                f"HorizontalPodAutoscaler {name}: maxReplicas is {most}, and canary.peak in params.yaml says "
-                f"that all traffic takes {peak} pods; raise the one or lower the other"
+                f"HorizontalPodAutoscaler {name}: maxReplicas is {most}, but canary.peak in params.yaml says "
+                f"that all traffic needs {peak} pods; raise maxReplicas or lower canary.peak"
             )
 
 
@@ -103,7 +104,7 @@ def _given(node: Any) -> Any:
 
 
 def _schemas(manifests: str) -> list[str]:
-    """What kubeconform finds against the schemas kept in the repository; a kind without one is a finding."""
+    """Return kubeconform's findings against the schemas in this package; a kind without a schema fails."""
     command = [
         program("kubeconform"),
         "-strict",
@@ -114,13 +115,13 @@ def _schemas(manifests: str) -> list[str]:
     ]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
     found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
-    return found or (["kubeconform failed without a word"] if done.returncode else [])
+    return found or (["kubeconform failed without a message"] if done.returncode else [])
 
 
 def _run(command: list[str]) -> str:
     done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoopError(
-            f"{' '.join(command)}: {done.stderr.strip()}", fix="mend it; name files of this clone only"
+            f"{' '.join(command)}: {done.stderr.strip()}", fix="correct it; refer only to files in this clone"
         )
     return done.stdout

@@ -1,4 +1,4 @@
-"""Take a release out and bar it: a canary, or what stable serves where an earlier one is to come back."""
+"""Rolls back a canary, or returns stable to an earlier release, and blocks the release that is taken away."""
 
 from loop.core.git import Git
 from loop.delivery import commit, history, steps
@@ -7,11 +7,10 @@ from loop.delivery.state import State
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:
-    """Roll back the canary at whatever step it is; nothing where none is, or `key` is barred already.
+    """Remove the canary at whatever step it is; no commit if there is none or `key` is already blocked.
 
-    Without `bar` its release may come again, as nothing bad is known of it.
-
-    It waits for nothing: a promotion that was faster is undone too.
+    With `bar` the canary's release is blocked for good; without it the release may be proposed again, for
+    instance because it was removed for lack of evidence. A promotion that was committed first is undone too.
     """
 
     def change(now: Now) -> State | None:
@@ -21,9 +20,10 @@ def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: b
 
 
 def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -> Done:
-    """Set stable to release `to`, which it served before; nothing where it serves it.
+    """Set stable back to release `to`, which it served before; no commit if stable serves it now.
 
-    Neither gate nor canary: it was judged when it came, and what it replaces hurts now.
+    There is no gate and no canary: the release passed them when it was first served, and the rollback is
+    urgent because the release that stable serves now is causing harm.
     """
 
     def change(now: Now) -> State | None:

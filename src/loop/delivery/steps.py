@@ -1,6 +1,7 @@
-"""The steps of a canary, as functions from one state to the next. They know neither Git nor cluster.
+"""Computes the next release state at each step of a canary; pure functions without Git and cluster.
 
-canary-0 → canary-10 → canary-50 → canary-100 → handover → return → stable; the weights are params.yaml's.
+The steps are canary-0 → canary-10 → canary-50 → canary-100 → handover → return → stable. params.yaml sets the
+weights.
 """
 
 import re
@@ -13,10 +14,13 @@ from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
 DEFAULT = params.Canary()
+# Pages of the docs, for errors.
+BARRED = "docs/runbooks/production.md#a-release-was-barred-by-mistake"
+BY_HAND = "docs/runbooks/production.md#roll-back-a-canary-by-hand"
 
 
 def step_of(state: State) -> str:
-    """Which step a state is at: none, stable, canary-<weight>, handover or return."""
+    """Return the step that a state is at: none, stable, canary-<weight>, handover or return."""
     if state.canary is None:
         return "stable" if state.stable else "none"
     if state.previous is None:
@@ -32,17 +36,19 @@ def released(
     monitor: str | None = None,
     rules: params.Canary = DEFAULT,
 ) -> State | None:
-    """The state with a new release: as a canary at weight 0, or on stable; None where it is there already.
+    """Return the state with a new release as a canary at weight 0, or on stable if `canary` is false.
 
-    The first release goes to stable; `monitor` is the image of what watches it, built from the same commit.
-    Rejected where its key is barred, Superseded while a canary has traffic.
+    The first release always goes to stable. `monitor` is the monitor image, built from the same commit.
+    Returns None if the state has this release already. Raises Rejected if the release is blocked, and
+    Superseded while another canary has traffic.
     """
     if why := state.why_barred(track.key):
-        raise Rejected(f"release {track.key} is barred: {why}", fix="release a model or service that differs")
+        fix = "release a different model or service"
+        raise Rejected(f"release {track.key} is blocked: {why}", fix=fix, docs=BARRED)
     if track.key in {present.key for present in (state.stable, state.canary) if present}:
         return None
     if step_of(state) not in {"none", "stable", "canary-0"}:
-        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+        raise _under_way(state)
     watch = {"monitor": monitor, "monitor_commit": track.commit if monitor else None}
     if state.stable and canary:
         return _with_pods(state.model_copy(update={"canary": _at(track, 0), **watch}), rules)
@@ -50,13 +56,17 @@ def released(
 
 
 def promoted(state: State, key: str, step: str, rules: params.Canary) -> State:
-    """One step on from `step` with canary `key`; Superseded if it is not there, Rejected if barred."""
+    """Return the state one step after `step` of canary `key`.
+
+    Raises LoopError if `step` is not the name of a step, Superseded if canary `key` is not at `step`, and
+    Rejected if the release is blocked.
+    """
     if not (CANARY.fullmatch(step) or step in {"handover", "return"}):
-        raise LoopError(f"{step!r} is no step of a canary", fix="canary-<weight>, handover or return")
+        raise LoopError(f"{step!r} is not a step", fix="use canary-<weight>, handover or return")
     if state.canary is None or state.stable is None or (key, step) != (state.canary.key, step_of(state)):
         raise Superseded(f"expected canary {key} at step {step}, found {described(state)}")
     if barred := state.why_barred(key):
-        raise Rejected(f"canary {key} is barred: {barred}", fix="roll it back")
+        raise Rejected(f"canary {key} is blocked: {barred}", fix="roll it back", docs=BY_HAND)
     update: dict[str, Track | None]
     match step:
         case "handover":
@@ -71,9 +81,10 @@ def promoted(state: State, key: str, step: str, rules: params.Canary) -> State:
 
 
 def rolled_back(state: State, why: str, key: str | None = None, *, bar: bool = True) -> State | None:
-    """The state without its canary, whose key is barred if `bar`; None where there is nothing to roll back.
+    """Return the state without its canary, whose release is blocked if `bar`; None if there is no canary.
 
-    After the hand-over stable takes back what it had before. With `key`, Superseded where it is another.
+    After the hand-over, stable returns to the release that it served before. Raises Superseded if `key` is
+    given and the canary is another release; if `key` is blocked already, None is returned instead.
     """
     canary = state.canary and state.canary.key
     if key and key != canary and state.why_barred(key):
@@ -88,18 +99,21 @@ def rolled_back(state: State, why: str, key: str | None = None, *, bar: bool = T
 
 
 def restored(state: State, track: Track, why: str, key: str | None = None) -> State | None:
-    """The state with an earlier release on stable, the one that it replaces barred; None where it is there.
+    """Return the state with an earlier release on stable, and the replaced release blocked.
 
-    Superseded while a canary is under way and, with `key`, where stable serves another; Rejected where the
-    earlier one is barred.
+    Returns None if stable serves the earlier release already. Raises Superseded while a canary is in
+    progress, or if `key` is given and stable serves another release, and Rejected if the earlier release is
+    blocked.
     """
     if state.canary:
-        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+        raise _under_way(state)
     if state.stable is None or state.stable.key == track.key:
         return None
     if barred := state.why_barred(track.key):
         raise Rejected(
-            f"release {track.key} is barred: {barred}", fix="another one, or take it from `barred`"
+            f"release {track.key} is blocked: {barred}",
+            fix="choose another, or remove it from `barred`",
+            docs=BARRED,
         )
     if key and key != state.stable.key:
         raise Superseded(f"expected {key} on stable, found {described(state)}")
@@ -108,28 +122,33 @@ def restored(state: State, track: Track, why: str, key: str | None = None) -> St
 
 
 def watched(state: State, monitor: str, built: str) -> State | None:
-    """The state with another image of judge and drift; None where it has that, or serves nothing to watch.
+    """Return the state with another monitor image, built from commit `built`.
 
-    `built` is the commit that the image was built from.
-
-    Superseded while a canary is under way: the judge that began with it takes it to its end.
+    Returns None if the state has that image already or has no release. Raises Superseded while a canary is in
+    progress, because one version of the judge should watch a canary from start to end.
     """
     if state.stable is None or state.monitor == monitor:
         return None
     if state.canary:
-        raise Superseded(f"under way: {described(state)}", fix="promote it to its end, or roll it back")
+        raise _under_way(state)
     return state.model_copy(update={"monitor": monitor, "monitor_commit": built})
 
 
+def _under_way(state: State) -> Superseded:
+    """Return the error of a change that must wait until the canary has ended."""
+    fix = "promote it to the end, or roll it back"
+    return Superseded(f"in progress: {described(state)}", fix=fix, docs=BY_HAND)
+
+
 def described(state: State) -> str:
-    """A state in a few words."""
+    """Describe a state in a few words, for messages."""
     if state.canary:
         return f"canary {state.canary.key} at step {step_of(state)}"
     return f"no canary; stable serves {state.stable.key}" if state.stable else "no release"
 
 
 def _barred(state: State, key: str, why: str) -> tuple[Barred, ...]:
-    """What is barred, with one more: once, as a person may have barred it while it was under way."""
+    """Return the blocked releases plus one, without repeating a release that a person blocked earlier."""
     return state.barred if state.why_barred(key) else (*state.barred, Barred(key=key, why=one_line(why)))
 
 
@@ -138,22 +157,23 @@ def _at(track: Track, weight: int) -> Track:
 
 
 def _next(weight: int, rules: params.Canary) -> int | None:
-    """The weight of the next step up; None after the last."""
+    """Return the next higher weight of a canary; None after the last."""
     return next((heavier for heavier in rules.weights if heavier > weight), None)
 
 
 def _with_pods(state: State, rules: params.Canary) -> State:
-    """The state with the pods that each track needs for its traffic now and at the next step.
+    """Return the state with the minimum of pods that each track needs now and at the next step.
 
-    An autoscaler starts pods only when the traffic is there. So a canary has those of its next weight before
-    the step, and stable, once a canary has traffic, those of all traffic: a rollback gives it that at once.
+    An autoscaler adds pods only after traffic has come. So a canary gets the pods of its next weight in
+    advance. Stable keeps the pods for all traffic while the canary has any, because a rollback returns it all
+    at once.
     """
     if state.canary is None or state.stable is None:
         return state
     step, weight = step_of(state), state.canary.weight
     ahead = weight if state.previous else _next(weight, rules) or weight
     least = {"canary": max(1, ceil(rules.peak * ahead / 100))}
-    if step != "canary-0" and rules.peak > 1:  # the overlay's own minimum may be above one
+    if step != "canary-0" and rules.peak > 1:  # with peak 1, the overlay's minimum of pods stays
         least["stable"] = rules.peak
     tracks = {"stable": state.stable, "canary": state.canary}
     return state.model_copy(

@@ -1,11 +1,13 @@
-"""What runs pods, whichever kind of object it is."""
+"""Finds the pod template in every Kubernetes object that runs pods, whatever its kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Manifest = dict[str, Any]
-TEMPLATES: dict[str, Callable[[Manifest], Manifest]] = {  # kind: where its pod's template is
+TEMPLATES: dict[
+    str, Callable[[Manifest], Manifest]
+] = {  # by kind of object: from its spec to its pod template
     "Deployment": lambda spec: spec["template"],
     "StatefulSet": lambda spec: spec["template"],
     "DaemonSet": lambda spec: spec["template"],
@@ -16,7 +18,7 @@ TEMPLATES: dict[str, Callable[[Manifest], Manifest]] = {  # kind: where its pod'
 
 @dataclass(frozen=True)
 class Workload:
-    """A manifest that runs pods, and the template of these."""
+    """A manifest that runs pods, and its pod template."""
 
     manifest: Manifest
     template: Manifest
@@ -34,33 +36,33 @@ class Workload:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The pods' labels."""
+        """The labels of the workload's pods."""
         return dict(self.template.get("metadata", {}).get("labels", {}))
 
     @property
     def pod(self) -> Manifest:
-        """The pods' spec."""
+        """The spec of the workload's pods."""
         return dict(self.template["spec"])
 
     @property
     def stays(self) -> bool:
-        """Whether its pods are meant to run until they are taken down."""
+        """Whether the workload's pods run until they are removed, unlike those of a Job or CronJob."""
         return self.manifest["kind"] not in {"Job", "CronJob"}
 
     @property
     def containers(self) -> list[Manifest]:
-        """Those that do the work."""
+        """The main containers of the workload's pods, without init and ephemeral containers."""
         return list(self.pod["containers"])
 
     @property
     def every_container(self) -> list[Manifest]:
-        """Those that prepare it, and those that look into it, too."""
+        """All containers of the workload's pods, including init and ephemeral containers."""
         others = [each for key in ("initContainers", "ephemeralContainers") for each in self.pod.get(key, [])]
         return [*others, *self.containers]
 
 
 def workloads(manifests: list[Manifest]) -> list[Workload]:
-    """Everything among manifests that runs pods."""
+    """Return the manifests that run pods, as workloads."""
     return [
         Workload(manifest, TEMPLATES[manifest["kind"]](manifest["spec"]))
         for manifest in manifests
@@ -69,5 +71,5 @@ def workloads(manifests: list[Manifest]) -> list[Workload]:
 
 
 def of(kind: str, manifests: list[Manifest]) -> list[Manifest]:
-    """The manifests of one kind."""
+    """Return the manifests of one kind, such as Deployment."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]

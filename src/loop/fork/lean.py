@@ -16,10 +16,11 @@ from loop.core.paths import LIBRARY, SHIPPED
 from loop.fork.template import owned
 from loop.version import VERSION
 
-OWN = Path(__file__).with_name("lean")  # the layer's files that differ from those of a fork with the source
-OWN_NAMES, WITHIN = ("Makefile", "pyproject.toml"), "src/loop/fork/lean"
+WITHIN = "src/loop/fork/lean/"  # the layer's files that differ from those of a fork with the source
+OWN = LIBRARY / "fork" / "lean"
 E = TypeVar("E")
-DROPPED = (".github/workflows/e2e.yml", ".github/workflows/wheels.yml")  # they test and publish the engine
+# They test the engine, and publish it and its documentation.
+DROPPED = (".github/workflows/docs.yml", ".github/workflows/e2e.yml", ".github/workflows/wheels.yml")
 DISTRIBUTIONS = ("loop", "loop_demo")
 LOCK, WANTED = "requirements.lock", "requirements.in"
 LOCKS = {  # which wheels each of them pins
@@ -49,7 +50,7 @@ def convert(root: Path, place: str) -> list[str]:
             f"{', '.join(edits)}: not committed", fix="commit it, or git stash; a lean fork lacks it"
         )
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
-    written = {name: (OWN / name).read_text(encoding="utf-8") for name in OWN_NAMES}
+    written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
     written[WANTED] = REQUIREMENTS.format(wheels="\n".join(lines))
     for lock in LOCKS:
@@ -105,7 +106,7 @@ def _prune(folder: Path) -> None:
 
 def layer(files: dict[str, E]) -> dict[str, E]:
     """The template's files of a lean fork, of all those that a version has."""
-    own = {path: files[f"{WITHIN}/{path}"] for path in OWN_NAMES if f"{WITHIN}/{path}" in files}
+    own = {path.removeprefix(WITHIN): entry for path, entry in files.items() if path.startswith(WITHIN)}
     return {path: entry for path, entry in files.items() if not _source(path)} | own
 
 
@@ -120,6 +121,11 @@ def pins(source: str, version: str) -> dict[str, str]:
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
 
 
+def url(lines: str) -> str:
+    """The wheel's URL, of the lines of a lock that pin it."""
+    return lines.partition(" \\")[0].partition(" @ ")[2]
+
+
 def found(lock: str) -> dict[str, str]:
     """The pins that a lock has; none in a fork that has the source."""
     return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=False))
@@ -129,10 +135,8 @@ def repinned(path: str, text: str, pins: dict[str, str]) -> str:
     """A lock or requirements.in with these pins in place of those that it has."""
     if path == WANTED:
         for name, lines in pins.items():
-            url = lines.partition(" \\")[0].partition(" @ ")[2]
-            text = re.sub(
-                rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$", rf"\g<1>{url}", text, flags=re.MULTILINE
-            )
+            pin = rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$"
+            text = re.sub(pin, rf"\g<1>{url(lines)}", text, flags=re.MULTILINE)
         return text
     return PINNED.sub("", text) + "".join(pins[name] for name in LOCKS[path])
 
@@ -152,11 +156,11 @@ def pinned(place: str, name: str, version: str = VERSION) -> str:
     """The lines of a lock that pin a version's wheel by URL and hash; LoopError where it is missing."""
     file = f"{name}-{version}-py3-none-any.whl"
     if "://" in place:
-        url = f"{place.rstrip('/')}/{file}"
-        content = downloaded(url)
+        source = f"{place.rstrip('/')}/{file}"
+        content = downloaded(source)
     else:
         path = Path(place).resolve() / file
         if not path.is_file():
             raise LoopError(f"{path} is not there", fix="`tools/wheels` of the template builds it")
-        url, content = path.as_uri(), path.read_bytes()
-    return f"{name.replace('_', '-')} @ {url} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"
+        source, content = path.as_uri(), path.read_bytes()
+    return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"

@@ -18,9 +18,6 @@ from typing import Literal
 from loop.core import paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
-from loop.core.github import GitHub
-from loop.core.markdown import inert
-from loop.delivery.proposal import opened
 from loop.fork import lean, migrations
 from loop.fork.template import owned
 
@@ -190,8 +187,13 @@ def write(git: Git, upgrade: Upgrade) -> str:
         )
     lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
+    lines += ["", *upgrade.news] if upgrade.news else []
     commit = git.run(
-        "commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin="\n".join(lines) + "\n"
+        "commit-tree",
+        upgrade.tree,
+        *("-p", upgrade.head, "-F", "-"),
+        stdin="\n".join(lines) + "\n",
+        env=None if git.run("config", "user.email", fine=(0, 1)) else BOT,
     )
     git.run("update-ref", ref, commit, "0" * len(commit))
     return commit
@@ -204,18 +206,6 @@ def refuse_changes(git: Git) -> None:
         raise LoopError(
             f"these have changes that are in no commit: {named}", fix="git commit or git stash them"
         )
-
-
-def propose(root: Path, upgrade: Upgrade) -> int | None:
-    """Push the branch and open its pull request; the number, or None where only a person may open one."""
-    github = GitHub.of_environment(root)
-    Git(root).run("push", "--quiet", "origin", upgrade.branch)
-    lines = [
-        f"From {upgrade.base.name} to {upgrade.to.name}, by `./loop upgrade`.",
-        "",
-        *map(inert, upgrade.news),
-    ]
-    return opened(github, upgrade.branch, f"Upgrade the template to {upgrade.to.name}", "\n".join(lines))
 
 
 def _versions(git: Git, to: str) -> Iterator[Version]:

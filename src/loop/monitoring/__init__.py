@@ -1,1 +1,1 @@
-"""What production says: drift, accuracy, the canary's judge, and the dispatch that retrains."""
+"""Monitors production: drift, accuracy, the canary judge, and the dispatch of retrainings."""

@@ -1,4 +1,4 @@
-"""Dispatching a retraining: at most one for a drift, decided by what Git and GitHub's runs say."""
+"""Dispatches a retraining, at most one per drift; Git's history and GitHub's runs decide if it is due."""
 
 import re
 import time
@@ -14,17 +14,17 @@ from loop.core.names import package, public
 from loop.delivery import guard
 
 WORKFLOW = "train.yml"
-TITLE = re.compile("Train (.+?): ?(.*)")  # its run-name: `Train <model>: <reason>`
-EVERY = "every model"  # the model in the run-name of a run without the input `model`
+TITLE = re.compile("Train (.+?): ?(.*)")  # the run-name of train.yml: `Train <model>: <reason>`
+EVERY = "every model"  # the model in the run-name of a run of train.yml without the input `model`
 EVENTS = ("workflow_dispatch", "schedule")
-AUTOMATIC = ("drift ", "SLA missed: ", "accuracy ")  # how the monitor's reasons begin; the last until 2026-11
-BUDGET = timedelta(days=30)  # in which `monitor.budget` retrainings may be dispatched
-LISTINGS, PAUSE = 10, 3.0  # how often, and after how many seconds, to look for a run that is not listed yet
+AUTOMATIC = ("drift ", "SLA missed: ", "accuracy ")  # prefixes of the monitor's reasons; "accuracy " is older
+BUDGET = timedelta(days=30)  # the period in which at most `monitor.budget` retrainings are dispatched
+LISTINGS, PAUSE = 10, 3.0  # attempts, and seconds between them, to find a new run in GitHub's list of runs
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A retraining of one model on what was known at `until` (UTC, naive)."""
+    """A request to retrain one model with the data known at `until` (UTC, naive)."""
 
     model: str
     until: datetime
@@ -36,9 +36,9 @@ class Wish:
 
 
 def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: datetime) -> dict[str, Any]:
-    """Dispatch train.yml unless something is against it; returns {dispatched, why, budget_spent, url}.
+    """Dispatch train.yml unless a rule forbids it; returns {dispatched, why, budget_spent, url}.
 
-    Of two monitors that dispatch at once, the one whose run came second cancels it.
+    If two monitors dispatch at the same time, the monitor whose run has the higher id cancels its own run.
     """
     main = git.fetch()
     runs, cooldown = _runs(github, now), timedelta(hours=rules.cooldown_hours)
@@ -46,18 +46,18 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
         return _done(dispatched=False, why=against)
     asked = max(spent(runs, wish), retrainings(git, wish.model, main, since=now - BUDGET))
     if asked >= rules.budget:
-        why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must look"
+        why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
         return _done(dispatched=False, why=why, budget_spent=True)
     run = github.dispatch(WORKFLOW, wish.inputs)
-    if run is None:  # without an id, our run cannot be distinguished from the other monitor's
+    if run is None:  # GitHub returned no id, so our run cannot be told from another monitor's run
         return _done(dispatched=True, why=wish.reason)
     try:
         if first := _first(github, run, wish, cooldown, now):
             github.cancel(run.id)
-            why = f"{first}; so run {run.id}, which was dispatched at the same time, is cancelled"
+            why = f"{first}; run {run.id}, dispatched at the same time, is cancelled"
             return _done(dispatched=False, why=why, url=run.url)
     except LoopError as error:
-        why = f"{wish.reason}; whether another monitor has dispatched one too is not known: {error}"
+        why = f"{wish.reason}; could not check whether another monitor has dispatched one too: {error}"
         return _done(dispatched=True, why=why, url=run.url)
     return _done(dispatched=True, why=wish.reason, url=run.url)
 
@@ -67,9 +67,10 @@ def _done(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = 
 
 
 def _first(github: GitHub, run: Run, wish: Wish, cooldown: timedelta, now: datetime) -> str | None:
-    """What was dispatched just before `run` and is against it. By the ids, both monitors choose the same run.
+    """Return why an earlier run makes `run` unnecessary, else None.
 
-    GitHub lists a run some seconds after its dispatch. When it lists ours, it lists those before it as well.
+    The run with the lowest id wins, so two monitors come to the same result. GitHub lists a run some seconds
+    after its dispatch; once it lists `run`, it lists all earlier runs as well.
     """
     for listing in range(LISTINGS):
         if listing:
@@ -81,13 +82,13 @@ def _first(github: GitHub, run: Run, wish: Wish, cooldown: timedelta, now: datet
 
 
 def _runs(github: GitHub, now: datetime) -> list[dict[str, Any]]:
-    """Those of the last 30 days; one that was cancelled has retrained nothing, so it is against nothing."""
+    """Return the runs of train.yml of the last 30 days, without cancelled runs, which retrained nothing."""
     runs = github.trusted(WORKFLOW, now - BUDGET, *EVENTS)
     return [run for run in runs if run["conclusion"] != "cancelled"]
 
 
 def trained_on(git: Git, main: str, wish: Wish) -> str | None:
-    """Why not, where main already trains on production's rows up to the window's end."""
+    """Return the reason not to retrain if main already trains on rows up to the window's end, else None."""
     until = trained_until(git, wish.model, main)
     if until and until >= wish.until:
         return f"main already trains on rows until {until.isoformat()}"
@@ -95,10 +96,10 @@ def trained_on(git: Git, main: str, wish: Wish) -> str | None:
 
 
 def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None:
-    """The end (UTC, naive) of production's rows that a commit trains on; None where it trains on none."""
+    """Return the end (UTC, naive) of production's rows that a commit trains on; None if it uses none."""
     text = git.read(commit, "params.yaml")
     if text is None:
-        raise LoopError(f"{commit} has no params.yaml, seen from {git.root}")
+        raise LoopError(f"{commit} of {git.root} has no params.yaml")
     section = params.sections(text, f"{commit}: params.yaml").get(package(model)) or {}
     if not (values := (section.get("ingest") or {}).get("logged")):
         return None
@@ -107,16 +108,16 @@ def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None
 
 
 def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: datetime) -> str | None:
-    """A run of this model that has not ended, or that began within the cooldown.
+    """Return why a run blocks this retraining: it has not ended, or it began within the cooldown; else None.
 
-    A run whose title names no model may be anyone's, so it counts for every model.
+    A run whose title names no model blocks every model, because it may have retrained any of them.
     """
     for run in runs:
         title = TITLE.match(_title(run))
         if title and title[1] not in (public(wish.model), EVERY):
             continue
         began = datetime.fromisoformat(run["created_at"])
-        unnamed = "" if title else f" (it counts for every model, as its title names none: {_title(run)!r})"
+        unnamed = "" if title else f" (counts for every model, because its title names none: {_title(run)!r})"
         if run["status"] != "completed":
             return f"run {run['id']} is {run['status']}{unnamed}"
         if now - began < cooldown:
@@ -127,7 +128,7 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
 
 
 def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
-    """How many of these runs retrain this model because the monitor dispatched them."""
+    """Return how many of the given workflow runs the monitor dispatched to retrain this model."""
     titles = (TITLE.match(_title(run)) for run in runs)
     return sum(
         title is not None and title[1] == public(wish.model) and title[2].startswith(AUTOMATIC)
@@ -136,16 +137,16 @@ def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
-    """How often drift or a missed SLA has retrained this model, by the commits that `land` has put on main.
+    """Return how often drift or a missed SLA has retrained this model, counted from main's commits.
 
-    Whoever proposes a change writes its message, and its author too. So a commit counts only if it stands on
-    main itself, our machine has made it, and it writes what `land` writes, dvc.lock among it. Weekly
-    retrainings and those by hand do not count, so that they leave the budget to drift.
+    Anyone can forge a commit's message and author in a pull request. So a commit counts only if it is on
+    main's first-parent line, the bot committed it, and it changes only files that `loop land` writes,
+    dvc.lock included. Weekly and manual retrainings do not count, so that the budget is left for drift.
     """
     trailers = (
         f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in ("Action", "Model", "Why")
     )
-    # As a filter: otherwise the walk ends at the first commit whose clock is wrong.
+    # Use --since-as-filter, because --since stops at the first commit whose clock is wrong.
     query = [f"--since-as-filter={since.isoformat()}"] if since else []
     form = f"--format={'%x1f'.join(('%H', '%ae', '%ce', *trailers))}"
     found = git.run("log", "--first-parent", "--no-merges", form, *query, commit).split("\n")
@@ -157,7 +158,7 @@ def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | No
 
 
 def _landed(git: Git, commit: str, model: str) -> bool:
-    """Whether a commit has changed dvc.lock, and no file but those that `land` writes."""
+    """Return whether a commit changes dvc.lock and only files that `loop land` writes."""
     touched = guard.touched(git, commit)
     return "dvc.lock" in touched and touched <= {*guard.retrained(model)}
 

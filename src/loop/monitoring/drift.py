@@ -1,4 +1,4 @@
-"""How far production's rows have moved from those the model was trained on."""
+"""Measures how far production's data has moved from the data that the model was trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,44 +11,44 @@ from loop.core.files import read_json
 from loop.stats.stability import psi
 
 Floats = NDArray[np.float64]
-Columns = Mapping[str, ArrayLike]  # by name; a pandas DataFrame is one
+Columns = Mapping[str, ArrayLike]  # column name to values, such as a pandas DataFrame
 
-NUMBER = "wasserstein"  # earth mover's distance over the reference's standard deviation
-FLAG = "psi"  # population stability index of the shares
-FEW = 2  # values of a column, up to which they are flags
-CHANCE = 0.01  # of a false alarm by sampling, all columns together
+NUMBER = "wasserstein"  # earth mover's distance, divided by the reference's standard deviation
+FLAG = "psi"  # population stability index of the shares of each value
+FEW = 2  # a column with at most this many distinct values is compared by PSI
+CHANCE = 0.01  # accepted probability of a false alarm from sampling, over all columns together
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One column's distance: 0 is none; 0.3 is much, in either test."""
+    """One column's distance from the reference; 0 means no drift, 0.3 means strong drift in either test."""
 
     test: str
     score: float
-    chance: float = 0.0  # that rows of one distribution differ so, times the columns looked at; at most 1
+    chance: float = 0.0  # p-value of the distance, multiplied by the number of columns; at most 1
 
     @property
     def told(self) -> float:
-        """The score; 0 where chance explains it."""
+        """The drift score, or 0 if sampling alone can explain the distance."""
         return self.score if self.chance < CHANCE else 0.0
 
 
 def seen(meta: Path) -> list[str]:
-    """The names of what the log has of a row: the model's profile, or its features."""
+    """Return the names of the logged values of a row: the model's profile, or its features."""
     described = read_json(meta)
     return list(described.get("profile") or described["features"])
 
 
 def drift(reference: Columns, current: Columns) -> dict[str, Drift]:
-    """Measure each column of `reference`, (n,) numbers, against the same column of `current`, (m,).
+    """Measure each column of `reference`, shape (n,), against the same column of `current`, shape (m,).
 
-    Numbers by the Wasserstein distance over the reference's standard deviation: it needs no bins, which ties
-    (counts) and columns that are mostly zero (risks) would distort, and 0.3 reads as "moved by 0.3 standard
-    deviations". Columns with one or two values by PSI, where 0.25 is the usual line for a major shift; so are
-    columns of integers in `reference`, because these are codes of categories. Values are rounded to float32,
-    as they are served, and measured in float64; those that are not finite are counted as missing, and the
-    share of missing values is measured by PSI too. The greater distance is the score.
-    `chance` is Kolmogorov and Smirnov's for numbers, chi-squared's for flags, by Bonferroni for many columns.
+    Numbers use the Wasserstein distance divided by the reference's standard deviation. It needs no bins,
+    which counts and mostly-zero columns would distort, and 0.3 reads as "moved by 0.3 standard deviations".
+    Columns with one or two values use PSI, where 0.25 is the usual limit for a major shift, and so do integer
+    columns of `reference`, because integers are category codes. Values are rounded to float32, as the server
+    receives them. Values that are not finite count as missing; the share of missing values is measured by
+    PSI, too, and the greater distance is the score. `chance` comes from the Kolmogorov-Smirnov test for
+    numbers and the chi-squared test for flags, with Bonferroni's correction for the number of columns.
     """
     names = list(reference)
     return {
@@ -63,7 +63,7 @@ def drift(reference: Columns, current: Columns) -> dict[str, Drift]:
 
 
 def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
-    """What both say: for each column of `one`, the smaller distance and the greater chance."""
+    """Combine two comparisons: for each column of `one`, the smaller distance and the greater p-value."""
     return {
         name: Drift(d.test, min(d.told, other[name].told), max(d.chance, other[name].chance))
         for name, d in one.items()
@@ -72,7 +72,7 @@ def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
 
 
 def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) -> Drift:
-    from scipy import stats  # here, as it takes long to import
+    from scipy import stats  # scipy is imported only here, because the import is slow
 
     then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
     values = np.unique(then)
@@ -84,7 +84,7 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
     if (seen := np.sum(counts, axis=0) > 0).sum() > 1:
         chances.append(float(stats.chi2_contingency([side[seen] for side in counts]).pvalue))
     if not flag and len(now):
-        scale = np.abs(then).max()  # squares of very large and very small numbers leave float64's range
+        scale = np.abs(then).max()  # scaling avoids overflow when very large or small numbers are squared
         distance = stats.wasserstein_distance(then / scale, now / scale) / np.std(then / scale)
         score = max(score, float(distance))
         chances.append(float(stats.ks_2samp(then, now, method="asymp").pvalue))
@@ -93,12 +93,12 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
 
 
 def _counts(column: Floats, bins: Floats) -> NDArray[np.int64]:
-    """How many rows have each value of `bins`, then how many another one, and how many none."""
+    """Return how many rows have each value of `bins`, any other value, and no value, in this order."""
     finite = column[np.isfinite(column)]
     known = [np.count_nonzero(finite == value) for value in bins]
     return np.array([*known, len(finite) - sum(known), len(column) - len(finite)])
 
 
 def _served(column: ArrayLike) -> Floats:
-    """A column as a server reads it."""
+    """Convert a column to the precision of a server's input: rounded to float32, returned as float64."""
     return np.asarray(column).astype(np.float32).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Requests to servers that nobody vouches for, limited in seconds and in bytes."""
+"""HTTP requests to untrusted servers, with limits on time and size."""
 
 import asyncio
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from loop.core.remote import by_proxy
 
 
 class Fetched(NamedTuple):
-    """What a server answered."""
+    """A server's answer: HTTP status and body."""
 
     status: int
     body: bytes
@@ -20,12 +20,12 @@ class Fetched(NamedTuple):
 
 
 def get(url: str, seconds: float, most: int = 64 * 1024) -> Fetched:
-    """GET a URL; httpx.HTTPError where the answer is not complete in time, or is larger than `most` bytes."""
+    """GET a URL. Raises httpx.HTTPError if the answer takes too long or is larger than `most` bytes."""
     return _fetch(url, seconds, most, None)
 
 
 def post(url: str, form: dict[str, str], seconds: float, most: int) -> Fetched:
-    """POST a form to a URL; the limits are those of `get`."""
+    """POST a form to a URL. Raises httpx.HTTPError if the answer is too slow or larger than `most` bytes."""
     return _fetch(url, seconds, most, form)
 
 
@@ -33,14 +33,17 @@ def _fetch(url: str, seconds: float, most: int, form: dict[str, str] | None) -> 
     try:
         return asyncio.run(_answer(url, seconds, most, form))
     except TimeoutError:
-        raise httpx.ReadTimeout(f"{url}: no whole answer within {seconds:g} s") from None
-    except (httpx.InvalidURL, ValueError) as error:  # of a head that httpx cannot read
+        raise httpx.ReadTimeout(f"{url}: no complete answer within {seconds:g} s") from None
+    except (
+        httpx.InvalidURL,
+        ValueError,
+    ) as error:  # httpx raises these errors for headers that it cannot parse
         raise httpx.RemoteProtocolError(f"{url}: {type(error).__name__}: {error}") from error
 
 
 async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | None) -> Fetched:
     body = bytearray()
-    plain = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
+    plain = {"Accept-Encoding": "identity"}  # no compression, because a small answer could expand to any size
     async with (
         asyncio.timeout(seconds),
         httpx.AsyncClient(timeout=seconds, trust_env=by_proxy(url)) as client,
@@ -49,5 +52,5 @@ async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | No
         async for part in answer.aiter_raw():
             body += part
             if len(body) > most:
-                raise httpx.ReadError(f"{url}: the answer is over {most} bytes")
+                raise httpx.ReadError(f"{url}: the answer is larger than {most} bytes")
     return Fetched(answer.status_code, bytes(body))

@@ -1,6 +1,7 @@
-"""Ids in the schema's type: to a schema of whole numbers 7, 7.0, 7.00 and "7" are one id, whoever wrote it.
+"""Compares ids by the type in the model's schema, so that 7, 7.0, 7.00 and "7" are the same whole number.
 
-pandas writes whole numbers as floats once one is missing, and JSON has both numbers and text.
+The spellings differ because pandas turns a column of whole numbers into floats once a value is missing, and
+JSON clients send both numbers and text.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ from loop.core.text import one_line
 if TYPE_CHECKING:
     import duckdb
 
-SAMPLE = 1_000  # ids of the log that are looked at for why they match none
-LARGE = 0.01  # an unmatched share from here up is explained
-EXACT = 2**53  # a float64 holds every whole number below
-SPREAD = 1 << 20  # of a hash: which rows a sample takes is a function of the row
+SAMPLE = 1_000  # number of logged ids that are examined to explain why ids do not match
+LARGE = 0.01  # the share of unmatched ids from which the report explains the cause
+EXACT = 2**53  # float64 represents every whole number below this limit exactly
+SPREAD = 1 << 20  # range of the row hash that decides which rows a sample takes
 FLOATING = ("FLOAT", "DOUBLE")
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 FIELDS = "name, type, converted_type, scale, precision, logical_type"
@@ -23,7 +24,7 @@ FIELDS = "name, type, converted_type, scale, precision, logical_type"
 
 @dataclass(frozen=True)
 class Ids:
-    """How a model's ids are compared; `kind` is Arrow's name of their type in the schema, if known."""
+    """How a model's ids are compared; `kind` is the Arrow type of the id column, None if unknown."""
 
     column: str
     kind: str | None
@@ -33,7 +34,7 @@ class Ids:
         return (self.kind or "").removeprefix("u").startswith("int")
 
     def key(self, text: str) -> str:
-        """SQL of the hash of an id, which `text` is the SQL of; null where it is none of that type."""
+        """Return SQL for the hash of an id, given SQL for its text; null if its type is not the schema's."""
         if not self.whole:
             return f"case when {text} is not null then hash({text}) end"
         number = f"try_cast({text} as double)"
@@ -45,13 +46,13 @@ class Ids:
             else hash_or_null(try_cast({text} as hugeint)) end"""
 
     def text(self, floating: bool) -> str:
-        """SQL of a store's id as text; a whole number that was written as a float reads as one."""
+        """Return SQL for a stored id as text; a whole number that was stored as a float loses its `.0`."""
         said = f'cast("{self.column}" as varchar)'
         return f"regexp_replace({said}, '\\.0$', '')" if floating else said
 
 
 def prepare(con: "duckdb.DuckDBPyConnection") -> None:
-    """Define what `Ids.key` uses. DuckDB hashes a null too, and a number by its type."""
+    """Define the SQL macro that `Ids.key` uses, because DuckDB's own hash depends on type and hashes null."""
     con.execute(
         """create temp macro hash_or_null(x) as
         case when x between -9223372036854775808 and 9223372036854775807 then hash(x::bigint)
@@ -61,10 +62,12 @@ def prepare(con: "duckdb.DuckDBPyConnection") -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """A part of the store, its files in groups of the same types: a union of all can make ids floats."""
+    """One part of the data store; files are grouped by types, as a union could turn ids into floats."""
 
     ids: Ids
-    groups: tuple[tuple[tuple[str, ...], dict[str, str]], ...]  # files, and DuckDB's types of their columns
+    groups: tuple[
+        tuple[tuple[str, ...], dict[str, str]], ...
+    ]  # for each group: its files, and DuckDB's type of each column
 
     @classmethod
     def of(cls, con: "duckdb.DuckDBPyConnection", files: Sequence[str], ids: Ids) -> "Stored":
@@ -83,16 +86,16 @@ class Stored:
         return cls(ids, tuple(groups))
 
     def select(self, columns: str, **instants: str) -> str:
-        """SQL of the columns of all files; `{text}` in them is the id as text, `{key}` what stands for it.
+        """Return SQL that selects columns of all files; `{text}` in them is the id, `{key}` its hash.
 
-        `instants` are columns of times, by their names in `columns`: UTC, as naive timestamps.
+        `instants` maps names used in `columns` to time columns, which are returned as naive UTC timestamps.
         """
         parts = []
         for files, kinds in self.groups:
             id_, kind = self.ids.column, kinds.get(self.ids.column, "")
             text = self.ids.text(kind in FLOATING)
             key = self.ids.key(text)
-            if self.ids.whole and kind in WHOLE:  # parsed from text, it would take three times as long
+            if self.ids.whole and kind in WHOLE:  # hashing the number is three times faster than parsing text
                 key = f'case when "{id_}" is not null then hash("{id_}"::bigint) end'
             times = {name: _instant(column, kinds.get(column, "")) for name, column in instants.items()}
             parts.append(f"select {columns.format(text=text, key=key, **times)} from {parquet(files)}")  # noqa: S608
@@ -100,22 +103,22 @@ class Stored:
 
 
 def _instant(column: str, kind: str) -> str:
-    """SQL of a column of times. One without a zone is UTC, and needs none of the slow conversion."""
+    """Return SQL for a time column in UTC; a column without time zone skips the slow conversion."""
     naive = kind in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
     return f'"{column}"::timestamp' if naive else f'"{column}"::timestamptz::timestamp'
 
 
 def parquet(files: Sequence[str]) -> str:
-    """SQL of the rows of Parquet files."""
+    """Return SQL that reads the rows of Parquet files."""
     names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     return f"read_parquet([{names}], union_by_name = true)"
 
 
 @dataclass(frozen=True)
 class Apart:
-    """Ids of one place that another place lacks: `count` of `total`."""
+    """The number of ids that lack a counterpart elsewhere: `count` of `total`."""
 
-    what: str  # as in: 12 of 300 predictions
+    what: str  # the text after the numbers, as in "12 of 300 predictions have no transaction"
     count: int
     total: int
 
@@ -128,14 +131,14 @@ class Apart:
 
 
 def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: Stored) -> str | None:
-    """Why a store has none of these ids, as far as their spelling says; None where it says nothing."""
+    """Return a likely reason why the store lacks these ids, judged by their spelling, else None."""
     typed = theirs.ids.kind or "id"
     odd, count = con.execute(
         f"select min(text), count(*) from ({theirs.select('{text} as text, {key} as key')})"  # noqa: S608 — ours
         " where text is not null and key is null",
     ).fetchall()[0]
     if count:
-        return f"{count:,} ids there are no {typed}, such as {shown(odd)}"
+        return f"{count:,} ids in the store are not of type {typed}, such as {shown(odd)}"
     spelled = "ltrim(lower(trim({})), '0')"
     alike = con.execute(
         f"""select ours.text, theirs.text from (select unnest($1) as text) ours
@@ -144,16 +147,16 @@ def difference(con: "duckdb.DuckDBPyConnection", ours: Sequence[str], theirs: St
         [list(ours)],
     ).fetchall()
     if alike and alike[0][0] != alike[0][1]:
-        return f"the same id is spelled {shown(alike[0][0])} here and {shown(alike[0][1])} there"
+        return f"the log spells an id {shown(alike[0][0])} that the store spells {shown(alike[0][1])}"
     return None
 
 
 def example(con: "duckdb.DuckDBPyConnection", theirs: Stored) -> Any:
-    """The least id of a store, as text."""
+    """Return the smallest id of a store, as text for a message."""
     found = con.execute(f"select min(text) from ({theirs.select('{text} as text')})")  # noqa: S608
     return shown(found.fetchall()[0][0])
 
 
 def shown(value: Any) -> str:
-    """An id of other people's, short and fit for a line."""
+    """Return an untrusted id, escaped and shortened for a message."""
     return one_line(ascii(value), 40)

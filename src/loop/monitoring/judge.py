@@ -1,4 +1,4 @@
-"""The judge beside a canary: compares both tracks, says promote, rollback or wait, and dispatches it once."""
+"""The canary judge: compares canary and stable, decides promote, rollback or wait, and dispatches it once."""
 
 import time
 from collections.abc import Callable
@@ -22,21 +22,21 @@ from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, verdict
 
-PATIENCE = 3  # looks in a row at which a canary with traffic may be unready, or any canary over its deadline
-SLOWEST = 3  # seconds for a probe's answer: more is unready
-ATTEMPTS = 3  # runs that ended and changed nothing, before a person is needed
-SHOWN = 60  # seconds within which GitHub shows a run that was dispatched
-PROMPT = (
-    20.0  # seconds that a call may wait for GitHub: the pod is restarted after two minutes without a look
+PATIENCE = (
+    3  # consecutive checks in which a canary may be unready, or past its deadline, before it is removed
 )
-DAYS = timedelta(days=30)  # how far back runs are searched by title
-SKEW = timedelta(minutes=5)  # by which the clocks of GitHub and of whoever commits may differ
-LONGEST = 1000  # characters of a look's line: servers write parts of it
+SLOWEST = 3  # seconds until a probe without an answer counts as unready
+ATTEMPTS = 3  # workflow runs that may end without any effect before the judge asks for a person
+SHOWN = 60  # seconds within which GitHub lists a run after its dispatch
+PROMPT = 20.0  # seconds to wait for GitHub; the pod is restarted if a check takes longer than two minutes
+DAYS = timedelta(days=30)  # age of the oldest run that is searched by title
+SKEW = timedelta(minutes=5)  # tolerated difference between GitHub's clock and the committer's clock
+LONGEST = 1000  # maximum length of a log line in characters, because servers supply parts of it
 
 
 @dataclass(frozen=True)
 class Track:
-    """Where a track's endpoints answer, and where its metrics are read."""
+    """The base URL of a track's pods, and the reader of its metrics."""
 
     url: str
     metrics: Reader
@@ -44,34 +44,34 @@ class Track:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found; `over` when there is no canary, or none any more."""
+    """The result of one check of a canary; `over` means that there is no canary, or no longer one."""
 
     line: str
-    what: str = ""  # promote, rollback, remove, wait
+    what: str = ""  # the judge's decision: promote, rollback, remove or wait
     dispatched: bool = False
     over: bool = False
 
 
 @dataclass
 class _Asked:
-    """What is known of the runs of one action."""
+    """The judge's knowledge of the workflow runs for one action."""
 
-    since: datetime  # runs before it are another canary's, of the same release
-    open: list[int] = field(default_factory=list)  # ids of runs that had not ended when last read
-    ended: int = 0  # number of runs that have
-    dispatches: int = 0  # number of those that this judge made
-    last: float = -float("inf")  # when the latest of them was made (monotonic)
-    known: bool = False  # whether every run's id is known; if not, runs are searched by title
-    expected: int = 0  # number of runs that the search finds once the latest is listed
+    since: datetime  # the canary's start; earlier runs belong to another canary of the same release
+    open: list[int] = field(default_factory=list)  # ids of runs that had not ended at the last check
+    ended: int = 0  # number of runs that have ended
+    dispatches: int = 0  # number of runs that this process dispatched
+    last: float = -float("inf")  # monotonic time of this process's latest dispatch
+    known: bool = False  # whether the ids of all runs are known; if not, runs are searched by title
+    expected: int = 0  # number of runs that a search finds once GitHub lists the latest
 
 
 @dataclass
 class Judge:
-    """Watches one place.
+    """Watches the canary of one model in one environment.
 
-    What it remembers only saves calls: a judge that was restarted reads it anew from Git, GitHub and metrics.
-    Without `github` it dispatches nothing. The canary's answers count from the commit that began its step,
-    stable's from the commit that released the canary.
+    The judge's memory only saves requests: after a restart it reads everything again from Git, GitHub and the
+    metrics. Without `github` it dispatches nothing. It counts the canary's answers from the commit that began
+    the current step, and stable's answers from the commit that released the canary.
     """
 
     git: Git
@@ -79,18 +79,20 @@ class Judge:
     rules: params.Canary
     stable: Track
     canary: Track
-    github: Callable[[], GitHub] | None = None  # called at each use, because the token may have changed
+    github: Callable[[], GitHub] | None = (
+        None  # a function, because the token may change while the judge runs
+    )
     _seen: tuple[str, State] | None = None
     _unready: int = 0
     _overdue: int = 0
     _since: dict[tuple[str, str], Since] = field(default_factory=dict)
     _condemned: dict[str, Verdict] = field(default_factory=dict)
-    _gone: dict[str, Verdict] = field(default_factory=dict)  # what the canaries that are no more went for
-    _asked: dict[str, _Asked] = field(default_factory=dict)  # by the title of an action's runs
-    _silent: float = 0.0  # GitHub asked for no calls until then (Unix time)
+    _gone: dict[str, Verdict] = field(default_factory=dict)  # verdicts of canaries that have been removed
+    _asked: dict[str, _Asked] = field(default_factory=dict)  # known workflow runs, by their title
+    _silent: float = 0.0  # Unix time until which GitHub's rate limit allows no requests
 
     def look(self) -> Look:
-        """Judge once by what main says now, and dispatch what follows from it."""
+        """Judge the canary that main names now, and dispatch the resulting workflow; returns the result."""
         main, state = self._state()
         if state.canary is None:
             return self._over(state)
@@ -103,21 +105,21 @@ class Judge:
         return Look(one_line(line, LONGEST), found.what, dispatched)
 
     def _over(self, state: State) -> Look:
-        """No canary (any more). A removed release may come again, so what is known of canaries is dropped."""
+        """Return the result if there is no canary, and forget past canaries, which may come again."""
         self._gone |= self._condemned
         for known in (self._condemned, self._since, self._asked):
             known.clear()
         ended = [
             f"{key} was rolled back: {why}"
             if (why := state.why_barred(key))
-            else f"{key} was removed, and may come again: {', '.join(verdict.reasons)}"
+            else f"{key} was removed and may be proposed again: {', '.join(verdict.reasons)}"
             for key, verdict in self._gone.items()
         ]
         line = "; ".join([f"{self.place}: {steps.described(state)}", *ended])
         return Look(one_line(line, LONGEST), over=True)
 
     def _standing(self, key: str, found: Verdict) -> Verdict:
-        """The verdict that stands: no later answer saves a canary that is to go, but one may bar it."""
+        """Return the verdict that stands: "remove" is replaced only by "rollback", which is final."""
         before = self._condemned.get(key)
         if before and (before.what, found.what) != ("remove", "rollback"):
             return before
@@ -126,7 +128,7 @@ class Judge:
         return found
 
     def _in_time(self, found: Verdict, main: str, key: str, step: str) -> Verdict:
-        """Remove a canary that waits too long at one of its own steps; after those it has been judged."""
+        """Remove a canary that waits past its deadline at one of the steps before the hand-over."""
         hours = (time.time() - self._began(main, key, step).step) / 3600
         late = found.what == "wait" and step.startswith("canary-") and hours > self.rules.deadline_hours
         self._overdue = self._overdue + 1 if late else 0
@@ -136,20 +138,20 @@ class Judge:
         return Verdict("remove", (f"{limit}: {', '.join(found.reasons)}",))
 
     def _state(self) -> tuple[str, State]:
-        """The commit that main is at, and the place's state there."""
+        """Return main's current commit, and the release state at that commit."""
         if self._seen is None or self._seen[0] != self.git.tip("main"):
             main = self.git.fetch("main")
             self._seen = main, commit.read(self.git, main, self.place)
         return self._seen
 
     def _judge(self, main: str, state: State, key: str) -> tuple[Verdict, str]:
-        """The verdict, and the numbers it rests on."""
+        """Return the verdict on the canary, and the figures it is based on as text."""
         step = steps.step_of(state)
         track, name, wanted = (self.canary, "canary", state.canary)
         if step in {"handover", "return"}:
             track, name, wanted = (self.stable, "stable", state.stable)
         pods = (wanted and wanted.replicas) or 1
-        idle = track is self.stable or step == "canary-0"  # no traffic of the canary's to judge
+        idle = track is self.stable or step == "canary-0"  # the canary has no traffic to judge
         problem, missing = unready(track.url, key), None
         if problem and not idle:
             missing = self._missing(problem)
@@ -164,32 +166,32 @@ class Judge:
         except Unread as error:
             return missing or Verdict("wait", (str(error),)), ""
         found = verdict(stable, canary, self.rules)
-        if found.what != "rollback":  # one that cannot be reached, or is not all there yet, waits at best
+        if found.what != "rollback":  # while pods are unreachable or incomplete, the best verdict is "wait"
             found = missing or (ready if problem and found.what == "promote" else found)
         return found, told(stable, canary)
 
     def _began(self, main: str, key: str, step: str) -> Since:
-        """When the canary was released, and when it came to this step."""
+        """Return when the canary was released, and when its current step began."""
         if (key, step) not in self._since:
             self._since[key, step] = since(self.git, main, self.place)
         return self._since[key, step]
 
     def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
-        """Stable's answers since the canary was released, and the canary's since its step began."""
+        """Return stable's answers since the canary's release, and the canary's since its step began."""
         began = self._began(main, key, step)
         return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
     def _missing(self, problem: str) -> Verdict:
-        """Remove a canary with traffic that stays unready, unless stable is unready, too.
+        """Remove a canary that stays unready while it has traffic, unless stable is unready as well.
 
-        Its release is not barred: a node that went, or an image that cannot be pulled, says nothing of it.
+        Its release is not blocked, because a lost node or a failed image pull says nothing about the release.
         """
         if answers(self.stable.url):
             self._unready += 1
         return Verdict("remove" if self._unready >= PATIENCE else "wait", (f"canary {problem}",))
 
     def _ask(self, found: Verdict, main: str, key: str, step: str) -> tuple[bool, str]:
-        """Dispatch promote.yml or rollback.yml unless it runs already; whether it did, and what to print."""
+        """Dispatch promote.yml or rollback.yml unless a run is open; returns (dispatched, message)."""
         if self.github is None or found.what == "wait":
             return False, ""
         model, environment = public(self.place.model), self.place.environment
@@ -203,7 +205,7 @@ class Judge:
             inputs |= {"why": reason, "bar": "yes" if found.what == "rollback" else "no"}
         if self._silent > time.time():
             until = datetime.fromtimestamp(self._silent, UTC)
-            return False, f"GitHub asks for no calls until {until:%H:%M:%S} UTC"
+            return False, f"GitHub's rate limit allows no requests until {until:%H:%M:%S} UTC"
         released = datetime.fromtimestamp(self._began(main, key, step).canary, UTC)
         asked = self._asked.setdefault(title, _Asked(released - SKEW))
         try:
@@ -213,10 +215,10 @@ class Judge:
             asked.known &= not error.unclear
             if BAD_INPUT <= error.status < BROKEN:
                 raise
-            return False, str(error)  # an outage: the next look asks again
+            return False, str(error)  # GitHub has an outage; the next check tries again
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             asked.known = False
-            return False, f"GitHub's answer is of another shape: {error!r}"
+            return False, f"GitHub's answer has an unexpected form: {error!r}"
 
     def _dispatch(
         self, github: GitHub, workflow: str, title: str, inputs: dict[str, str], step: str
@@ -233,34 +235,35 @@ class Judge:
         return True, f"dispatched {workflow}: {run.url}"
 
     def _against(self, github: GitHub, workflow: str, title: str, at: tuple[str, str]) -> str | None:
-        """Why not to dispatch now: a run of this action is open or not shown yet, or main has moved on."""
+        """Return why no workflow is dispatched now: a run is open or not listed yet, or main has changed."""
         asked = self._asked[title]
         new = time.monotonic() - asked.last < SHOWN
         if not asked.known:
             self._search(github, workflow, title, asked)
             if new and len(asked.open) + asked.ended < asked.expected:
-                return "dispatched, not listed yet"
+                return "a run was dispatched and is not listed yet"
             asked.known = True
         for id_ in list(asked.open):
             run = github.run(id_)
             if run is None and new:
-                return f"run {id_} is not shown yet"
+                return f"run {id_} is not listed yet"
             if run and run["status"] != "completed":
                 return f"run {id_} is {run['status']}"
             asked.open.remove(id_)
             asked.ended += 1
         _, state = self._state()
         if state.canary is None or (state.canary.key, steps.step_of(state)) != at:
-            return "main has moved on"
+            return "main has changed meanwhile"
         if (times := max(asked.ended, asked.dispatches)) >= ATTEMPTS:
-            raise Rejected(f"{title!r} ran {times} times, and nothing changed", fix="see the runs' logs")
+            raise Rejected(f"{title!r} ran {times} times without effect", fix="read the runs' logs")
         return None
 
     def _search(self, github: GitHub, workflow: str, title: str, asked: _Asked) -> None:
-        """Find this action's runs by title: after a restart, or where a dispatch returned no id.
+        """Find this action's runs by title, after a restart or if a dispatch returned no id.
 
-        A fork that has changed `run-name` finds none, and dispatches once more than it had to. That is
-        harmless, because promote and rollback change nothing unless main is still where they start from.
+        In a fork that has changed `run-name` the search finds nothing, and the judge dispatches once more.
+        That is harmless, because promote and rollback change nothing unless main is still at the step they
+        start from.
         """
         oldest = max(datetime.now(UTC) - DAYS, asked.since)
         runs = github.trusted(workflow, oldest, "workflow_dispatch")
@@ -271,17 +274,17 @@ class Judge:
 
 
 READY = Verdict("promote", ("ready",))
-BAD_INPUT = 400  # GitHub's statuses from here up to BROKEN ask a person to change something
+BAD_INPUT = 400  # GitHub's statuses from 400 up to BROKEN need a person to change something
 
 
 class Health(BaseModel):
-    """What a server says of itself."""
+    """The JSON body that a server's /health answers."""
 
     model_version: str
 
 
 def unready(url: str, key: str) -> str | None:
-    """What keeps a track from traffic: not ready, or not (yet) the release that Git names."""
+    """Return why a track may not get traffic: it is not ready, or serves another release than Git names."""
     try:
         ready, health = (get(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
     except httpx.HTTPError as error:
@@ -291,12 +294,12 @@ def unready(url: str, key: str) -> str | None:
     try:
         said = Health.model_validate_json(health.body)
     except ValidationError:
-        return "does not answer: /health names no model_version"
+        return "does not answer: /health has no model_version"
     return None if said.model_version == key else f"serves {one_line(said.model_version, 40)}, not {key}"
 
 
 def answers(url: str) -> bool:
-    """Whether a track is ready, whatever it serves."""
+    """Return whether a track is ready, whichever release it serves."""
     try:
         return get(f"{url}/readyz", SLOWEST).good
     except httpx.HTTPError:
@@ -304,7 +307,7 @@ def answers(url: str) -> bool:
 
 
 def told(stable: Sample, canary: Sample) -> str:
-    """Both samples in a few numbers."""
+    """Summarise the answers of both tracks in one line."""
 
     def p99(sample: Sample) -> str:
         return f"{1000 * sample.latency.quantile(0.99):.0f} ms" if sample.latency.total else "unknown"

@@ -1,4 +1,4 @@
-"""How good production's answers were, measured by the labels that have come."""
+"""Measures how good production's predictions were, from the labels that were reported later."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Live:
-    """The metrics of a task over `labelled` predictions, and the targets that some of them have."""
+    """The metrics of a task over `labelled` predictions, and the targets from `sla.metrics`."""
 
     task: Task
     labelled: int
-    metrics: Mapping[str, float]  # one that these rows do not allow is left out
+    metrics: Mapping[str, float]  # measured metrics; those that the rows do not allow are left out
     targets: Mapping[str, float]
 
     @property
     def margins(self) -> dict[str, float]:
-        """By how much each metric with a target is better than it; negative where it misses it."""
+        """How much better each metric is than its target; negative if the target is missed."""
         return {metric.name: metric.margin(value, bound) for metric, value, bound in self._judged()}
 
     @property
     def missed(self) -> list[str]:
-        """Each target that is missed, with its numbers."""
+        """A sentence with the numbers for each target that is missed."""
         found = [metric.missed(value, bound) for metric, value, bound in self._judged()]
         return [why for why in found if why]
 
     @property
     def lacking(self) -> list[str]:
-        """Metrics with a target that these rows do not allow."""
+        """The metrics that have a target but cannot be computed from the labelled rows."""
         return [name for name in self.targets if name not in self.metrics]
 
     def _judged(self) -> Iterator[tuple[Metric, float, float]]:
-        """Each metric that has a target and was measured, its value, and its bound."""
+        """Yield each metric that has a target and was measured, with its value and its target."""
         known = of(self.task)
         for name, bound in self.targets.items():
             if name in self.metrics:
@@ -50,18 +50,20 @@ class Live:
 def measure(
     labelled: "pd.DataFrame", task: Task, targets: Mapping[str, float], classes: Sequence[Any] | None = None
 ) -> Live:
-    """Measure what was answered (`score`, `class`) against `label`; a row stands for `rows` that are alike.
+    """Measure the logged `score` and `class` against `label`; the column `rows` counts identical rows.
 
-    `classes` lists the labels in order; it is needed only if they are not 0 and 1. Rows with any other label
-    are left out. Of several classes the log is read with one number a row, so only metrics of the
-    chosen class can be measured.
+    `classes` lists the labels in order, and is needed only if they are not 0 and 1. Rows with any other label
+    are left out. For several classes the log has only one number per row, so only metrics of the chosen class
+    can be measured.
     """
     if classes and task not in VALUED:
         places = {_text(label): place for place, label in enumerate(classes)}
         columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
         known = columns["class"].notna() & columns["label"].notna()
         labelled = labelled.assign(**columns)[known].astype({"class": "int64", "label": "int64"})
-    if labelled.empty or task in COMPARED:  # the log has no entities
+    if (
+        labelled.empty or task in COMPARED
+    ):  # ranking and embedding metrics need entities, which are not logged
         return Live(task, int(labelled["rows"].sum()), {}, targets)
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
@@ -77,12 +79,12 @@ def measure(
     for name, metric in of(task).items():
         try:
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # rows of one class
+        except ValueError:  # the rows do not allow this metric, such as AUC with a single class
             continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)
 
 
 def _text(label: Any) -> str:
-    """A label as the log's text has it."""
+    """Return a label as the prediction log spells it."""
     return str(label).lower() if isinstance(label, bool) else str(label)

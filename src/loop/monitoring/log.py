@@ -1,4 +1,4 @@
-"""Production's own records, joined: prediction log, the transactions' event times, the labels that came."""
+"""Joins the prediction log with the store's transactions (event times) and labels, for one window of time."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Answer = Literal["class", "score"]  # the column of the log that a label is compared with
+Answer = Literal["class", "score"]  # the column of the prediction log that a label is compared with
 DAY = timedelta(days=1)
 WINDOW = "window"
-FEW = 2_000_000  # rows of a store; with more, duplicate ids are looked for in a sample of the ids
-PART = 64  # of every 64 ids, the sample holds one
-MEMORY, THREADS = "256MB", 2  # of DuckDB: what is more goes to its files, and each thread takes some
-NEWEST = 100_000  # transactions, among which the latest prediction is looked for first
-MOST = 200_000  # rows to measure distances on: chance then moves one by 0.003 standard deviations
-# Releases before `scores` came wrote the scores of several classes as a list in `score`.
+FEW = 2_000_000  # store rows; above this, duplicate ids are searched only in a sample
+PART = 64  # the sample holds one in 64 ids
+MEMORY, THREADS = "256MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
+NEWEST = 100_000  # number of newest transactions in which the latest prediction is searched first
+MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
+# Before the column `scores` was introduced, the scores of several classes were a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
-DECIMALS = 5  # of a score that is judged by its label, where there are more than MOST predictions
+DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'JSON', class: 'VARCHAR'}"
@@ -50,36 +50,34 @@ LINE = (
 
 @dataclass(frozen=True)
 class Window:
-    """What production answered from `start` up to, not including, `end` (event time, UTC, naive)."""
+    """Production's predictions from `start` until before `end` (event time, UTC, naive)."""
 
     start: datetime
     end: datetime
-    covered_days: float  # from the first prediction in the window to its end
-    rows: "pd.DataFrame"  # of the predictions in the window, at most about MOST: the features, `score`
-    days: "pd.Series"  # of the rows: their day
-    last: "pd.Series"  # of the rows: whether they are of the window's last 24 hours
-    before: "pd.DataFrame"  # the same 24 hours a week earlier
-    learned: "pd.DataFrame"  # the 24 hours before `trained`: how production was when main was last retrained
-    versions: dict[str, int]  # predictions in the window by release key
+    covered_days: float  # days from the window's first prediction to its end
+    rows: "pd.DataFrame"  # features and `score` of at most about MOST predictions in the window
+    days: "pd.Series"  # the day of each row in `rows`
+    last: "pd.Series"  # whether each row in `rows` is from the window's last 24 hours
+    before: "pd.DataFrame"  # the rows of 24 hours, one week before the window's last 24 hours
+    learned: "pd.DataFrame"  # the rows of the 24 hours before `trained`, when main was last retrained
+    versions: dict[str, int]  # number of predictions in the window by release key
     labelled: (
-        "pd.DataFrame"  # labels reported in the window: version score class label, `rows` that are alike
+        "pd.DataFrame"  # labels reported in the window: version, score, class, label, number of equal `rows`
     )
-    unlabelled: int  # predictions in the window that no label is known for yet
-    logged: int  # predictions of this model in the whole log
-    latest: (
-        float  # when the newest of them was logged: Unix time by the server's clock; 0 where there is none
-    )
-    repeated: int  # labelled predictions of an id that has an earlier one, which alone counts
-    broken: int  # lines that are not predictions, as a killed writer leaves them, and unreadable files
-    unmatched: int  # predictions whose id the store does not know: outside every window
-    transactions: "pa.Table | None" = None  # the store's own rows in the window, at most about MOST
-    corrected: int = 0  # ids whose label a later report changed
-    empty: int = 0  # reports without a label, which say nothing
-    apart: tuple[str, ...] = ()  # how many ids match nothing, and the likely cause
+    unlabelled: int  # number of predictions in the window without a label so far
+    logged: int  # number of predictions of this model in the whole log
+    latest: float  # Unix time of the newest prediction, by the server's clock; 0 if there is none
+    repeated: int  # number of labelled predictions that repeat an id; only the first of an id counts
+    broken: int  # number of unreadable files, and of log lines that are not predictions, such as cut lines
+    unmatched: int  # number of predictions whose id the store lacks, so that they are in no window
+    transactions: "pa.Table | None" = None  # at most about MOST rows of the store in the window
+    corrected: int = 0  # number of ids whose label was changed by a later report
+    empty: int = 0  # number of label reports without a label, which are ignored
+    apart: tuple[str, ...] = ()  # messages about ids without a counterpart, with the likely cause
 
     @property
     def predictions(self) -> int:
-        """All of the window, also those that `rows` leaves out."""
+        """The number of all predictions in the window, including those that `rows` leaves out."""
         return sum(self.versions.values())
 
 
@@ -97,16 +95,16 @@ def read(
     answer: Answer = "class",
     version: str | None = None,
 ) -> Window:
-    """Read the window of `days` that ends at `until` (default: with the latest event).
+    """Read the window of `days` days that ends at `until`, by default just after the latest event.
 
-    `trained`: the end of the rows that main was last retrained on. `columns`: the schema's, by whose type of
-    the id log, transactions and labels are joined; without it, ids are compared as text. By the label's type,
-    classes are whole numbers or text; booleans are `true` and `false`. `answer`: what a prediction says, and
-    what its label is compared with. `version`: only this release's predictions.
+    `trained` is the end of the rows that main was last retrained on. `columns` are the schema's columns: the
+    id's type decides how log, transactions and labels are joined (as text if `columns` is None), and the
+    label's type whether classes are whole numbers or text, with booleans as `true` and `false`. `answer` is
+    the logged column that labels are compared with. `version` restricts the window to one release.
 
-    A label counts in the window in which it was reported, however long after its prediction.
-    Of the window are only rows as wide as `features`: those before a release with other features are no fair
-    comparison. Raises LoopError where there is no log, no prediction, or none of that width.
+    A label belongs to the window in which it was reported, however old its prediction is. Rows whose number
+    of features differs from `features` are left out, because they come from a release with other features.
+    Raises LoopError if there is no log, no prediction, or no row with that number of features.
     """
     ids = Ids(roles.id, (columns or {}).get(roles.id))
     kind = _kind(answer, (columns or {}).get(roles.label))
@@ -164,31 +162,31 @@ def read(
 
 @contextmanager
 def _reading(store: str | None) -> Iterator[None]:
-    """LoopError for what DuckDB says of a store's files: no Parquet, or columns of other names or types."""
+    """Turn DuckDB's errors about a store's files, such as a missing column, into a LoopError."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
         said = f"{store}: cannot be read: {one_line(error)}"
-        raise LoopError(said, fix="write the file again, or take it away") from error
+        raise LoopError(said, fix="write the file again, or remove it") from error
 
 
 def _kind(answer: Answer, label: str | None) -> str:
-    """SQL's type of what a label is compared with; `label` is Arrow's name of its type, if known."""
+    """Return the SQL type that labels are compared in; `label` is the label's Arrow type, None if unknown."""
     if answer == "score":
         return "double"
     return "varchar" if (label or "").removeprefix("large_") in ("string", "bool") else "bigint"
 
 
-def _predictions(  # noqa: PLR0917 - all of one call
+def _predictions(  # noqa: PLR0917 - the arguments belong to one call
     con: "duckdb.DuckDBPyConnection", log: str, model: str, version: str | None, ids: Ids, kind: str
 ) -> tuple[int, int, float]:
-    """Make the view `log` of predictions of this model, or of one release of it.
+    """Create the view `log` with the predictions of a model, or of one of its releases.
 
-    Returns how many there are, how many are broken, and when the latest was logged.
-
-    Ids are hashes of 64 bits: of a hundred million, some two are alike once in 4,000 logs.
+    Returns the number of predictions, the number of broken lines, and the Unix time of the latest prediction.
+    Ids are compared by 64-bit hashes: a log of a hundred million ids has a collision in one of about 4,000
+    cases.
     """
     files, cut = segments.of(con, log)
     of_version = f"and version = '{version}'" if version else ""
@@ -211,24 +209,25 @@ def _predictions(  # noqa: PLR0917 - all of one call
 
 
 def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
-    """A part of the store; None where there is no file of it."""
+    """Return one part of the data store; None if it has no Parquet file."""
     found = segments.found(con, f"{store.rstrip('/')}/{part}/**/*.parquet") if store else []
     files = [file for file in found if is_data(file.rpartition(f"/{part}/")[2])]
     return Stored.of(con, files, ids) if files else None
 
 
 def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles) -> bool:
-    """Make the view `events`: predictions with their event time; return whether that is the transactions'.
+    """Create the view `events`: predictions with their event time; returns if the store gave the time.
 
-    Event time is the transaction's, by id. Where no id is known to the store (a model without time,
-    a service that is sent no ids), it is the log's own time. `happened` has each transaction's first time.
+    The event time is the time of the transaction with the same id. If the store knows none of the ids,
+    because the model has no time column or callers send no ids, the log's own time is used. The view
+    `happened` has the first time of each transaction.
     """
     if stored and roles.time:
         happened = stored.select("{key} as key, {event} as event", event=roles.time)
         con.execute(f"create view reported as select * from ({happened}) where key is not null")  # noqa: S608
         once = "select key, min(event) as event from reported group by 1"
-        # Grouping millions of ids costs as much as all the rest. So it is left out where one id in PART shows
-        # that none is there twice, which happens where a file is there twice.
+        # Grouping millions of ids is as slow as everything else together. So it is skipped if a sample of the
+        # ids has no duplicates; duplicates occur, for instance, when a file was copied twice.
         count, ids = con.execute(
             f"select count(*), count(distinct key) from reported where key % {PART} = 0"  # noqa: S608
         ).fetchall()[0]
@@ -244,9 +243,9 @@ def _events(con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Role
 
 
 def _latest(con: "duckdb.DuckDBPyConnection", log: str, *, matched: bool) -> datetime:
-    """The end of a window that holds the latest event, in whole seconds. One of the future is a mistake."""
+    """Return the end of the window with the latest event, in whole seconds; future events are ignored."""
     past, latest = "event <= now()::timestamp", None
-    if matched:  # it is likely among the newest transactions, which spares a join with all of them
+    if matched:  # searching the newest transactions first avoids a join with all of them
         con.execute(
             f"""create temp table newest as
             select key, event from reported where {past} order by event desc limit {NEWEST}"""  # noqa: S608
@@ -260,25 +259,25 @@ def _latest(con: "duckdb.DuckDBPyConnection", log: str, *, matched: bool) -> dat
     latest = latest or _one(con, f"select max(event) from events where {past}")  # noqa: S608 — our own
     if latest is None:
         raise LoopError(
-            f"{log} holds no prediction of this model", fix="send it requests, or name another --log"
+            f"{log} has no prediction of this model", fix="send requests to it, or name another --log"
         )
     whole: datetime = latest.replace(microsecond=0)
     return whole + timedelta(seconds=1)
 
 
 class Count(NamedTuple):
-    """Predictions of one release and one width that are in the same spans of event times."""
+    """The number of predictions of one release with one width, in one combination of time spans."""
 
     version: str
     width: int
     spans: frozenset[str]
     rows: int
     first: datetime
-    labelled: int  # whose label is known
+    labelled: int  # number of the predictions that have a label
 
 
 def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime, datetime]]) -> list[Count]:
-    """Count every prediction, by release, width and the spans that it is in."""
+    """Count all predictions by release, number of features, and the time spans that they fall in."""
     inside = {
         name: f"event >= timestamp '{start}' and event < timestamp '{end}'"
         for name, (start, end) in spans.items()
@@ -295,7 +294,7 @@ def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime
 
 
 def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]) -> dict[str, list[Count]]:
-    """The counts by span, of rows as wide as `features`; LoopError where the window has only other rows."""
+    """Return the counts by span for rows as wide as `features`. Raises LoopError if the window has none."""
     fit = {
         name: [count for count in counts if name in count.spans and count.width == len(features)]
         for name in spans
@@ -307,9 +306,9 @@ def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]
             widths[count.width] += count.rows
         width, rows = widths.most_common(1)[0]
         raise LoopError(
-            f"{rows} logged rows have {width} features and none has the reference's {len(features)}:"
+            f"{rows} logged rows have {width} features, expected {len(features)} as in the reference:"
             f" {', '.join(features)}",
-            fix="compare with the reference of the release that was served: --reference, or another --until",
+            fix="give the reference of the release that was served by --reference, or another --until",
         )
     return fit
 
@@ -317,9 +316,9 @@ def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]
 def _labels(
     con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, end: datetime, kind: str
 ) -> tuple[int, int]:
-    """Make the table `labels` as known before `end`: per id the latest label, and when the first one came.
+    """Create the table `labels`: per id, its latest label before `end` and the time of its first report.
 
-    Returns how many ids had another label before, and how many reports had none.
+    Returns how many ids had another label earlier, and how many reports had no label.
     """
     con.execute(f"create temp table labels (id ubigint, label {kind}, reported timestamp, changed boolean)")
     if stored is None:
@@ -346,31 +345,31 @@ def _labels(
 def _why_unmatched(
     con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
 ) -> tuple[str, ...]:
-    """Why predictions have no transaction in the store, where a share of them has none."""
+    """Explain why predictions have no transaction in the store, if they are a large share."""
     found = Apart("predictions have no transaction in the store", logged - known, logged)
     if not found.large:
         return ()
     sample = _sample(con)
-    fallback = "" if known else "; the log's own times are taken instead"
+    fallback = "" if known else "; the log's own times are used instead"
     without = _one(con, "select count(*) from log where key is null")
     if without * 2 >= found.count:
         odd = f", such as {shown(sample[0])}" if sample else ""
         return (found.line(f"{without:,} lines have no id of the schema's type{odd}{fallback}"),)
     why = difference(con, sample, stored) or (
         f"the log has ids such as {shown(min(sample, default=None))}, the transactions such as "
-        f"{example(con, stored)}; or the transactions have not come yet"
+        f"{example(con, stored)}; or the transactions have not arrived yet"
     )
     return (found.line(f"{why}{fallback}"),)
 
 
 def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool) -> None:
-    """Make the table `judged`: predictions whose label was reported since `start`, beside it."""
+    """Create the table `judged`: the predictions whose label was reported since `start`, with the label."""
     con.execute(
         """create temp table judged as select key as id, version, score, class, label, time, place
         from log join (select id as key, label from labels where reported >= $1) using (key)""",
         [start],
     )
-    if matched:  # in a step of its own, because DuckDB would put all transactions into memory first
+    if matched:  # a separate step, because otherwise DuckDB would load all transactions into memory
         con.execute(
             "create temp table dated as select key from happened where key in (select id from judged)"
         )
@@ -380,22 +379,22 @@ def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool)
 def _unmatched_labels(
     con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime
 ) -> tuple[str, ...]:
-    """Why labels that came in the window are of no prediction, where a share of them is of none."""
+    """Explain why labels reported in the window match no prediction, if they are a large share."""
     if reports is None:
         return ()
     total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
     matched = int(_one(con, "select count(distinct id) from judged"))
-    found = Apart("labels that came in the window are of no prediction", total - matched, total)
+    found = Apart("labels reported in the window match no prediction", total - matched, total)
     why = difference(con, _sample(con), reports) if found.large or not total else None
     if not total:
-        return (f"no label came in the window: {why}",) if why else ()
+        return (f"no label was reported in the window: {why}",) if why else ()
     if not found.large:
         return ()
-    return (found.line(why or "they may be of transactions from before the log begins"),)
+    return (found.line(why or "their transactions may be older than the log"),)
 
 
 def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
-    """Some ids of the log as they are written there."""
+    """Return up to SAMPLE ids as the log spells them."""
     found = con.execute(
         f"select distinct id from (select id from log where id is not null limit {SAMPLE}) order by 1"  # noqa: S608
     )
@@ -403,10 +402,10 @@ def _sample(con: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -> tuple["pd.DataFrame", int]:
-    """What was answered and what was true, as far as it is in `judged`; how often each.
+    """Return the labelled predictions, where `rows` counts identical rows, and how many repeat an id.
 
-    Of an id that was sent again the first answer counts; also returns how many others there are. Labels that
-    are values are hardly ever alike, so of very many only about MOST are taken.
+    Only the first prediction of an id is used. With numeric answers hardly any rows are identical, so at most
+    about MOST of them are returned.
     """
     con.execute(
         """create view once as select * from judged
@@ -430,7 +429,7 @@ def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -
 def _transactions(
     con: "duckdb.DuckDBPyConnection", stored: Stored | None, roles: Roles, start: datetime, end: datetime
 ) -> "pa.Table | None":
-    """The store's rows of the window by time, every column; None where it has none, or rows have no time."""
+    """Return the store's rows in the window, ordered by time; None without a store or a time column."""
     if stored is None:
         return None
     rows = f"from {parquet([file for files, _ in stored.groups for file in files])} where"
@@ -443,7 +442,7 @@ def _transactions(
 
 
 def _share(rows: int) -> int:
-    """Below which hash a row stays, so that about MOST of `rows` do."""
+    """Return the hash limit below which a row is kept, so that about MOST of `rows` rows remain."""
     return min(SPREAD, SPREAD * MOST // max(rows, 1))
 
 
@@ -455,10 +454,10 @@ def _rows(
     *,
     matched: bool,
 ) -> "dict[str, pd.DataFrame]":
-    """By span of event times: the features, one column each, `score` and `event`.
+    """Return a DataFrame for each time span: one column per feature, plus `score` and `event`.
 
-    `most` is how many rows the largest span has; of it, about MOST are taken, and of the others the same
-    share. Which rows stay is a function of the row.
+    `most` is the size of the largest span. About MOST of its rows are kept, and the same share of the other
+    spans. A hash of the row decides, so that the same rows are kept each time.
     """
     import pandas as pd
 
@@ -490,5 +489,5 @@ def _rows(
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:
-    """The first value of a query of one row; all is fetched, as DuckDB allows no result left open."""
+    """Return the single value of a query; all rows are fetched because DuckDB allows no open result."""
     return con.execute(query, values or []).fetchall()[0][0]

@@ -1,4 +1,4 @@
-"""Which drift counts: a whole week's, or a day's that is new; and none that main already learned."""
+"""Decides which drift counts: of a whole week or of the last day, and only if main has not learned it."""
 
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 def counts(
     week: dict[str, Drift], reference: "pd.DataFrame", window: Window, min_rows: int
 ) -> dict[str, float]:
-    """Each feature's distance that counts: the week's, or the last day's where that is greater.
+    """Return each feature's distance that counts: the week's, or the last day's if that is greater.
 
-    The last 24 hours count by as much as they are far from training and from the same hours a week earlier,
-    so that no weekend rings and a change of yesterday does. After a retraining, what counts must be far from
-    the last day before it as well: one drift rings once, though the new reference holds little of it.
-    `week` is the window's distance from `reference`; a day of fewer than `min_rows` says nothing.
+    The last 24 hours count only as far as they differ both from training and from the same hours a week
+    earlier, so that a weekend raises no alarm but a change of yesterday does. After a retraining, a distance
+    counts only as far as it also differs from the day before that retraining, so that one drift raises one
+    alarm even though the new reference contains little of it. `week` is the window's distance from
+    `reference`; a day of fewer than `min_rows` rows is ignored.
     """
     found = {name: d.told for name, d in _unlearned(week, window.rows, window, min_rows).items()}
     last = window.rows[window.last]
@@ -31,7 +32,7 @@ def counts(
 
 
 def calendar(rows: "pd.DataFrame", days: "pd.Series") -> set[str]:
-    """Columns that say the day, such as a flag for weekends: one value in each, and not the same in all."""
+    """Return the columns that encode the day, such as a weekend flag: constant only within each day."""
     of_day = rows.groupby(days)
     first, last = of_day.min(), of_day.max()
     return {
@@ -42,7 +43,7 @@ def calendar(rows: "pd.DataFrame", days: "pd.Series") -> set[str]:
 def _unlearned(
     found: dict[str, Drift], rows: "pd.DataFrame", window: Window, min_rows: int
 ) -> dict[str, Drift]:
-    """What is far as well from how production was when main was last retrained."""
+    """Limit each drift distance to the distance from production's rows before the last retraining."""
     if not found or len(window.learned) < min_rows:
         return found
     return least(found, drift(window.learned[list(found)], rows))

@@ -1,4 +1,4 @@
-"""One look at production: log, reference and labels in; findings out."""
+"""One check of production: compares the prediction log with reference and labels, and returns findings."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ def look(
     until: datetime | None,
     version: str | None,
 ) -> Findings:
-    """Measure the window: drift where rows are enough, and metrics of `version` (None: of all) by labels."""
+    """Measure one window: drift if there are enough rows, and metrics of `version` (None: all) by labels."""
     spec, schema = params.load(root, model), models.load_one(root, model, "schema")
     rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
     window = production.read(
@@ -74,10 +74,10 @@ def look(
 
 
 def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
-    """The training sample: the model's features in its order, and `score` where the model has one.
+    """Return the training sample: the model's features in order, and `score` if the model has one.
 
-    Raises LoopError if it is missing. The clone's own must be what dvc.lock records; any other must list the
-    features of the model's meta.json.
+    Raises LoopError if the file is missing, or if it does not fit the model: the clone's own reference must
+    match dvc.lock, and any other file must have the features of the model's meta.json.
     """
     import pandas as pd
 
@@ -85,7 +85,7 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
         raise LoopError(f"{path} does not exist", fix=f"./loop repro {paths.package}, or --reference PATH")
     own, recorded = path == paths.reference, (paths.root / "dvc.lock").is_file()
     if recorded and (own or paths.trained.is_dir()):
-        from loop.core.dvc import check  # here, as the monitor's image has no DVC, and no clone either
+        from loop.core.dvc import check  # imported here because the monitor image has no DVC and no clone
 
         check(paths.root, paths.model, (path if own else paths.trained).name)
     frame = pd.read_parquet(path)
@@ -95,7 +95,9 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
         if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
     ]
     meta = paths.trained / "meta.json"
-    named = meta.is_file() and not (own and recorded)  # dvc.lock has verified the clone's own
+    named = meta.is_file() and not (
+        own and recorded
+    )  # the clone's own reference was already verified against dvc.lock
     if named and (expected := seen(meta)) != columns:
         raise LoopError(
             f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
@@ -104,13 +106,13 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
 
 
 def _classes(schema: Any) -> tuple[Any, ...] | None:
-    """The labels in order, where they are not 0 and 1."""
+    """Return a model's class labels in order; None if they are 0 and 1."""
     boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
     return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
 
 
 def released(git: Git, model: str, environment: str) -> str | None:
-    """The key of the stable release in what is checked out; None where nothing is released there."""
+    """Return the key of the stable release in the checked-out commit; None if nothing is released."""
     path = f"{state.folder(environment, model)}/release.yaml"
     text = git.read("HEAD", path)
     stable = state.parse(text, path).stable if text else None

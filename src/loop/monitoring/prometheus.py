@@ -1,4 +1,4 @@
-"""What one track's pods have answered, as Prometheus scraped it."""
+"""Reads from Prometheus how one track's pods have answered."""
 
 import time
 from collections import defaultdict
@@ -28,26 +28,28 @@ from loop.monitoring.sample import (
 )
 
 SERIES = f"{LATENCY}_bucket|{SCORE}_bucket|{FAILED}_total|{HTTP}_total"
-LOOKBACK = 300.0  # seconds before `since` in which a counter's value then is looked for, as Prometheus does
-OVERLAP = 120.0  # seconds that two looks share, so that nothing that is scraped slowly falls between them
-RECENT = 90.0  # seconds within which every pod is scraped: intervals are of a minute at most
-LONGEST = 6 * 3600.0  # how far back a judge that begins in the middle of a step reads
-ANSWER = 16 * 1024 * 1024  # bytes of an answer
-STRETCH = 1800.0  # seconds of scrapes that one query asks for: of ten pods some 4 MB
+LOOKBACK = (
+    300.0  # seconds before `since` in which a counter's starting value is searched, Prometheus' default
+)
+OVERLAP = 120.0  # seconds by which two queries overlap, so that no late scrape is missed
+RECENT = 90.0  # seconds in which every pod is scraped at least once; scrape intervals are at most a minute
+LONGEST = 6 * 3600.0  # seconds that a judge reads back if it starts in the middle of a step
+ANSWER = 16 * 1024 * 1024  # maximum size of an answer in bytes
+STRETCH = 1800.0  # seconds of scrapes per query; for ten pods the answer is about 4 MB
 
 Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass
 class Count:
-    """One series' counter: its last scrape, and what it has gained since a time."""
+    """One series' counter: its last scrape, and its increase since a given time."""
 
     at: float
     value: float
     gained: float
 
     def add(self, at: float, value: float, since: float) -> None:
-        """Take in a later scrape; a smaller value is that of a container that has begun anew."""
+        """Add a later scrape; a smaller value means that the container restarted, counting from zero."""
         if at <= self.at:
             return
         new = value - self.value if value >= self.value else value
@@ -57,15 +59,15 @@ class Count:
 
 @dataclass
 class Counted:
-    """What one release's series have gained since a time."""
+    """The increases of one release's series since a given time."""
 
-    asked: float  # the time that was asked for
-    since: float  # the same, or as far back as is read
+    asked: float  # the requested start of counting (Unix time)
+    since: float  # the start of counting; later than requested if that is more than LONGEST ago
     counts: dict[Labels, Count] = field(default_factory=dict)
-    seen: float = 0.0  # the newest scrape
+    seen: float = 0.0  # Unix time of the newest scrape
 
     def add(self, labels: Labels, scrapes: list[tuple[float, float]]) -> None:
-        """Take in a series' scrapes in their order; one that begins after `since` began at zero."""
+        """Add a series' scrapes in order; a series that first appears after `since` began at zero."""
         for at, value in scrapes:
             if labels in self.counts:
                 self.counts[labels].add(at, value, self.since)
@@ -75,7 +77,7 @@ class Counted:
 
 
 class Series(BaseModel):
-    """One of an answer's: at one time, or over some."""
+    """One time series in Prometheus' answer, with its value at one time or its values over a range."""
 
     metric: dict[str, str]
     value: tuple[float, str] = (0.0, "NaN")
@@ -83,43 +85,45 @@ class Series(BaseModel):
 
     @property
     def scrapes(self) -> Iterator[tuple[float, float]]:
-        """The values that a counter can have, by their times."""
+        """Yield (time, value) of each scrape whose value a counter can have."""
         for at, value in self.values:
             with suppress(ValueError):
                 yield at, counted(value)
 
 
 class Found(BaseModel):
-    """What a query found."""
+    """The time series that a Prometheus query found."""
 
-    result: Annotated[list[Series], FailFast()]  # or each of a million wrong ones would be an error to keep
+    result: Annotated[
+        list[Series], FailFast()
+    ]  # validation stops at the first error, because millions of errors would fill memory
 
 
 class Said(BaseModel):
     """Prometheus' answer to a query."""
 
     status: str
-    error: str = "it says no reason"
+    error: str = "no reason given"
     data: Found | None = None
 
 
 @dataclass
 class Prometheus:
-    """Reads the pods of one track in one namespace.
+    """Reads the metrics of one track's pods in one namespace.
 
-    It reads the scrapes themselves and adds up each series' gains: exact up to the last scrape, where
-    `increase()` extrapolates and misses what a new pod's counter had at its first scrape. Restarted
-    containers and pods that come and go count with all they answered. What it keeps only saves reading
-    all scrapes again at every look: a judge that was restarted reads them from `since` on.
+    It reads the raw scrapes and sums each series' increases. That is exact up to the last scrape, whereas
+    Prometheus' `increase()` extrapolates and misses the value in a new pod's first scrape. Restarted
+    containers and pods that come and go are counted in full. What it remembers only saves reading the same
+    scrapes again: a judge that was restarted reads them from `since` on.
     """
 
     url: str
     namespace: str
     track: str
-    _counted: dict[str, Counted] = field(default_factory=dict)  # by version
+    _counted: dict[str, Counted] = field(default_factory=dict)  # the increases by release key
 
     def sample(self, version: str, since: float) -> Sample:
-        """What `version` has answered since then; Unread where no scrape of these minutes knows it."""
+        """Return a release's answers since a Unix time. Raises Unread if no recent scrape has them."""
         now = time.time()
         kept = self._counted.get(version)
         if kept is None or kept.asked != since:
@@ -133,15 +137,15 @@ class Prometheus:
                 kept.add(tuple(sorted(series.metric.items())), scrapes)
                 newest = max([newest, *(at for at, _ in series.values[-1:])])
                 if len(scrapes) < len(series.values):
-                    odd.append(f"{series.metric['__name__']}: a value is no count")
+                    odd.append(f"{series.metric['__name__']}: a value is not a valid count")
         if newest < now - LOOKBACK:
-            raise Unread(f"Prometheus has nothing of {self.track} {version} in {self.namespace}")
+            raise Unread(f"Prometheus has no recent data of {self.track} {version} in {self.namespace}")
         counts = [(dict(labels), count.gained) for labels, count in kept.counts.items()]
         sample = of_rows(((labels["__name__"], labels, gained) for labels, gained in counts), version)
         return replace(sample, skipped=(*sample.skipped, *odd))
 
     def unlike(self, version: str, pods: int = 1) -> str | None:
-        """Which pods that are scraped are down, or serve another release; or that fewer than `pods` are."""
+        """Return how the scraped pods differ from `pods` ready pods of `version`; None if they do not."""
         up = {_pod(series.metric): series.value[1] == "1" for series in self._now("up")}
         served: dict[str, set[str]] = defaultdict(set)
         for series in self._now(f"{LATENCY}_count"):
@@ -149,12 +153,12 @@ class Prometheus:
         if not up:
             return "has no pod that Prometheus scrapes"
         if down := sorted(pod for pod in up if not up[pod] or pod not in served):
-            return f"has {', '.join(down)}, which can't be scraped"
+            return f"has {', '.join(down)}, which cannot be scraped"
         if others := sorted(pod for pod in up if served[pod] != {version}):
             told = (f"{pod} ({one_line(', '.join(sorted(served[pod])), 40)})" for pod in others)
             return f"still has {', '.join(told)}"
         if len(up) < pods:
-            return f"has {len(up)} of the {pods} pods that its traffic takes"
+            return f"has {len(up)} of the {pods} pods that its traffic needs"
         return None
 
     @property
@@ -162,30 +166,30 @@ class Prometheus:
         return f'namespace="{self.namespace}",track="{self.track}"'
 
     def _now(self, name: str) -> "list[Series]":
-        """The pods' series of that name; without those of pods that went while Prometheus was away."""
+        """Return the series of a metric that were scraped recently, without pods that have gone."""
         series = f"{name}{{{self._pods}}}"
         return self._query(f"{series} and timestamp({series}) > time() - {RECENT:g}")
 
     def _query(self, query: str, end: float | None = None) -> "list[Series]":
-        """The series that answer a query as of a Unix time; without one, of Prometheus' own now."""
+        """Run an instant query at a Unix time, by default now. Raises Unread if there is no result."""
         form = {"query": query, **({"time": f"{end:.3f}"} if end else {})}
         try:
             answer = Said.model_validate_json(post(f"{self.url}/api/v1/query", form, TIMEOUT, ANSWER).body)
         except (httpx.HTTPError, ValidationError) as error:
             why = one_line(f"{type(error).__name__} {error}", 300)
-            raise Unread(f"Prometheus at {self.url} can't be read: {why}") from error
+            raise Unread(f"Prometheus at {self.url} cannot be read: {why}") from error
         if answer.status != "success" or answer.data is None:
             raise Unread(f"Prometheus: {one_line(answer.error, 300)}")
         return answer.data.result
 
 
 def _stretches(first: float, now: float) -> list[tuple[float | None, int]]:
-    """Queries that read all scrapes from `first` on: when each ends (None: now), its length in seconds."""
+    """Split the time from `first` to now into queries: (end, length in seconds); end None means now."""
     ends = []
     while now - first > STRETCH:
         first += STRETCH
         ends.append(first)
-    last = now - first + (OVERLAP if ends else 0)  # as Prometheus' now may not be ours
+    last = now - first + (OVERLAP if ends else 0)  # overlap, because Prometheus' clock may differ from ours
     return [*((end, ceil(STRETCH)) for end in ends), (None, max(1, ceil(last)))]
 
 

@@ -14,37 +14,40 @@ from loop.core.remote import by_proxy
 
 HEADER = "github-authentication-token-expiration"
 ENDS = "github_token_expires_seconds"
+HELP = "Unix time at which the GitHub token for dispatches expires."
 
 
 def push(url: str, model: str, metrics: Path, token_ends: datetime | None = None) -> None:
-    """Replace all that the gateway at `url` holds of this model by a file in Prometheus' text format.
+    """Push a file in Prometheus' text format, replacing all metrics of this model in a Pushgateway.
 
-    `token_ends` (UTC) goes with it. Raises LoopError where the gateway can't be reached, or refuses.
+    `token_ends` (UTC), the expiry of the dispatch token, is pushed as one more metric. Raises LoopError if
+    the Pushgateway cannot be reached or rejects the metrics.
     """
     text = metrics.read_text(encoding="utf-8")
     if token_ends:
-        said = f"# HELP {ENDS} When the token that dispatches ends, Unix time.\n# TYPE {ENDS} gauge\n"
+        said = f"# HELP {ENDS} {HELP}\n# TYPE {ENDS} gauge\n"
         text += f"{said}{ENDS} {token_ends.timestamp():.0f}\n"
     group = f"{url.rstrip('/')}/metrics/job/monitor/model/{quote(public(model), safe='')}"
     try:
         answer = _put(group, text)
     except httpx.HTTPError as error:
-        raise LoopError(f"{group}: {error!r}", fix="is the Pushgateway there, and this its URL?") from error
+        raise LoopError(f"{group}: {error!r}", fix="check that a Pushgateway runs at this URL") from error
     if answer.is_error:
-        raise LoopError(f"{group}: {answer.status_code} {answer.text[:500]}", fix=f"mend {metrics}")
+        raise LoopError(f"{group}: {answer.status_code} {answer.text[:500]}", fix=f"correct {metrics}")
 
 
 def token_ends(github: GitHub) -> datetime | None:
-    """When this token ends (UTC), as GitHub says with each answer; None for a token without an end.
+    """Return when a GitHub token expires (UTC), read from a response header; None if it never expires.
 
-    GitHub writes `2026-05-01 12:00:00 UTC` or an offset in place of the name.
+    GitHub writes the time as `2026-05-01 12:00:00 UTC`, or with an offset in place of UTC. Raises LoopError
+    if the header has another form.
     """
     if not (said := github.answer("GET", "").headers.get(HEADER)):
         return None
     try:
         return datetime.strptime(said.replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
     except ValueError as error:
-        raise LoopError(f"{github.url}: the header {HEADER} is no time: {said!r}") from error
+        raise LoopError(f"{github.url}: header {HEADER} is not a time: {said!r}") from error
 
 
 @retry(

@@ -1,4 +1,4 @@
-"""How good production's rows are, by the suite that training data must pass."""
+"""Checks production's rows with the same expectations that training data must pass."""
 
 import re
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quality:
-    """`score` is validate's, or the share of rows that pass the worst critical check where that is less."""
+    """The data quality of production; `score` is the lower of suite score and worst critical check."""
 
     score: float
-    failed: tuple[str, ...]  # one line for each check that failed
+    failed: tuple[str, ...]  # one message for each failed check
 
 
 def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality | None:
-    """Examine a window's transactions that ends at `end` (UTC, naive); None where there are none.
+    """Check the store's rows of a window that ends at `end` (UTC, naive); None if there are none.
 
-    Checks of columns that only training knows are left out, and those of how many rows there are: labels come
-    late, and a window has fewer rows than a training.
+    Checks of columns that only training data has are skipped, because labels arrive late. Checks of the row
+    count are skipped, because a window has fewer rows than a training.
     """
     from loop.pipeline import validate
 
@@ -44,10 +44,10 @@ def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality 
 
 
 def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
-    """The model's checks, as of a table that only has to reach up to `end`."""
+    """Return the model's checks, set up for rows that only have to reach `end`."""
     spec, folder = params.load(root, model), models.load_one(root, model, "expectations", runs=False)
     split = spec.split
-    if isinstance(split, TimeSplit):  # a window holds no training days, and its last hours must be there
+    if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
     where = f"params.yaml: models.{package(model)}.validate.suite"
     checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
@@ -66,7 +66,7 @@ def _of_training(check: "Check", roles: Roles) -> bool:
 
 
 def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.Table":
-    """The rows in the schema's types where they fit; what only training knows is null; else as found."""
+    """Cast rows to the schema's types where they fit; columns that only training data has become null."""
     import pyarrow as pa
 
     found = {name: _cast(rows[name], columns.get(name)) for name in rows.column_names}
@@ -81,7 +81,7 @@ def _cast(column: "pa.ChunkedArray", kind: str | None) -> "pa.ChunkedArray":
     try:
         return column.cast(models.arrow(kind)) if kind else column
     except pa.ArrowInvalid:
-        return column  # the suite's own check of types says so
+        return column  # the column is left as it is, because the suite's own check reports its wrong type
 
 
 def _line(finding: "Finding") -> str:

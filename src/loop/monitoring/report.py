@@ -1,4 +1,4 @@
-"""What the monitor found: the verdict, and its three forms (JSON, HTML, Prometheus' text)."""
+"""The monitor's findings and verdict, written as JSON, as an HTML page and as Prometheus metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,37 +16,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["retrain", "healthy", "undecided"]
-PREDICTION = "score"  # the column of the model's own answers
-MISSED = "SLA missed:"  # how a reason begins that is about a metric's target
+PREDICTION = "score"  # the column of the model's predictions
+MISSED = "SLA missed:"  # prefix of a reason about a metric that misses its target
 
 
 @dataclass(frozen=True)
 class Findings:
-    """One look at production. The verdict is a function of the rest."""
+    """The results of one check of production; the verdict is computed from them."""
 
     model: str
     rules: params.Monitor
     window: Window
-    features: dict[str, Drift]  # the week's, measured only where there are `min_rows`
-    counts: dict[str, float]  # each feature's distance that counts: see `looks`
-    prediction: Drift | None  # of the scores; told, not judged: the reference's are those of training rows
+    features: dict[str, Drift]  # the week's drift by feature; empty if there are fewer than `min_rows` rows
+    counts: dict[str, float]  # the distance of each feature that counts, as `loop.monitoring.looks` decides
+    prediction: (
+        Drift | None
+    )  # drift of the scores; shown but not judged, because the reference is training rows
     live: Live
-    quality: Quality | None  # of the window's transactions; None where the store has none
+    quality: Quality | None  # data quality of the store's rows in the window; None if there are none
     least_quality: float
-    version: str | None  # whose live metrics they are; None: every version's
-    whole_weeks: bool = True  # rows have a calendar, so that part of a window is no fair sample
+    version: str | None  # the release whose live metrics these are; None means all releases
+    whole_weeks: bool = True  # whether a window must cover a whole week to be a fair sample
     dispatch: dict[str, Any] = field(default_factory=lambda: {"dispatched": False, "why": "not asked for"})
-    retrainings: int = 0  # automatic ones, in Git's log
-    lately: int = 0  # of them, in the last 30 days
+    retrainings: int = 0  # number of automatic retrainings in Git's history
+    lately: int = 0  # number of automatic retrainings in the last 30 days
 
     @property
     def drift(self) -> float | None:
-        """The furthest feature's: one that has moved is enough to make a model wrong."""
+        """The largest distance of all features, because one moved feature can make a model wrong."""
         return max(self.counts.values(), default=None)
 
     @property
     def over(self) -> list[str]:
-        """Thresholds that are crossed, one line each with its numbers."""
+        """A sentence with the numbers for each threshold that is exceeded."""
         lines = []
         if self.drift_unknown is None and self.drift is not None and self.drift >= self.rules.drift:
             name = max(self.counts, key=lambda feature: self.counts[feature])
@@ -57,7 +59,7 @@ class Findings:
 
     @property
     def alarms(self) -> list[str]:
-        """What a person must see to, and no retraining mends."""
+        """Problems that a person must solve, because a retraining would not help."""
         lines = []
         if self.quality and self.quality.score < self.least_quality:
             lines.append(f"data quality {self.quality.score:.2%} < {self.least_quality:.1%}")
@@ -68,14 +70,14 @@ class Findings:
 
     @property
     def budget_left(self) -> int:
-        """How many retrainings may still be asked for, as far as Git and this look know."""
+        """The number of retrainings that may still be dispatched in these 30 days."""
         if self.dispatch.get("budget_spent"):
             return 0
         return max(0, self.rules.budget - self.lately - int(self.dispatch["dispatched"]))
 
     @property
     def unknown(self) -> list[str]:
-        """Why there is no verdict on drift, or on the SLA."""
+        """The reasons why there is no verdict on drift or on the SLA."""
         return [line for line in (self.drift_unknown, self.sla_unknown) if line]
 
     @property
@@ -87,7 +89,7 @@ class Findings:
 
     @property
     def reason(self) -> str:
-        """The verdict's numbers on one line, at most 200 characters."""
+        """The verdict's numbers in one line of at most 200 characters."""
         return ("; ".join(self.over) or "; ".join(self.unknown) or "within all thresholds")[:200]
 
     @property
@@ -96,25 +98,27 @@ class Findings:
             return f"no verdict on drift: {rows} rows < {self.rules.min_rows}"
         if self.whole_weeks and self.window.covered_days < self.rules.window_days - 1:
             covered = f"{self.window.covered_days:.1f} of {self.rules.window_days} days"
-            return f"no verdict on drift: the log covers {covered}, and a weekend is no drift"
+            return f"no verdict on drift: the log covers only {covered}, and weekends differ from weekdays"
         return None
 
     @property
     def few_labels(self) -> str | None:
-        """Why nothing is concluded from the labels that came; None where there are enough."""
+        """The reason why there are too few labels for a verdict; None if there are enough."""
         if (labels := self.live.labelled) < self.rules.min_labels:
             return f"{labels} labels < {self.rules.min_labels}"
         return None
 
     @property
     def sla_unknown(self) -> str | None:
-        """Why it is not known whether the metrics meet their targets; None also where there is no target."""
+        """The reason why the SLA cannot be judged; None if it can, or if no metric has a target."""
         lacking = ", ".join(self.live.lacking)
-        why = self.few_labels or (lacking and f"{self.live.labelled} labels do not allow {lacking}")
+        why = self.few_labels or (
+            lacking and f"{lacking} cannot be computed from {self.live.labelled} labels"
+        )
         return f"no verdict on the SLA: {why}" if self.live.targets and why else None
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the findings as a JSON-serialisable dict."""
         w = self.window
         return {
             "model": self.model,
@@ -167,14 +171,14 @@ class Findings:
 
 
 def write(folder: Path, findings: Findings, reference: "pd.DataFrame") -> None:
-    """Write report.json, report.html and metrics.prom below `folder`, each whole."""
+    """Write report.json, report.html and metrics.prom to `folder`, each atomically."""
     write_json(folder / "report.json", findings.plain())
     write_text(folder / "report.html", page(findings, reference))
     _prometheus(folder / "metrics.prom", findings)
 
 
 def page(findings: Findings, reference: "pd.DataFrame") -> str:
-    """One HTML page that needs nothing else: the verdict, and each feature then and now."""
+    """Return the drift report as one self-contained HTML page with each feature's distributions."""
     measured = dict(findings.features)
     if findings.prediction:
         measured[PREDICTION] = findings.prediction
@@ -185,7 +189,7 @@ def page(findings: Findings, reference: "pd.DataFrame") -> str:
 
 
 def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, float]]:
-    """Shares of both in 24 bins from the 1st to the 99th percentile, over the highest share: 0..1."""
+    """Return (reference, current) shares of 24 bins from the 1st to 99th percentile, scaled to at most 1."""
     import numpy as np
 
     both = np.concatenate([reference.dropna(), current.dropna()])
@@ -200,7 +204,7 @@ def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, flo
 
 
 def _prometheus(path: Path, findings: Findings) -> None:
-    """Write the numbers as Prometheus reads them; no verdict, no sample: ten rows ring nothing."""
+    """Write the metrics as Prometheus text; values without a verdict are left out, to raise no alarm."""
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
     registry = CollectorRegistry()
@@ -216,28 +220,38 @@ def _prometheus(path: Path, findings: Findings) -> None:
             found.labels(f.model, *labels.values(), key).set(value)
 
     if f.few_labels is None:
-        of = {"version": f.version or "all"}
-        accuracy = {of["version"]: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
-        gauges("model_accuracy_score", "Share of right answers.", "version", accuracy)
-        gauges("model_live_metric", "A metric of labelled predictions.", "metric", f.live.metrics, **of)
+        served = f.version or "all"
+        accuracy = {served: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
+        gauges("model_accuracy_score", "Share of labelled predictions that are right.", "version", accuracy)
         gauges(
-            "model_sla_margin", "By how much it is better than its target.", "metric", f.live.margins, **of
+            "model_live_metric",
+            "A metric over labelled predictions.",
+            "metric",
+            f.live.metrics,
+            version=served,
         )
-    gauge("model_labels_missing", "Predictions of the window without a label yet.", f.window.unlabelled)
-    gauge("data_quality_score", "Production's rows by the suite.", f.quality.score if f.quality else None)
-    gauge("data_quality_threshold", "The least that data_quality_score may be.", f.least_quality)
-    gauge("prediction_drift_score", "Distance of the answers.", f.prediction.score if f.prediction else None)
-    gauge("prediction_log_latest_seconds", "When the newest line was logged, Unix time.", f.window.latest)
+        gauges(
+            "model_sla_margin",
+            "How much a metric is better than its target.",
+            "metric",
+            f.live.margins,
+            version=served,
+        )
+    gauge("model_labels_missing", "Predictions in the window without a label so far.", f.window.unlabelled)
+    gauge("data_quality_score", "Data quality of the window.", f.quality.score if f.quality else None)
+    gauge("data_quality_threshold", "Lowest data_quality_score without an alarm.", f.least_quality)
+    gauge("prediction_drift_score", "Drift of the scores.", f.prediction.score if f.prediction else None)
+    gauge("prediction_log_latest_seconds", "Unix time of the newest prediction in the log.", f.window.latest)
     why = {"drift": f.drift_unknown, "sla": f.sla_unknown}
     unknown = {of: float(reason is not None) for of, reason in why.items()}
-    gauges("monitor_verdict_unknown", "1: too little is known to judge.", "of", unknown)
+    gauges("monitor_verdict_unknown", "1 if there is too little data for a verdict.", "of", unknown)
     spent = f.dispatch.get("budget_spent", False)
-    gauge("auto_retrain_budget_spent", "1: a retraining is due, and none is left to ask for.", float(spent))
-    gauge("auto_retrain_in_30_days", "Retrainings of these 30 days that Git's log holds.", f.lately)
-    gauge("auto_retrain_budget_left", "Retrainings left to ask for in these 30 days.", f.budget_left)
+    gauge("auto_retrain_budget_spent", "1 if a retraining is due but the budget is spent.", float(spent))
+    gauge("auto_retrain_in_30_days", "Automatic retrainings of the last 30 days.", f.lately)
+    gauge("auto_retrain_budget_left", "Automatic retrainings left in these 30 days.", f.budget_left)
     moved = f.counts if f.drift_unknown is None else {}
-    gauges("feature_drift_score", "Distance from the training reference that counts.", "feature", moved)
-    gauge("feature_drift_threshold", "From here up, drift asks for a retraining.", f.rules.drift)
-    retrained = Counter("auto_retrain", "Retrainings that Git's log holds.", ["model"], registry=registry)
+    gauges("feature_drift_score", "Distance from the training data that counts.", "feature", moved)
+    gauge("feature_drift_threshold", "Drift from which a retraining is dispatched.", f.rules.drift)
+    retrained = Counter("auto_retrain", "Automatic retrainings in Git's log.", ["model"], registry=registry)
     retrained.labels(f.model).inc(f.retrainings)
     write_to_textfile(str(path), registry)

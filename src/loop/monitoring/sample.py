@@ -1,4 +1,4 @@
-"""What one track answered, as its metrics count it."""
+"""Counts how one track answered, from its metrics."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -17,22 +17,22 @@ from loop.stats.stability import psi
 LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
-HTTP = "bentoml_service_request"  # also counts what failed before it came to the model
-REASONS = {"model": "failed", "overload": "refused"}  # of FAILED; other reasons are the caller's mistakes
-HIGHEST = 1e15  # of a counter that is believed
-TIMEOUT, PAGE = 10.0, 2_000_000  # seconds and bytes that a page of metrics may take, as in the PodMonitor
-LINE = 4096  # characters of one of its lines: the parser's time grows with the square of a line
+HTTP = "bentoml_service_request"  # BentoML's counter; it includes requests that failed before the model
+REASONS = {"model": "failed", "overload": "refused"}  # values of label `reason`; others are callers' mistakes
+HIGHEST = 1e15  # largest value of a counter that is accepted
+TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
+LINE = 4096  # longest line of a metrics page, because the parser's time grows with the square of its length
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts by upper bound, each bucket without the ones below it."""
+    """A histogram as counts by upper bound; each bucket excludes the buckets below it."""
 
     counts: dict[float, float] = field(default_factory=dict)
 
     @classmethod
     def of_cumulative(cls, cumulative: dict[float, float]) -> "Histogram":
-        """From Prometheus' buckets, each of which counts the ones below it too, even where it says less."""
+        """Build a histogram from Prometheus' cumulative buckets; a decreasing bucket counts as empty."""
         bounds = sorted(cumulative)
         counts = [0.0, *accumulate((cumulative[bound] for bound in bounds), max)]
         return cls({bound: more - less for bound, (less, more) in zip(bounds, pairwise(counts), strict=True)})
@@ -42,24 +42,27 @@ class Histogram:
         return sum(self.counts.values())
 
     def minus(self, other: "Histogram") -> "Histogram":
-        """What is here and not in `other`; nothing where that has more, as after a restart."""
+        """Subtract another histogram, with zero as the minimum, because a restart sets counters back."""
         left = {bound: count - other.counts.get(bound, 0) for bound, count in self.counts.items()}
         return Histogram({bound: max(0.0, count) for bound, count in left.items()})
 
     def psi(self, current: "Histogram") -> float:
-        """How far `current` has moved from this one, by the bounds that both have."""
+        """Return the population stability index of `current` against this histogram, by shared bounds."""
         shared = sorted(set(self.counts) & set(current.counts))
         return psi(*(side.within(shared) for side in (self, current)))
 
     def within(self, bounds: list[float]) -> list[float]:
-        """Counts between some of this histogram's bounds, and above the last."""
+        """Return the counts between the given bounds of this histogram, and above the last."""
         found = [0.0] * (len(bounds) + 1)
         for bound, count in self.counts.items():
             found[bisect_left(bounds, bound)] += count
         return found
 
     def quantile(self, share: float) -> float:
-        """The value that `share` of the counts lie below, linear within its bucket; LoopError when empty."""
+        """Return the value below which `share` of the counts lie, interpolated linearly within its bucket.
+
+        Raises LoopError if the histogram is empty.
+        """
         if not self.total:
             raise LoopError("an empty histogram has no quantile")
         wanted, low = share * self.total, 0.0
@@ -71,7 +74,7 @@ class Histogram:
         return low
 
     def above(self, value: float) -> float:
-        """How many counts are above `value`, linear within its bucket; all of the last, which has no end."""
+        """Return how many counts exceed `value`, interpolated linearly; the last bucket counts in full."""
         found, low = 0.0, 0.0
         for bound in sorted(self.counts):
             part = 1.0 if bound == float("inf") else (bound - max(low, value)) / (bound - low)
@@ -82,17 +85,17 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Sample:
-    """One release's answers over some time. A caller's own mistakes (other 4xx) are in no number."""
+    """One release's answers over a period; callers' own mistakes (4xx other than 429) are not counted."""
 
-    requests: float = 0.0  # answered or failed
+    requests: float = 0.0  # number of requests that were answered or failed
     failed: float = 0.0
-    latency: Histogram = field(default_factory=Histogram)  # seconds
+    latency: Histogram = field(default_factory=Histogram)  # latency of the answers in seconds
     scores: Histogram = field(default_factory=Histogram)
-    refused: float = 0.0  # with 429, because too many waited: in none of the other numbers
-    skipped: tuple[str, ...] = ()  # series that say nothing readable, and why
+    refused: float = 0.0  # number of 429 answers (overload), which no other field includes
+    skipped: tuple[str, ...] = ()  # messages about series that could not be read
 
     def since(self, before: "Sample") -> "Sample":
-        """What came after `before`; all of it where a restart has begun the counters anew."""
+        """Return the answers after `before`, or all of them if a restart has reset the counters."""
         if self.fewer_than(before):
             return self
         return Sample(
@@ -105,29 +108,30 @@ class Sample:
         )
 
     def fewer_than(self, before: "Sample") -> bool:
-        """Whether a counter is lower than it was, as after a restart."""
+        """Return whether a counter is lower than in `before`, which means that the server restarted."""
         return self.requests < before.requests or self.refused < before.refused
 
 
 class Unread(LoopError):
-    """Metrics can't be read, or say nothing of a release: no reason to think well or ill of it."""
+    """Metrics cannot be read or lack a release, so they say nothing good or bad about it."""
 
 
 class Reader(Protocol):
-    """Where a track's metrics are read."""
+    """The interface for reading one track's metrics, from a server's page or from Prometheus."""
 
     def sample(self, version: str, since: float) -> Sample:
-        """What `version` has answered since that Unix time; Unread where nothing is known."""
+        """Return the answers of a release since a Unix time. Raises Unread if nothing is known of it."""
 
     def unlike(self, version: str, pods: int) -> str | None:
-        """What of the track is not, or not yet, so many pods of that version; None where all of it is."""
+        """Return how the track's pods differ from `pods` ready pods of `version`; None if they do not."""
 
 
 @dataclass
 class Scrape:
-    """Reads a track's own /metrics. `url` must reach one and the same process at every look.
+    """Reads the /metrics page of one server process, which `url` must reach at every check.
 
-    It knows no past: "since" is since it was first asked so, or with `from_start` since the server began.
+    A page has no history. So `since` means since the first call with that value or, with `from_start`, since
+    the server started.
     """
 
     url: str
@@ -135,49 +139,52 @@ class Scrape:
     _bases: dict[tuple[str, float], Sample] = field(default_factory=dict)
 
     def sample(self, version: str, since: float) -> Sample:
-        """Read what `version` has answered; all zeros where it has answered nothing."""
+        """Return a release's answers, zeros if there are none. Raises Unread if the page is unreadable."""
         import httpx
 
         try:
             answer = get(f"{self.url}/metrics", TIMEOUT, PAGE)
         except httpx.HTTPError as error:
-            raise Unread(f"metrics can't be read: {error}") from error
+            raise Unread(f"metrics cannot be read: {error}") from error
         if not answer.good:
-            raise Unread(f"metrics can't be read: {self.url}/metrics answers {answer.status}")
+            raise Unread(f"metrics cannot be read: {self.url}/metrics answers {answer.status}")
         found = parse(answer.body.decode(errors="replace"), version)
         if self.from_start:
             return found
         base = self._bases.setdefault((version, since), found)
-        if found.fewer_than(base):  # a restarted server's counters begin at nothing
+        if found.fewer_than(base):  # the server restarted, so its counters began again at zero
             base = self._bases[version, since] = Sample()
         return found.since(base)
 
     def unlike(self, version: str, pods: int) -> str | None:
-        """Nothing: one server is what its /health says, and it knows of no other pods."""
+        """Return None, because a single server cannot know of other pods."""
         return None
 
 
-Row = tuple[str, Mapping[str, str], float]  # a series' name, its labels, its value
+Row = tuple[str, Mapping[str, str], float]  # name, labels and value of a time series
 
 
 def parse(text: str, version: str) -> Sample:
-    """Read Prometheus' text format; Unread if a line is malformed, as Prometheus rejects such a page."""
+    """Parse Prometheus' text format. Raises Unread if a line is malformed, as Prometheus would."""
     from prometheus_client.parser import text_string_to_metric_families
 
     if max(map(len, text.split("\n"))) > LINE:
-        raise Unread(f"metrics can't be read: a line is over {LINE} characters")
+        raise Unread(f"metrics cannot be read: a line is longer than {LINE} characters")
     try:
         rows = [row for family in text_string_to_metric_families(text) for row in family.samples]
     except Exception as error:
-        raise Unread(f"metrics can't be read: {one_line(f'{type(error).__name__}: {error}', 200)}") from error
+        raise Unread(
+            f"metrics cannot be read: {one_line(f'{type(error).__name__}: {error}', 200)}"
+        ) from error
     return of_rows(((row.name, row.labels, row.value) for row in rows), version)
 
 
 def of_rows(rows: Iterable[Row], version: str) -> Sample:
-    """Add up a release's series. Failed are 5xx answers, or the model's own failures if they are more.
+    """Sum up a release's series.
 
-    Refused are answers 429, or the app's own refusals if they are more. A series without a label that it must
-    have, or with a bound or a value that no counter has, is skipped.
+    Failed requests are the 5xx answers or the model's own failure count, whichever is greater; refused
+    requests are the 429 answers or the app's own count of refusals, whichever is greater. A series is skipped
+    if it lacks a required label, or has a bucket bound or value that no counter can have.
     """
     cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
     bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
@@ -199,7 +206,7 @@ def of_rows(rows: Iterable[Row], version: str) -> Sample:
 
 
 def _kind(name: str, labels: Mapping[str, str]) -> str | None:
-    """Whether a counter is of requests that failed or that were refused; None where it is of neither."""
+    """Return "failed" or "refused" if a counter counts such requests, else None."""
     if name == f"{FAILED}_total":
         return REASONS.get(said(labels, "reason"))
     if name == f"{HTTP}_total" and said(labels, "endpoint") == "/predict":
@@ -209,16 +216,16 @@ def _kind(name: str, labels: Mapping[str, str]) -> str | None:
 
 
 def said(labels: Mapping[str, str], name: str) -> str:
-    """A label that the pod gave; KeyError where it gave none.
+    """Return the value of a label that the pod set. Raises KeyError if the pod set none.
 
-    Where the target has a label of that name too, Prometheus calls the pod's own `exported_…`, unless it
-    honours labels.
+    If the scrape target has a label of the same name, Prometheus renames the pod's label to `exported_<name>`
+    unless `honorLabels` is set.
     """
     return labels.get(f"exported_{name}") or labels[name]
 
 
 def versions(labels: Mapping[str, str]) -> set[str]:
-    """The releases that a pod's series names: `version`, or `service_version` as BentoML calls it."""
+    """Return the releases that a series names by `version` or, in BentoML's metrics, `service_version`."""
     found = set()
     for name in ("version", "service_version"):
         with suppress(KeyError):
@@ -227,14 +234,14 @@ def versions(labels: Mapping[str, str]) -> set[str]:
 
 
 def counted(value: float | str) -> float:
-    """A counter's value; ValueError if it is not from 0 to HIGHEST."""
+    """Return a counter's value as a number. Raises ValueError unless it is from 0 to HIGHEST."""
     if not 0 <= (number := float(value)) <= HIGHEST:
         raise ValueError(f"its value is {number:g}")
     return number
 
 
 def _bound(le: str, least: float) -> float:
-    """The upper bound of a bucket; ValueError if it is not a number over `least`."""
+    """Return the upper bound of a bucket. Raises ValueError unless it is a number above `least`."""
     try:
         bound = float(le)
     except ValueError:

@@ -1,9 +1,9 @@
-"""The prediction log's files as Parquet, so that a look at production reads only the columns that it needs.
+"""Converts the prediction log to Parquet, so that a check of production reads only the columns it needs.
 
-A server appends to `<host>-<pid>.jsonl`, and sets it aside as `<host>-<pid>.<ns>.jsonl` when it is full. Such
-a file is converted once, to `<host>-<pid>.<ns>.<lines>.parquet` beside it, where this process may write. All
-other lines are converted into the run's own folder. If a conversion is killed, both files may be there; then
-the Parquet file counts.
+A server appends to `<host>-<pid>.jsonl` and renames the file to `<host>-<pid>.<ns>.jsonl` once it is full.
+Such a closed file is converted once, to `<host>-<pid>.<ns>.<lines>.parquet` beside it, if this process may
+write there. All other lines are converted into a temporary folder at each run. If a conversion was killed,
+both files may exist, and the Parquet file is used.
 """
 
 import io
@@ -23,21 +23,21 @@ from loop.monitoring.ids import SPREAD, parquet
 if TYPE_CHECKING:
     import duckdb
 
-CLOSED = re.compile(r"(?P<segment>.+\.\d{19})\.jsonl")  # set aside: nobody writes to it again
+CLOSED = re.compile(r"(?P<segment>.+\.\d{19})\.jsonl")  # a full file that no server writes to any more
 CONVERTED = re.compile(r"(?P<segment>.+\.\d{19})\.\d+\.parquet")
-ASIDE = ".converting"  # ends the name of a file that is being written; no reader and no server takes it
-SETTLED = 60.0  # seconds from a file's last line, in which a file server may not show all of it yet
-ABANDONED = 86_400.0  # seconds after which what a killed conversion left is removed
-GROUP = 16_384  # rows that are read or skipped together
-LONGEST = 1 << 24  # bytes of a line; the server writes far shorter ones
+ASIDE = ".converting"  # suffix of a file that is still being written; readers and servers ignore it
+SETTLED = 60.0  # seconds after its last write, before which a network file system may show a file incomplete
+ABANDONED = 86_400.0  # seconds after which the leftovers of a killed conversion are deleted
+GROUP = 16_384  # rows per Parquet row group, which is read or skipped as a whole
+LONGEST = 1 << 24  # longest accepted line in bytes; the server writes far shorter lines
 LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'JSON', scores: 'DOUBLE[]', class: 'VARCHAR'}"
 )
-# Releases before `scores` came wrote the scores of several classes as a list in `score`.
+# Before the column `scores` was introduced, the scores of several classes were a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
-# `place` says which rows a sample takes. Files are sorted by it, so that a sample reads only a part of each.
-# `whole` is an id as a number, where it is written as one, so that not every look parses it again.
+# `place` is a hash that decides which rows a sample takes. Files are sorted by it, so that a sample reads
+# only a part of each file. `whole` is the id as a number, if it is one, so that it is parsed only once.
 WHOLE = "case when regexp_full_match(id, '-?[0-9]{1,18}') then try_cast(id as bigint) end"
 COLUMNS = f"""time, id, {WHOLE} as whole, model, version, features, len(features)::usmallint as width,
     {SCORE} as score, coalesce(scores, try_cast(score as double[])) as scores, class,
@@ -45,10 +45,10 @@ COLUMNS = f"""time, id, {WHOLE} as whole, model, version, features, len(features
 
 
 def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
-    """Parquet files with all lines of a log, and how many lines and files are in none, as they can't be read.
+    """Return Parquet files with all lines of a log, and how many lines and files cannot be read.
 
-    A line that a killed writer left, or that the next writer went on in, is a row of nulls. LoopError where
-    there is no log.
+    A line that is cut off or merged with the next, because a server was killed, becomes a row of nulls.
+    Raises LoopError if there is no log.
     """
     where = log.rstrip("/")
     listed: list[str] = []
@@ -66,17 +66,17 @@ def of(con: "duckdb.DuckDBPyConnection", log: str) -> tuple[list[str], int]:
         rest = [file for file in listed if not file.endswith(".parquet") and _segment(file) not in converted]
         aside = scratch(con) / "lines.parquet"
         cut = _convert(con, rest, aside) if rest else 0
-        # Another monitor may have converted a file, or a server removed one, since it was listed.
+        # Another monitor may have converted a file since it was listed, or a server may have deleted it.
         if cut and listed != before and not all("://" in file or Path(file).exists() for file in rest):
             continue
         files = [*columnar, *([str(aside)] if aside.is_file() else [])]
         if not files:
-            raise LoopError(f"{log}: none of its {len(rest)} files can be read", fix="take them away")
+            raise LoopError(f"{log}: none of its {len(rest)} files can be read", fix="remove them")
         return files, cut
 
 
 def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
-    """The files that a pattern names, in order; LoopError where nobody answers for the place."""
+    """Return the files that match a pattern, sorted. Raises LoopError if the location cannot be read."""
     import duckdb
 
     if "://" not in pattern:
@@ -86,13 +86,13 @@ def found(con: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     except duckdb.Error as error:
         why = next((line for line in reversed(str(error).splitlines()) if "Error: " in line), str(error))
         raise LoopError(
-            f"{pattern}: cannot be read: {why}", fix="check the place and access to it"
+            f"{pattern}: cannot be read: {why}", fix="check the location and your access to it"
         ) from error
     return [row[0] for row in names]
 
 
 def _check_access(folder: Path) -> None:
-    """LoopError where a folder is closed to this user: DuckDB would take it for an empty one."""
+    """Raise LoopError if this user may not read a folder, which DuckDB would treat as empty."""
     try:
         os.scandir(folder).close()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def _check_access(folder: Path) -> None:
 
 
 def scratch(con: "duckdb.DuckDBPyConnection") -> Path:
-    """A folder of this run."""
+    """Return this run's temporary folder for converted lines."""
     folder = Path(str(con.execute("select current_setting('temp_directory')").fetchall()[0][0]))
     made = folder.with_name("lines")
     made.mkdir(exist_ok=True)
@@ -116,17 +116,17 @@ def _segment(file: str) -> str | None:
 
 
 def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
-    """Convert what servers have set aside, where this process may write.
+    """Convert the files that servers have closed, if this process may write to the folder.
 
-    No lock is held, because shared file systems often have none for folders. Two monitors at once make the
-    same file, each aside.
+    No lock is held, because shared file systems often do not support locks. Two monitors at the same time
+    write the same content, each to its own temporary file.
     """
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return
     paths = sorted(folder.iterdir())
     converted = {match["segment"] for path in paths if (match := CONVERTED.fullmatch(path.name))}
     for path in paths:
-        with suppress(FileNotFoundError):  # another monitor, or a server that removes old files, was quicker
+        with suppress(FileNotFoundError):  # another monitor converted the file, or a server deleted it
             age = time() - path.stat().st_mtime
             if (path.suffix == ASIDE and age > ABANDONED) or (
                 age > SETTLED
@@ -137,7 +137,7 @@ def _convert_closed(con: "duckdb.DuckDBPyConnection", folder: Path) -> None:
 
 
 def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> bool:
-    """Convert one file; whether it is. One with lines that can't be read stays, as the only proof of them."""
+    """Convert one file; returns whether it worked. A file with unreadable lines is kept, as evidence."""
     status, aside = path.stat(), path.with_name(f".{segment}.{uuid4().hex}{ASIDE}")
     if _convert(con, [str(path)], aside):
         aside.unlink(missing_ok=True)
@@ -145,13 +145,15 @@ def _convert_one(con: "duckdb.DuckDBPyConnection", path: Path, segment: str) -> 
     lines = con.execute(f"select count(*) from {parquet([str(aside)])}").fetchall()[0][0]  # noqa: S608 — ours
     with aside.open("rb") as file:
         os.fsync(file.fileno())
-    os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which servers remove files
+    os.utime(
+        aside, ns=(status.st_atime_ns, status.st_mtime_ns)
+    )  # keeps the file's age, by which servers delete old files
     aside.rename(path.with_name(f"{segment}.{lines}.parquet"))
     return True
 
 
 def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> int:
-    """Write the lines of JSON files as Parquet; returns how many lines and files can't be read."""
+    """Write the lines of JSON files as Parquet; returns how many lines and files cannot be read."""
     import duckdb
 
     cut = 0
@@ -165,7 +167,7 @@ def _convert(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> in
             _copy_all(con, readable, to)
         except duckdb.Error as error:
             raise LoopError(
-                f"{files[0]}: {one_line(error)}", fix="take the file that it names away"
+                f"{files[0]}: {one_line(error)}", fix="remove the file that the message names"
             ) from error
     return cut
 
@@ -181,9 +183,9 @@ def _copy_all(con: "duckdb.DuckDBPyConnection", files: list[str], to: Path) -> N
 
 
 def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[str], int]:
-    """The files that DuckDB can read, and how many lines over LONGEST and unreadable files were left out.
+    """Return the files that DuckDB can read, and how many overlong lines and unreadable files were left out.
 
-    A file with such lines is copied without them to the run's own folder.
+    A file with lines longer than LONGEST is replaced by a temporary copy without them.
     """
     import fsspec
 
@@ -193,7 +195,12 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
         try:
             with fsspec.open(file, "rb", compression="infer") as source, aside.open("wb") as target:
                 long = _copy(io.BufferedReader(source), target)
-        except (OSError, EOFError, ValueError, zlib.error):  # not a file, or not compressed as its name says
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            zlib.error,
+        ):  # the file is unreadable, or not compressed as its name says
             cut += 1
             aside.unlink(missing_ok=True)
             continue
@@ -205,7 +212,7 @@ def _readable(con: "duckdb.DuckDBPyConnection", files: list[str]) -> tuple[list[
 
 
 def _copy(source: BinaryIO, target: BinaryIO) -> int:
-    """Copy the lines that are not over LONGEST; return how many are."""
+    """Copy all lines of at most LONGEST bytes; returns how many longer lines were left out."""
     long = 0
     while line := source.readline(LONGEST):
         if len(line) < LONGEST or line.endswith(b"\n"):

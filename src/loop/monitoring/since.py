@@ -1,4 +1,4 @@
-"""When a canary and its step began: Git's log knows, so that no judge has to remember."""
+"""Finds in Git's history when a canary and its current step began, so that the judge need not remember it."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,17 @@ from loop.delivery.state import folder, recall
 
 @dataclass(frozen=True)
 class Since:
-    """Unix times, by the clock of whoever committed."""
+    """When a canary was released and when its step began: Unix times by the committers' clocks."""
 
-    canary: float  # it was released
-    step: float  # it came to the step it is at
+    canary: float  # when the canary was released
+    step: float  # when its current step began
 
 
 def since(git: Git, commit: str, place: Place) -> Since:
-    """When the canary that `commit` has was released, and when its step began.
+    """Return when the canary in `commit` was released, and when its current step began.
 
-    Along main alone: a merged branch's commit counts from its merge. LoopError where there is no canary.
+    Only main's first-parent line is read, so a merged branch counts from its merge. Raises LoopError if the
+    commit has no canary.
     """
     path = f"{folder(place.environment, place.model)}/release.yaml"
     lines = git.run("log", "--first-parent", "--format=%H %ct", commit, "--", path).splitlines()
@@ -32,7 +33,7 @@ def since(git: Git, commit: str, place: Place) -> Since:
         changed, time = line.split()
         try:
             before = recall(git.read(changed, path) or "", "canary", canary.key)
-        except LoopError:  # deleted, or of another format: it was not this canary's
+        except LoopError:  # release.yaml was deleted or older, so this commit is before the canary
             break
         if before is None:
             break

@@ -1,4 +1,4 @@
-"""The judge's rules, as a pure function of what both tracks answered."""
+"""The canary judge's rules, as a pure function of the answers of both tracks."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -6,24 +6,26 @@ from typing import Literal
 from loop.core import params
 from loop.monitoring.sample import Sample
 
-CHANCE = 0.01  # a canary no slower than it may be is called slow this seldom
+CHANCE = 0.01  # accepted probability of calling a canary slow although its latency is within the limit
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done with a canary, and why."""
+    """The judge's decision about a canary, and its reasons."""
 
-    what: Literal["promote", "rollback", "remove", "wait"]  # remove: rolled back, but not barred
+    what: Literal[
+        "promote", "rollback", "remove", "wait"
+    ]  # "remove" does not block the release, "rollback" does
     reasons: tuple[str, ...]
 
 
 def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
-    """Judge a canary that has traffic; nothing good is said of fewer than `min_requests`.
+    """Judge a canary that has traffic; it is promoted only with at least `min_requests` requests.
 
-    Failed and slow answers are judged from the first one on, as if all that is missing to `min_requests`
-    were fine: what that rejects would be rejected then, so looking early raises no false alarm (curtailed
-    sampling). Requests that the canary refuses more often than stable are failures. Where stable has answered
-    too little to compare with, only the canary's failures count.
+    Failures and slow answers are judged from the first request on, on the assumption that all requests still
+    missing to `min_requests` will be fine. A canary that is rejected early would therefore be rejected later
+    too, so early checks cause no false alarms (curtailed sampling). Requests that the canary refuses more
+    often than stable count as failures. If stable has too few answers, only the canary's failures are judged.
     """
     refused = _beyond(stable, canary)
     canary = replace(canary, requests=canary.requests + refused, failed=canary.failed + refused)
@@ -40,13 +42,13 @@ def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
 
 
 def _beyond(stable: Sample, canary: Sample) -> float:
-    """How many requests the canary has refused beyond the share that stable refuses."""
+    """Return how many requests the canary refused beyond the share that stable refuses."""
     share = stable.refused / max(stable.requests + stable.refused, 1)
     return max(0.0, canary.refused - share * (canary.requests + canary.refused))
 
 
 def _enough(sample: Sample, rules: params.Canary) -> bool:
-    """Whether answers can be compared: of the requests that a verdict takes, half at least were answered."""
+    """Return whether a sample is large enough to compare: enough requests, at least half of them answered."""
     return sample.requests >= rules.min_requests and 2 * sample.latency.total >= rules.min_requests
 
 
@@ -54,7 +56,7 @@ def _fails(canary: Sample, refused: float, rules: params.Canary) -> str | None:
     if canary.failed <= rules.max_failed * max(canary.requests, rules.min_requests):
         return None
     share = canary.failed / canary.requests
-    with_429 = f", {refused:.0f} of them by a 429 that stable would not give" if refused else ""
+    with_429 = f", {refused:.0f} of them refused with 429, more than by stable" if refused else ""
     return (
         f"{canary.failed:.0f} of {canary.requests:.0f} requests failed "
         f"({share:.1%} > {rules.max_failed:.1%}){with_429}"
@@ -62,12 +64,14 @@ def _fails(canary: Sample, refused: float, rules: params.Canary) -> str | None:
 
 
 def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
-    """Slow when more answers than 1 % and chance explain take longer than the canary's p99 may be."""
-    from scipy.special import bdtrc  # scipy.stats would take seconds to import
+    """Return a reason if more answers exceed the canary's p99 limit than 1 % plus chance would explain."""
+    from scipy.special import bdtrc  # scipy.special, because importing scipy.stats takes seconds
 
     most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
     slow, answers = canary.latency.above(most), canary.latency.total
-    if bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE:  # P(as many or more)
+    if (
+        bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE
+    ):  # the probability of as many slow answers or more
         return None
     p99 = canary.latency.quantile(0.99)
     return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"

@@ -1,4 +1,4 @@
-"""Looking again and again: for a person until a canary's end, in a cluster for ever."""
+"""Repeats the canary judge's check, until the canary ends or, in a cluster, without end."""
 
 import time
 from collections.abc import Callable
@@ -19,10 +19,10 @@ def watch(
     deadline: float | None = None,
     alive: Path | None = None,
 ) -> Look:
-    """Look every so many seconds, tell what is new, and return the look that finds no canary.
+    """Check every `every` seconds, print each new result, and return the first result without a canary.
 
-    With `forever` it goes on then, and through whatever a look may raise. Each look touches
-    `alive`. Rejected when `deadline` seconds have passed.
+    With `forever` it continues after that, and after any exception. Each check touches the file `alive`, for
+    the liveness probe. Raises Rejected after `deadline` seconds.
     """
     ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
     while True:
@@ -40,8 +40,8 @@ def watch(
 
 
 def outliving(look: Callable[[], Look]) -> Look:
-    """One look; what went wrong with it is its line."""
+    """Run one check; an exception becomes its result's line, so that the loop continues."""
     try:
         return look()
-    except Exception as error:  # noqa: BLE001 — whatever a server answers, the next look comes
+    except Exception as error:  # noqa: BLE001 — the loop must survive any answer of a server
         return Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")

@@ -151,6 +151,7 @@ def small(record: dict[str, Any], device: Device = "cpu") -> None:
             f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}:\n"
             f"{layout.table(layers)}",
             fix="remove packages from bentos/<model>/requirements.in that serving does not need",
+            docs="docs/images.md#serving",
         )
 
 

@@ -70,7 +70,9 @@ class Registry:
     def _good(self, done: subprocess.CompletedProcess[bytes]) -> bytes:
         if done.returncode:
             said = done.stderr.decode().rpartition("Error: ")[2].strip()
-            raise LoopError(f"crane {' '.join(done.args[1:])}: {said[-2000:]}", fix=self._fix(said))
+            command = " ".join(done.args[1:])
+            fix = self._fix(said)
+            raise LoopError(f"crane {command}: {said[-2000:]}", fix=fix, docs="docs/images.md#pushing")
         return done.stdout
 
     def _fix(self, said: str) -> str:

@@ -1,1 +1,1 @@
-"""The DVC stages, one module each: ingest, validate, features, train, evaluate. No server is called."""
+"""The DVC stages ingest, validate, features, train and evaluate, one module each; none calls a server."""

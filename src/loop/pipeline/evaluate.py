@@ -1,4 +1,4 @@
-"""Measures the trained model on the test window: metrics, slices, scores and plots."""
+"""The stage evaluate: measures the trained model on the test rows and writes metrics, scores and plots."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -22,14 +22,14 @@ from loop.stats import metrics
 from loop.stats.evaluation import Evaluation, Rows
 
 Floats = NDArray[np.float64]
-PARTS = 8  # of a text's values that a slice names
+PARTS = 8  # number of most frequent values by which a text feature is sliced
 
 
 def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
-    """Score rows of features with the model in `trained`: id, time, entity, label, then the scores.
+    """Score rows of features with the model in `trained`; returns id, time, entity, label and the scores.
 
-    One column `score`, or `score_<class>` for each of several classes. An embedding's `score` is the cosine
-    of the row's pair, and `embedding` its vector.
+    The scores are one column `score`, or `score_<class>` for each of several classes. For an embedding,
+    `score` is the cosine similarity of the row's pair, and `embedding` the row's vector.
     """
     meta, roles = read_json(trained / "meta.json"), folder.roles
     scored = folder.scorer.load(trained)(split.values(table, meta["features"]))
@@ -43,9 +43,11 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
 
 
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
-    """What the model's own evaluation module adds."""
+    """Return the metrics, unit and protocol that the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
-    if folder.task in COMPARED:  # rows of one entity are judged together, so they are drawn together
+    if (
+        folder.task in COMPARED
+    ):  # the bootstrap resamples whole entities, whose rows are compared to each other
         found = replace(found, unit=folder.roles.entity)
     return found
 
@@ -53,14 +55,20 @@ def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
 def evaluate(
     folder: ModelFolder, scored: pa.Table, rows: pa.Table, classes: list[Any], section: Evaluate
 ) -> dict[str, Any]:
-    """metrics.json of scored test rows; `rows` are their features, which slices are cut from."""
+    """Return the contents of metrics.json for scored test rows; `rows` holds the features that slices use.
+
+    Raises LoopError if all test rows have the same label.
+    """
     y = split.numbers(scored[folder.roles.label], classes)
     mine = own(folder, section)
     judged = Rows(y, values(scored), decisive(section), scored, units=mine.units(scored))
     result: dict[str, Any] = {"rows": len(y)}
     if folder.task != "multiclass" and len(np.unique(y)) == 1:
         alike = classes[int(y[0])] if classes else y[0]
-        raise LoopError(f"the {len(y)} test rows are all labelled {alike}", fix="params.yaml: split")
+        raise LoopError(
+            f"all {len(y)} test rows have the label {alike}, expected several labels",
+            fix="params.yaml: split",
+        )
     if folder.task == "binary":
         result["positives"] = int(y.sum())
     known = mine.known(folder.task)
@@ -69,20 +77,22 @@ def evaluate(
 
 
 def decisive(section: Evaluate) -> float:
-    """The threshold, which only a binary model decides by."""
+    """Return the decision threshold of a binary model; 0.5 for other tasks, which have none."""
     return 0.5 if section.threshold is None else section.threshold
 
 
 def check(folder: ModelFolder, section: Model) -> None:
-    """LoopError for a metric or threshold that the task does not have, or a unit that is no column."""
+    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or the unit is no column."""
     mine = own(folder, section.evaluate)
     if (folder.task == "binary") != (section.evaluate.threshold is not None):
         key, found = f"params.yaml: models.{folder.name}.evaluate.threshold", section.evaluate.threshold
-        binary = "a score from 0 to 1; a binary model decides by it"
-        expected = binary if folder.task == "binary" else f"null; a {folder.task} model decides by none"
+        binary = "a score from 0 to 1, from which a binary model predicts class 1"
+        expected = (
+            binary if folder.task == "binary" else f"null, because a {folder.task} model has no threshold"
+        )
         raise LoopError(f"{key}: is {found}, expected {expected}", fix="set it")
     if mine.unit and mine.unit not in folder.roles.kept:
-        said = f"unit is {mine.unit!r}, a column that scores.parquet lacks"
+        said = f"unit is {mine.unit!r}, which is not a column of scores.parquet"
         fix = f"name one of {', '.join(folder.roles.kept)}"
         raise LoopError(f"src/models/{folder.name}/evaluation.py: {said}", fix=fix)
     own_known = mine.known(folder.task)
@@ -91,28 +101,36 @@ def check(folder: ModelFolder, section: Model) -> None:
     for key, names, known, other in (
         ("gate.metric", [section.gate.metric], own_known, add),
         ("gate.floors", section.gate.floors, own_known, add),
-        ("sla.metrics", section.sla.metrics, live, ""),  # production's log has no entity, nor other columns
+        (
+            "sla.metrics",
+            section.sla.metrics,
+            live,
+            "",
+        ),  # the prediction log lacks entities, which some metrics need
     ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(
-                f"params.yaml: models.{folder.name}.{key}: is {', '.join(strange)}, which is not measured"
-                f" {'of this model' if other else 'in production'}",
-                fix=f"name one of {', '.join(known)}{other}" if known else "drop it",
+                f"params.yaml: models.{folder.name}.{key}: {', '.join(strange)} is not measured"
+                f" {'for this model' if other else 'in production'}",
+                fix=f"name one of {', '.join(known)}{other}" if known else "remove it",
             )
 
 
 def values(scored: pa.Table) -> Floats:
-    """The scores of a scored table: (n,) of a binary model, else (n, classes)."""
+    """Return the scores of a scored table: shape (n,) for a single score column, else (n, classes)."""
     names = split.score_columns(scored)
     scores = split.matrix(scored, names)
     return scores[:, 0] if names == ["score"] else scores
 
 
 def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[str, Any]:
-    """Some metrics again for each part of the rows, by each feature of `evaluate.slices`."""
+    """Return metrics for each part of the rows, by each feature in `evaluate.slices`.
+
+    Raises LoopError if a slice names a column that is not a feature.
+    """
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(
-            f"params.yaml: evaluate.slices: {', '.join(strange)}: no feature of this model",
+            f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
             fix=f"name some of {', '.join(rows.column_names)}",
         )
     return {
@@ -125,10 +143,10 @@ def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[
 
 
 def parts(column: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-    """Cut a feature by its values when they are few, else into quarters of the rows: q1 is the lowest.
+    """Return a row mask for each part of a feature: its values if few, else quartiles (q1 is lowest).
 
-    Rows of a text are cut by its most frequent values; those of other values, and those without one, are
-    one part each.
+    A text feature is split by its most frequent values; rows with other values and rows without a value each
+    form one more part.
     """
     if column.dtype == object:
         frequent = categories((value for value in column if isinstance(value, str)), PARTS)
@@ -150,7 +168,7 @@ def parts(column: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _part(judged: Rows, task: Task) -> dict[str, Any]:
-    """A slice's size and quality, as far as its rows allow: a ranking needs rows of both classes."""
+    """Return a slice's size and metrics, without those its rows do not allow, such as AUC of one class."""
     found: dict[str, Any] = {"rows": len(judged.labels)}
     if task == "binary":
         found["positives"] = int(judged.labels.sum())
@@ -161,7 +179,7 @@ def _part(judged: Rows, task: Task) -> dict[str, Any]:
 
 
 def main(root: Path, model: str) -> None:
-    """The stage: features.parquet and model/ to metrics.json, scores.parquet and plots/."""
+    """Run the stage: read features.parquet and model/, write metrics.json, scores.parquet and plots/."""
     folder, section, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
     table = pq.read_table(paths.features)
     test = split.masks(table, folder.roles, section.split)[1]
@@ -169,7 +187,9 @@ def main(root: Path, model: str) -> None:
         test &= ~leaves_out(table, section.split)
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
-        raise LoopError(f"{paths.features}: no labelled row is in the test window", fix="params.yaml: split")
+        raise LoopError(
+            f"{paths.features}: the test window has no labelled row, expected some", fix="params.yaml: split"
+        )
     meta = read_json(paths.trained / "meta.json")
     scored = score(folder, paths.trained, rows)
     result = evaluate(folder, scored, rows, meta["classes"], section.evaluate)

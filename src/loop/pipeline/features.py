@@ -1,4 +1,4 @@
-"""Raw transactions to one row of features each: the same function for training and for whatever scores."""
+"""The stage features: computes one row of features per raw row, by the same function that serving uses."""
 
 import os
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from loop.core.text import one_line
 
 
 def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
-    """The model's features of `table`, on DuckDB in memory.
+    """Compute the model's features of `table`, with DuckDB in memory.
 
     Args:
         folder: the model.
-        table: transactions with the columns of its schema.
-        section: its features.Params.
+        table: rows with the columns of the model's schema.
+        section: the model's features.Params.
 
     Returns:
-        The columns that play a role, then the features; by time, then id. Numbers are float64. So are
-        booleans, unless a text, bytes or a list is among the features.
+        The columns with a role, then the features, ordered by time and id. Numbers are float64; booleans are
+        too, unless a feature is text, bytes or a list.
 
     Raises:
-        LoopError: a feature explains the label, has a type that no request can hold, is not finite, or is
-            null without being named in MISSING; or a column that plays a role is missing.
+        LoopError: a feature reveals the label, has a type that no request can carry, is not finite, or is
+            null without being named in MISSING; or a column with a role is missing.
     """
     import duckdb
-    import ibis  # here, as whoever compares two models' scores computes no features
+    import ibis  # imported here because comparing two models' scores needs no features
 
     roles = folder.roles
     engine = ibis.duckdb.connect(threads=min(4, os.cpu_count() or 1))
@@ -42,21 +42,24 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     features = [name for name in rows.columns if name not in roles.kept]
     where = f"src/models/{folder.name}/features.py"
     if leaks := [name for name in features if name in roles.never]:
-        raise LoopError(f"{where}: {', '.join(leaks)} explains the label (ROLES.never)", fix="select it away")
+        raise LoopError(
+            f"{where}: {', '.join(leaks)} reveals the label (ROLES.never)", fix="do not select it"
+        )
     if lacking := [name for name in roles.kept if name not in rows.columns]:
-        fix = "select it there: rows keep their id, time, entity and label"
-        raise LoopError(f"{where}: `compute` gives no {', '.join(lacking)}", fix=fix)
+        fix = "select it there: rows must keep their id, time, entity and label"
+        raise LoopError(f"{where}: `compute` returns no {', '.join(lacking)}", fix=fix)
     missing = getattr(folder.features, "MISSING", ())
     if strange := [name for name in missing if name not in features]:
         raise LoopError(
-            f"{where}: MISSING names {', '.join(strange)}", fix=f"name some of {', '.join(features)}"
+            f"{where}: MISSING names {', '.join(strange)}, which is not a feature",
+            fix=f"name one of {', '.join(features)}",
         )
     kinds = {name: rows[name].type() for name in features}
     for name, kind in kinds.items():
         if not (_plain(kind) or (kind.is_array() and _plain(kind.value_type))):
             raise LoopError(
-                f"{where}: {name} is a column of {kind}, which no request can hold",
-                fix="make it a number, a boolean, text, bytes or a list of them there, or select it away",
+                f"{where}: {name} is a column of {kind}, which no request can carry",
+                fix="make it a number, a boolean, text, bytes or a list of them there, or do not select it",
             )
     others = any(not (kind.is_numeric() or kind.is_boolean()) for kind in kinds.values())
     as_floats = [
@@ -67,8 +70,10 @@ def compute(folder: ModelFolder, table: pa.Table, section: Any) -> pa.Table:
     typed = rows.mutate(**{name: rows[name].cast("float64") for name in as_floats})
     ordered = typed.select(*roles.kept, *features).order_by([name for name in (roles.time, roles.id) if name])
     try:
-        made = engine.to_pyarrow(ordered).combine_chunks()  # its batches would show in the file
-    except duckdb.Error as error:  # whatever the model's own expressions lead to
+        made = engine.to_pyarrow(
+            ordered
+        ).combine_chunks()  # written as one chunk, so that the file's bytes are reproducible
+    except duckdb.Error as error:  # the expressions in the model's features.py raise these errors
         raise LoopError(f"{where}: {one_line(error)}", fix="correct the expression there") from error
     _check_values(folder, made, features, missing)
     return made
@@ -79,7 +84,7 @@ def _plain(kind: Any) -> bool:
 
 
 def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], missing: Sequence[str]) -> None:
-    """LoopError where a feature of some row has no value, or an infinite one, naming the first such row."""
+    """Raise LoopError, naming the first row, if a feature is infinite, or null without being in MISSING."""
     for name in features:
         column = made[name]
         if pa.types.is_floating(column.type):
@@ -94,13 +99,13 @@ def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], miss
             raise LoopError(
                 f"src/models/{folder.name}/features.py: {name} is null or not finite in {count:,} of"
                 f" {made.num_rows:,} rows, first where {folder.roles.id} is {first!r}",
-                fix="fill it there, let validate stop the rows that it comes from, or, if the estimator takes"
-                f" gaps, name it in MISSING = ({name!r},) there",
+                fix="fill it there, reject such rows by a check in validate, or, if the estimator accepts"
+                f" missing values, list it there in MISSING = ({name!r},)",
             )
 
 
 def main(root: Path, model: str) -> None:
-    """The stage: data/<package>/raw.parquet to features.parquet."""
+    """Run the stage: read data/<package>/raw.parquet, write features.parquet."""
     folder = models.load(root, model)
     section = folder.section("features", params.load(root, model).features)
     paths = ModelPaths(root, model)

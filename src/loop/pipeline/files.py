@@ -1,8 +1,8 @@
-"""Reads a data set's files one batch at a time, in the types that the schema asks for.
+"""Reads a data set's files in batches, in the types that the schema asks for.
 
-Parquet keeps its own types, and they are cast only where nothing is lost. CSV has none, so each of its
-columns is read as text and parsed as the schema's type. Guessing a type from the first rows would fail later.
-A pickled pandas DataFrame is read too, but only one whose bytes are pinned, because unpickling runs code.
+Parquet files have types, which are cast only if no value changes. CSV files have none, so each column is read
+as text and parsed as the schema's type; a type guessed from the first rows could fail later. A pickled pandas
+DataFrame is read only if its bytes are pinned by SHA-256, because unpickling runs code.
 """
 
 import bz2
@@ -29,26 +29,28 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ": lzma.open,
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
-}  # by how a file begins
-Columns = Callable[[pa.Table], pa.Table]  # a team's own columns to those of the schema, some rows at a time
-ROWS = 1 << 17  # of a batch
-AHEAD = 2  # batches that are read while one is worked on: memory grows with it
-EXACT = 2**53  # from here up, a float64 does not hold every whole number
+}  # decompressors by the first bytes of a file
+Columns = Callable[[pa.Table], pa.Table]  # a model's function from the file's columns to the schema's columns
+ROWS = 1 << 17  # number of rows in a batch
+AHEAD = 2  # batches that are read in advance; memory use grows with it
+EXACT = 2**53  # float64 represents every whole number below this limit exactly
 MISSING = [text for text in csv.ConvertOptions().null_values if text] + ["None", ""]
 WITH_OFFSET = r"\d:?\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$"
 FORMATS = {
-    "parquet": lambda: ds.ParquetFileFormat(coerce_int96_timestamp_unit="us"),  # Spark's and Hive's times
+    "parquet": lambda: ds.ParquetFileFormat(
+        coerce_int96_timestamp_unit="us"
+    ),  # reads int96 timestamps of Spark and Hive
     "csv": lambda: ds.CsvFileFormat(csv.ParseOptions(newlines_in_values=True)),
 }
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The columns that a file must have, and their types; an `optional` one that it lacks is null."""
+    """The columns that a file must have, with their types; missing columns in `optional` become null."""
 
     types: dict[str, pa.DataType]
     optional: frozenset[str]
-    origin: str  # what asks for them
+    origin: str  # the file or attribute that asks for the columns, for messages
 
     @property
     def schema(self) -> pa.Schema:
@@ -57,13 +59,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a data set. Folders called `column=value` on the way to it give that column, as in Hive."""
+    """One file of a data set; folders named `column=value` on its path add that column, as in Hive."""
 
-    name: str  # in errors
-    path: str  # in `system`
-    below: str = ""  # the path below the data set's own folder
-    system: Any = None  # fsspec's; None: this machine's
-    pinned: bool = False  # its bytes are those that a person has pinned, so that it may be a pickle
+    name: str  # name of the file in messages
+    path: str  # path of the file in `system`
+    below: str = ""  # the path relative to the data set's folder
+    system: Any = None  # the fsspec file system; None means local
+    pinned: bool = False  # whether the file's bytes match a pinned SHA-256, so that it may be a pickle
 
     def batches(
         self,
@@ -71,9 +73,10 @@ class File:
         before: tuple[str, pa.Scalar] | None = None,
         columns: Columns | None = None,
     ) -> Iterator[pa.Table]:
-        """The rows in the wanted columns; with `before`, row groups from its instant on may be left out.
+        """Yield the rows in the wanted columns; row groups that start after `before` may be skipped.
 
-        `columns` makes the wanted columns of the file's own, which are text where the file is CSV.
+        `columns` converts the file's own columns to the wanted columns; it gets text if the file is CSV.
+        Raises LoopError if the file cannot be read or a column does not fit.
         """
         text, begun = self._kind == "csv", 0
         for table in self._pickled() if self._kind == "pickle" else self._tables(wanted, before, columns):
@@ -90,14 +93,14 @@ class File:
         if self.path.endswith(SUFFIXES):
             return "csv" if self.path.removesuffix(".gz").endswith(".csv") else "parquet"
         raise LoopError(
-            f"{self.name}: neither Parquet nor CSV",
-            fix=f"its name ends in {', '.join(SUFFIXES)}; a file that is no data begins with `_` or `.`",
+            f"{self.name}: is neither Parquet nor CSV",
+            fix=f"end its name in {', '.join(SUFFIXES)}; begin it with `_` or `.` if it is not data",
         )
 
     def _tables(
         self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
     ) -> Iterator[pa.Table]:
-        """The rows as the file has them, in the columns that are needed."""
+        """Yield a file's rows in batches, with the needed columns only, in the file's own types."""
         with _reading(self.name):
             found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
             [fragment] = found.get_fragments()
@@ -125,14 +128,14 @@ class File:
             yield table
 
     def _pickled(self) -> Iterator[pa.Table]:
-        """A pickled DataFrame, without its index."""
+        """Yield the rows of a pickled DataFrame, without its index."""
         import pandas as pd
 
         with _reading(self.name), Path(self.path).open("rb") as file:
             begin = file.read(8)
             unpack = next((unpack for mark, unpack in PACKED.items() if begin.startswith(mark)), open)
             with unpack(self.path, "rb") as content:
-                frame = pd.read_pickle(content)  # noqa: S301 - its bytes are pinned
+                frame = pd.read_pickle(content)  # noqa: S301 - its bytes match a pinned SHA-256
         if not isinstance(frame, pd.DataFrame):
             raise LoopError(
                 f"{self.name}: found a pickled {type(frame).__name__}, expected a pandas DataFrame",
@@ -151,21 +154,25 @@ class File:
             return {name: pa.scalar(value, wanted.types[name]) for name, value in found.items()}
         except pa.ArrowException as error:
             raise LoopError(
-                f"{self.name}: a folder's name: {error}", fix=f"name it as {wanted.origin} types the column"
+                f"{self.name}: folder name: {error}",
+                fix=f"name it with a value of the type in {wanted.origin}",
             ) from error
 
 
 def mapped(rows: Any, wanted: Wanted, where: str, by: str, *, begun: int = 0) -> pa.Table:
-    """Rows that a model's own function made, in the wanted types. Text is parsed, as that of CSV is."""
+    """Convert rows that a model's own function returned to the wanted types, parsing text as in CSV.
+
+    Raises LoopError if `rows` is not a pyarrow.Table or a column does not fit.
+    """
     if not isinstance(rows, pa.Table):
-        raise LoopError(f"{where}: `{by}` gave {type(rows).__name__}, expected a pyarrow.Table")
+        raise LoopError(f"{where}: `{by}` returned {type(rows).__name__}, expected a pyarrow.Table")
     return typed(rows, wanted, where, parse=True, begun=begun)
 
 
 def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, begun: int = 0) -> pa.Table:
-    """The table in the wanted columns and types; with `parse`, its columns are text, as CSV has it.
+    """Return the table in the wanted columns and types; with `parse`, text columns are parsed as in CSV.
 
-    Raises LoopError with file, column, what was found and what is expected; casts only lose nothing.
+    Raises LoopError, naming file and column, if a value does not fit; a cast never changes a value.
     """
     names, columns = check_names(table.schema, file), {}
     for name, expected in wanted.types.items():
@@ -182,13 +189,13 @@ def typed(table: pa.Table, wanted: Wanted, file: str, *, parse: bool = False, be
 
 
 def check_names(schema: pa.Schema, file: str) -> list[str]:
-    """The names of a file's columns; LoopError where they are no text, or two columns share one."""
+    """Return a file's column names. Raises LoopError if a name is not UTF-8 or occurs twice."""
     try:
         names: list[str] = schema.names
     except UnicodeDecodeError as error:
-        raise LoopError(f"{file}: a column's name: {error}", fix="write the file again in UTF-8") from error
+        raise LoopError(f"{file}: column name: {error}", fix="write the file again in UTF-8") from error
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LoopError(f"{file}: column {twice[0]}: is there twice", fix="keep the one that is meant")
+        raise LoopError(f"{file}: column {twice[0]}: occurs twice, expected once", fix="remove one of them")
     return names
 
 
@@ -196,30 +203,30 @@ def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: 
     for name in lacking:
         if name not in wanted.optional:
             raise LoopError(
-                f"{file}: column {name}: found only {', '.join(names)}; expected {wanted.types[name]}",
-                fix=f"add it to the file, or take it out of {wanted.origin}",
+                f"{file}: column {name}: is missing from {', '.join(names)}; expected {wanted.types[name]}",
+                fix=f"add it to the file, or remove it from {wanted.origin}",
             )
 
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """LoopError for whatever a file that is not what its name says, or a file system, raises."""
+    """Turn every error of a corrupt file or of a file system into a LoopError."""
     try:
         yield
     except LoopError:
         raise
-    except Exception as error:  # every file system raises errors of its own
+    except Exception as error:  # each file system raises its own error types
         said = one_line(f"{type(error).__name__}: {error}", 500)
         if isinstance(error, UnicodeDecodeError):
-            said = f"a column's name: {said}"
+            said = f"column name: {said}"
         raise LoopError(
             f"{name}: cannot be read: {said}",
-            fix="check the place and access to it, or write the file again as Parquet or CSV",
+            fix="check the location and your access to it, or write the file again as Parquet or CSV",
         ) from error
 
 
 def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expression | None:
-    """A filter by which whole row groups are skipped; rows that it lets pass are looked at again."""
+    """Return a filter that skips whole row groups; later rows may pass, so the caller filters again."""
     if before is None or before[0] not in schema.names:
         return None
     name, until = before
@@ -231,14 +238,14 @@ def _earlier(schema: pa.Schema, before: tuple[str, pa.Scalar] | None) -> ds.Expr
 
 
 def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.ChunkedArray:
-    """Cast within one family of types, and only when the way back gives the same values."""
+    """Cast a column within one family of types. Raises LoopError if casting back gives other values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if column.type == expected or pa.types.is_null(column.type):
         return column.cast(expected)
     error = LoopError(
         f"{where}: found {column.type}, expected {expected}",
-        fix=f"write it as {expected}; only casts that lose nothing are made",
+        fix=f"write it as {expected}; casts that change a value are not made",
     )
     if _family(column.type) != _family(expected):
         raise error
@@ -252,12 +259,12 @@ def _cast(column: pa.ChunkedArray, expected: pa.DataType, where: str) -> pa.Chun
 
 
 def _same_values(column: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray | None:
-    """The column in another type; None where the way back does not give the same values."""
+    """Return the column in another type; None if casting it back gives other values."""
     if pa.types.is_integer(expected) and pa.types.is_floating(column.type):
         nothing = pa.scalar(None, column.type)
-        column = pc.if_else(pc.is_nan(column), nothing, column)  # NaN is how pandas writes a gap
+        column = pc.if_else(pc.is_nan(column), nothing, column)  # pandas writes a missing value as NaN
     if pa.types.is_decimal(column.type) and pa.types.is_floating(expected):
-        cast = column.cast(pa.string()).cast(expected)  # the nearest float, which Arrow's own cast may miss
+        cast = column.cast(pa.string()).cast(expected)  # casting by way of text gives the nearest float
     else:
         cast = column.cast(expected)
     same = pc.equal(back := cast.cast(column.type), column)
@@ -278,8 +285,8 @@ def _family(kind: pa.DataType) -> str:
 
 
 def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: int) -> pa.ChunkedArray:
-    """CSV's text as a type; LoopError names the first value that is none of it, and its row."""
-    if _family(expected) == "text":  # here "NA" may be Namibia, so only what is empty is missing
+    """Parse CSV text as a type. Raises LoopError with the first value that cannot be parsed, and its row."""
+    if _family(expected) == "text":  # only the empty text is missing, because "NA" may be a country code
         return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column).cast(expected)
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, text.type), text)
@@ -289,12 +296,12 @@ def _parsed(column: pa.ChunkedArray, expected: pa.DataType, where: str, begun: i
         row = _first_odd(text, expected)
     raise LoopError(
         f"{where}: found {text[row].as_py()!r} in row {begun + row + 1:,}, expected {expected}",
-        fix=f"write it as {expected}, and nothing where it is not known; or map it in the model's source.py",
+        fix=f"write it as {expected}, and leave it empty if unknown; or convert it in the model's source.py",
     )
 
 
 def _first_odd(text: pa.ChunkedArray, expected: pa.DataType) -> int:
-    """The position of the first value that cannot be parsed."""
+    """Return the position of the first value that cannot be parsed."""
     first, last = 0, len(text) - 1
     while first < last:
         middle = (first + last) // 2
@@ -308,25 +315,27 @@ def _first_odd(text: pa.ChunkedArray, expected: pa.DataType) -> int:
 
 
 def _values(text: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray:
-    """Text as another type; ArrowException or ValueError where a value is none of it, or would lose some."""
+    """Parse text as another type. Raises ArrowException or ValueError if a value does not fit exactly."""
     if pa.types.is_timestamp(expected):
         return _instants(text).cast(expected)
     if not pa.types.is_integer(expected):
         return text.cast(expected)
     try:
         return text.cast(expected)
-    except pa.ArrowException:  # `7.0`, as pandas writes whole numbers with a gap among them, or `True`
+    except (
+        pa.ArrowException
+    ):  # the text is `True`, or `7.0` as pandas writes a whole number in a column with gaps
         words = pc.is_in(pc.utf8_lower(text), pa.array(["true", "false", None]))
         if pc.all(words).as_py():
             return text.cast(pa.bool_()).cast(expected)
         numbers = text.cast(pa.float64())
         if pc.any(pc.greater_equal(pc.abs(numbers), EXACT)).as_py():
-            raise ValueError("a float64 does not hold it") from None
+            raise ValueError("float64 cannot represent it exactly") from None
         return numbers.cast(expected)
 
 
 def _instants(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times in UTC, without a zone: one with an offset is moved by it, and one without is UTC already."""
+    """Parse times as naive UTC: a time with an offset is converted, a time without an offset is UTC."""
     offset = pc.match_substring_regex(text, WITH_OFFSET)
     nothing, micro = pa.scalar(None, text.type), pa.timestamp("us")
     moved = pc.if_else(offset, text, nothing).cast(pa.timestamp("us", "UTC")).cast(micro)

@@ -1,12 +1,15 @@
-"""What the stages depend on in the engine: a file for each stage, which dvc.yaml lists as a dependency.
+"""Writes the files .loop/stages/<stage>, which dvc.yaml lists as the stages' dependency on the engine.
 
-A clone has the engine's source or an installed wheel. In both, a change of the engine runs only the
-stages whose own modules it changes. `loop.core` is left out, because it runs stages and makes no results.
+Each file lists the engine's modules that a stage runs, with hashes of their code. An upgrade then reruns only
+the stages whose modules changed, from source code as from a wheel. The hash leaves out comments, docstrings
+and empty lines. `loop.core` is not listed, because it runs the stages but does not affect their results.
 """
 
 import ast
 import re
+import tokenize
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from loop.core.files import write_text
@@ -14,13 +17,17 @@ from loop.core.paths import library
 
 FOLDER = ".loop/stages"
 STAGES = ("ingest", "validate", "features", "train", "evaluate")
-ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # whose modules make results
+ROOMS = ("loop.pipeline", "loop.stats", "loop.runtime")  # packages whose modules affect results
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 TEMPLATE = re.compile(r"[\w./]+\.html\.j2")
-HEADER = "# The engine's files that this stage runs, with their SHA-256. `loop repro` writes it; commit it.\n"
+HEADER = (
+    "# The engine's files that this stage runs, with the SHA-256 of their code without comments."
+    " `loop repro` writes it; commit it.\n"
+)
 
 
 def write(root: Path) -> list[str]:
-    """Bring the files of all stages up to date; returns the paths of those that have changed."""
+    """Update the fingerprint files of all stages; returns the paths of those that changed."""
     texts = {f"{FOLDER}/{stage}": text(root, stage) for stage in STAGES}
     changed = [path for path, new in texts.items() if not _is(root / path, new)]
     for path in changed:
@@ -30,14 +37,49 @@ def write(root: Path) -> list[str]:
 
 
 def text(root: Path, stage: str) -> str:
-    """The file of a stage: a line for each of the engine's files that it runs."""
+    """Return the text of a stage's fingerprint file: one line for each of the engine's files that it runs."""
     above = library(root).parent
     files = sorted(_files(above, Path("loop", "pipeline", f"{stage}.py"), frozenset()))
-    return HEADER + "".join(f"{sha256((above / path).read_bytes()).hexdigest()}  {path}\n" for path in files)
+    return HEADER + "".join(f"{sha256(_code(above / path)).hexdigest()}  {path}\n" for path in files)
+
+
+def _code(path: Path) -> bytes:
+    """Return the bytes of a file to hash: a module without its comments, docstrings and empty lines.
+
+    Only positions come from Python's parser, so every version of Python returns the same bytes.
+    """
+    source = path.read_bytes()
+    if path.suffix != ".py":
+        return source
+    tree, lines = ast.parse(source), source.splitlines()
+    for token in tokenize.tokenize(BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line = lines[token.start[0] - 1]
+            lines[token.start[0] - 1] = line.removesuffix(token.string.encode())
+    kept: set[int] = set()  # lines that begin inside a string, where spaces count
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            kept |= set(range(node.lineno, node.end_lineno or node.lineno))
+    for start, end in _docstrings(tree):
+        lines[start - 1 : end] = [b""] * (end - start + 1)
+        kept -= set(range(start - 1, end))
+    return b"".join(
+        (line if row + 1 in kept else line.rstrip()) + b"\n"
+        for row, line in enumerate(lines)
+        if row in kept or line.strip()
+    )
+
+
+def _docstrings(tree: ast.AST) -> list[tuple[int, int]]:
+    """Return the first and last line of each docstring in a module."""
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, Documented)]
+    first = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
+    texts = [node for node in first if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [(node.lineno, node.end_lineno or node.lineno) for node in texts]
 
 
 def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
-    """A module or page template of ROOMS, and all that it imports or includes there; paths below `above`."""
+    """Return a module or page template and all it imports or includes from ROOMS, relative to `above`."""
     found |= {path}
     source = (above / path).read_text(encoding="utf-8")
     needed = {path.with_name(name) for name in TEMPLATE.findall(source)}
@@ -50,7 +92,10 @@ def _files(above: Path, path: Path, found: frozenset[Path]) -> frozenset[Path]:
 
 
 def _imports(source: str) -> set[str]:
-    """Modules of ROOMS that a module may import, also inside functions; some names are functions."""
+    """Return the modules of ROOMS that a source text may import, including imports inside functions.
+
+    Some of the returned names are functions, not modules; the caller ignores names without a file.
+    """
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
     names = {f"{node.module}.{each.name}" for node in nodes if node.module in ROOMS for each in node.names}
     return names | {str(node.module) for node in nodes if str(node.module).rpartition(".")[0] in ROOMS}

@@ -1,16 +1,16 @@
-"""Ingest: the rows of the source, and of what production logged since, in the columns of the schema.
+"""The stage ingest: writes the rows of the source, and of production's store, in the columns of the schema.
 
-A source is the model's simulator, or Parquet or CSV anywhere that fsspec reads: a file, a folder of files
-(also with Hive's `column=value` folders, or as Spark writes it) or a pattern with `*`, or a file of a package
-on PyPI. SHA-256 pins it. The model's own `columns` may make the schema's columns of the source's, or its
-`read` may read files of any format.
+The source is the model's simulator, or Parquet or CSV anywhere that fsspec reads: a file, a folder of files
+(with Hive's `column=value` folders, or as Spark writes it), a pattern with `*`, or a file in a package on
+PyPI. Its bytes are pinned by SHA-256. The model's source.py may define `columns`, which converts the source's
+columns to the schema's, or `read`, which reads files of any format.
 
-With `logged`, the store's transactions before `until` follow, or all of them where rows have no time. A row
-that the source has too is left out, and so is one that another file of the store has. The label is the last
-that was reported by `until`, or else the source's; a report without a label changes nothing, and a label not
-yet known is null.
+With `ingest.logged`, the store's transactions before `until` are added, or all of them if rows have no time.
+A row that the source or another file of the store has already is left out. A row's label is the last label
+that was reported by `until`, or else the source's label; reports without a label are ignored, and a label
+that is not known yet is null.
 
-Rows go through DuckDB, which bounds the memory and sorts them, so a store may be larger than memory.
+DuckDB holds and sorts the rows, so that a store may be larger than memory.
 """
 
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ from loop.pipeline.files import File, Wanted
 if TYPE_CHECKING:
     import duckdb
 
-REPORTED = "reported_at"  # when a label came; the files in a store's labels/ hold id, label and this
+REPORTED = "reported_at"  # the time of a label's report; files in a store's labels/ have id, label and this
 MICROSECONDS = pa.timestamp("us")
-GROUP = 1 << 20  # rows of a group in raw.parquet, whatever batches the engine gives
+GROUP = 1 << 20  # rows per row group in raw.parquet, independent of the engine's batch size
 
 
 def main(root: Path, model: str) -> None:
-    """Write data/<package>/raw.parquet, by time, then id: same params, same bytes."""
+    """Run the stage: write data/<package>/raw.parquet, by time and id; equal params give equal bytes."""
     folder = models.load(root, model)
     wanted = schema_of(folder)
     with (
@@ -55,15 +55,16 @@ def main(root: Path, model: str) -> None:
 
 @contextmanager
 def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[pa.Table]]:
-    """All rows that the params name, in the model's COLUMNS, by time, then id; paths start at `root`.
+    """Yield all rows that params.yaml names, in the model's COLUMNS, ordered by time and id.
 
-    Raises LoopError where a file's bytes are not the pinned ones, or a column is not as the schema says.
+    Relative paths start at `root`. Raises LoopError if a file's bytes are not the pinned bytes, or a column
+    does not match the schema.
     """
     if ingest.source == "simulator":
         if not hasattr(folder.source, "simulate"):
             raise LoopError(
-                f"params.yaml: models.{folder.name}.ingest.source: is `simulator`, and "
-                f"src/models/{folder.name}/source.py defines no `simulate`",
+                f"params.yaml: models.{folder.name}.ingest.source: is `simulator`, but "
+                f"src/models/{folder.name}/source.py defines no function `simulate`",
                 fix=f"./loop pin {folder.name} --source PATH-OR-URL",
             )
         world = folder.section("source", ingest.simulator)
@@ -75,7 +76,7 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
     else:
         own = {name: getattr(folder.source, name, None) for name in ("columns", "read")}
         begin = source.batches(ingest, folder.name, schema_of(folder), root, **own)
-    from loop.core.database import opened  # here, as a simulator alone needs none
+    from loop.core.database import opened  # imported here because a simulator alone needs no database
 
     with opened() as con:
         taking = _Taking(con, folder)
@@ -86,15 +87,15 @@ def rows(ingest: Ingest, folder: ModelFolder, root: Path) -> Iterator[Iterator[p
 
 
 def conform(table: pa.Table, folder: ModelFolder, file: str, absent: tuple[str, ...] = ()) -> pa.Table:
-    """The table in the model's COLUMNS and types; a column in `absent` or ROLES.never may lack, and is null.
+    """Return the table in the model's COLUMNS and types; columns in `absent` or ROLES.never may be missing.
 
-    Raises LoopError with file, column, what was found and what is expected; casts only lose nothing.
+    Raises LoopError, naming file and column, if a value does not fit; a cast never changes a value.
     """
     return files.typed(table, schema_of(folder, absent), file)
 
 
 def schema_of(folder: ModelFolder, absent: tuple[str, ...] = ()) -> Wanted:
-    """The columns of the model's rows."""
+    """Return the columns and types of the model's rows."""
     types = {name: models.arrow(kind) for name, kind in folder.schema.COLUMNS.items()}
     return Wanted(types, frozenset({*absent, *folder.roles.never}), f"{folder.schema.__name__}.COLUMNS")
 
@@ -106,13 +107,13 @@ def _sorted(table: pa.Table, folder: ModelFolder) -> pa.Table:
 
 @dataclass(frozen=True)
 class _Taking:
-    """The rows of source and store in a database: columns `c0`, `c1`, …; `n` is the order they came in."""
+    """The rows of source and store in a database table: columns `c0`, `c1`, …, and `n`, their order."""
 
     con: "duckdb.DuckDBPyConnection"
     folder: ModelFolder
 
     def source(self, batches: Iterator[pa.Table], name: str) -> None:
-        """Take the source's rows."""
+        """Add the source's rows. Raises LoopError if there are none."""
         empty = schema_of(self.folder).schema.empty_table()
         self._create("taken", empty)
         self.con.execute("alter table taken add column n bigint")
@@ -122,14 +123,15 @@ class _Taking:
             count = self._insert(batch, 0, count)
         if not count:
             raise LoopError(
-                f"{name}: found no row in it; expected the rows to train on",
-                fix="see what wrote it, or name another ingest.source in params.yaml",
+                f"{name}: has no rows, expected the rows to train on",
+                fix="check the job that wrote it, or name another ingest.source in params.yaml",
             )
 
     def store(self, logged: Logged, root: Path) -> None:
-        """Take what a store holds of rows before `until`, and of labels reported by then.
+        """Add the store's rows before `until`, and the labels that were reported by then.
 
-        Of a model without time it is all rows of the listed files: those had come when the list was made.
+        If the model's rows have no time, all rows of the listed files are added, because the list was made at
+        `until`.
         """
         roles = self.folder.roles
         listing, until = store.pinned(root, self.folder.name, logged), pa.scalar(logged.until, MICROSECONDS)
@@ -147,7 +149,7 @@ class _Taking:
         print(f"{logged.store}: {reports}")
 
     def groups(self) -> Iterator[pa.Table]:
-        """All rows by time, then id, then the order they came in."""
+        """Yield all rows ordered by time, then id, then their order of arrival."""
         schema, roles = schema_of(self.folder).schema, self.folder.roles
         by = ", ".join([*(self._name(name) for name in (roles.time, roles.id) if name), "n"])
         label = self._name(roles.label)
@@ -168,7 +170,7 @@ class _Taking:
             yield left.combine_chunks()
 
     def _transactions(self, found: list[File], time: str | None, until: pa.Scalar) -> int:
-        """Take the rows before `until`, or all where rows have no time; returns how many lack one."""
+        """Add the rows before `until`, or all rows if they have no time; returns how many lack a time."""
         wanted = schema_of(self.folder, self.folder.roles.unlogged)
         count, undated = int(self._one("select count(*) from taken")), 0
         for number, file in enumerate(found, 1):
@@ -180,7 +182,7 @@ class _Taking:
         return undated
 
     def _insert(self, batch: pa.Table, file: int, count: int) -> int:
-        """Add rows to those taken; returns how many there are now."""
+        """Add rows to the database table; returns the new number of rows."""
         more = batch.rename_columns([f"c{place}" for place in range(batch.num_columns)])
         more = more.append_column("n", pa.array(range(count, count + batch.num_rows), pa.int64()))
         self.con.register("more", more)
@@ -189,7 +191,7 @@ class _Taking:
         return count + int(batch.num_rows)
 
     def _drop_repeated(self, found: list[File]) -> int:
-        """Keep one of the rows that several files of the store have; LoopError where they differ."""
+        """Keep one copy of rows in several files of the store. Raises LoopError if the copies differ."""
         roles = self.folder.roles
         label, columns = self._name(roles.label), [f"c{p}" for p in range(len(self.folder.schema.COLUMNS))]
         said = ", ".join(column for column in columns if column != label)
@@ -210,7 +212,7 @@ class _Taking:
         )
 
     def _refuse(self, row: Any, found: list[File]) -> None:
-        """Name the two files that say different things of one row, and which of them came later."""
+        """Raise LoopError that names two files with different values of one row, and which file is newer."""
         roles, names = self.folder.roles, list(self.folder.schema.COLUMNS)
         same = self.con.execute(
             f"select * from taken where file > 0 and {self._name(roles.id)} = $1 order by n",  # noqa: S608 — ours
@@ -228,16 +230,16 @@ class _Taking:
         raise LoopError(
             f"{one[1].name} and {two[1].name} contradict each other: where {roles.id} is {row!r}, "
             f"{names[place]} is {one[0][place]} in the first and {two[0][place]} in the second",
-            fix=f"take that row out of {two[1].name}, which came later, or out of the first if that one is "
+            fix=f"remove that row from {two[1].name}, which is newer, or from the first file if that is "
             f"wrong; then ./loop pin {self.folder.name}",
         )
 
     def _reports(self, found: Iterator[File], until: pa.Scalar) -> str:
-        """Make `known`, the last label reported of each id by `until`; returns what was found, in words."""
+        """Create the table `known`: each id's last label reported by `until`; returns a summary as text."""
         roles = self.folder.roles
         kinds = schema_of(self.folder).types
         types = {roles.id: kinds[roles.id], roles.label: kinds[roles.label], REPORTED: MICROSECONDS}
-        wanted = Wanted(types, frozenset(), "what a report of labels is")
+        wanted = Wanted(types, frozenset(), "the format of label reports")
         self.con.register("more", wanted.schema.empty_table().rename_columns(["id", "label", "reported"]))
         self.con.execute("create table reports as select * from more")
         nothing = 0
@@ -265,9 +267,9 @@ class _Taking:
             from taken join known on {row} = id"""  # noqa: S608 — ours
         ).fetchall()[0]
         return (
-            f"labels of {known:,} rows; a later report changed an earlier one of {changed:,}, and the "
-            f"source's of {over:,}; {nothing:,} reports without a label changed nothing; "
-            f"{max(known - used, 0):,} are of no row here"
+            f"labels of {known:,} rows; a later report changed an earlier label of {changed:,}, and the "
+            f"source's label of {over:,}; {nothing:,} reports without a label were ignored; "
+            f"{max(known - used, 0):,} match no row here"
         )
 
     def _create(self, name: str, empty: pa.Table) -> None:
@@ -276,7 +278,7 @@ class _Taking:
         self.con.unregister("more")
 
     def _drop(self, where: str) -> int:
-        """Take rows away; returns how many."""
+        """Delete rows from the database table by a condition; returns how many."""
         where = where.format(id=self._name(self.folder.roles.id))
         return int(self._one(f"delete from taken where {where}"))  # noqa: S608 — our own condition
 
@@ -288,7 +290,7 @@ class _Taking:
 
 
 def _came(found: tuple[Any, File]) -> tuple[Any, str]:
-    """When a file came, as far as its file system knows; then its name."""
+    """Return a file's modification time, if its file system knows it, then its name, as a sort key."""
     file = found[1]
     try:
         when = file.system.modified(file.path).timestamp()

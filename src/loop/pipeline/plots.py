@@ -1,4 +1,4 @@
-"""What `dvc plots` shows of a model: curves as points, few enough for an eye and a diff."""
+"""Makes the data of `dvc plots`: curves as points, few enough to plot quickly and to compare in a diff."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,12 +24,12 @@ SHUFFLED_ROWS = 20_000
 
 
 class Curve(NamedTuple):
-    """What a curve in plots/curves/ shows, by the name of its file."""
+    """The title and axes of a curve in plots/curves/."""
 
     title: str
     x: str
     y: str
-    diagonal: bool  # helps to read it
+    diagonal: bool  # whether to draw the diagonal as a guide
 
 
 CURVES = {
@@ -46,7 +46,7 @@ CURVES = {
 def draw(
     folder: ModelFolder, trained: Path, rows: pa.Table, scores: Floats
 ) -> tuple[dict[str, Points], Points]:
-    """The curves of a model's scores of `rows`, by the names of CURVES, and its features' importance."""
+    """Return the curves of a model's scores, keyed as in CURVES, and the importance of its features."""
     meta = read_json(trained / "meta.json")
     y = split.numbers(rows[folder.roles.label], meta["classes"])
     x = split.values(rows, meta["features"])
@@ -71,7 +71,7 @@ def draw(
 
 
 def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """The curves of a classifier; of several classes, each class against the rest, pooled."""
+    """Return the curves of a classifier; several classes are pooled, each class against the rest."""
     true, score = y, scores
     if scores.ndim > 1:
         true, score = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
@@ -85,7 +85,7 @@ def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
 
 
 def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """The curves of a regression: labels by prediction, in parts of the rows, and the errors' sizes."""
+    """Return the curves of a regression: mean label by mean prediction, and the errors' distribution."""
     bins = min(BINS, max(len(y) // BIN_ROWS, 1))
     parts = np.array_split(np.argsort(scores, kind="stable"), bins)
     means = ([side[part].mean() for part in parts] for side in (scores, y))
@@ -97,14 +97,14 @@ def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
 
 
 def of_places(judged: Rows) -> Points:
-    """NDCG over the first k places, by k."""
+    """Return NDCG@k as a function of k."""
     places = range(1, PLACES + 1)
     gains = [Metric("", partial(ndcg, k=k)).of(judged) for k in places]
     return thin(np.array(places, np.float64), np.array(gains))
 
 
 def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
-    """Write them below the folder `plots`, where DVC expects them."""
+    """Write the curves and the importance to a folder, as the plots of dvc.yaml expect."""
     with whole(folder / "curves") as aside:
         aside.mkdir()
         for name, points in drawn.items():
@@ -113,7 +113,7 @@ def write(folder: Path, drawn: dict[str, Points], important: Points) -> None:
 
 
 def thin(x: Floats, y: Floats) -> Points:
-    """A curve as at most 500 points {x, y}, evenly spaced along its length."""
+    """Reduce a curve to at most 500 points {x, y}, evenly spaced along its length."""
     steps = (np.abs(np.diff(side)) / (np.ptp(side) or 1) for side in (x, y))
     length = np.append(0, np.cumsum(sum(steps)))
     kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], POINTS)))
@@ -130,10 +130,10 @@ def importance(
     *,
     units: NDArray[Any] | None = None,
 ) -> Points:
-    """How much a loss rises when a feature's values are shuffled between rows (Breiman 2001).
+    """Return each feature's importance, largest first: the rise of a loss when its values are shuffled.
 
-    `scorer` takes rows and their units. It asks nothing of the estimator but scores, so that models of any
-    kind compare. Rows of one unit stay together. Largest first.
+    This is permutation importance (Breiman 2001), which needs only scores, so models of any kind can be
+    compared. `scorer` takes rows and their units; rows of one unit stay together.
     """
     rng = np.random.default_rng(0)
     if units is None:

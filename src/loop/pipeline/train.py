@@ -1,4 +1,4 @@
-"""Fits the model's estimator on the training window, and keeps a sample that drift is measured against."""
+"""The stage train: fits the model's estimator, and keeps a sample of training rows as drift reference."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ from loop.pipeline import split
 from loop.runtime import columns, vectors
 
 REFERENCE_ROWS = 20_000
-SPLIT = "params.yaml: models.{}.split must take in rows with different labels"
+SPLIT = "change params.yaml: models.{}.split, so that its training rows have different labels"
 
 
 def train(
@@ -33,14 +33,14 @@ def train(
     threshold: float | None,
     out: Path,
 ) -> pa.Table:
-    """Fit on `table`'s training rows and write the model's folder to `out`.
+    """Fit the model on `table`'s training rows and write it to the folder `out`.
 
     Args:
         folder: the model.
         table: features.parquet.
         kind: how rows are split.
         section: the model's estimator.Params.
-        threshold: a score from here up is class 1, for whoever serves it; of binary models alone.
+        threshold: the score from which the server predicts class 1; only for binary models.
         out: a folder that does not exist yet.
 
     Returns:
@@ -63,7 +63,7 @@ def train(
 
 
 def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> dict[str, Any]:
-    """meta.json: what a scorer must know about the model. LoopError when its labels are not its task's."""
+    """Return meta.json, which describes the model. Raises LoopError if the labels do not fit the task."""
     names = split.features(rows, folder.roles)
     inputs, first = split.declared(rows, names), split.values(rows.slice(0, 1), names)
     return {
@@ -87,36 +87,36 @@ def describe(folder: ModelFolder, rows: pa.Table, threshold: float | None) -> di
 
 
 def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
-    """The distinct labels; none where they are values."""
+    """Return the classes; none if labels are numbers to predict. Raises LoopError for a wrong task."""
     found = sorted(pc.unique(labels).to_pylist())
     where = f"data/{folder.name}/features.parquet: the {len(labels)} training rows have"
     if folder.task in VALUED:
         if not (pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
             fix = f"type {folder.roles.label} as float64 in src/models/{folder.name}/schema.py"
             raise LoopError(
-                f"{where} labels of type {labels.type}, and a {folder.task} predicts numbers", fix=fix
+                f"{where} labels of type {labels.type}, but a {folder.task} needs numbers", fix=fix
             )
-        if not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - nothing to explain
+        if not np.isfinite(labels.to_numpy()).all() or len(found) < 2:  # noqa: PLR2004 - one value
             shown = ", ".join(map(str, found[:3]))
             raise LoopError(
-                f"{where} labels {shown}, which no model can explain", fix=SPLIT.format(folder.name)
+                f"{where} labels {shown}, expected different finite numbers", fix=SPLIT.format(folder.name)
             )
         return []
     schema = f"src/models/{folder.name}/schema.py"
     if said := folder.classes:
         if strange := [label for label in found if label not in said]:
             raise LoopError(
-                f"{where} labels {strange}, which CLASSES of {schema} lacks", fix="add them there"
+                f"{where} labels {strange}, which are not in CLASSES of {schema}", fix="add them there"
             )
         if len(found) < len(said):
             raise LoopError(
                 f"{where} labels {found}, expected all of {list(said)}", fix=SPLIT.format(folder.name)
             )
         return list(said)
-    if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — nothing to tell apart
+    if len(found) < 2 or (folder.task == "binary" and found != [0, 1]):  # noqa: PLR2004 — one class
         fix, expected = SPLIT.format(folder.name), "0 and 1" if folder.task == "binary" else "several"
-        if len(found) == 2:  # noqa: PLR2004 - both classes are there, in other words
-            fix = f"say CLASSES = {tuple(found)} in {schema}: the score is the probability of the second"
+        if len(found) == 2:  # noqa: PLR2004 - two classes, but not 0 and 1
+            fix = f"set CLASSES = {tuple(found)} in {schema}; the score is the probability of the second"
         elif len(found) > 1:
             fix = f"set TASK to multiclass in {schema}"
         raise LoopError(f"{where} labels {found}, expected {expected}", fix=fix)
@@ -124,19 +124,19 @@ def _classes(folder: ModelFolder, labels: pa.ChunkedArray) -> list[Any]:
 
 
 def _spread(y: NDArray[Any], classes: list[Any]) -> str:
-    """The labels of the training rows, in a few words."""
+    """Describe the labels of the training rows in a few words."""
     if not classes:
         low, middle, high = np.quantile(y, [0, 0.5, 1])
-        return f"labels from {low:g} to {high:g}, half of them under {middle:g}"
+        return f"labels from {low:g} to {high:g}, median {middle:g}"
     shares = zip(classes, (np.bincount(y) / len(y)).tolist(), strict=True)
     return ", ".join(f"{share:.2%} labelled {name}" for name, share in shares)
 
 
 def edges(predicted: NDArray[np.float64]) -> list[float]:
-    """Upper bounds of a histogram of predicted values: 10 to 20 steps, from 1st to 99th percentile.
+    """Return the upper bounds of a histogram of predicted values: 10 to 20 steps, 1st to 99th percentile.
 
-    They are multiples of a power of two. So releases that predict alike share every second bound at least,
-    and the canary judge can compare their histograms.
+    The bounds are multiples of a power of two. So two releases with similar predictions share at least every
+    second bound, and the canary judge can compare their histograms.
     """
     low, high = np.quantile(predicted, [0.01, 0.99])
     wanted = max((high - low) / 20, max(abs(low), abs(high)) * 1e-9, 1e-12)
@@ -145,7 +145,7 @@ def edges(predicted: NDArray[np.float64]) -> list[float]:
 
 
 def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:
-    """First and last instant trained on, ISO; None for rows without time."""
+    """Return the first and last time trained on, in ISO format; None for rows without time."""
     if roles.time is None:
         return {"from": None, "to": None}
     ends = pc.min_max(rows[roles.time]).as_py()
@@ -153,10 +153,10 @@ def _span(rows: pa.Table, roles: Roles) -> dict[str, str | None]:
 
 
 def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Path) -> pa.Table:
-    """A seeded sample of the training rows, in their own order: profile, score, label.
+    """Return a seeded sample of the training rows, in order, with profile, score and label.
 
-    They are what the prediction log has of a row, so of several classes `score` is the likeliest one's, and
-    of an embedding it is the cosine to the sample's centre, which is put into `meta`.
+    The columns are those of the prediction log. So with several classes, `score` is the highest class score,
+    and for an embedding it is the cosine to the sample's centre, which is added to `meta`.
     """
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(rows.num_rows, min(REFERENCE_ROWS, rows.num_rows), replace=False))
@@ -170,7 +170,7 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
         meta["centre"] = centre.tolist()
     if hasattr(scorer, "profile"):
         seen = scorer.profile(x, scores)
-        meta |= {"profile": [*seen], "categories": {}}  # its own: no text of a row stands in meta.json
+        meta |= {"profile": [*seen], "categories": {}}  # no categories, so that no row's text is in meta.json
     elif isinstance(x, dict):
         seen = columns.numbers(x, meta["categories"])
     else:
@@ -181,7 +181,7 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
 
 
 def main(root: Path, model: str) -> None:
-    """The stage: features.parquet to model/ and reference.parquet."""
+    """Run the stage: read features.parquet, write model/ and reference.parquet."""
     started = time.perf_counter()
     folder, section, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
     table = pq.read_table(paths.features)

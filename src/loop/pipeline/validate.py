@@ -1,8 +1,8 @@
-"""Validate: stop bad data, score the rest.
+"""The stage validate: rejects bad data, and scores the quality of the rest.
 
-A failed critical check rejects. `data_quality_score` is the mean, over the checks that are not critical, of
-the share of rows that pass; a check of a whole table counts as all of its rows or none. A score under
-`validate.quality` rejects too.
+A failed critical check rejects the data. `data_quality_score` is the mean share of rows that pass, over the
+checks that are not critical; a check of a whole table counts as 1 or 0. A score below `validate.quality`
+rejects the data, too.
 """
 
 import json
@@ -29,42 +29,43 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.text import one_line
 
-EXAMPLES = 5  # rows shown of each failed check
+EXAMPLES = 5  # rows shown for each failed check
 NAMED = (
     "column",
     "column_list",
     "batch_id",
-)  # arguments of an expectation that are told otherwise, or no one's
+)  # arguments of an expectation that the report shows elsewhere or not at all
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation: of the rows, or of the whole days between the first and the last.
+    """One expectation, about the rows or about the whole days between the first and the last row.
 
-    `days` has a row a day: `day`, `rows`, and `rows_over_median`, its rows over those of the median day.
+    A check of `days` sees one row per day: `day`, `rows` (their number), and `rows_over_median`, the number
+    divided by that of the median day.
     """
 
-    expectation: Any  # of great_expectations.expectations
+    expectation: Any  # an object of great_expectations.expectations
     critical: bool = True
     of: Literal["rows", "days"] = "rows"
 
 
 def expect(name: str, good: Callable[..., Any], *columns: str) -> Any:
-    """An expectation of a model's own, where Great Expectations has none.
+    """Make an expectation of a model's own, if Great Expectations has none that fits.
 
-    `good` is a function of a module. It takes one or two columns as pandas.Series, and returns which of their
-    rows are good. `name` is the expectation's, such as `ExpectTextsInOnePart`. A row without a value is good.
+    `good` is a module-level function. It takes one or two columns as pandas.Series and returns which rows are
+    good; rows without a value always pass. `name` is the expectation's name, such as `ExpectTextsInOnePart`.
     """
     keys = ("column_A", "column_B") if len(columns) > 1 else ("column",)
     return _expectation(name, good, pair=len(columns) > 1)(**dict(zip(keys, columns, strict=True)))
 
 
 def in_one_part(values: Any, parts: Any) -> Any:
-    """For `expect`: which rows have a value that no other part of the split has."""
+    """For `expect`: return which rows have a value that occurs in only one part of the split."""
     return parts.groupby(values).transform("nunique") == 1
 
 
-@cache  # Great Expectations knows a kind by its name, so it is made once
+@cache  # Great Expectations registers a class by its name, so it is made only once
 def _expectation(name: str, good: Callable[..., Any], *, pair: bool) -> Any:
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.expectations import expectation
@@ -90,22 +91,22 @@ def _expectation(name: str, good: Callable[..., Any], *, pair: bool) -> Any:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, ready for JSON."""
+    """The result of one data check, ready for JSON."""
 
     check: str
     column: str
     critical: bool
     passed: bool
-    share: float  # of the rows, that pass
-    unexpected: int  # rows that do not
-    found: str = ""  # what a check of a whole table saw, or why it could not be made
+    share: float  # share of the rows that pass
+    unexpected: int  # number of rows that fail
+    found: str = ""  # the observed value of a table check, or the error if the check could not run
     examples: list[dict[str, Any]] = field(default_factory=list)
-    expected: dict[str, Any] = field(default_factory=dict)  # the expectation's own arguments
+    expected: dict[str, Any] = field(default_factory=dict)  # the expectation's arguments
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, and what they come to."""
+    """All findings of a validation, and the resulting quality score from 0 to 1."""
 
     score: float
     findings: list[Finding]
@@ -120,7 +121,10 @@ class Report:
 
 
 def main(root: Path, model: str) -> None:
-    """Write data/<package>/validation; rejected, leave the report in build/<package>/validation instead."""
+    """Run the stage: write data/<package>/validation, or build/<package>/validation if the data is rejected.
+
+    Raises Rejected if a critical check failed or the quality score is too low.
+    """
     folder, wanted, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
     rows = pq.read_table(paths.raw)
     checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
@@ -133,16 +137,16 @@ def main(root: Path, model: str) -> None:
             f"{paths.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
             f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
             f"  report: {rejected / 'data_docs' / 'index.html'}",
-            fix="mend the source; where the data is right, the bounds in models."
+            fix="correct the source or, if the data is right, the bounds in models."
             f"{folder.name}.validate.suite",
         )
     _write(report, paths.validation, least, rows.num_rows, model)
-    shutil.rmtree(rejected, ignore_errors=True)  # what an earlier rejection left no longer holds
+    shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
 
 
 def examine(rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles) -> Report:
-    """Check that each id names one row, as every model needs, and make every check of the model's suite."""
-    import great_expectations.expectations as gxe  # here, as it takes seconds
+    """Run the model's checks, and a check that ids are unique, which every model needs."""
+    import great_expectations.expectations as gxe  # imported here because it takes seconds
 
     checks = [Check(gxe.ExpectColumnValuesToBeUnique(column=roles.id)), *suite]
     results = _run(rows, checks, model, roles)
@@ -153,15 +157,15 @@ def examine(rows: pa.Table, suite: Sequence[Check], model: str, roles: Roles) ->
 
 
 def days(rows: pa.Table, time: str) -> Any:
-    """The whole days between the first and the last row, in pandas: `day`, `rows`, `rows_over_median`."""
+    """Return the whole days between first and last row as a DataFrame: day, rows, rows_over_median."""
     counts = rows[time].to_pandas().dt.floor("D").value_counts().sort_index()
-    counts = counts.asfreq("D", fill_value=0).iloc[1:-1]  # the first and last day may be begun and not ended
+    counts = counts.asfreq("D", fill_value=0).iloc[1:-1]  # the first and the last day may be incomplete
     table = counts.rename_axis("day").reset_index(name="rows")
     return table.assign(rows_over_median=table["rows"] / table["rows"].median())
 
 
 def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> list[Any]:
-    """Great Expectations' own results, in the order of the checks."""
+    """Run the checks and return Great Expectations' results in the same order."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -179,15 +183,15 @@ def _run(rows: pa.Table, checks: Sequence[Check], model: str, roles: Roles) -> l
         for check in checks
     ]
     for result in results:
-        result.result = json.loads(json.dumps(result.to_json_dict()["result"]))  # no numpy, as JSON has none
+        result.result = json.loads(json.dumps(result.to_json_dict()["result"]))  # JSON allows no NumPy values
     return results
 
 
 def _time(model: str, roles: Roles) -> str:
     if roles.time is None:
         raise LoopError(
-            f"src/models/{model}/expectations.py: a check of days, but ROLES.time in schema.py is None",
-            fix='name the time column, or take away of="days"',
+            f"src/models/{model}/expectations.py: a check is of days, but ROLES.time in schema.py is None",
+            fix='name the time column, or remove of="days"',
         )
     return roles.time
 
@@ -220,7 +224,7 @@ def _finding(check: Check, result: Any) -> Finding:
 
 
 def _found(result: Any, outcome: dict[str, Any]) -> str:
-    """What a whole table showed, or the last line of why a check could not be made."""
+    """Return what a table check observed, or the last line of the error if it could not run."""
     errors = [info for info in result.exception_info.values() if isinstance(info, dict)]
     if errors:
         return str(errors[0]["exception_message"]).strip().splitlines()[-1]
@@ -229,7 +233,7 @@ def _found(result: Any, outcome: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """An example as JSON holds it. Of bytes, such as an image's, it is their number."""
+    """Return an example row as JSON values; bytes, such as an image, are shown as their length."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, bytes):
@@ -257,21 +261,21 @@ def _write(report: Report, place: Path, least: float, rows: int, model: str) -> 
 
 
 def figure(value: Any) -> str:
-    """A number as people read it."""
+    """Format a number for the report: thousands separators, and floats with four decimals."""
     return (
         f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
     )
 
 
 def argument(value: Any) -> str:
-    """An expectation's argument; a condition on rows is GX's own mapping."""
+    """Format an expectation's argument; a row condition is a mapping in Great Expectations."""
     if isinstance(value, dict):
         return " ".join(argument(part) for name, part in value.items() if name != "type")
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check(name: str) -> str:
-    """An expectation's name as words: ExpectColumnToExist is `column to exist`."""
+    """Return an expectation's name as words, such as `column to exist` for ExpectColumnToExist."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", name.removeprefix("Expect")).lower()
 
 
@@ -279,7 +283,7 @@ FILTERS: dict[str, Callable[[Any], str]] = {"figure": figure, "check": check, "a
 
 
 def _shown(report: Report) -> list[str | Table]:
-    """For the console: the score, and what failed on which rows."""
+    """Return the console output: the score, and a table of the failed checks with example rows."""
     count = f"{len(report.failed)} of {len(report.findings)} checks failed"
     title = f"{count}, data_quality_score {report.score:.4f}"
     if not report.failed:
@@ -292,5 +296,5 @@ def _shown(report: Report) -> list[str | Table]:
         seen = "\n".join(dict.fromkeys(map(one_line, rows))) or one_line(one.found)
         stops = "yes" if one.critical else "no"
         cells = (one.check, one.column, stops, str(one.unexpected), seen)
-        table.add_row(*map(Text, cells))  # as a string, `[/]` of a supplier's is a tag of Rich's
+        table.add_row(*map(Text, cells))  # as Text, because Rich would read `[/]` in data as markup
     return [title, table]

@@ -1,1 +1,1 @@
-"""One static site that tells how every model is: from the last run, and from Git."""
+"""The static site about all models, made from the files of the last run and from Git's history."""

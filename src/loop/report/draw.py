@@ -1,4 +1,4 @@
-"""Curves as inline SVG: points scaled to a box, coloured by the page's own style."""
+"""Draws curves as inline SVG: points scaled to a box, with colours from the page's style sheet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from loop.pipeline.plots import CURVES, Points
 from loop.review import charts
 from loop.review.evidence import Evidence
 
-SIDE = 200  # of the square that is 0..1 both ways
+SIDE = 200  # side length of a chart in SVG units; it covers 0 to 1 in both directions
 MEASURED = {
     "roc": charts.roc,
     "precision_recall": charts.precision_recall,
-}  # from scores, where no plot is kept
+}  # functions that compute a curve from scores, for a model whose plots were not kept
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the range that `ticks` name; each is the points of an SVG polyline, by who it is of."""
+    """A chart of SVG polylines over the range that `ticks` name; `lines` maps each model to its points."""
 
     title: str
     x: str
     y: str
     diagonal: bool
     lines: Mapping[str, str]
-    across: tuple[str, str, str] = ("0", "0.5", "1")  # at the left, in the middle, at the right
+    across: tuple[str, str, str] = ("0", "0.5", "1")  # labels at the left, in the middle and at the right
     up: tuple[str, str, str] = ("0", "0.5", "1")
 
 
 def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
-    """A chart for each of DVC's curves; with the champion's line where it scored the same rows."""
+    """Return a chart for each of DVC's curves, with the champion's line if it scored the same rows."""
     found = []
     for name, (title, x, y, diagonal) in CURVES.items():
         if points := plots.get(name):
@@ -45,7 +45,7 @@ def curves(plots: Mapping[str, Points], evidence: Evidence) -> list[Chart]:
 
 
 def _of_values(title: str, x: str, y: str, pairs: list[tuple[float, float]], *, diagonal: bool) -> Chart:
-    """A chart over the values' own ranges; with a diagonal, one range for both."""
+    """Return a chart scaled to the values' ranges; with a diagonal, both axes share one range."""
     sides = [list(side) for side in zip(*pairs, strict=True)]
     both = [[*sides[0], *sides[1]]] * 2 if diagonal else sides
     (left, right), (low, high) = ((min(side), max(side)) for side in both)
@@ -56,7 +56,7 @@ def _of_values(title: str, x: str, y: str, pairs: list[tuple[float, float]], *, 
 
 
 def champion(evidence: Evidence, name: str) -> str:
-    """The champion's line in a chart; empty where there is none."""
+    """Return the points of the champion's line in a chart; empty if its scores are not known."""
     scores, measure = evidence.scores.get("champion"), MEASURED.get(name)
     if scores is None or scores.ndim > 1 or evidence.labels is None or measure is None:
         return ""
@@ -64,5 +64,5 @@ def champion(evidence: Evidence, name: str) -> str:
 
 
 def line(points: Sequence[tuple[float, float]]) -> str:
-    """Points of 0..1 as those of a polyline in the box, up being good."""
+    """Return points from 0 to 1 as the `points` of an SVG polyline, whose y axis points down."""
     return " ".join(f"{SIDE * x:.1f},{SIDE * (1 - y):.1f}" for x, y in points)

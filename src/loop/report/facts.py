@@ -1,4 +1,4 @@
-"""What a model's page tells: read from what the last run left, and from Git. What is missing is empty."""
+"""Gathers the facts of a model's page from the last run's files and from Git; what is missing stays empty."""
 
 import ast
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from loop.review.evidence import SAMPLES, Evidence, compared, known
 from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
 
-FIRST = "production"  # of the environments
-WORDS = {  # what the model card says in a module's docstring
+FIRST = "production"  # the environment that is listed first
+WORDS = {  # texts of the model card, and the module whose docstring holds each text
     "model": "__init__",
     "data": "schema",
     "features": "features",
@@ -37,7 +37,7 @@ WORDS = {  # what the model card says in a module's docstring
 
 @dataclass(frozen=True)
 class Environment:
-    """What one environment serves, and how it came to that, newest first."""
+    """The release state of one environment, and its history, newest change first."""
 
     name: str
     state: State
@@ -46,7 +46,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that is known of a model; what is not, is None or empty."""
+    """The facts about a model; unknown values are None or empty."""
 
     model: str
     paths: ModelPaths
@@ -56,33 +56,33 @@ class Facts:
     intervals: dict[str, Interval]
     curves: list[Chart]
     quality: dict[str, Any] | None
-    rejected: bool  # whether that quality is of data that validation stopped
+    rejected: bool  # whether `quality` is of data that validation rejected
     drift: dict[str, Any] | None
     rehearsal: dict[str, Any] | None
     meta: dict[str, Any] | None
     words: dict[str, str]
     lineages: list[Lineage]
-    strange: list[str]  # files that are not those which dvc.lock records
+    strange: list[str]  # files whose content is not the content that dvc.lock records
 
     @property
     def served(self) -> Environment | None:
-        """Production, or whatever stands for it."""
+        """The first environment with a stable release, which is production if it has one."""
         return next((one for one in self.environments if one.state.stable), None)
 
     @property
     def loss(self) -> str:
-        """What rises when a feature is shuffled."""
+        """The name of the loss that rises when a feature is shuffled."""
         return metrics.LOSS[self.evidence.task].name.replace("_", " ") if self.evidence else ""
 
     @property
     def sliced(self) -> list[str]:
-        """What is shown of each part of the rows: the gate's metric first."""
+        """The two metrics shown for each part of the rows, the gate's metric first."""
         known = metrics.SLICED[self.evidence.task] if self.evidence else ()
         return sorted(known, key=lambda name: name != self.spec.gate.metric)[:2]
 
     @property
     def lower(self) -> set[str]:
-        """The metrics whose lower values are better."""
+        """The metrics for which lower values are better."""
         return {metric.name for metric in chain(*metrics.TASKS.values()) if metric.lower}
 
     @property
@@ -91,10 +91,10 @@ class Facts:
 
 
 def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
-    """Read a model's facts; the environments as `commit` has them."""
+    """Read a model's facts from files, its environments from a commit. Raises LoopError for broken files."""
     paths, spec = ModelPaths(root, model), params.load(root, model)
     environments = _environments(git, paths, commit)
-    known(paths.metrics), known(paths.trained / "meta.json")  # a broken one is named before it is leant on
+    known(paths.metrics), known(paths.trained / "meta.json")  # LoopError if one is not JSON
     found = _evidence(root, model) if paths.metrics.is_file() else None
     stopped = known(paths.build / "validation" / "quality.json")
     plots = {name: known(paths.plots / "curves" / f"{name}.json") or [] for name in CURVES}
@@ -121,12 +121,12 @@ def _evidence(root: Path, model: str) -> Evidence:
     try:
         return evidence.gather(root, model, None)
     except (pa.ArrowException, ValueError, LookupError):
-        check(root, model)  # names what is broken, if it is an output
+        check(root, model)  # raises a LoopError that names the file, if an output was altered
         raise
 
 
 def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]:
-    """Production first, as it is what people ask for."""
+    """Return the environments with an overlay of the model, production first."""
     model, found = public(paths.model), []
     overlays = (paths.root / "kustomize" / "overlays").glob(f"*/{model}")
     for name in sorted((path.parent.name for path in overlays), key=lambda name: (name != FIRST, name)):
@@ -138,7 +138,7 @@ def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]
 
 
 def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
-    """Where each metric lies, by bootstrap over the test rows."""
+    """Return the confidence interval of each metric, by bootstrap over the test rows."""
     if found is None or found.labels is None:
         return {}
     folder = models.load(root, model)
@@ -160,7 +160,7 @@ def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | Non
 
 
 def _lineages(git: Git, root: Path, model: str, environments: list[Environment]) -> list[Lineage]:
-    """Of every release that is served; and of the work tree, where none of them is its model."""
+    """Return the lineage of each served release, and of the work tree if its model is not served."""
     states = {one.name: one.state for one in environments}
     tracks = [track for one in states.values() for track in (one.stable, one.canary) if track]
     own = lineage.model_md5(Lock.of(root), model)
@@ -169,7 +169,7 @@ def _lineages(git: Git, root: Path, model: str, environments: list[Environment])
 
 
 def _strange(paths: ModelPaths) -> list[str]:
-    """Outputs that a page shows, and a gate, that belong to another run than dvc.lock records."""
+    """Return outputs and gate.json that belong to another run than dvc.lock records."""
     lock, gate, unread = Lock.of(paths.root), paths.build / "gate.json", (paths.raw, paths.features)
     there = [(paths.root / path, recorded) for path, recorded in lock.outs(paths.model).items()]
     found = [
@@ -181,5 +181,5 @@ def _strange(paths: ModelPaths) -> list[str]:
 
 
 def _docstring(path: Path) -> str:
-    """What a module of the model's folder says of itself."""
+    """Return the docstring of a module in the model's folder; empty if there is none."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "") if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Where a release came from: data, stages, model, registry, bento, image, and the overlays that serve it."""
+"""Traces a release back: data, stages, model, model registry, bento, image, and overlays that serve it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +15,16 @@ from loop.delivery.state import State, Track
 
 @dataclass(frozen=True)
 class Link:
-    """One step of the way: what it is, by which hash or name it is known, and what went into it."""
+    """One step of a lineage: its title, the names or hashes of its results, and those of its inputs."""
 
     what: str
-    names: list[tuple[str, str]]  # (what it names, hash or name)
+    names: list[tuple[str, str]]  # (label, name or hash) of each result
     of: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The way to one release; `missing` says why a part of it is not told."""
+    """The lineage of one release; `missing` explains why a part of it is not shown."""
 
     title: str
     links: list[Link]
@@ -32,7 +32,7 @@ class Lineage:
 
 
 def released(git: Git, model: str, states: dict[str, State]) -> list[Lineage]:
-    """The way to each release that some environment serves."""
+    """Return the lineage of each release that an environment serves."""
     tracks: dict[str, Track] = {}
     served: dict[str, list[tuple[str, str]]] = {}
     for environment, state in states.items():
@@ -44,12 +44,12 @@ def released(git: Git, model: str, states: dict[str, State]) -> list[Lineage]:
 
 
 def candidate(root: Path, model: str) -> Lineage | None:
-    """The way to what the work tree's last run left, released or not; None where nothing is trained."""
+    """Return the lineage of the work tree's last run, released or not; None if nothing is trained."""
     lock, paths = Lock.of(root), ModelPaths(root, model)
     if not (links := stages(lock, model)):
         return None
     for record, what, key in (
-        ("register", "MLflow's registered model", "version"),
+        ("register", "Model registry (MLflow)", "version"),
         ("bento", "Bento", "tag"),
         ("image", "Image", "image"),
     ):
@@ -60,7 +60,7 @@ def candidate(root: Path, model: str) -> Lineage | None:
 
 
 def model_md5(lock: Lock, model: str) -> str | None:
-    """The trained model's md5, if the lock records one."""
+    """Return the md5 of the trained model; None if dvc.lock does not record it."""
     try:
         return lock.model_md5(model)
     except LoopError:
@@ -68,7 +68,7 @@ def model_md5(lock: Lock, model: str) -> str | None:
 
 
 def stages(lock: Lock, model: str) -> list[Link]:
-    """dvc.lock's stages of a model, in their order: what came out, and what went in."""
+    """Return the links for a model's stages in dvc.lock, in order, with outputs and inputs."""
     ending = f"@{package(model)}"
     return [
         Link(
@@ -86,17 +86,17 @@ def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]])
     try:
         lock = Lock.parse(git.read(track.commit, "dvc.lock") or "")
     except GitError:
-        missing = f"commit {track.commit[:12]} is not in this clone: its stages are not shown"
+        missing = f"commit {track.commit[:12]} is not in this clone, so its stages are not shown"
     links = [
         *(
             stages(lock, model)
             or [Link("Data", [("raw.parquet", track.data_md5)]), Link("Model", [("model", track.model_md5)])]
         ),
-        Link("Commit that records it", [("dvc.lock", track.commit)]),
-        Link("MLflow's registered model", [("name and version", track.mlflow)]),
+        Link("Commit with this dvc.lock", [("dvc.lock", track.commit)]),
+        Link("Model registry (MLflow)", [("name and version", track.mlflow)]),
         Link("Bento", [("tag", track.bento), ("release key", track.key)]),
         Link("Image", [("digest", track.image.partition("@")[2]), ("from", track.image.partition("@")[0])]),
-        Link("Overlays that serve it", [(f"{at}/{public(model)}", weight) for at, weight in served]),
+        Link("Overlays that serve the release", [(f"{at}/{public(model)}", weight) for at, weight in served]),
     ]
     return Lineage(track.key, links, missing)
 

@@ -1,4 +1,4 @@
-"""Writes the site: an index of the fleet and a page a model, each whole in itself; nothing is fetched."""
+"""Writes the site: an index of all models and one self-contained page per model."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,13 +15,16 @@ from loop.delivery.history import Entry
 from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
 
-MARK = '<meta name="generator" content="loop report">'  # in each page
-LATEST = 10  # changes on the index
-SECONDS = 60  # for each command of git
+MARK = '<meta name="generator" content="loop report">'  # identifies a page of this site
+LATEST = 10  # number of changes on the index page
+SECONDS = 60  # time limit of each Git command
 
 
 def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main") -> Path:
-    """Write the site of these models, or of all; returns its index."""
+    """Write the site of the given models, by default all; returns the path of its index.
+
+    Raises LoopError if `out` holds something other than an earlier site.
+    """
     git = Git(root, seconds=SECONDS)
     commit, told = tip(git, branch)
     facts = [gather(git, root, name, commit) for name in models or params.read(root)]
@@ -36,22 +39,22 @@ def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main
 
 
 def tip(git: Git, branch: str) -> tuple[str, str]:
-    """The commit whose releases are told, in words too: origin's branch, or HEAD where origin is not had."""
+    """Return the commit whose releases are shown, and its description: origin's branch, else HEAD."""
     try:
         return git.fetch(branch), f"origin's {branch}"
     except GitError:
-        return git.head(), f"this clone's HEAD, as origin's {branch} could not be had"
+        return git.head(), f"this clone's HEAD, because origin's {branch} could not be fetched"
 
 
 def ours(out: Path) -> None:
-    """Only a site of ours is replaced: LoopError where the folder holds anything else."""
+    """Raise LoopError if the output folder exists and is not an earlier site, which may be replaced."""
     index = out / "index.html"
     if out.exists() and MARK not in (index.read_text(encoding="utf-8") if index.is_file() else ""):
-        raise LoopError(f"{out} is there, and is no report", fix="name another folder by --out, or remove it")
+        raise LoopError(f"{out} exists and is not a site", fix="name another folder by --out, or remove it")
 
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
-    """The fleet's last changes of what people are served: (model, environment, change), newest first."""
+    """Return the latest changes of the served releases: (model, environment, change), newest first."""
     found = [
         (one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history
     ]
@@ -59,7 +62,7 @@ def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
 
 
 def weakest(facts: Facts) -> tuple[str, str, float] | None:
-    """The part of the test rows that the model does worst on: feature, part, and the gate's metric there."""
+    """Return the part of the test rows with the worst gate metric: feature, part, and the metric's value."""
     metric, slices = (
         facts.spec.gate.metric,
         (facts.evidence.metrics if facts.evidence else {}).get("slices", {}),
@@ -75,7 +78,7 @@ def weakest(facts: Facts) -> tuple[str, str, float] | None:
 
 
 def page(template: str, **values: Any) -> str:
-    """A page, by its template."""
+    """Render a page from its template."""
     filters = {**FILTERS, "when": when, "public": public}
     return html.page(template, "loop.report", "loop.pipeline", filters=filters, **values)
 
@@ -91,5 +94,5 @@ def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
 
 
 def when(iso: str) -> str:
-    """An ISO time, to the minute and in UTC."""
+    """Format an ISO time in UTC, to the minute."""
     return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")

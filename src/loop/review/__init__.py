@@ -1,1 +1,1 @@
-"""What a reviewer sees of a pull request that changes a model."""
+"""The report on a pull request, which shows reviewers the effect of a change on models and cluster."""

@@ -1,4 +1,4 @@
-"""What the base branch had: the commit where the change began, and what DVC kept of its stages."""
+"""Checks out the commit where a pull request began, and restores that commit's DVC outputs."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ OUTPUTS = ("scores.parquet", "reference.parquet", "plots/importance.json")
 
 @contextmanager
 def checkout(root: Path, branch: str) -> Iterator[Path | None]:
-    """A scratch checkout of the commit where HEAD left origin's `branch`; None where there is no origin."""
+    """Yield a temporary checkout of the commit where HEAD left origin's `branch`; None without an origin."""
     git = Git(root)
     if "origin" not in git.run("remote").split():
         yield None
@@ -22,7 +22,7 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
     tip = git.fetch(branch)
     try:
         begin = git.run("merge-base", tip, "HEAD")
-    except GitError:  # a shallow clone, or a history that was replaced
+    except GitError:  # no common commit: the clone is shallow, or main was force-pushed
         begin = tip
     with git.worktree(begin) as tree:
         if (settings := root / ".dvc" / "config.local").is_file():
@@ -31,15 +31,16 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
 
 
 def outputs(tree: Path, model: str) -> ModelPaths:
-    """Bring a model's scores, reference and importance there, as far as cache or remote have them.
+    """Restore the base branch's scores, reference and importance, as far as DVC's cache or remote has them.
 
-    Rejected where one is not what the base branch's dvc.lock records.
+    Returns the paths of the checkout. Raises Rejected if a file differs from what the base's dvc.lock
+    records.
     """
     paths = ModelPaths(tree, model)
     for remote in (False, True):
         missing = [name for name in OUTPUTS if not (paths.data / name).is_file()]
         if not missing or not (tree / "dvc.lock").is_file():
             break
-        with suppress(DvcError):  # what it has, it has brought; the report does without the rest
+        with suppress(DvcError):  # the files that exist were restored; the report leaves out the others
             bring(tree, model, *missing, remote=remote)
     return paths

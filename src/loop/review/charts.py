@@ -1,8 +1,8 @@
-"""Charts that GitHub itself draws in a comment.
+"""Draws charts in Mermaid, which GitHub renders in comments and job summaries.
 
-A comment shows images only from URLs that anybody can read: no upload by API, no data: URL, no inline SVG,
-and an artifact is a zip behind a login. Mermaid it draws from text, in comments and summaries alike, so a
-fork's pull request has them too, and nothing is stored anywhere.
+A comment can show an image only from a public URL: the API has no upload, data: URLs and inline SVG are
+removed, and artifacts need a login. Mermaid charts are text, so they need no storage and work for pull
+requests from forks, too.
 """
 
 import json
@@ -22,38 +22,38 @@ COLOURS = {
     "#2f81f7": "🟦",
     "#f0883e": "🟧",
     "#8b949e": "⬜",
-}  # Mermaid's charts have no legend: the title is it
-BLOCKS = 20  # the longest bar of text
+}  # marks for the chart's title, which serves as legend because Mermaid's xychart has none
+BLOCKS = 20  # length of the longest text bar in characters
 
 
 def roc(y: Labels, scores: Floats) -> list[float]:
-    """The true positive rate at evenly spaced false positive rates."""
+    """Return the true positive rate at evenly spaced false positive rates."""
     false_rate, true_rate = classification.roc_curve(y, scores)
     return _rounded(np.interp(GRID, false_rate, true_rate))
 
 
 def precision_recall(y: Labels, scores: Floats) -> list[float]:
-    """The best precision at evenly spaced recalls and above."""
+    """Return the best precision at or above each of evenly spaced recalls."""
     precision, recall = classification.precision_recall_curve(y, scores)
     return _rounded(np.array([precision[recall >= least].max() for least in GRID]))
 
 
 def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Bins of scores by their mean, and per bin: the share that was positive, and the mean itself."""
+    """Return a calibration chart: mean score per bin (x axis), and the lines of observed and mean score."""
     curve = calibration.curve(y, scores)
     names = [f"{mean:.2f}" for mean in curve.predicted]
     return names, [_rounded(curve.observed), _rounded(curve.predicted)]
 
 
 def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Parts of the rows by their mean prediction, and for each: the mean label, and the mean itself."""
+    """Return a chart of labels by prediction: mean prediction per part (x axis), and its two lines."""
     points = plots.of_values(y, scores)["predicted"]
     names = [f"{point['x']:.4g}" for point in points]
     return names, [[point["y"] for point in points], [point["x"] for point in points]]
 
 
 def lines(title: str, x: str, y: str, drawn: Mapping[str, Sequence[float]], bins: Sequence[str] = ()) -> str:
-    """A chart of lines over 0..1, or over named bins, where values outside 0..1 set the height too."""
+    """Return a Mermaid line chart over 0 to 1, or over named bins; the y axis covers at least 0 to 1."""
     legend = " ".join(f"{mark} {name}" for mark, name in zip(COLOURS.values(), drawn, strict=False))
     theme = {"theme": "base", "themeVariables": {"xyChart": {"plotColorPalette": ", ".join(COLOURS)}}}
     size = {"xyChart": {"width": 460, "height": 320}}
@@ -68,7 +68,7 @@ def lines(title: str, x: str, y: str, drawn: Mapping[str, Sequence[float]], bins
 
 
 def bar(value: float, most: float) -> str:
-    """A bar of text."""
+    """Return a text bar for `value`, where `most` has full length."""
     return "█" * round(BLOCKS * max(value, 0) / most) if most > 0 else ""
 
 

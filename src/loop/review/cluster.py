@@ -1,4 +1,4 @@
-"""What a change will do to the cluster: every folder that Argo CD or a person applies, before and after."""
+"""Shows how a change alters the cluster, by rendering every applied folder before and after the change."""
 
 import difflib
 import html
@@ -10,12 +10,12 @@ from loop.core.names import public
 from loop.delivery import render
 
 OVERLAYS = "kustomize/overlays"
-RENDERED = (f"{OVERLAYS}/*/*", "kustomize/platform", "argocd")  # what is applied, each as a whole
-MOST = 400  # lines that a comment shows of all differences together
+RENDERED = (f"{OVERLAYS}/*/*", "kustomize/platform", "argocd")  # folders that Argo CD or a person applies
+MOST = 400  # maximum number of diff lines in a comment, over all folders
 
 
 def differences(before: Path, after: Path, model: str | None = None) -> dict[str, list[str]]:
-    """Per folder, the lines of the difference: a model's overlays in any case, others where they differ."""
+    """Return the diff lines by folder: of the model's own overlays always, of others if they differ."""
     files = Git(after).run("diff", "--name-only", Git(before).head(), "--", "kustomize", "argocd")
     folders = {path.parent.relative_to(root) for root in (before, after) for path in _applied(root)}
     found = {folder: _difference(before, after, folder) if files else [] for folder in sorted(folders)}
@@ -28,7 +28,7 @@ def differences(before: Path, after: Path, model: str | None = None) -> dict[str
 
 
 def markdown(found: dict[str, list[str]]) -> str:
-    """The differences, folded away, with a line each that says how much there is."""
+    """Format the diffs as Markdown: each is collapsed below a line that gives its size."""
     most = MOST // max(1, sum(bool(lines) for lines in found.values()))
     return "\n\n".join(_told(name, lines, most) for name, lines in found.items())
 

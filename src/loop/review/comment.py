@@ -1,4 +1,4 @@
-"""Writes the report on a candidate to the job's summary and into a file: `loop.review.post` posts it."""
+"""Writes the report on a pull request to a file and to the job summary; `loop.review.post` posts it."""
 
 import os
 from pathlib import Path
@@ -14,9 +14,9 @@ from loop.review.report import report, without_model
 
 
 def comment(root: Path, model: str | None = None) -> tuple[Path, str]:
-    """Write the report; returns its file and its text.
+    """Write the report; returns its path and its text.
 
-    Without a model the report is about changes that belong to none: the cluster, the locks.
+    Without a model, the report covers the changes that belong to no model: cluster manifests and locks.
     """
     branch = _base()
     text = written(root, model, branch) if model else deployed(root, branch)
@@ -27,7 +27,10 @@ def comment(root: Path, model: str | None = None) -> tuple[Path, str]:
 
 
 def written(root: Path, model: str, branch: str) -> str:
-    """The report as Markdown, against the commit where this one left `branch`."""
+    """Return the report on a model as Markdown, compared with the commit where HEAD left `branch`.
+
+    Raises LoopError if the model has not been trained, or an output is not what dvc.lock records.
+    """
     paths = ModelPaths(root, model)
     if not paths.metrics.is_file():
         raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {paths.package}")
@@ -37,15 +40,17 @@ def written(root: Path, model: str, branch: str) -> str:
 
 
 def deployed(root: Path, branch: str) -> str:
-    """The report on a change of no model, against the commit where it left `branch`."""
+    """Return the report on changes of no model. Raises LoopError if there is no remote `origin`."""
     with base.checkout(root, branch) as tree:
         if tree is None:
-            raise LoopError(f"{root} has no remote `origin`", fix=f"add one: its {branch} is compared with")
+            raise LoopError(
+                f"{root} has no remote `origin`", fix=f"add it; the report compares with its {branch}"
+            )
         return without_model(cluster.differences(tree, root), locks.changes(tree, root, locks.every(root)))
 
 
 def _base() -> str:
-    """The base of the pull request that started this workflow; main for another event."""
+    """Return the base branch of the pull request that started this workflow; main for other events."""
     path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
     event = read_json(path) if path.is_file() else {}
     return str((event.get("pull_request") or {}).get("base", {}).get("ref", "main"))

@@ -1,4 +1,4 @@
-"""What the report is made of: gathered from the stages, the gate, and what the base branch had."""
+"""Gathers the content of the report from the stages' outputs, the gate, and the base branch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,33 +29,41 @@ COMPARED = (
     "accuracy",
     "rmse",
     "mae",
-)  # beside the gate's metric, where the task has them
-SAMPLES = 300  # resamples: the gate has decided with its own, these are for the eye
+)  # metrics to compare besides the gate's, if the task has them
+SAMPLES = 300  # bootstrap resamples; enough for display, while the gate decides with its own number
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known of a candidate; what is not, is empty."""
+    """Everything that the report shows of a candidate; unknown values are empty."""
 
     model: str
     metrics: dict[str, Any]
     base: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
-    rows: pa.Table | None = None  # scores.parquet
+    rows: pa.Table | None = None  # the candidate's scores.parquet
     labels: NDArray[np.int64] | None = None
-    scores: dict[str, Floats] = field(default_factory=dict)  # who: scores of the same rows, candidate first
-    intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)  # (who, metric): candidate minus
+    scores: dict[str, Floats] = field(
+        default_factory=dict
+    )  # by model: scores of the same rows, the candidate's first
+    intervals: dict[tuple[str, str], Interval] = field(
+        default_factory=dict
+    )  # by (model, metric): the candidate's lead
     task: Task = "binary"
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    drift: dict[str, tuple[str, float]] = field(default_factory=dict)  # feature: test, distance from base's
+    drift: dict[str, tuple[str, float]] = field(
+        default_factory=dict
+    )  # by feature: test, distance from the base branch
     manifests: dict[str, list[str]] | None = None
-    image: dict[str, tuple[int, int | None]] = field(default_factory=dict)  # part: bytes, and base branch's
+    image: dict[str, tuple[int, int | None]] = field(
+        default_factory=dict
+    )  # by part of the image: bytes here, bytes on the base branch
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
 def gather(root: Path, model: str, tree: Path | None) -> Evidence:
-    """Read a candidate's evidence; `tree` is a checkout of the base branch, None where there is none."""
+    """Read a candidate's evidence; `tree` is a checkout of the base branch, or None without an origin."""
     paths = ModelPaths(root, model)
     theirs = base.outputs(tree, model) if tree else None
     rows = pq.read_table(paths.scores) if paths.scores.is_file() else None
@@ -82,7 +90,7 @@ def gather(root: Path, model: str, tree: Path | None) -> Evidence:
 def _scores(
     root: Path, model: str, rows: pa.Table | None, theirs: ModelPaths | None
 ) -> tuple[Any, dict[str, Floats]]:
-    """Labels and scores of the test rows: the candidate's, and those that others gave the very same rows."""
+    """Return labels and scores of the test rows, by the candidate and by other models for equal rows."""
     if rows is None:
         return None, {}
     paths, folder = ModelPaths(root, model), models.load(root, model)
@@ -103,7 +111,7 @@ def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
 def _intervals(
     root: Path, model: str, rows: pa.Table | None, labels: Any, scores: dict[str, Floats]
 ) -> dict[Any, Interval]:
-    """The candidate's lead over each other, by paired bootstrap over the same rows."""
+    """Return the candidate's lead over each other model, by paired bootstrap over the same rows."""
     if rows is None:
         return {}
     folder, section, ours = models.load(root, model), params.load(root, model), scores["candidate"]
@@ -129,7 +137,7 @@ def _intervals(
 
 
 def compared(known: dict[str, Metric], gate: params.Gate) -> list[str]:
-    """The metrics that two models are compared by: the usual ones of those known, and the gate's."""
+    """Return the metrics to compare two models by: the usual metrics among `known`, and the gate's."""
     return [name for name in dict.fromkeys((*COMPARED, gate.metric)) if name in known]
 
 
@@ -140,7 +148,7 @@ def _importance(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, list[
 
 
 def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str, float]]:
-    """How far the training rows have moved from those of the base branch."""
+    """Return how far each feature's training rows have moved from the base branch's."""
     if not theirs or not theirs.reference.is_file() or not paths.reference.is_file():
         return {}
     names = seen(paths.trained / "meta.json")
@@ -154,19 +162,21 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
 
 
 def _image(root: Path, model: str, tree: Path | None) -> dict[str, tuple[int, int | None]]:
-    """Bytes of each part of the image, and what the base branch's has."""
+    """Return the bytes of each part of the image, here and on the base branch."""
     theirs = image.sizes(tree, model) if tree else {}
     return {part: (size, theirs.get(part)) for part, size in image.sizes(root, model).items()}
 
 
 def known(path: Path) -> Any:
-    """A JSON file's content; None where it is not there."""
+    """Return a JSON file's content; None if there is no file. Raises LoopError if it is not valid JSON."""
     try:
         return read_json(path) if path.is_file() else None
     except ValueError as error:
-        raise LoopError(f"{path}: is no JSON: {error}", fix="run again what writes it") from error
+        raise LoopError(
+            f"{path}: is not JSON: {error}", fix="run the command that writes it again"
+        ) from error
 
 
 def _packages(before: Path, after: Path, package: str) -> list[tuple[str, str, str, str]]:
-    """What moves in the locks that a model is trained and served with."""
+    """Return the changed packages in the locks that the model is trained and served with."""
     return locks.changes(before, after, ("requirements.lock", f"bentos/{package}/requirements.lock"))

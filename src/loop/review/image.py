@@ -1,4 +1,4 @@
-"""What goes into a model's image beside its base, in bytes: told before anything is built."""
+"""Computes the size of what a model adds to its base image, before the image is built."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +11,10 @@ from loop.packaging.key import sources
 
 
 def sizes(root: Path, model: str) -> dict[str, int]:
-    """Bytes of packages (as the bento's lock installs them, without bytecode), model, and code.
+    """Return the bytes of packages (installed from the bento's lock, without bytecode), code and model.
 
-    They are of the image that dev serves.
-
-    Empty where the tree has no bento of this model. LoopError when its lock does not install.
+    The sizes are of the image that environment dev serves; empty if the tree has no bento of this model.
+    Raises LoopError if the lock cannot be installed.
     """
     if not ModelPaths(root, model).bento.is_dir():
         return {}
@@ -28,7 +27,7 @@ def sizes(root: Path, model: str) -> dict[str, int]:
     }
     try:
         return found | {"model": Lock.of(root).model_size(model)}
-    except LoopError:  # a model that its base branch has not trained
+    except LoopError:  # the model is not trained there, for instance on the base branch of a new model
         return found
 
 

@@ -1,4 +1,4 @@
-"""What a change does to the hashed locks: packages that came, went or moved."""
+"""Compares hashed lock files: which packages were added, removed or changed in version."""
 
 import re
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ PACKAGE = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)")
 
 
 def every(root: Path) -> list[str]:
-    """The hashed locks that Git tracks."""
+    """Return the hashed lock files that Git tracks, without dvc.lock."""
     return [path for path in Git(root).run("ls-files", "--", "*.lock").splitlines() if path != "dvc.lock"]
 
 
 def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, str, str, str]]:
-    """(lock, package, version before, version after) of each difference; "-" where a side has none."""
+    """Return (lock, package, version before, version after) of each difference; "-" stands for no version."""
     found = []
     for lock in locks:
         old, new = _packages(before / lock), _packages(after / lock)

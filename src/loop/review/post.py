@@ -1,7 +1,8 @@
-"""Posts what a run of CI reported to the pull request that it ran for.
+"""Posts the reports of a CI run as comments on its pull request.
 
-CI runs a pull request's own code, so it may write nothing, and what it leaves may hold anything. This runs
-main's code: it takes text of a bounded size, and asks GitHub which pull request the run was for.
+CI runs the pull request's own code, so it has no write access, and its artifacts may hold anything. This
+module runs main's code with write access: it reads only text of limited size, and asks GitHub which pull
+request the run belongs to.
 """
 
 import io
@@ -17,19 +18,19 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.github import MAIN, GitHub
 
-NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # of an artifact: `report-<model>`
-FILE = "report.md"  # what is in it
-LARGEST = 1024 * 1024  # bytes of an artifact, and of its text
-MOST = 20  # comments on a pull request by one run
-REST = "The rest is too long for a comment: it is in the summary of CI's run."
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of others, zipfile unpacks all before it cuts
+NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # name of a report's artifact: `report-<model>`
+FILE = "report.md"  # name of the report's file in the artifact
+LARGEST = 1024 * 1024  # maximum size in bytes of an artifact, and of its text
+MOST = 20  # maximum number of comments that one run may post
+REST = "The rest is too long for a comment; the summary of the CI run has all of it."
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other methods whole, however large
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error),
     *(KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError),
-)  # what zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method
-# What GitHub would turn into a link, an image, a mention, a reference or HTML, except the report's own tags.
-# Markdown may remove a backslash or an underscore in between. Diagrams, maps and formulas can hold links,
-# except for the one kind of chart that the report has.
+)  # exceptions that zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method
+# Matches text that GitHub would turn into a link, image, mention, reference or HTML, except the report's own
+# tags. Markdown may drop a backslash or an underscore inside such text. Diagrams, maps and formulas may hold
+# links, too, so only the one kind of chart that the report draws is left as it is.
 LIVE = re.compile(
     r"@(?!\u200b)|\](?=[(\[:])|(?<=:)(?=\\?/\\?/)|(?<=www)(?=\\?\.)|#(?=\d+(?![^\W_]))|GH(?=\\?-\d)"
     r"|(?:mailto|xmpp)(?=\\?:)|\\(?=href|url)|[`~][ \t]*(?=(?:geojson|topojson|stl|math)\b)"
@@ -37,35 +38,37 @@ LIVE = re.compile(
     re.IGNORECASE,
 )
 HTML = re.compile(r"<(?!/?(?:details|summary|code|sub)>)(?=[a-z/!?])", re.IGNORECASE)
-ENTITY = re.compile(r"&(?!lt;)")  # it could spell any of these
+ENTITY = re.compile(r"&(?!lt;)")  # matches HTML entities, which could spell forbidden characters
 
 
 def run_of_event() -> dict[str, Any]:
-    """The run whose end started this workflow, from the event."""
+    """Return the CI run whose end started this workflow. Raises LoopError if the event names none."""
     path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
     found = read_json(path).get("workflow_run") if path.is_file() else None
     if not found:
-        raise LoopError("no run's end has started this", fix="report.yml calls it when a run of ci.yml ends")
+        raise LoopError(
+            "no CI run started this workflow", fix="let report.yml call it when a run of ci.yml ends"
+        )
     return dict(found)
 
 
 def post(github: GitHub, run: dict[str, Any]) -> str:
-    """Keep one comment for each report of `run` up to date; returns what was done, in words."""
+    """Create or update one comment for each report of a run; returns a summary as text."""
     number = pull_request(github, run)
     if number is None:
-        return "nothing is posted: no open pull request into main has the commit of this run as its head"
+        return "nothing is posted, because no open pull request into main has this run's commit as its head"
     told = []
     for name, id_, size in _artifacts(github, run):
         if text := _text(github, id_, size):
             github.comment(number, f"loop-{name}", harmless(text) + _took(run), REST)
-        told.append(name if text else f"not {name}, which is no zip with a {FILE} within 1 MiB")
-    return f"posted to #{number}: {', '.join(told) or 'nothing, as the run has left no report'}"
+        told.append(name if text else f"not {name}, which is not a zip with a {FILE} of at most 1 MiB")
+    return f"posted to #{number}: {', '.join(told) or 'nothing, because the run left no report'}"
 
 
 def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
-    """The number of the open pull request whose head is the run's commit; None if no pull request has it.
+    """Return the number of the open pull request whose head is the run's commit; None if there is none.
 
-    A run of a fork's pull request does not name it, so it is searched by the fork's branch.
+    GitHub does not list the pull request in a run from a fork, so it is searched by the fork's branch.
     """
     source = (run.get("head_repository") or {}).get("full_name") or ""
     head = f"{source.partition('/')[0]}:{run['head_branch']}"
@@ -77,14 +80,14 @@ def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
 
 
 def _artifacts(github: GitHub, run: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Name, id and size in bytes of each report that the run has left."""
+    """Return name, id and size in bytes of each report artifact of a run."""
     found = github.call("GET", f"/actions/runs/{run['id']}/artifacts", params={"per_page": "100"})
     listed = [(each["name"], each["id"], each["size_in_bytes"]) for each in found["artifacts"]]
     return sorted(each for each in listed if NAME.fullmatch(each[0]))[:MOST]
 
 
 def _text(github: GitHub, id_: int, size: int) -> str:
-    """A report's text; empty where the artifact is too large or holds no report."""
+    """Return a report's text; empty if the artifact is too large or has no report."""
     if size > LARGEST:
         return ""
     packed = github.content(f"/actions/artifacts/{id_}/zip", LARGEST)
@@ -100,12 +103,12 @@ def _text(github: GitHub, id_: int, size: int) -> str:
 
 
 def harmless(markdown: str) -> str:
-    """The same text with no link, image, mention, reference or foreign HTML alive in it."""
+    """Return the text with every link, image, mention, reference and foreign HTML disabled."""
     plain = HTML.sub("&lt;", ENTITY.sub("&amp;", markdown))
     return LIVE.sub(lambda found: f"{found[0]}\u200b", plain)
 
 
 def _took(run: dict[str, Any]) -> str:
-    """How long a reviewer has waited since GitHub made the run."""
+    """Return a line that says how long after the run's start the report was posted."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(run["created_at"])).total_seconds()
-    return f"\n<sub>This report was there {seconds:.0f} s after the push.</sub>\n"
+    return f"\n<sub>This report was posted {seconds:.0f} s after the push.</sub>\n"

@@ -20,7 +20,7 @@ from stat import S_ISREG
 from sys import getsizeof
 from threading import Event, Lock, Thread
 from time import monotonic, time, time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,7 +61,7 @@ class Line(msgspec.Struct, frozen=True):
     scores: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Scored(NamedTuple):
+class Scored(msgspec.Struct, frozen=True):
     """The rows of one request with their scores and classes."""
 
     time: float  # time of the response as Unix time

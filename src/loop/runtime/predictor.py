@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 Encode = Callable[[Rows, Scored], Answer]
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True):
     """A decoded request that waits for its score.
 
     `came` is its time of arrival; `encode` creates the response, and `answer` sends it.
@@ -115,6 +115,7 @@ class Predictor:
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self.decoder = Decoder(model.meta, max_rows)
         self._profile = getattr(model.scorer, "profile", None if model.meta.matrix else self._numbers)
+        self._version, self._vectors = model.release.key, model.meta.task == "embedding"
         self._waiting: list[Waiting] = []
         self._scoring = False
         self._thread = ThreadPoolExecutor(1, "scorer")
@@ -257,7 +258,8 @@ class Predictor:
         scores, classes = marks.tolist(), [labels[place] for place in best.tolist()]
         wide = group.scores.tolist() if self.model.meta.width else None
         profile = self._profiled(group.values, group.scores) if self.log else None
-        for rows, came, _, _, encoded in group.batch:
+        for waiting in group.batch:
+            rows = waiting.rows
             end = start + len(rows.ids)
             logged: Any = rows.values if profile is None else profile[start:end]
             told = wide[start:end] if wide else None
@@ -266,11 +268,11 @@ class Predictor:
             if self.log:
                 self.log.write(of)
             try:
-                answer = encoded(rows, of)
+                answer = waiting.encode(rows, of)
             except Exception:
                 logger.exception("an answer can't be encoded")
                 answer = self.broke()
-            self.metrics.took(perf_counter() - came)
+            self.metrics.took(perf_counter() - waiting.came)
             yield answer
             start = end
 
@@ -290,23 +292,23 @@ class Predictor:
             return np.empty((len(scores), 0), np.float32)
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
-        """Return the JSON response of /predict."""
-        body = encode(self._told(rows, of))
+        """Return the response of /predict: version, score or embedding, class and id of each row."""
+        told: One | Many
+        if rows.many:
+            classes = of.classes if self.model.meta.classes else msgspec.UNSET
+            ids = of.ids if rows.named else msgspec.UNSET
+            if self._vectors:
+                told = Many(self._version, id=ids, embedding=of.answer)
+            else:
+                told = Many(self._version, of.answer, classes, ids)
+        else:
+            named = of.ids[0] if rows.named else msgspec.UNSET
+            if self._vectors:
+                told = One(self._version, id=named, embedding=of.answer[0])
+            else:
+                told = One(self._version, of.answer[0], of.classes[0], named)
+        body = encode(told)
         if of.beside:
             more = of.beside if rows.many else {name: values[0] for name, values in of.beside.items()}
             body = body[:-1] + b"," + encode(more)[1:]
         return Answer(200, body)
-
-    def _told(self, rows: Rows, of: Scored) -> One | Many:
-        """Return version, score or embedding, class and id, of a single row or of each row."""
-        version, vectors = self.model.release.key, self.model.meta.task == "embedding"
-        if rows.many:
-            classes = of.classes if self.model.meta.classes else msgspec.UNSET
-            ids = of.ids if rows.named else msgspec.UNSET
-            if vectors:
-                return Many(version, id=ids, embedding=of.answer)
-            return Many(version, of.answer, classes, ids)
-        named = of.ids[0] if rows.named else msgspec.UNSET
-        if vectors:
-            return One(version, id=named, embedding=of.answer[0])
-        return One(version, of.answer[0], of.classes[0], named)

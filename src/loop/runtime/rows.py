@@ -8,7 +8,6 @@ refused, because it can say why.
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -58,8 +57,7 @@ class BadRequest(Exception):
         self.unread = unread
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """The n rows of a request, with their ids; `many` is whether the caller sent a list of rows."""
 
     values: Values

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -93,16 +94,23 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if len(data) <= SLICE:
+            self._piece(data)
+            return
         for begin in range(0, len(data), SLICE):
-            piece = data[begin : begin + SLICE]
-            self.came = len(piece)
-            if self.refused is None and self.beside > HEAD:
+            self._piece(data[begin : begin + SLICE])
+
+    def _piece(self, data: bytes) -> None:
+        self.came = len(data)
+        if self.refused is None and self.beside > HEAD:
+            self._refuse(TOO_LONG)
+        if self.refused:
+            self._throw_away()
+        else:
+            self.beside += self.came
+            self._parse(data)
+            if self.refused is None and len(self.headers or ()) > FIELDS:
                 self._refuse(TOO_LONG)
-            if self.refused:
-                self._throw_away()
-            else:
-                self.beside += self.came
-                self._parse(piece)
 
     def _parse(self, data: bytes) -> None:
         """Parse requests.
@@ -128,13 +136,8 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise Refused(TOO_MANY)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if len(self.headers) > FIELDS:
-            raise Refused(TOO_LONG)
-
     def on_headers_complete(self) -> None:
-        if self.beside + SLICE > HEAD and len(self._head()) > HEAD:
+        if len(self.headers) > FIELDS or (self.beside + SLICE > HEAD and len(self._head()) > HEAD):
             raise Refused(TOO_LONG)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -158,8 +161,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.plain:
             return
-        super().on_message_complete()
         self.cycle.more_body = False
+        self.cycle.message_event.set()
         self.waits_since = None
 
     def on_response_complete(self) -> None:
@@ -327,7 +330,8 @@ def main() -> None:
     except settings.WrongSetting as wrong:
         raise SystemExit(str(wrong)) from None
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(ValueError):  # macOS says that there is no limit, and does not let one set that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     serve(application(), listen(asked.host, asked.port))
 
 

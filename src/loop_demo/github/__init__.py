@@ -1,1 +1,1 @@
-"""A stand-in for GitHub, so that the workflows run on one machine with no account."""
+"""A stand-in for GitHub: it runs the repository's workflows on one machine, without an account."""

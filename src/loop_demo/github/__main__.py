@@ -1,8 +1,9 @@
-"""A stand-in for GitHub, so that the repository's own workflows run on one machine with no account.
+"""A stand-in for GitHub: it runs the repository's workflows on one machine, without an account.
 
-It holds bare repositories over HTTP, keeps pull requests, comments and statuses, serves the few REST
-calls that the project uses at GitHub's own paths, and starts workflows by GitHub's rules, each under
-act on this host in a fresh clone. It is for the demo and the tests: it listens on 127.0.0.1 unless told.
+The stand-in serves bare repositories over HTTP, stores pull requests, comments and statuses, answers the REST
+calls that the project uses at GitHub's own paths, and starts workflows by GitHub's rules. Each run happens
+under act on this host, in a fresh clone. The stand-in is for the demo and the tests. It listens on 127.0.0.1
+unless `--host` names another address.
 """
 
 import argparse
@@ -30,61 +31,87 @@ from loop_demo.github.state import State, write
 from loop_demo.github.weather import Weather
 
 WORDS = """\
-When it is ready it prints one line of JSON: url, repositories {name: clone URL}, token (a person's, or
-an App's: its pushes start workflows), bot_token (as a workflow's GITHUB_TOKEN: its pushes start none,
-but it may dispatch) and stranger_token (of mallory, who may propose and comment, and push only to
-repositories of their own). Each job gets a token of its own, good until its run ends, for what its
-`permissions:` let it write. Clone with the token as password and any user name. State, tokens and
-logs live in --root and survive a restart: queued runs start again, a run that was cut off has failed.
+When the stand-in is ready, it prints one line of JSON with these keys: url; repositories {name: clone URL};
+token, for a person or an App, whose pushes start workflows; bot_token, which acts like a workflow's
+GITHUB_TOKEN: its pushes start no workflow, but it may dispatch one; stranger_token, for the user mallory,
+who may open pull requests and comment, and push only to repositories of their own. Each job gets a token of
+its own, which is valid until the run ends and has the job's `permissions:`. To clone, give a token as
+password and any user name. State, tokens and logs are in --root and survive a restart: queued runs start
+again, and a run that was interrupted counts as failed.
 """
-REQUIRED = "Everything required has passed"  # the job that ends this project's CI
-LIFE = timedelta(days=30)  # of these tokens; GitHub's own choice for a fine-grained one
+REQUIRED = "Everything required has passed"  # the name of the last job of this project's CI
+LIFE = timedelta(days=30)  # how long the tokens below are valid: GitHub's default for a fine-grained token
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line of the stand-in."""
     parser = argparse.ArgumentParser("python -m loop_demo.github", description=__doc__, epilog=WORDS)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", type=Path, required=True, help="folder for repositories, state and logs")
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="of this machine; URLs name it too (127.0.0.1)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on, also used in URLs (127.0.0.1)",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free port (0)")
     parser.add_argument(
         "--repository",
         action="append",
         metavar="OWNER/NAME",
-        help="made when missing; repeat for more (acme/loop)",
+        help="created if missing; may be repeated (acme/loop)",
     )
     parser.add_argument(
-        "--default-branch", default="main", metavar="NAME", help="of the repositories that are made (main)"
+        "--default-branch",
+        default="main",
+        metavar="NAME",
+        help="default branch of created repositories (main)",
     )
     parser.add_argument(
         "--merge-queue",
         nargs="?",
         const="merge",
         choices=METHODS,
-        help="pull requests are merged by a merge queue only, in this way (merge)",
+        help="allow merges only through a merge queue, by this method (merge)",
     )
     parser.add_argument(
-        "--required-check", default=REQUIRED, metavar="JOB", help=f"what the queue waits for ({REQUIRED})"
+        "--required-check",
+        default=REQUIRED,
+        metavar="JOB",
+        help=f"job that must succeed before the queue merges ({REQUIRED})",
     )
     parser.add_argument(
-        "--queue-limit", type=float, default=3600, metavar="SECONDS", help="how long the queue waits (3600)"
+        "--queue-limit",
+        type=float,
+        default=3600,
+        metavar="SECONDS",
+        help="how long the queue waits for that job (3600)",
     )
     parser.add_argument(
-        "--weather", type=int, metavar="SEED", help="now and then a REST call is limited, fails or is cut off"
+        "--weather",
+        type=int,
+        metavar="SEED",
+        help="rate-limit, fail or cut off some REST calls, chosen by this seed",
     )
     parser.add_argument(
-        "--weather-rate", type=float, default=0.1, metavar="SHARE", help="of the calls it happens to (0.1)"
+        "--weather-rate",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of calls that --weather affects (0.1)",
     )
     parser.add_argument(
         "--no-pulls-by-actions",
         action="store_true",
-        help="workflows may not open pull requests, as in a new repository whose settings nobody has changed",
+        help="forbid workflows to open pull requests, which is GitHub's default for a new repository",
     )
-    parser.add_argument("--act", help="the act program (default: the one that tools/programs builds)")
-    parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 0 only queues them (2)")
+    parser.add_argument("--act", help="path of the act program (default: the act that tools/programs builds)")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=2,
+        help="how many runs may run at the same time; 0 only queues them (2)",
+    )
     parser.add_argument(
         "--var", action="append", default=[], metavar="NAME=VALUE", help="a repository variable"
     )
@@ -92,22 +119,33 @@ def arguments() -> argparse.Namespace:
         "--secret", action="append", default=[], metavar="NAME=VALUE", help="a repository secret"
     )
     parser.add_argument(
-        "--hook", action="append", default=[], metavar="URL", help="gets a push event of every push and merge"
+        "--hook",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="URL that receives the push event of every push and merge",
     )
-    parser.add_argument("--hook-secret", default="", metavar="SECRET", help="signs what hooks get")
     parser.add_argument(
-        "--image", help="jobs run in containers of this local image, not on this host (LOOP_CACHE is mounted)"
+        "--hook-secret", default="", metavar="SECRET", help="key that signs the events sent to --hook"
     )
     parser.add_argument(
-        "--mount", action="append", default=[], metavar="FOLDER", help="of this host, mounted there too"
+        "--image",
+        help="run jobs in containers of this local image instead of on this host (LOOP_CACHE is mounted)",
     )
-    parser.add_argument("--keep", action="store_true", help="keep each run's clone, to look into it")
+    parser.add_argument(
+        "--mount",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder of this host to mount in those containers",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep each run's working files for inspection")
     parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """The tokens, each made once: {token: who}."""
+    """Return {token: who}; a missing token is made and saved, so tokens stay the same after a restart."""
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
     if missing := set(kinds) - set(kept.values()):
@@ -118,12 +156,12 @@ def tokens(path: Path) -> dict[str, str]:
 
 
 def pinned_act() -> str:
-    """The act that this repository pins, built when it is not there yet."""
+    """Return the path of the act version that this repository pins; build it if it is missing."""
     return program("act")
 
 
 def stop_with_stdin() -> None:
-    """Stop when whoever started this is gone, however it went."""
+    """Stop the stand-in when standard input closes, which happens however the parent process ends."""
 
     def wait() -> None:
         while sys.stdin.buffer.read(1024):
@@ -134,7 +172,7 @@ def stop_with_stdin() -> None:
 
 
 def main() -> None:
-    """Put the parts together and serve until told to stop."""
+    """Start the stand-in and serve until the process receives a signal to stop."""
     options = arguments()
     root = options.root.resolve()
     root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The web side: Git over HTTP, and GitHub's own calls at its own paths."""
+"""The stand-in's web server: Git over HTTP, and GitHub's REST and GraphQL calls at GitHub's paths."""
 
 import base64
 import binascii
@@ -34,20 +34,22 @@ from loop_demo.github.hosting import Repository, backend
 from loop_demo.github.merge_queue import Queue
 from loop_demo.github.runs import Runner
 
-ENTERPRISE = "/api/v3"  # where GitHub Enterprise Server has its API: at the host that clones come from
-ANY = ""  # every token may
-ENDS = "github-authentication-token-expiration"  # with each answer to a token that has an end
+# GitHub Enterprise Server serves its API below this path of the host that serves clones
+ENTERPRISE = "/api/v3"
+ANY = ""  # no scope is needed: every token may make the call
+ENDS = "github-authentication-token-expiration"  # the header of each answer to a token that expires
 REPO = "/repos/{owner}/{repo}"
 Handler = Callable[[Call], Response]
 
 
 def about(call: Call) -> Response:
-    """The repository."""
-    alone = {"network_count": 0, "subscribers_count": 0}  # GitHub shows these only here
+    """Answer with the repository that the path names."""
+    alone = {"network_count": 0, "subscribers_count": 0}  # fields that GitHub shows only in this answer
     return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
 
 
-GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a run's token needs; GET reads
+# The last column is the scope that a job's token needs: read for GET, else write
+GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", REPO, about, ANY),
     ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
     ("GET", f"{REPO}/actions/workflows/{{workflow_id}}/runs", workflows.runs, "actions"),
@@ -78,7 +80,8 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [  # the last: the scope that a r
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-OWN: list[tuple[str, str, Handler, str]] = [  # the stand-in's: GitHub has a page, an archive or nothing
+# Calls that only the stand-in has; GitHub shows this on pages or not at all
+OWN: list[tuple[str, str, Handler, str]] = [
     ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
     ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
     ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
@@ -99,7 +102,10 @@ def build(
     ends: datetime,
     on_ready: Callable[[], None],
 ) -> weather.Closable:
-    """The application; it says that `tokens` end at `ends` (UTC). `on_ready` is called when it answers."""
+    """Build the web application. Its answers say that `tokens` expire at `ends` (UTC).
+
+    `on_ready` is called when the application can answer.
+    """
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -134,7 +140,7 @@ async def _message(_: Request, error: Exception) -> Response:
 
 
 def _token(authorization: str) -> str:
-    """The token of an Authorization header: Bearer, token, or the password of Basic."""
+    """Return the token of an Authorization header of the scheme Bearer, token, or Basic (its password)."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return value
@@ -159,7 +165,7 @@ def _level(request: Request) -> str:
 
 
 class Server:
-    """Who asks, for what; and how the answer goes out."""
+    """Checks who makes a call and whether they may, and sends the answer."""
 
     def __init__(
         self, runner: Runner, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime
@@ -169,9 +175,10 @@ class Server:
         self.contract = contract.read()
 
     def who(self, request: Request, need: str, level: str) -> str:
-        """Whose the token is.
+        """Return who a request's token belongs to; HTTPException if the token may not make the call.
 
-        A job's token needs the scope `need`, as in a private repository. A stranger's writes little.
+        A job's token needs the scope `need`, as in a private repository. A stranger's token may only open
+        pull requests, comment, and write to the stranger's own repositories.
         """
         token = _token(request.headers.get("authorization", ""))
         granted = self.runner.grants.get(token)
@@ -186,7 +193,7 @@ class Server:
         return who
 
     def repository(self, request: Request) -> Repository:
-        """The repository that the path names."""
+        """Return the repository that the request's path names; HTTPException 404 if there is none."""
         name = request.path_params["repo"].removesuffix(".git")
         repo = self.runner.hosting.find(f"{request.path_params['owner']}/{name}")
         if repo is None:
@@ -194,20 +201,20 @@ class Server:
         return repo
 
     def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
-        """Wrap a call that GitHub's REST description does not have."""
+        """Wrap a handler of a call that GitHub's REST description does not contain."""
 
         async def answer(request: Request) -> Response:
             who = self.who(request, need, _level(request))
             repo = self.repository(request) if "repo" in request.path_params else None
             body = await _body(request)
-            # A handler of a path without a repository does not ask for it.
+            # repo is None only for paths without a repository, whose handlers do not use it.
             call = Call(self.runner, self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
             return await run_in_threadpool(handler, call)
 
         return answer
 
     def endpoint(self, how: str, path: str, handler: Handler, need: str) -> Callable[[Request], Any]:
-        """Wrap one of GitHub's calls: request and answer must be as its description says."""
+        """Wrap the handler of a GitHub call: request and answer are checked against GitHub's description."""
         answered, operation = self.own(handler, need), self.contract.operation(how, path)
 
         async def answer(request: Request) -> Response:
@@ -225,15 +232,15 @@ class Server:
             content = json.loads(found.body) if found.body else None
             if wrong := operation.wrong_answer(found.status_code, content):
                 print(f"wrong answer: {how} {request.url.path}: {wrong}", file=sys.stderr, flush=True)
-                raise HTTPException(500, f"The stand-in's answer is not as GitHub describes it: {wrong}")
+                raise HTTPException(500, f"The stand-in's answer does not match GitHub's schema: {wrong}")
             if _token(request.headers.get("authorization", "")) in self.tokens:
-                found.headers.update(self.ends)  # a run's token does not say when it ends
+                found.headers.update(self.ends)  # GitHub sends no expiry for a run's token
             return weather.Dropped() if kind == "dropped after" else found
 
         return answer
 
     async def git(self, request: Request) -> Response:
-        """Clone, fetch and push, by `git http-backend`."""
+        """Answer clone, fetch and push by running `git http-backend`."""
         pushes = "git-receive-pack" in f"{request.url.path}?{request.url.query}"
         who, repo = self.who(request, "contents", "write" if pushes else "read"), self.repository(request)
         header = {"content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}

@@ -1,4 +1,4 @@
-"""One authorised call: which repository, who asks, and what was sent."""
+"""An authorised call to the stand-in: its repository, its caller and the data sent."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from loop_demo.github.hosting import Repository
 from loop_demo.github.merge_queue import Queue
 from loop_demo.github.runs import Runner
 
-MOST = 100  # entries on a page; GitHub cuts what asks for more
-LONGEST = 65_536  # characters of a comment, and of a pull request's description
+MOST = 100  # entries on a page; GitHub reduces a larger `per_page` to this
+LONGEST = 65_536  # GitHub's limit for a comment and for a pull request's description, in characters
 
 
 class Call:
-    """What a handler gets. `queue` is the repository's merge queue."""
+    """The argument of every handler. `queue` is the repository's merge queue."""
 
     def __init__(
         self, runner: Runner, queue: Queue, request: Request, *, repo: Repository, who: str, body: Any
@@ -29,13 +29,13 @@ class Call:
         return shapes.LOGINS[self.who]
 
     def text(self, key: str) -> str:
-        """A field of the body that must be there."""
+        """Return a required text field of the body; HTTPException 422 if it is missing."""
         if not isinstance(self.body.get(key), str) or not self.body[key]:
             raise HTTPException(422, f"Validation Failed: {key} is missing")
         return str(self.body[key])
 
     def prose(self, key: str = "body") -> str | None:
-        """A field of the body that people read; GitHub limits its length."""
+        """Return a Markdown field of the body; HTTPException 422 if it is longer than GitHub allows."""
         if len(text := self.body.get(key) or "") > LONGEST:
             raise HTTPException(
                 422, f"Validation Failed: {key} is too long (maximum is {LONGEST} characters)"
@@ -43,18 +43,21 @@ class Call:
         return text or None
 
     def page(self, found: list[Any]) -> list[Any]:
-        """The page that was asked for: 30 entries unless the call says how many."""
+        """Return the requested page of a list; a page has 30 entries unless the query has `per_page`."""
         size, page = min(int(self.query.get("per_page", 30)), MOST), int(self.query.get("page", 1))
         return found[(page - 1) * size : page * size]
 
     def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
-        """The repository's records of a kind that have these fields."""
+        """Return the repository's records of a kind (such as "pulls") whose fields have the given values."""
         wanted = {"repository": self.repo.name, **fields}
         with self.state.look() as data:
             return [r for r in data[kind] if all(r[key] == value for key, value in wanted.items())]
 
     def find(self, kind: str, key: str, name: str) -> dict[str, Any]:
-        """The record whose `key` is what the path has as `name`."""
+        """Return the record whose `key` equals the path parameter `name`.
+
+        HTTPException 404 if there is none.
+        """
         found = self.of(kind, **{key: self.path[name]})
         if not found:
             raise HTTPException(404, "Not Found")

@@ -1,4 +1,7 @@
-"""Whether a call, its answer and an event are as GitHub describes them (openapi.json, by openapi.py)."""
+"""Checks requests, answers and events against GitHub's published description.
+
+The description is openapi.json, which openapi.py generates.
+"""
 
 import json
 from functools import cache, cached_property
@@ -8,31 +11,31 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 PATH = Path(__file__).with_name("openapi.json")
-ERRORS = range(400, 600)  # any call may end so; the description lists only some
+ERRORS = range(400, 600)  # any call may answer with these; the description lists only some of them
 
 
 class Contract:
-    """The description; what is asked of it is compiled once."""
+    """GitHub's description of calls and events. Each schema is compiled once, when it is first used."""
 
     def __init__(self, described: dict[str, Any]) -> None:
         self._described = described
         self._events: dict[str, Checked] = {}
 
     def operation(self, how: str, path: str) -> "Operation":
-        """One call, by method and path template."""
+        """Return the checks of one call, by its method and path template."""
         return Operation(self._described["operations"][f"{how} {path}"], self)
 
     def event(self, name: str, payload: dict[str, Any]) -> None:
-        """Fail where a payload is not as GitHub sends it. Timers have none that GitHub describes."""
+        """Raise ValueError if an event's payload does not match GitHub's description."""
         action = payload.get("action")
         key = f"{name} {action}" if action else name
         if key not in self._events:
             self._events[key] = self.checked(self._described["events"][key])
         if wrong := self._events[key].wrong(payload):
-            raise ValueError(f"the event {key} is not as GitHub describes it: {wrong}")
+            raise ValueError(f"the event {key} does not match GitHub's description: {wrong}")
 
     def checked(self, schema: dict[str, Any]) -> "Checked":
-        """A compiled schema."""
+        """Return a validator for a schema, with the definitions that the schema refers to."""
         return Checked({**schema, "$defs": self._described["$defs"]})
 
     @cached_property
@@ -41,7 +44,7 @@ class Contract:
 
 
 class Checked:
-    """One schema, compiled when it is first needed."""
+    """A JSON schema, compiled when it is first used."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
@@ -51,7 +54,7 @@ class Checked:
         return Draft202012Validator(self._schema, validate_formats=True)
 
     def wrong(self, value: Any) -> str:
-        """What does not fit, with its place; empty where all does."""
+        """Return the first mismatch and its place in `value`; empty if `value` matches the schema."""
         try:
             self._compiled.validate(value)
         except ValidationError as error:
@@ -61,7 +64,7 @@ class Checked:
 
 
 class Operation:
-    """One call."""
+    """Checks the requests and answers of one REST call."""
 
     def __init__(self, described: dict[str, Any], contract: Contract) -> None:
         self._contract, self._numbers = contract, []
@@ -75,7 +78,7 @@ class Operation:
         }
 
     def wrong_request(self, query: dict[str, str], body: dict[str, Any]) -> str:
-        """What GitHub's description does not let be sent."""
+        """Return why GitHub's description does not allow this request; empty if it is allowed."""
         typed = {
             name: int(value) if name in self._numbers and value.isdecimal() else value
             for name, value in query.items()
@@ -87,7 +90,7 @@ class Operation:
         return self._body.wrong(body)
 
     def wrong_answer(self, status: int, content: Any) -> str:
-        """What GitHub would not answer."""
+        """Return why GitHub would not send this answer; empty if it matches the description."""
         if status in self._answers:
             schema = self._answers[status]
             return schema.wrong(content) if schema else "a body is not expected" if content else ""
@@ -98,5 +101,5 @@ class Operation:
 
 @cache
 def read() -> Contract:
-    """The description that is kept here."""
+    """Read openapi.json once, and return the checks made from it."""
     return Contract(json.loads(PATH.read_text()))

@@ -1,4 +1,4 @@
-"""Which workflows an event starts, by GitHub's rules. Pure functions from a workflow's text."""
+"""Decides by GitHub's rules which workflows an event starts. The functions are pure."""
 
 import re
 from typing import Any
@@ -7,16 +7,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 PULL_TYPES = ("opened", "synchronize", "reopened")
-MOST_INPUTS = 25  # of one dispatch
+MOST_INPUTS = 25  # GitHub's limit for the inputs of one workflow_dispatch
 SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
 
 
 class Unprocessable(Exception):
-    """What was asked for does not fit the workflow: 422."""
+    """A dispatch does not fit the workflow's inputs; the stand-in answers 422."""
 
 
 def parse(text: str) -> dict[str, Any]:
-    """A workflow as data; {} when it is no YAML mapping."""
+    """Parse a workflow file; {} if the text is not a YAML mapping."""
     try:
         workflow = YAML(typ="safe").load(text)
     except YAMLError:
@@ -25,7 +25,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def trigger(workflow: dict[str, Any], event: str) -> dict[str, Any] | None:
-    """What a workflow says below `on:` for an event; None when it does not listen to it."""
+    """Return what a workflow declares below `on:` for an event; None if the event does not start it."""
     on = workflow.get("on") or {}
     if isinstance(on, str):
         on = [on]
@@ -37,7 +37,7 @@ def trigger(workflow: dict[str, Any], event: str) -> dict[str, Any] | None:
 
 
 def starts_on_push(rule: dict[str, Any], ref: str, paths: list[str]) -> bool:
-    """Does a push to `ref` that changes `paths` start it?"""
+    """Return whether a push to `ref` that changes `paths` starts the workflow with this `on: push` rule."""
     kind, other = ("branches", "tags") if ref.startswith("refs/heads/") else ("tags", "branches")
     name = ref.split("/", 2)[2]
     has = {key: key in rule or f"{key}-ignore" in rule for key in (kind, other)}
@@ -47,20 +47,20 @@ def starts_on_push(rule: dict[str, Any], ref: str, paths: list[str]) -> bool:
 
 
 def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str]) -> bool:
-    """Does a pull request's event into `base` start it?"""
+    """Return whether an event of a pull request into `base` starts the workflow with this rule."""
     types = rule.get("types") or PULL_TYPES
     return action in types and _name_fits(rule, "branches", base) and _paths_fit(rule, paths)
 
 
 def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
-    """Does a merge queue's request for checks on what it wants to merge into base start it?"""
+    """Return whether a merge queue's request for checks starts the workflow with this rule."""
     return "checks_requested" in (rule.get("types") or ["checks_requested"]) and _name_fits(
         rule, "branches", base
     )
 
 
 def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
-    """Does the end of a run of the workflow of this name start it?"""
+    """Return whether the end of a run of the workflow `name` starts the workflow with this rule."""
     named = rule.get("workflows") or []
     types = rule.get("types") or ["completed"]
     return (
@@ -71,7 +71,10 @@ def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
 
 
 def job_names(workflow: dict[str, Any]) -> set[str]:
-    """What a workflow's jobs may be called where checks are listed; an expression has several names."""
+    """Return the names under which GitHub may list a workflow's jobs as checks.
+
+    A job whose name is an expression has one name for each quoted text in the expression.
+    """
     jobs = workflow.get("jobs") or {}
     names = [str((job or {}).get("name", key)) for key, job in jobs.items()]
     return {one for name in names for one in (re.findall("'([^']*)'", name) if "${{" in name else [name])}
@@ -91,7 +94,7 @@ def _paths_fit(rule: dict[str, Any], paths: list[str]) -> bool:
 
 
 def selects(patterns: list[str] | str, name: str) -> bool:
-    """Do GitHub's filter patterns, read in order, end up selecting a name? `!` takes out again."""
+    """Return whether GitHub's filter patterns select a name; a later pattern with `!` excludes it again."""
     chosen = False
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if _regex(pattern.removeprefix("!")).fullmatch(name):
@@ -100,14 +103,20 @@ def selects(patterns: list[str] | str, name: str) -> bool:
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
-    """`*` any but /, `**` any, `?` and `+` and [] as in a regular expression."""
+    """Turn a GitHub filter pattern into a regular expression.
+
+    `*` matches any text without /, `**` any text; `?`, `+` and [] mean the same as in a regular expression.
+    """
     words = re.split(r"(\*\*/|\*\*|\*|[?+]|\[[^]]*\])", pattern)
     spelled = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "?", "+": "+"}
     return re.compile("".join(spelled.get(w, w if w.startswith("[") else re.escape(w)) for w in words))
 
 
 def dispatch_inputs(rule: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
-    """What a workflow_dispatch hands on: the given inputs checked, defaults filled in. Values are text."""
+    """Check a workflow_dispatch's inputs and return all inputs as text, with defaults filled in.
+
+    Raises Unprocessable if the inputs do not fit the workflow.
+    """
     declared: dict[str, dict[str, Any]] = {k: v or {} for k, v in (rule.get("inputs") or {}).items()}
     if (most := max(len(declared), len(given))) > MOST_INPUTS:
         raise Unprocessable(f"At most {MOST_INPUTS} inputs are allowed; found {most}")
@@ -132,7 +141,7 @@ def _input(name: str, spec: dict[str, Any], given: Any) -> str:
 
 
 def title(workflow: dict[str, Any], payload: dict[str, Any], otherwise: str) -> str:
-    """A run's title: `run-name` with its inputs filled in, else what GitHub takes instead."""
+    """Return a run's title: the workflow's `run-name` with inputs filled in, or `otherwise` without one."""
     named = workflow.get("run-name")
     inputs = payload.get("inputs") or {}
     if not named:

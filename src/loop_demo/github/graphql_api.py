@@ -1,4 +1,4 @@
-"""The one GraphQL call that REST has no like of: a pull request goes into a merge queue by it."""
+"""The GraphQL call that adds a pull request to a merge queue; GitHub's REST API has no such call."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from loop_demo.github.calls import Call
 
-# From GitHub's own schema (npm @octokit/graphql-schema), only what this call needs.
+# The part of GitHub's GraphQL schema (npm @octokit/graphql-schema) that this call needs.
 SCHEMA = """
 type Query { id: ID! }
 type Mutation { enqueuePullRequest(input: EnqueuePullRequestInput!): EnqueuePullRequestPayload }
@@ -28,7 +28,7 @@ scalar DateTime
 
 
 def graphql(call: Call) -> Response:
-    """Answer one query; whatever is wrong with it comes back as `errors`, with 200, as at GitHub."""
+    """Answer one GraphQL query. As at GitHub, a bad query is answered with status 200 and `errors`."""
     from graphql import build_schema, graphql_sync
 
     if not isinstance(call.body.get("query"), str):

@@ -1,4 +1,4 @@
-"""Webhooks: what is pushed is told to others, in GitHub's words and with its signature."""
+"""Webhooks: push events are sent to other servers, in GitHub's format and with GitHub's signature."""
 
 import hashlib
 import hmac
@@ -10,24 +10,24 @@ from uuid import uuid4
 
 import httpx
 
-SECONDS = 10  # how long GitHub waits for an answer
+SECONDS = 10  # how long GitHub waits for a webhook's answer
 
 
 class Hooks:
-    """Sends each event to every URL, in order, behind the back of whoever caused it."""
+    """Sends events to every URL, in order and in the background, so that a push does not wait."""
 
     def __init__(self, urls: list[str], secret: str) -> None:
         self.urls, self._secret = urls, secret
         self._queues = {url: ThreadPoolExecutor(max_workers=1) for url in urls}
 
     def send(self, event: str, payload: dict[str, Any]) -> None:
-        """Queue one delivery for each URL; as at GitHub, what is not taken is not sent again."""
+        """Queue a delivery to each URL. As at GitHub, a failed delivery is not repeated."""
         body = json.dumps(payload).encode()
         for url, queue in self._queues.items():
             queue.submit(self._deliver, url, event, body)
 
     def stop(self) -> None:
-        """Forget what is not sent yet."""
+        """Stop sending, and drop the deliveries that are still queued."""
         for queue in self._queues.values():
             queue.shutdown(cancel_futures=True)
 
@@ -44,4 +44,4 @@ class Hooks:
         try:
             httpx.post(url, content=body, headers=headers, timeout=SECONDS).raise_for_status()
         except httpx.HTTPError as error:
-            print(f"hook {url}: {event} was not taken: {error}", file=sys.stderr, flush=True)
+            print(f"hook {url}: {event} was not delivered: {error}", file=sys.stderr, flush=True)

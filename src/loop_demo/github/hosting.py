@@ -1,4 +1,4 @@
-"""Bare repositories, and what is asked of them."""
+"""The stand-in's bare Git repositories, and the Git operations that it needs."""
 
 import os
 import subprocess
@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 ZERO = "0" * 40
-MOST = 20  # commits that a push event lists
-# GitHub's own refs are for everybody to fetch and for nobody to push; runs' clones borrow the objects.
+MOST = 20  # the number of commits that a push event lists at most
+# refs/pull and the merge queue's branches may be fetched but not pushed, as at GitHub. Garbage collection is
+# off,
+# because the clones of runs share these repositories' objects.
 CONFIG = """
 [http]
 	receivepack = true
@@ -26,12 +28,12 @@ CONFIG = """
 
 
 class GitFailed(Exception):
-    """git said no; the message is its own."""
+    """A git command failed; the message is git's own."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """One bare repository; `name` is owner/name."""
+    """A bare repository; `name` has the form owner/name."""
 
     path: Path
     name: str
@@ -42,7 +44,7 @@ class Repository:
         return (self.path / "HEAD").read_text().removeprefix("ref: refs/heads/").strip()
 
     def git(self, *args: str, env: dict[str, str] | None = None) -> str:
-        """Run git here; its output without the last newline."""
+        """Run git in the repository and return its output without the last newline; GitFailed if it fails."""
         done = subprocess.run(
             ["git", *args],
             cwd=self.path,
@@ -56,12 +58,12 @@ class Repository:
         return done.stdout.removesuffix("\n")
 
     def refs(self) -> dict[str, str]:
-        """Branches and tags: {ref: commit}."""
+        """Return the repository's branches and tags as {ref: commit}."""
         lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
         return dict(line.split() for line in lines.splitlines())
 
     def resolve(self, ref: str) -> str | None:
-        """The commit of a branch, tag, full ref or SHA."""
+        """Return the commit of a branch, tag, full ref or SHA; None if the repository has none."""
         for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
             try:
                 return self.git("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
@@ -70,12 +72,12 @@ class Repository:
         return None
 
     def borrow(self, other: "Repository", commit: str) -> None:
-        """Take a commit over from another repository: a fork's, for its pull request."""
+        """Fetch a commit from another repository: a pull request from a fork needs the fork's commits."""
         if other.path != self.path:
             self.git("fetch", "--quiet", str(other.path), commit)
 
     def workflows(self, commit: str) -> dict[str, str]:
-        """The workflow files at a commit: {file name: text}."""
+        """Return the workflow files at a commit as {file name: text}."""
         folder = ".github/workflows/"
         paths = self.git("ls-tree", "--name-only", commit, folder).splitlines()
         return {
@@ -85,31 +87,31 @@ class Repository:
         }
 
     def changed(self, before: str, after: str) -> list[str]:
-        """Paths that differ between two commits; `before` may be ZERO, for a branch that is new."""
+        """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
         if before == ZERO:
             before = self._fork_point(after)
         return self.git("diff", "--name-only", "--no-renames", before, after).splitlines()
 
     def changed_since_fork(self, base: str, head: str) -> list[str]:
-        """Paths that a pull request changes: from where it left its base."""
+        """Return the paths that a pull request changes, compared with the commit where it left its base."""
         return self.git("diff", "--name-only", "--no-renames", f"{base}...{head}").splitlines()
 
     def commits(self, before: str, after: str) -> list[dict[str, object]]:
-        """What a push brings, oldest first, at most MOST; each with the paths that it touches."""
+        """Return a push's commits for its event, oldest first, at most MOST, each with its changed paths."""
         start = self._fork_point(after) if before == ZERO else before
         reach = [after] if self._is_tree(start) else [f"{start}..{after}"]
         found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
         return [self.pushed_facts(commit) for commit in found]
 
     def pushed_facts(self, commit: str) -> dict[str, object]:
-        """A commit as a push tells it: with the paths that it touches."""
+        """Return a commit as a push event describes it, with its changed paths."""
         return {**self.commit_facts(commit), **self._touched(commit)}
 
     def _is_tree(self, name: str) -> bool:
         return self.git("cat-file", "-t", name) == "tree"
 
     def _touched(self, commit: str) -> dict[str, list[str]]:
-        """The paths that a commit adds, removes and modifies, against its first parent."""
+        """Return the paths that a commit adds, removes and modifies, compared with its first parent."""
         options = ("--no-commit-id", "--name-status", "--no-renames", "-r", "-m", "--first-parent", "--root")
         touched: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
         fields = self.git("diff-tree", *options, "-z", commit).split("\0")
@@ -123,22 +125,22 @@ class Repository:
             return empty
         try:
             return self.git("merge-base", default, commit)
-        except GitFailed:  # a history of its own
+        except GitFailed:  # the branch shares no history with the default branch
             return empty
 
     def commit_facts(self, commit: str) -> dict[str, object]:
-        """A commit in the shape that GitHub's push event has it."""
+        """Return a commit in the form that GitHub's push event uses, without its changed paths."""
         return dict(_commit_facts(self, commit))
 
     def merged_tree(self, base: str, head: str) -> str | None:
-        """The tree of `head` merged into `base`; None when they conflict."""
+        """Return the tree of `head` merged into `base`; None if they conflict."""
         try:
             return self.git("merge-tree", "--write-tree", base, head).splitlines()[0]
         except GitFailed:
             return None
 
     def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
-        """Write a commit as GitHub's web interface does: it is the committer, whoever is the author."""
+        """Write a commit as GitHub's web interface does: GitHub is the committer, and `author` the author."""
         ids = {"github-actions[bot]": 41898282}
         own = f"{ids.get(author, 1)}+{author}@users.noreply.github.com"
         email = "noreply@github.com" if author == "GitHub" else own
@@ -165,7 +167,7 @@ class Repository:
                 self.git("worktree", "remove", "--force", folder)
 
     def contains(self, commit: str, older: str) -> bool:
-        """Is `older` the commit itself or an ancestor of it?"""
+        """Return whether `older` is `commit` itself or an ancestor of it."""
         try:
             self.git("merge-base", "--is-ancestor", older, commit)
         except GitFailed:
@@ -173,7 +175,7 @@ class Repository:
         return True
 
     def size(self, base: str, head: str) -> dict[str, int]:
-        """How much a pull request changes, in GitHub's words."""
+        """Count a pull request's commits, changed files and changed lines, under GitHub's names."""
         lines = self.git("diff", "--numstat", "--no-renames", f"{base}...{head}").splitlines()
         counts = [[int(n) if n.isdigit() else 0 for n in line.split("\t")[:2]] for line in lines]
         return {
@@ -184,7 +186,7 @@ class Repository:
         }
 
     def move(self, ref: str, new: str, old: str | None = None) -> None:
-        """Point a ref at a commit; with `old`, only when it still is there."""
+        """Point a ref at a commit; if `old` is given, only if the ref still points at `old`."""
         self.git("update-ref", ref, new, *([old] if old else []))
 
     def remove(self, ref: str) -> None:
@@ -192,7 +194,7 @@ class Repository:
         self.git("update-ref", "-d", ref)
 
     def name_default_branch(self, name: str) -> None:
-        """Let HEAD name another branch."""
+        """Make another branch the default branch, by pointing HEAD at it."""
         self.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
 
 
@@ -211,14 +213,14 @@ def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
 
 
 class Hosting:
-    """All repositories of this server, as folders below `root`."""
+    """All repositories of the stand-in, as folders below `root`."""
 
     def __init__(self, root: Path, default_branch: str = "main") -> None:
         self.root, self._default_branch = root, default_branch
-        self.moving = threading.Lock()  # held while refs move, so that each move is seen once
+        self.moving = threading.Lock()  # held while refs move, so that each move starts workflows once
 
     def create(self, name: str) -> None:
-        """Make a repository when it is not there yet."""
+        """Create a repository if it does not exist."""
         path = self.root / f"{name}.git"
         if path.exists():
             return
@@ -228,19 +230,19 @@ class Hosting:
             config.write(CONFIG)
 
     def find(self, name: str) -> Repository | None:
-        """A repository by owner/name."""
+        """Return a repository by owner/name; None if it does not exist."""
         path = self.root / f"{name}.git"
         return Repository(path, name) if path.is_dir() and path.parent.parent == self.root else None
 
     def known(self, name: str) -> Repository:
-        """A repository that is there, such as a run's; LookupError otherwise."""
+        """Return a repository that must exist, such as a run's; LookupError otherwise."""
         if found := self.find(name):
             return found
         raise LookupError(f"{self.root} has no repository {name}")
 
 
 def backend(root: Path, environment: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Git's own HTTP server, called as the CGI program that it is: status, headers, body."""
+    """Run `git http-backend`, which is a CGI program; return the status, headers and body of its answer."""
     done = subprocess.run(
         ["git", "http-backend"],
         input=body,

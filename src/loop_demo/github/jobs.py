@@ -1,7 +1,7 @@
-"""What GitHub does to a workflow before it runs: each job gets a token of its own, for just its permissions.
+"""Prepares workflows for act as GitHub does: each job gets its own token, with only its permissions.
 
-act knows one token for all jobs. So a copy of the workflows is made in which every job's environment holds
-its token, and `github.token` reads it from there.
+act gives all jobs the same token. So the stand-in runs a copy of the workflows, in which each job's
+environment variables hold the job's own token and `github.token` reads it from there.
 """
 
 import json
@@ -27,19 +27,22 @@ DENIED = (
 
 
 class Invalid(Exception):
-    """GitHub would not start this workflow."""
+    """A workflow that GitHub would refuse to start."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What jobs that name this environment get, if the branch of their run is `allowed`."""
+    """A GitHub environment: its secrets, and whether the run's branch is `allowed` to use them."""
 
     allowed: bool
     secrets: dict[str, str]
 
 
 def lines(environments: dict[str, Environment]) -> list[str]:
-    """The secrets of all environments that are allowed, as act takes them: each by a name of its own."""
+    """Return the secrets of all allowed environments as NAME=value lines for act.
+
+    act has no environments, so each secret gets a name that contains its environment's name.
+    """
     return [
         f"{_own_name(name, place)}={value}"
         for place, environment in environments.items()
@@ -51,10 +54,11 @@ def lines(environments: dict[str, Environment]) -> list[str]:
 def prepared(
     files: dict[str, str], file: str, most: str, environments: dict[str, Environment]
 ) -> tuple[dict[str, str], dict[str, Grants]]:
-    """The workflows that a run of `file` needs, as JSON (which is YAML), and what each token in them may do.
+    """Return the workflows that a run of `file` needs, as JSON (valid YAML), and each token's grants.
 
     `most` is the highest level of any grant: "read" for a run of a fork's pull request. A job that names an
-    environment has its secrets; in a called workflow only those that its callers pass on by name.
+    environment gets that environment's secrets; a job of a called workflow gets only those that the caller
+    passes on. Raises Invalid if GitHub would refuse the workflow.
     """
     ready: dict[str, str] = {}
     tokens: dict[str, Grants] = {}
@@ -62,7 +66,7 @@ def prepared(
 
     def prepare(file: str, limit: Grants, passed: set[tuple[str, str]]) -> None:
         if file in ready:
-            raise Invalid(f"{file} is called twice in one run: the stand-in gives its jobs one token each")
+            raise Invalid(f"{file} is called twice in one run, which the stand-in does not support")
         if file not in files:
             raise Invalid(f"error parsing called workflow: {LOCAL}{file} was not found")
         workflow = events.parse(files[file])
@@ -70,7 +74,7 @@ def prepared(
         for name, job in (workflow.get("jobs") or {}).items():
             asked = granted(job.get("permissions", workflow.get("permissions")))
             if over := [scope for scope, level in asked.items() if _lower(level, limit.get(scope)) != level]:
-                raise Invalid(f"{file}: job {name} asks for more than its caller grants: {over}")
+                raise Invalid(f"{file}: job {name} requests more permissions than its caller grants: {over}")
             if "uses" in job:
                 given = job.get("secrets") or {}
                 own = {pair for pair in passed if given == "inherit" or pair[0] in given}
@@ -79,7 +83,7 @@ def prepared(
                     job["secrets"] = {**given, **renamed}
                 prepare(str(job["uses"]).removeprefix(LOCAL), asked, own)
                 continue
-            place = job.pop("environment", None)  # act knows neither environments nor `deployment`
+            place = job.pop("environment", None)  # act does not know `environment`
             place = place.get("name") if isinstance(place, dict) else place
             if place in environments and not environments[place].allowed:
                 job["steps"] = [{"run": DENIED.format(place)}]
@@ -90,7 +94,7 @@ def prepared(
             job["env"] = {**(job.get("env") or {}), VARIABLE: token}
             job["steps"] = _own_token(job.get("steps"))
         on = workflow.get("on")
-        if passed and isinstance(on, dict) and on.get("workflow_call"):  # act hands on what is declared
+        if passed and isinstance(on, dict) and on.get("workflow_call"):  # act passes on only declared secrets
             declared: dict[str, Any] = {_own_name(*pair): {} for pair in passed}
             on["workflow_call"]["secrets"] = {**(on["workflow_call"].get("secrets") or {}), **declared}
         ready[file] = json.dumps(workflow)
@@ -100,7 +104,10 @@ def prepared(
 
 
 def granted(permissions: Any) -> Grants:
-    """What `permissions:` gives; where nothing is said, what new repositories give: reading the contents."""
+    """Return the grants of `permissions:`.
+
+    Without it, a job may read the contents, as in a new repository.
+    """
     if permissions is None:
         return {"contents": "read"}
     if isinstance(permissions, str):
@@ -109,7 +116,7 @@ def granted(permissions: Any) -> Grants:
 
 
 def allows(grants: Grants, scope: str, level: str) -> bool:
-    """Whether a token with these grants may read or write: who may write may read."""
+    """Return whether these grants allow a level in a scope; the right to write includes the right to read."""
     return _lower(grants.get(scope, "none"), level) == level
 
 
@@ -126,7 +133,7 @@ def _own_token(value: Any) -> Any:
 
 
 def _environments_own(value: Any, names: set[str], environment: str) -> Any:
-    """Steps that read an environment's secrets where these have the name of another."""
+    """Return steps in which references to an environment's secrets use the names that `lines` gives them."""
 
     def own(found: re.Match[str]) -> str:
         return f"secrets.{_own_name(found[1], environment)}" if found[1] in names else found[0]
@@ -135,7 +142,7 @@ def _environments_own(value: Any, names: set[str], environment: str) -> Any:
 
 
 def _rewritten(value: Any, change: Callable[[str], str]) -> Any:
-    """A value with every text in it changed."""
+    """Return a copy of a nested value in which `change` has been applied to every text."""
     if isinstance(value, dict):
         return {key: _rewritten(inner, change) for key, inner in value.items()}
     if isinstance(value, list):

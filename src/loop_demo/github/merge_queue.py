@@ -1,7 +1,8 @@
-"""The merge queue: a pull request's merge is checked on a branch of its own before the base moves to it.
+"""GitHub's merge queue: a merge is checked on a branch of its own before the base branch moves to it.
 
-One pull request is checked at a time, as in a queue whose groups have one entry. The queue of a base goes
-on when its first entry's runs end, when somebody else moves a branch, and when time is up.
+The queue checks one pull request at a time, as a queue whose groups have one entry. The queue of a base
+branch moves on when the first entry's runs have ended, when someone else has moved a branch, and when time is
+up.
 """
 
 import threading
@@ -14,18 +15,18 @@ from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
 from loop_demo.github.state import now
 
-TICK = 0.1  # seconds between two looks at entries that wait
+TICK = 0.1  # seconds between two checks of the waiting entries
 WAITING = ("QUEUED", "AWAITING_CHECKS")
 
 
 @dataclass
 class Queue:
-    """All entries of this server. `method` is None where no queue is required."""
+    """The merge queues of all repositories. `method` is None if no merge queue is required."""
 
     runner: Runner
     method: str | None
     required: str  # the name of the job that must succeed
-    limit: float  # seconds that it may take
+    limit: float  # seconds that the job may take
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: bool = False
 
@@ -38,7 +39,7 @@ class Queue:
         self._wake.set()
 
     def add(self, repo: Repository, pull: dict[str, Any], who: str, *, jump: bool = False) -> dict[str, Any]:
-        """Put a pull request into its base's queue: last, or first with `jump`."""
+        """Add a pull request to its base branch's queue: at the end, or with `jump` at the front."""
         entry = self.runner.state.add(
             "queue",
             repository=repo.name,
@@ -57,7 +58,7 @@ class Queue:
         return entry
 
     def waiting(self, repository: str, base: str) -> list[dict[str, Any]]:
-        """A base's entries that are not over; what is being checked stays first."""
+        """Return a base branch's unfinished entries in order; the entry that is being checked stays first."""
         with self.runner.state.look() as data:
             mine = [e for e in data["queue"] if (e["repository"], e["base_ref"]) == (repository, base)]
         found = [entry for entry in mine if entry["state"] in WAITING]
@@ -72,7 +73,7 @@ class Queue:
                 try:
                     with self.runner.hosting.moving:
                         self._step(entry)
-                except Exception as error:  # noqa: BLE001 - what cannot be handled leaves the queue, which goes on
+                except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
                     words = f"{type(error).__name__}: {error}"
                     self.runner.state.update(
                         entry, state="UNMERGEABLE", reason="UNKNOWN_REMOVAL_REASON", words=words
@@ -81,7 +82,7 @@ class Queue:
             self._wake.clear()
 
     def _step(self, entry: dict[str, Any]) -> None:
-        """Bring the first entry of one queue a step on."""
+        """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
         repo = self.runner.hosting.find(entry["repository"])
         if repo is None:
             raise FileNotFoundError(entry["repository"])
@@ -100,7 +101,7 @@ class Queue:
             self._judge(repo, entry, pull)
 
     def _begin(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
-        """Make the branch that is to be checked, and ask for its checks."""
+        """Create the branch with the merge, and request its checks by a merge_group event."""
         before, login = repo.refs(), shapes.LOGINS[entry["who"]]
         base = before.get(f"refs/heads/{entry['base_ref']}")
         sha = None
@@ -123,9 +124,12 @@ class Queue:
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
 
     def _judge(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
-        """Merge what the required check passed; take out what it failed, or what it never reported on."""
+        """Merge the entry if its required check succeeded.
+
+        Remove it if the check failed or ran out of time.
+        """
         before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
-        if before.get(ref) != entry["base_sha"]:  # somebody pushed: check the merge into what is there now
+        if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
             self.runner.state.update(entry, state="QUEUED")
             return
@@ -137,7 +141,7 @@ class Queue:
                 return
             repo.move(ref, entry["queue_sha"], entry["base_sha"])
             repo.remove(f"refs/heads/{entry['branch']}")
-            self.runner.state.update(entry, state="MERGED", reason="MERGE", words="its check passed")
+            self.runner.state.update(entry, state="MERGED", reason="MERGE", words="its check succeeded")
             triggers.merged(self.runner, repo, pull, entry["queue_sha"], before=before, who=entry["who"])
             self._told(repo, pull, entry)
         elif time.time() - entry["since"] > self.limit:
@@ -148,7 +152,10 @@ class Queue:
     def _remove(
         self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any], reason: str, words: str
     ) -> None:
-        """Take an entry out; `reason` is in GitHub's words, `words` in ours."""
+        """Remove an entry from the queue.
+
+        `reason` is one of GitHub's codes, `words` explains it to people.
+        """
         self._drop_branch(repo, entry)
         self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words, removed_at=now())
         self._told(repo, pull, entry)

@@ -1,4 +1,4 @@
-"""How a pull request becomes commits on its base: merge, squash or rebase."""
+"""Writes the commits with which a pull request is merged: by merge, squash or rebase."""
 
 from typing import Any
 
@@ -10,9 +10,10 @@ METHODS = ("merge", "squash", "rebase")
 def write(
     repo: Repository, pull: dict[str, Any], method: str, *, base: str, login: str, given: dict[str, Any]
 ) -> str | None:
-    """Write the commits on top of `base` and return the last; None where they conflict. No ref moves.
+    """Write a pull request's commits on top of `base` and return the last one; None if they conflict.
 
-    `given` may have `commit_title` and `commit_message`; a rebase keeps the commits' own.
+    No ref is moved. `given` may have `commit_title` and `commit_message`; a rebase keeps the commits'
+    messages.
     """
     if method == "rebase":
         return repo.rebased(base, pull["head_sha"], login)
@@ -26,7 +27,10 @@ def write(
 
 
 def _words(repo: Repository, pull: dict[str, Any], method: str, base: str) -> tuple[str, str]:
-    """GitHub's own message: a squash of one commit keeps that commit's, trailers and all."""
+    """Return GitHub's default title and text of a merge.
+
+    A squash of a single commit keeps that commit's message with its trailers.
+    """
     number, title = pull["number"], pull["title"]
     if method == "merge":
         owner = pull["head_repository"].split("/")[0]

@@ -1,4 +1,4 @@
-"""Calls about comments and commit statuses."""
+"""Handlers of GitHub's calls about comments and commit statuses."""
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -10,14 +10,14 @@ STATES = ("error", "failure", "pending", "success")
 
 
 def comments(call: Call) -> Response:
-    """A pull request's comments, oldest first."""
+    """Answer with a pull request's comments, oldest first."""
     call.find("pulls", "number", "issue_number")
     found = call.page(call.of("comments", issue=call.path["issue_number"]))
     return JSONResponse([shapes.comment(call.runner, call.repo, comment) for comment in found])
 
 
 def add_comment(call: Call) -> Response:
-    """Write a comment."""
+    """Add a comment to a pull request, and answer with the comment."""
     number, body = call.find("pulls", "number", "issue_number")["number"], call.text("body")
     call.prose()
     made = call.state.add("comments", repository=call.repo.name, issue=number, login=call.login, body=body)
@@ -25,7 +25,7 @@ def add_comment(call: Call) -> Response:
 
 
 def edit_comment(call: Call) -> Response:
-    """Change a comment's text."""
+    """Change a comment's text, and answer with the comment."""
     comment, body = call.find("comments", "id", "comment_id"), call.text("body")
     call.prose()
     call.state.update(comment, body=body)
@@ -33,14 +33,17 @@ def edit_comment(call: Call) -> Response:
 
 
 def ghost(call: Call) -> Response:
-    """The stand-in's own: delete the account that wrote a comment. GitHub then shows `user: null`."""
+    """Delete the account that wrote a comment; GitHub then shows `user: null`.
+
+    Only the stand-in has this call.
+    """
     comment = call.find("comments", "id", "comment_id")
     call.state.update(comment, login=None)
     return JSONResponse(shapes.comment(call.runner, call.repo, comment))
 
 
 def add_status(call: Call) -> Response:
-    """Set a commit's status in a context."""
+    """Set a commit's status in one context, and answer with the status."""
     sha, state = call.repo.resolve(call.path["sha"]), call.text("state")
     if sha is None or state not in STATES:
         raise HTTPException(422, f"Validation Failed: {'sha' if sha is None else 'state'}")
@@ -51,6 +54,6 @@ def add_status(call: Call) -> Response:
 
 
 def statuses(call: Call) -> Response:
-    """A commit's statuses, newest first."""
+    """Answer with a commit's statuses, newest first."""
     found = call.of("statuses", sha=call.repo.resolve(call.path["ref"]))[::-1]
     return JSONResponse([shapes.status(call.runner, call.repo, status) for status in call.page(found)])

@@ -1,8 +1,8 @@
-"""Regenerates openapi.json beside this: what GitHub publishes about the calls and events that we use.
+"""Regenerates openapi.json, GitHub's published description of the calls and events that the project uses.
 
-`make github-openapi` runs it, after a new route or a new version; it needs npm.
-GitHub's descriptions are OpenAPI; what is kept is plain JSON Schema without prose, closed: a field that
-GitHub does not describe is refused, so that a renamed field is noticed on both sides.
+Run it by `make github-openapi` after adding a route or changing a version; it needs npm. GitHub publishes
+OpenAPI; openapi.json has it as plain JSON Schema without descriptions. The schemas allow no additional
+fields, so that a field which GitHub has renamed is noticed in requests and in answers.
 """
 
 import base64
@@ -52,7 +52,7 @@ KEPT = (
 
 
 def published(package: str, file: str) -> dict[str, Any]:
-    """The description in a pinned npm package, whose integrity is checked."""
+    """Download a pinned npm package, check its integrity, and return GitHub's description from it."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             ["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=subprocess.DEVNULL
@@ -64,18 +64,18 @@ def published(package: str, file: str) -> dict[str, Any]:
         with tarfile.open(packed) as tar:
             description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
             if description is None or terms is None:
-                sys.exit(f"{package} has no {FILE} or no {LICENSE}; look for where its new version has them")
+                sys.exit(f"{package} has no {FILE} or no {LICENSE}; change their paths here")
             return {**json.load(description), LICENSE: terms.read().decode()}
 
 
 class Described:
-    """One published description; `defs` gathers what the schemas taken from it refer to."""
+    """One description by GitHub. `defs` collects the definitions that the converted schemas refer to."""
 
     def __init__(self, whole: dict[str, Any], mark: str, defs: dict[str, Any]) -> None:
         self.whole, self.mark, self.defs = whole, mark, defs
 
     def follow(self, node: dict[str, Any]) -> dict[str, Any]:
-        """What a reference names."""
+        """Return the object that a `$ref` names, or the node itself if it has no `$ref`."""
         if "$ref" not in node:
             return node
         found: Any = self.whole
@@ -84,7 +84,7 @@ class Described:
         return dict(found)
 
     def schema(self, node: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
-        """Plain JSON Schema for an OpenAPI schema."""
+        """Convert an OpenAPI schema to plain JSON Schema; `closed` forbids fields that are not described."""
         if "$ref" in node:
             name = f"{self.mark}{node['$ref'].rpartition('/')[2]}{'' if closed else '+'}"
             if name not in self.defs:
@@ -99,7 +99,7 @@ class Described:
         if "items" in node:
             made["items"] = self.schema(node["items"])
         for key in ("anyOf", "oneOf", "allOf"):
-            if key in node:  # parts of an allOf each describe a part of the fields
+            if key in node:  # each part of an allOf describes only some fields, so it stays open
                 made[key] = [self.schema(part, closed=closed and key != "allOf") for part in node[key]]
         more = node.get("additionalProperties")
         if isinstance(more, dict):
@@ -109,12 +109,13 @@ class Described:
         return _nullable(made) if node.get("nullable") else made
 
     def operation(self, how: str, path: str) -> dict[str, Any]:
-        """What one call takes and answers."""
+        """Return the schemas of one call's query, body and answers."""
         found = self.whole["paths"][path][how.lower()]
         parameters = [self.follow(parameter) for parameter in found.get("parameters", [])]
         query = {p["name"]: self.schema(p["schema"]) for p in parameters if p["in"] == "query"}
         for schema in query.values():
-            schema.pop("format", None)  # GitHub calls `created` a date-time and takes ranges: >=2026-11-27
+            # GitHub declares `created` as a date-time but accepts ranges: >=2026-11-27
+            schema.pop("format", None)
         return {
             "query": {"type": "object", "properties": query, "additionalProperties": False},
             "body": self._content(found.get("requestBody", {})),
@@ -128,7 +129,7 @@ class Described:
         return self.schema(content["schema"]) if content else None
 
     def event(self, name: str) -> dict[str, Any]:
-        """An event's payload."""
+        """Return the schema of an event's payload."""
         request = self.whole["webhooks"][name]["post"]["requestBody"]
         return self.schema(request["content"]["application/json"]["schema"])
 
@@ -143,14 +144,14 @@ def _nullable(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write openapi.json."""
     from loop_demo.github.app import GITHUBS
 
     defs: dict[str, Any] = {}
     rest, hooks = Described(published(*REST), "", defs), Described(published(*WEBHOOKS), "webhook:", defs)
     kept = {
         "from": [REST[0], WEBHOOKS[0]],
-        "license": rest.whole[LICENSE],  # of both; it goes where the descriptions go
+        "license": rest.whole[LICENSE],  # the license of both packages requires that its text goes with them
         "operations": {f"{how} {path}": rest.operation(how, path) for how, path, *_ in GITHUBS},
         "error": rest.schema({"$ref": "#/components/schemas/basic-error"}),
         "events": {event: hooks.event(name) for event, name in EVENTS.items()},

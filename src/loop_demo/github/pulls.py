@@ -1,4 +1,4 @@
-"""Calls about pull requests."""
+"""Handlers of GitHub's calls about pull requests."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from loop_demo.github.hosting import ZERO, GitFailed, Repository
 
 
 def pulls(call: Call) -> Response:
-    """Pull requests, newest first; a list has fewer fields than one alone, as at GitHub."""
+    """Answer with pull requests, newest first. As at GitHub, a list shows fewer fields of each."""
     state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
     found = [
         pull
@@ -24,7 +24,7 @@ def pulls(call: Call) -> Response:
 
 
 def pull(call: Call) -> Response:
-    """One pull request."""
+    """Answer with one pull request."""
     return _shown(call, call.find("pulls", "number", "pull_number"))
 
 
@@ -33,7 +33,7 @@ def _shown(call: Call, pull: dict[str, Any], status: int = 200) -> Response:
 
 
 def open_pull(call: Call) -> Response:
-    """Propose a branch, of this repository or of a fork."""
+    """Open a pull request from a branch of the repository or of a fork."""
     if call.who == "bot" and not call.runner.pulls_by_actions:
         raise HTTPException(403, "GitHub Actions is not permitted to create or approve pull requests.")
     owner, _, head = call.text("head").rpartition(":")
@@ -67,7 +67,7 @@ def open_pull(call: Call) -> Response:
 
 
 def _source(call: Call, owner: str) -> Repository:
-    """Where a pull request comes from: another owner's repository of the same name is a fork."""
+    """Return the repository of a pull request's branch: another owner's repository of this name is a fork."""
     name = f"{owner or call.repo.name.split('/')[0]}/{call.repo.name.split('/')[1]}"
     if (found := call.runner.hosting.find(name)) is None:
         raise HTTPException(422, "Validation Failed: head is invalid")
@@ -75,7 +75,10 @@ def _source(call: Call, owner: str) -> Repository:
 
 
 def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None:
-    """A base must exist, be behind the head, and have no other open pull request from there."""
+    """Check a pull request's base.
+
+    HTTPException 422 if a pull request from the head into it is not possible.
+    """
     base_sha = call.repo.resolve(f"refs/heads/{base}")
     if base_sha is None:
         raise HTTPException(422, "Validation Failed: base is invalid")
@@ -86,7 +89,7 @@ def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None
 
 
 def edit_pull(call: Call) -> Response:
-    """Change its words, its base, or whether it is open; each starts what listens to that."""
+    """Edit a pull request's title, text, base or state, and start the workflows that listen to the change."""
     pull = call.find("pulls", "number", "pull_number")
     with call.runner.hosting.moving:
         new, changes = _edits(call, pull)
@@ -98,7 +101,7 @@ def edit_pull(call: Call) -> Response:
 
 
 def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields that change, and how GitHub's event tells it."""
+    """Return the fields that an edit changes, and the `changes` of GitHub's event for it."""
     new: dict[str, Any] = {}
     changes: dict[str, Any] = {}
     if "title" in call.body and call.text("title") != pull["title"]:
@@ -132,7 +135,10 @@ def _close_or_reopen(call: Call, pull: dict[str, Any], state: str) -> None:
 
 
 def merge(call: Call) -> Response:
-    """Merge at once; where a merge queue is required, only the queue merges."""
+    """Merge a pull request.
+
+    HTTPException 405 if a merge queue is required, because only the queue may merge then.
+    """
     pull, method = call.find("pulls", "number", "pull_number"), call.body.get("merge_method", "merge")
     if method not in merging.METHODS:
         raise HTTPException(422, f"Validation Failed: merge_method {method}")
@@ -158,5 +164,8 @@ def merge(call: Call) -> Response:
 
 
 def queue(call: Call) -> Response:
-    """The stand-in's own: the merge queue's entries, those that are over too, with the reason."""
+    """Answer with the merge queue's entries, finished ones too, with reasons.
+
+    Only the stand-in has this call.
+    """
     return JSONResponse(call.of("queue"))

@@ -1,4 +1,4 @@
-"""Runs of workflows: queued, then each under act on this host in a fresh clone at the event's commit."""
+"""Runs workflows: each run is queued and then executed by act on this host, at the event's commit."""
 
 import os
 import re
@@ -19,11 +19,14 @@ from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting, Repository
 from loop_demo.github.state import State, now, write
 
-LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")  # what `runs-on` may name: all of them are this host
-MARK = "STAND_IN_RUN"  # in the environment of every process of a run, so that all of them can be found
+# The labels that `runs-on` may name; all of them mean this host
+LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
+MARK = "STAND_IN_RUN"  # an environment variable of every process of a run, by which they are found and killed
 
 
-# Variables that belong to whoever started this server: their clone, their workflow, their tests.
+# Prefixes of environment variables that must not reach a run, because they describe the process that started
+# the
+# stand-in: its clone, its workflow, its tests.
 FOREIGN: tuple[str, ...] = (
     "GIT_",
     "GITHUB_",
@@ -34,9 +37,10 @@ FOREIGN: tuple[str, ...] = (
     "VIRTUAL_ENV",
     "PYTEST_",
 )
-FOREIGN += ("MAKE", "MFLAGS", "ARGS")  # what somebody gave to make is for their tests, not for those of a run
-OURS = ("LOOP_", "UV_")  # those that a job in a container has too
-# Which of our own actions plays which of GitHub's, whatever commit a workflow pins.
+FOREIGN += ("MAKE", "MFLAGS", "ARGS")  # arguments of make belong to the caller's tests, not to those of a run
+OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
+# GitHub's actions and the folders of the stand-in's replacements, which are used whatever commit a workflow
+# pins.
 PLAYED = {
     "actions/checkout": "checkout",
     "actions/download-artifact": "artifact",
@@ -48,7 +52,7 @@ USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
 @dataclass(frozen=True)
 class Event:
-    """What starts workflows: `commit` is checked out, `head` is the commit that GitHub shows."""
+    """An event that starts workflows. `commit` is checked out; `head` is the commit that GitHub shows."""
 
     name: str
     payload: dict[str, Any]
@@ -60,7 +64,7 @@ class Event:
 
 @dataclass
 class Runner:
-    """Starts what an event starts, at most `at_once` runs at a time."""
+    """Queues and executes the runs that events start, at most `at_once` at the same time."""
 
     state: State
     hosting: Hosting
@@ -75,15 +79,15 @@ class Runner:
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
     pulls_by_actions: bool = True
-    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # gets each run that is over
+    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # called with each run that has ended
 
     def __post_init__(self) -> None:
-        self.grants: dict[str, jobs.Grants] = {}  # {token of a job whose run is not over: what it may do}
+        self.grants: dict[str, jobs.Grants] = {}  # {token of a job: its grants}, while the run lasts
         self._pool = ThreadPoolExecutor(max_workers=max(self.at_once, 1))
         self._stopping = False
 
     def start(self) -> None:
-        """Take up what an earlier life of this server left: what ran has failed, what waited runs."""
+        """Handle the runs of a previous process: started runs count as failed, queued ones are executed."""
         with self.state.look() as data:
             left = [run for run in data["runs"] if run["status"] != "completed"]
         for run in left:
@@ -94,7 +98,7 @@ class Runner:
                 self._submit(run)
 
     def stop(self) -> None:
-        """Kill what runs; it shows as failed. What waits stays queued, for the next start."""
+        """Kill the started runs, which then count as failed. Queued runs stay queued until the next start."""
         self._stopping = True
         self.hooks.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -105,13 +109,13 @@ class Runner:
         self._pool.shutdown(wait=True)
 
     def enqueue(self, repo: Repository, file: str, event: Event) -> dict[str, Any]:
-        """Queue one run of one workflow file, as the event's commit has it."""
+        """Queue a run of a workflow file, in the version that the event's commit has."""
         workflow = events.parse(repo.workflows(event.commit)[file])
         path = f".github/workflows/{file}"
         pull = event.payload.get("pull_request")
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
-        with self.state.look() as data:  # held until the event is written, so that no listed run lacks it
+        with self.state.look() as data:  # locked until event.json is written, so that every listed run has it
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
             run = self.state.add(
                 "runs",
@@ -138,7 +142,7 @@ class Runner:
         return run
 
     def cancel(self, run: dict[str, Any]) -> bool:
-        """End a run that is queued or running; False when it is over already."""
+        """Cancel a queued or started run; False if it has already ended."""
         with self.state.look():
             if run["status"] == "completed":
                 return False
@@ -152,28 +156,28 @@ class Runner:
 
     @property
     def host(self) -> str:
-        """The address that this server is at, and its runs' artifact servers too."""
+        """The host name of the stand-in, which the artifact servers of its runs use too."""
         return urlsplit(self.url).hostname or "127.0.0.1"
 
     def summary(self, run: dict[str, Any]) -> Path:
-        """What the run's steps told in their summaries: act has none that lasts."""
+        """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
         return self._folder(run).resolve() / "summary.md"
 
     def log(self, run: dict[str, Any]) -> Path:
-        """What act printed."""
+        """Return the file with act's output for a run."""
         return self._folder(run) / "log.txt"
 
     def artifacts(self, run: dict[str, Any]) -> list[Path]:
-        """The zips that a run has uploaded, each called as its artifact."""
+        """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
 
     def settings(self, repository: str) -> dict[str, Any]:
-        """What a person has set for a repository: see settings.py."""
+        """Return the settings of a repository, which settings.py describes."""
         with self.state.look() as data:
             return dict(data["settings"].get(repository, {}))
 
     def _environments(self, run: dict[str, Any]) -> dict[str, jobs.Environment]:
-        """What a run's jobs may use of the repository's environments."""
+        """Return the repository's environments, and whether the run's branch may use each."""
         branch, held = run["ref"].removeprefix("refs/heads/"), self.settings(run["repository"])
         return {
             name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
@@ -205,12 +209,14 @@ class Runner:
                 self.grants.pop(token, None)
 
     def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
-        self._kill(run)  # whatever a step has left behind
+        self._kill(run)  # processes that a step left running
         with self.log(run).open("a") as log:
             log.write(words)
         if not self.keep:
             (self._folder(run) / "secrets").unlink(missing_ok=True)
-            # GitHub keeps every artifact; here those stay that a run of main's takes from a pull request's.
+            # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on
+            # main
+            # downloads them later.
             for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
                 shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
@@ -220,12 +226,17 @@ class Runner:
         try:
             self.on_end(run)
         except Exception as error:  # noqa: BLE001 - the run is over all the same, and the server goes on
-            print(f"what the end of run {run['id']} starts: {error}", file=sys.stderr, flush=True)
+            print(
+                f"starting workflows at the end of run {run['id']} failed: {error}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
-        """Lay out what act plans by: the workflows of the run's commit. Returns what its jobs' tokens may do.
+        """Write the workflows of the run's commit for act, and return the grants of the jobs' tokens.
 
-        A job's workspace begins empty, as at GitHub: it has what `actions/checkout` fetches.
+        Only the workflows are written, because a job's workspace begins empty, as at GitHub;
+        `actions/checkout` fills it.
         """
         repo = self.hosting.find(run["repository"])
         if repo is None:
@@ -243,7 +254,7 @@ class Runner:
         return tokens
 
     def _act(self, run: dict[str, Any]) -> int:
-        """Run the workflow; act's exit status."""
+        """Run a workflow with act, and return act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
             secrets: [] if run["fork"] else [*self.secrets, *jobs.lines(self._environments(run))],
@@ -271,7 +282,8 @@ class Runner:
             "workflows": f"{folder}/plan/{run['path']}",
             "artifact-server-addr": self.host,
             "artifact-server-path": f"{folder}/artifacts",
-            "artifact-server-port": str(_free_port(self.host)),  # of its own: no two runs share artifacts
+            # One artifact server per run, so runs share no artifacts
+            "artifact-server-port": str(_free_port(self.host)),
             "eventpath": f"{folder}/event.json",
             "actor": run["actor"]["login"],
             "defaultbranch": self.hosting.known(run["repository"]).default_branch,
@@ -279,7 +291,8 @@ class Runner:
             "secret-file": f"{folder}/secrets",
             "var-file": f"{folder}/variables",
             "input-file": "/dev/null",
-            "action-cache-path": f"{folder}/act",  # a place of its own: no two runs meet there
+            # One folder per run, so that no two runs write to the same cache
+            "action-cache-path": f"{folder}/act",
             "pull": "false",
         }
         labels = [f"--platform={label}={self.image or '-self-hosted'}" for label in LABELS]
@@ -291,17 +304,17 @@ class Runner:
 
     @staticmethod
     def _played(plan: Path) -> list[str]:
-        """Options that let our own actions stand in for those that workflows pin by commit."""
+        """Return act's options that replace GitHub's actions, pinned by commit, with the stand-in's own."""
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
         return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
 
     def _mounts(self) -> str:
-        """What a container sees of this host, where it is here: what clones borrow, summaries, the cache."""
+        """Return the volume options for containers, which see this host's folders at the same paths."""
         folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
         return " ".join(f"--volume={folder}:{folder}" for folder in folders)
 
     def _environment(self, run: dict[str, Any]) -> dict[str, str]:
-        """What differs from what act would set itself."""
+        """Return the environment variables of a run's jobs that differ from act's own values."""
         return {
             "GITHUB_REPOSITORY": run["repository"],
             "GITHUB_SERVER_URL": self.url,
@@ -312,21 +325,20 @@ class Runner:
             "GITHUB_RUN_NUMBER": str(run["run_number"]),
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_REF": run["ref"],
-            "SHA_REF": run["commit"],  # act's name for what becomes GITHUB_SHA
-            # A job on this host inherits this process's variables; one in a container only these.
+            "SHA_REF": run["commit"],  # act sets GITHUB_SHA from this variable
+            # A job on this host inherits the stand-in's variables; a job in a container gets only these.
             **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
         }
 
     def _host(self, run: dict[str, Any]) -> dict[str, str]:
-        """This process's environment without what belongs to another clone or another workflow."""
+        """Return the environment for act: the stand-in's own, without its caller's variables (FOREIGN)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
         return {**kept, **ours}
 
     def _kill(self, run: dict[str, Any]) -> None:
-        """Kill every process of a run, found by MARK: act gives each step a session of its own."""
-        mark = f"{MARK}={self._folder(run)}".encode()
-        while pids := _processes_with(mark):
+        """Kill every process of a run, found by MARK, because act starts each step in its own session."""
+        while pids := _processes_with(MARK, str(self._folder(run))):
             for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -339,13 +351,9 @@ def _free_port(host: str) -> int:
         return int(listener.getsockname()[1])
 
 
-def _processes_with(mark: bytes) -> list[int]:
-    """Living processes whose environment holds `mark` (Linux)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+def _processes_with(name: str, value: str) -> list[int]:
+    """Return the ids of running processes whose environment has the variable `name` with this value."""
+    import psutil  # here, because it is needed only when a run ends
+
+    running = psutil.process_iter(["environ"])
+    return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]

@@ -1,7 +1,8 @@
-"""What a person has set for a repository: environments, secrets, and the rules of its branches.
+"""A repository's settings: environments, secrets and branch rules.
 
-`POST /_settings` sets all of it: {"environments": {name: {"branches": [names], or null for any, "secrets":
-{name: value}}}, "organization_secrets": [names], "rules": [as GitHub shows them]}, each of them optional.
+`POST /_settings` sets all settings at once. Its body has the optional keys {"environments": {name:
+{"branches": [names], or null for any branch, "secrets": {name: value}}}, "organization_secrets": [names],
+"rules": [rules in GitHub's form]}.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from loop_demo.github.state import now
 
 
 def change(call: Call) -> Response:
-    """Set them, in place of what was set before."""
+    """Replace all settings of a repository."""
     with call.state.change() as data:
         data["settings"][call.repo.name] = call.body
     return Response(status_code=204)
@@ -29,7 +30,7 @@ def _environment(call: Call) -> dict[str, Any]:
 
 
 def environments(call: Call) -> Response:
-    """The environments, and whether only some branches may use each."""
+    """Answer with the repository's environments, and for each whether only some branches may use it."""
     found = call.runner.settings(call.repo.name).get("environments", {})
     shown = [_shown(call, name, limited=each["branches"] is not None) for name, each in found.items()]
     return JSONResponse({"total_count": len(shown), "environments": call.page(shown)})
@@ -53,24 +54,24 @@ def _shown(call: Call, name: str, *, limited: bool) -> dict[str, Any]:
 
 
 def policies(call: Call) -> Response:
-    """The names of the branches that may use an environment."""
+    """Answer with the names of the branches that may use an environment."""
     named = enumerate(_environment(call)["branches"] or [], start=1)
     shown = [{"id": n, "node_id": f"DBP_{n}", "name": name, "type": "branch"} for n, name in named]
     return JSONResponse({"total_count": len(shown), "branch_policies": call.page(shown)})
 
 
 def environment_secrets(call: Call) -> Response:
-    """The names of an environment's secrets."""
+    """Answer with the names of an environment's secrets."""
     return _named(call, list(_environment(call)["secrets"]))
 
 
 def secrets(call: Call) -> Response:
-    """The names of the repository's own secrets."""
+    """Answer with the names of the repository's own secrets."""
     return _named(call, [secret.partition("=")[0] for secret in call.runner.secrets])
 
 
 def organization_secrets(call: Call) -> Response:
-    """The names of the organization's secrets that the repository may use."""
+    """Answer with the names of the organization's secrets that the repository may use."""
     return _named(call, call.runner.settings(call.repo.name).get("organization_secrets", []))
 
 
@@ -80,5 +81,5 @@ def _named(call: Call, names: list[str]) -> Response:
 
 
 def rules(call: Call) -> Response:
-    """The active rules of a branch."""
+    """Answer with the active rules of a branch."""
     return JSONResponse(call.page(call.runner.settings(call.repo.name).get("rules", [])))

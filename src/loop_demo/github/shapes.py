@@ -1,4 +1,7 @@
-"""Records as GitHub shows them. Most fields are required, so each kind of record is built in one place."""
+"""Builds GitHub's JSON objects from the stand-in's records.
+
+GitHub's description requires most fields, so each kind of object is built in one place.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,8 @@ from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
 
 LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
-BOT_ID = 41898282  # GitHub's own, as in the bot's e-mail address
-BORN = "2026-01-01T00:00:00Z"  # every account and repository is this old
+BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
+BORN = "2026-01-01T00:00:00Z"  # the creation time of every account and repository
 
 USER_URLS = (
     "followers_url followers",
@@ -63,7 +66,10 @@ REPOSITORY_URLS = (
 
 
 def number(name: str) -> int:
-    """An id that a name always has: of an account, a repository or a workflow."""
+    """Return an id for the name of an account, repository or workflow.
+
+    The same name always gets the same id.
+    """
     return crc32(name.encode())
 
 
@@ -72,7 +78,7 @@ def _urls(base: str, table: tuple[str, ...]) -> dict[str, str]:
 
 
 def user(runner: Runner, login: str) -> dict[str, Any]:
-    """An account."""
+    """Return GitHub's JSON object for an account."""
     bot = login.endswith("[bot]")
     known = BOT_ID if bot else number(login)
     return {
@@ -90,7 +96,7 @@ def user(runner: Runner, login: str) -> dict[str, Any]:
 
 
 def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[str, Any]:
-    """A repository."""
+    """Return GitHub's JSON object for a repository."""
     owner, _, name = repo.name.partition("/")
     page, known = f"{runner.url}/{repo.name}", number(repo.name)
     counts: tuple[str, ...] = (
@@ -134,12 +140,12 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
 
 
 def pushed_commit(page: str, facts: dict[str, object]) -> dict[str, object]:
-    """A commit in a push event."""
+    """Return GitHub's JSON object for a commit in a push event."""
     return {**facts, "distinct": True, "url": f"{page}/commit/{facts['id']}"}
 
 
 def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A run of a workflow; `head_repository` tells a fork's from the repository's own."""
+    """Return GitHub's JSON object for a workflow run. In a fork's run, `head_repository` is the fork."""
     source = runner.hosting.find(record["head_repository"]) or repo
     api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
     url = f"{api}/actions/runs/{record['id']}"
@@ -168,7 +174,7 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
         "head_commit": repo.commit_facts(record["head_sha"]),
         "repository": repository(runner, repo),
         "head_repository": repository(runner, source, fork=source != repo),
-        "pull_requests": [],  # GitHub names none for a fork's, and nothing here reads them
+        "pull_requests": [],  # GitHub lists none for a fork's run, and the project does not read them
         "html_url": f"{runner.url}/{repo.name}/actions/runs/{record['id']}",
         "url": url,
         "jobs_url": f"{url}/jobs",
@@ -183,7 +189,7 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
 
 
 def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A run in the event of its end, where repositories have fewer fields."""
+    """Return a run for the event workflow_run, in which GitHub shows fewer fields of the repositories."""
     shown = run(runner, repo, record)
     kept: tuple[str, ...] = (
         "id",
@@ -204,7 +210,7 @@ def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[
 
 
 def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) -> dict[str, Any]:
-    """An artifact of a run; its zip is at `path`."""
+    """Return GitHub's JSON object for an artifact of a run, whose zip file is `path`."""
     known, source = number(f"{run['id']}/{path.stem}"), number(run["head_repository"])
     url = f"{runner.url}/repos/{repo.name}/actions/artifacts/{known}"
     of = {"id": run["id"], "repository_id": number(repo.name), "head_repository_id": source}
@@ -223,7 +229,7 @@ def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) 
 
 
 def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """The workflow of a run."""
+    """Return GitHub's JSON object for the workflow of a run, as the event workflow_run has it."""
     known = number(f"{repo.name}/{record['path']}")
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}"
     return {
@@ -239,7 +245,7 @@ def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[s
 
 
 def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A pull request alone, and in events."""
+    """Return GitHub's JSON object for a single pull request, which events contain too."""
     base = repo.resolve(f"refs/heads/{record['base_ref']}")
     tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
     with runner.state.look() as data:
@@ -252,7 +258,7 @@ def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, 
         "merged_by": user(runner, record["merged_by"]) if record["merged_by"] else None,
         "mergeable": tree is not None if record["state"] == "open" else None,
         "mergeable_state": "clean" if tree else "dirty" if record["state"] == "open" else "unknown",
-        "rebaseable": None,  # GitHub says so while it does not know yet
+        "rebaseable": None,  # GitHub's value until it has computed this
         "maintainer_can_modify": False,
         "comments": len(told),
         "review_comments": 0,
@@ -260,7 +266,7 @@ def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, 
 
 
 def pull_in_list(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A pull request among others: it lacks what GitHub would have to compute for each."""
+    """Return GitHub's JSON object for a pull request in a list, which has fewer fields."""
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}/pull/{record['number']}"
     url, issue = f"{api}/pulls/{record['number']}", f"{api}/issues/{record['number']}"
     urls = {
@@ -304,7 +310,7 @@ def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = 
 
 
 def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A comment on a pull request; a deleted account leaves it without a user."""
+    """Return GitHub's JSON object for a comment; `user` is null if the author's account was deleted."""
     api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
     return {
         **{key: record[key] for key in ("id", "body", "created_at", "updated_at")},
@@ -319,7 +325,7 @@ def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[st
 
 
 def status(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
-    """A commit's status in one context."""
+    """Return GitHub's JSON object for a commit's status in one context."""
     shown = ("id", "state", "context", "description", "target_url", "created_at", "updated_at")
     creator = user(runner, record["login"])
     return {

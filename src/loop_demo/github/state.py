@@ -1,4 +1,4 @@
-"""Everything that is not Git: pull requests, comments, statuses and runs, in one JSON file."""
+"""Stores the stand-in's data that is not in Git, such as pull requests and runs, in one JSON file."""
 
 import json
 import threading
@@ -10,19 +10,19 @@ from typing import Any
 
 
 def write(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write a JSON file atomically, so that a reader never sees a part of it."""
     aside = path.with_name(f".{path.name}.new")
     aside.write_text(json.dumps(value, indent=1))
     aside.replace(path)
 
 
 def now() -> str:
-    """The time as GitHub writes it."""
+    """Return the current time in GitHub's format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class State:
-    """One file and one lock; whoever holds the lock sees it and changes it."""
+    """The stand-in's data: one JSON file, which threads read and change only while they hold its lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,19 +41,19 @@ class State:
 
     @contextmanager
     def look(self) -> Iterator[dict[str, Any]]:
-        """Read, with nobody changing it meanwhile."""
+        """Yield the data for reading; no other thread changes it inside the block."""
         with self._lock:
             yield self._data
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Any]]:
-        """Change it; what was changed is on disk when the block ends."""
+        """Yield the data for changing, and write it to disk when the block ends."""
         with self._lock:
             yield self._data
             write(self._path, self._data)
 
     def add(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Append one record with an id and its times."""
+        """Append a record to a list such as "pulls", with a new id and its times, and return it."""
         with self.change() as data:
             record = {"id": data["next_id"], **fields, "created_at": now(), "updated_at": now()}
             data["next_id"] += 1
@@ -61,6 +61,6 @@ class State:
             return record
 
     def update(self, record: dict[str, Any], **fields: Any) -> None:
-        """Change a record that `add` or `look` gave."""
+        """Change the fields of a record that came from `add` or `look`."""
         with self.change():
             record.update(fields, updated_at=now())

@@ -1,4 +1,4 @@
-"""What happens when something happens: pushes and pull requests start workflows, dispatches start one."""
+"""Turns what happens at the stand-in (pushes, pull requests, dispatches, ended runs) into workflow runs."""
 
 from datetime import datetime
 from typing import Any
@@ -11,13 +11,13 @@ from loop_demo.github.state import now
 
 
 def _event(name: str, payload: dict[str, Any], **fields: Any) -> Event:
-    """An event that starts workflows, as GitHub describes it."""
+    """Make an event for workflows; ValueError if its payload does not match GitHub's description."""
     contract.read().event(name, payload)
     return Event(name, payload, **fields)
 
 
 def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
-    """What every event carries."""
+    """Return the fields that the payload of every event has: the repository and the sender."""
     return {
         "repository": shapes.repository(runner, repo),
         "sender": shapes.user(runner, LOGINS[who]),
@@ -25,7 +25,7 @@ def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
 
 
 def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
-    """Refs have moved: start what listens to pushes, and bring pull requests up to date."""
+    """Handle moved refs: start the workflows that listen to pushes, and update the pull requests."""
     _choose_default_branch(repo, before, after)
     for ref in sorted(set(before) | set(after)):
         old, new = before.get(ref, ZERO), after.get(ref, ZERO)
@@ -33,20 +33,20 @@ def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict
             continue
         payload = push_event(runner, repo, ref, old=old, new=new, who=who)
         runner.hooks.send("push", payload)
-        if who != "bot" and new != ZERO:  # what the workflows' own token pushes starts no workflow
+        if who != "bot" and new != ZERO:  # as at GitHub, a push with a workflow's token starts no workflow
             _start_on_push(runner, repo, payload)
         _follow(runner, repo, ref, new, who)
 
 
 def _choose_default_branch(repo: Repository, before: dict[str, str], after: dict[str, str]) -> None:
-    """The first branch of an empty repository becomes its default, unless the default one comes with it."""
+    """Make the first branch of an empty repository its default, unless the configured one was pushed too."""
     had, has = ([ref for ref in refs if ref.startswith("refs/heads/")] for refs in (before, after))
     if not had and has and f"refs/heads/{repo.default_branch}" not in has:
         repo.name_default_branch(min(has).removeprefix("refs/heads/"))
 
 
 def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str) -> dict[str, Any]:
-    """A ref's move as GitHub tells it, to workflows and to webhooks."""
+    """Return the payload of GitHub's push event, which workflows and webhooks get."""
     commit = ZERO if new == ZERO else repo.resolve(new) or ZERO
     commits = [] if commit == ZERO else repo.commits(old, commit)
     page = f"{runner.url}/{repo.name}"
@@ -64,7 +64,7 @@ def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str
         "pusher": {"name": LOGINS[who]},
         **facts(runner, repo, who),
     }
-    # In this event alone GitHub gives these two as Unix times, and Argo CD reads no others.
+    # GitHub gives these two times as Unix times in push events only, and Argo CD reads only that form.
     for key in ("created_at", "pushed_at"):
         text = payload["repository"][key]
         payload["repository"][key] = int(datetime.fromisoformat(text).timestamp())
@@ -86,7 +86,7 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
 
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
-    """A pushed branch moves the open pull requests that it is the head of, and merges what it contains."""
+    """Update the open pull requests after a push: their heads move, and contained ones count as merged."""
     with runner.state.look() as data:
         open_ = [pull for pull in data["pulls"] if pull["state"] == "open"]
     for pull in open_:
@@ -112,7 +112,7 @@ def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> N
 
 
 def closed(runner: Runner, repo: Repository, pull: dict[str, Any], who: str) -> None:
-    """Close a pull request."""
+    """Close a pull request, and start the workflows that listen to that."""
     runner.state.update(pull, state="closed", closed_at=now())
     pull_changed(runner, repo, pull, "closed", who)
 
@@ -120,7 +120,7 @@ def closed(runner: Runner, repo: Repository, pull: dict[str, Any], who: str) -> 
 def merged(
     runner: Runner, repo: Repository, pull: dict[str, Any], sha: str, *, before: dict[str, str], who: str
 ) -> None:
-    """A pull request's base has moved to its merge: close it, and start what listens to that push."""
+    """Close a merged pull request, and start the workflows that listen to the push to its base."""
     _mark_merged(runner, pull, sha, who)
     runner.state.update(pull, state="closed", closed_at=now())
     pushed(runner, repo, before, repo.refs(), who)
@@ -132,7 +132,10 @@ def _mark_merged(runner: Runner, pull: dict[str, Any], sha: str, who: str) -> No
 
 
 def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
-    """Keep refs/pull/N; the merge of head into base, None where they conflict or the base is gone."""
+    """Update refs/pull/N/head and merge, and return the merge commit.
+
+    Returns None if head and base conflict or the base no longer exists.
+    """
     number, head, base = pull["number"], pull["head_sha"], repo.resolve(f"refs/heads/{pull['base_ref']}")
     repo.move(f"refs/pull/{number}/head", head)
     tree = repo.merged_tree(base, head) if base else None
@@ -146,9 +149,9 @@ def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
 def pull_changed(
     runner: Runner, repo: Repository, pull: dict[str, Any], action: str, who: str, **told: Any
 ) -> None:
-    """Start what listens to a pull request: at the merge of head into base, as GitHub does.
+    """Start the workflows that listen to pull requests, at the merge commit of head and base, as GitHub does.
 
-    `told` is what the event says beside the pull request, as `changes` of an edit.
+    `told` holds further fields of the event's payload, such as `changes` of an edit.
     """
     merge, head = _try_merge(repo, pull), pull["head_sha"]
     payload = {
@@ -158,7 +161,7 @@ def pull_changed(
         **told,
         **facts(runner, repo, who),
     }
-    if merge is None:  # GitHub starts nothing for what conflicts
+    if merge is None:  # GitHub starts no workflow for a pull request with conflicts
         return
     if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
         return
@@ -176,7 +179,7 @@ def pull_changed(
 def checks_requested(
     runner: Runner, repo: Repository, entry: dict[str, Any], who: str
 ) -> list[dict[str, Any]]:
-    """A merge queue wants its branch checked: start what listens, and return the runs."""
+    """Start the workflows that listen to a merge queue's request for checks, and return their runs."""
     head, base, ref = entry["queue_sha"], entry["base_sha"], f"refs/heads/{entry['branch']}"
     payload = {
         "action": "checks_requested",
@@ -202,7 +205,11 @@ def checks_requested(
 def dispatched(
     runner: Runner, repo: Repository, file: str, *, ref: str, given: dict[str, Any], who: str
 ) -> dict[str, Any]:
-    """Start one workflow by hand; it must listen to workflow_dispatch. LookupError, Unprocessable."""
+    """Start one workflow by workflow_dispatch, and return its run.
+
+    LookupError if there is no such workflow, Unprocessable if it cannot be dispatched or the inputs do not
+    fit.
+    """
     if file not in repo.workflows(repo.resolve(repo.default_branch) or ZERO):
         raise LookupError(file)
     commit = repo.resolve(ref)
@@ -226,7 +233,7 @@ def dispatched(
 
 
 def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
-    """Start one workflow as its timer would; it must have a schedule. LookupError."""
+    """Start one workflow as its timer would; LookupError if it does not exist or has no schedule."""
     commit = repo.resolve(repo.default_branch) or ZERO
     workflow = events.parse(repo.workflows(commit).get(file, ""))
     rule = events.trigger(workflow, "schedule")
@@ -240,7 +247,7 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
 
 
 def completed(runner: Runner, run: dict[str, Any]) -> None:
-    """A run is over: start what listens to that, as the default branch has it and with its rights."""
+    """Start the workflows that listen to a run's end, from the default branch and with its rights."""
     repo = runner.hosting.find(run["repository"])
     commit = repo.resolve(repo.default_branch) if repo else None
     if repo is None or commit is None:

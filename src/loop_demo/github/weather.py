@@ -1,4 +1,4 @@
-"""GitHub on a bad day: rate limits, a bad gateway and dropped connections, decided by a seed."""
+"""Simulates failures of GitHub: rate limits, 502 answers and dropped connections, chosen by a seed."""
 
 import asyncio
 import random
@@ -8,20 +8,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 KINDS = ("429", "403", "502", "dropped before", "dropped after")
-MOST = 2  # bad calls one after the other, so that a client that tries four times gets through
+MOST = 2  # bad calls in a row at most, so that a client that tries four times succeeds
 LIMITED = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
 
 class Dropped(Response):
-    """No answer: the connection is closed instead."""
+    """A response that sends nothing and closes the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["close"]()
-        await asyncio.sleep(0.01)  # until the server has seen that nobody is there to answer
+        await asyncio.sleep(0.01)  # give the server time to notice that the connection is closed
 
 
 class Closable:
-    """Lets an answer close its connection; uvicorn offers no other way than its own transport."""
+    """Wraps the application so that a response can close its connection, which needs uvicorn's transport."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,14 +33,14 @@ class Closable:
 
 
 class Weather:
-    """Says for each REST call what goes wrong with it. Without a seed nothing does."""
+    """Chooses for each REST call whether and how it fails. Without a seed no call fails."""
 
     def __init__(self, seed: int | None, rate: float) -> None:
         self._random = None if seed is None else random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._rate, self._lock, self._in_a_row = rate, threading.Lock(), 0
 
     def draw(self) -> str | None:
-        """One of KINDS, or None for a call that goes well."""
+        """Return the kind of failure for the next call, one of KINDS, or None for no failure."""
         if self._random is None:
             return None
         with self._lock:
@@ -50,7 +50,10 @@ class Weather:
 
 
 def instead(kind: str | None) -> Response | None:
-    """What is answered while the call is not performed; None where it is."""
+    """Return the response for a call that fails without being performed.
+
+    None if the call is to be performed.
+    """
     if kind in ("429", "403"):
         return JSONResponse({"message": LIMITED}, int(kind), {"retry-after": "1"})
     if kind == "502":

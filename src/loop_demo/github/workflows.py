@@ -1,4 +1,4 @@
-"""Calls about workflows and their runs."""
+"""Handlers of GitHub's calls about workflows and their runs."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.events import Unprocessable
 
-SUMMARY = 1024 * 1024  # bytes; GitHub's runner drops a larger summary whole and the step goes on
+SUMMARY = 1024 * 1024  # bytes; GitHub's runner drops a larger summary completely, and the step goes on
 DROPPED = (
     "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {}k, got {}k. For more "
     "information see: https://docs.github.com/actions/using-workflows/"
@@ -19,7 +19,7 @@ DROPPED = (
 
 
 def dispatch(call: Call) -> Response:
-    """Start a workflow by hand."""
+    """Start a workflow by workflow_dispatch; answer with the run if `return_run_details` is set."""
     try:
         inputs = call.body.get("inputs") or {}
         file, ref = call.path["workflow_id"], call.text("ref")
@@ -36,7 +36,7 @@ def dispatch(call: Call) -> Response:
 
 
 def runs(call: Call) -> Response:
-    """The runs of the repository or of one workflow, newest first."""
+    """Answer with the runs of the repository or of one workflow, newest first."""
     with call.state.look() as data:
         found = [run for run in reversed(data["runs"]) if _asked_for(call, run)]
     shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
@@ -59,24 +59,24 @@ def _asked_for(call: Call, run: dict[str, Any]) -> bool:
 
 
 def _created(time: str, asked: str) -> bool:
-    """GitHub's search syntax, of which we use two forms: a day or time, and everything since one."""
+    """Return whether a time matches GitHub's search syntax, in the two forms that we use: TIME and >=TIME."""
     return time >= asked[2:] if asked.startswith(">=") else time.startswith(asked)
 
 
 def run(call: Call) -> Response:
-    """One run."""
+    """Answer with one run."""
     return JSONResponse(shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id")))
 
 
 def cancel(call: Call) -> Response:
-    """End a run."""
+    """Cancel a run; HTTPException 409 if it has already ended."""
     if not call.runner.cancel(call.find("runs", "id", "run_id")):
         raise HTTPException(409, "Cannot cancel a workflow run that is completed.")
     return JSONResponse({}, 202)
 
 
 def artifacts(call: Call) -> Response:
-    """What a run has uploaded."""
+    """Answer with the artifacts of a run."""
     run = call.find("runs", "id", "run_id")
     found = [
         shapes.artifact(call.runner, call.repo, run, path)
@@ -87,7 +87,7 @@ def artifacts(call: Call) -> Response:
 
 
 def archive(call: Call) -> Response:
-    """Where an artifact's zip is: GitHub names a URL at its storage."""
+    """Redirect to an artifact's zip file, which GitHub serves from another URL."""
     if call.path["archive_format"] != "zip":
         raise HTTPException(404, "Not Found")
     _artifact(call)
@@ -96,7 +96,7 @@ def archive(call: Call) -> Response:
 
 
 def content(call: Call) -> Response:
-    """The zip itself."""
+    """Answer with the zip file of an artifact. Only the stand-in has this path."""
     return Response(_artifact(call).read_bytes(), media_type="application/zip")
 
 
@@ -108,11 +108,11 @@ def _artifact(call: Call) -> Path:
     raise HTTPException(404, "Not Found")
 
 
-# The stand-in's own: GitHub shows these on pages, as archives, or not at all.
+# The calls below exist only at the stand-in; GitHub shows these things on web pages or not at all.
 
 
 def schedule(call: Call) -> Response:
-    """Do what the timer would do."""
+    """Start a workflow as its timer would, and answer with the run."""
     try:
         started = triggers.scheduled(call.runner, call.repo, call.path["workflow_id"])
     except LookupError:
@@ -121,12 +121,15 @@ def schedule(call: Call) -> Response:
 
 
 def log(call: Call) -> Response:
-    """Show what act printed."""
+    """Answer with act's output for a run."""
     return _text(call.runner.log(call.find("runs", "id", "run_id")))
 
 
 def summary(call: Call) -> Response:
-    """The run's summary. All steps share one file here, so the limit that GitHub sets a step is the run's."""
+    """Answer with a run's summary.
+
+    All steps of a run write one file here, so GitHub's limit for a step's summary applies to the whole run.
+    """
     path = call.runner.summary(call.find("runs", "id", "run_id"))
     size = path.stat().st_size if path.exists() else 0
     return PlainTextResponse(DROPPED.format(SUMMARY // 1024, size // 1024)) if size > SUMMARY else _text(path)

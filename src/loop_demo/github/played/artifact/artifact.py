@@ -1,6 +1,6 @@
-"""Uploads or downloads one artifact by the protocol of version 4, as act's artifact server speaks it.
+"""Uploads or downloads one artifact by version 4 of the artifact protocol, which act's server implements.
 
-It uses only the standard library, because a job may upload before it has made an environment.
+The script uses only the standard library, because a job may upload before it has made its Python environment.
 """
 
 import base64
@@ -20,7 +20,7 @@ SERVICE = "twirp/github.actions.results.api.v1.ArtifactService"
 
 
 def main() -> None:
-    """Do what the action that this plays would do."""
+    """Upload or download, depending on which of GitHub's actions this script replaces."""
     token, name = os.environ["ACTIONS_RUNTIME_TOKEN"], os.environ["NAME"]
     if sys.argv[1] == "actions/upload-artifact":
         upload(token, name)
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def upload(token: str, name: str) -> None:
-    """Zip the files, named from the nearest common folder of all paths; `overwrite` replaces one."""
+    """Zip and upload the files, with names relative to the common folder of all paths."""
     lines = [line.strip() for line in os.environ["PATHS"].split("\n") if line.strip()]
     named = [Path(path) for line in lines for path in glob.glob(line)]  # noqa: PTH207 - it may be absolute
     files = [file for path in named for file in inside(path)]
@@ -61,13 +61,13 @@ def upload(token: str, name: str) -> None:
 
 
 def inside(path: Path) -> list[Path]:
-    """A file, or the files of a folder; as in the original, hidden ones are left out."""
+    """Return a file, or the files in a folder; hidden files are left out, as by the original action."""
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     return [file for file in files if file.is_file() and not any(p.startswith(".") for p in file.parts)]
 
 
 def download(token: str, name: str) -> None:
-    """Unpack an artifact of this run."""
+    """Download an artifact of this run and unpack it."""
     if name not in listed(token):
         fail(f"Unable to download artifact(s): Artifact not found for name: {name}")
     url = call(token, "GetSignedArtifactURL", name=name)["signedUrl"]
@@ -76,12 +76,12 @@ def download(token: str, name: str) -> None:
 
 
 def listed(token: str) -> set[str]:
-    """The names of this run's artifacts."""
+    """Return the names of this run's artifacts."""
     return {artifact["name"] for artifact in call(token, "ListArtifacts").get("artifacts", [])}
 
 
 def call(token: str, method: str, **fields: object) -> Any:
-    """One call for this run and job, which the token names."""
+    """Call the artifact service for the run and job that the token names, and return the answer."""
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     _, run, job = next(s for s in claims["scp"].split() if s.startswith("Actions.Results:")).split(":")
     body = {"workflow_run_backend_id": run, "workflow_job_run_backend_id": job, **fields}
@@ -93,14 +93,14 @@ def call(token: str, method: str, **fields: object) -> Any:
 def send(
     url: str, body: bytes | None = None, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """One HTTP request to act's artifact server; its answer."""
+    """Send one HTTP request to act's artifact server, and return the body of its answer."""
     request = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310 - act names it
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return bytes(answer.read())
 
 
 def fail(words: str) -> None:
-    """End as the original does: an annotation, and a failed step."""
+    """Print an error annotation and fail the step, as the original action does."""
     print(f"::error::{words}")
     sys.exit(1)
 

@@ -1,4 +1,4 @@
-# Fetches and checks out as actions/checkout v6 does; see action.yml beside this file.
+# Fetches and checks out a repository as actions/checkout v6 does; action.yml in this folder runs it.
 set -euo pipefail
 fail() { echo "::error::$1"; exit 1; }
 
@@ -12,7 +12,8 @@ git remote add origin "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY.git"
 git config "http.$GITHUB_SERVER_URL/.extraheader" "$header"
 git config advice.detachedHead false
 
-# The event's own ref names a commit, which may no longer be its tip. A ref that was asked for has no commit but its tip.
+# Without the input `ref`, check out the event's commit, which may no longer be the tip of its branch.
+# With it, check out the tip of that ref, or the commit if it is a SHA.
 if [ -z "$REF" ]; then
   ref=$GITHUB_REF commit=$GITHUB_SHA
 elif [[ "$REF" =~ ^[0-9a-f]{40}$ ]]; then
@@ -33,7 +34,8 @@ esac
 wanted="+${commit:-$ref}${local:+:$local}"
 if [ "$DEPTH" = 0 ]; then
   git fetch --quiet --no-tags origin '+refs/heads/*:refs/remotes/origin/*' '+refs/tags/*:refs/tags/*'
-  # The branch may have moved on since the event, and a pull request's ref is no branch.
+  # Fetch the commit itself if the branches do not have it: the branch may have moved since the event, and a pull
+  # request's ref is not a branch.
   if [ -z "$commit" ] || [ "$(git rev-parse --verify --quiet "${local:-$commit}^{commit}")" != "$commit" ]; then
     git fetch --quiet --no-tags origin "$wanted"
   fi

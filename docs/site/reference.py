@@ -1,0 +1,239 @@
+"""The reference pages of the site: params.yaml, commands, exit codes, metrics and alerts, from the code."""
+
+import ast
+import inspect
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from loop.cli import COMMANDS, cli
+from loop.core import models, params
+from loop.core.errors import Exit
+from loop.monitoring import push
+from loop.monitoring import report as monitored
+from loop.runtime.metrics import Metrics
+
+MODEL = "models.<package>"
+RULES = "kustomize/platform/monitoring/rules.yaml"
+TYPES = {
+    "boolean": "`true` or `false`",
+    "date-time": "time",
+    "integer": "whole number",
+    "null": "`null`",
+    "object": "mapping",
+    "string": "text",
+}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+OWN = {"ingest.simulator": "source", "validate.suite": "expectations", "features": "features",
+       "train": "estimator", "evaluate.protocol": "evaluation"}  # fmt: skip
+
+
+def pages(root: Path) -> dict[str, str]:
+    """The pages in Markdown, by file name."""
+    return {
+        "params.md": "\n".join(_params(root)),
+        "commands.md": "\n".join(_commands(root)),
+        "metrics.md": "\n".join(_metrics(root)),
+        "alerts.md": "\n".join(_alerts(root)),
+        "exit-codes.md": "\n".join(_exits()),
+    }
+
+
+def comments(kind: type) -> dict[str, str]:
+    """The comment of each attribute of a class: on its last line, or on the lines above it."""
+    source = inspect.getsource(kind)
+    lines = source.splitlines()
+    found = {
+        token.start[0]: (token.string.lstrip("# "), not lines[token.start[0] - 1][: token.start[1]].strip())
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    texts = {}
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    for node in body:
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            above, line = [], node.lineno - 1
+            while found.get(line, ("", False))[1]:
+                above.insert(0, found[line][0])
+                line -= 1
+            beside = [found[node.end_lineno][0]] if node.end_lineno in found else []
+            texts[ast.unparse(target)] = " ".join([*above, *beside])
+    return texts
+
+
+def table(head: str, rows: Iterable[list[str]]) -> Iterator[str]:
+    """A Markdown table; `head` names its columns, parted by bars."""
+    columns = head.split("|")
+    yield from ("", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}")
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '&#124;').replace(chr(10), ' ') for cell in row)} |"
+    yield ""
+
+
+def typed(schema: dict[str, Any]) -> str:
+    """A JSON schema in words."""
+    match schema:
+        case {"$ref": _}:
+            found = "section"
+        case {"const": value}:
+            found = f"`{value}`"
+        case {"enum": values}:
+            found = " or ".join(f"`{value}`" for value in values)
+        case {"anyOf": several} | {"oneOf": several}:
+            found = " or ".join(dict.fromkeys(map(typed, several)))
+        case {"items": inside} | {"prefixItems": [inside, *_]}:
+            found = f"list of {typed(inside)}"
+        case {"additionalProperties": {"type": _} | {"enum": _} as values}:
+            found = f"mapping of names to {typed(values)}"
+        case _:
+            limits = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
+            name = schema.get("format", schema.get("type", "any"))
+            found = " ".join([TYPES.get(name, name), ", ".join(limits)]).strip()
+    return found
+
+
+def sections(kind: type[BaseModel], keys: str, level: int = 3) -> Iterator[str]:
+    """A heading and a table for a section of params.yaml at these keys, and for each section in it."""
+    schema, told = kind.model_json_schema(), comments(kind)
+    variant = schema["properties"].get("kind", {}).get("const")
+    yield f"\n{'#' * level} `{keys or MODEL}`{f', kind `{variant}`' if variant else ''}\n"
+    yield escape(inspect.cleandoc(kind.__doc__ or ""), quote=False)
+    rows, below = [], []
+    for name, field in kind.model_fields.items():
+        key = field.alias or name
+        parts = [part for part in _parts(field.annotation) if issubclass(part, BaseModel)]
+        below += [(part, f"{keys}.{key}" if keys else key) for part in parts]
+        if parts and not keys:
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = (
+            "required" if field.is_required() else f"`{json.dumps(default, default=str)}`".replace('"', "")
+        )
+        meaning = escape(told.get(name, ""), quote=False)
+        rows.append([f"`{key}`", meaning, typed(schema["properties"][key]), shown])
+    if rows:
+        yield from table("key|meaning|type|default", rows)
+    for part, key in below:
+        yield from sections(part, key, level + bool(keys))
+
+
+def _parts(annotation: Any) -> Iterator[type]:
+    """The classes that a type is made of."""
+    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _parts(argument)
+
+
+def _params(root: Path) -> Iterator[str]:
+    yield "# Keys of params.yaml\n"
+    yield "Every model has a section of its own, `models.<package>`. A key that nothing reads is an error."
+    yield "Made from `src/loop/core/params.py` and the folders in `src/models`."
+    yield from sections(params.Model, "", 2)
+    yield "\n## The models' own keys\n\nEach model's folder types these sections itself."
+    for name in params.read(root):
+        folder = models.ModelFolder(root, name)
+        for key, module in OWN.items():
+            kind = getattr(getattr(folder, module), "Params", None)
+            if kind and kind.model_fields:
+                yield from sections(kind, f"{name}.{key}")
+
+
+def _commands(root: Path) -> Iterator[str]:
+    yield "# Commands\n"
+    yield "A step of a workflow is one of these commands, so a person can type what CI runs."
+    for name in COMMANDS:
+        if not (command := cli.get_command(click.Context(cli), name)):
+            raise LookupError(name)
+        context = click.Context(command, info_name=f"./loop {name}", show_default=True)
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        yield f"\n## `{name}`\n\n```sh\n{usage}\n```\n"
+        yield escape(inspect.cleandoc(command.help or "").replace("\b\n", ""), quote=False)
+        options = [
+            record for each in command.params if (record := each.get_help_record(context)) and record[1]
+        ]
+        if options:
+            yield from table(
+                "option|meaning", ([f"`{names}`", escape(text, quote=False)] for names, text in options)
+            )
+    yield "\n## Tasks of `make`"
+    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", (root / "Makefile").read_text(encoding="utf-8"))
+    yield from table(
+        "task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in sorted(tasks))
+    )
+
+
+def _metrics(root: Path) -> Iterator[str]:
+    yield "# Metrics\n\n## Of a server\n\nScraped from each pod at `/metrics`."
+    served = Metrics("model", "version", p99_ms=1)
+    served.failed("model")
+    served.answered("/predict", 200)
+    rows = []
+    for family in served.registry.collect():
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        rows.append(_metric(name, family.documentation, family.type, labels))
+    yield from table("name|meaning|kind|labels", sorted(rows))
+    yield "## Of the monitor\n\nPushed to the Pushgateway after each look, as job `monitor`."
+    yield from table("name|meaning|kind|labels", sorted(_pushed()))
+    yield "## Recorded by Prometheus\n\nThe rules in `" + RULES + "` compute these."
+    for rule in _rules(root, "record"):
+        yield f"\n### `{rule['record']}`\n\n```promql\n{rule['expr']}\n```"
+
+
+def _pushed() -> Iterator[list[str]]:
+    """The metrics that loop.monitoring.report writes, read from its calls, and the one that push adds."""
+    for node in ast.walk(ast.parse(inspect.getsource(monitored))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            if node.func.id in {"gauge", "gauges", "Counter"} and len(texts) > 1:
+                name, text, *by = map(str, texts)
+                kind = "counter" if node.func.id == "Counter" else "gauge"
+                labels = [
+                    "model",
+                    *(str(keyword.arg) for keyword in node.keywords if keyword.arg != "registry"),
+                    *by,
+                ]
+                full = f"{name}_total" if kind == "counter" else name
+                yield _metric(full, text, kind, labels)
+    yield _metric(push.ENDS, push.HELP, "gauge", ["model"])
+
+
+def _metric(name: str, text: str, kind: str, labels: list[str]) -> list[str]:
+    """A row of the tables of metrics."""
+    return [f"`{name}`", escape(text, quote=False), kind, ", ".join(f"`{label}`" for label in labels)]
+
+
+def _rules(root: Path, kind: str) -> list[dict[str, Any]]:
+    spec = YAML(typ="safe").load(root / RULES)["spec"]
+    return [rule for group in spec["groups"] for rule in group["rules"] if kind in rule]
+
+
+def _alerts(root: Path) -> Iterator[str]:
+    yield "# Alerts\n"
+    yield "`critical` wakes a person, `warning` waits for the morning. Only production raises alerts."
+    yield f"Made from `{RULES}`."
+    for rule in _rules(root, "alert"):
+        runbook = PurePosixPath("..") / rule["annotations"]["runbook"]
+        yield f"\n## {rule['alert']}\n\n`{rule['annotations']['summary']}`\n"
+        yield f"{rule['labels']['severity']}, after {rule.get('for', '0m')}: [runbook]({runbook})\n"
+        yield f"```promql\n{rule['expr']}\n```"
+
+
+def _exits() -> Iterator[str]:
+    yield "# Exit codes\n\nEvery command of `./loop` ends with one of these."
+    told = comments(Exit)
+    rows = (
+        [str(int(code)), f"`{code.name}`", getattr(code, "meaning", told.get(code.name, ""))] for code in Exit
+    )
+    yield from table("code|name|meaning", rows)

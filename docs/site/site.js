@@ -1,0 +1,10 @@
+// Names and roles that the theme leaves out, for keyboards and screen readers.
+new MutationObserver(() => {
+  for (const box of document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])")) {
+    box.tabIndex = 0; // a wide table scrolls in this box, so the keyboard must reach it
+  }
+  for (const bar of document.querySelectorAll(".md-code__nav:not([role])")) {
+    bar.setAttribute("role", "group"); // a copy button is no navigation of the page
+  }
+  document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
+}).observe(document, { childList: true, subtree: true });

@@ -1,0 +1,88 @@
+"""Prints a command's result: as text for people, or with --json as one JSON document for scripts."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from loop.cli.results import Result
+
+FLAG = "--json"
+SHOWN = "loop.shown"  # in click's context, with --json: the results to print when the command ends
+
+
+class Printing(click.Command):
+    """A command that prints a result of one type, and so has --json and --json-schema."""
+
+    def __init__(self, *args: Any, result: type[Result], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.result = result
+        self.params += [
+            click.Option([FLAG, "as_json"], is_flag=True, help="Print the result as one JSON document."),
+            click.Option(
+                ["--json-schema"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=self._print_schema,
+                help="Print the JSON Schema of that document, which describes each field.",
+            ),
+        ]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with --json, everything but the document goes to stderr."""
+        if not ctx.params.pop("as_json"):
+            return super().invoke(ctx)
+        ctx.meta[SHOWN] = []
+        try:
+            with _stdout_to_stderr():
+                return super().invoke(ctx)
+        finally:  # a command may have shown its result before it fails
+            for result in ctx.meta[SHOWN]:
+                print(document(result), flush=True)
+
+    def _print_schema(self, ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(json.dumps(schema(self.result), indent=2))
+            ctx.exit()
+
+
+def show(result: Result, text: Callable[[], object]) -> None:
+    """Print a result: with --json as one JSON document when the command ends, otherwise by `text`, now."""
+    shown = click.get_current_context().meta.get(SHOWN)
+    if shown is None:
+        text()
+    else:
+        shown.append(result)
+
+
+def document(result: Result) -> str:
+    """A result as JSON. Of a workflow's log, GitHub would read `##[` as a command, even within a line."""
+    plain = asdict(result, dict_factory=lambda items: {name.rstrip("_"): value for name, value in items})  # type: ignore[call-overload]
+    return json.dumps(plain, indent=2, ensure_ascii=False).replace("##[", "#\\u0023[")
+
+
+def schema(result: type[Result]) -> dict[str, Any]:
+    """The JSON Schema of a type of result."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(result).json_schema(mode="serialization")
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what Python, and the programs that it starts, print to stdout."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,59 @@
+"""The checks of a branch that an upgrade has made. They run in a clone of their own, so files here stay."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.candidate.champion import WORKFLOW
+from loop.core.git import Git
+
+CHECKS = (
+    ("./loop", "doctor"),
+    ("./loop", "render", "--check"),
+    ("make", "lint"),
+    ("make", "test-marked", "MARKS=contract or params"),
+)
+LOCAL = ".dvc/config.local"  # a person's own settings, which no commit has
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command that has run on the branch, and what it printed."""
+
+    command: str
+    passed: bool
+    seconds: float
+    said: str
+
+
+def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[object]]) -> Iterator[Check]:
+    """Run every check on a branch, by the branch's own code and locks; `during` is open while one runs."""
+    outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
+    with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
+        git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
+        clone = Git(Path(folder))
+        if "origin" in git.run("remote").split():
+            clone.run("remote", "set-url", "origin", git.run("remote", "get-url", "origin"))
+        else:
+            clone.run("remote", "remove", "origin")
+        if (git.root / LOCAL).is_file():
+            shutil.copy(git.root / LOCAL, clone.root / LOCAL)
+        for words in CHECKS:
+            command, begun = " ".join(words), time.monotonic()
+            with during(command):
+                done = subprocess.run(
+                    words,
+                    cwd=folder,
+                    env=outer,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    check=False,
+                )
+            yield Check(command, done.returncode == 0, time.monotonic() - begun, done.stdout)

@@ -1,0 +1,49 @@
+"""The newest release of the template, by the tags of its repository: no account and no API is needed."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from loop.core import edited
+from loop.core.git import Git
+from loop.fork import lean
+from loop.version import VERSION
+
+SETTING = "LOOP_TEMPLATE"  # the template's URL, where no lock names it: in a fork that keeps the source
+WHEEL = re.compile(r"(.+)/releases/download/v[^/]+/loop-[^/]+\.whl")
+TAG = re.compile(  # ^{}: the commit of an annotated tag
+    r"^([0-9a-f]+)\trefs/tags/v(\d+\.\d+\.\d+)(?:\^\{\})?$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version, and its source for `loop upgrade`; without a source `why` says why there is none."""
+
+    version: str = ""
+    source: str = ""
+    why: str = ""
+
+
+def newest(git: Git) -> Release:
+    """The template's newest release, where it is newer than this engine; GitError where nothing answers."""
+    lock = edited.read(git.root / lean.LOCK, lean.LOCK, "take it from the template")
+    pin = lean.url(lean.found(lock).get("loop", ""))
+    released = WHEEL.fullmatch(pin)
+    place = released[1] if released else "" if pin else os.environ.get(SETTING, "")
+    if not place:
+        where = f"{lean.LOCK} pins {pin}, which is no release" if pin else f"{SETTING} is not set"
+        return Release(why=f"{where}, so no place of releases is known; --to names a version")
+    tags = TAG.findall(git.run("ls-remote", "--tags", place, "v*"))
+    commits = {version: commit for commit, version in tags}  # git lists an annotated tag's commit after it
+    version = max(commits, key=_order, default=VERSION)
+    if _order(version) <= _order(VERSION):
+        return Release(why=f"{place} has no release newer than {VERSION}")
+    if released:
+        return Release(version, pin.replace(VERSION, version))
+    git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", place, f"refs/tags/v{version}")
+    return Release(version, f"commit:{commits[version]}")
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))

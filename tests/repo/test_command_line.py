@@ -1,0 +1,302 @@
+"""The command line as people and scripts use it: help, exit codes, JSON, completion, links to the docs."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import click
+import here
+import pyarrow.parquet as pq
+import pytest
+from here import dvc_here  # noqa: F401 - a fixture
+from pydantic import TypeAdapter
+from trained import MODEL, loop, outside, release, trained, trained_once  # noqa: F401 - fixtures
+
+from loop.cli import COMMANDS, cli, main
+from loop.cli.completion import SCRIPTS
+from loop.cli.printing import Printing
+from loop.core.errors import Exit
+from loop.core.paths import ModelPaths
+
+NAMES = sorted(COMMANDS)
+# A script reads these names. They may become more, but none may go or be called otherwise.
+FIELDS = {
+    "status": "model environment key released barred due",
+    "gate": "verdict reasons challenger.metrics challenger.model_md5 champion.key champion.metrics "
+    "difference.metric difference.low difference.mean difference.high difference.rarer",
+    "history": "model environment changes.commit changes.when changes.author changes.subject "
+    "changes.action changes.step changes.key changes.digest changes.why",
+    "monitor": "model window.from window.until window.covered_days rows.window rows.versions rows.logged "
+    "rows.broken rows.repeated rows.unmatched rows.corrected rows.empty rows.apart drift.score "
+    "drift.threshold drift.features.test drift.features.score drift.features.chance drift.features.counts "
+    "drift.prediction.test drift.prediction.score live.metrics live.targets live.margins live.labelled "
+    "live.unlabelled live.version quality.score quality.threshold quality.failed retrainings budget_left "
+    "verdict alarms reasons dispatch.dispatched dispatch.why dispatch.budget_spent dispatch.url folder",
+    "doctor": "ok findings.state findings.what findings.found findings.fix",
+}
+
+
+def command(name: str) -> click.Command:
+    """A command of the command line."""
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_says_what_a_command_does(name: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Its first sentence says it, as the list shows; each option has a text; 80 columns hold it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    found = command(name)
+    first = (found.help or "").split("\n")[0]
+    assert re.fullmatch(r"[A-Z][a-z]+ .*\.", first), first
+    assert found.get_short_help_str(80 - 6 - max(map(len, COMMANDS))) == first.removesuffix(".") + "."
+    assert [
+        option.name for option in found.params if isinstance(option, click.Option) and not option.help
+    ] == []
+    run("loop", name, "--help")
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
+def run(*args: str) -> int:
+    """Run the command line in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", list(args))
+        with pytest.raises(SystemExit) as end:
+            main()
+    return int(end.value.code or 0)
+
+
+def test_help_lists_the_exit_codes(capsys):
+    """Each with its sentence; and no code ever changes its meaning, because workflows branch on them."""
+    run("loop", "--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(f"{int(code)} {code.meaning}" in printed for code in Exit)
+    assert {code.name: int(code) for code in Exit} == {
+        "OK": 0,
+        "BUG": 1,
+        "BAD_INPUT": 2,
+        "KEEP": 3,
+        "BLOCK": 4,
+        "SUPERSEDED": 5,
+        "DRIFT": 6,
+        "INTERRUPTED": 130,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"version", "completion"}))
+def test_a_command_outside_of_a_clone_ends_with_bad_input(name: str, tmp_path: Path):
+    """And with a message in place of a traceback; a misspelled option ends with the same code."""
+    words = [name]
+    for each in (each for each in command(name).params if each.required):
+        value = each.type.choices[0] if isinstance(each.type, click.Choice) else "churn"
+        words += [each.opts[0], value] if isinstance(each, click.Option) else [value]
+    code, printed = here.command(tmp_path, *words)
+    assert code == Exit.BAD_INPUT, printed
+    assert "rror: " in printed
+    assert here.command(tmp_path, *words, "--misspelled")[0] == Exit.BAD_INPUT
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Its exit code is what a shell gives after Ctrl-C."""
+
+    def interrupted(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "invoke", interrupted)
+    assert run("loop", "version") == Exit.INTERRUPTED
+
+
+def test_exit_codes_are_named(repository: Path):
+    """No code of ours ends with a bare number: the table in loop.core.errors has every code."""
+    bare = []
+    for path in sorted((repository / "src" / "loop").rglob("*.py")):
+        for call in (each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Call)):
+            ends = ast.unparse(call.func) in {"sys.exit", "exit", "SystemExit", "ctx.exit", "os._exit"}
+            number = call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value
+            if ends and isinstance(number, int) and number:
+                bare.append(f"{path.relative_to(repository)}:{call.lineno}")
+    assert bare == []
+
+
+def test_workflows_accept_the_codes_that_they_mean(repository: Path):
+    """A step goes on where another commit came first, or where the monitor finds drift; else it fails."""
+    accepted = {
+        (command, int(code))
+        for workflow in sorted((repository / ".github" / "workflows").glob("*.yml"))
+        for command, code in re.findall(r"\./loop (\S+) .*\[ \$\? -eq (\d+) \]", workflow.read_text())
+    }
+    changing = {"release", "promote", "rollback", "monitor-release"}
+    assert accepted == {*((name, Exit.SUPERSEDED) for name in changing), ("monitor", Exit.DRIFT)}
+
+
+def leaves(kind: object, at: str = "") -> Iterator[str]:
+    """The dotted names of a result's fields."""
+    inner = [
+        each
+        for each in (kind, *get_args(kind), *get_args((get_args(kind) or [None])[-1]))
+        if is_dataclass(each)
+    ]
+    if not inner:
+        yield at
+        return
+    hints = get_type_hints(inner[0])
+    for field in fields(inner[0]):
+        yield from leaves(hints[field.name], f"{at}.{field.name.rstrip('_')}".strip("."))
+
+
+def test_json_has_the_same_fields_in_every_version():
+    """And its schema, which has them too, describes each one that is not a result itself."""
+    printing = {name: found for name in NAMES if isinstance(found := command(name), Printing)}
+    assert {name: " ".join(leaves(found.result)) for name, found in printing.items()} == FIELDS
+    for found in printing.values():
+        schema = TypeAdapter(found.result).json_schema()
+        for kind in (schema, *schema.get("$defs", {}).values()):
+            lacking = [
+                name for name, field in kind["properties"].items() if not {"description", "$ref"} & {*field}
+            ]
+            assert lacking == [], kind["title"]
+
+
+def test_the_schema_of_a_result_is_printed(capsys):
+    """Without a clone, and without the command's arguments."""
+    assert run("loop", "monitor", "--json-schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Monitor"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("dvc_here")
+def test_json_is_all_that_is_printed(trained: Path):  # noqa: F811
+    """And exit codes are those of the table for people."""
+    release(trained)
+    words = {
+        "status": [MODEL],
+        "gate": [MODEL],
+        "history": [MODEL, "--environment", "production"],
+        "doctor": [],
+        "monitor": [MODEL, "--log", str(logged(trained)), "--environment", "dev"],
+    }
+    for name, args in words.items():
+        text, found = (
+            subprocess.run(
+                ["./loop", name, *args, *flag],
+                cwd=trained,
+                env=outside(GITHUB_ACTIONS="true"),
+                capture_output=True,
+                check=False,
+            )
+            for flag in ((), ("--json",))
+        )
+        assert (found.returncode, found.stdout[:2]) == (text.returncode, b"{\n"), found.stderr
+        printing = command(name)
+        assert isinstance(printing, Printing)
+        TypeAdapter(printing.result).validate_json(found.stdout)
+    folder = trained / "build" / "card_fraud" / "monitor"
+    report = json.loads((folder / "report.json").read_text())
+    report["dispatch"] |= {"budget_spent": False, "url": ""}
+    assert json.loads(found.stdout) == report | {"folder": str(folder)}
+
+
+def logged(root: Path) -> Path:
+    """A prediction log with one prediction and one broken line."""
+    folder = root / "build" / "log"
+    folder.mkdir(parents=True)
+    row = pq.read_table(ModelPaths(root, MODEL).reference).drop_columns(["TX_FRAUD", "score"]).slice(0, 1)
+    time, features = "2026-11-20T00:00:00+00:00", [column[0].as_py() for column in row.columns]
+    line = {
+        "time": time,
+        "id": 1,
+        "model": MODEL,
+        "version": "x",
+        "features": features,
+        "score": 0.5,
+        "class": 0,
+    }
+    (folder / "pod-1.jsonl").write_text(f"{json.dumps(line)}\nbroken\n")
+    return folder
+
+
+TYPED = {
+    "./loop mon": ["monitor", "monitor-image", "monitor-release"],
+    "./loop status ": ["card-fraud"],
+    "./loop status card-fraud --environment s": ["staging"],
+    "./loop gate card-fraud --json": ["--json", "--json-schema"],
+}
+SHELLS = {
+    "bash": """
+        source <(./loop completion bash)
+        COMP_WORDS=({words}) COMP_CWORD={last} COMPREPLY=()
+        _loop_completion ./loop
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """,
+    "fish": """
+        ./loop completion fish | source
+        complete -C '{typed}' | string split -f 1 \\t
+    """,
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_shell_completes(shell: str, typed: str, template: Path, repository: Path):
+    """Commands, models, environments and options, by the path of `loop` as it was typed."""
+    if not (program := shutil.which(shell)):
+        pytest.skip(f"there is no {shell} here")
+    assert (template / "loop").exists() or shutil.copy(repository / "loop", template / "loop")
+    words = typed.split(" ")
+    script = SHELLS[shell].format(
+        typed=typed, words=" ".join(each or "''" for each in words), last=len(words) - 1
+    )
+    done = subprocess.run(
+        [program, "-c", script], cwd=template, env=outside(), capture_output=True, text=True, check=False
+    )
+    assert sorted(done.stdout.split()) == TYPED[typed], done.stderr
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_a_shell_takes_the_script_for_it(shell: str):
+    """Its own parser finds no fault."""
+    if not (program := shutil.which(shell)):
+        pytest.skip(f"there is no {shell} here")
+    done = subprocess.run([program, "-n"], input=SCRIPTS[shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def pages(folder: Path) -> set[str]:
+    """The pages of the docs that code names, as `docs/page.md` or `docs/page.md#heading`."""
+    form = re.compile(r"docs/[\w/-]+\.md(#[\w-]+)?")
+    trees = (ast.parse(path.read_text()) for path in folder.rglob("*.py"))
+    texts = (each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and form.fullmatch(text)}
+
+
+@pytest.mark.docs
+def test_an_error_leads_to_a_page_that_exists(repository: Path):
+    """And to a heading of it, as GitHub names it in a link."""
+    named = pages(repository / "src" / "loop")
+    assert len(named) >= 10
+    for name in named:
+        page, _, heading = name.partition("#")
+        text = re.sub(r"(?ms)^```.*?^```$", "", (repository / page).read_text())
+        titles = re.findall(r"(?m)^#+ (.*)$", text)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not heading or heading in anchors, name
+
+
+def test_an_error_says_where_to_read_on(tmp_path: Path, template: Path):
+    """In the fork's own repository once `init` has named it, else in this clone."""
+    clone = tmp_path / "clone"
+    shutil.copytree(template, clone, ignore=shutil.ignore_patterns("data", "build", ".git"))
+    page = "docs/runbooks/production.md#bring-an-older-release-back"
+    words = ("rollback", MODEL, "--environment", "dev", "--why", "w", "--to", "0" * 12, "--no-bar")
+    assert here.command(clone, *words)[1].splitlines()[-1] == f"  docs: {page}"
+    names = ("--url", "git@github.com:acme/churn.git", "--name", "churn", "--registry", "ghcr.io/acme")
+    loop(clone, "init", *names)
+    said = here.command(clone, *words)[1].splitlines()[-1]
+    assert said == f"  docs: https://github.com/acme/churn/blob/main/{page}"

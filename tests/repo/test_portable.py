@@ -1,0 +1,106 @@
+"""What runs without a cluster keeps to what macOS has too: its shell, its make, its programs."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+# The shell of the launcher, of `make` and of the workflows, which `make demo` runs on this machine.
+FILES = (
+    "loop", "Makefile", "src/loop/fork/lean/Makefile", ".ci/run", "tools/environment", "tools/programs",
+    "tools/needs", "tools/wheels", ".github/actions/*/action.yml", ".github/actions/setup/setup",
+    "src/loop_demo/github/played/**/*.yml", "src/loop_demo/github/played/**/*.sh", ".github/workflows/*.yml",
+)  # fmt: skip
+ON_GITHUB_ALONE = {".github/workflows/refresh-lock.yml"}  # the demo does not run it
+# By what is wrong with it. macOS has bash 3.2, GNU make 3.81, and BSD's programs.
+BANNED = {
+    "an option of GNU's alone": (
+        r"\bsed (-\w+ )*-(i|r)\b|\bgrep (-\w+ )*-\w*P|\breadlink (-\w )*-f|\bdate (-\w )*(-d|--date)"
+        r"|\bmv (-\w )*-T|\bxargs (-\w+ )*-(r|d)\b|\bcp .*--(reflink|parents)|\bmktemp .*(-p|--\w)"
+        r"|\bstat (-\w )*-c|\bsort .*-V|\bhead .*-n ?-|\bfind .*-printf|\becho -e|\bwc .*--|\bln .*-\w*T"
+        r"|\bdu .*-b|\btar .*--(sort|mtime)"
+    ),
+    "an expression of GNU's alone": r"\b(grep|sed) [^|;]*\\[bwdsS<>+?|]",
+    "a program that macOS lacks": (
+        r"(^|[\s;|&(])(nproc|flock|timeout|setsid|tac|realpath|sha256sum|md5sum|ldd|apt-get)(\s|$)"
+    ),
+    "Linux's files": r"(?<!\w)/(proc|sys|dev/shm)/",
+    "bash 4": r"\b(mapfile|readarray|coproc)\b|\b(declare|local) -[An]|\$\{\w+(,|\^)|&>>|\|&|\bwait -n",
+    "make 4": r"^\w+ *(!|::)=|\$\((file|let|guile) |^\.ONESHELL|&:",
+}
+KNOWN = {  # where a line is for another system, or looks for the program first
+    "tools/environment": "sha256sum",
+    "tools/programs": "sha256sum",
+    "tools/needs": "apt-get",
+}
+
+
+def test_shell_is_portable(repository: Path):
+    """No line of these files needs GNU's programs, a newer bash, a newer make, or Linux."""
+    files = {path for pattern in FILES for path in repository.glob(pattern) if path.is_file()}
+    assert len(files) > 25
+    found = []
+    for path in sorted(files):
+        name = str(path.relative_to(repository))
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code = re.sub(r"(^|\s)#.*", "", line)
+            if name not in ON_GITHUB_ALONE and KNOWN.get(name, code + "?") not in code:
+                faults = [why for why, form in BANNED.items() if re.search(form, code)]
+                found += [f"{name}:{number}: {why}: {line}" for why in faults]
+    assert found == []
+
+
+LINES = (
+    "sed -i s/a/b/ file", "mv -T a b", "grep -oP x", "x | sha256sum", "cat /proc/self", "mapfile -t x",
+    "A != ls", r"grep -E 'a\b' x", "date -d now",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_list_finds(line: str):
+    """Each kind of line that it is for."""
+    assert any(re.search(form, line) for form in BANNED.values())
+
+
+def test_what_only_linux_has_is_locked_for_linux(repository: Path):
+    """XGBoost for CPUs alone has no wheel for macOS, so the locks name another one there."""
+    wanted = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    markers = {each.partition(";")[2].strip() for each in wanted if each.startswith("xgboost")}
+    assert markers == {"sys_platform == 'linux'", "sys_platform != 'linux'"}
+    for lock in (repository / "requirements.lock", *repository.glob("bentos/*/requirements.lock")):
+        if re.search(r"(?m)^xgboost-cpu==", text := lock.read_text()):
+            assert re.search(r"(?m)^xgboost==\S+ ; sys_platform != 'linux'", text), lock
+
+
+def test_a_rehearsals_server_starts_without_prctl(monkeypatch: pytest.MonkeyPatch):
+    """A server is started without prctl, which would end it with its parent, where the system has none."""
+    from loop.packaging import process
+
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
+    assert process._dying_with_parent() is None
+
+
+def test_a_server_starts_where_no_limit_can_be_set(repository: Path, tmp_path: Path):
+    """MacOS names no limit for open files, and lets nobody set that."""
+    code = """
+import resource, sys
+from loop.runtime import serve
+def refuse(*_): raise ValueError("current limit exceeds maximum limit")
+resource.setrlimit = refuse
+serve.application = serve.listen = lambda *_: None
+serve.serve = lambda *_: print("served")
+sys.argv = ["serve"]
+serve.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(repository / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "served\n", done.stderr

@@ -1,0 +1,127 @@
+"""`make docs`: the documentation as a site, with a reference of the code."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from loop.cli import COMMANDS
+from loop.core.errors import Exit
+from loop.core.params import Model
+
+pytestmark = pytest.mark.docs
+
+
+class Page(HTMLParser):
+    """What a browser fetches for a page by itself."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [
+            value or "" for name, value in attrs if name == "src" or (name == "href" and tag == "link")
+        ]
+
+
+@pytest.fixture(scope="module")
+def site(repository: Path) -> Path:
+    """The site, built strictly: a broken link, or a page without a place in the navigation, fails it."""
+    done = subprocess.run(
+        ["make", "docs"], cwd=repository, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return repository / "build/docs"
+
+
+def words(page: Path) -> str:
+    """A page's text, with one space between words."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8"))).split())
+
+
+def test_a_browser_fetches_nothing_from_elsewhere(site: Path) -> None:
+    """Scripts, styles and pictures lie in the site, so it works without a network."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        for address in Page(page).fetched:
+            path = (page.parent / address.partition("#")[0].partition("?")[0]).resolve()
+            assert page.name == "404.html" or path.exists() or address.startswith("data:"), (
+                f"{page}: {address}"
+            )
+
+
+def test_markdown_is_rendered(site: Path) -> None:
+    """No table, list or fence is shown as text: MkDocs wants a blank line before them."""
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<(pre|code)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for paragraph in re.findall(r"<p>(.*?)</p>", text, re.DOTALL):
+            assert not re.search(r"^(- |\* |\d+\. |\||```)", paragraph, re.MULTILINE), (
+                f"{page}: {paragraph[:200]}"
+            )
+
+
+def keys(kind: type) -> Iterator[str]:
+    """Each key of a section of params.yaml, and of the sections in it."""
+    for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
+        yield field.alias or name
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if hasattr(part, "model_fields"):
+                yield from keys(part)
+
+
+def test_the_reference_has_everything(site: Path, repository: Path) -> None:
+    """Each key of params.yaml, command, exit code, alert with its runbook, and metric that a rule reads."""
+    params = words(site / "reference/params.html")
+    assert [key for key in keys(Model) if not re.search(rf"\b{key}\b", params)] == []
+    commands = words(site / "reference/commands.html")
+    assert [name for name in COMMANDS if f"./loop {name}" not in commands] == []
+    codes = words(site / "reference/exit-codes.html")
+    assert [code.name for code in Exit if f"{int(code)} {code.name}" not in codes] == []
+
+    rules = (repository / "kustomize/platform/monitoring/rules.yaml").read_text(encoding="utf-8")
+    alerts = (site / "reference/alerts.html").read_text(encoding="utf-8")
+    for group in YAML(typ="safe").load(rules)["spec"]["groups"]:
+        for rule in group["rules"]:
+            if "alert" in rule:
+                assert rule["alert"] in alerts
+                assert rule["annotations"]["runbook"].replace(".md", ".html") in alerts
+    metrics = words(site / "reference/metrics.html")
+    served = set(
+        re.findall(r"\b((?:model|monitor|auto_retrain|feature|data_quality)_[a-z0-9_]+)\b(?=[{\[])", rules)
+    )
+    assert [
+        name for name in served if name.removesuffix("_bucket").removesuffix("_count") not in metrics
+    ] == []
+
+
+def test_the_picture_of_the_packages_is_the_import_rule(repository: Path, tmp_path: Path) -> None:
+    """docs/packages.svg shows the layers of pyproject.toml; docs/site/packages.py draws it again."""
+    script = repository / "docs/site/packages.py"
+    subprocess.run([sys.executable, script, tmp_path / "drawn.svg"], check=True)
+    assert (tmp_path / "drawn.svg").read_text() == (repository / "docs/packages.svg").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_the_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
+    """From file://, Chromium finds pages, reports no error, and asks for nothing from elsewhere."""
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
+    flags += ("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom")
+    address = f"{(site / 'index.html').as_uri()}?q=deadline_hours"
+    done = subprocess.run(
+        ["chromium", *flags, address], capture_output=True, text=True, check=True, timeout=120
+    )
+    found = re.findall(r'class="md-search-result__link"[^>]*href="([^"?#]*)', done.stdout)
+    found += re.findall(r'href="([^"?#]*)[^"]*" class="md-search-result__link"', done.stdout)
+    assert any(link.endswith("reference/params.html") for link in found), done.stdout[-2000:]
+    assert "CONSOLE" not in done.stderr
