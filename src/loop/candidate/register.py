@@ -74,8 +74,8 @@ def register(root: Path, model: str) -> Registered:
 def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
     """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
 
-    Returns None after a warning if that commit's own code fails to register it, because that is no reason to
-    stop the candidate.
+    Returns None after a warning if that commit's own code fails to register it, because the candidate can be
+    registered without it.
     """
     if known := registry.known(found.model_md5):
         return known
