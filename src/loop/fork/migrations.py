@@ -1,10 +1,13 @@
-"""What an upgrade changes in a team's own files: one function a change, each safe to run again.
+"""Migrations: an upgrade's changes of a team's own files, one function each, all safe to run again.
 
-Each takes the files that `READ` names, by path, and returns them as the new version wants them.
+Each takes the files that `READ` names, by path, and returns them as the new version wants them. The engine
+that upgrades a fork is older than these, so it starts the new version's as `python -m loop.fork.migrations`.
 """
 
 import io
+import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -91,6 +94,14 @@ def servers(files: Files) -> Files:
 ALL: tuple[Callable[[Files], Files], ...] = (params, mlflow, modules, servers)
 
 
+def migrated(files: Files) -> Files:
+    """The files after all migrations; those that READ does not name are left out."""
+    found = {path: text for path, text in files.items() if READ.fullmatch(path)}
+    for migration in ALL:
+        found = migration(found)
+    return found
+
+
 def _has(section: Any, key: tuple[str, str]) -> bool:
     part = section.get(key[0]) if isinstance(section, dict) else None
     return isinstance(part, dict) and key[1] in part
@@ -104,3 +115,7 @@ def _put(section: Any, keys: tuple[str, ...], value: Any) -> None:
             section[part] = {}
         section = section[part]
     section.setdefault(last, value)
+
+
+if __name__ == "__main__":
+    json.dump(migrated(json.load(sys.stdin)), sys.stdout)
