@@ -311,7 +311,6 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
         "src/models/a/estimator.py": "def log_to_mlflow(f):\n    mlflow.xgboost.log_model(f)\n",
         "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
         "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
-        "dvc.lock": "- path: src/loop/serving/packed/booster.py\n",
     }
     once = migrations.migrated(before)
     section = edited.yaml(once["params.yaml"], "params.yaml")["models"]["a"]
@@ -319,7 +318,6 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
     assert section["sla"] == {"metrics": {"accuracy": 0.9}}
     assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
     assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
-    assert once["dvc.lock"] == "- path: src/loop/runtime/booster.py\n"
     assert migrations.migrated(once) == once
 
 

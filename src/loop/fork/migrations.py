@@ -19,7 +19,7 @@ from loop.delivery import state
 
 Files = dict[str, str]
 READ = re.compile(
-    r"(?:bentos|src/models|tests)/.+\.py|params\.yaml|dvc\.lock"
+    r"(?:bentos|src/models|tests)/.+\.py|params\.yaml"
     r"|kustomize/overlays/[^/]+/[^/]+/release/(?:release|kustomization)\.yaml"
 )
 MOVED = (  # how a package or module was named, and how it is named now
@@ -75,8 +75,6 @@ def modules(files: Files) -> Files:
             for old, new in MOVED:
                 text = re.sub(rf"\b{old}\b", new, text)
             changed[path] = text
-        elif path == "dvc.lock":
-            changed[path] = text.replace("src/loop/serving/packed/", "src/loop/runtime/")
     return files | changed
 
 
