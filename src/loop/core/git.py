@@ -333,7 +333,7 @@ def bare(
 
 
 def _decoded(said: bytes, args: Sequence[str]) -> str:
-    """What git printed, decoded as UTF-8, with `\\n` as the only end of a line. GitError if it is not UTF-8."""
+    """Return git's output decoded as UTF-8, with plain line feeds; GitError if it is not UTF-8."""
     try:
         # A commit message may contain bytes that are not UTF-8.
         text = said.decode(errors="replace" if args[0] == "log" else "strict")
