@@ -51,7 +51,7 @@ def test_the_dead_hold_no_lock(tmp_path, lock, child):
 
 
 def test_a_running_dvc_keeps_its_lock(tmp_path, lock, child):
-    """What somebody who runs holds is left alone."""
+    """A lock that a running process holds is not touched."""
     lock.write_text(held(child("dvc"), child("another program")))
     before = lock.read_text()
     forget_the_dead(tmp_path)
@@ -67,7 +67,7 @@ def test_a_half_written_lock_blocks_nobody(tmp_path, lock):
 
 def test_what_the_lock_file_does_not_record_is_told():
     """An output that dvc.lock does not know is an error with the command that records it."""
-    with pytest.raises(LoopError, match=r"records no data/m/model[\s\S]*\./loop repro m"):
+    with pytest.raises(LoopError, match=r"does not record data/m/model[\s\S]*\./loop repro m"):
         Lock.parse("stages: {}").model_md5("m")
 
 

@@ -125,7 +125,7 @@ def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
 
 
 def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host):
-    """It had sent the layers, and no manifest yet."""
+    """A push that was killed after its layers and before its manifest succeeds when it is run again."""
     answer = made(root, "docker")
     name = f"{host}/team/card-fraud"
     crane("push", str(root / "build/card_fraud/image"), f"{name}:half")
@@ -136,7 +136,7 @@ def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host
 
 
 def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
-    """What was pushed and what is served must be one digest."""
+    """A push fails if the registry then serves another digest."""
     made(root, "docker")
     (root / "bin/crane").unlink()
     engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')
@@ -172,14 +172,14 @@ def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
     built(machine="arm64")
     made(root, "docker")
     said = capsys.readouterr().err
-    assert "nodes that are linux/amd64 can't run" in said
+    assert "linux/amd64 nodes cannot run" in said
     assert "LOOP_BUILD_OPTIONS=platform=linux/amd64" in said
     monkeypatch.setenv("LOOP_PLATFORM", "linux/arm64")
     made(root, "docker")
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("LOOP_PLATFORM", "linux/amd64")
     with pytest.raises(
-        LoopError, match="is for linux/arm64, and LOOP_PLATFORM says that the nodes are linux/amd64"
+        LoopError, match="is for linux/arm64, but LOOP_PLATFORM says that the nodes are linux/amd64"
     ):
         made(root, "docker")
 

@@ -224,7 +224,10 @@ def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
 
 def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
     """Such a bento never becomes ready."""
-    with pytest.raises(ValueError, match="the scorer gave"), TestClient(app.create(source, lambda _: np.sum)):
+    with (
+        pytest.raises(ValueError, match="the scorer returned"),
+        TestClient(app.create(source, lambda _: np.sum)),
+    ):
         pass
 
 

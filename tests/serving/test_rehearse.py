@@ -139,7 +139,7 @@ def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypa
     found = rehearse(clone, MODEL)
     assert (found["candidate"]["key"], found["candidate"]["device"]) == (bento.key, "cpu")
     assert (
-        f"no GPU, so the CPU's release of the same model and code, {release_key(clone, MODEL)}"
+        f"no GPU, so the release for CPUs of the same model and code, {release_key(clone, MODEL)}"
         in found["note"]
     )
     assert bentos.built(clone, MODEL) == bento
@@ -155,7 +155,7 @@ def spoilt(folder):
 """
 FAULTS = {
     "errors now and then": ("return inner(rows) if next(calls) % 7 != 3 else 1 / 0", "requests failed"),
-    "other scores": ("return inner(rows) * 0.99", "off the pipeline's"),
+    "other scores": ("return inner(rows) * 0.99", "from the pipeline's"),
     "dies half-way": ("return inner(rows) if next(calls) < 40 else os._exit(3)", "requests failed"),
     "does not start": ("raise OSError('gone')", "does not start"),
 }

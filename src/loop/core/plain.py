@@ -13,7 +13,8 @@ from loop.core.names import package
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
 Environment = Literal["dev", "staging", "production"]
-ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)  # in the order in which releases are deployed
+# environments in the order in which a release reaches them
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
 
 def text(root: Path) -> str:
