@@ -34,17 +34,17 @@ def demo(source: Path | None, model: str | None) -> None:
 
 @click.group()
 def github() -> None:
-    """Use a stand-in for GitHub, which needs no account.
+    """Run a stand-in for GitHub on this machine.
 
-    It holds pull requests and runs workflows on this machine.
+    Use it to try pull requests and workflows without an account: start it, push a branch, propose it, merge.
     """
 
 
 @github.command()
 def start() -> None:
-    """Start the stand-in in the background with this clone's main.
+    """Start the stand-in for GitHub in the background.
 
-    Git then reaches it by the fork's own URL.
+    It begins with this clone's main, and Git in this clone then reaches it by the fork's own URL.
     """
     from loop.core import paths
     from loop_demo import standin
@@ -57,7 +57,10 @@ def start() -> None:
 
 @github.command()
 def stop() -> None:
-    """Stop the stand-in. Its repositories, pull requests and runs are kept for the next start."""
+    """Stop the stand-in for GitHub.
+
+    Repositories, pull requests and runs are kept for the next start.
+    """
     from loop.core import paths
     from loop_demo import standin
 
@@ -66,9 +69,10 @@ def stop() -> None:
 
 @github.command()
 def propose() -> None:
-    """Open a pull request for the branch that you have pushed; wait for its checks, and print their verdict.
+    """Open a pull request and wait for its checks.
 
-    The exit code is 4 if a check fails.
+    It is for the branch that you are on; push that first. It prints the report, and ends with 4 if a check
+    fails.
     """
     from loop.core import paths
     from loop.core.files import write_text
@@ -95,9 +99,9 @@ def propose() -> None:
 @github.command()
 @click.argument("number", type=int, required=False)
 def merge(number: int | None) -> None:
-    """Merge pull request NUMBER, or the only open one, and wait for the workflows that this starts.
+    """Merge a pull request and wait for what it starts.
 
-    The exit code is 4 if a workflow fails.
+    Without NUMBER it merges the only one that is open. It ends with 4 if a workflow that this starts fails.
     """
     from loop.core import paths
     from loop_demo import standin

@@ -189,7 +189,7 @@ def test_a_conflict_has_both_sides_and_the_reason(small):
 
 
 def test_killed_before_its_end_it_has_done_nothing(small, monkeypatch):
-    """And it begins again as if it were the first time."""
+    """An upgrade that was killed has changed nothing, and the next one starts from the beginning."""
     root, to = small
     run = Git.run
 
@@ -207,7 +207,7 @@ def test_killed_before_its_end_it_has_done_nothing(small, monkeypatch):
 
 
 def test_a_second_time_is_said(small):
-    """While the branch is there, and once it is merged."""
+    """A second upgrade says that it was done already, while the branch exists and after it is merged."""
     root, to = small
     assert command(root, "upgrade", "--no-check", "--to", to)[0] == 0
     code, said = command(root, "upgrade", "--no-check", "--to", to)
@@ -275,7 +275,7 @@ def test_a_folder_of_something_else_is_refused(small, tmp_path):
 
 
 def test_a_base_that_is_not_found_is_asked_for(small):
-    """Where no version beside the new one has a file of the fork."""
+    """If no version of the template matches the fork's files, the error asks for the base."""
     root, to = small
     for path in ("dvc.yaml", "Makefile", "images/a", "images/b", "images/c"):
         (root / path).write_text(f"# {path} of long ago\n")

@@ -115,7 +115,7 @@ def _show(changes: "Sequence[Change]") -> None:
     required=True,
     metavar="MODEL",
     shell_complete=known_models,
-    help="What to copy: a model of this repository, or an example of tests/models.",
+    help="The model to copy: one of this repository, or an example of tests/models.",
 )
 def new(model: str, like: str) -> None:
     """Begin a new model as a copy of another one.
@@ -238,7 +238,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
         raise SystemExit(Exit.BLOCK)
     if not no_check and (failed := _check(git, planned.branch)):
         click.echo(
-            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, mend it, "
+            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, fix it, "
             f"commit, git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
@@ -275,8 +275,12 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 def propose_upgrade(branch: str) -> None:
     """Open or update the pull request of an upgrade.
 
-    BRANCH is the branch that `upgrade` has made. A later upgrade updates the same pull request.
-    """
+    It pushes a BRANCH that `upgrade` has made as origin's branch `upgrade`. A later upgrade updates the same
+    pull request. The workflow *Upgrade* runs it.
+
+    \b
+      ./loop propose-upgrade upgrade-0.3.0
+    """  # noqa: D301
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub
