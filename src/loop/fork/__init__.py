@@ -1,1 +1,1 @@
-"""What makes a fork a team's own, and tells what this clone can do."""
+"""The commands by which a team makes a fork its own, examines it and upgrades it."""

@@ -32,7 +32,7 @@ def newest(git: Git) -> Release:
     released = WHEEL.fullmatch(pin)
     place = released[1] if released else "" if pin else os.environ.get(SETTING, "")
     if not place:
-        where = f"{lean.LOCK} pins {pin}, which is no release" if pin else f"{SETTING} is not set"
+        where = f"{lean.LOCK} pins {pin}, which is not a release" if pin else f"{SETTING} is not set"
         return Release(why=f"{where}, so no place of releases is known; --to names a version")
     tags = TAG.findall(git.run("ls-remote", "--tags", place, "v*"))
     commits = {version: commit for commit, version in tags}  # git lists an annotated tag's commit after it

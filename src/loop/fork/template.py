@@ -3,25 +3,25 @@
 import re
 from collections.abc import Iterable
 
-# What a team edits. An upgrade never touches these; a migration may, and says so.
+# The team's files. An upgrade never touches these; a migration may, and says so.
 TEAM = (
     "README.md", "CHANGELOG.md", "LICENSE", "params.yaml", "requirements.in", "argocd/repository.yaml",
     ".github/CODEOWNERS", ".ci/*", "dvc.lock", "data/*", "src/models/*", "bentos/*",
     "kustomize/models/*", "kustomize/overlays/*",
 )  # fmt: skip
-# What every fork has from the template.
+# The files that every fork has from the template.
 LAYER = (
     ".dvc/*", ".dvcignore", ".gitattributes", ".github/*", ".gitignore", ".loop/*", "Makefile", "SECURITY.md",
     "argocd/*", "dvc.yaml", "images/*", "kustomize/*", "loop", "pyproject.toml", "requirements.lock",
     "requirements-gpu.lock", "tools/environment", "tools/programs", "tools/needs", "tools/go.mod",
     "tools/go.sum", "tools/*.lock",
 )  # fmt: skip
-# What only a fork that keeps the source has (`loop init --vendor`).
+# The files that only a fork with the source has (`loop init --vendor`).
 SOURCE = ("CONTRIBUTING.md", "docs/*", "src/*", "tests/*", "tools/*")
 
 
 def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    """One expression for all: `*` at the end is all that lies below, elsewhere a part of a name."""
+    """One expression for all: `*` at the end is everything below, elsewhere a part of a name."""
     parts = (re.escape(glob).replace(r"/\*", "/.*") if glob.endswith("/*") else
              re.escape(glob).replace(r"\*", "[^/]*") for glob in globs)  # fmt: skip
     return re.compile("|".join(parts))
