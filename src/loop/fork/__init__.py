@@ -1,1 +1,1 @@
-"""The commands by which a team makes a fork its own, examines it and upgrades it."""
+"""Code of the commands by which a team sets up its fork, checks it and upgrades it."""
