@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade would do; `tree` is all of the result, and no branch names it yet."""
+    """The result of an upgrade, before it is made: `tree` is all of it, and no branch names it yet."""
 
     base: Version
     to: Version
@@ -117,7 +117,7 @@ def read(git: Git, source: str) -> Version:
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
     raise LoopError(
-        f"{source}: is no wheel of the template, no folder and no commit",
+        f"{source}: is neither a wheel of the template, nor a folder, nor a commit",
         fix="name a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
     )
 
@@ -142,7 +142,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # merged, it would remove all that it lacks
             raise LoopError(
-                f"{version.name}: has no {NEEDED}, so it is no version of the template",
+                f"{version.name}: has no {NEEDED}, so it is not a version of the template",
                 fix="name a wheel of a release, or the root of a clone of the template",
             )
     here = lean.found(_text(git, fork.get(lean.LOCK)))
@@ -162,7 +162,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
 def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     """The version that a fork is at: an installed template's own, else the one with most files in common.
 
-    It is looked for in the history that leads to the new version, or among the wheels that lie beside it. Of
+    It is looked for in the history that leads to the new version, or among the wheels beside it. Of
     versions that have as many, the newest. LoopError where none has a file in common.
     """
     if not vendored and paths.TEMPLATE == paths.SHIPPED:
@@ -262,7 +262,7 @@ def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
 
 
 def _unpacked(git: Git, wheel: Path) -> Tree:
-    """A wheel's files as they lie in a repository, and those of the demo's wheel where it lies beside it.
+    """A wheel's files by their paths in a repository, and those of the demo's wheel if it is beside it.
 
     The packages are src/loop and src/loop_demo, beside the template's own files.
     """
@@ -352,7 +352,7 @@ def _merged(
 
 
 def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iterator[Row]:
-    """What a merge without conflict does at each path, and which of the fork's own changes stay."""
+    """Rows of the paths that a merge changes without conflict, and of the fork's own changes that stay."""
     said = git.run("diff-tree", "-r", "-M", "--name-status", "-z", "HEAD", merged).split("\0")[:-1]
     words = iter(said)
     touched = set[str]()
