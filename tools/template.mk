@@ -44,12 +44,14 @@ audit: ## Run the whole security audit and write build/audit/report.md (ARGS=--o
 	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
 
+# The site is built into a folder docs below this one.
+SITE = build
 .PHONY: docs
 docs: ## Build the documentation with its reference into build/docs, as a site that works offline
 	@tools/needs docs
-	@$(PY) docs/site/generate.py build/docs-source
-	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file build/docs-source/mkdocs.yml
-	@echo "open build/docs/index.html"
+	@$(PY) docs/site/generate.py "$(SITE)/docs-source"
+	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file "$(SITE)/docs-source/mkdocs.yml"
+	@echo "open $(SITE)/docs/index.html"
 
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)
