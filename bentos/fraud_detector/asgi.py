@@ -1,4 +1,4 @@
-"""fraud-detector as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application of fraud-detector, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""fraud-detector as a bento: what BentoML builds, pins and packs. What it serves is asgi.py's."""
+"""The bento of fraud-detector, from which BentoML builds the image. asgi.py is the application in it."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ BASE = (
 @bentoml.service(
     name="fraud_detector",
     image=image.pinned(Path(__file__).parent / "requirements.lock", BASE),
-    workers=1,  # a replica is a process: the cluster scales them
+    workers=1,  # a replica runs one process, and the cluster scales replicas
     traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
-    metrics={"enabled": False},  # the application's own /metrics has them
+    metrics={"enabled": False},  # BentoML's metrics are off, because the application serves its own
 )
 @bentoml.asgi_app(application)
 class FraudDetector:
-    """Scores card transactions."""
+    """Scores card transactions by the probability of fraud."""

@@ -1,4 +1,4 @@
-"""image-classifier as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application of image-classifier, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

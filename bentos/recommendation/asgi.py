@@ -1,4 +1,4 @@
-"""recommendation as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application of recommendation, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""sentiment-analysis as an application. Configuration only: what it does is `loop.runtime`."""
+"""The HTTP application of sentiment-analysis, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

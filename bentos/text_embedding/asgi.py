@@ -1,4 +1,4 @@
-"""text-embedding as an application. Configuration only: what it does is in `loop.runtime`."""
+"""The HTTP application of text-embedding, whose code is in `loop.runtime`; this file configures it."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Parquet file to run on instead of the simulator.",
+    help="Parquet file to run on instead of the model's own source.",
 )
 @click.option(
     "--model", shell_complete=models, help="Model to run it with.  [default: the first of params.yaml]"
@@ -51,7 +51,7 @@ def start() -> None:
 
     root = paths.root()
     url = standin.start(root)
-    click.echo(f"{url} is played on this machine until: ./loop github stop")
+    click.echo(f"the stand-in for GitHub answers at {url} until you type: ./loop github stop")
     click.echo(f"each workflow's log is in {standin.folder(root).relative_to(root)}/runs")
 
 
@@ -64,7 +64,7 @@ def stop() -> None:
     from loop.core import paths
     from loop_demo import standin
 
-    click.echo("stopped" if standin.stop(paths.root()) else "it was not running")
+    click.echo("stopped" if standin.stop(paths.root()) else "the stand-in was not running")
 
 
 @github.command()
@@ -91,7 +91,8 @@ def propose() -> None:
     finally:
         report, path = standin.report(hub, number), standin.folder(root) / f"pull-request-{number}.md"
         write_text(path, report)
-        Console().markdown(report.partition("\n### ")[0])  # charts and folded lists are for GitHub's page
+        # A terminal cannot show the rest, which has charts and folded lists
+        Console().markdown(report.partition("\n### ")[0])
         click.echo(f"the whole report: {path.relative_to(root)}")
 
 
@@ -122,4 +123,4 @@ def _wait(hub: "GitHub") -> None:
     )
     if failed := [run["id"] for run in runs if run["conclusion"] not in {"success", "cancelled"}]:
         logs = ", ".join(f"build/github/runs/{run}/log.txt" for run in failed)
-        raise Rejected("a workflow has failed", fix=f"look into {logs}")
+        raise Rejected("a workflow has failed", fix=f"read {logs}")

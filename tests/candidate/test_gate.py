@@ -49,7 +49,8 @@ def test_under_the_minimum_it_keeps_whatever_the_interval():
         kept, why = gate.judge(few, GATE)
         assert kept == "keep"
         assert why.startswith(
-            f"{least - 1} test rows decide (of classes, the rarer one's), under gate.min_rarer {least}"
+            f"only {least - 1} test rows to compare by (for classification, of the rarer class), "
+            f"should be {least} or more"
         )
 
 
@@ -137,9 +138,9 @@ def test_each_model_decides_by_its_own_threshold():
 @pytest.mark.parametrize(
     ("change_to", "said"),
     [
-        ({"gate__metric": "aucroc"}, "gate.metric: is aucroc"),
+        ({"gate__metric": "aucroc"}, "gate.metric: aucroc"),
         ({"gate__floors": {"f2": 1}}, "f2"),
-        ({"sla__metrics": {"card_precision_at_100": 0.1}}, "sla.metrics: is card_precision_at_100"),
+        ({"sla__metrics": {"card_precision_at_100": 0.1}}, "sla.metrics: card_precision_at_100"),
     ],
 )
 def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, change_to: dict, said: str):
@@ -261,4 +262,4 @@ def test_a_champion_that_cannot_be_had_fails_the_gate(trained: Path, fault: str)
         "outputs": ["checkout:", "pull:", "repro:"],
     }
     assert answer["verdict"] == "block"
-    assert all(words in answer["reasons"][0] for words in ["cannot be had", *said[fault]])
+    assert all(words in answer["reasons"][0] for words in ["cannot be restored", *said[fault]])

@@ -210,7 +210,7 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
     (clone / "data/m/scores.parquet").unlink()
     with pytest.raises(Rejected, match=r"scores\.parquet: is missing[\s\S]*dvc checkout"):
         dvc.check(clone, "m", "scores.parquet")
-    with pytest.raises(Rejected, match=r"records no data/m/plots[\s\S]*\./loop repro m"):
+    with pytest.raises(Rejected, match=r"does not record data/m/plots[\s\S]*\./loop repro m"):
         dvc.check(clone, "m", "plots")
 
 

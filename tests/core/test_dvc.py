@@ -67,7 +67,7 @@ def test_a_half_written_lock_blocks_nobody(tmp_path, lock):
 
 def test_what_the_lock_file_does_not_record_is_told():
     """An output that dvc.lock does not know is an error with the command that records it."""
-    with pytest.raises(LoopError, match=r"records no data/m/model[\s\S]*\./loop repro m"):
+    with pytest.raises(LoopError, match=r"does not record data/m/model[\s\S]*\./loop repro m"):
         Lock.parse("stages: {}").model_md5("m")
 
 

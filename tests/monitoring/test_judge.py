@@ -133,7 +133,7 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
     run_workflow(canary, github)
-    assert "was removed, and may come again: canary is not ready: /readyz 503" in watch.look().line
+    assert "was removed and may be proposed again: canary is not ready: /readyz 503" in watch.look().line
     again = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     assert commit.read(canary, canary.fetch(), PLACE) == again.model_copy(update={"canary": None})
     canary.land("main", lambda _: Change(state.files(again, "production", "shop"), "Try again"))

@@ -166,7 +166,7 @@ def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) 
     assert (found.requests, found.scores) == (plain.requests, plain.scores)
     assert found.skipped == (
         "model_prediction_score_bucket: le is 'abc'",
-        "model_prediction_score_bucket: a value is no count",
+        "model_prediction_score_bucket: a value is not a valid count",
     )
     count = answers["model_prediction_latency_seconds_count"]
     count += [{"metric": {"pod": "b", "version": "\x1b[2J\nready"}, "value": [now, "1"]}]

@@ -166,7 +166,7 @@ def test_a_target_that_production_cannot_measure_is_an_error(template, task):
             "sla": params.Sla(metrics={metric: 0.5}),
         }
     )
-    with pytest.raises(LoopError, match=f"sla.metrics: is {metric}, which is not measured in production"):
+    with pytest.raises(LoopError, match=f"sla.metrics: {metric} is not measured in production"):
         check(plain(task), section)
     check(plain(task), section.model_copy(update={"sla": params.Sla()}))
 

@@ -64,7 +64,7 @@ def test_an_answer_has_the_models_own_fields(table_source):
         )
     for wrong in ({"advice": []}, {"score": [1.0]}):
         with (
-            pytest.raises(ValueError, match="`answer` gave"),
+            pytest.raises(ValueError, match="`answer` returned"),
             TestClient(app.create(table_source, having(table, answer=lambda *_, wrong=wrong: wrong))),
         ):
             pass

@@ -172,14 +172,14 @@ def test_an_image_is_for_the_nodes(built, root, monkeypatch, capsys):
     built(machine="arm64")
     made(root, "docker")
     said = capsys.readouterr().err
-    assert "nodes that are linux/amd64 can't run" in said
+    assert "linux/amd64 nodes cannot run" in said
     assert "LOOP_BUILD_OPTIONS=platform=linux/amd64" in said
     monkeypatch.setenv("LOOP_PLATFORM", "linux/arm64")
     made(root, "docker")
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("LOOP_PLATFORM", "linux/amd64")
     with pytest.raises(
-        LoopError, match="is for linux/arm64, and LOOP_PLATFORM says that the nodes are linux/amd64"
+        LoopError, match="is for linux/arm64, but LOOP_PLATFORM says that the nodes are linux/amd64"
     ):
         made(root, "docker")
 

@@ -96,8 +96,8 @@ def test_openais_answer(client):
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ({"model": "another"}, 404, "the model here is 'card-fraud'"),
-        ({"dimensions": 7}, 422, "vectors have 3 numbers"),
+        ({"model": "another"}, 404, "should be 'card-fraud'"),
+        ({"dimensions": 7}, 422, "should be 3"),
         ({"input": []}, 422, "has 0 rows"),
         ({"input": ["a"] * 6}, 413, "has 6 rows"),
         ({"input": [[1, 2]]}, 422, "Expected `str`"),

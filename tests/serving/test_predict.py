@@ -171,8 +171,10 @@ def test_the_openapi_document_tells_of_this_model(client):
 
 
 def test_health_names_the_version(client):
-    """GET /health is status and model_version; another path or method is JSON too."""
-    assert client.get("/health").json() == {"status": "ok", "model_version": KEY}
+    """GET /health is status, model_version and the engine's version; another path or method is JSON too."""
+    health = client.get("/health").json()
+    assert health == {"status": "ok", "model_version": KEY, "engine": "0.1.0"}
+    check(client, "Health", health)
     assert client.get("/predict").json() == {"error": "Method Not Allowed", "field": ""}
 
 
@@ -222,7 +224,10 @@ def test_a_fault_of_ours_is_a_500_that_is_counted(source, monkeypatch, place):
 
 def test_a_model_that_cannot_score_its_own_example_does_not_start(source):
     """Such a bento never becomes ready."""
-    with pytest.raises(ValueError, match="the scorer gave"), TestClient(app.create(source, lambda _: np.sum)):
+    with (
+        pytest.raises(ValueError, match="the scorer returned"),
+        TestClient(app.create(source, lambda _: np.sum)),
+    ):
         pass
 
 

@@ -78,8 +78,8 @@ def test_a_full_queue_drops_lines_and_counts_them(tmp_path, monkeypatch, caplog)
     assert len(dropped) == 5
     kept.close(0)
     assert [line.rpartition(".jsonl")[2] for line in told(caplog)] == [
-        ": 10 lines wait, so more of them are dropped",
-        ": the server ends after 0 s of waiting, and 10 lines or more are lost",
+        ": 10 lines wait in the queue, so new lines are dropped",
+        ": the server stops after waiting 0 s; at least 10 lines are lost",
     ]
     goes_on.set()
     kept.close()

@@ -100,7 +100,7 @@ def test_a_login_file_that_is_no_json_is_named(home, host):
     """In words, not by a traceback."""
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text("{")
-    with pytest.raises(LoopError, match=r"\.docker/config\.json is no JSON"):
+    with pytest.raises(LoopError, match=r"\.docker/config\.json is not JSON"):
         Registry(f"{host}/team/x", CRANE).digest("k1")
 
 

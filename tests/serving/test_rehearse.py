@@ -18,6 +18,7 @@ from loop.packaging import image
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
+from loop.version import VERSION
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
 WORSE = {
@@ -98,7 +99,8 @@ def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
     with Server(unpacked, log_dir=tmp_path / "log") as server:
         answer = httpx.post(f"{server.url}/predict", json={"features": row.features, "id": row.id}).json()
         metrics = httpx.get(f"{server.url}/metrics").text
-        assert httpx.get(f"{server.url}/health").json()["model_version"] == bento.key
+        health = httpx.get(f"{server.url}/health").json()
+        assert (health["model_version"], health["engine"]) == (bento.key, VERSION)
     assert answer["score"] == pytest.approx(row.score[0], abs=1e-6)
     assert set(re.findall(r"model_prediction_failed_total{.*} (.*)", metrics)) == {"0.0"}
     assert f'model_requests_in_progress{{model="{MODEL}",version="{bento.key}"}} 0.0' in metrics
@@ -137,7 +139,7 @@ def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypa
     found = rehearse(clone, MODEL)
     assert (found["candidate"]["key"], found["candidate"]["device"]) == (bento.key, "cpu")
     assert (
-        f"no GPU, so the CPU's release of the same model and code, {release_key(clone, MODEL)}"
+        f"no GPU, so the release for CPUs of the same model and code, {release_key(clone, MODEL)}"
         in found["note"]
     )
     assert bentos.built(clone, MODEL) == bento
@@ -153,7 +155,7 @@ def spoilt(folder):
 """
 FAULTS = {
     "errors now and then": ("return inner(rows) if next(calls) % 7 != 3 else 1 / 0", "requests failed"),
-    "other scores": ("return inner(rows) * 0.99", "off the pipeline's"),
+    "other scores": ("return inner(rows) * 0.99", "from the pipeline's"),
     "dies half-way": ("return inner(rows) if next(calls) < 40 else os._exit(3)", "requests failed"),
     "does not start": ("raise OSError('gone')", "does not start"),
 }

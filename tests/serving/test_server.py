@@ -298,7 +298,7 @@ def test_an_app_that_cannot_be_imported_ends_the_server(alone, port):
     with started(alone, port) as server:
         assert server.process.wait(60) == 1
     assert server.output() == (
-        f"{asgi} gives no application: "
+        f"{asgi} does not provide `application`: "
         f"ModuleNotFoundError: No module named 'nothing_of_this_name' at {asgi}:1\n"
     )
 
@@ -309,7 +309,7 @@ def test_a_wrong_setting_ends_the_server_before_it_listens(alone, port):
     with started(alone, port, SERVING_WORKERS="0") as server:
         assert server.process.wait(60) == 1
     assert server.output() == (
-        "SERVING_WORKERS is '0', should not be set: a replica is one process; "
+        "SERVING_WORKERS is '0', should not be set, because a replica is one process; "
         "set `replicas`, or the HorizontalPodAutoscaler's minReplicas, instead\n"
     )
 

@@ -46,7 +46,7 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     xgboost.train({}, xgboost.DMatrix([[0.0], [1.0]], [0, 1]), 1).save_model(tmp_path / "model.ubj")
     booster.load(tmp_path)
     monkeypatch.setenv("SCORER_DEVICE", "cuda")
-    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, and XGBoost computes on cpu"):
+    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, but XGBoost computes on cpu"):
         booster.load(tmp_path)
 
 

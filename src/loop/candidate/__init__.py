@@ -1,1 +1,1 @@
-"""What CI does with a trained model before it may be released: gate, register, bento, rehearse, image."""
+"""Commands of CI that check and register a trained model before its release, such as gate and register."""

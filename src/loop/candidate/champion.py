@@ -1,4 +1,7 @@
-"""The champion is what production's overlay names: found in Git, had from DVC, owed to no registry."""
+"""Finds the champion, the release that production's overlay names, and restores its model.
+
+It is located through Git and fetched through DVC; no registry is involved.
+"""
 
 import os
 import shutil
@@ -16,27 +19,29 @@ from loop.core.git import Git, GitError
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 
-TRACK = ("key", "image", "modelMd5", "dataMd5", "commit", "bento")  # of a release, as text
-RESTORE = "take the file back from Git's history; only `loop release`, `promote` and `rollback` change it"
-# What tells a command that a workflow runs it: a command inside a command must not answer in its place.
+# text fields that each release in release.yaml must have
+TRACK = ("key", "image", "modelMd5", "dataMd5", "commit", "bento")
+RESTORE = "restore the file from Git's history; only `loop release`, `promote` and `rollback` may change it"
+# Environment variables that mark a workflow run. They are removed so that a nested command does not write
+# this step's outputs.
 WORKFLOW = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The stable release of production, by the facts that find its model again."""
+    """Production's stable release, with what is needed to restore its model."""
 
     key: str
     model_md5: str
     data_md5: str
-    commit: str  # the training commit: dvc.lock there records model_md5
+    commit: str  # the training commit, whose dvc.lock records model_md5
 
 
 def state(root: Path, model: str, environment: str) -> dict[str, Any]:
-    """An environment's release state: `spec` of release.yaml on origin's main, {} where there is none.
+    """Return `spec` of an environment's release.yaml on origin's main, {} if the file does not exist.
 
-    A clone without an origin is asked for its work tree. An origin that does not answer is an error:
-    an old clone must not pass for "no champion".
+    A clone without an origin uses its work tree. If origin does not respond, that is an error, because an
+    outdated clone could look as if there were no champion.
     """
     path = ModelPaths(root, model).release(environment)
     git = Git(root)
@@ -48,11 +53,14 @@ def state(root: Path, model: str, environment: str) -> dict[str, Any]:
 
 
 def _sound(text: str, where: str) -> dict[str, Any]:
-    """The `spec` of a release.yaml whose tracks have what finds their models; LoopError for any other."""
+    """Return `spec` of a release.yaml.
+
+    Raises LoopError if its releases lack what is needed to find their models.
+    """
     document = edited.yaml(text, where, RESTORE)
     spec = document.get("spec") if isinstance(document, dict) else None
     if not isinstance(spec, dict):
-        raise LoopError(f"{where}: has no `spec`", fix=RESTORE)
+        raise LoopError(f"{where}: spec: is missing", fix=RESTORE)
     for name in ("stable", "canary"):
         if (track := spec.get(name)) is None:
             continue
@@ -68,7 +76,10 @@ def _sound(text: str, where: str) -> dict[str, Any]:
 
 
 def find(root: Path, model: str, environment: str = "production") -> Champion | None:
-    """The champion, or None when the overlay names no stable release. A canary in flight is none yet."""
+    """Return the environment's champion, or None if its overlay names no stable release.
+
+    A canary is not a champion yet.
+    """
     stable = state(root, model, environment).get("stable")
     if not stable:
         return None
@@ -77,10 +88,11 @@ def find(root: Path, model: str, environment: str = "production") -> Champion | 
 
 @contextmanager
 def checkout(root: Path, model: str, champion: Champion) -> Iterator[Path]:
-    """A scratch clone at the champion's training commit, with its model in it, checked by md5.
+    """Yield a temporary work tree at the champion's training commit, with its model restored.
 
-    The model comes from DVC's cache or remote, else `./loop repro` rebuilds it there by that commit's
-    own code and environment. Rejected, naming what was tried, when neither gives the recorded md5.
+    The model comes from DVC's cache or remote; otherwise `./loop repro` trains it again with that commit's
+    code and environment. Its md5 is checked. Raises Rejected, naming each attempt, if none gives the recorded
+    md5.
     """
     git = Git(root)
     _need_commit(git, champion)
@@ -92,7 +104,7 @@ def checkout(root: Path, model: str, champion: Champion) -> Iterator[Path]:
 
 
 def _need_commit(git: Git, champion: Champion) -> None:
-    """A shallow clone lacks the training commit: ask origin for it."""
+    """Fetch the training commit if a shallow clone lacks it. Raises Rejected if origin does not have it."""
     try:
         git.run("cat-file", "-e", f"{champion.commit}^{{commit}}")
     except GitError:
@@ -100,7 +112,7 @@ def _need_commit(git: Git, champion: Champion) -> None:
             git.run("fetch", "--quiet", "--depth=1", "origin", champion.commit)
         except GitError as error:
             raise Rejected(
-                f"the champion {champion.key} cannot be had: its training commit {champion.commit} is "
+                f"the champion {champion.key} cannot be restored: its training commit {champion.commit} is "
                 f"neither in this clone nor at origin ({error})",
                 fix="push that commit, or roll production back to a release whose commit exists",
             ) from error
@@ -113,14 +125,14 @@ def _need_record(tree: Path, model: str, champion: Champion) -> None:
         recorded = str(error)
     if recorded != champion.model_md5:
         raise Rejected(
-            f"the champion {champion.key} cannot be had: production names model {champion.model_md5} "
-            f"of commit {champion.commit}, whose dvc.lock says {recorded}",
+            f"the champion {champion.key} cannot be restored: production names model {champion.model_md5} "
+            f"of commit {champion.commit}, but dvc.lock there says {recorded}",
             fix="roll production back to a release whose commit records its model",
         )
 
 
 def _share_settings(root: Path, tree: Path) -> None:
-    """The scratch clone uses this clone's cache and remotes."""
+    """Copy this clone's .dvc/config.local, so that the work tree uses the same DVC cache and remotes."""
     local = root / ".dvc" / "config.local"
     if local.is_file():
         shutil.copy2(local, tree / ".dvc" / "config.local")
@@ -138,21 +150,25 @@ def _obtain(tree: Path, model: str, champion: Champion) -> None:
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
             if attempt != "repro" and isinstance(error, Rejected):
-                actions.warning("Changed outputs", str(error))  # a rebuilt model must not hide it
+                # altered bytes are reported even if the model is then rebuilt
+                actions.warning("Changed outputs", str(error))
             continue
         if (found := md5(trained)) == champion.model_md5:
             return
-        tried.append(f"{attempt}: gave model {found}")
+        tried.append(f"{attempt}: returned model {found}")
     raise Rejected(
-        f"the champion {champion.key} cannot be had: model {champion.model_md5}, commit {champion.commit}\n  "
+        f"the champion {champion.key} cannot be restored: model {champion.model_md5} of {champion.commit}\n  "
         + "\n  ".join(tried),
-        fix="`dvc push` from where its outputs are, or roll production back to a release that can be had",
-        docs="docs/runbooks/production.md#the-gate-says-that-the-champion-cannot-be-had",
+        fix="run `dvc push` in a clone that has its outputs, or roll production back to another release",
+        docs="docs/runbooks/production.md#the-gate-says-that-the-champion-cannot-be-restored",
     )
 
 
 def own_loop(tree: Path, *args: str, **env: str) -> None:
-    """Run `./loop` of another commit in its own environment, with `env` set; Rejected when it fails."""
+    """Run `./loop` of another commit in its own environment, with the variables `env`.
+
+    Raises Rejected if it fails.
+    """
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
     done = subprocess.run(
         [str(tree / "loop"), *args],

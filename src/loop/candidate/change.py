@@ -1,4 +1,4 @@
-"""What commits can break, by the files that they touch: the tests that run, the models that are judged."""
+"""Lists what commits can break, judging by the files they touch: tests to run and models to evaluate."""
 
 import re
 from collections.abc import Iterable
@@ -12,22 +12,24 @@ from loop.core.errors import LoopError
 from loop.core.git import Git
 
 EVERYTHING = "everything"
-CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # markers of pytest's
-EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"  # models; recorded: whose params or stages differ
+CONTRACT, PARAMS, DOCS = "contract", "params", "docs"  # pytest markers that select tests
+# Which models to evaluate: all models, the model that the file belongs to, or the models whose params or
+# recorded stages differ.
+EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"
 
 
 @dataclass(frozen=True)
 class Breaks:
-    """What a file can break. Manifests: every release state, and what it renders to."""
+    """What a file can break: tests, models, and `manifests`, the rendered release states."""
 
     tests: str | None
     models: str | None
     manifests: bool
 
 
-# The first row that fits a file is the file's. `*` is a name, `**` whatever lies below.
-# Tests set params and release states of their own. What people tune and machines write is checked by
-# `repro --check` and `render --check`.
+# For each file, the first matching row applies. `*` matches a name, `**` any path. Tests use params and
+# release states of their own, so files that people tune and that commands write are checked by `repro
+# --check` and `render --check` instead.
 TABLE = {
     # files                                     tests       models    manifests
     "docs/**":                           Breaks(DOCS,       None,     False),
@@ -42,7 +44,7 @@ TABLE = {
     "kustomize/models/*/**":             Breaks(CONTRACT,   None,     True),
     "kustomize/overlays/*/*/release/**": Breaks(None,       None,     True),
     "kustomize/overlays/*/*/**":         Breaks(CONTRACT,   None,     True),
-    # Every model runs through these on its way to a release.
+    # Code that every model passes through on its way to a release.
     "src/loop/core/**":                  Breaks(EVERYTHING, EVERY,    True),
     "src/loop/stats/**":                 Breaks(EVERYTHING, EVERY,    True),
     "src/loop/pipeline/**":              Breaks(EVERYTHING, EVERY,    True),
@@ -51,7 +53,7 @@ TABLE = {
     "src/loop/packaging/**":             Breaks(EVERYTHING, EVERY,    True),
     "dvc.yaml":                          Breaks(EVERYTHING, EVERY,    True),
     "requirements.lock":                 Breaks(EVERYTHING, EVERY,    True),
-    # A cluster or an image is made of these.
+    # Files that clusters and images are built from.
     "kustomize/**":                      Breaks(EVERYTHING, None,     True),
     "argocd/**":                         Breaks(EVERYTHING, None,     True),
     "**.lock":                           Breaks(EVERYTHING, None,     True),
@@ -61,7 +63,7 @@ PLACES = {"**": "(?s:.*)", "*": "[^/]+", "{model}": "(?P<model>[^/]+)"}
 
 
 def _pattern(files: str) -> re.Pattern[str]:
-    """A row's files as a regular expression."""
+    """Return a row's file pattern as a regular expression."""
     parts = re.split(r"(\*\*|\*|\{model\})", files)
     return re.compile("".join(PLACES.get(part) or re.escape(part) for part in parts))
 
@@ -71,13 +73,16 @@ ROWS = [(_pattern(files), row) for files, row in TABLE.items()]
 
 @dataclass(frozen=True)
 class Changed:
-    tests: list[str]  # EVERYTHING alone, or the markers of the tests that are due
+    tests: list[str]  # [EVERYTHING], or the markers of the tests to run
     lint: bool
-    models: list[str]  # packages, sorted; each is evaluated
+    models: list[str]  # packages of the models to evaluate, sorted
     manifests: bool
 
     def jobs(self, parts: int) -> list[dict[str, Any]]:
-        """The jobs that lint and test: one for the markers, or `parts` that share the whole suite."""
+        """Return the CI jobs that lint and test.
+
+        There is one job for the markers, or `parts` jobs that share the whole suite.
+        """
         if self.tests != [EVERYTHING]:
             marks = " or ".join(self.tests)
             return [{"name": marks, "marks": marks, "args": "", "lint": self.lint}] if marks else []
@@ -92,7 +97,7 @@ class Changed:
 def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
     """Compare `head` with the commit where it left `base`.
 
-    Where no such commit is known (see `Git.fork_point`), all has changed.
+    If that commit is unknown (see `Git.fork_point`), everything counts as changed.
     """
     git = Git(root)
     after = _facts(git, head)
@@ -100,7 +105,7 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
         return Changed(tests=[EVERYTHING], lint=True, models=sorted(after), manifests=True)
     try:
         before = _facts(git, begin)
-    except LoopError:  # the change may be the one that corrects it
+    except LoopError:  # the invalid file at the base may be what this change corrects
         before = {}
     differing = {model for model in after if before.get(model) != after[model]}
     paths = git.run("diff", "--name-only", "--no-renames", "-z", begin, head).split("\0")[:-1]
@@ -108,7 +113,10 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
 
 
 def broken(paths: Iterable[str], models: set[str], differing: set[str]) -> Changed:
-    """What files can break together; `differing` are the models whose params or recorded stages differ."""
+    """Return what a set of files can break.
+
+    `differing` are the models whose params or recorded stages differ.
+    """
     tests: set[str | None] = set()
     judged: set[str] = set()
     lint = manifests = False
@@ -123,13 +131,13 @@ def broken(paths: Iterable[str], models: set[str], differing: set[str]) -> Chang
 
 
 def _row(path: str) -> tuple[str, Breaks]:
-    """The first row that fits, and the model that it names."""
+    """Return the first row that matches a path, and the model in the path."""
     found = ((pattern.fullmatch(path), row) for pattern, row in ROWS)
     return next((fits.groupdict().get("model", ""), row) for fits, row in found if fits)
 
 
 def _facts(git: Git, commit: str) -> dict[str, Any]:
-    """Per model, what params.yaml asks for and what dvc.lock recorded at a commit."""
+    """Return {model: (its section of params.yaml, its stages in dvc.lock)} at a commit."""
     text = git.read(commit, "params.yaml")
     sections = edited.sections(text, f"params.yaml of {commit}") if text else {}
     stages = Lock.parse(git.read(commit, "dvc.lock") or "", f"dvc.lock of {commit}").stages

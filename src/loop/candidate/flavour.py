@@ -1,4 +1,4 @@
-"""A model in MLflow's format: a Python function around its own scorer, unless it has another flavour."""
+"""Saves a model in MLflow's format as a Python function that calls its scorer."""
 
 import shutil
 import tempfile
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PACKAGES = ("loop", "loop/runtime")  # what a scorer may import
+PACKAGES = ("loop", "loop/runtime")  # packages of the engine that a scorer may import
 
 
 def example(trained: Path) -> "NDArray[np.float64] | pd.DataFrame":
-    """The row of meta.json as MLflow takes it: an array, or a table where not all features are numbers."""
+    """Return the example row of meta.json for MLflow.
+
+    It is an array if all features are numbers, otherwise a table.
+    """
     import pandas as pd
 
     meta = read_json(trained / "meta.json")
@@ -31,14 +34,14 @@ def example(trained: Path) -> "NDArray[np.float64] | pd.DataFrame":
 
 
 def rows(table: Any, trained: Path) -> Any:
-    """MLflow's rows as a scorer takes them."""
+    """Convert rows from MLflow to the form that a scorer takes."""
     if isinstance(table, np.ndarray):
         return table
     return {each.name: table[each.name].to_numpy() for each in _inputs(read_json(trained / "meta.json"))}
 
 
 def save(folder: ModelFolder, trained: Path, **kwargs: Any) -> None:
-    """Save the model as a Python function: its files, scorer.py, and `loop.runtime`."""
+    """Save the model as a Python function with its files, scorer.py and `loop.runtime`."""
     import mlflow.pyfunc
 
     above = library(folder.root).parent

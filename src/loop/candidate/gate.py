@@ -1,15 +1,18 @@
-"""The gate: floors first, then the champion and the challenger on the same rows. Promote, keep or block.
+"""The gate decides whether a trained model may be released: promote, keep or block.
 
-- block: under a floor, or worse than the champion beyond doubt, or the champion cannot be had. Something
-  is wrong with this candidate, and a person must look.
+It checks the floors first, then compares champion and challenger on the same test rows.
+
+- block: the challenger misses a floor, or the interval shows that it is worse than the champion by more
+  than `tolerance`, or the champion's model cannot be restored. A person must find out what is wrong.
 - promote: the interval of the difference lies above `-tolerance` and its mean is not negative (below
-  `tolerance` and not positive, for a metric whose lower values are better). With
-  tolerance 0 that is "shown to be better"; a team that retrains to stay fresh allows a small tolerance,
-  and then "shown not to be worse by more than that, and not worse on average" is enough.
-- keep: neither. Sound, but not shown to be better: production is left alone, and nothing has failed. So it is
-  with fewer than `min_rarer` test rows, of classes those of the rarer one, whatever the interval.
+  `tolerance` and not positive, for a metric whose lower values are better). With tolerance 0 this means
+  "shown to be better". A team that retrains to stay up to date sets a small tolerance; then it means
+  "shown not to be worse by more than the tolerance, and not worse on average".
+- keep: neither of the two. The challenger is sound but not shown to be better, so production does not
+  change. This is no failure. With fewer than `min_rarer` test rows (for classification, of the rarer
+  class), the gate always keeps.
 
-The champion's own model (equal md5) is promoted: then only the service around it can be new.
+A challenger with the champion's md5 is promoted, because only the server around the model can differ.
 """
 
 from dataclasses import dataclass, field
@@ -36,22 +39,28 @@ from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
 from loop.stats.metrics import Metric
 
-CHAMPION = "champion.parquet"  # in build/<package>/: its scores of the candidate's test rows, for the report
+# file in build/<package>/ with the champion's scores of the candidate's test rows, for the report
+CHAMPION = "champion.parquet"
 Verdict = Literal["promote", "keep", "block"]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with its reasons; `difference` and `metrics` only where two models were compared."""
+    """A verdict with its reasons. `difference` and `metrics` are set only if two models were compared."""
 
     verdict: Verdict
     reasons: list[str]
     difference: Interval | None = None
-    metrics: dict[str, float] = field(default_factory=dict)  # the champion's, on the challenger's rows
+    # the champion's metrics on the challenger's test rows
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def gate(root: Path, model: str) -> dict[str, Any]:
-    """Judge what the stages left in data/<package>/; writes and returns build/<package>/gate.json."""
+    """Judge the model that the stages left in data/<package>/.
+
+    Writes build/<package>/gate.json and returns its content. Raises LoopError if an input is missing,
+    Rejected if an output differs from dvc.lock.
+    """
     paths = ModelPaths(root, model)
     record = paths.build / "gate.json"
     for left in (record, paths.build / CHAMPION):
@@ -80,12 +89,15 @@ def gate(root: Path, model: str) -> dict[str, Any]:
 def floors(
     settings: params.Model, known: dict[str, Metric], found: dict[str, Any], quality: float
 ) -> Judged | None:
-    """Block, naming every floor that is missed; None when all hold. LoopError for an unknown metric."""
+    """Return a `block` verdict that names every missed floor; None if all floors are met.
+
+    Raises LoopError if a floor names an unknown metric.
+    """
     floor = settings.gate.floors
     if absent := sorted(set(floor) - (set(found) & set(known))):
         raise LoopError(
-            f"gate.floors names {', '.join(absent)}; of this model only {', '.join(known)} are measured",
-            fix="name one of those in params.yaml, or add it to the model's evaluation.py",
+            f"gate.floors names {', '.join(absent)}; this model's metrics are {', '.join(known)}",
+            fix="use one of these in params.yaml, or add the metric to the model's evaluation.py",
         )
     missed = [said for name, bound in floor.items() if (said := known[name].missed(found[name], bound))]
     if not quality >= settings.validation.quality:
@@ -94,36 +106,40 @@ def floors(
 
 
 def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -> tuple[Verdict, str]:
-    """The verdict that an interval of challenger minus champion gives, and why; `lower` values are better."""
+    """Return the verdict for the interval of challenger minus champion, and the reason.
+
+    `lower` means that lower values of the metric are better.
+    """
     said = (
         f"{settings.metric} against the champion: {difference.mean:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}] at {settings.confidence:.0%}, "
         f"tolerance {settings.tolerance:g}"
     )
     if difference.rarer is not None and difference.rarer < settings.min_rarer:
-        few = f"{difference.rarer} test rows decide (of classes, the rarer one's)"
-        return "keep", f"{few}, under gate.min_rarer {settings.min_rarer}: too few to compare by; {said}"
+        few = f"only {difference.rarer} test rows to compare by (for classification, of the rarer class)"
+        return "keep", f"{few}, should be {settings.min_rarer} or more (gate.min_rarer); {said}"
     low, mean, high = difference[:3]
     if lower:
-        low, mean, high = -high, -mean, -low  # from here on, higher is better
+        # signs are swapped, so that a higher difference is better for every metric
+        low, mean, high = -high, -mean, -low
     if high < -settings.tolerance:
         return "block", f"worse than the champion; {said}"
-    equal = low == high  # on every row; an end at the tolerance itself shows nothing
+    # If all resamples have the same difference, an interval at -tolerance itself passes; otherwise it must
+    # lie above.
+    equal = low == high
     if (low >= -settings.tolerance if equal else low > -settings.tolerance) and mean >= 0:
-        return "promote", f"holds against the champion; {said}"
+        return "promote", f"as good as the champion or better; {said}"
     return "keep", f"not shown to be better; {said}"
 
 
 def _against(
     root: Path, model: str, settings: params.Model, found: Champion | None, model_md5: str
 ) -> Judged:
-    """Compare with the champion, if there is one and it is another model."""
+    """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
-        return Judged(
-            "promote", ["no champion: production's overlay names no stable release; the floors hold"]
-        )
+        return Judged("promote", ["all floors are met, and production has no stable release to compare with"])
     if found.model_md5 == model_md5:
-        return Judged("promote", [f"the same model as the champion {found.key}: only its service can be new"])
+        return Judged("promote", [f"the same model as the champion {found.key}; only its server can be new"])
     folder = models.load(root, model)
     try:
         with champions.checkout(root, model, found) as tree:
@@ -141,9 +157,9 @@ def _against(
 def compare(
     folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, threshold: float | None, settings: params.Model
 ) -> Judged:
-    """Judge by the scores that champion (`theirs`) and challenger gave the same test rows.
+    """Judge by the scores of champion (`theirs`) and challenger on the same test rows.
 
-    Each decides by the threshold that it is served with, if any; `threshold` is the champion's.
+    Each model decides with the threshold that it is served with; `threshold` is the champion's.
     """
     ours = pq.read_table(paths.scores)
     theirs = _in_columns_of(ours, theirs)
@@ -170,9 +186,10 @@ def compare(
 
 
 def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-    """The champion's scores in the challenger's columns; a class that the champion never saw scores 0.
+    """Return the champion's scores in the challenger's columns.
 
-    An embedding is compared by its pairs' cosines, so its vectors are left out.
+    A class that the champion does not know scores 0. An embedding is compared by the cosines of its pairs, so
+    its vectors are left out.
     """
     for name in split.score_columns(ours):
         scores = theirs[name] if name in theirs.column_names else pa.array(np.zeros(len(theirs)))
@@ -181,7 +198,7 @@ def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
 
 
 def _overlap(folder: ModelFolder, challenger: ModelPaths, champion: ModelPaths) -> list[str]:
-    """Say so when the champion was trained on rows that it is now tested on: it then looks too good."""
+    """Return a note if the champion was trained on test rows, because its metrics are then too high."""
     time = folder.roles.time
     if time is None:
         return []
@@ -189,7 +206,7 @@ def _overlap(folder: ModelFolder, challenger: ModelPaths, champion: ModelPaths) 
     until = read_json(champion.trained / "meta.json")["trained"]["to"]
     if until and until > begin.isoformat():
         return [
-            f"the champion was trained on rows up to {until}, and the test rows begin at {begin.isoformat()}"
+            f"the champion was trained on rows up to {until}, but the test rows begin at {begin.isoformat()}"
         ]
     return []
 

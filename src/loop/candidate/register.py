@@ -1,7 +1,7 @@
-"""Enters the candidate in MLflow: one run and one registered version a model md5, however often it is called.
+"""Registers the candidate in MLflow: one run and one version per model md5, however often it is called.
 
-Git and DVC hold the facts; a registry only shows them. So an empty one is no harm: the champion that
-production names is entered again, with its run, tags and alias.
+Git and DVC record what is true; the model registry only displays it. If the registry is empty, the champion
+that production names is registered again, with its run, tags and alias.
 """
 
 import re
@@ -31,12 +31,12 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.repository import masked
 
-ABANDONED = 24 * 3600  # seconds after which a run that is still running belongs to a process that was killed
+ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered version, as build/<package>/register.json names it."""
+    """A version in the model registry, as build/<package>/register.json records it."""
 
     name: str
     version: int
@@ -46,14 +46,13 @@ class Registered:
 
 
 def register(root: Path, model: str) -> Registered:
-    """Enter the model that the stages left in data/<package>/, and the champion where the registry lacks it.
+    """Register the model in data/<package>/, and the champion if the registry lacks it.
 
-    Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, else SQLite in `root`.
-    Safe to kill: the version is made last, and a run that failed before it is replaced by the next call.
-
-    Raises:
-        TrackingError: MLflow, or where it keeps artifacts, failed; names which, why, and what to do.
-        Rejected: an output differs from dvc.lock, or the champion's model cannot be had.
+    Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, otherwise an SQLite
+    database in `root`. The command may be killed at any time: the version is created last, and the next call
+    replaces a run that failed earlier. Raises TrackingError, with cause and fix, if MLflow or its artifact
+    store fails. Raises Rejected if an output differs from dvc.lock, or the champion's model cannot be
+    restored.
     """
     check(root, model)
     found = champions.find(root, model)
@@ -73,10 +72,10 @@ def register(root: Path, model: str) -> Registered:
 
 
 def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
-    """The champion's version; entered from a checkout of its commit when the registry does not know it.
+    """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
 
-    None, with a warning, where that commit's own code cannot enter it. Production names the champion, so a
-    registry that lacks it is no reason to stop the candidate.
+    Returns None after a warning if that commit's own code fails to register it, because that is no reason to
+    stop the candidate.
     """
     if known := registry.known(found.model_md5):
         return known
@@ -86,7 +85,7 @@ def _restored(registry: "_Registry", root: Path, model: str, found: Champion) ->
         try:
             own_loop(tree, "register", public(model), MLFLOW_TRACKING_URI=registry.server.uri)
         except Rejected as error:
-            actions.warning("The registry lacks the champion", str(error))
+            actions.warning("The champion is not in the model registry", str(error))
         return registry.known(found.model_md5)
 
 
@@ -95,14 +94,17 @@ class _Registry:
     """MLflow's tracking server and model registry, for one model."""
 
     server: Tracking
-    folder: ModelFolder  # whose code saves a model in MLflow's format
+    folder: ModelFolder  # the model's folder, whose code saves the model in MLflow's format
     name: str
     experiment: str
     experiment_id: str
 
     @classmethod
     def connect(cls, root: Path, model: str) -> "_Registry":
-        """Open, and make, the experiment and the registered model."""
+        """Connect to MLflow, and create the experiment and the registered model if they do not exist.
+
+        Raises LoopError if the experiment was deleted.
+        """
         server, name = Tracking.connect(root), public(model)
         title = params.load(root, model).register_.experiment
         experiment = server.found_or_made(
@@ -113,7 +115,7 @@ class _Registry:
             raise LoopError(
                 f"MLflow at {masked(server.uri)}: the experiment {title!r} was deleted",
                 fix=f"mlflow experiments restore --experiment-id {experiment.experiment_id}, "
-                "or name another in params.yaml: `register.experiment`",
+                "or set another one in params.yaml: `register.experiment`",
             )
         server.found_or_made(
             lambda: server.ask("search_registered_models", f"name = '{name}'"),
@@ -122,7 +124,10 @@ class _Registry:
         return cls(server, models.load(root, model), name, title, experiment.experiment_id)
 
     def known(self, md5: str) -> Registered | None:
-        """The version of this md5; the oldest, if several machines are making one at this moment."""
+        """Return the version with this model md5, or None.
+
+        If several processes are creating a version, it is the oldest.
+        """
         which = f"name = '{self.name}' and tags.model_md5 = '{md5}'"
         versions = self.server.ask("search_model_versions", which)
         if not versions:
@@ -131,15 +136,17 @@ class _Registry:
         return Registered(self.name, int(first.version), first.run_id, self.experiment, md5)
 
     def entered(self, root: Path, commit: str) -> Registered:
-        """The version of the model in `root`, made now if it is new.
+        """Return the version of the model in `root`, created if it is new.
 
-        Every process makes its own run and version, and the lowest version stays. So nobody waits for, or
-        removes, what belongs to a process that may be alive.
+        If several processes register the same model, each creates its own run and version, and all but the
+        lowest version are deleted. So no process waits for another, or deletes what a running process may
+        need.
         """
         lock = Lock.of(root)
         md5 = lock.model_md5(self.name)
         if known := self.known(md5):
-            self._end(known.run_id)  # whoever made the version may have been killed before this
+            # the process that created the version may have been killed before it ended the run
+            self._end(known.run_id)
             return known
         self._remove_dead(md5)
         tags = {
@@ -152,8 +159,8 @@ class _Registry:
         first = self.known(md5)
         if first is None:
             raise LoopError(
-                f"MLflow at {masked(self.server.uri)}: {self.name} {version} is gone already",
-                fix="see who deletes versions there; then run `./loop register` again",
+                f"MLflow at {masked(self.server.uri)}: {self.name} {version} was deleted by somebody",
+                fix="find out who deletes versions there; then run `./loop register` again",
             )
         if first.version != version:
             self.server.ask("delete_model_version", self.name, str(version))
@@ -161,22 +168,23 @@ class _Registry:
         return first
 
     def alias(self, alias: str, version: Registered, tags: dict[str, str]) -> None:
-        """Point an alias at a version, and tag it with what is known by now."""
+        """Point an alias at a version, and set its tags."""
         for key, value in tags.items():
             self.server.ask("set_model_version_tag", self.name, str(version.version), key, value)
         self.server.ask("set_registered_model_alias", self.name, alias, str(version.version))
 
     def _logged(self, root: Path, lock: Lock, tags: dict[str, str]) -> tuple[str, int]:
-        """Log one run from what the stages left, and make its version; returns the run's id and the version.
+        """Log a run from the outputs of the stages and create its version.
 
-        The run is running until its version is made; an error marks it failed. LoopError for a link among
-        what is logged: MLflow would log what it points to.
+        Returns the run's id and the version. The run is RUNNING until its version is created, and FAILED
+        after an error. Raises LoopError if a link is among the logged files, because MLflow would log its
+        target.
         """
         paths = ModelPaths(root, self.name)
         plain_files(root, *(path.relative_to(root).as_posix() for path in (paths.trained, paths.plots)))
         from mlflow.tracking.context.registry import resolve_tags
 
-        given = resolve_tags(tags)  # with who ran this and from which file, as MLflow's own runs have it
+        given = resolve_tags(tags)  # MLflow adds the user and the source file as tags
         run = self.server.ask(
             "create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]
         ).info
@@ -195,7 +203,7 @@ class _Registry:
                 "create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags
             )
         except BaseException:
-            with suppress(LoopError):  # the first error is the one to show
+            with suppress(LoopError):  # an error in ending the run must not hide the first error
                 self._end(run.run_id, "FAILED")
             raise
         self._end(run.run_id)
@@ -206,7 +214,7 @@ class _Registry:
             self.server.ask("set_terminated", run_id, status)
 
     def _remove_dead(self, md5: str) -> None:
-        """Delete the runs that made no version of this model, and never will."""
+        """Delete runs for this model that failed or were abandoned before they created a version."""
         long_ago = (time.time() - ABANDONED) * 1000
         for run in self.server.ask("search_runs", [self.experiment_id], f"tags.model_md5 = '{md5}'"):
             abandoned = run.info.status == "RUNNING" and run.info.start_time < long_ago
@@ -215,9 +223,10 @@ class _Registry:
 
 
 def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Path:
-    """Save the model in its estimator's own flavour, with signature, example and the service's packages.
+    """Save the model in its MLflow flavour, with signature, example and the server's packages.
 
-    As files of the run, and not as what MLflow 3 calls a logged model: MLflow 2 and Azure ML have none.
+    It is saved as files of the run, not as a logged model of MLflow 3, because MLflow 2 and Azure ML do not
+    have logged models.
     """
     from mlflow.models import Model, infer_signature
 
@@ -237,17 +246,17 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 
 def _packages(lock: Path) -> list[str]:
-    """Every package that the service is locked to, with its marker; without them MLflow would guess."""
-    text = edited.read(lock, str(lock), "copy another bento's folder, or `make lock`")
+    """Return every package in the server's lock with version and marker; otherwise MLflow would guess."""
+    text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
     return re.findall(
         r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE
     )
 
 
 def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """Arguments of log_batch. The training params have their own names, others `features.…` and `split.…`.
+    """Yield arguments for log_batch, each with at most 100 params, which is MLflow's limit.
 
-    MLflow takes 100 params at once.
+    Training params keep their names; others become `features.…` and `split.…`.
     """
     from mlflow.entities import Metric, Param
 
@@ -262,7 +271,10 @@ def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> 
 
 
 def _metrics(paths: ModelPaths) -> dict[str, float]:
-    """metrics.json, flat; a name keeps only what MLflow allows in one."""
+    """Return the numbers in metrics.json by name.
+
+    Characters that MLflow does not allow in names are replaced.
+    """
     numbers = {
         name: value for name, value in read_json(paths.metrics).items() if isinstance(value, int | float)
     }
@@ -270,7 +282,7 @@ def _metrics(paths: ModelPaths) -> dict[str, float]:
 
 
 def _dataset(paths: ModelPaths, md5: str) -> Any:
-    """The raw rows, by name and DVC's md5."""
+    """Return the raw rows as an MLflow dataset, with name and DVC's md5."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -281,7 +293,7 @@ def _dataset(paths: ModelPaths, md5: str) -> Any:
 
 
 def _commit(root: Path, model: str) -> str:
-    """HEAD, if its dvc.lock records this model; a model that no commit records yet is `uncommitted`."""
+    """Return HEAD's id if its dvc.lock records this model, otherwise `uncommitted`."""
     git = Git(root)
     committed = Lock.parse(git.read("HEAD", "dvc.lock") or "")
     try:
@@ -292,7 +304,7 @@ def _commit(root: Path, model: str) -> str:
 
 
 def _verdict(root: Path, model: str, entered: Registered) -> dict[str, str]:
-    """The gate's verdict on this very model, if it has been asked, and the commit as known by now."""
+    """Return tags for the version: the commit, and the gate's verdict if the gate has judged this model."""
     record = ModelPaths(root, model).build / "gate.json"
     commit = {"commit": _commit(root, model)}
     if not record.is_file():

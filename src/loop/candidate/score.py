@@ -1,4 +1,4 @@
-"""Two models on the same rows: each computes features and scores by the code that it was trained with."""
+"""Scores the same rows with champion and challenger, each with features from its own code."""
 
 import tempfile
 from pathlib import Path
@@ -20,9 +20,10 @@ from loop.pipeline import evaluate, features
 
 
 def score(root: Path, model: str, raw: Path, ids: Path, out: Path) -> None:
-    """Score the rows named in `ids` by the code and model of `root`, with features computed from `raw`.
+    """Score the rows whose ids are in `ids` with the code and model of `root`, and write the scores to `out`.
 
-    `out` has the columns of scores.parquet, in the order of `ids`. LoopError for an id not in `raw`.
+    Features are computed from `raw`. `out` has the columns of scores.parquet, in the order of `ids`. Raises
+    LoopError if `raw` lacks an id.
     """
     check(root, model, ModelPaths(root, model).trained.name)
     folder = models.load(root, model)
@@ -34,10 +35,10 @@ def score(root: Path, model: str, raw: Path, ids: Path, out: Path) -> None:
 
 
 def champion_scores(root: Path, model: str, tree: Path) -> pa.Table:
-    """The champion's scores of the challenger's test rows; `tree` is a checkout of the champion.
+    """Return the champion's scores of the challenger's test rows; `tree` is a checkout of the champion.
 
-    Where features and estimator are made by the same code in both, the challenger's own features are
-    scored; else the champion's commit computes its features from the challenger's raw rows.
+    If both have equal code for features and training, the challenger's features are scored. Otherwise the
+    champion's code computes features from the challenger's raw rows.
     """
     challenger, champion = ModelPaths(root, model), ModelPaths(tree, model)
     if same_code(root, tree, model):
@@ -51,7 +52,7 @@ def champion_scores(root: Path, model: str, tree: Path) -> pa.Table:
 
 
 def same_code(root: Path, tree: Path, model: str) -> bool:
-    """Whether both make features and load the estimator by equal code, params and packages."""
+    """Whether both checkouts have equal code, params and packages for features and training."""
     code = [_code(Lock.of(place), model) for place in (root, tree)]
     locks = ("requirements.lock", f"src/models/{package(model)}/requirements.lock")
     packages = [[sha256(place / lock) for lock in locks if (place / lock).exists()] for place in (root, tree)]
@@ -59,7 +60,10 @@ def same_code(root: Path, tree: Path, model: str) -> bool:
 
 
 def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.Table:
-    """Score the rows of features that `ids` names, in its order, by the model saved in `trained`."""
+    """Score the rows that `ids` lists, in its order, with the model saved in `trained`.
+
+    Raises LoopError if a row has no features.
+    """
     key = folder.roles.id
     wanted = pq.read_table(ids, columns=[key])[key].combine_chunks()
     place = pc.index_in(wanted, value_set=rows[key].combine_chunks())
@@ -70,7 +74,7 @@ def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.
 
 
 def _code(lock: Lock, model: str) -> dict[str, Any]:
-    """What dvc.lock recorded of the code of the stages features and train, and the params of features."""
+    """Return the code's md5 of the stages features and train, and the params of features, from dvc.lock."""
     name = package(model)
     stages = {stage: lock.stages.get(f"{stage}@{name}", {}) for stage in ("features", "train")}
     code = {

@@ -1,4 +1,4 @@
-"""MLflow: a server, or the clone's own database. Every failure names which, why, and what to do about it."""
+"""Connects to MLflow: a server, or an SQLite database in the clone. Errors name the cause and the fix."""
 
 import logging
 import os
@@ -23,11 +23,13 @@ from loop.core.paths import cache
 from loop.core.repository import masked
 from loop.core.text import one_line
 
-ATTEMPTS = 5  # with 1, 2, 4 and 8 seconds between them
-FIRST_ANSWER = 5  # seconds; a later request may have to wait while the server stores a large model
+ATTEMPTS = 5  # number of attempts at a request to MLflow, with 1, 2, 4 and 8 seconds between them
+# Timeout in seconds of the first request to MLflow. Later requests may wait while the server stores a large
+# model.
+FIRST_ANSWER = 5
 TRANSIENT = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
-ARTIFACTS = "mlartifacts"  # beside mlflow.db
-# Where the database has URIs of artifacts: table, column.
+ARTIFACTS = "mlartifacts"  # folder next to mlflow.db in which a clone's own MLflow stores artifacts
+# Columns of MLflow's database with URIs of artifacts: table, column.
 PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -36,19 +38,19 @@ PLACES = (
     ("logged_models", "artifact_location"),
 )
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-ADDRESS = "MLFLOW_TRACKING_URI must be the address of MLflow's server, with the path that a proxy gives it"
+ADDRESS = "set MLFLOW_TRACKING_URI to the URL of MLflow's server, including a proxy's path"
 FIXES = {
     "UNAUTHENTICATED": LOGIN,
     "CUSTOMER_UNAUTHORIZED": LOGIN,
     "PERMISSION_DENIED": LOGIN,
     "ENDPOINT_NOT_FOUND": ADDRESS,
-    "RESOURCE_EXHAUSTED": "ask again later",
-    "REQUEST_LIMIT_EXCEEDED": "ask again later",
+    "RESOURCE_EXHAUSTED": "try again later",
+    "REQUEST_LIMIT_EXCEEDED": "try again later",
 }
 
 
 class TrackingError(LoopError):
-    """MLflow, or where it keeps artifacts, failed; `code` is MLflow's own, "" where it gave none."""
+    """MLflow or its artifact store failed; `code` is MLflow's error code, "" if there is none."""
 
     def __init__(self, message: str, *, fix: str, code: str = "") -> None:
         super().__init__(message, fix=fix)
@@ -59,7 +61,7 @@ class TrackingError(LoopError):
 class Tracking:
     """MLflow's client for one server or database.
 
-    `artifacts` is where a new experiment keeps its files; None leaves that to the server.
+    `artifacts` is where new experiments store files; None leaves that to the server.
     """
 
     client: Any
@@ -69,14 +71,15 @@ class Tracking:
 
     @classmethod
     def connect(cls, root: Path, attempts: int = ATTEMPTS) -> "Tracking":
-        """MLFLOW_TRACKING_URI, else the SQLite database in `root`, which is made or migrated if need be.
+        """Connect to MLFLOW_TRACKING_URI, otherwise to the SQLite database in `root`.
 
-        Raises:
-            TrackingError: the server does not answer, or refuses the first request.
+        The database is created or migrated if needed. Raises TrackingError if the server does not respond, or
+        rejects the first request.
         """
         if not (given := os.environ.get("MLFLOW_TRACKING_URI")):
             uri = _own_database(root)
-            # MLFLOW_REGISTRY_URI may name another registry, which would lack this database's runs.
+            # Set explicitly, because MLFLOW_REGISTRY_URI may name another registry, which lacks this
+            # database's runs.
             client = mlflow().MlflowClient(uri, registry_uri=uri)
             return cls(client, uri, (root / ARTIFACTS).as_uri())
         with _explained(given):
@@ -86,9 +89,9 @@ class Tracking:
         return made
 
     def ask(self, method: str, *args: Any, at: str = "", **kwargs: Any) -> Any:
-        """Call a method of MLflow's client; `at` names where it reads or writes, if that is not the server.
+        """Call a method of MLflow's client, and retry with a message on stderr after a temporary error.
 
-        Where no answer comes, it asks again, and says so on stderr.
+        `at` names where it reads or writes, if that is not the server. Raises TrackingError if it fails.
         """
         where = at or self.uri
 
@@ -108,7 +111,10 @@ class Tracking:
             return asked(getattr(self.client, method), *args, **kwargs)
 
     def found_or_made(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-        """What `find` returns; if nothing, what `make` does, unless somebody makes it at the same moment."""
+        """Return what `find` returns, or create it with `make`.
+
+        If another process creates it at the same moment, `find` is called again.
+        """
         if found := find():
             return found
         try:
@@ -120,10 +126,14 @@ class Tracking:
 
 
 def mlflow() -> Any:
-    """MLflow, imported late as it takes seconds; nothing sent to its makers, its chatter turned down."""
+    """Import and return MLflow, with telemetry off and less logging.
+
+    The import takes seconds, so it is done only when needed.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # `Tracking.ask` retries, and says so
+    # MLflow's own retries are off, because `Tracking.ask` retries and reports each attempt
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -141,9 +151,9 @@ def _outdated(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException | None, where: str) -> str:
-    """What went wrong, on one line and without credentials.
+    """Return an error's message on one line, without credentials.
 
-    Of a request that got no answer only the innermost error, because requests wraps it in three others.
+    For a request without a response, only the innermost of the four nested errors is returned.
     """
     said = one_line(error or "").replace(where, masked(where))
     innermost = re.search(r"Caused by .*?: ([^:]+?)(?: \(.*)?[\"')]*$", said)
@@ -152,26 +162,27 @@ def _cause(error: BaseException | None, where: str) -> str:
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Turn whatever MLflow's client raises into a TrackingError.
+    """Turn any error of MLflow's client into a TrackingError.
 
-    It raises its own exceptions and those of each library that stores artifacts: boto3, requests, and so on.
+    MLflow raises its own exceptions, and exceptions of each library that stores artifacts, such as boto3 and
+    requests.
     """
     try:
         yield
     except Exception as error:
         code, place = str(getattr(error, "error_code", "")), masked(where)
-        fix = FIXES.get(code, f"see that it runs, and what its log says; {ADDRESS}")
+        fix = FIXES.get(code, f"check that the server runs, and its log; {ADDRESS}")
         if _outdated(error):
             fix = f"mlflow db upgrade {place}"
         elif code not in FIXES and not where.startswith("http"):
-            fix = f"see that {place} can be read and written, and that this machine has its credentials"
+            fix = f"check that {place} can be read and written, and that this machine has its credentials"
         message = f"MLflow at {place} failed: {_cause(error, where)}"
         raise TrackingError(message, fix=fix, code=code) from error
 
 
 @contextmanager
 def _setting(name: str, value: str) -> Iterator[None]:
-    """An environment variable, for a while, unless the user has set it."""
+    """Set an environment variable inside the block, unless the user has set it."""
     if name in os.environ:
         yield
         return
@@ -183,9 +194,10 @@ def _setting(name: str, value: str) -> Iterator[None]:
 
 
 def _own_database(root: Path) -> str:
-    """SQLite in `root`, made or migrated if need be, by one process at a time; returns its URI.
+    """Return the URI of the SQLite database in `root`, created or migrated if needed.
 
-    Both happen aside, because MLflow refuses a database that was left half made or half migrated.
+    A lock lets only one process do so at a time. Both are done on a copy, because MLflow rejects a database
+    that was left incomplete.
     """
     path = root / "mlflow.db"
     uri = f"sqlite:///{path}"
@@ -205,9 +217,10 @@ def _own_database(root: Path) -> str:
 
 
 def _empty() -> Path:
-    """An empty database of this MLflow, in the cache: making one takes seconds, and clones copy it.
+    """Return the path of an empty MLflow database in the cache, which is copied into new clones.
 
-    Its one experiment is MLflow's own; `_follow` brings where that keeps artifacts into the clone.
+    Creating a database takes seconds. It contains only MLflow's default experiment; `_follow` sets that
+    experiment's artifact folder to the clone's.
     """
     path = cache() / "mlflow" / f"{mlflow().__version__}.db"
     if not path.exists():
@@ -220,8 +233,8 @@ def _empty() -> Path:
 
 
 def _migrate(path: Path) -> None:
-    """Bring the database to this MLflow's schema."""
-    click.echo(f"{path} was made by another version of MLflow; migrating it", err=True)
+    """Migrate the database to the schema of the installed MLflow. Raises TrackingError if that fails."""
+    click.echo(f"{path} was created by another version of MLflow; migrating it", err=True)
     with whole(path) as aside:
         shutil.copy2(path, aside)
         command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{aside}"]
@@ -230,14 +243,14 @@ def _migrate(path: Path) -> None:
             said = [line for line in done.stderr.splitlines() if re.match(r"\S*(Error|Exception)\b", line)]
             raise TrackingError(
                 f"{path} cannot be migrated: {one_line(said[-1] if said else done.stderr)}",
-                fix=f"move {path.name} aside; `./loop register` enters model and champion in a new one",
+                fix=f"move {path.name} aside; `./loop register` creates a new one with model and champion",
             )
 
 
 def _follow(path: Path) -> None:
-    """Let the database of a clone that was moved, renamed or copied name the artifacts beside it.
+    """Update artifact URIs in the database of a clone that was moved, renamed or copied.
 
-    MLflow keeps their place as an absolute URI, also where it is given a relative one.
+    MLflow always stores absolute URIs.
     """
     here = (path.parent / ARTIFACTS).as_uri()
     with closing(sqlite3.connect(path)) as database, database:

@@ -175,7 +175,8 @@ def rollback(  # noqa: PLR0917 — click passes by name
 @click.option(
     "--base", metavar="COMMIT", help="Also reject a change since COMMIT that a cluster refuses to apply."
 )
-def render(model: str | None, environment: str | None, check: bool, base: str | None) -> None:
+@click.option("--kserve", is_flag=True, help="Print the release as a KServe InferenceService instead.")
+def render(model: str | None, environment: str | None, check: bool, base: str | None, kserve: bool) -> None:
     """Print the manifests that Argo CD will apply.
 
     With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy. Without MODEL it
@@ -192,6 +193,8 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     from loop.delivery import render as rendering
 
     root, keep = paths.root(), "objects keep to schema and policy"
+    if kserve and (check or not model or not environment):
+        raise click.UsageError("--kserve wants a model and its --environment, and no --check")
     if not model and check and not environment:
         for overlay, count in _checked(root, base).items():
             click.echo(f"{overlay}: {count} {keep}")
@@ -203,6 +206,13 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     elif check:
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+    elif kserve:
+        from loop.delivery.kserve import inference_service
+        from loop.delivery.kserve import text as as_yaml
+
+        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
+        objects = rendering.documents(rendering.build(root / str(one)))
+        click.echo(as_yaml(inference_service(objects, one.state(root))), nl=False)
     else:
         click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
 

@@ -12,8 +12,8 @@ from typing import TextIO
 from loop.core.errors import LoopError
 from loop.core.markdown import inert
 
-SUMMARY = 1024 * 1024  # bytes; GitHub rejects a step's summary that is larger
-# environment variable with the token that lets GitHub process workflow commands again
+SUMMARY = 1024 * 1024  # GitHub rejects a step's summary of more bytes than this
+# name of the environment variable with the token that lets GitHub process workflow commands again
 STOPPED = "LOOP_STOPPED"
 LEFT_OUT = "The rest is left out, because GitHub limits a summary to 1 MiB."
 

@@ -34,7 +34,7 @@ def opened(
         con.execute("set timezone = 'UTC'")
         con.execute(f"set memory_limit = '{memory}'")
         con.execute(f"set threads = {min(threads, os.cpu_count() or 1)}")
-        # otherwise DuckDB buffers rows that are read early, to keep their order
+        # if DuckDB had to preserve the order of rows, it would keep rows that are read early in memory
         con.execute("set preserve_insertion_order = false")
         con.execute(f"set temp_directory = '{folder}/spilled'")
         for url in urls:
@@ -57,7 +57,8 @@ def scratch() -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir())
     with ExitStack() as held:
-        # the parent stays locked until the new folder is locked, so that no other process removes it
+        # The parent folder stays locked until the new folder is locked, so that no other process removes the
+        # new folder.
         with locked(parent):
             for left in parent.glob(f"{PREFIX}*"):
                 with suppress(OSError), locked(left, fcntl.LOCK_NB):

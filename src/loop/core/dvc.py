@@ -29,12 +29,12 @@ LOCK = "dvc.lock"
 MERGE = (
     "take all of one side (git checkout HEAD -- dvc.lock), then run ./loop repro for each model that changed"
 )
-METRICS = "metrics.json"  # the only stage output that Git tracks instead of DVC's cache
+METRICS = "metrics.json"  # metrics.json is the only stage output that Git tracks and DVC's cache does not
 STAGES = "take it from the template, or from Git's history"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 # pattern of an object's name; a matching name cannot lead out of the cache's folder
 NAME = re.compile(r"[0-9a-zA-Z]+(\.dir)?")
-MISSING = object()  # stands for a missing key, because null is a valid value
+MISSING = object()  # marks a missing key, because None is the valid value null
 # Nanoseconds after which a file's hash may be cached. A file written more recently may change again
 # without a change of its ctime, because the clock's resolution is limited.
 SETTLED = 2_000_000_000
@@ -83,7 +83,9 @@ class Lock:
     def model_size(self, model: str) -> int:
         """Return the size of the trained model's folder in bytes. Raises LoopError if it is not recorded."""
         if "size" not in (out := self._out(model, "train", "model")):
-            raise LoopError(f"dvc.lock records no size of {out['path']}", fix=f"./loop repro {public(model)}")
+            raise LoopError(
+                f"dvc.lock does not record the size of {out['path']}", fix=f"./loop repro {public(model)}"
+            )
         return int(out["size"])
 
     def outs(self, model: str) -> dict[str, str]:
@@ -132,7 +134,9 @@ class Lock:
         for recorded in (entry or {}).get("outs", []):
             if recorded["path"] == path:
                 return dict(recorded)
-        raise LoopError(f"dvc.lock records no {path} of stage {stage}@{name}", fix=f"./loop repro {name}")
+        raise LoopError(
+            f"dvc.lock does not record {path} of stage {stage}@{name}", fix=f"./loop repro {name}"
+        )
 
 
 def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -140,7 +144,8 @@ def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
 
-@lru_cache(maxsize=8)  # cached, because a command parses the same text dozens of times, at 0.02 s per model
+# Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
+@lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
     """Return the stages that a dvc.lock's text records.
 
@@ -230,7 +235,8 @@ def forget_the_dead(root: Path) -> None:
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.is_file() or _empty(path.read_text(encoding="utf-8")):
         return
-    from dvc.lock import make_lock  # imported here, because the import is slow and rarely needed
+    # dvc.lock is imported only here, because its import is slow and rarely needed
+    from dvc.lock import make_lock
 
     with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
         pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
@@ -244,7 +250,7 @@ def _empty(lock: str) -> bool:
 
 def _runs(pid: int) -> bool:
     """Whether a process id belongs to a running dvc."""
-    import psutil  # imported here, because it is rarely needed
+    import psutil  # psutil is imported only here, because it is rarely needed
 
     try:
         process = psutil.Process(pid)
@@ -272,7 +278,7 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
 
     For a folder, these are DVC's list of it and each file in the list. A listed file may be missing from the
     cache, but the list must exist. Raises Rejected if the list is malformed or contains a name that is not an
-    md5, because such a name could lead out of the cache.
+    md5, because the name could be a path that leads out of the cache.
     """
     files = {md5: _place(objects, md5)}
     if md5.endswith(".dir"):
@@ -309,7 +315,8 @@ def md5(path: Path) -> str:
     """
     if path.is_file():
         return _hashed(path)
-    path.stat()  # raises FileNotFoundError; otherwise a missing path would look like an empty folder
+    # stat raises FileNotFoundError for a missing path, which would otherwise look like an empty folder
+    path.stat()
     walked = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
     listed = {each.relative_to(path).as_posix(): _hashed(each) for each in walked}
     text = json.dumps([{"md5": listed[name], "relpath": name} for name in sorted(listed)])
@@ -332,7 +339,7 @@ def check(root: Path, model: str, *outs: str) -> None:
     stale = {}
     for path in paths:
         if path not in recorded:
-            raise Rejected(f"dvc.lock records no {path}", fix=f"./loop repro {public(model)}")
+            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {public(model)}")
         if (root / path).exists():
             if (found := md5(root / path)) != recorded[path]:
                 stale[path] = f"found md5 {found}"
@@ -353,8 +360,8 @@ def check(root: Path, model: str, *outs: str) -> None:
 def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
     """Copy outputs of a model from DVC's cache to data/<package>/.
 
-    With `remote`, missing ones are fetched from the DVC remote first. Raises DvcError if an output is not
-    found, and Rejected if the cached bytes differ from what dvc.lock records.
+    With `remote`, outputs that the cache lacks are fetched from the DVC remote first. Raises DvcError if an
+    output is not found, and Rejected if the cached bytes differ from what dvc.lock records.
     """
     targets = [f"data/{package(model)}/{out}" for out in outs]
     if remote:
@@ -377,9 +384,9 @@ def repro(root: Path, model: str, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
     `current` means that DVC reported no stage to run; then DVC is started only if some output's bytes differ
-    from dvc.lock. A stage never reads such an output: it is moved aside and fetched again, or its stage
-    creates it again. `dvc repro --pull` is not used, because it runs stages while it pulls and trusts the
-    remote's run cache.
+    from dvc.lock. No stage reads an output whose bytes differ: the output is moved aside, and then fetched
+    again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
+    and trusts the remote's run cache.
     """
     check_params(root, model)
     pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
@@ -438,7 +445,8 @@ def check_params(root: Path, model: str) -> None:
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
             if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
-                from loop.core import params  # imported here, because it imports pydantic, which is slow
+                # params is imported only here, because it imports pydantic, which is slow
+                from loop.core import params
 
                 default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
@@ -459,7 +467,8 @@ def _at(node: Any, key: str, missing: Any = None) -> Any:
 def _fetch(root: Path, model: str) -> None:
     try:
         dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-    except DvcError as error:  # stages create the outputs that the remote lacks
+    # a failed fetch is no error, because the stages create the outputs that the remote lacks
+    except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
 
@@ -486,10 +495,10 @@ class Rotten:
 
 
 def sweep(root: Path) -> list[Rotten]:
-    """Hash every object in DVC's cache and move aside those whose bytes do not match their names.
+    """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names.
 
-    Outputs in data/ that contain such an object are removed too, because DVC would keep using them. Returns
-    the objects moved.
+    Outputs in data/ that contain such a damaged object are removed too, because DVC would keep using them.
+    Returns the objects moved.
     """
     cache, lock = objects(root), Lock.of(root)
     used = {name: path for path, output in lock.every().items() for name in _parts(cache, output)}
@@ -534,7 +543,7 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
     place, cache = _place(objects(root), name), objects(root)
     aside = cache.parents[1] / "rotten" / name
     aside.parent.mkdir(exist_ok=True)
-    if place.is_file():  # otherwise another output that shares the object has already moved it
+    if place.is_file():  # if the object is gone, another output that shares it has already moved it
         place.replace(aside)
     return Rotten(name, found, aside, path)
 

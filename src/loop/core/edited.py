@@ -18,7 +18,7 @@ from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.text import one_line
 
-# `=======` is left out, because it also occurs in ordinary text
+# The marker `=======` is not searched for, because it also occurs in ordinary text.
 MARKER = re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)", re.MULTILINE)
 WIDE = 10_000  # maximum line length; so large that ruamel does not fold long lines that were not edited
 # Errors that YAML parsers raise for invalid YAML, or for an impossible value such as the date 2018-99-99.
@@ -70,7 +70,7 @@ def line_of(text: str, *keys: str | int) -> int | None:
     for key in keys:
         found = _entry(node, key)
         if found is None:
-            continue  # a key that pydantic inserts for a union, which the text does not contain
+            continue  # pydantic inserts a key for each union, which the text does not contain
         line, node = found[0].start_mark.line + 1, found[1]
     return line
 
@@ -88,12 +88,12 @@ def sections(text: str, where: str) -> dict[str, Any]:
     return deepcopy(_sections(text, where))
 
 
-@lru_cache(maxsize=8)  # cached, because a command parses the same text many times
+@lru_cache(maxsize=8)  # cached, because a command parses the same file many times
 def _sections(text: str, where: str) -> dict[str, Any]:
     document = yaml(text, where)
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict):
-        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "nothing"
+        found = type(models).__name__ if isinstance(document, dict) and "models" in document else "missing"
         fix = "write a top-level `models:` with a section for each model"
         raise LoopError(f"{where}: {said(text, 'models')}models: is {found}", fix=fix)
     for keys, value in _dates(models, ("models",)):

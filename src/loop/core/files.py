@@ -76,8 +76,8 @@ def sha256(path: Path) -> str:
 def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
     """Return, sorted, the files at or below each `root`/name; without names, all files below `root`.
 
-    For files that are hashed or packed into an image. Raises LoopError for a link, FIFO, socket or device
-    among them or among their parent folders below `root`, because a link could include any file of this
+    For files that will be hashed or copied into an image. Raises LoopError for a link, FIFO, socket or device
+    among these files or their parent folders below `root`, because a link could include any file of this
     machine. A name that does not exist gives no files. `__pycache__` is skipped, unless `bytecode` is true.
     """
     found: list[Path] = []

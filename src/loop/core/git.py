@@ -24,14 +24,15 @@ BOT = {
 # because a git that inherits them would use that repository instead of the one in its working directory.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 PLAIN = {  # git settings that override those in a user's configuration
-    "log.follow": "false",  # log.follow allows only one path
-    # with log.showSignature, git prints signature checks between the lines of a log
+    "log.follow": "false",  # a user's log.follow would make `git log` accept only one path
+    # a user's log.showSignature would print signature checks between the lines of a log
     "log.showSignature": "false",
-    "push.followTags": "false",  # a command pushes its commit only, not the user's tags
-    # allows the bare repository that `bare` creates in a private temporary folder
+    # a user's push.followTags would push the user's tags together with the commit
+    "push.followTags": "false",
+    # a user's safe.bareRepository could forbid the temporary bare repository that `bare` creates
     "safe.bareRepository": "all",
 }
-# commands that give wrong answers in a shallow clone, which lacks history
+# git commands that give wrong answers in a shallow clone, because it lacks history
 HISTORY = ("log", "merge-base", "rev-list")
 RACED = (
     "non-fast-forward",
@@ -171,7 +172,7 @@ class Git:
             return self.commit(name) if self.deepen() else None
 
     def descends(self, commit: str, ancestor: str) -> bool:
-        """Whether `commit` is `ancestor` or descends from it; False if `ancestor` is unknown here."""
+        """Whether `commit` is `ancestor` or descends from it; False if the clone lacks `ancestor`."""
         known = self.commit(ancestor)
         return known is not None and not self.run("rev-list", "--max-count=1", known, f"^{commit}")
 
@@ -181,7 +182,8 @@ class Git:
         A base is unknown after a forced push, or if GitHub's event names only zeros or nothing, as for a new
         branch.
         """
-        # Outside of `try`, because a failed fetch of history must not look like an unknown base.
+        # Called outside of `try`, because a failed fetch of history must not look like an unknown base
+        # commit.
         self.deepen()
         known = self.commit(base)
         try:
@@ -190,10 +192,10 @@ class Git:
             return None
 
     def listed(self, branch: str) -> str:
-        """Return the id of the commit that origin's branch points to; empty if origin has no such branch.
+        """Return the id of the commit that origin's branch points to; empty if origin lacks the branch.
 
-        `git ls-remote` matches names by their end, so it also lists `x/refs/heads/main` for
-        `refs/heads/main`.
+        `git ls-remote` matches names by their end, so for `refs/heads/main` it also lists
+        `x/refs/heads/main`.
         """
         ref = f"refs/heads/{branch}"
         lines = (line.split("\t") for line in self.run("ls-remote", "origin", ref).splitlines())
@@ -202,7 +204,7 @@ class Git:
     def tip(self, branch: str = "main") -> str:
         """Return the id of the commit that origin's branch points to, without fetching it.
 
-        Raises GitError if origin has no such branch.
+        Raises GitError if origin does not have the branch.
         """
         if not (commit := self.listed(branch)):
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")

@@ -25,15 +25,15 @@ from loop.core.errors import LoopError
 from loop.core.remote import by_proxy
 
 MAIN = "main"  # the branch on which dispatched workflows run
-PAGE = 100  # entries per page, the maximum that GitHub allows
-TIMES = 4  # maximum number of attempts for one call
-PATIENCE = 300.0  # maximum seconds that one call may wait between its attempts
+PAGE = 100  # entries per page of a list, the maximum that GitHub allows
+TIMES = 4  # maximum number of attempts for one API call
+PATIENCE = 300.0  # maximum seconds that one API call may spend waiting between its attempts
 UNSAID = 60.0  # seconds to wait at a rate limit without a stated time; GitHub recommends one minute
 SETTLING = 5.0  # seconds to wait before checking whether a POST without a response took effect
-LONGEST = 60_000  # bytes of UTF-8; GitHub rejects a comment or body of more than 65,536 characters
+LONGEST = 60_000  # maximum bytes of a comment or body; GitHub rejects more than 65,536 characters
 BACKOFF = wait_random_exponential(multiplier=1, max=16)
 FORBIDDEN, MISSING, CONFLICT, UNPROCESSABLE, TOO_MANY, BROKEN = 403, 404, 409, 422, 429, 500
-FIXES = {  # fixes by status code; for other codes, GitHub's message says what to do
+FIXES = {  # fixes of an API error by status code; for other codes, GitHub's message says what to do
     401: "give GITHUB_TOKEN, or the file GITHUB_TOKEN_FILE, a token that has not expired",
     MISSING: "check the URL; GitHub also answers 404 if the token lacks the permission to read it",
 }
@@ -74,7 +74,7 @@ def token() -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise LoopError(f"GITHUB_TOKEN_FILE: {error}", fix="mount the secret at that path") from error
     if not re.fullmatch("[!-~]*", secret := secret.strip()):
-        # Checked here, because httpx would print the token in its error about an invalid header.
+        # The token is checked here, because httpx would print it in an error about an invalid header.
         raise LoopError(
             f"{name}: contains a character that is invalid in a token", fix="set it to the token only"
         )
@@ -138,8 +138,8 @@ def _say(state: RetryCallState) -> None:
 _patiently = retry(
     retry=retry_if_exception(_repeatable), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
-# Retries a method that first checks whether its result exists, if it is unclear whether an earlier attempt
-# took effect.
+# Retries a method if it is unclear whether its last attempt took effect. Such a method first checks whether
+# its result exists.
 _looking_again = retry(
     retry=retry_if_exception(_unclear), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
 )
@@ -167,7 +167,7 @@ class GitHub:
     """Client for one repository on one server; `url` is the API's URL, as in GITHUB_API_URL."""
 
     url: str
-    repository: str  # owner/name
+    repository: str  # the repository as `owner/name`
     token: str
     patience: float = PATIENCE
 
@@ -184,7 +184,7 @@ class GitHub:
         slug = env.get("GITHUB_REPOSITORY") or (own.slug if own else None)
         if missing := [n for n, v in (("GITHUB_REPOSITORY", slug), ("GITHUB_TOKEN", token())) if not v]:
             fix = "export these variables, or run this in a workflow"
-            raise LoopError(f"{', '.join(missing)} not set", fix=fix, docs="docs/protection.md")
+            raise LoopError(f"not set: {', '.join(missing)}", fix=fix, docs="docs/protection.md")
         url = url or (own.api if own else "https://api.github.com")
         return cls(url.rstrip("/"), str(slug), token())
 
@@ -271,7 +271,7 @@ class GitHub:
         except GitHubError as error:
             if error.status != UNPROCESSABLE or "return_run_details" not in str(error):
                 raise
-            # Enterprise Server 3.19 rejects this key without dispatching anything
+            # GitHub Enterprise Server 3.19 rejects the key return_run_details without starting a run
             made = self.call("POST", path, json=body)
         return Run(made["workflow_run_id"], made["html_url"]) if made else None
 
@@ -312,7 +312,7 @@ class GitHub:
                 raise
             return None
 
-    @_looking_again  # cancelling a run twice has the same effect as once
+    @_looking_again  # cancelling a run a second time has no effect
     def cancel(self, run: int) -> None:
         """Cancel a workflow run if it has not ended; a token with `actions: write` is enough."""
         try:
@@ -345,7 +345,7 @@ class GitHub:
         """
         text = actions.cut(f"<!-- {mark} -->\n{body}", LONGEST, rest)
         for comment in self.every(f"/issues/{number}/comments"):
-            # GitHub returns null for a deleted account
+            # GitHub returns null as the author if the account was deleted
             author, said = comment["user"] or {}, comment.get("body") or ""
             if author.get("type") == "Bot" and said.startswith(f"<!-- {mark} -->"):
                 self.call("PATCH", f"/issues/comments/{comment['id']}", json={"body": text})

@@ -53,7 +53,7 @@ class Roles:
     time: str | None = None
     entity: str | None = None  # the card or customer that a row belongs to
     never: tuple[str, ...] = ()  # columns that reveal the label, so they must not become features
-    part: str | None = None  # contains `train` or `test`, if the publisher has split the rows
+    part: str | None = None  # the column that contains `train` or `test`, if the publisher has split the rows
     context: tuple[str, ...] = ()  # columns by which evaluation.py may group rows, such as a domain
 
     @property
@@ -166,7 +166,7 @@ def load(root: Path, model: str) -> ModelFolder:
     Raises LoopError if it does not exist or its schema is invalid.
     """
     folder = ModelFolder(root, package(model))
-    _ = folder.schema  # loaded now, so that an unknown model is an error at once
+    _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
     return folder
 
 
@@ -190,15 +190,15 @@ def _check_types(columns: dict[str, str], where: str) -> None:
             arrow(kind)
         except ValueError as error:
             fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
-            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}", fix=fix) from error
+            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}, no type of Arrow", fix=fix) from error
 
 
 def arrow(kind: str) -> "pa.DataType":
     """Return the Arrow type for a name in COLUMNS, such as `list<int64>`.
 
-    Raises ValueError if Arrow has no such type.
+    Raises ValueError if Arrow does not have the type.
     """
-    import pyarrow as pa  # imported here, because most commands do not need pyarrow
+    import pyarrow as pa  # pyarrow is imported only here, because most commands do not need it
 
     if kind.startswith("list<") and kind.endswith(">"):
         return pa.list_(arrow(kind.removeprefix("list<").removesuffix(">")))
@@ -248,9 +248,9 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         found = importlib.import_module(f"models.{name}.{module}")
     except LoopError:
         raise
-    except Exception as error:  # a team's module may raise any error
+    except Exception as error:  # code of a team may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == f"models.{name}.{module}":
-            fix = f"it must define {', '.join(names)}"
+            fix = f"create it, and define {', '.join(names)} in it" if names else "create it"
             raise LoopError(f"{folder}/{module}.py is missing", fix=fix, docs=GUIDE) from error
         if isinstance(error, ModuleNotFoundError) and module in PACKAGED and not runs:
             return load_one(root, model, module)
@@ -277,7 +277,8 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
     [packages] = environment(lock).glob("lib/python*/site-packages")
     if str(packages) not in sys.path:
-        # last in sys.path, so that a package in both locks comes from the repository's lock
+        # The model's packages come last in sys.path, so that a package in both locks comes from the
+        # repository's lock.
         sys.path.append(str(packages))
 
 
@@ -294,7 +295,7 @@ def _check_schema(schema: ModuleType, where: str) -> None:
         raise LoopError(f"{where}: TASK is {schema.TASK!r}", fix=f"use one of {', '.join(tasks)}")
     if not isinstance(schema.ROLES, Roles):
         fix = "write Roles(id=…, label=…), with Roles from loop.core.models"
-        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}", fix=fix)
+        raise LoopError(f"{where}: ROLES is {schema.ROLES!r}, should be Roles", fix=fix)
     if schema.TASK in COMPARED and schema.ROLES.entity is None:
         example = "such as the user or the query" if schema.TASK == "ranking" else "a pair of two rows"
         fix = f"name in ROLES the entity whose rows are compared, {example}"
@@ -308,7 +309,7 @@ def _check_schema(schema: ModuleType, where: str) -> None:
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
-    """Return a LoopError for an exception from a team's own Python, with only the frames in their files.
+    """Return a LoopError for an exception from a team's own Python, with only the frames in the team's files.
 
     Returns None if no frame is in src/models or bentos.
     """

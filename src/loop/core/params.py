@@ -28,7 +28,8 @@ def instant(text: str, where: str) -> datetime:
     try:
         return naive(datetime.fromisoformat(text))
     except ValueError as error:
-        raise LoopError(f"{where} is {text!r}: {error}", fix="write it as 2018-08-15T00:00:00") from error
+        said = f"{where}: is {text!r}, should be an ISO 8601 time: {error}"
+        raise LoopError(said, fix="write it as 2018-08-15T00:00:00") from error
 
 
 Instant = Annotated[datetime, AfterValidator(naive)]
@@ -63,10 +64,11 @@ class Ingest(Section):
     # Where the training rows come from: `simulator` (code in the model's folder), a path, folder, glob
     # pattern, https:// or s3:// URL, or pypi://; or a list of these without `simulator` (docs/fork.md).
     source: str | tuple[str, ...] = Field(default="simulator", min_length=1)
-    sha256: str | None = None  # SHA-256 over the source's files, written by `loop pin MODEL`
-    # the simulator's parameters; class Params in the model's source.py defines them
+    sha256: str | None = None  # SHA-256 over the source's files, which `loop pin MODEL` computes
+    # Parameters of the simulator, which class Params in the model's source.py defines.
     simulator: dict[str, Any] = Field(default_factory=dict)
-    # `loop retrain` writes this section and its sha256; `loop pin MODEL` updates the sha256
+    # Production's logged rows to train on as well. `loop retrain` writes this section and its sha256; `loop
+    # pin MODEL` updates the sha256.
     logged: Logged | None = None
 
     @property
@@ -87,7 +89,7 @@ class Ingest(Section):
 
 class Validate(Section):
     quality: Share = 0.985  # minimum data_quality_score
-    # parameters of the checks; class Params in the model's expectations.py defines them
+    # Parameters of the data checks, which class Params in the model's expectations.py defines.
     suite: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -95,7 +97,7 @@ class TimeSplit(Section):
     """Split by time: train on `train_days`, skip `delay_days` in which labels arrive, test on `test_days`."""
 
     kind: Literal["time"] = "time"
-    until: Instant  # end of the test window, exclusive
+    until: Instant  # the first instant after the test window
     train_days: int = Field(gt=0)
     delay_days: int = Field(ge=0)
     test_days: int = Field(gt=0)
@@ -120,9 +122,9 @@ Split = TimeSplit | RandomSplit | PublishedSplit
 
 class Evaluate(Section):
     threshold: Share | None = 0.5  # a row with at least this score is class 1; null if the task is not binary
-    # features for whose values metrics are also computed separately
+    # Features for each of whose values metrics are also computed separately.
     slices: list[str] = Field(default_factory=list)
-    # parameters of the evaluation; class Params in the model's evaluation.py defines them
+    # Parameters of the evaluation, which class Params in the model's evaluation.py defines.
     protocol: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -132,7 +134,7 @@ class Gate(Section):
     floors: dict[str, float] = Field(default_factory=dict)
     samples: int = Field(default=1000, ge=100)  # number of bootstrap resamples
     confidence: Share = 0.95
-    # how far below 0 the lower end of the difference's confidence interval may lie
+    # Challenger minus champion: how far below 0 the lower end of the confidence interval may lie.
     tolerance: float = Field(default=0.0, ge=0)
     # Minimum number of test rows; for classification, of rows of the rarest class. With fewer, the gate keeps
     # the champion, because the confidence interval would be wrong too often.
@@ -155,7 +157,7 @@ class Rehearse(Section):
     requests: int = Field(default=500, gt=0)
     max_failed: Share = 0.0
     max_p99_ratio: float = 3.0  # maximum of the candidate's p99 latency divided by the champion's
-    # maximum p99 latency of the candidate; defaults to `sla.p99_ms` if that is set
+    # Maximum p99 latency of the candidate in ms. Defaults to `sla.p99_ms` if that is set.
     max_p99_ms: float = 1000.0
     # Maximum difference between a score from the server and the pipeline's score of the same row. For scores
     # above 1 the difference is divided by the score.
@@ -165,16 +167,16 @@ class Rehearse(Section):
 class Canary(Section):
     weights: list[Annotated[int, Field(gt=0, le=100)]] = Field(
         default_factory=lambda: [10, 50, 100]
-    )  # percent of traffic at each step
-    # requests that must have reached the canary before the judge decides
+    )  # percent of traffic that the canary gets at each step
+    # Number of requests that must have reached the canary before the judge decides.
     min_requests: int = Field(default=200, gt=0)
     max_failed: Share = 0.01
     max_p99_ratio: float = 3.0  # maximum of the canary's p99 latency divided by stable's
-    # A p99 latency up to this value always passes, whatever stable's is. Defaults to `sla.p99_ms` if that is
-    # set.
+    # A canary's p99 latency up to this value in ms always passes, even if stable is much faster. Defaults to
+    # `sla.p99_ms` if that is set.
     min_p99_ms: float = 50.0
     max_score_psi: float = 0.3  # maximum population stability index between the canary's scores and stable's
-    # a canary that stays this long at one step without a decision is removed
+    # Hours after which a canary is removed if the judge could not decide on its current step.
     deadline_hours: float = Field(default=24.0, gt=0)
     # Number of pods that serve all traffic at its peak. Each step of a canary starts each track's share of
     # these pods before it shifts traffic. The default is the most that the autoscaler starts, maxReplicas in
@@ -198,7 +200,8 @@ class Monitor(Section):
     min_rows: int = 500  # minimum number of logged predictions for a decision on drift
     min_labels: int = 200  # minimum number of labelled predictions for a decision on the metrics of `sla`
     cooldown_hours: float = 24.0  # minimum hours between two retrainings of a model that the monitor starts
-    # retrainings that the monitor may start in 30 days; beyond that a person must start them
+    # Number of retrainings that the monitor may start in 30 days; more retrainings must be started by a
+    # person.
     budget: int = Field(default=3, ge=0)
 
 
@@ -208,8 +211,10 @@ class Sla(Section):
     A level that is not set raises no alert.
     """
 
-    p99_ms: float | None = Field(default=None, gt=0)  # becomes a bucket boundary of the latency histogram
-    requests_per_second: float | None = Field(default=None, gt=0)  # what `canary.peak` pods handle together
+    # p99 latency in ms; it becomes a bucket boundary of the latency histogram
+    p99_ms: float | None = Field(default=None, gt=0)
+    # request rate that `canary.peak` pods must handle together
+    requests_per_second: float | None = Field(default=None, gt=0)
     # {metric: its minimum, or its maximum if the metric is a loss}
     metrics: dict[str, float] = Field(default_factory=dict)
 
@@ -302,7 +307,7 @@ def pinned_here(root: Path, ingest: Ingest) -> bool:
     """
     if ingest.sha256 is None or any("://" in place for place in ingest.places):
         return False
-    paths = [(root / place).absolute() for place in ingest.places]  # a place may be a glob pattern
+    paths = [(root / place).absolute() for place in ingest.places]  # a source's path may be a glob pattern
     return all(
         path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) for path in paths
     )
@@ -329,7 +334,7 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
     Comments and the order of keys are kept. A null in place of a parent mapping is replaced by a mapping. The
     file is replaced only if the result is valid. Raises LoopError otherwise.
     """
-    read(root)  # raises LoopError with line and key if the file is broken
+    read(root)  # reading raises LoopError with line and key if params.yaml is broken
     with edited.rewriting(root / FILE) as document:
         for dotted, value in changes.items():
             *parents, last = dotted.split(".")
@@ -340,7 +345,7 @@ def edit(root: Path, changes: dict[str, Any]) -> None:
                 node = node[key]
                 if not isinstance(node, dict):
                     where = f"{FILE}: {key} of {dotted}"
-                    raise LoopError(f"{where} is {node!r}", fix="it must have keys of its own")
+                    raise LoopError(f"{where} is {node!r}", fix="make it a mapping, or remove it")
             node[last] = value
         for name, section in document["models"].items():
             parse(Model, edited.plain(section), f"params.yaml: models.{name}")

@@ -1,6 +1,6 @@
 """Paths of the repository's files and folders, relative to its root.
 
-No function here creates a folder of a clone.
+No function of this module creates a folder in a clone.
 """
 
 import os
@@ -15,7 +15,7 @@ from loop.core.names import package, public
 
 # the package `loop`: src/loop in a clone, or the installed package
 LIBRARY = Path(__file__).resolve().parents[1]
-SHIPPED = LIBRARY / "template"  # a wheel contains a copy of the template's files here
+SHIPPED = LIBRARY / "template"  # a wheel of the engine contains a copy of the template's files in this folder
 TEMPLATE = SHIPPED if SHIPPED.is_dir() else LIBRARY.parents[1]
 TOOL = TEMPLATE / "tools" / "environment"
 

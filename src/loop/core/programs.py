@@ -21,9 +21,10 @@ def folder() -> str:
 
 
 def program(name: str) -> str:
-    """Return the path of a pinned program; in an image, which has no tools/programs, of the one on PATH.
+    """Return the path of a pinned program.
 
-    Raises LoopError if it is found in neither place.
+    An image has no tools/programs, so the program on PATH is used there. Raises LoopError if the program is
+    found in neither place.
     """
     if TOOL.is_file():
         return f"{folder()}/{name}"

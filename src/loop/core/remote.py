@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 MOST = 8 * 2**30  # maximum bytes of a file fetched over HTTP, after decompression
-SECONDS = 3600.0  # time limit for downloading a file
+SECONDS = 3600.0  # time limit in seconds for downloading a file
 SILENCE = 60.0  # time limit in seconds for connecting, and for each wait for data
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses that contain an IPv4 address in their last 32 bits
+# IPv6 addresses that contain an IPv4 address in their last 32 bits
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def by_proxy(url: str) -> bool:

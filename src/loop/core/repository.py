@@ -15,7 +15,7 @@ from loop.core.files import write_text
 PATH = "argocd/repository.yaml"
 # the placeholder for the owner in the template's URL and registry; `loop init` replaces it
 TEMPLATE = "your-team"
-FORMS = {  # for each key, its form and an example
+FORMS = {  # for each key of argocd/repository.yaml, the expected form and an example
     "name": ("1 to 39 lower-case letters, digits and dashes, with no dash at either end", "churn"),
     "url": (
         "https://<server>/<owner>/<name>.git, or by SSH git@<server>:<owner>/<name>.git",
@@ -29,7 +29,9 @@ URL = re.compile(
     re.ASCII,
 )
 HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-REGISTRY = re.compile(  # A first part without a dot or a port is not a host: Docker Hub reads it as an owner.
+# The first part of a registry is a host only if it has a dot or a port; otherwise Docker Hub reads it as an
+# owner.
+REGISTRY = re.compile(
     rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
 # On these registries every image belongs to an owner, so the host alone is not a valid registry.
@@ -48,7 +50,7 @@ class Repository:
 
     name: str
     url: str
-    registry: str  # an image's name is <registry>/<model>@sha256:…
+    registry: str  # prefix of image names: an image is named <registry>/<model>@sha256:…
 
     def __post_init__(self) -> None:
         _sound(asdict(self))
@@ -82,14 +84,14 @@ class Repository:
 
     @property
     def clone_url(self) -> str:
-        """The HTTP URL, which can be cloned with a token."""
+        """The repository's HTTP URL, which git can clone with a token."""
         return f"{self.server}/{self.slug}.git"
 
     @property
     def api(self) -> str:
         """The URL of GitHub's REST API.
 
-        For a repository outside github.com, it is that of the GitHub Enterprise Server which hosts it.
+        A repository outside github.com uses the API of its GitHub Enterprise Server.
         """
         public = self.server == "https://github.com"
         return "https://api.github.com" if public else f"{self.server}/api/v3"
@@ -109,7 +111,7 @@ def read(root: Path) -> Repository:
 
 
 def stated(root: Path) -> dict[str, Any]:
-    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong ones."""
+    """Return the values in argocd/repository.yaml unchecked, because `loop init` corrects wrong values."""
     path = root / PATH
     fix = "take it from the template"
     document = edited.yaml(edited.read(path, PATH, fix), PATH, fix)
@@ -136,7 +138,7 @@ def masked(text: str) -> str:
     """Return a URL with its user and password before the `@`, and its query, replaced by `***`."""
     found = USERINFO.match(text)
     if found and found["user"] != "git":
-        # With a query, the `@` may be part of the query, so everything after the `@` is hidden.
+        # In a URL with a query, the `@` may be part of the query, so everything after the `@` is hidden.
         rest = "" if re.search(r"[?#]", text) else text[found.end() - 1 :]
         return f"{found['scheme'] + '://' if found['scheme'] else ''}***{rest}"
     return re.sub(r"[?#].*", "?***", text, flags=re.DOTALL)

@@ -51,6 +51,7 @@ def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[ob
                     words,
                     cwd=folder,
                     env=outer,
+                    stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

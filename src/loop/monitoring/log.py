@@ -39,7 +39,7 @@ PART = 64  # the sample holds one in 64 ids
 MEMORY, THREADS = "256MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
 NEWEST = 100_000  # number of newest transactions in which the latest prediction is searched first
 MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
-# Before the column `scores` was introduced, the scores of several classes were a list in `score`.
+# Log lines from before the column `scores` existed have the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
 LINE = (

@@ -1,1 +1,1 @@
-"""Builds the bento and the image around `loop.runtime`, and tries them."""
+"""Builds a model's bento and its image around `loop.runtime`, and tests them by a rehearsal."""

@@ -1,7 +1,7 @@
-"""A bento as an OCI artifact on disk: what Git pins where no container engine runs.
+"""Packs a bento as an OCI artifact on disk, which Git pins if there is no container engine.
 
-The folder is an OCI image layout (image-spec v1.1), so any OCI tool can push it to a registry as it is.
-The same bento is the same digest: names sorted, no times, no owners, no bytecode.
+The folder is an OCI image layout (image-spec v1.1), so any OCI tool can push it to a registry. The same bento
+always gives the same digest: names are sorted, and times, owners and bytecode are left out.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from loop.core.files import locked, plain_files, read_json, sha256, whole, write
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 BENTO = "application/vnd.loop.bento.v1"
 LAYER = f"{BENTO}.tar+gzip"
-EMPTY = {  # the spec's own empty config
+EMPTY = {  # the empty config that the OCI specification defines
     "mediaType": "application/vnd.oci.empty.v1+json",
     "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
     "size": 2,
@@ -28,7 +28,10 @@ EMPTY = {  # the spec's own empty config
 
 
 def pack(folder: Path, layout: Path, name: str, version: str) -> str:
-    """Put `folder` into the layout (made if need be) and return the manifest's digest, read back."""
+    """Add `folder` to the layout, which is created if missing.
+
+    Returns the digest of the manifest, after verifying it.
+    """
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
@@ -51,7 +54,7 @@ def pack(folder: Path, layout: Path, name: str, version: str) -> str:
 
 
 def take(source: Path, digest: str, layout: Path, version: str) -> None:
-    """Put an artifact of another layout into `layout` (made if need be), once every digest is verified."""
+    """Copy an artifact from another layout into `layout`, after verifying every digest."""
     verify(source, digest)
     content = read_json(_blob(source, digest))
     write_text(layout / "oci-layout", '{"imageLayoutVersion": "1.0.0"}')
@@ -62,7 +65,10 @@ def take(source: Path, digest: str, layout: Path, version: str) -> None:
 
 
 def verify(layout: Path, digest: str) -> Path:
-    """Check the manifest and its layer against their digests; returns the layer. LoopError otherwise."""
+    """Check the manifest and its layer against their digests, and return the layer's path.
+
+    Raises LoopError if a digest does not match.
+    """
     manifest = json.loads(_checked(layout, digest).read_text(encoding="utf-8"))
     if manifest.get("artifactType") != BENTO:
         raise LoopError(f"{layout}: {digest} is {manifest.get('artifactType')!r}, not {BENTO!r}")
@@ -71,7 +77,10 @@ def verify(layout: Path, digest: str) -> Path:
 
 
 def unpack(layout: Path, digest: str, into: Path) -> Path:
-    """Write the bento of `digest` to `into`, whole, once every digest is verified; returns `into`."""
+    """Verify the artifact `digest` and write its bento to `into` atomically.
+
+    Returns `into`. Raises LoopError if a digest does not match.
+    """
     layer = verify(layout, digest)
     with whole(into) as aside, tarfile.open(layer, "r:gz") as tar:
         aside.mkdir()
@@ -81,7 +90,7 @@ def unpack(layout: Path, digest: str, into: Path) -> Path:
                 raise LoopError(f"{layer}: {member.name!r} is not a plain file inside the bento")
             target.parent.mkdir(parents=True, exist_ok=True)
             content = tar.extractfile(member)
-            assert content is not None  # noqa: S101 - tarfile's own promise for a plain file
+            assert content is not None  # noqa: S101 - tarfile guarantees it for a plain file
             with target.open("wb") as file:
                 shutil.copyfileobj(content, file)
             target.chmod(member.mode)
@@ -89,7 +98,7 @@ def unpack(layout: Path, digest: str, into: Path) -> Path:
 
 
 def changed(layout: Path, digest: str, folder: Path) -> str:
-    """What of a folder is not as `unpack` writes the bento of `digest`; empty where all of it is."""
+    """Return what differs in a folder from the bento that `unpack` writes; empty if nothing does."""
     try:
         found = {path.relative_to(folder).as_posix(): path for path in plain_files(folder, bytecode=True)}
     except LoopError as error:
@@ -130,7 +139,7 @@ def _tar(folder: Path, to: Path) -> None:
 
 
 def _index(layout: Path, digest: str, size: int, version: str) -> None:
-    """Name the manifest in index.json, beside those that are there."""
+    """Add the manifest to the manifests that index.json already lists."""
     with locked(layout):
         path = layout / "index.json"
         known = read_json(path)["manifests"] if path.is_file() else []
@@ -143,14 +152,14 @@ def _index(layout: Path, digest: str, size: int, version: str) -> None:
 
 def _blob(layout: Path, digest: str) -> Path:
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise LoopError(f"{digest!r} is not a digest", fix="give sha256: and 64 hex digits")
+        raise LoopError(f"{digest!r} is not a digest", fix="use sha256: and 64 hex digits")
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
 def _checked(layout: Path, digest: str) -> Path:
     path = _blob(layout, digest)
     if not path.is_file():
-        raise LoopError(f"{layout} has no {digest}", fix="./loop image MODEL makes it, from the same commit")
+        raise LoopError(f"{layout} has no {digest}", fix="run ./loop image MODEL at the same commit")
     if (found := sha256(path)) != digest.removeprefix("sha256:"):
         raise LoopError(
             f"{path} was changed: its content is sha256:{found}", fix=f"rm {path}; ./loop image MODEL"

@@ -1,8 +1,8 @@
-"""Whether our release made an image in the registry for a key. A tag does not tell who pushed it.
+"""Checks whether our own release created an image in the registry; a tag alone does not show who pushed it.
 
-On GitHub the proof is the provenance that actions/attest has signed by the run's identity. Elsewhere it is
-an envelope that this machine's key has signed. The registry keeps it beside the image, where cosign keeps
-its own.
+On GitHub the proof is the provenance that actions/attest signs with the identity of the workflow run.
+Elsewhere it is an envelope signed by this machine's key, stored in the registry next to the image, where
+cosign stores its attestations.
 """
 
 import json
@@ -20,43 +20,46 @@ from loop.packaging.registry import Registry
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
-MOST = 1 << 20  # bytes of an envelope: ours have a few thousand
-# GitHub's certificate names the file of the job that signed. `release.yml` calls this one.
+MOST = 1 << 20  # maximum bytes of an attestation's envelope; our envelopes have a few thousand bytes
+# GitHub's certificate names the workflow file of the job that signed, and release.yml calls this file.
 WORKFLOW, MAIN = ".github/workflows/release-model.yml", "refs/heads/main"
 ISSUER = "https://token.actions.githubusercontent.com"
 
 
 def on_github() -> bool:
-    """Whether GitHub runs this; act sets the same variables, but has no identity to sign by."""
+    """Whether GitHub Actions runs this process.
+
+    It is false for act, which sets the same variables but has no identity to sign with.
+    """
     return os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get("ACT")
 
 
 def statement(name: str, digest: str, predicate: dict[str, Any]) -> dict[str, Any]:
-    """The in-toto statement that an image has this provenance."""
+    """Return the in-toto statement that an image has this provenance."""
     subject = [{"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}]
     return {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": predicate}
 
 
 def keep(registry: Registry, digest: str, envelope: dict[str, Any]) -> None:
-    """Put an envelope beside the image that it is about, in place of an earlier one."""
+    """Push an envelope to the registry next to its image, replacing an earlier envelope."""
     with tempfile.TemporaryDirectory() as scratch:
         layout.single(Path(scratch) / "image", ENVELOPE, json.dumps(envelope, sort_keys=True).encode())
         registry.push(Path(scratch) / "image", _beside(digest))
 
 
 def doubt(registry: Registry, digest: str, key: str) -> str:
-    """Why an image does not count as our release of `key`; empty where it does."""
+    """Return why an image is not our release of `key`; empty if its attestation proves that it is."""
     try:
         found = _by_github(registry, digest) if on_github() else _by_this_machine(registry, digest)
         if any(_about(one, registry.name, digest, key) for one in found):
             return ""
     except (LoopError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         return f"its attestation cannot be read: {error}"
-    return f"our release has attested no {registry.name}@{digest} of the key {key}"
+    return f"our release has not attested {registry.name}@{digest} for the key {key}"
 
 
 def _by_this_machine(registry: Registry, digest: str) -> Iterator[Any]:
-    """The statements beside an image that this machine's key has signed."""
+    """Yield the statements next to an image that this machine's key has signed."""
     if not (found := registry.digest(_beside(digest))):
         return
     for layer in registry.manifest(found)["layers"]:
@@ -65,9 +68,9 @@ def _by_this_machine(registry: Registry, digest: str) -> Iterator[Any]:
 
 
 def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
-    """The statements about an image that release-model.yml on main has signed, in a run on main.
+    """Yield the statements about an image that release-model.yml of main has signed, in a run on main.
 
-    A workflow on another branch may call the same file, so the run's own branch is checked too.
+    The branch of the run is checked too, because a workflow on another branch may call the same file.
     """
     server, repository = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REPOSITORY"]
     wanted = {
@@ -77,7 +80,8 @@ def _by_github(registry: Registry, digest: str) -> Iterator[Any]:
         "sourceRepositoryRef": MAIN,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = Path(scratch) / "manifest.json"  # given a file, gh needs no login to the registry
+        # given a file instead of an image's name, gh needs no login to the registry
+        manifest = Path(scratch) / "manifest.json"
         manifest.write_bytes(registry.content(digest))
         options = {
             "--repo": repository,
@@ -107,7 +111,7 @@ def _gh(*args: str) -> str:
 
 
 def _about(said: Any, name: str, digest: str, key: str) -> bool:
-    """Whether a verified statement is the provenance of this image, made for this key."""
+    """Whether a verified statement is the provenance of this image and this release key."""
     try:
         made_for = said["predicate"]["buildDefinition"]["internalParameters"]["releaseKey"]
         return bool(made_for == key and said == statement(name, digest, said["predicate"]))
@@ -116,5 +120,5 @@ def _about(said: Any, name: str, digest: str, key: str) -> bool:
 
 
 def _beside(digest: str) -> str:
-    """The tag at which cosign, too, keeps attestations of an image."""
+    """Return the tag under which cosign, too, stores attestations of an image."""
     return f"{digest.replace(':', '-')}.att"

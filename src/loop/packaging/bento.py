@@ -1,4 +1,4 @@
-"""Builds a model's bento by BentoML, once a release key, into a store in the cache."""
+"""Builds a model's bento with BentoML, once per release key, and stores it in the cache."""
 
 import json
 import os
@@ -20,45 +20,52 @@ from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
 from loop.core.signing import opened, signed
 from loop.packaging.key import release_key, sources
+from loop.version import VERSION
 
 SEAL = "application/vnd.loop.bento.seal+json"
 
 
 @dataclass(frozen=True)
 class Bento:
-    """A built bento: build/<package>/bento.json."""
+    """A built bento, as build/<package>/bento.json records it."""
 
     key: str
-    tag: str  # `churn_eu:<key>`
+    tag: str  # BentoML's tag, such as `churn_eu:<key>`
     path: Path
-    device: plain.Device = "cpu"  # what will serve it
+    device: plain.Device = "cpu"  # the device that will serve this bento
 
 
 def store() -> Path:
-    """BentoML's home, of the loop's own: bentos at `bentos/<package>/<key>`."""
+    """Return the BentoML home folder that `loop` uses.
+
+    A bento is stored at `bentos/<package>/<key>` in it.
+    """
     return cache() / "bentoml"
 
 
 def path_of(model: str, key: str, home: Path | None = None) -> Path:
-    """Where the bento of a release key is, if it was built."""
+    """Return the folder of a release key's bento in the store, whether or not it exists."""
     return (home or store()) / "bentos" / package(model) / key
 
 
 def settings(home: Path) -> dict[str, str]:
-    """The environment of BentoML's own commands and of a bento's server: this home, no analytics.
+    """Return the environment variables for BentoML's commands and for a bento's server.
 
-    Modules come from the folder that they run in, and not from this process's.
+    They set BentoML's home folder and disable its analytics. Variables that could make Python import this
+    process's modules are removed.
     """
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
     set_ = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}  # as in kustomize/base/deployment.yaml
+    # OPENBLAS_NUM_THREADS has the same value as in kustomize/base/deployment.yaml
+    return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}
 
 
 def build(root: Path, model: str, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
-    """The bento of the work tree's release key for a device, dev's unless given; says so in bento.json.
+    """Build the bento of the work tree's release key, and record it in bento.json.
 
-    Rejected where an output that is packed is not what dvc.lock records, LoopError where BentoML fails.
+    `device` defaults to dev's device. Raises Rejected if an output that the bento contains differs from
+    dvc.lock, LoopError if BentoML fails.
     """
     bento = stored(root, model, device or plain.device(root, model), home)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path), "device": bento.device}
@@ -68,12 +75,15 @@ def build(root: Path, model: str, home: Path | None = None, *, device: plain.Dev
 
 
 def stored(root: Path, model: str, device: plain.Device, home: Path | None = None) -> Bento:
-    """The bento of the work tree's release key for a device, built unless the store has it."""
+    """Return the bento of the work tree's release key for a device, built if the store lacks a valid one.
+
+    Raises Rejected or LoopError as `build` does.
+    """
     key = release_key(root, model, device=device)
     path = path_of(model, key, home)
     if why := fault(path):
         if path.is_dir():
-            click.echo(f"{path} is not taken, and is built again: {why}", err=True)
+            click.echo(f"{path} is not used, and is built again: {why}", err=True)
         paths = ModelPaths(root, model)
         check(
             root,
@@ -87,16 +97,19 @@ def stored(root: Path, model: str, device: plain.Device, home: Path | None = Non
 
 
 def built(root: Path, model: str) -> Bento:
-    """The bento that `loop bento` built last here; LoopError when there is none, or it has another model."""
+    """Return the bento that `loop bento` last built in this clone.
+
+    Raises LoopError if there is none, or if it contains another model than dvc.lock records.
+    """
     record = ModelPaths(root, model).build / "bento.json"
     if not record.is_file():
         raise LoopError(
-            f"{record} does not exist: no bento was built here", fix=f"./loop bento {public(model)}"
+            f"{record} does not exist, because no bento was built here", fix=f"./loop bento {public(model)}"
         )
     values, recorded = read_json(record), Lock.of(root).model_md5(model)
     if values.get("model_md5") != recorded:
         raise LoopError(
-            f"{record} is about model {values.get('model_md5')}, dvc.lock records {recorded}",
+            f"{record} is about model {values.get('model_md5')}, but dvc.lock records {recorded}",
             fix=f"./loop bento {public(model)}",
         )
     path = checked(Path(values["path"]), model)
@@ -104,41 +117,48 @@ def built(root: Path, model: str) -> Bento:
 
 
 def checked(path: Path, model: str) -> Path:
-    """The bento at a path of the store, if all of it is as this machine built it; LoopError otherwise."""
+    """Return `path` if the stored bento there is unchanged since this machine built it.
+
+    Raises LoopError otherwise.
+    """
     if why := fault(path):
         raise LoopError(f"{path}: {why}", fix=f"./loop bento {public(model)}")
     return path
 
 
 def fault(path: Path) -> str:
-    """What in a stored bento is not as this machine built it; empty if all of it is.
+    """Return what differs in a stored bento from what this machine built; empty if nothing does.
 
-    The store may come from a cache that others could write. The key that signs what was built never does.
+    Others may be able to write to the store, if it comes from a shared cache. The key that signs the record
+    of a bento never leaves this machine.
     """
     if not (path / "bento.yaml").is_file():
-        return "no bento is there"
+        return "there is no bento"
     try:
         was, now = opened(read_json(_seal(path)), SEAL), _told(path)
     except FileNotFoundError:
-        return "there is no record of what was built"
+        return "the record of its build is missing"
     except ValueError:
-        return "the record of what was built is not signed by this machine's key"
+        return "the record of its build is not signed by this machine's key"
     except LoopError as error:
         return str(error)
     if was == now:
         return ""
     before, after = (json.loads(told)["files"] for told in (was, now))
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    return f"{names[0]} is not what was built" if names else "it was built as another bento"
+    return f"{names[0]} was changed after the build" if names else "it was built as another bento"
 
 
 def _seal(path: Path) -> Path:
-    """The signed record of a stored bento, which lies outside it because all of a bento is packed."""
+    """Return the path of a bento's signed record.
+
+    It lies outside the bento, because all files of a bento go into its image.
+    """
     return path.parents[2] / "seals" / path.parent.name / f"{path.name}.json"
 
 
 def _told(path: Path) -> bytes:
-    """A stored bento as JSON: each file's SHA-256, and whether it is executable."""
+    """Return a stored bento's record as JSON: SHA-256 of each file, and whether it is executable."""
     files = {
         file.relative_to(path).as_posix(): [sha256(file), bool(file.stat().st_mode & 0o100)]
         for file in plain_files(path.parents[1], f"{path.parent.name}/{path.name}", bytecode=True)
@@ -148,7 +168,7 @@ def _told(path: Path) -> bytes:
 
 
 def _build(root: Path, model: str, key: str, device: plain.Device, into: Path) -> None:
-    """Build in a home of its own, so that a half-built bento never stands in the store."""
+    """Build in a temporary BentoML home, so that the store never contains an incomplete bento."""
     with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
         context, home = Path(scratch) / "context", Path(scratch) / "home"
         stage(root, model, key, context, device)
@@ -157,7 +177,7 @@ def _build(root: Path, model: str, key: str, device: plain.Device, into: Path) -
         if not made.is_dir():
             names = [path.name for path in (home / "bentos").iterdir()]
             raise LoopError(
-                f"bentos/{package(model)}/service.py: BentoML built {names}",
+                f"bentos/{package(model)}/service.py: BentoML built {names}, should be {package(model)!r}",
                 fix=f"name its service {package(model)!r}",
             )
         _same_bytes(made)
@@ -165,9 +185,10 @@ def _build(root: Path, model: str, key: str, device: plain.Device, into: Path) -
 
 
 def stage(root: Path, model: str, key: str, context: Path, device: plain.Device = "cpu") -> None:
-    """Lay out the build context: service, lock, `loop.runtime`, model/, release.json.
+    """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json.
 
-    And reference.parquet, where the one that dvc.lock records is here: the monitor takes it from the image.
+    The file reference.parquet is included if it is the one that dvc.lock records, because the monitor reads
+    it from the image.
     """
     trained = ModelPaths(root, model).trained
     model_files = {
@@ -188,6 +209,7 @@ def stage(root: Path, model: str, key: str, context: Path, device: plain.Device 
     release = {
         "model": public(model),
         "key": key,
+        "engine": VERSION,
         "files": files,
         "p99_ms": plain.latency_target(root, model),
     }
@@ -195,15 +217,18 @@ def stage(root: Path, model: str, key: str, context: Path, device: plain.Device 
 
 
 def _recorded(root: Path, model: str, out: Path) -> bool:
-    """Whether an output of `train` is the one in dvc.lock."""
+    """Whether an output of the stage `train` is the file that dvc.lock records."""
     try:
         return Lock.of(root).md5(model, "train", out.name) == md5(out)
-    except LoopError:  # it records none
+    except LoopError:  # dvc.lock does not record this output
         return False
 
 
 def _same_bytes(bento: Path) -> None:
-    """Make equal keys equal bytes: no build time, and our lock, to which BentoML adds a line for itself."""
+    """Reset the build time and restore our lock file, which BentoML extends.
+
+    So equal release keys give equal bytes.
+    """
     manifest = bento / "bento.yaml"
     text = manifest.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^creation_time: .*$", "creation_time: '1970-01-01T00:00:00+00:00'", text)
@@ -212,7 +237,10 @@ def _same_bytes(bento: Path) -> None:
 
 
 def _bentoml(*args: str, home: Path) -> None:
-    """Run BentoML's command line. It asks that uv be on PATH, even where nothing is left to lock."""
+    """Run BentoML's command line, which requires uv on PATH even if it has nothing to lock.
+
+    Raises LoopError if it fails.
+    """
     env = settings(home)
     uv = sorted(str(path) for path in cache().glob("uv-*/bin"))
     env["PATH"] = os.pathsep.join([env.get("PATH", ""), *uv])
@@ -221,4 +249,4 @@ def _bentoml(*args: str, home: Path) -> None:
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
-        raise LoopError(f"bentoml {' '.join(args)} failed:\n{said}", fix="mend bentos/<model>/service.py")
+        raise LoopError(f"bentoml {' '.join(args)} failed:\n{said}", fix="correct bentos/<model>/service.py")

@@ -1,4 +1,4 @@
-"""The container engine of this machine: which one runs, and what it has built."""
+"""Finds and runs this machine's container engine: docker, podman or buildah."""
 
 import os
 import subprocess
@@ -8,42 +8,45 @@ from pathlib import Path
 from loop.core.errors import LoopError
 
 ENGINES = ("docker", "podman", "buildah")
-# buildah keeps no layer unless told: the next build then begins anew.
+# buildah caches layers only if this is set; otherwise each build starts from scratch.
 SETTINGS = {"BUILDAH_LAYERS": "true"}
 
 
 def engine() -> str | None:
-    """The first of docker, podman, buildah that runs, not just is there; LOOP_ENGINE names one, or `none`."""
+    """Return the first of docker, podman and buildah that works; None if none does.
+
+    LOOP_ENGINE names one, or `none`. Raises LoopError if that engine does not work.
+    """
     asked = os.environ.get("LOOP_ENGINE")
     if asked == "none":
         return None
     if asked and asked not in ENGINES:
-        raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"one of {', '.join(ENGINES)}, none")
+        raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"set it to one of {', '.join(ENGINES)}, none")
     found = next((name for name in ([asked] if asked else ENGINES) if _runs(name)), None)
     if asked and not found:
         raise LoopError(
-            f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix="start it, or LOOP_ENGINE=none"
+            f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix="start it, or set LOOP_ENGINE=none"
         )
     return found
 
 
 def options() -> list[str]:
-    """The build's own, as `network=host` where the engine has no bridge: LOOP_BUILD_OPTIONS."""
+    """Return the build options in LOOP_BUILD_OPTIONS, as `network=host` for an engine without a bridge."""
     return os.environ.get("LOOP_BUILD_OPTIONS", "").split()
 
 
 def save(program: str, tag: str, to: Path) -> None:
-    """Write the image `name:tag` as the archive that `docker save` writes."""
+    """Write the image `tag` to an archive in the format of `docker save`."""
     command = {
         "docker": ["docker", "save", "--output", str(to), tag],
         "podman": ["podman", "save", "--format", "docker-archive", "--output", str(to), tag],
         "buildah": ["buildah", "push", tag, f"docker-archive:{to}"],
     }[program]
-    run(command, f"is there room on the disk? {program} could not write the image")
+    run(command, f"check that the disk has space, because {program} could not write the image")
 
 
 def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> str:
-    """Run a program and return what it printed; LoopError with its last words."""
+    """Run a command and return its output. Raises LoopError with the end of its output if it fails."""
     done = subprocess.run(command, env={**SETTINGS, **env}, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]

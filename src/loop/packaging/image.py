@@ -1,9 +1,10 @@
-"""The image that Git pins: a container where an engine runs, else the bento itself as an OCI artifact.
+"""Builds and pushes the image that Git pins: a container, or without an engine the bento as an OCI artifact.
 
-A container is built by one command and pushed by another, so that what builds it needs no right to push.
-`build/<package>/image/` holds it as the registry will serve it, so its digest is known before the push.
-A container that the registry has under the same key is taken only if our release has attested it for that key
-(`loop.packaging.attestation`); whoever may push could have put any other there.
+Building and pushing are separate commands, so that the build needs no permission to push.
+`build/<package>/image/` holds the container in the form in which the registry will serve it, so its digest is
+known before the push. If the registry already has a container with the same key, it is reused only if our own
+release workflow has attested it (`loop.packaging.attestation`), because anyone with push access could have
+put another image there.
 """
 
 import os
@@ -27,13 +28,18 @@ from loop.packaging.bento import Bento, settings, store
 from loop.packaging.key import release_key
 from loop.packaging.registry import Registry
 
-USUAL = "linux/amd64"  # what most nodes are
-# Bytes unpacked: what a node pulls and keeps for every release. CUDA's libraries alone are several GB.
+USUAL = "linux/amd64"  # the platform of most nodes
+# Maximum uncompressed bytes of an image, which each node downloads and stores for every release. CUDA's
+# libraries alone take several GB.
 MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 
 def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[str, Any]:
-    """Make the image of a bento; returns what it writes to build/<package>/image.json."""
+    """Build the image of a bento.
+
+    Returns the record that it writes to build/<package>/image.json. Raises Rejected if the image is too
+    large.
+    """
     name = name_of(root, model)
     record: dict[str, Any]
     if with_engine:
@@ -55,40 +61,50 @@ def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[
 
 
 def push(root: Path, model: str) -> dict[str, Any]:
-    """Push the image that `make` left, unless the registry has ours of that key; returns the record."""
+    """Push the image that `make` built, unless the registry has an attested one with its key.
+
+    Returns the record.
+    """
     record = ModelPaths(root, model).build / "bento.json"
     device = read_json(record).get("device") if record.is_file() else None
     return pushed(root, name_of(root, model), release_key(root, model, device=device))
 
 
 def name_of(root: Path, model: str) -> str:
-    """A model's image in the fork's registry, without tag or digest."""
+    """Return the name of a model's image in the fork's container registry, without tag or digest."""
     return f"{repository.read(root).registry}/{public(model)}"
 
 
 def layout_of(model: str) -> Path:
-    """The OCI image layout that holds a model's artifacts on this machine."""
+    """Return the folder of the OCI image layout that stores a model's artifacts on this machine."""
     return cache() / "images" / public(model)
 
 
 def fetch(model: str, digest: str) -> Path:
-    """The bento of an artifact, unpacked into the cache and verified, also if it was unpacked before."""
+    """Return the folder of an artifact's bento, unpacked into the cache.
+
+    A bento that was unpacked earlier is compared with the artifact first.
+    """
     into = cache() / "bentoml" / "unpacked" / digest.removeprefix("sha256:")
     if into.is_dir():
         if not (changed := artifact.changed(layout_of(model), digest, into)):
             return into
-        click.echo(f"{into}: {changed}; unpacked again from {digest}", err=True)
+        click.echo(f"{into}: {changed}; unpacking {digest} again", err=True)
     return artifact.unpack(layout_of(model), digest, into)
 
 
 def container(root: Path, name: str, key: str, program: str, build: Callable[[str], None]) -> dict[str, Any]:
-    """The record of `name:key`: of the attested image in the registry, or of one that is built here."""
+    """Return the record of the image `name:key`.
+
+    It is built unless the registry has an attested image with this key.
+    """
     registry, folder = Registry.of(name), _folder(root, name)
     if there := _attested(registry, key):
         return there
     build(f"{name}:{key}")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:  # /tmp may hold less
+    # The image's archive is not written to /tmp, which may be too small.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".image.") as scratch:
         archive = Path(scratch) / "image.tar"
         engine.save(program, f"{name}:{key}", archive)
         digest = layout.write(archive, folder / "image")
@@ -98,11 +114,12 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
 
 
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
-    """Push what `container` has built as `name:key`; returns the record, of what is served.
+    """Push the image that `container` built as `name:key`, and return its record.
 
-    Safe to run again. Where the registry has one of this key that our release has attested, that one stays,
-    and the record follows it. Any other is replaced: Git names the digest that was built here. LoopError when
-    the registry does not serve what was pushed: nobody could pull what Git names.
+    It can be run again safely. If the registry has an attested image with this key, that image is kept and
+    recorded instead. An image without an attestation is replaced, because Git will name the digest that was
+    built here. Raises LoopError if the registry does not serve the pushed digest, because nodes could not
+    pull it.
     """
     folder = _folder(root, name)
     if not (folder / "image.json").is_file():
@@ -119,7 +136,7 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
         if registry.digest(digest) != digest:
             raise LoopError(
                 f"{name}:{key}: {digest} was pushed, but the registry does not serve it",
-                fix=f"look at {registry.host}, which may be changing what it is given; push it again",
+                fix=f"check whether {registry.host} changes pushed images; then push again",
             )
         record |= {"pushed": True, "attested": False}
     write_json(folder / "image.json", record)
@@ -127,41 +144,40 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
 
 
 def small(record: dict[str, Any], device: Device = "cpu") -> None:
-    """Rejected when an image is over MOST bytes unpacked."""
+    """Raise Rejected if an image is larger than MOST bytes uncompressed."""
     layers = [layout.Layer(**layer) for layer in record["layers"]]
     if (size := sum(layer.unpacked for layer in layers)) > MOST[device]:
         raise Rejected(
-            f"{record['image']} is {size / 1e6:.0f} MB unpacked, may be {MOST[device] / 1e6:.0f}:\n"
+            f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}:\n"
             f"{layout.table(layers)}",
-            fix="leave out of bentos/<model>/requirements.in what serving does without",
+            fix="remove packages from bentos/<model>/requirements.in that serving does not need",
             docs="docs/images.md#serving",
         )
 
 
 def _runs_on_the_nodes(image: str, built: str) -> None:
-    """LoopError for an image that LOOP_PLATFORM's nodes can't run; without that, a warning of an unusual one.
+    """Raise LoopError if an image is not built for LOOP_PLATFORM, the platform of the cluster's nodes.
 
-    An engine builds for its own machine, and a laptop's processor is often not the nodes'.
+    If LOOP_PLATFORM is not set, print a warning for a platform other than USUAL. An engine builds for its own
+    machine, and the nodes often have another processor than a laptop.
     """
     wanted = os.environ.get("LOOP_PLATFORM")
-    fix = f"LOOP_BUILD_OPTIONS=platform={wanted or USUAL} has the engine build for those nodes"
+    fix = f"set LOOP_BUILD_OPTIONS=platform={wanted or USUAL} to build for these nodes"
     if wanted and built != wanted:
         raise LoopError(
-            f"{image} is for {built}, and LOOP_PLATFORM says that the nodes are {wanted}", fix=fix
+            f"{image} is for {built}, but LOOP_PLATFORM says that the nodes are {wanted}", fix=fix
         )
     if not wanted and built != USUAL:
-        said = (
-            f"nodes that are {USUAL} can't run {image}. {fix}; LOOP_PLATFORM={built} says that yours are not"
-        )
+        said = f"{USUAL} nodes cannot run {image}; {fix}, or LOOP_PLATFORM={built} if yours are {built}"
         actions.warning(f"The image is for {built}", said)
 
 
 def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
-    """The record of the registry's image of a key; None if our release has attested none."""
+    """Return the record of the registry's attested image with this key; None if there is none."""
     if not (digest := registry.digest(key)):
         return None
     if why := attestation.doubt(registry, digest, key):
-        click.echo(f"{registry.name}:{key} in the registry is not taken: {why}", err=True)
+        click.echo(f"{registry.name}:{key} in the registry is not used: {why}", err=True)
         return None
     return _record(registry.name, digest, registry.manifest(digest), pushed=True, attested=True)
 
@@ -172,17 +188,17 @@ def _record(name: str, digest: str, manifest: dict[str, Any], **told: bool) -> d
 
 
 def _check(name: str, folder: Path, record: dict[str, Any]) -> None:
-    """What is pushed is what the record names, whole, and goes where this repository's images go."""
+    """Raise LoopError if the image layout is damaged, or is not the image that the record names."""
     found = layout.verify(folder / "image") if (folder / "image").is_dir() else "no image"
     if record["image"] != f"{name}@{found}":
         raise LoopError(
-            f"{folder}/image.json names {record['image']}, {folder}/image is {name}@{found}",
+            f"{folder}/image.json names {record['image']}, but {folder}/image is {name}@{found}",
             fix=_fix(name),
         )
 
 
 def _folder(root: Path, name: str) -> Path:
-    """What is made of an image: build/<package>, or build/monitor."""
+    """Return the folder for an image's files: build/<package>, or build/monitor."""
     return ModelPaths(root, name.rpartition("/")[2]).build
 
 
@@ -194,5 +210,5 @@ def _fix(name: str) -> str:
 def _containerize(program: str, bento: Bento, tag: str) -> None:
     bentoml = ["-m", "bentoml", "containerize", bento.tag, "--backend", program, "--image-tag", tag]
     options = [f"--opt={option}" for option in engine.options()]
-    fix = "LOOP_BASE_IMAGE names another base image"
+    fix = "correct the cause above; LOOP_BASE_IMAGE can name another base image"
     engine.run([sys.executable, *bentoml, *options], fix, settings(store()))

@@ -1,4 +1,4 @@
-"""The release key: the same model, service, lock, base image and registry are the same release."""
+"""Computes release keys: the same model, service, lock file, base image and registry give the same key."""
 
 import hashlib
 import os
@@ -14,21 +14,23 @@ from loop.core.paths import ModelPaths, library
 
 LOCK = "requirements.lock"
 PACKED = "loop/runtime"
-SERVER = "loop.runtime.serve"  # the module that an image starts
-EARLIER_SERVER = "loop.serving.packed.serve"  # in images built before version 0.2
-SCORER = "scorer.py"  # of the model's folder: training and the bento score by the same code
-PACKAGE = "loop/__init__.py"  # makes PACKED importable
+SERVER = "loop.runtime.serve"  # the module that an image runs as its server
+EARLIER_SERVER = "loop.serving.packed.serve"  # the server's module in images built before version 0.2
+# file of the model's folder with the code that scores rows in the pipeline and in the server
+SCORER = "scorer.py"
+PACKAGE = "loop/__init__.py"  # this file makes `loop.runtime` importable in the image
 
 
 def release_key(
     root: Path, model: str, lock: Lock | None = None, *, device: plain.Device | None = None
 ) -> str:
-    """12 hex digits of SHA-256 over the model's md5 in dvc.lock, all that is packed, base image and registry.
+    """Return a model's release key: 12 hex digits of a SHA-256 over everything that its image depends on.
 
-    The base image and the bento's lock are files of `bentos/<package>/`, unless LOOP_BASE_IMAGE
-    names another base. A fork that moves to a registry releases anew: what it had, nobody can pull there.
-    LoopError where dvc.lock records no model. `lock` is one that was read before, or is not in place yet.
-    `device` is what will serve it: dev's, unless given.
+    These are the model's md5 in dvc.lock, all files packed beside the model, the base image, the p99 target
+    and the container registry. Base image and lock file are files in `bentos/<package>/`; LOOP_BASE_IMAGE
+    replaces the base. The registry is included because images in a fork's former registry can no longer be
+    pulled. `lock` is a dvc.lock that was read already, or that is not in place yet. `device` is what will
+    serve the release, by default dev's. Raises LoopError if dvc.lock does not record the model.
     """
     device = device or plain.device(root, model)
     digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
@@ -47,16 +49,16 @@ def release_key(
 
 
 def sources(root: Path, model: str, device: plain.Device = "cpu") -> Iterator[tuple[str, Path]]:
-    """Every file that is packed beside the model: its place in the bento, and where it lies; sorted.
+    """Yield every file that is packed beside the model, sorted: its path in the bento, and its path on disk.
 
-    The device's lock is packed as requirements.lock, and the other device's is not.
-    LoopError for a link or anything else that is no plain file, and where that lock is missing.
+    The lock file for `device` becomes requirements.lock; the other device's is left out. Raises LoopError for
+    a link or anything else that is not a plain file, and if that lock file is missing.
     """
     bento = ModelPaths(root, model).bento
     lock = root / plain.serving_lock(model, device)
     if lock.name != LOCK and not lock.is_file():
         raise LoopError(
-            f"{lock} does not exist, and params.yaml: models.{package(model)}.serve.device asks for it",
+            f"{lock} does not exist, but params.yaml: models.{package(model)}.serve.device needs it",
             fix=f"write {lock.with_suffix('.in').name} beside it, then `make lock`; or set the device to cpu",
         )
     for path in plain_files(root, bento.relative_to(root).as_posix()):

@@ -1,8 +1,8 @@
-"""An engine's image as an OCI image layout (image-spec v1.1): known by its digest before any registry has it.
+"""Stores an engine's image as an OCI image layout (image-spec v1.1), to know its digest before the push.
 
-What `docker save` writes does not say which digest a registry will give it. So the layers are packed here,
-by gzip without a time. The manifest says of each its unpacked size and the step that made it, so that whoever
-has the manifest can say where the megabytes are and need not download the layers.
+The output of `docker save` does not contain the digest that a registry will use. Therefore the layers are
+compressed here, by gzip without a time. The manifest records each layer's uncompressed size and build step,
+so that sizes can be listed without downloading layers.
 """
 
 import gzip
@@ -20,14 +20,14 @@ from loop.core.files import read_json, sha256, whole, write_text
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-EMPTY = "application/vnd.oci.empty.v1+json"  # an artifact's config
+EMPTY = "application/vnd.oci.empty.v1+json"  # media type of an artifact's empty config
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # annotations of a layer
+UNPACKED, MADE_BY = "vnd.loop.unpacked", "vnd.loop.made-by"  # names of a layer's annotations
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an image: bytes packed and unpacked, and the step that made it."""
+    """One layer of an image: compressed and uncompressed bytes, and the build step that created it."""
 
     packed: int
     unpacked: int
@@ -35,9 +35,10 @@ class Layer:
 
 
 def write(archive: Path, layout: Path) -> str:
-    """Write the one image of a `docker save` archive as a layout, whole; returns its manifest's digest.
+    """Write the only image of a `docker save` archive as a layout, atomically.
 
-    Layers may be plain, gzip or zstd. LoopError where one is not what the image's config says.
+    Returns the digest of its manifest. Layers may be uncompressed, gzip or zstd. Raises LoopError if the
+    archive does not match the image's config.
     """
     with whole(layout) as aside, tarfile.open(archive, "r:") as tar:
         images = json.loads(_member(tar, "manifest.json").read())
@@ -50,7 +51,7 @@ def write(archive: Path, layout: Path) -> str:
         diffs, steps = config["rootfs"]["diff_ids"], _steps(config, len(names))
         if len(diffs) != len(names):
             raise LoopError(
-                f"{archive}: has {len(names)} layers; its config says {len(diffs)}", fix="build it again"
+                f"{archive}: has {len(names)} layers, but its config lists {len(diffs)}", fix="build it again"
             )
         blobs = aside / "blobs" / "sha256"
         blobs.mkdir(parents=True)
@@ -63,7 +64,10 @@ def write(archive: Path, layout: Path) -> str:
 
 
 def single(layout: Path, kind: str, content: bytes) -> str:
-    """Write an artifact of one layer of the media type `kind`; returns its manifest's digest."""
+    """Write an artifact with one layer of media type `kind` to `layout`.
+
+    Returns the digest of its manifest.
+    """
     with whole(layout) as aside:
         blobs = aside / "blobs" / "sha256"
         blobs.mkdir(parents=True)
@@ -73,7 +77,10 @@ def single(layout: Path, kind: str, content: bytes) -> str:
 
 
 def verify(layout: Path) -> str:
-    """The digest of a layout's one image, once every blob is what its name says."""
+    """Return the digest of the layout's only image, after verifying every blob.
+
+    Raises LoopError if a blob is missing or changed.
+    """
     for blob in (layout / "blobs" / "sha256").iterdir():
         if sha256(blob) != blob.name:
             raise LoopError(f"{blob} was changed: its content is sha256:{sha256(blob)}", fix="build it again")
@@ -86,18 +93,18 @@ def verify(layout: Path) -> str:
 
 
 def manifest(layout: Path, digest: str) -> dict[str, Any]:
-    """The manifest of a digest in a layout."""
+    """Return the manifest with this digest from a layout."""
     return dict(read_json(_path(layout, digest)))
 
 
 def platform(layout: Path, digest: str) -> str:
-    """What an image of a layout runs on, as `linux/amd64`."""
+    """Return the platform of an image in a layout, such as `linux/amd64`."""
     config = read_json(_path(layout, manifest(layout, digest)["config"]["digest"]))
     return f"{config.get('os', 'linux')}/{config.get('architecture', 'unknown')}"
 
 
 def layers(manifest: dict[str, Any]) -> list[Layer]:
-    """An image's layers as its manifest tells of them; none where it was not made here."""
+    """Return an image's layers as its manifest describes them; empty if another tool created the image."""
     told = [(layer["size"], layer.get("annotations") or {}) for layer in manifest.get("layers", [])]
     if not all(UNPACKED in notes for _, notes in told):
         return []
@@ -105,7 +112,7 @@ def layers(manifest: dict[str, Any]) -> list[Layer]:
 
 
 def table(layers: list[Layer]) -> str:
-    """Layers as lines of MB packed, MB unpacked and the step that made them."""
+    """Return a text table of layers: MB compressed, MB uncompressed, and build step."""
     total = Layer(sum(layer.packed for layer in layers), sum(layer.unpacked for layer in layers), "in all")
     return "\n".join(
         f"{layer.packed / 1e6:7.1f} MB {layer.unpacked / 1e6:7.1f} MB  {layer.made_by}"
@@ -114,7 +121,7 @@ def table(layers: list[Layer]) -> str:
 
 
 def _manifest(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write the manifest of these parts, and name it as the layout's only one; returns what names it."""
+    """Write a manifest of these parts as the only one of the layout. Returns its descriptor."""
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
     content = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
     described = {"mediaType": MANIFEST, **_blob(layout / "blobs" / "sha256", content)}
@@ -124,7 +131,11 @@ def _manifest(layout: Path, config: dict[str, Any], layers: list[dict[str, Any]]
 
 
 def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, Any]:
-    """Compress a layer ourselves, so that equal content has an equal digest whichever engine built it."""
+    """Compress a layer and return its descriptor.
+
+    All engines' layers are compressed here, so that equal content has equal digests. Raises LoopError if the
+    content does not match `diff`.
+    """
     aside, content, unpacked = blobs / "aside", hashlib.sha256(), 0
     with aside.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as zipped:
         for chunk in _unpacked(source):
@@ -133,7 +144,7 @@ def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, An
             zipped.write(chunk)
     if diff != (found := f"sha256:{content.hexdigest()}"):
         raise LoopError(
-            f"a layer of the engine's image is {found}; its config says {diff}", fix="build it again"
+            f"a layer of the engine's image is {found}, but its config says {diff}", fix="build it again"
         )
     name, size = sha256(aside), aside.stat().st_size
     aside.replace(blobs / name)
@@ -142,19 +153,19 @@ def _layer(source: IO[bytes], blobs: Path, step: str, diff: str) -> dict[str, An
 
 
 def _unpacked(source: IO[bytes]) -> Iterator[bytes]:
-    """A layer's bytes, unpacked by what it begins with."""
+    """Yield a layer's uncompressed bytes; its first bytes show the compression."""
     codec = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}.get(source.read(2))
     source.seek(0)
     stream: Any = source
     if codec:
-        import pyarrow as pa  # Python knows zstd only from 3.14 on
+        import pyarrow as pa  # pyarrow unpacks zstd, which Python supports only from version 3.14
 
         stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec)
     return iter(lambda: stream.read(1 << 20), b"")
 
 
 def _steps(config: dict[str, Any], count: int) -> list[str]:
-    """The step that made each layer; empty where the config's history does not say."""
+    """Return the build step of each layer; empty strings if the config's history does not list them."""
     steps = [
         _said(step.get("created_by", ""))
         for step in config.get("history") or []
@@ -164,12 +175,15 @@ def _steps(config: dict[str, Any], count: int) -> list[str]:
 
 
 def _said(step: str) -> str:
-    """A build step without what every engine puts before it, and not all of a long one."""
+    """Return a build step without the prefix that every engine adds, cut to 100 characters."""
     return step.partition("/bin/sh -c ")[2].removeprefix("#(nop) ")[:100] or step[:100]
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
-    """A file of the archive; a layer may be a link to another."""
+    """Return a file of the archive, in which a layer may be a link to another.
+
+    Raises LoopError if it is missing.
+    """
     try:
         found = tar.extractfile(name)
     except KeyError:
@@ -191,5 +205,5 @@ def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _path(layout: Path, digest: str) -> Path:
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise LoopError(f"{digest!r} is not a digest", fix="give sha256: and 64 hex digits")
+        raise LoopError(f"{digest!r} is not a digest", fix="use sha256: and 64 hex digits")
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

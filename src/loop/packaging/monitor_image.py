@@ -1,4 +1,4 @@
-"""The image that watches production: `loop judge` and `loop monitor`, with this repository's code."""
+"""Builds the monitor's image, which runs `loop judge` and `loop monitor` with this repository's code."""
 
 import hashlib
 import os
@@ -17,13 +17,15 @@ from loop.packaging.image import container, name_of, pushed
 NAME = "monitor"
 FOLDER = f"images/{NAME}"
 LOCK = f"{FOLDER}/requirements.lock"
-LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)  # to /loop
+# files and folders that are copied to /loop in the monitor's image
+LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build the image unless the registry has ours of its key; returns what it writes to image.json.
+    """Build the image unless the container registry has an attested image with the same key.
 
-    Without an engine there is none: kind `none`, image null.
+    Returns the record that it writes to image.json. If `program`, the container engine, is None, no image is
+    built: `kind` is `none` and `image` null.
     """
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
@@ -35,12 +37,15 @@ def make(root: Path, program: str | None) -> dict[str, Any]:
 
 
 def push(root: Path) -> dict[str, Any]:
-    """Push the image that `make` left, unless the registry has ours of that key; returns the record."""
+    """Push the image that `make` built, unless the registry has an attested image with the same key.
+
+    Returns the record.
+    """
     return pushed(root, name_of(root, NAME), image_key(root))
 
 
 def image_key(root: Path) -> str:
-    """12 hex digits of SHA-256 over every file that goes in, and LOOP_BASE_IMAGE."""
+    """Return the first 12 hex digits of a SHA-256 over LOOP_BASE_IMAGE and every file of the image."""
     digest = hashlib.sha256(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
     for place, path in sources(root):
         digest.update(f"{place}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
@@ -48,12 +53,13 @@ def image_key(root: Path) -> str:
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every file of the build: its place in the build's context, and where it lies.
+    """Yield every file of the build context: its path in the context, and its path on disk.
 
-    LoopError for a link or anything else that is no plain file.
+    Raises LoopError for a link or anything else that is not a plain file.
     """
     yield from ((path.name, path) for path in plain_files(root, f"{FOLDER}/Dockerfile"))
-    runtime = library(root) / "runtime"  # has uv and its lock, for the bento's image too
+    # loop.runtime contains uv and its lock file, which the bento's image uses too
+    runtime = library(root) / "runtime"
     for path in (*plain_files(root, LOCK), *plain_files(runtime, "uv", "uv.lock")):
         yield f"packages/{path.name}", path
     for path in plain_files(root, *LOADED):
@@ -61,7 +67,10 @@ def sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _build(root: Path, program: str, tag: str) -> None:
-    """Build it from copies that every user can read, whatever umask made this clone: COPY keeps modes."""
+    """Build the image from copies that every user can read.
+
+    COPY keeps file modes, which depend on the umask of the user who cloned the repository.
+    """
     with tempfile.TemporaryDirectory(prefix="loop-monitor-") as context:
         for place, path in sources(root):
             target = Path(context) / place
@@ -73,5 +82,5 @@ def _build(root: Path, program: str, tag: str) -> None:
         base = os.environ.get("LOOP_BASE_IMAGE")
         arguments = [f"--build-arg=BASE={base}"] if base else []
         arguments += [f"--{option}" for option in engine.options()]
-        fix = "LOOP_BASE_IMAGE names another base image"
+        fix = "correct the cause above; LOOP_BASE_IMAGE can name another base image"
         engine.run([program, "build", *arguments, "--tag", tag, context], fix)

@@ -1,4 +1,4 @@
-"""A bento served on this machine, in an environment made from its own lock."""
+"""Serves a bento on this machine, in a Python environment created from the bento's lock file."""
 
 import ctypes
 import os
@@ -21,12 +21,12 @@ from loop.core.paths import environment
 from loop.packaging.bento import settings
 from loop.packaging.key import EARLIER_SERVER, SERVER
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
-FAILED = "Application startup failed"  # what the server says when the model can't be loaded
+PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
+FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nothing listens on right now."""
+    """Return a TCP port of this machine that is currently free."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -34,9 +34,10 @@ def free_port() -> int:
 
 
 class Server:
-    """One bento served as its pod serves it, as a context: ready inside it, gone after it.
+    """Context manager that serves one bento as its pod would.
 
-    It dies with the thread that entered it, even one that is killed: enter it from a thread that lasts.
+    The server is ready inside the block and stopped after it. The server dies with the thread that entered
+    the block, even if that is killed, so enter it from a thread that lasts.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Server:
         self.host, self.port = host, port or free_port()
         self.env = dict(env or {})
         self.ready_seconds = ready_seconds
-        self.ready_after = 0.0  # seconds from start to ready
+        self.ready_after = 0.0  # seconds from the start until the server was ready
 
     @property
     def url(self) -> str:
@@ -64,7 +65,7 @@ class Server:
         return self._process.pid
 
     def cpu_seconds(self) -> float:
-        """The CPU time of the server and its processes so far, in steps of 0.01 s; 0 once it has ended."""
+        """Return the CPU seconds that the server has used, in steps of 0.01 s; 0 if it has ended."""
         import psutil
 
         try:
@@ -88,8 +89,9 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to pass on
-                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - one prctl: nothing that a thread could hold
+                # in its own session, so that Ctrl-C reaches only this process, which then stops the server
+                start_new_session=True,
+                preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - it only calls prctl
             )
         try:
             self._wait_until_ready(start)
@@ -105,15 +107,15 @@ class Server:
         self.stop()
 
     def wait(self) -> int:
-        """Wait until the server ends by itself; its exit code."""
+        """Wait until the server ends by itself, and return its exit code."""
         return self._process.wait()
 
     def output(self) -> str:
-        """What the server has printed so far."""
+        """Return everything that the server has printed so far."""
         return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
 
     def stop(self, seconds: float = 15) -> None:
-        """Ask it to end, so that it flushes its log; end it when it doesn't within `seconds`."""
+        """Stop the server with SIGTERM, so that it flushes its log, and kill it after `seconds` seconds."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -124,7 +126,10 @@ class Server:
         self._scratch.cleanup()
 
     def _command(self, python: Path) -> list[str | Path]:
-        """kustomize/base/deployment.yaml has the same; BentoML's own for a bento from before it."""
+        """Return the command that starts the server, as in kustomize/base/deployment.yaml.
+
+        Bentos from before `loop.runtime.serve` are started by BentoML's own server.
+        """
         for module in (SERVER, EARLIER_SERVER):
             if (self.bento / "src" / f"{module.replace('.', '/')}.py").is_file():
                 return [python / "bin" / "python", "-m", module]
@@ -133,7 +138,8 @@ class Server:
     def _environment(self, python: Path) -> dict[str, str]:
         env = settings(Path(self._scratch.name))
         env["PATH"] = f"{python / 'bin'}{os.pathsep}{env.get('PATH', '')}"
-        env.pop("PREDICTION_LOG_DIR", None)  # a rehearsal is no production
+        # the predictions of a rehearsal do not belong in production's log
+        env.pop("PREDICTION_LOG_DIR", None)
         if self.log_dir:
             env["PREDICTION_LOG_DIR"] = str(self.log_dir.absolute())
         return {**env, **self.env}
@@ -159,6 +165,10 @@ class Server:
 
 
 def _dying_with_parent() -> Callable[[], object] | None:
-    """Linux: SIGTERM when the thread that started us is gone. Found before the fork, which may not look."""
+    """Return a function that makes a child process receive SIGTERM when its parent thread dies.
+
+    It is None except on Linux. The function prctl is looked up before the fork, because the child must not
+    load libraries.
+    """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return partial(prctl, PR_SET_PDEATHSIG, signal.SIGTERM) if prctl else None

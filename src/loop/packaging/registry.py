@@ -1,4 +1,4 @@
-"""What a registry serves and takes: `crane` asks and pushes, with the login that docker or podman keeps."""
+"""Reads from and pushes to a container registry with `crane`, using docker's or podman's stored login."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json, write_json
 from loop.core.programs import program
 
-# What registries answer for a repository that was never pushed to, or one that this login may not see.
+# Errors that registries return for a repository that does not exist, or that this login may not read.
 HIDDEN = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|UNAUTHORIZED|DENIED|status code (401|403|404)")
-DOCKER_HUB = "https://index.docker.io/v1/"  # docker.io's key in a login file
+DOCKER_HUB = "https://index.docker.io/v1/"  # the key of docker.io in a login file
 
 
 @dataclass(frozen=True)
 class Registry:
-    """One repository of a registry, `host[:port]/path`; `crane` is the program that speaks to it."""
+    """One repository of a container registry, `host[:port]/path`; `crane` is the path of that program."""
 
     name: str
     crane: str
@@ -37,26 +37,26 @@ class Registry:
         return self.name.partition("/")[0]
 
     def digest(self, reference: str) -> str | None:
-        """The digest of a tag's or a digest's manifest; None where the registry shows us none."""
+        """Return the manifest's digest for a tag or digest; None if the registry shows us none."""
         done = self._ask("digest", self._named(reference))
         if done.returncode and HIDDEN.search(done.stderr.decode()):
             return None
         return self._good(done).decode().strip()
 
     def manifest(self, digest: str) -> dict[str, Any]:
-        """The manifest of a digest; crane has checked it against that."""
+        """Return the manifest with this digest, which crane verifies."""
         return dict(json.loads(self.content(digest)))
 
     def content(self, digest: str) -> bytes:
-        """The manifest's own bytes, which are what the digest is of."""
+        """Return the bytes of the manifest with this digest."""
         return self._good(self._ask("manifest", self._named(digest)))
 
     def blob(self, digest: str) -> bytes:
-        """A layer as it is kept; crane has checked it against its digest."""
+        """Return a layer's bytes as the registry stores them; crane verifies their digest."""
         return self._good(self._ask("blob", self._named(digest)))
 
     def push(self, layout: Path, tag: str) -> None:
-        """Push the one image of an OCI layout; what the registry has of it is not sent again."""
+        """Push the only image of an OCI layout. Layers that the registry already has are not sent."""
         self._good(self._ask("push", str(layout), self._named(tag)))
 
     def _named(self, reference: str) -> str:
@@ -78,42 +78,42 @@ class Registry:
     def _fix(self, said: str) -> str:
         if helper := re.search(r'exec: \\?"(docker-credential-[^"\\]+)', said):
             return (
-                f"install {helper[1]}, which your docker or podman login names, or take it out of that file"
+                f"install {helper[1]}, which your docker or podman login names, or remove it from that file"
             )
         if "HTTP response to HTTPS client" in said:
-            return f"{self.host} speaks plain HTTP: say `insecure = true` of it in registries.conf"
+            return f"set `insecure = true` for {self.host} in registries.conf, because it uses plain HTTP"
         if "private or link-local" in said:
             return (
-                "name the registry, or the server of its tokens, by a host name: crane trusts no such address"
+                "use a host name for the registry and its token server, because crane rejects such addresses"
             )
         if HIDDEN.search(said):
-            return (
-                f"log in with a name that may push: docker login {self.host}, or crane auth login {self.host}"
-            )
-        return f"start {self.host}, or name another registry: ./loop init --registry REGISTRY"
+            return f"log in as a user who may push: docker login {self.host}, or crane auth login {self.host}"
+        return f"start {self.host}, or set another registry: ./loop init --registry REGISTRY"
 
 
 @contextmanager
 def _login(host: str) -> Iterator[dict[str, str]]:
-    """The environment in which crane finds the login that docker, podman or buildah keeps for a host.
+    """Yield the environment in which crane finds the login of docker, podman or buildah for a host.
 
-    crane reads podman's file only where docker has none at all, and not where podman keeps it for root.
+    On its own, crane reads podman's file only if docker has none, and never podman's file for root.
     """
     files = (_read(path) for path in _login_files() if path.is_file())
     found = next((file for file in files if _names(file, host)), None)
-    if found is None:  # crane looks itself: a credsStore may know the host, or there is no login
+    # crane searches for the login itself, because docker's credsStore may have a login for this host
+    if found is None:
         yield dict(os.environ)
         return
     auths = {
         DOCKER_HUB if key == "docker.io" else key: auth for key, auth in (found.get("auths") or {}).items()
     }
-    with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:  # only its owner can read it
+    # only this user can read a temporary folder
+    with tempfile.TemporaryDirectory(prefix="loop-login-") as folder:
         write_json(Path(folder) / "config.json", {**found, "auths": auths})
         yield {**os.environ, "DOCKER_CONFIG": folder}
 
 
 def _login_files() -> list[Path]:
-    """Docker's login file, and those of containers-auth.json(5)."""
+    """Return the paths of docker's login file, and of the login files that containers-auth.json(5) lists."""
     docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     mine = os.environ.get("XDG_RUNTIME_DIR")
     run = f"{mine}/containers" if mine else f"/run/containers/{os.getuid()}"
@@ -130,12 +130,12 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(read_json(path))
     except ValueError as error:
         raise LoopError(
-            f"{path} is no JSON: {error}", fix="mend it, or remove it and log in again"
+            f"{path} is not JSON: {error}", fix="correct it, or remove it and log in again"
         ) from error
 
 
 def _names(file: dict[str, Any], host: str) -> bool:
-    """Whether a login file says how to log in to a host or to a part of it."""
+    """Whether a login file contains a login for a host or for a part of it."""
     known = {*(file.get("auths") or {}), *(file.get("credHelpers") or {})}
     return any(key == host or key.startswith(f"{host}/") for key in known) or (
         host == "docker.io" and DOCKER_HUB in known
@@ -143,7 +143,10 @@ def _names(file: dict[str, Any], host: str) -> bool:
 
 
 def _insecure(host: str) -> bool:
-    """Whether registries.conf(5) lets a registry do without TLS; crane itself asks this machine without."""
+    """Whether registries.conf(5) allows a registry without TLS.
+
+    For registries on this machine, crane itself does without.
+    """
     conf = Path(os.environ.get("CONTAINERS_REGISTRIES_CONF", "/etc/containers/registries.conf"))
     known = tomllib.loads(conf.read_text(encoding="utf-8")).get("registry", []) if conf.is_file() else []
     return any(one.get("insecure") and one.get("location", one.get("prefix")) == host for one in known)

@@ -1,4 +1,4 @@
-"""A rehearsal: before it may go out, the candidate's bento answers held-out rows beside the champion's."""
+"""A rehearsal is a replay test: a candidate's bento answers held-out rows next to the champion's."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -31,42 +31,43 @@ from loop.pipeline import split
 from loop.runtime import columns as inputs_of
 from loop.runtime.columns import Input
 
-WARM_UP = 20  # requests that aren't counted
-BATCH = 50  # rows in a request of many
-BY_NAME = 10  # each tenth single row is sent by name
-ROUNDS = 3  # a slow minute of the machine is not a slow model: the best of so many counts
-TICK = 0.01  # seconds in which the system counts a process's CPU
-KEEP = httpx.Limits(keepalive_expiry=2)  # a champion's server may be an older one, which closes after 5 s
+WARM_UP = 20  # number of warm-up requests, which are sent before the measurement starts
+BATCH = 50  # number of rows in a request that has several rows
+BY_NAME = 10  # one in ten single rows is sent as an object by name
+ROUNDS = 3  # maximum rounds of all requests; the fastest counts, because the machine may be slow for a while
+TICK = 0.01  # the system measures a process's CPU time in steps of this many seconds
+KEEP = httpx.Limits(keepalive_expiry=2)  # older servers of a champion close idle connections after 5 s
 
 
 @dataclass(frozen=True)
 class Row:
-    """A held-out row: what is sent by position and by name, and the pipeline's own score of it."""
+    """A held-out row: its id, its values by position and by name, and the pipeline's score."""
 
     id: int | str
     features: Any
     score: list[float]
     named: Any = None
-    key: str = "features"  # of a request's body
+    key: str = "features"  # key of the rows in a request's body
 
 
 @dataclass
 class Side:
-    """What one of the two bentos did."""
+    """Results of one of the two servers, candidate or champion."""
 
     key: str
     requests: int = 0
     failed: int = 0
-    seconds: list[float] = field(default_factory=list)  # of single rows, this round
-    cpu: float = 0.0  # seconds of the server's CPU that they took
+    seconds: list[float] = field(default_factory=list)  # latency of each single-row request of this round
+    cpu: float = 0.0  # CPU seconds that the server used for the single-row requests of this round
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
-    per_second: float = 0.0  # answers to single rows in a second of CPU, which a busy machine does not change
+    # single-row responses per CPU second, which does not depend on other load of the machine
+    per_second: float = 0.0
     score_shift: float = 0.0
     errors: list[str] = field(default_factory=list)
 
     def close_round(self) -> None:
-        """Keep the round's latency if it is the best so far."""
+        """Keep this round's latency if it is the lowest so far."""
         if self.seconds:
             p50, p99 = (float(p) for p in np.percentile(np.array(self.seconds) * 1000, [50, 99]))
             if p99 < self.p99_ms:
@@ -81,7 +82,10 @@ class Side:
 
 
 def rehearse(root: Path, model: str) -> dict[str, Any]:
-    """Serve, replay, compare; writes rehearse.json and returns it. Rejected when it must not go out."""
+    """Replay held-out rows against candidate and champion, and compare them.
+
+    Writes rehearse.json and returns its content. Raises Rejected if the candidate must not be released.
+    """
     spec = params.load(root, model)
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(root, model, limits.requests)
@@ -97,7 +101,9 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
     if other and len(sides) == 1:
         note = f"champion {other.key} does not start on this machine"
     if device != candidate.device:
-        note += f"; this machine has no GPU, so the CPU's release of the same model and code, {played.key},"
+        note += (
+            f"; this machine has no GPU, so the release for CPUs of the same model and code, {played.key},"
+        )
         note += " was rehearsed in place of the candidate"
     result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
@@ -110,12 +116,15 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
 
 
 def here(device: plain.Device) -> plain.Device:
-    """What this machine serves a release of a device on: the CPU where it has no GPU."""
+    """Return the device that this machine serves a release on: the CPU if the machine has no GPU."""
     return device if has_gpu() else "cpu"
 
 
 def held_out(root: Path, model: str, count: int) -> list[Row]:
-    """Up to `count` rows of scores.parquet, evenly spread, with their features and the pipeline's scores."""
+    """Return up to `count` evenly spread rows of scores.parquet, with features and the pipeline's scores.
+
+    Raises LoopError if the rows of scores.parquet and features.parquet do not match.
+    """
     paths, key = ModelPaths(root, model), models.load(root, model).roles.id
     check(root, model, paths.trained.name, paths.features.name, paths.scores.name)
     meta = read_json(paths.trained / "meta.json")
@@ -128,7 +137,7 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
     if place.null_count or len(pc.unique(table[key])) != table.num_rows:
         raise LoopError(
-            f"{paths.scores} has ids that {paths.features} has not, or has more than once",
+            f"{paths.scores} contains ids that {paths.features} lacks or repeats",
             fix=f"./loop repro {model}",
         )
     joined = table.take(place).drop_columns(key)
@@ -145,29 +154,30 @@ def held_out(root: Path, model: str, count: int) -> list[Row]:
 
 
 def _number(value: float | None) -> float | None:
-    """A feature of a matrix in JSON, where NaN is null."""
+    """Return a number feature as JSON, in which NaN is null."""
     return None if value is None or np.isnan(value) else value
 
 
 def _spread(available: int, count: int) -> list[int]:
     if not available:
-        raise LoopError("scores.parquet has no rows: nothing to rehearse with")
+        raise LoopError("scores.parquet has no rows, so there is nothing to replay")
     chosen = np.linspace(0, available - 1, min(available, count)).astype(int)
     return [int(i) for i in np.unique(chosen)]
 
 
 def champion(root: Path, model: str) -> tuple[Bento | None, str]:
-    """Production's stable bento: from the store, the artifact on disk, or built again at its commit.
+    """Return the bento of production's stable release, and a note on where it comes from.
 
-    None, with the reason, when there is no champion or it can't be had: the rehearsal is the
-    candidate's, and the gate has compared the models already.
+    It is taken from the store or the artifact on disk, or built again from its commit. If there is no
+    champion, or its bento is not available, it is None and the note says why. Then only the candidate is
+    rehearsed; the gate has already compared the models.
     """
     stable = production.state(root, model, "production").get("stable")
     if not stable:
         return None, "production has no release yet"
     key, tag, device = stable["key"], stable["bento"], stable.get("device", "cpu")
     if here(device) != device:
-        return _built_again(root, model, key, device, "it is built for a GPU, and this machine has none")
+        return _built_again(root, model, key, device, "it was built for a GPU, which this machine lacks")
     if not bentos.fault(path := bentos.path_of(model, key)):
         return Bento(key, tag, path, device), "champion from the store"
     try:
@@ -182,24 +192,24 @@ def _built_again(
 ) -> tuple[Bento | None, str]:
     try:
         found = production.find(root, model)
-        assert found is not None  # noqa: S101 - the caller has read its release
+        assert found is not None  # noqa: S101 - the caller has already found its release
         with production.checkout(root, model, found) as tree:
             found_key = release_key(tree, model, device=device)
             bento = bentos.stored(tree, model, here(device))
     except LoopError as error:
-        return None, f"champion {key} is not to be had: {missing}; {error}"
+        return None, f"champion {key} is not available: {missing}; {error}"
     if found_key != key:
-        return None, f"champion {key} is not to be had: {missing}; its commit builds {found_key}"
-    instead = "" if bento.device == device else f"; {bento.key}, the CPU's of the same, takes its place"
+        return None, f"champion {key} is not available: {missing}; its commit builds {found_key}"
+    instead = "" if bento.device == device else f"; its release for CPUs, {bento.key}, is used instead"
     return bento, f"champion built again at its commit{instead}"
 
 
 def play(
     candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse, share: float = 0.0
 ) -> list[Side]:
-    """Serve both at once and send each the same requests in turn.
+    """Serve candidate and champion at the same time, and send both the same requests.
 
-    LoopError when the candidate does not start. A champion that does not start here plays no part.
+    Raises LoopError if the candidate does not start. A champion that does not start is left out.
     """
     with ExitStack() as stack:
         played = [(*_serve(stack, candidate), Side(candidate.key))]
@@ -224,7 +234,7 @@ def _serve(stack: ExitStack, bento: Bento) -> tuple[Server, httpx.Client]:
 
 
 def _round(played: list[tuple[Server, httpx.Client, Side]], rows: list[Row]) -> None:
-    """Requests go to both in turn, so that both meet the same machine."""
+    """Send all requests once, alternating between the servers so that both meet the same load."""
     before = [server.cpu_seconds() for server, *_ in played]
     for body, expected in _singles(rows):
         for _, client, side in played:
@@ -239,13 +249,13 @@ def _round(played: list[tuple[Server, httpx.Client, Side]], rows: list[Row]) -> 
 
 
 def _singles(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
-    """Each row alone, some by name."""
+    """Yield a request body per row, some with values by name, with the row expected."""
     for position, row in enumerate(rows):
         yield {row.key: row.named if position % BY_NAME == 0 else row.features, "id": row.id}, [row]
 
 
 def _batches(rows: list[Row]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
-    """All rows, many in a request."""
+    """Yield request bodies of up to BATCH rows, with the rows expected."""
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         ids = [row.id for row in batch]
@@ -260,7 +270,9 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
     if not isinstance(body["id"], list):
         side.seconds.append(taken)
     if not error and (answer.get("id") != body["id"] or answer.get("model_version") != side.key):
-        error = f"answered id {answer.get('id')} of {answer.get('model_version')} to id {body['id']}"
+        error = (
+            f"the answer to id {body['id']} has id {answer.get('id')}, version {answer.get('model_version')}"
+        )
     if error:
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
@@ -270,7 +282,7 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
 
 
 def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The answer, and what was wrong with it."""
+    """Return the response's JSON, and an error message that is empty if all went well."""
     try:
         response = client.post("/predict", json=body)
     except httpx.HTTPError as error:
@@ -282,14 +294,16 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
     except (ValueError, RecursionError) as error:
         return {}, f"the answer is not JSON: {error}"
     return (
-        (answer, "") if isinstance(answer, dict) else ({}, f"the answer is no object: {response.text[:200]}")
+        (answer, "")
+        if isinstance(answer, dict)
+        else ({}, f"the answer is not an object: {response.text[:200]}")
     )
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """The largest difference between served scores and the pipeline's own, relative to those over 1.
+    """Return the largest difference between served scores and the pipeline's, relative for scores over 1.
 
-    Infinite where it is not known: a score is NaN or no number, or there is another number of scores.
+    Infinite if the served scores are NaN, not numbers, or of another count.
     """
     wanted = np.array([row.score for row in expected], dtype=np.float64)
     try:
@@ -301,10 +315,11 @@ def shift(served: Any, expected: list[Row]) -> float:
 
 
 def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> list[str]:
-    """Why the candidate, the first side, must not go out; empty when it may.
+    """Return the reasons why the candidate, the first side, must not be released; empty if it may be.
 
-    `share` is how many requests a second each pod has to answer at the peak. A pod has a core, and requests
-    that come together take less of it each than one alone, so it answers at least what one core does here.
+    `share` is how many requests per second each pod must answer at peak load. A pod has one core. Requests
+    that arrive together need less CPU each, so a pod answers at least as many as one core of this machine
+    does.
     """
     candidate, reasons = sides[0], []
     if candidate.failed > limits.max_failed * candidate.requests:
@@ -316,10 +331,11 @@ def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> lis
         reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
     if candidate.per_second < share:
         reasons.append(
-            f"answers {candidate.per_second:.0f} requests in a second of CPU; sla.requests_per_second asks"
-            f" {share:.0f} of each of the canary.peak pods"
+            f"answers {candidate.per_second:.0f} requests per second of CPU; sla.requests_per_second needs"
+            f" {share:.0f} from each of the canary.peak pods"
         )
-    comparable = [side for side in sides[1:] if not side.failed]  # a refusal is quick
+    # a champion with failures is not compared, because errors are answered quickly
+    comparable = [side for side in sides[1:] if not side.failed]
     if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
         reasons.append(
             f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}; "
@@ -327,16 +343,16 @@ def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> lis
         )
     if candidate.score_shift > limits.max_score_shift:
         reasons.append(
-            f"a served score is {candidate.score_shift:.3g} off the pipeline's; "
+            f"a served score differs by {candidate.score_shift:.3g} from the pipeline's; "
             f"rehearse.max_score_shift is {limits.max_score_shift}"
         )
     return reasons
 
 
 def table(result: dict[str, Any]) -> str:
-    """rehearse.json as Markdown."""
+    """Return the content of rehearse.json as a Markdown table."""
     lines = [
-        "| | key | requests | failed | p50 ms | p99 ms | requests/s of a core | score shift |",
+        "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in ("candidate", "champion"):

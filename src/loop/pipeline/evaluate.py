@@ -67,7 +67,7 @@ def evaluate(
         alike = classes[int(y[0])] if classes else y[0]
         raise LoopError(
             f"all {len(y)} test rows have the label {alike}, expected several labels",
-            fix="params.yaml: split",
+            fix=f"change models.{folder.name}.split in params.yaml",
         )
     if folder.task == "binary":
         result["positives"] = int(y.sum())
@@ -90,7 +90,7 @@ def check(folder: ModelFolder, section: Model) -> None:
         expected = (
             binary if folder.task == "binary" else f"null, because a {folder.task} model has no threshold"
         )
-        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set it")
+        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set the expected value")
     if mine.unit and mine.unit not in folder.roles.kept:
         said = f"unit is {mine.unit!r}, which is not a column of scores.parquet"
         fix = f"name one of {', '.join(folder.roles.kept)}"
@@ -131,7 +131,7 @@ def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(
             f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
-            fix=f"name some of {', '.join(rows.column_names)}",
+            fix=f"name one of {', '.join(rows.column_names)}",
         )
     return {
         name: {
@@ -188,7 +188,8 @@ def main(root: Path, model: str) -> None:
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
         raise LoopError(
-            f"{paths.features}: the test window has no labelled row, expected some", fix="params.yaml: split"
+            f"{paths.features}: the test window has no labelled row, expected some",
+            fix=f"change models.{folder.name}.split in params.yaml",
         )
     meta = read_json(paths.trained / "meta.json")
     scored = score(folder, paths.trained, rows)

@@ -1,7 +1,8 @@
-"""The server that runs in every image. It imports nothing of the training stack and no other room."""
+"""The server that runs in every image. It imports no training code and no other package of `loop`."""
 
 import os
 
-# prometheus_client asks whether this is set, not to what.
+# prometheus_client only checks whether this variable exists, so even an empty value would enable its
+# multi-process mode.
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)

@@ -1,6 +1,7 @@
-"""The HTTP face of a bento: /predict, /v2, /health, /metrics, /openapi.json and the probes.
+"""The HTTP application of an image: /predict, /v2, /health, /metrics, /openapi.json and the probes.
 
-/predict does not go through Starlette's routes unless somebody adds a middleware, which then sees all of it.
+Requests to /predict bypass Starlette's routes because that is faster. If asgi.py adds a middleware, they go
+through Starlette, so that the middleware sees them.
 """
 
 import logging
@@ -29,19 +30,22 @@ from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-BODY_SECONDS = 10.0  # from a request's headers to the end of its body
-UNREAD_SECONDS = 5.0  # in which a refused body is read and thrown away, before its answer and again after it
-HELD = 64 * 1024 * 1024  # bytes of all bodies that are still coming; with more, a request is refused
-LARGEST = HELD  # bytes of one body that a model's asgi.py may allow
-MOST = 1_000_000  # rows of a request, or requests that wait, that a model's asgi.py may ask for
+BODY_SECONDS = 10.0  # time limit in seconds from a request's headers to the end of its body
+# Time limit in seconds for reading and discarding a refused body, once before its response and once after it.
+UNREAD_SECONDS = 5.0
+# Maximum bytes of all request bodies that are being received at the same time; further requests are refused.
+HELD = 64 * 1024 * 1024
+LARGEST = HELD  # largest value of max_bytes that asgi.py may set
+MOST = 1_000_000  # largest value of max_rows and max_waiting that asgi.py may set
 
 Headers = list[tuple[bytes, bytes]]
-Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]  # a body and the headers: what is asked
+# type of the functions that decode a request's body with its headers
+Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]
 logger = logging.getLogger(__name__)
 
 
 class App(Starlette):
-    """A model's application; what it serves is there once its lifespan has begun."""
+    """The application that serves one model. The model is loaded when the application starts."""
 
     def __init__(self, folder: Path, load: Callable[[Path], Scorer], **limits: int) -> None:
         self._folder, self._load, self._limits = folder, load, limits
@@ -65,12 +69,13 @@ class App(Starlette):
         ]
         handlers: Any = {HTTPException: _refuse, Exception: _failed}
         super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
-        self.router.redirect_slashes = False  # to http://, whatever the gateway was asked by
+        # Starlette would redirect to http:// even if the gateway was called by https://
+        self.router.redirect_slashes = False
 
     predictor: Predictor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer /predict at once; leave the rest to Starlette."""
+        """Answer /predict directly, and pass other requests to Starlette."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
         elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
@@ -82,11 +87,14 @@ class App(Starlette):
 
     @property
     def direct(self) -> bool:
-        """Whether nothing stands between the server and /predict."""
+        """Whether requests to /predict bypass Starlette, because there is no middleware."""
         return not self.user_middleware
 
     def drain(self) -> None:
-        """Be ready no more; go on answering, and ask for each connection to be closed."""
+        """Report not ready from now on.
+
+        Requests are still answered, and responses ask the client to close the connection.
+        """
         self.draining = True
 
     @asynccontextmanager
@@ -108,17 +116,17 @@ class App(Starlette):
         self.predictor.close()
 
     async def _routed(self, _: Request) -> Any:
-        """/predict behind a middleware: an answer that Starlette calls."""
+        """Answer /predict behind a middleware; returns an ASGI application that Starlette calls."""
         return partial(self._predict, read=self.predictor.read)
 
     async def _infer(self, request: Request) -> Any:
-        """POST /v2/models/<name>/infer."""
+        """Answer POST /v2/models/<name>/infer."""
         self._check_name(request)
         model, decoder = self.predictor.model, self.predictor.decoder
         return partial(self._predict, read=partial(v2.read, model=model, decoder=decoder))
 
     async def _embeddings(self, _: Request) -> Any:
-        """POST /v1/embeddings."""
+        """Answer POST /v1/embeddings; 404 if the model is not an embedding of a text."""
         model, decoder = self.predictor.model, self.predictor.decoder
         if not openai.speaks(model):
             raise HTTPException(404)
@@ -127,7 +135,7 @@ class App(Starlette):
     async def _predict(
         self, scope: Scope, receive: Receive, send: Send, read: Read, *, direct: bool = False
     ) -> None:
-        """Answer a prediction; counted here where it comes `direct`, by `_counted` otherwise."""
+        """Answer a prediction. The response is counted here if it is `direct`, otherwise by `_counted`."""
         headers, metrics = dict(scope["headers"]), self.predictor.metrics
         metrics.came()
         try:
@@ -153,7 +161,7 @@ class App(Starlette):
             await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, headers: dict[bytes, bytes], receive: Receive, read: Read) -> Answer:
-        """The answer to a body that is still to come."""
+        """Receive and decode a body, and return the response to it."""
         try:
             if self.predictor.full:
                 raise BadRequest("too many requests wait", status=OVERLOAD, reason="overload", unread=True)  # noqa: TRY301
@@ -176,7 +184,7 @@ class App(Starlette):
         return refused
 
     async def _body(self, receive: Receive) -> bytes:
-        """The body, read no further than `max_bytes` and no longer than BODY_SECONDS."""
+        """Return the request's body. Raises BadRequest after `max_bytes` bytes or BODY_SECONDS seconds."""
         message = await receive()
         if not message.get("more_body"):
             part = _part(message)
@@ -191,21 +199,24 @@ class App(Starlette):
                     message = await receive()
                     self._hold(body, message)
         except TimeoutError:
-            said = "the body did not come to its end"
+            said = f"the body was not received within {BODY_SECONDS:g} s"
             raise BadRequest(said, status=408, reason="timeout", unread=True) from None
         finally:
             self._held -= len(body)
         return bytes(body)
 
     def _hold(self, body: bytearray, message: Message) -> None:
-        """Add what came to the body."""
+        """Append a received part to the body.
+
+        Raises BadRequest if the body, or all bodies together, are too large.
+        """
         part, unread = _part(message), message.get("more_body", False)
         body += part
         self._held += len(part)
         if len(body) > self.max_bytes:
             raise self._too_large(unread=unread)
         if self._held > HELD:
-            said = "too many bodies are still coming"
+            said = "too many bodies are being received"
             raise BadRequest(said, status=OVERLOAD, reason="overload", unread=unread)
 
     def _too_large(self, *, unread: bool) -> BadRequest:
@@ -214,9 +225,10 @@ class App(Starlette):
         )
 
     async def _ended(self, receive: Receive) -> bool:
-        """Whether a refused body ends within UNREAD_SECONDS.
+        """Read and discard a refused body; returns whether it ended within UNREAD_SECONDS.
 
-        Many callers read no answer before they have sent all, and a gateway that has one ends the connection.
+        Many clients do not read a response before they have sent the whole body, and a gateway that receives
+        an early response closes the connection.
         """
         with suppress(TimeoutError):
             async with timeout(UNREAD_SECONDS):
@@ -229,7 +241,7 @@ class App(Starlette):
         return False
 
     def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
-        """An answer's headers; the caller's id of the request, or one of our own."""
+        """Return a response's headers, with the caller's X-Request-ID or a new one."""
         headers = [
             (b"content-type", b"application/json" if answer.json is None else b"application/octet-stream"),
             (b"content-length", b"%d" % len(answer.body)),
@@ -246,7 +258,7 @@ class App(Starlette):
         return headers
 
     def _counted(self, path: str, send: Send) -> Send:
-        """`send` that counts the answer."""
+        """Return a `send` that also counts the response."""
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -258,45 +270,46 @@ class App(Starlette):
         return counted
 
     async def _health(self, _: Request) -> Response:
-        """GET /health."""
-        return _json({"status": "ok", "model_version": self.predictor.model.release.key})
+        """Answer GET /health."""
+        release = self.predictor.model.release
+        return _json({"status": "ok", "model_version": release.key, "engine": release.engine})
 
     async def _metrics(self, _: Request) -> Response:
-        """GET /metrics."""
+        """Answer GET /metrics."""
         return Response(self.predictor.metrics.page(), media_type=METRICS)
 
     async def _document(self, _: Request) -> Response:
-        """GET /openapi.json."""
+        """Answer GET /openapi.json."""
         return _json(openapi.document(self.predictor.model, self.predictor.max_rows, self.max_bytes))
 
     async def _server(self, _: Request) -> Response:
-        """GET /v2."""
+        """Answer GET /v2."""
         release = self.predictor.model.release
         return _json({"name": release.model, "version": release.key, "extensions": v2.EXTENSIONS})
 
     async def _described(self, request: Request) -> Response:
-        """GET /v2/models/<name>."""
+        """Answer GET /v2/models/<name>."""
         self._check_name(request)
         return _json(v2.metadata(self.predictor.model))
 
     async def _alive(self, _: Request) -> Response:
-        """GET /livez and /v2/health/live."""
+        """Answer GET /livez, /healthz and /v2/health/live."""
         return PlainTextResponse("\n")
 
     async def _ready(self, request: Request) -> Response:
-        """GET /readyz, /v2/health/ready and /v2/models/<name>/ready: not while it drains."""
+        """Answer GET /readyz, /v2/health/ready and /v2/models/<name>/ready; 503 while the server drains."""
         self._check_name(request)
         return PlainTextResponse("\n", 503 if self.draining else 200)
 
     def _check_name(self, request: Request) -> None:
-        """404 for a model that is not served here."""
+        """Raise HTTPException 404 if the path names a model that this server does not have."""
         mine = self.predictor.model.release.model
         if (name := request.path_params.get("name", mine)) != mine:
-            raise HTTPException(404, f"no model {name[:LONGEST_ID]!r} is here; it is {mine!r}")
+            raise HTTPException(404, f"there is no model {name[:LONGEST_ID]!r} here, only {mine!r}")
 
 
 class Gone(Exception):
-    """The caller has hung up."""
+    """The client has closed the connection."""
 
 
 def create(
@@ -307,11 +320,11 @@ def create(
     max_bytes: int = 1024 * 1024,
     max_waiting: int = 256,
 ) -> App:
-    """An app that loads the model in `folder` when it starts, and not before.
+    """Return an application that loads the model in `folder` when it starts.
 
-    `load` makes the scorer from the folder with meta.json. When `max_waiting` requests wait to be scored,
-    others are answered 429. Predictions are logged below PREDICTION_LOG_DIR, where that is set, and kept for
-    PREDICTION_LOG_DAYS. WrongSetting where a limit is out of its range.
+    `load` creates the scorer from the folder with meta.json. If `max_waiting` requests wait for their scores,
+    further requests are answered with 429. Predictions are logged to PREDICTION_LOG_DIR if it is set, and
+    kept for PREDICTION_LOG_DAYS days. Raises WrongSetting if a limit is out of range.
     """
     return App(
         folder,
@@ -323,13 +336,13 @@ def create(
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    """No such path, or another method: JSON like every other answer."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's signature is wider than its use
+    """Answer an unknown path or method with JSON, like every other error."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette passes only HTTPException here
     return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, _: Exception) -> Response:
-    """Something of the server's own failed, or a middleware did; the server logs what."""
+    """Answer an exception of the server or of a middleware with 500; the exception is logged."""
     if request.scope["path"] == "/predict":
         request.app.predictor.metrics.failed("model")
     return _json({"error": "the server failed: see its log", "field": ""}, 500)
@@ -343,7 +356,10 @@ def _part(message: Message) -> bytes:
 
 
 def endpoint(path: str) -> str:
-    """What a path is counted as. An inference is a prediction, and rules and judge ask for /predict."""
+    """Return the label under which a path is counted.
+
+    Inference paths are counted as /predict, because alerts and the canary judge query only that.
+    """
     if path == "/v1/embeddings":
         return "/predict"
     if path.startswith("/v2"):

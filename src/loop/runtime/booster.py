@@ -1,4 +1,7 @@
-"""XGBoost's own Booster as a scorer: no pandas, no scikit-learn; few rows by NumPy, which is quicker."""
+"""Scores rows with XGBoost's Booster, without pandas or scikit-learn.
+
+Up to FEW rows are scored with NumPy, which is faster.
+"""
 
 import json
 import logging
@@ -11,16 +14,17 @@ from numpy.typing import NDArray
 from loop.runtime import forest, settings
 from loop.runtime.model import Scorer
 
-FEW = 48  # rows, up to which NumPy is quicker than a call into XGBoost (tools/bench_serving)
+FEW = 48  # maximum rows for which NumPy is faster than XGBoost (tools/bench_serving)
 
 logger = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Scorer:
-    """The scorer of `folder`/model.ubj, with SCORER_THREADS threads a prediction, 1 unless set.
+    """Return the scorer of `folder`/model.ubj.
 
-    Many rows are scored on SCORER_DEVICE. ValueError where XGBoost finds no GPU and was to use one: it would
-    go on with the CPU.
+    A prediction uses SCORER_THREADS threads, 1 by default. More than FEW rows are scored on SCORER_DEVICE.
+    Raises ValueError if that is a GPU and XGBoost finds none, because XGBoost would use the CPU without an
+    error.
     """
     import xgboost
 
@@ -29,7 +33,7 @@ def load(folder: Path) -> Scorer:
     booster.load_model(folder / "model.ubj")
     used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if not used.startswith(device):
-        raise ValueError(f"SCORER_DEVICE is {device}, and XGBoost computes on {used}")
+        raise ValueError(f"SCORER_DEVICE is {device}, but XGBoost computes on {used}")
 
     def many(rows: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(booster.inplace_predict(rows, validate_features=False))
@@ -37,7 +41,7 @@ def load(folder: Path) -> Scorer:
     few = forest.read(bytes(booster.save_raw("json")))
     if few and not forest.agrees(few, many, np.zeros((1, booster.num_features()), np.float32)):
         logger.error(
-            "%s: its trees, read by NumPy, score otherwise than XGBoost: XGBoost scores alone", folder
+            "%s: NumPy scores its trees differently than XGBoost, so XGBoost scores all rows", folder
         )
         few = None
     if not few:

@@ -1,9 +1,9 @@
-"""Rows whose features are not all numbers: one array a feature, by name.
+"""Rows whose features are not all numbers, as {feature: array}.
 
-The words are those of the Open Inference Protocol V2. An array is (n,), and a gap in it is NaN or None:
-FP64 float64; INT64 int64; BOOL bool; BYTES object, of str, or of bytes where `content_type` is base64. An
-input of rank 2 is a list a row: an object array of lists. Training and serving make the same arrays, so that
-a scorer sees no difference.
+Datatypes are those of the Open Inference Protocol V2. Each array has the shape (n,), and a missing value is
+NaN or None: FP64 is float64; INT64 int64; BOOL bool; BYTES object, of str, or of bytes if `content_type` is
+base64. An input of rank 2 is an object array with a list per row. Training and serving create the same
+arrays, so a scorer sees no difference.
 """
 
 import base64
@@ -25,18 +25,18 @@ KINDS: dict[str, tuple[Any, str]] = {
     "BOOL": (bool, "true or false"),
     "BYTES": (str, "text"),
 }
-OTHER, MISSING = -1, -2  # codes in a profile: a value that is no category, and none at all
+OTHER, MISSING = -1, -2  # codes in a profile for a text that is no known category, and for a missing text
 
 
 class BadRow(ValueError):
-    """A scorer raises it for a row that it can't take, such as bytes that are no image.
+    """A scorer raises this for a row that it cannot process, such as bytes that are not an image.
 
-    It is the caller's mistake, so the answer is a 422 with this text.
+    The caller caused it, so the response is a 422 with this message.
     """
 
 
 class Input(msgspec.Struct, frozen=True):
-    """An input of meta.json; -1 in its shape stands for any number."""
+    """An input in meta.json; -1 in `shape` stands for any length."""
 
     name: str
     datatype: str
@@ -45,39 +45,46 @@ class Input(msgspec.Struct, frozen=True):
 
     @property
     def listed(self) -> bool:
-        """Whether each row has a list of values, in a column. Only a matrix of all features is FP32."""
+        """Whether each row has a list of values for this input.
+
+        False for FP32, the matrix of all features.
+        """
         return len(self.shape) > 1 and self.datatype != "FP32"
 
     @property
     def encoded(self) -> bool:
-        """Whether JSON has the bytes as base64."""
+        """Whether the bytes are base64 in JSON."""
         return self.parameters.get("content_type") == "base64"
 
     @property
     def kind(self) -> Any:
-        """The type that a value has in JSON, as msgspec checks it."""
+        """The type of a JSON value of this input, for msgspec to check."""
         kind: Any = KINDS[self.datatype][0]
         return list[kind] if self.listed else kind
 
     @property
     def wanted(self) -> str:
-        """What a value should be, in words."""
+        """Describe in words what a value of this input should be."""
         one = "base64 of bytes" if self.encoded else KINDS[self.datatype][1]
         return f"a list, each {one}" if self.listed else one
 
     def column(self, values: Sequence[Any]) -> NDArray[Any]:
-        """The array (n,) of JSON values; ValueError for invalid base64 or an integer over 64 bits."""
+        """Return JSON values as an array (n,).
+
+        Raises ValueError for invalid base64 or an integer over 64 bits.
+        """
         if self.encoded:
             values = [value if value is None else _bytes(value) for value in values]
         if self.datatype == "BYTES" or self.listed:
-            return np.fromiter(values, dtype=object, count=len(values))  # np.array would make lists a matrix
+            # np.array would turn lists of equal length into a matrix
+            return np.fromiter(values, dtype=object, count=len(values))
         try:
             return np.array(values, DTYPES[self.datatype])
         except OverflowError:
             raise ValueError("a number is too large") from None
 
     def json(self, value: Any) -> Any:
-        """The JSON form of one element of an array that `column` made."""
+        """Return one element of an array from `column` as a JSON value."""
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
         if isinstance(value, np.ndarray):
@@ -90,27 +97,33 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError("the text is no base64") from None
+        raise ValueError("the text is not base64") from None
 
 
 def key(inputs: Sequence[Input]) -> str:
-    """Where a request's body has its rows: `features`, or a single text's, image's or list's own name."""
+    """Return the key of a request's body that contains the rows.
+
+    It is `features`, or the input's own name if the only input is a text, an image or a list.
+    """
     alone = len(inputs) == 1 and (inputs[0].datatype == "BYTES" or inputs[0].listed)
     return inputs[0].name if alone else "features"
 
 
 def by_place(inputs: Sequence[Input]) -> bool:
-    """Whether a row may be a list. Where a feature is a list, nobody could tell a row from several."""
+    """Whether a row may be a list of values.
+
+    False if a feature is itself a list, because one row could then look like several rows.
+    """
     return not any(each.listed for each in inputs)
 
 
 def size(rows: NDArray[Any] | Columns) -> int:
-    """How many rows."""
+    """Return the number of rows."""
     return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
 
 
 def together(parts: Sequence[Any]) -> Any:
-    """The rows of several requests as those of one."""
+    """Concatenate the rows of several requests."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], dict):
@@ -119,23 +132,23 @@ def together(parts: Sequence[Any]) -> Any:
 
 
 def take(rows: Any, numbers: Any) -> Any:
-    """Those rows, in that order."""
+    """Return the rows at the indexes `numbers`, in that order."""
     return (
         {name: column[numbers] for name, column in rows.items()} if isinstance(rows, dict) else rows[numbers]
     )
 
 
 def categories(texts: Iterable[str | None], most: int = 50) -> list[str]:
-    """The most frequent texts, by how often they occur and then by name."""
+    """Return the `most` most frequent texts, sorted by descending frequency, then alphabetically."""
     counts = Counter(text for text in texts if text is not None)
     return sorted(counts, key=lambda text: (-counts[text], text))[:most]
 
 
 def numbers(rows: Columns, known: Mapping[str, Sequence[str]]) -> dict[str, NDArray[Any]]:
-    """The profile of a model that has none of its own: each feature as numbers, for log and drift.
+    """Return the default profile of rows: each feature as numbers (n,), for the prediction log and drift.
 
-    A number stays what it is. A text is the place of its category in `known`, as int16: OTHER where it is
-    none of them, MISSING where there is none. Bytes and lists are their lengths.
+    Numbers are unchanged. A text becomes the index of its category in `known` as int16, or OTHER if it is not
+    in `known`, or MISSING if it is null. Bytes and lists become their lengths.
     """
     found: dict[str, NDArray[Any]] = {}
     for name, column in rows.items():

@@ -1,8 +1,9 @@
-"""Boosted trees by NumPy: the booster's own scores for few rows, without what a call into XGBoost costs.
+"""Scores a few rows with boosted trees in NumPy, because each call into XGBoost has a high fixed cost.
 
-A call of XGBoost 3.2 takes hundreds of microseconds whatever it scores (docs/performance.md). Here all trees
-go down one level together; leaves are added in the booster's order in 32 bits, so the sums are its own, bit
-by bit. Rows must be finite, which `rows` sees to: a missing value's way is left out.
+A call of XGBoost 3.2 takes hundreds of microseconds whatever the number of rows (docs/performance.md). Here
+all trees go down one level at a time together. Leaves are added in XGBoost's order in 32 bits, so the sums
+equal XGBoost's bit by bit. Rows must be finite, which the module `rows` ensures, because missing values are
+not supported.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-NODES = 1 << 20  # in all trees, each filled up to the depth of the deepest: what would be larger is not taken
+# Maximum number of nodes in all trees, each filled to the depth of the deepest. Larger forests are left to
+# XGBoost.
+NODES = 1 << 20
 TOLERANCE = 1e-6
 
 Floats = NDArray[np.float32]
@@ -21,24 +24,28 @@ Ints = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees filled up to one depth: `(trees, 2**depth - 1)` splits and `(trees, 2**depth)` leaves, flat."""
+    """Trees that are all filled to the same depth.
+
+    The arrays are flat: `(trees, 2**depth - 1)` splits and `(trees, 2**depth)` leaves.
+    """
 
     depth: int
     features: Ints
     thresholds: Floats
     leaves: Floats
-    roots: Ints  # where each tree's splits begin
+    roots: Ints  # index of each tree's first split
     base: np.float32
 
     def __call__(self, rows: Floats) -> Floats:
-        """The probabilities of (n, f) finite rows, (n,)."""
+        """Return the probabilities (n,) of class 1 for rows (n, features), which must be finite."""
         count, width = rows.shape
         values, row = rows.ravel(), np.arange(0, count * width, width)[:, None]
         at = np.broadcast_to(self.roots, (count, len(self.roots)))
-        down = 1 - self.roots  # a tree's split i has the children 2 i + 1 and 2 i + 2
+        down = 1 - self.roots  # split i of a tree has the children 2 i + 1 and 2 i + 2
         for _ in range(self.depth):
             at = 2 * at + down + (values[row + self.features[at]] >= self.thresholds[at])
-        # Below the last split: a tree has one leaf more than it has splits.
+        # Convert node indexes below the last level of splits to indexes of leaves; a tree has one more leaf
+        # than splits.
         leaves = self.leaves[at - self.roots - (1 << self.depth) + 1 + self._first_leaves]
         margins = np.empty((count, len(self.roots) + 1), np.float32)
         margins[:, 0], margins[:, 1:] = self.base, leaves
@@ -52,16 +59,16 @@ class Forest:
 
 
 def read(model: bytes) -> Forest | None:
-    """The forest of a booster saved as JSON; None of one that is not plain.
+    """Return the forest of a booster that was saved as JSON, or None if only XGBoost can score it.
 
-    Plain is binary:logistic, of numeric splits, and not too deep.
+    Supported are binary:logistic models of numeric splits with at most NODES nodes.
     """
     learner = msgspec.json.decode(model)["learner"]
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree" or learner["objective"]["name"] != "binary:logistic":
         return None
     trees = booster["model"]["trees"]
-    if not trees or any(any(tree["split_type"]) for tree in trees):  # 1 is a categorical split
+    if not trees or any(any(tree["split_type"]) for tree in trees):  # split_type 1 means a categorical split
         return None
     depth = max(_depth(tree) for tree in trees)
     if len(trees) << depth > NODES:
@@ -71,7 +78,7 @@ def read(model: bytes) -> Forest | None:
 
 
 def agrees(forest: Forest, scorer: Any, rows: Floats) -> bool:
-    """Whether it scores these rows as the booster does, and rows at each of its thresholds."""
+    """Whether `forest` and `scorer` give the same scores for these rows, and for rows at the thresholds."""
     probes = np.repeat(rows[:1], 256, axis=0)
     rng = np.random.default_rng(0)
     for feature in range(rows.shape[1]):
@@ -85,7 +92,10 @@ def agrees(forest: Forest, scorer: Any, rows: Floats) -> bool:
 
 
 def _depth(tree: dict[str, Any]) -> int:
-    """The longest way from a root to a leaf: a child stands behind its parent."""
+    """Return the length of the longest path from a tree's root to a leaf.
+
+    Children come after their parents in the arrays.
+    """
     depths = [0] * len(tree["left_children"])
     for node, (left, right) in enumerate(zip(tree["left_children"], tree["right_children"], strict=True)):
         if left != -1:
@@ -94,13 +104,14 @@ def _depth(tree: dict[str, Any]) -> int:
 
 
 def _filled(trees: list[dict[str, Any]], depth: int, base: np.float32) -> Forest:
-    """Fill each tree up to `depth`: a leaf further up is repeated in all places below it."""
+    """Fill each tree to `depth`: a leaf on a higher level is copied to all leaves below it."""
     splits, count = (1 << depth) - 1, len(trees)
     features = np.zeros((count, splits), np.intp)
-    thresholds = np.full((count, splits), np.inf, np.float32)  # below a leaf every row goes left
+    # nodes below a leaf get an infinite threshold, which sends every row left
+    thresholds = np.full((count, splits), np.inf, np.float32)
     leaves = np.zeros((count, splits + 1), np.float32)
     for number, tree in enumerate(trees):
-        nodes = [(0, 0, 0)]  # of the tree, its place here, its level
+        nodes = [(0, 0, 0)]  # stack of (node in XGBoost's tree, index in the filled tree, level)
         while nodes:
             node, place, level = nodes.pop()
             value, left = tree["split_conditions"][node], tree["left_children"][node]

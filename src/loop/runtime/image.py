@@ -1,4 +1,4 @@
-"""The container image of a bento: a base by digest, wheels by hash, and no tool left behind."""
+"""Defines a bento's container image: a base image by digest, and packages by hash, without build tools."""
 
 import os
 import shlex
@@ -7,14 +7,15 @@ from pathlib import Path
 from bentoml.images import Image
 
 HERE = Path(__file__).parent
-TOOLS = "/usr/local/bin"  # where BentoML's Dockerfile finds the uv beside this file
+TOOLS = "/usr/local/bin"  # folder on PATH where BentoML's Dockerfile finds the uv next to this file
 
 
 def pinned(lock: Path, base: str, python: str = "3.11") -> Image:
-    """The image of `base` (name@sha256:…; LOOP_BASE_IMAGE goes first) with the packages of a hashed lock.
+    """Return an image with the base `name@sha256:…` and the packages of a hashed lock file.
 
-    No distribution: the base has all that is needed, and what apt would add is not pinned. BentoML would
-    leave the newest uv in a layer; it finds ours, which is there only while it runs.
+    LOOP_BASE_IMAGE replaces `base`. No distribution is set, because BentoML would then install unpinned
+    packages with apt. BentoML would also leave the newest uv in a layer; instead it finds the pinned uv,
+    which is removed after the installation.
     """
     image = Image(
         base_image=os.environ.get("LOOP_BASE_IMAGE") or base,
@@ -28,6 +29,9 @@ def pinned(lock: Path, base: str, python: str = "3.11") -> Image:
 
 
 def _written(source: Path, target: str) -> str:
-    """A shell command, of one line, that writes a text file: BentoML copies none in before its uv runs."""
+    """Return a one-line shell command that writes a text file.
+
+    It is needed because BentoML copies no files into the image before it runs uv.
+    """
     lines = map(shlex.quote, source.read_text("utf-8").splitlines())
     return f"printf '%s\\n' {' '.join(lines)} > {target}"

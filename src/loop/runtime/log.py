@@ -1,8 +1,8 @@
-"""The prediction log: JSON lines, one file a process, rotated, kept for days; it never holds an answer up.
+"""The prediction log: one file of JSON lines per process, rotated and deleted after some days.
 
-An answer only puts its rows into a bounded queue. A thread writes what has gathered, in whole lines. A full
-queue costs its lines, a full disk the oldest file in the folder: they are counted, and nothing else is lost.
-What fails is told on stderr when it begins and when it is over.
+Requests never wait for the log: they put their rows into a bounded queue, and a thread writes whole lines. If
+the queue is full, new lines are dropped; if the disk is full, the oldest file is deleted. Lost lines are
+counted. A failure is logged to stderr once when it starts and once when it ends.
 """
 
 import errno
@@ -28,54 +28,60 @@ from numpy.typing import NDArray
 
 from loop.runtime.model import Label, Release
 
-LINES = 20_000  # in the queue: some seconds of traffic
-QUEUED = 32 * 1024 * 1024  # bytes in the queue; with wide rows this limit is reached before LINES
-REQUEST, ROW, NUMBER = 800, 32, 32  # bytes of Python's own around a request, a row and a score
-BYTES = 64 * 1024 * 1024  # a file, before the next is begun
-DAY = 86_400  # seconds
-DAYS = 16  # kept: the monitor's week, a week until its labels have come, and two to mend what stops it
-SUFFIXES = (".jsonl", ".parquet")  # the monitor converts what was set aside, and keeps when it was written
+LINES = 20_000  # maximum lines in the log's queue, some seconds of traffic
+# maximum bytes in the log's queue; with wide rows this limit is reached before LINES
+QUEUED = 32 * 1024 * 1024
+REQUEST, ROW, NUMBER = 800, 32, 32  # estimated bytes of Python objects per request, row and score
+BYTES = 64 * 1024 * 1024  # maximum bytes of a log file before a new one is started
+DAY = 86_400  # seconds in a day
+DAYS = 16  # days to keep log files: 7 that the monitor reads, 7 until labels arrive, 2 to repair the monitor
+# the monitor converts closed .jsonl files to .parquet and keeps their modification times
+SUFFIXES = (".jsonl", ".parquet")
 FULL = (errno.ENOSPC, errno.EDQUOT)
-AT_ONCE = 1024 * 1024  # bytes, in one write
-GATHER = 0.05  # seconds in which lines gather for one write
-QUIET = 60.0  # seconds without a failure after which one is over: a full disk fails and works by turns
+AT_ONCE = 1024 * 1024  # maximum bytes in one write
+GATHER = 0.05  # seconds for which the log collects lines before it writes them
+# Seconds without an error after which a failure counts as over. A full disk accepts some writes in between.
+QUIET = 60.0
 ENCODER = msgspec.json.Encoder()
 
 logger = logging.getLogger(__name__)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One prediction, as the monitor reads it."""
+    """One line of the log: a prediction, as the monitor reads it."""
 
     time: str
     id: int | str | None
     model: str
     version: str
-    features: list[float]  # the profile; NaN is written as null
-    score: float  # of several classes, that of the class which was answered
+    features: list[float]  # the row's profile; NaN is written as null
+    score: float  # for more than two classes, the score of the class in the response
     class_: Label | msgspec.UnsetType = msgspec.field(name="class", default=msgspec.UNSET)
-    scores: list[float] | msgspec.UnsetType = msgspec.UNSET  # of several classes, each one's
+    # for more than two classes, the score of each class
+    scores: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """What one request asked and was answered."""
+    """The rows of one request with their scores and classes."""
 
-    time: float  # Unix
+    time: float  # time of the response as Unix time
     ids: list[int | str | None]
-    values: NDArray[np.float32]  # the rows' profile
-    scores: list[float]  # one number a row
+    values: NDArray[np.float32]  # profile of the rows, (n, numbers)
+    scores: list[float]  # each row's score as one number, as metrics and the monitor use it
     classes: list[Label | msgspec.UnsetType]
-    wide: list[list[float]] | None = None  # each class's score, or an embedding's vector, which is not logged
-    beside: dict[str, list[Any]] | None = None  # what the model's own `answer` says of each row, not logged
+    # per row, the score of each class, or an embedding's vector, which is not logged
+    wide: list[list[float]] | None = None
+    # the additional values that the model's `answer` returns per row; not logged
+    beside: dict[str, list[Any]] | None = None
 
     @property
     def answer(self) -> list[Any]:
-        """Each row's answer: one number, the score of each class, or a vector."""
+        """The score of each row in the response: a number, the score of each class, or a vector."""
         return self.scores if self.wide is None else self.wide
 
     @property
     def size(self) -> int:
-        """Bytes of memory that it takes while it waits, about."""
+        """Approximate bytes of memory that this object takes in the queue."""
         each = len(self.wide[0]) + 3 if self.wide else 1
         rows = len(self.ids) * (ROW + NUMBER * each) + sum(map(getsizeof, self.ids))
         return REQUEST + rows + self.values.nbytes
@@ -90,7 +96,7 @@ class Scored(msgspec.Struct, frozen=True):
 
 
 class Trouble:
-    """Something that may fail for long: a line for each kind of error when it begins, one when it is over."""
+    """Logs a lasting failure: once per kind of error when it starts, and once when it is over."""
 
     def __init__(self, what: str) -> None:
         self._what, self._times, self._first, self._last = what, 0, 0.0, 0.0
@@ -121,10 +127,10 @@ class Trouble:
 
 
 class PredictionLog:
-    """Appends to `folder`/<host>-<pid>.jsonl until it is closed; `dropped` is told of each lost line.
+    """Appends predictions to `folder`/<host>-<pid>.jsonl until it is closed.
 
-    The queue holds `lines`, and QUEUED bytes at most. What was last written `days` ago, by whatever process,
-    is removed.
+    `dropped` is called with the number of lost lines. The queue holds at most `lines` lines and QUEUED bytes.
+    Files in the folder, from any process, are deleted `days` days after their last write.
     """
 
     def __init__(
@@ -147,7 +153,7 @@ class PredictionLog:
         self._thread.start()
 
     def write(self, scored: Scored) -> None:
-        """Queue an answer's lines, or count them as dropped; never waits."""
+        """Queue a request's lines, or count them as dropped if the queue is full. It never waits."""
         count, size = len(scored.ids), scored.size
         with self._lock:
             if fits := self._count + count <= self._most and self._bytes + size <= QUEUED:
@@ -158,15 +164,17 @@ class PredictionLog:
             self._some.set()
         else:
             self._dropped(count)
-            self._queue.fails(self._file.path, f"{self._count} lines wait, so more of them are dropped")
+            self._queue.fails(
+                self._file.path, f"{self._count} lines wait in the queue, so new lines are dropped"
+            )
 
     def close(self, seconds: float = 5) -> None:
-        """Write what is queued, for `seconds` at most."""
+        """Write the queued lines, for at most `seconds` seconds."""
         self._closing.set()
         self._some.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            told = "prediction log: %s: the server ends after %g s of waiting, and %d lines or more are lost"
+            told = "prediction log: %s: the server stops after waiting %g s; at least %d lines are lost"
             logger.error(told, self._file.path, seconds, self._count)
 
     def _drain(self) -> None:
@@ -184,7 +192,7 @@ class PredictionLog:
         self._file.close()
 
     def _write_waiting(self) -> None:
-        """Append the lines that wait, as much at a time as may stand in a file."""
+        """Append the queued lines to the file, in blocks of at most AT_ONCE bytes."""
         pending, count = bytearray(), 0
         for encoded in self._lines():
             if pending and len(pending) + len(encoded) >= AT_ONCE:
@@ -203,7 +211,7 @@ class PredictionLog:
                 self._bytes -= scored.size
             try:
                 lines = [ENCODER.encode(line) for line in scored.lines(self._release)]
-            except Exception as error:  # noqa: BLE001 - whatever it is, the lines of others are written
+            except Exception as error:  # noqa: BLE001 - the lines of other requests are still written
                 self._dropped(len(scored.ids))
                 self._encoding.fails(self._file.path, error)
                 continue
@@ -211,7 +219,11 @@ class PredictionLog:
             yield from lines
 
     def _append(self, content: bytearray, lines: int) -> None:
-        """Append lines; on a full disk the oldest file goes for them, and they only where there is none."""
+        """Append lines to the file.
+
+        If the disk is full, the oldest file is deleted to make space; the lines are dropped only if there is
+        no other file.
+        """
         while True:
             try:
                 self._file.append(content)
@@ -227,10 +239,12 @@ class PredictionLog:
 
 
 class _File:
-    """A file of whole lines: set aside before it is over BYTES, cut back to its last whole line on an error.
+    """A log file of whole lines.
 
-    Many processes share the folder, and keep it in order for each other: what was last written `days` ago is
-    removed whenever a file is begun. A file that cannot be read, removed or set aside stops none of this.
+    It is closed and renamed before it exceeds BYTES, and truncated to its last whole line after a failed
+    write. Several processes share the folder: whenever a process starts a file, it deletes all files that
+    were last written more than `days` days ago. A file that cannot be read, deleted or renamed does not stop
+    logging.
     """
 
     def __init__(self, path: Path, days: float) -> None:
@@ -239,40 +253,44 @@ class _File:
         self._rotating = Trouble("beginning a new file")
 
     def look(self) -> None:
-        """OSError where the folder is not there, and can't be made, or may not be written to."""
+        """Raise OSError if the folder does not exist and cannot be created, or is not writable."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "the folder may not be written to")
+            raise PermissionError(errno.EACCES, "the folder is not writable")
 
     def append(self, content: bytearray) -> None:
-        """Append; OSError when the disk does not take all of it."""
+        """Append `content` to the file. Raises OSError if the disk does not accept all of it."""
         begun = False
         try:
             if self._size and self._size + len(content) > BYTES:
                 self._set_aside()
             if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
-                self.close()  # silent for so long that another process has removed it
+                # Another process has deleted this log file, because it was not written to for `days` days.
+                self.close()
             if self._descriptor < 0:
                 self._open()
             begun = True
             if (written := os.write(self._descriptor, content)) < len(content):
-                raise OSError(errno.ENOSPC, f"the disk took {written} of {len(content)} bytes")  # noqa: TRY301
+                raise OSError(errno.ENOSPC, f"the disk accepted {written} of {len(content)} bytes")  # noqa: TRY301
         except OSError:
             if begun:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
-            self.close()  # opened again for the next line: the disk may have room then
+            self.close()  # the next append opens the log file again, because the disk may have space then
             raise
         self._size += written
 
     def make_room(self) -> int | None:
-        """Remove the oldest file that can be removed; how many lines went, None where no file could."""
+        """Delete the oldest file that can be deleted.
+
+        Returns how many lines it had; None if no file could be deleted.
+        """
         for _, path in self._others():
             try:
                 lines = _lines(path)
                 path.unlink()
             except FileNotFoundError:
-                return 0  # another process was quicker, and has counted its lines
+                return 0  # another process has deleted the log file and counted its lines
             except OSError as error:
                 self._removing.fails(path, error)
             else:
@@ -285,7 +303,8 @@ class _File:
             return
         try:
             os.close(descriptor)
-        except OSError as error:  # a server of files may find only now that it can't keep what was written
+        # a network file system may report only on close that an earlier write failed
+        except OSError as error:
             self._closing.fails(self.path, error)
         else:
             self._closing.works()
@@ -310,12 +329,12 @@ class _File:
             self._removing.works()
 
     def _set_aside(self) -> None:
-        """x.jsonl becomes x.<Unix time, ns>.jsonl, which nobody writes to again; *.jsonl are all of them."""
+        """Rename x.jsonl to x.<Unix time in ns>.jsonl, which is never written again."""
         try:
             self.path.rename(self.path.with_suffix(f".{time_ns()}.jsonl"))
         except FileNotFoundError:
             pass
-        except OSError as error:  # then this file grows
+        except OSError as error:  # if renaming fails, the current log file keeps growing
             self._rotating.fails(self.path, error)
             return
         self._rotating.works()
@@ -323,7 +342,7 @@ class _File:
         self._size = 0
 
     def _others(self) -> list[tuple[float, Path]]:
-        """The other files of the log, by when they were last written, Unix time."""
+        """Return the other files of the log with their modification times (Unix time), the oldest first."""
         found, folder = [], self.path.parent
         try:
             paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path != self.path]
@@ -344,7 +363,10 @@ class _File:
 
 
 def _lines(path: Path) -> int:
-    """How many lines a file of the log has: a converted one has it in its name, as .<lines>.parquet."""
+    """Return the number of lines in a log file.
+
+    A converted file has it in its name: <name>.<lines>.parquet.
+    """
     if path.suffix == ".parquet":
         said = path.name.split(".")[-2]
         return int(said) if said.isdigit() else 0

@@ -1,7 +1,7 @@
-"""Metrics by the names that dashboards, alerts and the judge ask for.
+"""Prometheus metrics, with the names that dashboards, alerts and the canary judge query.
 
-Counters and the gauge are prometheus_client's. The two histograms are ours, because its own observe one
-value at a time, and a request may bring a thousand.
+Counters and gauges are prometheus_client's. Histograms are implemented here, because prometheus_client
+observes one value at a time, and a request may have a thousand rows.
 """
 
 from bisect import bisect_left
@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 
-LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
+LATENCY = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+)  # bucket boundaries of the latency histogram in seconds
 SCORE = tuple(i / 20 for i in range(1, 21))
 OURS, CALLERS = ("model", "overload"), ("json", "encoding", "size", "features", "id", "timeout")
 ENDPOINTS = (
@@ -28,12 +41,12 @@ ENDPOINTS = (
     "other",
 )
 
-# Nobody asks for the `_created` series that each counter would have beside it.
+# prometheus_client would otherwise export an additional series `_created` for each counter.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Histogram:
-    """A histogram that can observe an array of values at once."""
+    """A histogram that can observe an array of values in one call."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, text: str, of: dict[str, str], bounds: Sequence[float]
@@ -52,7 +65,7 @@ class Histogram:
         self._sum += float(values.sum())
 
     def collect(self) -> Iterator[Metric]:
-        """What prometheus_client asks a collector for."""
+        """Yield the histogram in the form that prometheus_client's registry expects."""
         bounds = [*map(str, map(float, self._bounds)), "+Inf"]
         family = HistogramMetricFamily(self._name, self._text, labels=list(self._of))
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
@@ -61,9 +74,10 @@ class Histogram:
 
 
 class Metrics:
-    """The metrics of one model in one version. A counter that never counted is left out of the page.
+    """The metrics of one model version.
 
-    Those that alerts take a rate of are there from zero: a series that begins at one has not risen.
+    Most series are exported only after their first count. Counters that alerts use are exported as 0 from the
+    start; otherwise rate() misses the first increment.
     """
 
     def __init__(
@@ -83,21 +97,28 @@ class Metrics:
         self._latency = Histogram(
             self.registry,
             "model_prediction_latency_seconds",
-            "From a request's body to its answer.",
+            "Time from the end of a request's body to its response.",
             of,
             sorted({*LATENCY, p99_ms / 1000}) if p99_ms else LATENCY,
         )
-        if p99_ms:  # an edge of the histogram, as what lies within a bucket is a guess
+        # With a bucket boundary at the SLA's latency, the share of slower requests is exact, not
+        # interpolated.
+        if p99_ms:
             target = Gauge(
-                "model_sla_latency_seconds", "The SLA of 99 answers in 100.", list(of), registry=self.registry
+                "model_sla_latency_seconds",
+                "Latency that 99 % of requests must not exceed.",
+                list(of),
+                registry=self.registry,
             )
             target.labels(**of).set(p99_ms / 1000)
-        total = counter("model_prediction", "Predictions, by the class they gave, if any.", "class")
+        total = counter(
+            "model_prediction", "Predictions, by predicted class if the model has classes.", "class"
+        )
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
         self._failed = counter(
             "model_prediction_failed",
-            "Requests without a prediction; reasons `model` and `overload` are ours, "
-            f"{', '.join(CALLERS)} are the caller's.",
+            "Requests without a prediction, by reason: the server causes `model` and `overload`, "
+            f"callers cause {', '.join(CALLERS)}.",
             "reason",
         )
         for reason in OURS:
@@ -105,20 +126,23 @@ class Metrics:
         self._score = Histogram(
             self.registry,
             "model_prediction_score",
-            "Scores (the likeliest class's, where there are more than two), predicted values, or cosines of"
-            " vectors to the training rows' centre.",
+            "Scores (with more than two classes, of the most probable one), predicted values, or cosines"
+            " between vectors and the centre of the training rows.",
             of,
             score_edges,
         )
-        self._in_progress = 0  # only the event loop changes it, so it needs none of a gauge's locks
-        progress = "Requests that have come and are not answered yet."
+        # the number of requests is a plain integer, because only the event loop's thread changes it
+        self._in_progress = 0
+        progress = "Requests that were received and are not answered yet."
         gauge = Gauge("model_requests_in_progress", progress, list(of), registry=self.registry)
         gauge.labels(**of).set_function(lambda: self._in_progress)
-        lost = "Lines that the prediction log lost: not written, or removed before their days were over."
+        lost = (
+            "Lines that the prediction log lost: never written, or deleted early because the disk was full."
+        )
         self.dropped = counter("model_prediction_log_dropped", lost).labels(**of).inc
         self._http = Counter(
             "bentoml_service_request",
-            "Answers, by the name and labels that BentoML gives them.",
+            "Responses, with the metric name and labels of BentoML.",
             ["service_name", "service_version", "endpoint", "http_response_code"],
             registry=self.registry,
         )
@@ -126,7 +150,10 @@ class Metrics:
         self._answers: dict[tuple[str, int], Counter] = {}
 
     def predicted(self, scores: NDArray[np.float64], best: NDArray[np.intp]) -> None:
-        """Count predictions by class, given by place, and their scores, one number each."""
+        """Count predictions by class, and observe their scores.
+
+        `best` (n,) are indexes of classes, `scores` (n,) one number per row.
+        """
         self._score.observe_all(scores)
         for counter, count in zip(
             self._total, np.bincount(best, minlength=len(self._total)).tolist(), strict=True
@@ -134,21 +161,24 @@ class Metrics:
             counter.inc(count)
 
     def took(self, seconds: float) -> None:
-        """Observe the latency of a request that was answered."""
+        """Observe the latency of an answered request."""
         self._latency.observe(seconds)
 
     def failed(self, reason: str) -> None:
         self._failed.labels(**self._of, reason=reason).inc()
 
     def came(self) -> None:
-        """A request to /predict is in progress until `gone`."""
+        """Count a request to /predict as in progress until `gone` is called."""
         self._in_progress += 1
 
     def gone(self) -> None:
         self._in_progress -= 1
 
     def answered(self, path: str, status: int) -> None:
-        """Count an answer; paths that nobody serves are one, so that nobody can make more series."""
+        """Count a response.
+
+        Paths that the server does not have share one label, so that callers cannot create series.
+        """
         endpoint = path if path in ENDPOINTS else "other"
         found = self._answers.get((endpoint, status))
         if found is None:
@@ -157,5 +187,5 @@ class Metrics:
         found.inc()
 
     def page(self) -> bytes:
-        """The text of /metrics."""
+        """Return the content of /metrics."""
         return generate_latest(self.registry)

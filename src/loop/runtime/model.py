@@ -1,4 +1,4 @@
-"""A model as it lies in the bento: `release.json` and `model/` with its meta.json."""
+"""Loads a model from an image: `release.json`, and `model/` with its meta.json."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,56 +14,66 @@ from numpy.typing import NDArray
 from loop.runtime.columns import Columns, Input, size
 from loop.runtime.vectors import marks
 
-# Rows -> scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for any other.
-# Thread-safe. Rows are (n, f) float32 where every input is a number; otherwise columns, as the module
-# `columns` has them. It may have two methods of rows and their scores: `profile`, named numbers that the log
-# keeps in place of the features, and `answer`, named values that an answer has beside the score; n of each.
+# A scorer converts rows to scores: (n, classes) for a multiclass model, (n, d) for an embedding, (n,) for
+# other models. It must be thread-safe. Rows are (n, features) float32 if every input is a number, otherwise
+# columns as the module `columns` defines them. A scorer may have two methods that take rows and their scores:
+# `profile` returns named numbers that the prediction log stores instead of the features, and `answer` returns
+# named values that a response contains beside the score. Both return n values per name.
 Values = NDArray[np.float32] | Columns
 Scorer = Callable[[Any], NDArray[Any]]
 Label = int | str | bool
-ANSWERED = ("model_version", "score", "class", "id", "embedding")  # what an answer may have anyway
+# names that a response already uses, so a scorer's `answer` may not return them
+ANSWERED = ("model_version", "score", "class", "id", "embedding")
 
 
 class Release(msgspec.Struct, frozen=True):
-    """release.json: which model this is, and the release key that names it everywhere."""
+    """Content of release.json: the model's name, and the release key that identifies this version."""
 
-    model: str  # `churn-eu`
+    model: str  # the model's name, such as `churn-eu`
     key: str
-    files: dict[str, str] = {}  # of model/, by name: the SHA-256 that it was packed with
-    p99_ms: float | None = None  # what the team promises of 99 answers in 100
+    files: dict[str, str] = {}  # {file in model/: its SHA-256 when the image was built}
+    engine: str = ""  # the version of the engine that built the image
+    p99_ms: float | None = None  # `sla.p99_ms`, the latency that 99 % of requests must not exceed
 
     def check(self, folder: Path) -> None:
-        """ValueError where a file of `folder` is not what was packed, OSError where it is missing.
+        """Raise ValueError if a file's SHA-256 is not the one in release.json, OSError if it is missing.
 
-        XGBoost asks for any amount of memory for a file that was cut off: it is not shown one.
+        Files are checked before XGBoost loads them, because it allocates unlimited memory for a truncated
+        file.
         """
         for name, packed in self.files.items():
             if sha256((folder / name).read_bytes()).hexdigest() != packed:
-                raise ValueError(f"{folder / name} is not the file that was packed: {packed}")
+                raise ValueError(
+                    f"{folder / name} is not the file that was packed: its SHA-256 is not {packed}"
+                )
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """meta.json, as the train stage wrote it (keys that serving does not need are ignored)."""
+    """Content of meta.json, which the train stage writes. Keys that the server does not need are ignored."""
 
     task: Literal["binary", "multiclass", "regression", "ranking", "embedding"]
-    features: tuple[str, ...]  # names, in order
-    inputs: tuple[Input, ...]  # one of all features where they are numbers, otherwise one a feature
-    classes: tuple[Label, ...]  # none of a regression
-    threshold: float | None  # of a binary model
-    example: tuple[float | None, ...] | dict[str, Any]  # one row: numbers, or JSON's values by name
+    features: tuple[str, ...]  # names of the features, in order
+    inputs: tuple[Input, ...]  # one input for all features if they are all numbers, otherwise one per feature
+    classes: tuple[Label, ...]  # the labels in order; empty for a regression
+    threshold: float | None  # a binary model answers class 1 from this score on; None for other models
+    # one row of features: a list of numbers, or JSON values by name
+    example: tuple[float | None, ...] | dict[str, Any]
     missing: frozenset[str] = frozenset()  # features that a request may leave out
-    categories: dict[str, tuple[str, ...]] = {}  # of a text feature: the values that the log tells apart
-    score_edges: tuple[float, ...] = ()  # without classes: upper bounds of a histogram of the predictions
-    centre: tuple[float, ...] = ()  # of an embedding: the direction of its training rows' vectors
+    # {text feature: the categories that the prediction log distinguishes}
+    categories: dict[str, tuple[str, ...]] = {}
+    # for models without classes: upper bounds of the histogram of predicted values
+    score_edges: tuple[float, ...] = ()
+    # for an embedding: the direction of the mean of its training rows' vectors
+    centre: tuple[float, ...] = ()
 
     @property
     def matrix(self) -> bool:
-        """Whether rows are numbers alone, in one array."""
+        """Whether all features are numbers, so that rows are one array."""
         return self.inputs[0].datatype == "FP32"
 
     @property
     def width(self) -> int | None:
-        """How many numbers a row's score has: classes, or a vector's; None where it is one number."""
+        """Number of values in a row's score: of classes, or of a vector's numbers; None for one number."""
         if self.task == "multiclass":
             return len(self.classes)
         return len(self.centre) if self.task == "embedding" else None
@@ -71,7 +81,7 @@ class Meta(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is loaded and has scored its own example."""
+    """A loaded model that was able to score the example row in its meta.json."""
 
     release: Release
     meta: Meta
@@ -79,7 +89,10 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
-        """Load from a bento's source folder; ValueError when the model can't answer for its own example."""
+        """Load the model in `folder` and score its example.
+
+        Raises ValueError if the model cannot score it, or if a file was changed after the image was built.
+        """
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
         release.check(folder / "model")
         meta = msgspec.json.decode((folder / "model" / "meta.json").read_bytes(), type=Meta)
@@ -89,35 +102,43 @@ class Model:
 
     @property
     def example(self) -> Values:
-        """The one row of meta.json."""
+        """The example row of meta.json, as the scorer takes it."""
         if isinstance(self.meta.example, dict):
             return {each.name: each.column([self.meta.example[each.name]]) for each in self.meta.inputs}
         return np.asarray([self.meta.example], dtype=np.float32)
 
     def score(self, rows: Values) -> NDArray[np.float64]:
-        """Scores of n rows: (n,) or (n, width); ValueError when they are not that, or not finite."""
+        """Return scores of n rows, (n,) or (n, width).
+
+        Raises ValueError if the scorer's result has another shape or is not finite.
+        """
         scores, count = np.asarray(self.scorer(rows), dtype=np.float64), size(rows)
         shape = (count, self.meta.width) if self.meta.width else (count,)
         if scores.shape != shape or not np.isfinite(scores).all():
-            raise ValueError(f"the scorer gave {scores.shape} for {count} rows; finite {shape} wanted")
+            raise ValueError(
+                f"the scorer returned {scores.shape} for {count} rows, should be {shape} and finite"
+            )
         return scores
 
     def beside(self, rows: Values, scores: NDArray[np.float64]) -> dict[str, list[Any]]:
-        """What each row's answer has beside score and class, by name; ValueError for a name that is taken."""
+        """Return the additional values for each row's response, as {name: list of n}.
+
+        Raises ValueError if a name is already used, or a list does not have one value per row.
+        """
         answer = getattr(self.scorer, "answer", None)
         found: dict[str, list[Any]] = answer(rows, scores) if answer else {}
         for name, values in found.items():
             if name in ANSWERED or len(values) != len(scores):
-                raise ValueError(f"`answer` gave {name} of {len(values)} values for {len(scores)} rows")
+                raise ValueError(f"`answer` returned {len(values)} values of {name} for {len(scores)} rows")
         return found
 
     @cached_property
     def named(self) -> tuple[str, ...]:
-        """The names of what an answer has beside score and class."""
+        """Names of the additional values that a response contains."""
         return tuple(self.beside(self.example, self.score(self.example)))
 
     def marks(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,), the one number of each row that log, metrics, drift and canary judge compare."""
+        """Return one number per row, (n,), which prediction log, metrics, drift and canary judge compare."""
         return marks(scores, self._centre)
 
     @cached_property
@@ -125,7 +146,10 @@ class Model:
         return np.array(self.meta.centre) if self.meta.centre else None
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        """The place of each row's class in `labels`: by threshold of two, the likeliest of more."""
+        """Return the index in `labels` of each row's class, (n,).
+
+        With two classes the threshold decides, with more the highest score.
+        """
         if self.meta.task == "multiclass":
             return np.asarray(scores.argmax(axis=1))
         if self.meta.threshold is None:
@@ -135,5 +159,5 @@ class Model:
 
     @property
     def labels(self) -> tuple[Label | msgspec.UnsetType, ...]:
-        """What an answer says by the place of its class; nothing where there are none."""
+        """The classes that a response can contain, in order; (UNSET,) if the model has no classes."""
         return self.meta.classes or (msgspec.UNSET,)

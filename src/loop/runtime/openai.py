@@ -1,4 +1,4 @@
-"""OpenAI's API of embeddings, `POST /v1/embeddings`, so that their clients and those of others work.
+"""OpenAI's embeddings API, `POST /v1/embeddings`, so that OpenAI's and compatible clients work.
 
 https://platform.openai.com/docs/api-reference/embeddings
 """
@@ -17,7 +17,7 @@ from loop.runtime.rows import BadRequest, Decoder, Rows, check_count
 
 
 class Request(msgspec.Struct, frozen=True):
-    """The body of a request; other keys, such as `user`, are ignored."""
+    """The body of a request. Other keys, such as `user`, are ignored."""
 
     input: str | list[str]
     model: str
@@ -29,15 +29,18 @@ REQUEST = msgspec.json.Decoder(Request)
 
 
 def speaks(model: Model) -> bool:
-    """Whether a model answers this API: an embedding of one text."""
+    """Whether a model supports this API: an embedding model whose only input is a text."""
     (first, *others) = model.meta.inputs
     text = first.datatype == "BYTES" and not first.listed and not first.encoded
     return model.meta.task == "embedding" and text and not others
 
 
 def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
-    """The texts of a request, and how it is answered; BadRequest where it is wrong."""
-    del headers  # of no use here, but every reader is called with them
+    """Return a request's texts as rows, and a function that encodes the response.
+
+    Raises BadRequest if the request is wrong.
+    """
+    del headers  # headers are not needed here, but part of every reader's signature
     try:
         asked = REQUEST.decode(body)
     except msgspec.ValidationError as error:
@@ -46,11 +49,9 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
     if asked.model != model.release.model:
-        raise BadRequest(
-            f"is {asked.model!r}; the model here is {model.release.model!r}", "model", status=404
-        )
+        raise BadRequest(f"is {asked.model!r}, should be {model.release.model!r}", "model", status=404)
     if asked.dimensions not in (None, model.meta.width):
-        raise BadRequest(f"is {asked.dimensions}; vectors have {model.meta.width} numbers", "dimensions")
+        raise BadRequest(f"is {asked.dimensions}, should be {model.meta.width}", "dimensions")
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     check_count(len(texts), decoder.max_rows, "input")
     of = decoder.inputs[0]
@@ -61,14 +62,14 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
 
 @dataclass(frozen=True)
 class Form:
-    """How one request is answered. Nothing is cut into tokens here, so `usage` counts words."""
+    """Encodes the response to one request. `usage` counts words, because the server has no tokenizer."""
 
     model: str
     encoding: Literal["float", "base64"]
     words: int
 
     def encode(self, _: Rows, of: Scored) -> Answer:
-        """The vectors as numbers, or as base64 of float32 in little-endian order."""
+        """Return the response with vectors as lists of numbers, or as base64 of little-endian float32."""
         vectors: list[Any] = of.answer
         if self.encoding == "base64":
             vectors = [b64encode(np.asarray(vector, "<f4").tobytes()).decode() for vector in vectors]

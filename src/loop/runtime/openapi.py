@@ -1,4 +1,4 @@
-"""The OpenAPI document of this very model: what its paths take and answer."""
+"""Creates the OpenAPI document for the model that is served: the requests and responses of its paths."""
 
 from typing import Any
 
@@ -8,40 +8,42 @@ from loop.runtime.model import Meta, Model
 from loop.runtime.rows import LONGEST_ID, NPY, OVER
 
 REFUSED = {
-    "400": "The body is not JSON, or no array.",
-    "408": "The body did not come to its end in time.",
+    "400": "The body is neither JSON nor a valid array.",
+    "408": "The body was not received in time.",
     "413": "Too many rows, or too many bytes.",
-    "415": "The body's Content-Encoding is another than gzip.",
-    "422": "A field is wrong: which one, and how.",
-    "429": "Too many requests wait: come again after Retry-After seconds.",
+    "415": "The body's Content-Encoding is not gzip.",
+    "422": "A field is wrong; the response names it and says why.",
+    "429": "Too many requests are waiting; retry after Retry-After seconds.",
     "500": "The model failed.",
 }
 
 
 def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
-    """OpenAPI 3.1, with the model's features by name and its own example."""
-    health = _answered("It serves.", _json(_ref("Health")))
+    """Return the OpenAPI 3.1 document, with the model's features by name and its example."""
+    health = _answered("The server is running.", _json(_ref("Health")))
     text = {"text/plain": {"schema": {"type": "string"}}}
-    ready = {"200": _answered("Ready.", text), "503": _answered("It ends: no more requests, please.", text)}
+    ready = {"200": _answered("Ready.", text), "503": _answered("The server is shutting down.", text)}
     return {
         "openapi": "3.1.0",
         "info": {"title": model.release.model, "version": model.release.key},
         "paths": {
             "/predict": {"post": _predict(model, max_bytes)},
-            "/health": _get("Whether it serves, and which version.", {"200": health}),
+            "/health": _get(
+                "Whether the server is running, and which model version it serves.", {"200": health}
+            ),
             "/v2/models/" + model.release.model: _get(
-                "The model's inputs and outputs, in the words of the Open Inference Protocol V2.",
-                {"200": _answered("Its metadata.", _json({"type": "object"}))},
+                "The model's inputs and outputs, as the Open Inference Protocol V2 describes them.",
+                {"200": _answered("The model's metadata.", _json({"type": "object"}))},
             ),
             f"/v2/models/{model.release.model}/infer": {"post": _infer()},
             **({"/v1/embeddings": {"post": _embeddings()}} if openai.speaks(model) else {}),
-            "/readyz": _get("Whether it takes requests; inside the cluster only.", ready),
+            "/readyz": _get("Whether the server accepts requests; inside the cluster only.", ready),
             "/livez": _get(
-                "Whether the process lives; inside the cluster only.",
-                {"200": _answered("It lives.", text)},
+                "Whether the process is alive; inside the cluster only.",
+                {"200": _answered("The process is alive.", text)},
             ),
             "/metrics": _get(
-                "Prometheus' text format; inside the cluster only.",
+                "Metrics in Prometheus' text format; inside the cluster only.",
                 {"200": _answered("The metrics.", text)},
             ),
         },
@@ -50,13 +52,16 @@ def document(model: Model, max_rows: int, max_bytes: int) -> dict[str, Any]:
 
 
 def _infer() -> dict[str, Any]:
-    """Inference by V2; its clients bring schemas of their own."""
+    """Return the V2 inference path.
+
+    Its schemas are simple, because V2 clients do not use schemas of this document.
+    """
     body = _json(_ref("Inference"))
     answer = {**_json(_ref("Inferred")), "application/octet-stream": {"schema": {"type": "string"}}}
     return {
         "summary": "Score rows by the Open Inference Protocol V2.",
-        "description": "JSON, or binary tensors behind it. A tensor `id` of BYTES or INT64 may give each row"
-        " its id, under which its label is found later.",
+        "description": "JSON, optionally followed by binary tensors. A tensor `id` of BYTES or INT64 may give"
+        " each row an id, by which its label can be matched later.",
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": _answered("The outputs.", answer),
@@ -66,9 +71,9 @@ def _infer() -> dict[str, Any]:
 
 
 def _embeddings() -> dict[str, Any]:
-    """OpenAI's API, whose clients bring schemas of their own."""
+    """Return the path of OpenAI's embeddings API."""
     return {
-        "summary": "Vectors of texts by OpenAI's API of embeddings.",
+        "summary": "Embed texts with OpenAI's embeddings API.",
         "requestBody": {"required": True, "content": _json(_ref("Texts"))},
         "responses": {
             "200": _answered("The vectors, in the order of the texts.", _json(_ref("Vectors"))),
@@ -79,15 +84,15 @@ def _embeddings() -> dict[str, Any]:
 
 
 def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
-    echoed = {"X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or one made."}}
+    echoed = {"X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's, or a new one."}}
     error = _json(_ref("Error"))
     refused = {status: {**_answered(what, error), "headers": echoed} for status, what in REFUSED.items()}
     later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     refused["429"]["headers"] = {**echoed, **later}
     content = _json(_ref("Request"), _example(model))
     text = (
-        f"At most {max_bytes} bytes, as it comes and, where its Content-Encoding is gzip, unpacked."
-        " Of many rows, as many ids as rows."
+        f"At most {max_bytes} bytes, as sent and, if its Content-Encoding is gzip, decompressed."
+        " Several rows have either no ids or one id per row."
     )
     if model.meta.matrix:
         content[NPY.decode()] = {
@@ -95,17 +100,20 @@ def _predict(model: Model, max_bytes: int) -> dict[str, Any]:
         }
         text += (
             f" {NPY.decode()} is what numpy.save writes: one row (f,) or many (n, f) of float32 or float64;"
-            " its answer is JSON too."
+            " its response is JSON too."
         )
     return {
-        "summary": "Score one row, or many.",
+        "summary": "Score one row or several rows.",
         "description": text,
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"}}
         ],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {**_answered("One answer, or a list of them.", _json(_ref("Answer"))), "headers": echoed},
+            "200": {
+                **_answered("The score of one row, or a list of scores.", _json(_ref("Answer"))),
+                "headers": echoed,
+            },
             **refused,
         },
     }
@@ -128,7 +136,7 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
     score = _list(share, meta.width) if meta.width else share
     told = "embedding" if meta.task == "embedding" else "score"
     label: dict[str, Any] = {"class": {"enum": list(meta.classes)}} if meta.classes else {}
-    label |= {name: {} for name in model.named}  # any JSON
+    label |= {name: {} for name in model.named}  # {} allows any JSON value
     row, key = _row(meta), columns.key(meta.inputs)
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
     version = {"model_version": text}
@@ -155,13 +163,20 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
             "required": ["model_name", "model_version", "outputs"],
         },
         **(_of_openai(model, max_rows) if openai.speaks(model) else {}),
-        "Health": _object({"status": text, **version}, ("status", "model_version")),
+        "Health": _object(
+            {
+                "status": text,
+                **version,
+                "engine": {**text, "description": "The engine's version that packed it."},
+            },
+            ("status", "model_version", "engine"),
+        ),
         "Error": _object({"error": text, "field": text}, ("error", "field")),
     }
 
 
 def _of_openai(model: Model, max_rows: int) -> dict[str, Any]:
-    """The texts of a request, and the vectors of its answer."""
+    """Return the schemas of OpenAI's requests and responses for embeddings."""
     text, number = {"type": "string"}, {"type": "integer"}
     texts = {"type": "array", "items": text, "minItems": 1, "maxItems": max_rows}
     vector = {
@@ -183,7 +198,7 @@ def _of_openai(model: Model, max_rows: int) -> dict[str, Any]:
 
 
 def _tensor(required: tuple[str, ...]) -> dict[str, Any]:
-    """A tensor of the protocol, whose data may be nested by its shape."""
+    """Return the schema of a V2 tensor, whose data may be nested by its shape."""
     shape = {"type": "array", "items": {"type": "integer"}}
     text = {"type": "string"}
     properties = {"name": text, "datatype": text, "shape": shape, "data": {"type": "array"}}
@@ -191,7 +206,10 @@ def _tensor(required: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _row(meta: Meta) -> dict[str, Any]:
-    """A row: a list in the features' order, an object by name, or a single text, image or list."""
+    """Return the schema of a row.
+
+    It is a list in the order of features, an object by name, or a single text, image or list.
+    """
     if meta.matrix:
         number = {"type": "number", "exclusiveMinimum": -OVER, "exclusiveMaximum": OVER}
         values = {name: _gap(number) if name in meta.missing else number for name in meta.features}
@@ -214,7 +232,7 @@ def _row(meta: Meta) -> dict[str, Any]:
 
 
 def _value(of: Input, *, missing: bool) -> dict[str, Any]:
-    """A value of an input in JSON."""
+    """Return the schema of an input's value in JSON."""
     kinds = {"FP64": "number", "INT64": "integer", "BOOL": "boolean", "BYTES": "string"}
     one: dict[str, Any] = {"type": kinds[of.datatype]}
     if of.encoded:

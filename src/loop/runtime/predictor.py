@@ -1,7 +1,8 @@
-"""What /predict does, whichever server is around it: many at once when they come at once.
+"""Answers requests to /predict, whichever HTTP server receives them.
 
-A request that comes while nothing is scored is scored at once. Those that come while others are scored wait
-for them, and are then scored together in one call: nobody waits for a batch to fill.
+Requests that wait are scored in one batch. A request that arrives while nothing is being scored is scored at
+once. Requests that arrive during scoring wait until it ends, and are then scored together in one call. No
+request waits for a batch to fill.
 """
 
 import logging
@@ -24,17 +25,18 @@ from loop.runtime.metrics import Metrics
 from loop.runtime.model import Label, Model, Values
 from loop.runtime.rows import NPY, BadRequest, Decoder, Rows
 
-TOGETHER = 1024  # rows in one call: what more waits is the next call's
-INLINE = 64  # rows that are scored between two requests; more are scored in a thread beside them
+TOGETHER = 1024  # maximum rows that are scored in one call; further rows wait for the next call
+INLINE = 64  # maximum rows that are scored on the event loop; more rows are scored in a thread
 
 logger = logging.getLogger(__name__)
 encode = msgspec.json.Encoder().encode
 
 
 class Answer(NamedTuple):
-    """A status and its body, which is JSON, or JSON of `json` bytes and then tensors.
+    """A response's status and body.
 
-    `unread`: the request's body has not come to its end.
+    The body is JSON, or `json` bytes of JSON followed by binary tensors. `unread`: the request's body was not
+    read to its end.
     """
 
     status: int
@@ -47,7 +49,10 @@ Encode = Callable[[Rows, Scored], Answer]
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A request that was understood, when it came, who wants the answer, and in which form."""
+    """A decoded request that waits for its score.
+
+    `came` is its time of arrival; `encode` creates the response, and `answer` sends it.
+    """
 
     rows: Rows
     came: float
@@ -57,9 +62,9 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Group(NamedTuple):
-    """Requests that were scored in one call; no scores where the model failed, or refused the rows.
+    """Requests that were scored in one call.
 
-    Then it is one request's.
+    `scores` is None if the model failed or refused the rows, and the group then has one request.
     """
 
     batch: list[Waiting]
@@ -70,7 +75,7 @@ class Group(NamedTuple):
 
 
 class One(msgspec.Struct, frozen=True):
-    """The answer to one row."""
+    """The response to a single row."""
 
     model_version: str
     score: Any = msgspec.UNSET
@@ -80,7 +85,7 @@ class One(msgspec.Struct, frozen=True):
 
 
 class Many(msgspec.Struct, frozen=True):
-    """The answer to a list of rows."""
+    """The response to a list of rows."""
 
     model_version: str
     score: list[Any] | msgspec.UnsetType = msgspec.UNSET
@@ -92,7 +97,10 @@ class Many(msgspec.Struct, frozen=True):
 
 
 class Predictor:
-    """One model, its metrics and its log (None where nobody asked for one); lives in one event loop."""
+    """Scores requests with one model, counts metrics and writes the log (None if logging is off).
+
+    It belongs to one event loop.
+    """
 
     def __init__(
         self,
@@ -113,12 +121,18 @@ class Predictor:
         self._thread = ThreadPoolExecutor(1, "scorer")
 
     def read(self, body: bytes, headers: dict[bytes, bytes]) -> tuple[Rows, Encode]:
-        """The rows of a body of /predict, and how they are answered; BadRequest where it is wrong."""
+        """Return the rows of a /predict body, and a function that encodes the response.
+
+        Raises BadRequest if the body is wrong.
+        """
         npy = headers.get(b"content-type", b"").startswith(NPY)
         return (self.decoder.parse_npy(body) if npy else self.decoder.parse(body)), self._json
 
     def submit(self, read: Callable[[], tuple[Rows, Encode]], answer: Callable[[Answer], object]) -> None:
-        """Answer a request that `read` decodes, now or soon, by calling `answer` once in this event loop."""
+        """Decode a request with `read` and queue it for scoring.
+
+        `answer` is called exactly once, in this event loop, now or later.
+        """
         came = perf_counter()
         if self.full:
             answer(self.refused(BadRequest("too many requests wait", status=429, reason="overload")))
@@ -138,27 +152,33 @@ class Predictor:
 
     @property
     def full(self) -> bool:
-        """Whether as many requests wait as may."""
+        """Whether the number of waiting requests has reached its limit."""
         return len(self._waiting) >= self.max_waiting
 
     def refused(self, bad: BadRequest) -> Answer:
-        """The answer to a request that can't be answered."""
+        """Count a refused request, and return the error response for it."""
         self.metrics.failed(bad.reason)
         return Answer(bad.status, encode({"error": bad.error, "field": bad.field}), bad.unread)
 
     def broke(self, what: str = "the server failed") -> Answer:
-        """The answer to a fault of ours. Details go to the server's log, never to the caller."""
+        """Count a failure of the server, and return a 500 response.
+
+        Details appear only in the server's log, never in the response.
+        """
         self.metrics.failed("model")
         return Answer(500, encode({"error": f"{what}: see the server's log", "field": ""}))
 
     def close(self) -> None:
-        """Wait for what is scored, and for the log."""
+        """Wait until running scoring has ended and the log is written."""
         self._thread.shutdown()
         if self.log:
             self.log.close()
 
     def _go_on(self) -> None:
-        """Score what waits once the loop has read whatever has come, in the context of who waits longest."""
+        """Schedule scoring of the waiting requests, after the event loop has read what has arrived.
+
+        It runs in the contextvars of the request that has waited longest.
+        """
         self._scoring = bool(self._waiting)
         if self._scoring:
             get_running_loop().call_soon(self._next, context=self._waiting[0].context)
@@ -181,7 +201,10 @@ class Predictor:
             self._go_on()
 
     def _taken(self) -> tuple[list[Waiting], int]:
-        """The requests that have waited longest, up to TOGETHER rows, or one that alone has more."""
+        """Remove and return the requests to score next, the longest waiting first, with their number of rows.
+
+        They have at most TOGETHER rows, except for a single larger request.
+        """
         rows = 0
         for position, waiting in enumerate(self._waiting):
             if position and rows + len(waiting.rows.ids) > TOGETHER:
@@ -192,7 +215,10 @@ class Predictor:
         return batch, rows
 
     def _scored(self, batch: list[Waiting]) -> list[Group]:
-        """The scores of all at once. If that fails, each is scored alone, so only the bad request fails."""
+        """Score all requests in one call.
+
+        If that fails, each is scored alone, so that only the bad request fails.
+        """
         try:
             values = columns.together([waiting.rows.values for waiting in batch])
             scores = self.model.score(values)
@@ -206,7 +232,7 @@ class Predictor:
             return [Group(batch)]
 
     def _answer(self, groups: list[Group]) -> None:
-        """Answer every request of every group, whatever fails."""
+        """Send a response to every request of every group, even if some responses fail."""
         for group in groups:
             answers = self._answers(group)
             for waiting in group.batch:
@@ -218,7 +244,7 @@ class Predictor:
                 waiting.answer(said)
 
     def _answers(self, group: Group) -> Iterator[Answer]:
-        """Count, log and tell what was scored together: an answer for each request, in their order."""
+        """Count and log the scored rows of a group, and yield a response for each request in order."""
         if group.refused:
             yield self.refused(BadRequest(str(group.refused), self.decoder.key))
             return
@@ -251,22 +277,22 @@ class Predictor:
             start = end
 
     def _numbers(self, rows: Values, _: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        assert isinstance(rows, dict)  # noqa: S101 - only a model of columns asks for this
+        assert isinstance(rows, dict)  # noqa: S101 - only set for models whose rows are columns
         return columns.numbers(rows, self.model.meta.categories)
 
     def _profiled(self, rows: Values, scores: NDArray[np.float64]) -> Any:
-        """The rows' profile, (n, p); None where it is the rows themselves."""
+        """Return the rows' profile (n, p), or None if the rows themselves are logged."""
         if self._profile is None:
             return None
         try:
             made = self._profile(rows, scores)
             return np.column_stack([np.asarray(column, np.float32) for column in made.values()])
         except Exception:
-            logger.exception("`profile` failed, so the log has no features of %d rows", len(scores))
+            logger.exception("`profile` failed, so %d rows are logged without features", len(scores))
             return np.empty((len(scores), 0), np.float32)
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
-        """The answer of /predict: version, score or embedding, class and id, of one row or of each."""
+        """Return the JSON response of /predict: version, score or embedding, class and id, per row."""
         told: One | Many
         if rows.many:
             classes = of.classes if self.model.meta.classes else msgspec.UNSET

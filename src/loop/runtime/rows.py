@@ -1,7 +1,8 @@
-"""From a request's body to rows; an error names the field and the position that is wrong.
+"""Converts the body of a request to rows.
 
-A correct body is decoded straight into the model's types. Any other body is read again, value by value, and
-only this second reading decides whether it is refused, because it can say why.
+Errors name the field and the position that is wrong. A valid body is decoded directly into the model's types.
+If that fails, the body is decoded again value by value. Only this second decoding decides whether it is
+refused, because it can say why.
 """
 
 import warnings
@@ -20,25 +21,26 @@ from loop.runtime.columns import Input
 from loop.runtime.model import Meta, Values
 
 Id = int | str | None
-NPY = b"application/x-npy"  # NumPy's own file format, version 1 to 3: rows of float32 or float64
-HEADERS: dict[tuple[int, int], Any] = {  # readers by the version that the body names
+# media type of NumPy's file format (versions 1 to 3), which holds rows of float32 or float64
+NPY = b"application/x-npy"
+# Header readers by format version. Version 3 differs from 2 only in the encoding of field names, and arrays
+# with fields are refused.
+HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
-    (
-        3,
-        0,
-    ): np.lib.format.read_array_header_2_0,  # UTF-8 in place of Latin-1: names of fields, which we refuse
+    (3, 0): np.lib.format.read_array_header_2_0,
 }
-DIMENSIONS, MOST = 8, 200  # that are repeated in an error; characters of what NumPy says
-LONGEST_ID = 128  # characters
-OVER = float(2**128 - 2**103)  # the least that no float32 rounds to: half a step over the greatest
+DIMENSIONS, MOST = 8, 200  # limits for error messages: dimensions of a shape, characters of NumPy's message
+LONGEST_ID = 128  # maximum characters of a row's id
+OVER = float(2**128 - 2**103)  # the smallest number that does not round to a finite float32
 TYPES = {bool: "a boolean", str: "a string", list: "a list", dict: "an object", type(None): "null"}
 
 
 class BadRequest(Exception):
-    """The caller's mistake: a 4xx with the field at fault. `reason` is a metric's label.
+    """A mistake of the caller, answered with a 4xx status.
 
-    `unread`: the body has not come to its end, and the rest of it is not looked at.
+    `field` is the wrong field, and `reason` a label of the metric. `unread`: the body was not read to its
+    end.
     """
 
     def __init__(
@@ -56,16 +58,19 @@ class BadRequest(Exception):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What was asked for: n rows, an id for each, and whether the caller sent a list of rows."""
+    """The n rows of a request, with their ids; `many` is whether the caller sent a list of rows."""
 
     values: Values
     ids: list[Id]
     many: bool
-    named: bool  # ids were given, so they are echoed
+    named: bool  # the caller gave ids, so the response contains them
 
 
 def decoded(body: bytes, coding: bytes, most: int) -> bytes:
-    """A body without its Content-Encoding, of `most` bytes at most: gzip, one member, or none."""
+    """Return the body without its Content-Encoding, which may be one gzip member or identity.
+
+    Raises BadRequest if the encoding is another or broken, or the result has more than `most` bytes.
+    """
     if (name := coding.strip().lower()) in (b"", b"identity"):
         return body
     if name not in (b"gzip", b"x-gzip"):
@@ -77,15 +82,15 @@ def decoded(body: bytes, coding: bytes, most: int) -> bytes:
     except zlib.error as error:
         raise BadRequest(f"the body is not gzip: {error}", status=400, reason="encoding") from None
     if len(plain) > most:
-        raise BadRequest(f"the body, without its gzip, is over {most} bytes", status=413, reason="size")
+        raise BadRequest(f"the body, decompressed, is over {most} bytes", status=413, reason="size")
     if not inflating.eof or inflating.unused_data:
-        wrong = "holds more than one gzip member" if inflating.eof else "ends before its gzip does"
+        wrong = "contains more than one gzip member" if inflating.eof else "is an incomplete gzip"
         raise BadRequest(f"the body {wrong}", status=400, reason="encoding")
     return plain
 
 
 class Decoder:
-    """Reads the bodies of /predict for one model, of `max_rows` rows at most."""
+    """Decodes bodies of /predict for one model, with at most `max_rows` rows."""
 
     def __init__(self, meta: Meta, max_rows: int) -> None:
         self.inputs, self.names, self.missing = meta.inputs, meta.features, meta.missing
@@ -99,9 +104,9 @@ class Decoder:
         self._many = self._asked(rows, ids)
 
     def parse(self, body: bytes) -> Rows:
-        """Parse `{"features": one row or a list of rows, "id": one or a list}`; BadRequest where it is wrong.
+        """Decode the JSON `{"features": one row or a list of rows, "id": one or a list}`.
 
-        A row is a list, or an object by name.
+        A row is a list of values, or an object of values by name. Raises BadRequest if the body is wrong.
         """
         return (
             self._right(body, self._one, many=False)
@@ -110,7 +115,7 @@ class Decoder:
         )
 
     def _row(self) -> Any:
-        """The type of a row of columns."""
+        """Return the type of one row for a model whose features are not all numbers."""
         if self.key != "features":
             return self._kind(self.inputs[0])
         fields: list[Any] = []
@@ -124,13 +129,13 @@ class Decoder:
         return of.kind | None if of.name in self.missing else of.kind
 
     def _asked(self, row: Any, ids: Any) -> Any:
-        """A decoder of the whole body."""
+        """Return a decoder for the whole body, with these types of rows and ids."""
         fields: list[Any] = [("rows", row), ("id", ids, None)]
         asked = msgspec.defstruct("Asked", fields, rename={"rows": self.key}, forbid_unknown_fields=True)
         return msgspec.json.Decoder(asked)
 
     def _right(self, body: bytes, decoder: Any, *, many: bool) -> Rows | None:
-        """The rows of a body that is right; None otherwise."""
+        """Return the rows of a valid body, or None if the body is wrong."""
         try:
             asked = decoder.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -170,20 +175,25 @@ class Decoder:
             return None
 
     def parse_npy(self, body: bytes) -> Rows:
-        """Parse NumPy's .npy: one row (f,) or many (n, f), float32 or float64, in C order."""
+        """Decode a NumPy .npy array of float32 or float64 in C order: one row (f,) or many (n, f).
+
+        Raises BadRequest if the array is wrong.
+        """
         names = self.names
         if not self.matrix:
-            said = f"this model's features are not all numbers, so {NPY.decode()} can't hold them; send JSON"
+            said = (
+                f"{NPY.decode()} cannot represent this model's features, which are not all numbers; send JSON"
+            )
             raise BadRequest(said, status=415, reason="encoding")
         shape, dtype, start = _header(body)
         if len(shape) not in (1, 2) or shape[-1] != len(names):
             raise BadRequest(
-                f"the array is {_told(shape)}; it must be (rows, {len(names)}): {', '.join(names)}",
+                f"the array is {_told(shape)}, should be (rows, {len(names)}): {', '.join(names)}",
                 "features",
             )
         many, rows = len(shape) == 2, prod(shape[:-1])  # noqa: PLR2004
         if rows * len(names) * dtype.itemsize != len(body) - start:
-            said = f"the body holds {len(body) - start} bytes of an array {_told(shape)} of {dtype}"
+            said = f"the body has {len(body) - start} bytes for an array {_told(shape)} of {dtype}"
             raise BadRequest(said, status=400, reason="json")
         check_count(rows, self.max_rows, "features")
         with np.errstate(over="ignore"):
@@ -192,13 +202,16 @@ class Decoder:
         return Rows(self.finite(values, where), [None] * rows, many=many, named=False)
 
     def finite(self, values: NDArray[np.float32], where: Sequence[str]) -> NDArray[np.float32]:
-        """The values; BadRequest for an infinite one, and for a NaN where no value may be missing."""
+        """Return the values.
+
+        Raises BadRequest for an infinite value, and for NaN in a feature that may not be missing.
+        """
         if not (good := np.isfinite(values)).all():
             good |= np.isnan(values) & self._gaps
             if not good.all():
                 row, column = (int(i) for i in np.argwhere(~good)[0])
                 wrong = (
-                    "NaN, and must have a value"
+                    "NaN, but must have a value"
                     if np.isnan(values[row, column])
                     else "too large for a 32-bit float"
                 )
@@ -206,17 +219,19 @@ class Decoder:
         return values
 
     def _explained(self, body: bytes) -> Rows:
-        """Rows by position or by name; BadRequest with the first thing that is wrong."""
+        """Decode the body value by value. Raises BadRequest with the first thing that is wrong."""
         document, key = _decode(body), self.key
         if unknown := sorted(document.keys() - {key, "id"}):
-            raise BadRequest(f"is not known; a request has `{key}` and, if you like, `id`", unknown[0])
+            raise BadRequest(f"is not known; a request has `{key}` and optionally `id`", unknown[0])
         if key not in document:
             raise BadRequest("is missing", key)
         given = document[key]
         many = isinstance(given, list) and bool(given) and self._is_row(given[0])
         rows = given if many else [given]
         if len(rows) > self.max_rows:
-            raise BadRequest(f"has {len(rows)} rows; {self.max_rows} at most", key, status=413, reason="size")
+            raise BadRequest(
+                f"has {len(rows)} rows, should have at most {self.max_rows}", key, status=413, reason="size"
+            )
         where = [f"{key}[{i}]" for i in range(len(rows))] if many else [key]
         ordered = [self._ordered(row, at) for row, at in zip(rows, where, strict=True)]
         named = document.get("id") is not None
@@ -226,13 +241,13 @@ class Decoder:
         return Rows(self._typed(ordered, where), ids, many, named)
 
     def _is_row(self, value: Any) -> bool:
-        """Whether the first value of a list is a row, so that the list is one of rows."""
+        """Whether the first value of a list is a row, so that the list contains several rows."""
         if self.key == "features":
             return isinstance(value, dict) or (isinstance(value, list) and self.by_place)
         return isinstance(value, list) if self.inputs[0].listed else True
 
     def _ordered(self, row: Any, where: str) -> list[Any]:
-        """A row's values in the model's order."""
+        """Return a row's values in the order of the model's features."""
         names = self.names
         if self.key != "features":
             places, values = [where], [row]
@@ -240,26 +255,28 @@ class Decoder:
             if absent := [name for name in names if name not in row and name not in self.missing]:
                 raise BadRequest("is missing", f"{where}.{absent[0]}")
             if unknown := sorted(row.keys() - set(names)):
-                raise BadRequest(f"is not a feature; they are {', '.join(names)}", f"{where}.{unknown[0]}")
+                raise BadRequest(
+                    f"is not a feature; the features are {', '.join(names)}", f"{where}.{unknown[0]}"
+                )
             places, values = [f"{where}.{name}" for name in names], [row.get(name) for name in names]
         elif isinstance(row, list) and self.by_place:
             if len(row) != len(names):
                 raise BadRequest(
-                    f"has {len(row)} values; it must have {len(names)}: {', '.join(names)}", where
+                    f"has {len(row)} values, should have {len(names)}: {', '.join(names)}", where
                 )
             places, values = [f"{where}[{i}]" for i in range(len(names))], row
         else:
             wanted = (
                 "a list of numbers or an object of them" if self.matrix else "an object of values by name"
             )
-            raise BadRequest(f"is {_kind(row)}; it must be {wanted}", where)
+            raise BadRequest(f"is {_kind(row)}, should be {wanted}", where)
         for value, place, name in zip(values, places, names, strict=True):
             if wrong := self._wrong(value, name, by_name=isinstance(row, dict)):
                 raise BadRequest(wrong, place)
         return values
 
     def _wrong(self, value: Any, name: str, *, by_name: bool) -> str:
-        """Why a feature can't have this value; empty where it can."""
+        """Return an error message if a feature cannot have this value, otherwise an empty string."""
         if value is None:
             gap = (
                 f"; {name} must have a value"
@@ -269,7 +286,7 @@ class Decoder:
             return "" if name in self.missing else f"is null{gap}"
         if self.matrix:
             number = type(value) in (float, int) or (by_name and type(value) is bool)
-            return "" if number else f"is {_kind(value)}; {name} is a number"
+            return "" if number else f"is {_kind(value)}; {name} should be a number"
         each = self._input(name)
         try:
             msgspec.convert(value, each.kind)
@@ -282,12 +299,12 @@ class Decoder:
         return self.inputs[self.names.index(name)]
 
     def _float32(self, rows: list[list[Any]], where: list[str]) -> NDArray[np.float32]:
-        """The rows as float32; a number too large for that is an error, not an infinity."""
+        """Return the rows as float32. Raises BadRequest if a number is too large for float32."""
         try:
             with np.errstate(over="ignore"):
                 values = np.array(rows, dtype=np.float64).astype(np.float32)
         except OverflowError:
-            raise BadRequest("holds a number that is too large for a float", where[0]) from None
+            raise BadRequest("contains a number that is too large for a float", where[0]) from None
         return self.finite(values, where)
 
     def _typed(self, rows: list[list[Any]], where: list[str]) -> columns.Columns:
@@ -296,34 +313,37 @@ class Decoder:
             return {
                 each.name: each.column(list(column)) for each, column in zip(self.inputs, values, strict=True)
             }
-        except ValueError as error:  # each value alone is right
+        except ValueError as error:  # each value is valid alone, but all together do not form a column
             raise BadRequest(str(error), where[0]) from None
 
 
 def check_count(rows: int, most: int, field: str) -> None:
-    """BadRequest for no rows, or more than `most`."""
+    """Raise BadRequest if there are no rows, or more than `most`."""
     if not 0 < rows <= most:
         status, reason = (413, "size") if rows else (422, "features")
-        raise BadRequest(f"has {rows} rows; 1 to {most} may be", field, status=status, reason=reason)
+        raise BadRequest(f"has {rows} rows, should have 1 to {most}", field, status=status, reason=reason)
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """What a .npy says of its array: shape and type; and where its bytes begin. Nothing is made of it yet."""
+    """Return shape, type and start of the data from a .npy header, without creating the array.
+
+    Raises BadRequest if the header is wrong.
+    """
     file = BytesIO(body)
     try:
-        with warnings.catch_warnings(action="ignore"):  # what Python 2 wrote is read too
+        with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
             if (version := np.lib.format.read_magic(file)) not in HEADERS:
-                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - answered as NumPy's own
+                raise ValueError(f"version {version} is not known")  # noqa: TRY301 - same as NumPy's errors
             shape, fortran, dtype = HEADERS[version](file)
-    except Exception as error:  # noqa: BLE001 - NumPy reads the header as Python: whatever that may raise
+    except Exception as error:  # noqa: BLE001 - NumPy evaluates the header, so any error is possible
         said = f"the body is not a .npy: {type(error).__name__} {str(error)[:MOST]}"
         raise BadRequest(said, status=400, reason="json") from None
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
-        said = "the body is not a .npy: a length in its shape is negative, too large or no integer"
+        said = "the body is not a .npy: a length in its shape is negative, too large or not an integer"
         raise BadRequest(said, status=400, reason="json")
     if fortran or dtype.kind != "f" or dtype.itemsize not in (4, 8):
         order = "Fortran" if fortran else "C"
-        said = f"the array is {str(dtype)[:MOST]} in {order} order; float32 or float64 in C order"
+        said = f"the array is {str(dtype)[:MOST]} in {order} order, should be float32 or float64 in C order"
         raise BadRequest(said, "features")
     return shape, dtype, file.tell()
 
@@ -338,25 +358,25 @@ def _decode(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", status=400, reason="json") from None
     if not isinstance(document, dict):
-        said = f"the body is {_kind(document)}; it must be an object, in which several rows stand as a list"
+        said = f"the body is {_kind(document)}, should be an object, also for several rows"
         raise BadRequest(said, status=400, reason="json")
     return document
 
 
 def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
     if many and not (isinstance(given, list) and len(given) == rows):
-        raise BadRequest(f"must be a list of {rows}, one for each row", "id", reason="id")
+        raise BadRequest(f"should be a list of {rows}, one for each row", "id", reason="id")
     ids = given if many else [given]
     for position, value in enumerate(ids):
         if not fits(value):
             place = f"id[{position}]" if many else "id"
-            error = f"must be a string of at most {LONGEST_ID} characters or an integer of 64 bits"
+            error = f"should be a string of at most {LONGEST_ID} characters or a 64-bit integer"
             raise BadRequest(error, place, reason="id")
     return list(ids)
 
 
 def fits(value: Any) -> bool:
-    """Whether it may be a row's id."""
+    """Whether `value` is valid as a row's id."""
     if type(value) is str:
         return len(value) <= LONGEST_ID
     return value is None or (type(value) is int and abs(value) < 2**63)

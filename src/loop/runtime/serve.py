@@ -1,8 +1,8 @@
-"""The server of a bento's image: `python -m loop.runtime.serve` in the bento's folder `src`.
+"""The server of an image: `python -m loop.runtime.serve` in the image's folder `src`.
 
-BentoML builds, pins and packs the bento, and can serve it (`bentoml serve`); this serves the same application
-without what BentoML puts around it. It is one process: the cluster runs as many as are needed, and starts one
-again when it has ended.
+It serves the application with uvicorn, in one process. BentoML builds the image and could serve it too
+(`bentoml serve`), but adds its own layers around each request. The cluster runs as many processes as needed
+and restarts those that end.
 """
 
 import argparse
@@ -27,50 +27,54 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from loop.runtime import settings
 from loop.runtime.app import App
 
-LINGER = 1.0  # seconds, at most, in which connections that are still used end by themselves
-GRACE = 20  # seconds for the requests in flight after that
-TICKS = 10  # of uvicorn, a tenth of a second each, between two looks at the connections
-HEAD_SECONDS = 10.0  # from the begin of a connection, or of a request on it, to the end of the request's head
-HEAD, FIELDS = 64 * 1024, 256  # bytes and headers that a request may have beside its body
-SLICE = 16 * 1024  # bytes parsed at once: where in them a head begins is not known, so they are not counted
-PIPELINED = 64  # requests that a connection may send before the first of them is answered
-THROWN_AWAY = 1024 * 1024  # bytes still read from a refused connection: closed sooner, it would be reset
-EVERY = "::"  # every address of this machine, of both families
-KEPT = 3700  # seconds a connection may be idle: longer than Envoy's hour, so that it is the one to close it
+LINGER = 1.0  # seconds after SIGTERM in which clients can end their connections themselves
+GRACE = 20  # seconds after LINGER for running requests to finish
+TICKS = 10  # uvicorn ticks (0.1 s each) between two checks for slow connections
+HEAD_SECONDS = 10.0  # time limit in seconds for a request's head, from the start of the connection or request
+HEAD, FIELDS = 64 * 1024, 256  # maximum bytes and number of headers in a request's head
+# Bytes parsed in one call. The parser does not report where in them a head starts, so the bytes of that call
+# are not counted as part of the head.
+SLICE = 16 * 1024
+PIPELINED = 64  # maximum requests that a connection may send before the first is answered
+# bytes that are still read from a refused connection, because closing it earlier would reset it
+THROWN_AWAY = 1024 * 1024
+EVERY = "::"  # `::` listens on all IPv4 and IPv6 addresses of this machine
+# seconds after which idle connections are closed; longer than Envoy's hour, so that Envoy closes them first
+KEPT = 3700
 
 
 class Why(NamedTuple):
-    """Why something is refused before it is a whole request."""
+    """Status and error text for a refused connection."""
 
     status: int
     error: str
 
 
 TOO_LONG = Why(431, f"the head is over {HEAD} bytes or {FIELDS} fields")
-TOO_MANY = Why(400, f"over {PIPELINED} requests came before the first of them was answered")
-NO_HTTP = Why(400, "this is no HTTP/1.1 request")
-NO_PROXY = Why(400, "CONNECT is for proxies")
-TOO_SLOW = Why(408, "the head did not come to its end")
+TOO_MANY = Why(400, f"over {PIPELINED} requests were sent before the first was answered")
+NO_HTTP = Why(400, "this is not an HTTP/1.1 request")
+NO_PROXY = Why(400, "CONNECT is for proxies, and this server is not one")
+TOO_SLOW = Why(408, f"the head was not received within {HEAD_SECONDS:g} s")
 
 
 class Refused(Exception):
-    """Ends the parsing of a connection; its argument is why."""
+    """Ends the parsing of a connection; its argument is a Why."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, which also knows since when it has waited for a request's head, and takes no endless one.
+    """A connection of uvicorn that limits the time and size of request heads.
 
-    uvicorn keeps all of a head, of what follows a body, and of the requests that wait for their turn. It
-    loses the body of a request with `Upgrade: h2c`. It counts none of its own answers, and resets the
-    connection of a caller who is still sending, who may then never read the answer.
+    On its own, uvicorn buffers heads, data after a body and pipelined requests without limit. It loses the
+    body of a request with `Upgrade: h2c`. It does not count the error responses that it sends itself, and it
+    resets the connection of a client that is still sending, which may then never read the response.
     """
 
     waits_since: float | None = None
-    beside = 0  # bytes since the request began, or since the last of its body
-    came = 0  # bytes that were parsed last
-    asked: Any = None  # the request that is being answered; uvicorn knows the last one that came
-    plain = b""  # the head of a request that asks for another protocol, without that
-    refused: Why | None = None  # why nothing more of this connection is looked at
+    beside = 0  # bytes since the start of the request, or since the last part of its body
+    came = 0  # bytes in the piece that was parsed last
+    asked: Any = None  # the request that is being answered; uvicorn only keeps the one received last
+    plain = b""  # the head of a request with an Upgrade header, without that header
+    refused: Why | None = None  # the reason if this connection was refused and no further data is parsed
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -78,7 +82,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.pipeline.clear()  # nobody waits for these answers, nor for the one that is on its way
+        # The client is gone, so requests that wait are dropped, and the one being answered is ended.
+        self.pipeline.clear()
         if self.asked is not None:
             self.asked.disconnected = True
             self.asked.message_event.set()
@@ -108,13 +113,18 @@ class Connection(HttpToolsProtocol):
                 self._refuse(TOO_LONG)
 
     def _parse(self, data: bytes) -> None:
-        """Read requests; what asks for another protocol is read again as if it had not."""
+        """Parse requests.
+
+        A request with an Upgrade header is parsed again without it, as an ordinary request.
+        """
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             plain, self.plain = self.plain, b""
-            self.parser = HttpRequestParser(self)  # the old one may be done with this connection
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's is
+            # a new parser, because the old one may refuse further data after an upgrade
+            self.parser = HttpRequestParser(self)
+            # uvicorn's own parser has the same setting
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self._parse(plain + data[upgrade.args[0] :])
         except HttpParserError as error:
             ours = error.__context__
@@ -138,7 +148,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _head(self) -> bytes:
-        """The head of the request that has come, without `Upgrade`."""
+        """Return the head of the current request without its Upgrade header."""
         version = self.parser.get_http_version().encode()
         begin = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
         fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
@@ -160,16 +170,18 @@ class Connection(HttpToolsProtocol):
         if self.refused:
             self._tell()
         elif self.cycle.more_body and self.cycle.response_complete:
-            self.waits_since = time.monotonic()  # what it goes on sending is thrown away, but not for ever
+            # The rest of the request's body is read and discarded, but only for a limited time.
+            self.waits_since = time.monotonic()
 
     def _refuse(self, why: Why) -> None:
-        """Look at nothing more of this connection, and tell why once what came before is answered."""
+        """Parse no further data of this connection, and send `why` once earlier requests are answered."""
         self.refused, cut = why, self.cycle
-        if cut is not None and cut.more_body:  # this one's body is what is wrong
+        if cut is not None and cut.more_body:  # the refused data belongs to the body of this request
             if cut is not self.asked:
                 self.pipeline.popleft()
             else:
-                cut.disconnected = True  # for the app, which waits for the body
+                # tells the application, which waits for the body, that there is no more
+                cut.disconnected = True
                 cut.message_event.set()
                 if cut.response_started:
                     self.transport.close()
@@ -177,11 +189,11 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _answers(self) -> bool:
-        """Whether a request that came before is not answered yet."""
+        """Whether an earlier request is not answered yet."""
         return self.asked is not None and not (self.asked.response_complete or self.asked.disconnected)
 
     def _tell(self) -> None:
-        """Answer why nothing more is read, and close the connection once the caller could read that."""
+        """Send the reason for refusing, and close the connection after the client had time to read it."""
         if self.refused is None or self._answers or self.transport.is_closing():
             return
         said = msgspec.json.encode({"error": self.refused.error, "field": ""})
@@ -203,7 +215,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def wait_no_longer(self) -> None:
-        """It has taken too long: close it, and tell whoever is in the middle of a head."""
+        """Close a connection that was too slow.
+
+        A client that is in the middle of a head receives a 408 response first.
+        """
         if self.refused is None and self.scope and "path" not in self.scope:
             self._refuse(TOO_SLOW)
         else:
@@ -211,7 +226,7 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn that on SIGTERM is ready no more, answers on for a moment, and then ends."""
+    """A uvicorn server that after SIGTERM reports not ready, keeps answering for a moment, and then stops."""
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
@@ -220,10 +235,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # what is loaded is looked through no more: that took up to 70 ms each time
+        # excludes objects loaded so far from garbage collection, which took up to 70 ms each time
+        gc.freeze()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._since:  # a second signal: no more patience
+        if self._since:  # a second signal stops the server at once
             self.should_exit = True
         self._since = self._since or time.monotonic()
         self._app.drain()
@@ -236,7 +252,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_the_slow(self) -> None:
-        """Close what has sent no whole head for long, so that such connections can't fill the server."""
+        """Close connections without a complete head after HEAD_SECONDS, before they exhaust the server."""
         begun_before = time.monotonic() - HEAD_SECONDS
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection) and (connection.waits_since or math.inf) < begun_before:
@@ -244,24 +260,32 @@ class Server(uvicorn.Server):
 
 
 def application() -> App:
-    """Import `application` from this folder's asgi.py; SystemExit with a one-line reason if that fails."""
+    """Import `application` from asgi.py in the working directory.
+
+    Raises SystemExit with a one-line reason if that fails.
+    """
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
     try:
         app: App = importlib.import_module("asgi").application
-    except Exception as error:  # noqa: BLE001 - whatever the bento's own code raises
+    except Exception as error:  # noqa: BLE001 - asgi.py may raise any error
         frames = traceback.extract_tb(error.__traceback__)
         mine = [f" at {at.filename}:{at.lineno}" for at in frames if Path(at.filename).is_relative_to(folder)]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SystemExit(f"{folder / 'asgi.py'} gives no application: {reason}{''.join(mine[-1:])}") from None
+        raise SystemExit(
+            f"{folder / 'asgi.py'} does not provide `application`: {reason}{''.join(mine[-1:])}"
+        ) from None
     return app
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The port, of both families at EVERY; SystemExit with a line that says why it can't be had."""
+    """Return a socket that listens on the port; with EVERY, for IPv4 and IPv6.
+
+    Raises SystemExit with a one-line reason if that fails.
+    """
     both = host == EVERY and socket.has_dualstack_ipv6()
     if host == EVERY and not both:
-        host = "0.0.0.0"  # noqa: S104 - a container's port is its own
+        host = "0.0.0.0"  # noqa: S104 - the network of a container is isolated
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
@@ -270,7 +294,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: App, listening: socket.socket) -> None:
-    """Serve until SIGTERM."""
+    """Serve the application until SIGTERM."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -284,7 +308,7 @@ def serve(app: App, listening: socket.socket) -> None:
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
-        workers=1,  # or WEB_CONCURRENCY would be read, which says nothing here
+        workers=1,  # uvicorn would read the number of workers from WEB_CONCURRENCY if it were not set here
     )
     server = Server(config, app)
     server.run([listening])
@@ -293,7 +317,10 @@ def serve(app: App, listening: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve what is in this folder; a connection is a file, so as many of them as may be."""
+    """Serve asgi.py of the working directory, with as many open connections as the system allows.
+
+    Each connection needs a file descriptor, so the limit of open files is raised to its maximum.
+    """
     parser = argparse.ArgumentParser(prog="python -m loop.runtime.serve", description=__doc__)
     parser.add_argument("--host", default=EVERY)
     parser.add_argument("--port", type=int, default=3000)

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol V2: a model's metadata, and inference by JSON or with binary tensors.
+"""The Open Inference Protocol V2: metadata of a model, and inference with JSON or binary tensors.
 
-Source: https://github.com/kserve/open-inference-protocol, and its extension for binary tensor data. The rows
-are those of /predict, decoded into the same arrays; only their form differs.
+See https://github.com/kserve/open-inference-protocol and its extension for binary tensor data. Requests are
+decoded into the same arrays as requests to /predict.
 """
 
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ TYPES: dict[str, Any] = {
     "INT64": np.dtype("<i8"),
     "BOOL": np.dtype("?"),
 }
-TAKEN = {  # which types of tensors hold an input of a type
+TAKEN = {  # {datatype of an input: datatypes of tensors that are accepted for it}
     "FP32": ("FP32", "FP64"),
     "FP64": ("FP64", "FP32"),
     "INT64": ("INT64", "INT32"),
     "BOOL": ("BOOL",),
     "BYTES": ("BYTES",),
 }
-ID = "id"  # of a tensor that gives each row its id
+ID = "id"  # name of the optional tensor with an id for each row
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """What we read of a request's or a tensor's parameters; others are allowed, and change nothing."""
+    """The parameters of a request or tensor that the server uses; others are ignored."""
 
     binary_data_size: int | None = None
     binary_data: bool | None = None
@@ -47,7 +47,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A tensor of a request."""
+    """A tensor in a request."""
 
     name: str
     datatype: str
@@ -57,14 +57,14 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """An output that a request names."""
+    """An output that a request asks for."""
 
     name: str
     parameters: Parameters = Parameters()
 
 
 class Request(msgspec.Struct, frozen=True):
-    """The JSON of an inference request."""
+    """The JSON part of an inference request."""
 
     inputs: list[Given]
     id: str | None = None
@@ -76,7 +76,7 @@ REQUEST = msgspec.json.Decoder(Request)
 
 
 def metadata(model: Model) -> dict[str, Any]:
-    """GET /v2/models/<name>."""
+    """Return the response to GET /v2/models/<name>: the model's name, version, inputs and outputs."""
     return {
         "name": model.release.model,
         "versions": [model.release.key],
@@ -87,7 +87,7 @@ def metadata(model: Model) -> dict[str, Any]:
 
 
 def outputs(model: Model) -> list[dict[str, Any]]:
-    """The tensors of an answer."""
+    """Return name, datatype and shape of each tensor in a response."""
     classes, width = model.meta.classes, model.meta.width
     if model.meta.task == "embedding":
         return [{"name": "embedding", "datatype": "FP32", "shape": [-1, width]}]
@@ -102,7 +102,10 @@ def _class_type(classes: Sequence[Any]) -> Literal["BYTES", "BOOL", "INT64"]:
 
 
 def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decoder) -> tuple[Rows, Encode]:
-    """The rows of an inference request, and how it is answered; BadRequest where it is wrong."""
+    """Return the rows of an inference request, and a function that encodes the response.
+
+    Raises BadRequest if the request is wrong.
+    """
     asked, binary = _parts(body, headers.get(HEADER))
     known = {each.name: each for each in decoder.inputs}
     tensors: dict[str, Any] = {}
@@ -110,15 +113,16 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     for place, given in enumerate(asked.inputs):
         field = f"inputs[{place}]"
         if given.name in tensors or (given.name not in known and given.name != ID):
-            said = "is given twice" if given.name in tensors else f"is no input; they are {', '.join(known)}"
+            twice = given.name in tensors
+            said = "is given twice" if twice else f"is not an input; the inputs are {', '.join(known)}"
             raise BadRequest(f"{given.name!r} {said}", f"{field}.name")
         if any(length < 0 for length in given.shape):
-            raise BadRequest(f"is {given.shape}; no length is negative", f"{field}.shape")
+            raise BadRequest(f"is {given.shape}, should have no negative length", f"{field}.shape")
         raw = None
         if (size := given.parameters.binary_data_size) is not None:
             if size < 0 or start + size > len(binary):
                 raise BadRequest(
-                    f"is {size}, and {len(binary) - start} bytes are left", f"{field}.parameters"
+                    f"is {size}, but {len(binary) - start} bytes are left", f"{field}.parameters"
                 )
             raw, start = binary[start : start + size], start + size
         tensors[given.name] = _tensor(given, known.get(given.name), raw, field, decoder)
@@ -131,16 +135,19 @@ def read(body: bytes, headers: dict[bytes, bytes], model: Model, decoder: Decode
     if ids is None:
         ids = [asked.id] if rows == 1 and fits(asked.id) else [None] * rows
     elif len(ids) != rows:
-        raise BadRequest(f"has {len(ids)} values, and {rows} rows were sent", ID, reason="id")
+        raise BadRequest(f"has {len(ids)} values, should have {rows}, one per row", ID, reason="id")
     form = Form(model, asked.id, _wanted(asked, model))
     return Rows(values, ids, many=True, named=False), form.encode
 
 
 def _parts(body: bytes, length: bytes | None) -> tuple[Request, bytes]:
-    """The JSON, and the binary data behind it."""
+    """Return the JSON part of a body, and the binary data after it.
+
+    Raises BadRequest if the body is wrong.
+    """
     if length is not None and not (length.isdigit() and int(length) <= len(body)):
         given = length.decode("latin-1")[:40]
-        said = f"Inference-Header-Content-Length is {given!r}; the body has {len(body)} bytes"
+        said = f"Inference-Header-Content-Length is {given!r}, but the body has {len(body)} bytes"
         raise BadRequest(said, status=400, reason="json")
     cut = int(length) if length is not None else len(body)
     try:
@@ -153,14 +160,17 @@ def _parts(body: bytes, length: bytes | None) -> tuple[Request, bytes]:
 
 
 def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decoder: Decoder) -> Any:
-    """A tensor as the decoder's array of that input; of the tensor `id`, a list of ids."""
+    """Return a tensor as the array that the decoder makes for its input; for the tensor `id`, a list of ids.
+
+    Raises BadRequest if the tensor does not fit its input.
+    """
     taken = TAKEN[of.datatype] if of else ("BYTES", "INT64")
     if given.datatype not in taken:
-        raise BadRequest(f"is {given.datatype}; {given.name} is {' or '.join(taken)}", f"{field}.datatype")
+        raise BadRequest(f"is {given.datatype}, should be {' or '.join(taken)}", f"{field}.datatype")
     shape = _shape(given, of, field, decoder)
     values = _flat(given.data, f"{field}.data") if raw is None else _raw(given, of, raw, field)
-    if len(values) != (count := prod(given.shape)):
-        raise BadRequest(f"has {len(values)} values; its shape {given.shape} has {count}", f"{field}.data")
+    if len(values) != prod(given.shape):
+        raise BadRequest(f"has {len(values)} values, but its shape is {given.shape}", f"{field}.data")
     if of is None:
         return _ids(values.tolist() if isinstance(values, np.ndarray) else values, field)
     if raw is None:
@@ -171,29 +181,32 @@ def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decod
 
 
 def _shape(given: Given, of: Input | None, field: str, decoder: Decoder) -> list[int]:
-    """The shape, of the input's own rank; a column of (n, 1), as some clients send it, is (n,)."""
+    """Return the tensor's shape with the rank of its input.
+
+    A column (n, 1), as some clients send it, counts as (n,).
+    """
     shape, wanted = given.shape, list(of.shape) if of else [-1]
     if len(wanted) == 1 and len(shape) == 2 and shape[1] == 1:  # noqa: PLR2004
         shape = shape[:1]
     if len(shape) != len(wanted):
-        raise BadRequest(f"is {given.shape}; {given.name} is {wanted}", f"{field}.shape")
+        raise BadRequest(f"is {given.shape}, should be {wanted}", f"{field}.shape")
     check_count(shape[0], decoder.max_rows, f"{field}.shape")
     return shape
 
 
 def _raw(given: Given, of: Input | None, raw: bytes, field: str) -> Any:
-    """The values of a binary tensor."""
+    """Return the values of a binary tensor. Raises BadRequest if its length does not match its shape."""
     if given.datatype == "BYTES":
         return _texts(raw, field, text=not (of and of.encoded))
     kind, count = TYPES[given.datatype], prod(given.shape)
     if len(raw) != count * kind.itemsize:
-        said = f"has {len(raw)} bytes; {given.shape} of {given.datatype} has {count * kind.itemsize}"
+        said = f"has {len(raw)} bytes, should have {count * kind.itemsize} for {given.shape} {given.datatype}"
         raise BadRequest(said, f"{field}.parameters")
     return np.frombuffer(raw, kind)
 
 
 def _check_values(values: list[Any], of: Input, *, gaps: bool, field: str) -> None:
-    """BadRequest where JSON's values are not of the input's type."""
+    """Raise BadRequest if JSON values do not have the input's type. `gaps` allows null."""
     one: Any = float if of.datatype == "FP32" else Input(of.name, of.datatype, (-1,)).kind
     try:
         msgspec.convert(values, list[one | None] if gaps else list[one])
@@ -202,21 +215,27 @@ def _check_values(values: list[Any], of: Input, *, gaps: bool, field: str) -> No
 
 
 def _matrix(values: Any, shape: list[int], field: str, decoder: Decoder) -> NDArray[np.float32]:
-    """(n, f) float32."""
+    """Return the values as an array (n, features) of float32.
+
+    Raises BadRequest if the shape or a value is wrong.
+    """
     if shape[1] != len(decoder.names):
-        raise BadRequest(f"is {shape}; it must be [rows, {len(decoder.names)}]", f"{field}.shape")
+        raise BadRequest(f"is {shape}, should be [rows, {len(decoder.names)}]", f"{field}.shape")
     with np.errstate(over="ignore"):
         try:
             matrix = np.asarray(values, np.float64).astype(np.float32).reshape(shape)
         except OverflowError:
-            raise BadRequest("holds a number that is too large for a float", f"{field}.data") from None
+            raise BadRequest("contains a number that is too large for a float", f"{field}.data") from None
     return decoder.finite(matrix, [field] * len(matrix))
 
 
 def _array(
     values: Any, of: Input, shape: list[int], field: str, decoder: Decoder, *, encoded: bool
 ) -> NDArray[Any]:
-    """(n,) as `Input.column` makes it; bytes are base64 where they are `encoded`."""
+    """Return the values as `Input.column` does, (n,).
+
+    `encoded` means that bytes are base64. Raises BadRequest if a value is wrong.
+    """
     rows = values.tolist() if isinstance(values, np.ndarray) else values
     if of.name not in decoder.missing and any(
         value is None or (isinstance(value, float) and isnan(value)) for value in rows
@@ -235,18 +254,21 @@ def _array(
 
 
 def _flat(data: Any, field: str) -> list[Any]:
-    """The values of a tensor in JSON, which may be nested by its shape."""
+    """Return the values of a JSON tensor as a flat list; they may be nested by the tensor's shape."""
     if not isinstance(data, list):
-        raise BadRequest("must be a list of the tensor's values", field)
+        raise BadRequest("should be a list of the tensor's values", field)
     while data and isinstance(data[0], list):
         if not all(isinstance(part, list) for part in data):
-            raise BadRequest("holds lists beside values", field)
+            raise BadRequest("mixes lists and values", field)
         data = [value for part in data for value in part]
     return list(data)
 
 
 def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
-    """The elements of a binary BYTES tensor: each is 4 bytes of its length, little-endian, and its bytes."""
+    """Return the elements of a binary BYTES tensor.
+
+    Each element is a 4-byte little-endian length, followed by its bytes.
+    """
     found: list[Any] = []
     start = 0
     while start < len(raw):
@@ -257,7 +279,7 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
         try:
             found.append(element.decode() if text else element)
         except UnicodeDecodeError:
-            raise BadRequest(f"element {len(found)} is no UTF-8", f"{field}.data") from None
+            raise BadRequest(f"element {len(found)} is not UTF-8", f"{field}.data") from None
         start = end
     return found
 
@@ -266,7 +288,7 @@ def _ids(values: list[Any], field: str) -> list[Id]:
     for place, value in enumerate(values):
         if not fits(value):
             raise BadRequest(
-                "is no id: a string of at most 128 characters, or an integer",
+                "should be an id: a string of at most 128 characters, or a 64-bit integer",
                 f"{field}.data[{place}]",
                 reason="id",
             )
@@ -274,7 +296,10 @@ def _ids(values: list[Any], field: str) -> list[Id]:
 
 
 def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
-    """The tensors as rows, and how many; an absent column that may be missing is all gaps."""
+    """Return the tensors as rows, and the number of rows.
+
+    A missing column that may be missing is filled with gaps.
+    """
     if decoder.matrix:
         matrix: NDArray[np.float32] = tensors[decoder.inputs[0].name]
         return matrix, len(matrix)
@@ -290,12 +315,12 @@ def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
 
 
 def _wanted(asked: Request, model: Model) -> dict[str, bool]:
-    """The outputs to answer, and whether each is binary."""
+    """Return {name: whether it should be binary} of the requested outputs."""
     names = [each["name"] for each in outputs(model)]
     if not asked.outputs:
         return dict.fromkeys(names, asked.parameters.binary_data_output)
     if strange := [each.name for each in asked.outputs if each.name not in names]:
-        raise BadRequest(f"{strange[0]!r} is no output; they are {', '.join(names)}", "outputs")
+        raise BadRequest(f"{strange[0]!r} is not an output; the outputs are {', '.join(names)}", "outputs")
     default = asked.parameters.binary_data_output
     return {
         each.name: default if each.parameters.binary_data is None else each.parameters.binary_data
@@ -305,14 +330,14 @@ def _wanted(asked: Request, model: Model) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Form:
-    """How one request is answered."""
+    """Encodes the response to one request."""
 
     model: Model
     id: str | None
     wanted: dict[str, bool]
 
     def encode(self, _: Rows, of: Scored) -> Answer:
-        """The answer's JSON, and the tensors behind it that were asked for in binary."""
+        """Return the response's JSON, followed by the tensors that were requested in binary."""
         tensors, parts = [], []
         for each in outputs(self.model):
             if each["name"] not in self.wanted:

@@ -1,4 +1,4 @@
-"""Vectors of an embedding, and the one number of each row that log, drift and the canary judge compare."""
+"""Functions on embedding vectors, and the one number per row that log, drift and canary judge compare."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,23 +7,25 @@ Floats = NDArray[np.float64]
 
 
 def unit(vectors: Floats) -> Floats:
-    """(n, d) vectors of length 1; a vector of zeros stays one."""
+    """Return (n, d) vectors scaled to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Floats = vectors / np.where(lengths > 0, lengths, 1)
     return scaled
 
 
 def centre(vectors: Floats) -> Floats:
-    """(d,), the direction of the mean of (n, d) vectors that count alike, whatever their lengths."""
+    """Return (d,), the direction of the mean of (n, d) vectors, each scaled to length 1 first."""
     return unit(unit(vectors).mean(axis=0))
 
 
 def marks(scores: Floats, centre: Floats | None) -> Floats:
-    """(n,), the one number of each row: (n,) scores themselves, and of (n, classes) scores the highest.
+    """Return one number per row, (n,).
 
-    With the `centre` of an embedding, (d,) of length 1: the cosines of its (n, d) vectors to it.
+    For scores (n,) these are the scores, for scores (n, classes) the highest of each row, and for an
+    embedding's vectors (n, d) their cosines to `centre` (d,), which has length 1.
     """
     if centre is not None:
-        cosines: Floats = (unit(scores) * centre).sum(axis=1)  # BLAS rounds by its number of threads
+        # A matrix product is not used, because BLAS rounds it differently with the number of threads.
+        cosines: Floats = (unit(scores) * centre).sum(axis=1)
         return cosines
     return scores if scores.ndim == 1 else np.asarray(scores.max(axis=1))

@@ -1,1 +1,1 @@
-"""Pure functions over arrays: bootstrap, calibration, classification, metrics, stability."""
+"""Statistics on arrays as pure functions: bootstrap, calibration, classification, metrics and stability."""

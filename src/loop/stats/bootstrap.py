@@ -1,4 +1,4 @@
-"""How sure a metric is, and the difference between two models when both scored the same rows."""
+"""Bootstrap intervals of a metric, and of the difference between two models that scored the same rows."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 class Interval(NamedTuple):
-    """A percentile interval and the mean of the resampled values."""
+    """A percentile interval with the mean of the resampled values."""
 
     low: float
     mean: float
     high: float
-    rarer: int | None = None  # units, or rows, that are not of the most frequent class; of a regression, all
+    # number of units (or rows) outside the most frequent class; for a regression, number of all units
+    rarer: int | None = None
 
 
 def difference(
@@ -34,24 +35,24 @@ def difference(
     columns: "pa.Table | None" = None,
     units: NDArray[Any] | None = None,
 ) -> Interval:
-    """Paired bootstrap of `metric(challenger) - metric(champion)`.
+    """Return the paired bootstrap interval of `metric(challenger) - metric(champion)`.
 
-    Rows are drawn with replacement, within each class where there are classes, so every resample has their
-    own sizes and no metric is undefined; both models are measured on the same draw (Efron & Tibshirani 1993,
-    ch. 16).
-    With `units` whole units are drawn (Davison & Hinkley 1997, section 3.8), each by its highest class.
+    Rows are drawn with replacement, separately within each class, so every resample has the same number of
+    rows per class and every metric is defined. Both models are measured on the same draw (Efron & Tibshirani
+    1993, ch. 16). With `units`, whole units are drawn (Davison & Hinkley 1997, section 3.8); a unit belongs
+    to the highest class of its rows.
 
     Args:
-        labels: (n,) class numbers from 0, as integers; floats are the true values of a regression.
-        champion: (n,) scores of class 1, or (n, classes); predicted values of a regression.
+        labels: (n,) class numbers from 0 as integers, or true values of a regression as floats.
+        champion: (n,) scores of class 1, or (n, classes) scores, or (n,) predicted values of a regression.
         challenger: as `champion`.
-        metric: one of the task's; the difference of a metric whose lower values are better falls below 0.
-        samples: resamples.
+        metric: one of the model's. If lower values are better, a better challenger's difference is below 0.
+        samples: number of resamples.
         confidence: share of the resampled differences inside the interval.
-        seed: same seed and rows, same interval.
-        thresholds: the champion's and the challenger's score from which a row counts as class 1.
-        columns: (n,) the rows' other columns, for metrics that need them.
-        units: (n,) which unit a row belongs to; None: each row is one.
+        seed: the same seed and rows give the same interval.
+        thresholds: the scores from which champion and challenger predict class 1.
+        columns: (n,) other columns of the rows, for metrics that need them.
+        units: (n,) the unit of each row; None if each row is a unit.
     """
     y = _known(labels)
     before = metric.prepare(Rows(y, np.asarray(champion), thresholds[0], columns, units=units))
@@ -72,7 +73,7 @@ def interval(
     columns: "pa.Table | None" = None,
     units: NDArray[Any] | None = None,
 ) -> Interval:
-    """Bootstrap of one model's metric, over the draws that `difference` makes; its arguments are the same."""
+    """Return the bootstrap interval of one model's metric. Draws and arguments are those of `difference`."""
     y = _known(labels)
     measure = metric.prepare(Rows(y, np.asarray(scores), threshold, columns, units=units))
     draws = resamples(y, samples, np.random.default_rng(seed), units)
@@ -80,24 +81,25 @@ def interval(
 
 
 def _known(labels: NDArray[np.generic]) -> NDArray[Any]:
-    """Class numbers as int64, values as float64."""
+    """Return class numbers as int64, and values of a regression as float64."""
     known = np.asarray(labels)
     return known.astype(np.float64 if known.dtype.kind == "f" else np.int64)
 
 
 def _rarer(labels: NDArray[Any], units: NDArray[Any] | None) -> int:
-    """How many units are not of the most frequent class; of a regression, how many there are."""
+    """Return how many units are outside the most frequent class; for a regression, the number of units."""
     drawn = classes(labels, units)[0]
     return len(drawn) - (0 if labels.dtype.kind == "f" else int(np.bincount(drawn).max()))
 
 
 def _percentiles(values: list[float], confidence: float, rarer: int) -> Interval:
-    """The percentile interval, expanded as Student's t is: few rows resample to too little spread.
+    """Return the percentile interval, widened as by Student's t for small samples.
 
-    Hesterberg, "What Teachers Should Know About the Bootstrap", 2014, section 5.3. The rows that count are
-    those of the rarer class; of a regression, all of them.
+    Without this, few rows give resamples too little spread. Hesterberg, "What Teachers Should Know About the
+    Bootstrap", 2014, section 5.3. `rarer` is the number of rows that counts as the sample size: those outside
+    the most frequent class, or all of a regression.
     """
-    from scipy.special import ndtr, stdtrit  # scipy.stats would take seconds to import
+    from scipy.special import ndtr, stdtrit  # scipy.stats has the same functions, but takes seconds to import
 
     tail = (1 - confidence) / 2
     if rarer > 1:
@@ -109,7 +111,7 @@ def _percentiles(values: list[float], confidence: float, rarer: int) -> Interval
 def resamples(
     labels: NDArray[Any], samples: int, rng: np.random.Generator, units: NDArray[Any] | None = None
 ) -> Iterator[Counts]:
-    """How often each row is drawn, `samples` times; every class keeps its number of units."""
+    """Yield, `samples` times, how often each row is drawn (n,). Every class keeps its number of units."""
     drawn, unit_of_row = classes(labels, units)
     strata = [np.flatnonzero(drawn == value) for value in np.unique(drawn)]
     for _ in range(samples):
@@ -121,9 +123,9 @@ def resamples(
 
 
 def classes(labels: NDArray[Any], units: NDArray[Any] | None) -> tuple[Labels, Counts]:
-    """The class of each unit, which is the highest of its rows', and the number of each row's unit.
+    """Return the class of each unit, the highest of its rows, and the index of each row's unit.
 
-    The values of a regression are all of one class.
+    All values of a regression count as one class.
     """
     known = np.zeros(len(labels), dtype=np.int64) if labels.dtype.kind == "f" else labels.astype(np.int64)
     if units is None:

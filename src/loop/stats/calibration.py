@@ -1,4 +1,4 @@
-"""Whether a score of 0.3 means three in ten."""
+"""Measures calibration: whether of all rows with a score of 0.3, three in ten are of class 1."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ BINS = 10
 
 
 class Curve(NamedTuple):
-    """Per bin that holds rows: mean score, observed share of positives, rows."""
+    """For each bin that contains rows: mean score, share of positives, and number of rows."""
 
     predicted: Floats
     observed: Floats
@@ -18,7 +18,7 @@ class Curve(NamedTuple):
 
 
 def curve(labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] | None = None) -> Curve:
-    """The reliability curve over ten equally wide bins of [0, 1]; `counts` says how often each row counts."""
+    """Return the reliability curve over ten equal bins of [0, 1]. `counts` (n,) weights the rows."""
     position = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
     each = np.ones(len(scores)) if counts is None else counts.astype(np.float64)
     rows, predicted, observed = (
@@ -32,6 +32,9 @@ def curve(labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] |
 def expected_error(
     labels: NDArray[np.int64], scores: Floats, counts: NDArray[np.int64] | None = None
 ) -> float:
-    """Expected calibration error: the bins' |observed - predicted|, weighted by rows (Naeini et al. 2015)."""
+    """Return the expected calibration error: |share of positives - mean score| per bin, weighted by rows.
+
+    Naeini et al. 2015.
+    """
     predicted, observed, rows = curve(labels, scores, counts)
     return float(np.abs(observed - predicted) @ rows / rows.sum())

@@ -1,4 +1,7 @@
-"""How a model is judged beyond the metrics of its task. A model's evaluation.py returns an Evaluation."""
+"""Defines how a model is evaluated beyond its task's metrics.
+
+A model's evaluation.py returns an Evaluation.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ __all__ = ["Evaluation", "Metric", "Rows"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one model adds.
+    """A model's additions to the evaluation of its task.
 
-    metrics: measured beside those of the task; floors and gate may name them.
-    leaves_out: takes features.parquet and the split, and returns a mask of rows that the test leaves out.
-    unit: the column whose rows belong together, such as a customer's. The gate's bootstrap draws whole
-        units, because rows that resemble each other say less than as many independent ones.
+    metrics: measured in addition to the task's metrics; floors and gate may use them.
+    leaves_out: function of features.parquet and the split that returns a mask of rows to leave out of the
+        test.
+    unit: column whose equal values mark rows that belong together, such as a customer's. The gate's bootstrap
+        draws whole units, because similar rows carry less information than the same number of independent
+        rows.
     """
 
     metrics: tuple[Metric, ...] = ()
@@ -30,9 +35,9 @@ class Evaluation:
     unit: str | None = None
 
     def units(self, scored: pa.Table) -> NDArray[Any] | None:
-        """The unit of each row; None where each row is its own."""
+        """Return the unit of each row (n,); None if each row is a unit."""
         return scored[self.unit].to_numpy() if self.unit else None
 
     def known(self, task: str) -> dict[str, Metric]:
-        """Every metric of the model, by name."""
+        """Return {name: Metric} for all metrics of the model."""
         return {**metrics.of(task), **{metric.name: metric for metric in self.metrics}}

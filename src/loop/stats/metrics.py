@@ -1,4 +1,4 @@
-"""The metrics that models are judged by. Evaluation, floors, gate and reports read this one table."""
+"""The metrics of every task. Evaluation, floors, gate and reports use this one table."""
 
 from __future__ import annotations
 
@@ -18,37 +18,39 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Counts = NDArray[np.int64]
-Measure = Callable[[Counts], float]  # how often each row counts -> the metric
+Measure = Callable[[Counts], float]  # maps how often each row counts (n,) to the metric's value
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that a model has scored."""
+    """Rows with their labels and a model's scores."""
 
-    labels: NDArray[Any]  # (n,) class numbers from 0; of a regression or a ranking, the true values
-    scores: Floats  # (n,) of class 1, or (n, classes); of a regression, (n,) predicted values
-    threshold: float = 0.5  # the score from which a row counts as class 1
-    columns: pa.Table | None = None  # their id, time and entity, for metrics that a model adds
-    answered: Labels | None = None  # (n,) classes that were answered, where they are known without scores
-    units: NDArray[Any] | None = None  # (n,) which rows belong together; of a ranking, are ranked together
+    labels: NDArray[Any]  # (n,) class numbers from 0, or true values of a regression or ranking
+    scores: Floats  # scores (n,) of class 1 or (n, classes), or predicted values (n,) of a regression
+    threshold: float = 0.5  # a row with at least this score is predicted as class 1
+    # other columns of the rows, such as id, time and entity, for a model's own metrics
+    columns: pa.Table | None = None
+    answered: Labels | None = None  # (n,) predicted classes, if they are known without scores
+    # (n,) unit that each row belongs to; a ranking orders the rows of a unit
+    units: NDArray[Any] | None = None
 
     def take(self, numbers: Counts) -> Rows:
-        """Those rows, in that order; a number may come twice."""
+        """Return the rows at the indexes `numbers`, in that order; an index may occur several times."""
         columns = self.columns.take(numbers) if self.columns is not None else None
         answered = self.answered[numbers] if self.answered is not None else None
         units = self.units[numbers] if self.units is not None else None
         return Rows(self.labels[numbers], self.scores[numbers], self.threshold, columns, answered, units)
 
     def column(self, name: str) -> NDArray[Any]:
-        """(n,) of another column; LookupError where there is none."""
+        """Return another column of the rows (n,). Raises LookupError if the rows have no other columns."""
         if self.columns is None:
-            raise LookupError(f"these rows came without their other columns, so without {name}")
+            raise LookupError(f"these rows have no other columns, so {name} is missing")
         found: NDArray[Any] = self.columns[name].to_numpy()
         return found
 
     @property
     def decided(self) -> Labels:
-        """The class that was answered, else that of the scores: by threshold, or the largest of many."""
+        """The predicted class of each row (n,): `answered` if set, else by threshold or highest score."""
         if self.answered is not None:
             return self.answered
         flat = self.scores.ndim == 1
@@ -58,22 +60,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to judge scores. `prepare` does once what a bootstrap need not repeat for each resample."""
+    """A metric of scores. `prepare` does the work that the bootstrap need not repeat for each resample."""
 
     name: str
     prepare: Callable[[Rows], Measure]
-    lower: bool = False  # lower is better
+    lower: bool = False  # whether lower values of the metric are better
 
     def of(self, rows: Rows) -> float:
-        """The metric over all rows, each counted once."""
+        """Return the metric over all rows, each counted once."""
         return self.prepare(rows)(np.ones(len(rows.labels), dtype=np.int64))
 
     def margin(self, value: float, bound: float) -> float:
-        """By how much a value is better than the bound that a team set; negative where it misses it."""
+        """Return by how much a value is better than a bound; negative if it misses the bound."""
         return bound - value if self.lower else value - bound
 
     def missed(self, value: float, bound: float) -> str | None:
-        """How a value misses the bound that a team set; None where it holds. NaN never holds."""
+        """Return a message if a value misses a bound, otherwise None. NaN always misses."""
         if self.margin(value, bound) >= 0:
             return None
         return (
@@ -82,7 +84,10 @@ class Metric:
 
 
 def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
-    """A metric without a quicker form: it is computed over the rows, each as often as it counts."""
+    """Turn a function of rows into a metric's `prepare`.
+
+    It is slower than a special form, because each resample repeats the rows.
+    """
 
     def prepare(rows: Rows) -> Measure:
         numbers = np.arange(len(rows.labels))
@@ -92,7 +97,10 @@ def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
 
 
 def average_precision(rows: Rows) -> Measure:
-    """Sum over falling thresholds of (recall gained) x precision; tied scores share one threshold."""
+    """Sum of (gain in recall) x precision over falling thresholds.
+
+    Rows with equal scores share a threshold.
+    """
     order, ends = classification.thresholds(rows.scores)
     positive = _of_both(rows.labels)[order] == 1
 
@@ -108,7 +116,7 @@ def average_precision(rows: Rows) -> Measure:
 
 
 def roc_auc(rows: Rows) -> Measure:
-    """The chance that a positive row outranks a negative one; a tie counts half."""
+    """Probability that a positive row scores higher than a negative one; ties count half."""
     order, ends = classification.thresholds(rows.scores)
     positive = _of_both(rows.labels)[order] == 1
 
@@ -123,7 +131,7 @@ def roc_auc(rows: Rows) -> Measure:
 
 
 def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
-    """A metric that is the mean of one value a row."""
+    """Return a metric's `prepare` for the mean of one value per row."""
 
     def prepare(rows: Rows) -> Measure:
         each = np.asarray(value(rows), dtype=np.float64)
@@ -133,9 +141,10 @@ def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
 
 
 def of_decisions(ratio: Callable[[float, float, float], tuple[float, float]]) -> Callable[[Rows], Measure]:
-    """A ratio of the rows that are class 1 and were called so, that were called so, and that are class 1.
+    """Return a metric's `prepare` for a ratio of true positives, predicted positives and actual positives.
 
-    It is 0 where its denominator is. Of several classes, it is the mean over those that occur.
+    The metric is 0 if the denominator is 0. With more than two classes, it is the mean over the classes that
+    occur.
     """
 
     def prepare(rows: Rows) -> Measure:
@@ -158,9 +167,9 @@ def of_decisions(ratio: Callable[[float, float, float], tuple[float, float]]) ->
 
 
 def surprise(rows: Rows) -> Floats:
-    """(n,) negative logarithms of the probability that each row's own class was given.
+    """Return the negative logarithm of the predicted probability of each row's label (n,).
 
-    Probabilities are clipped to what float64 tells from 0 and 1.
+    Probabilities are clipped to the range in which float64 distinguishes them from 0 and 1.
     """
     scores = np.asarray(rows.scores, dtype=np.float64)
     table = np.stack([1 - scores, scores], axis=1) if scores.ndim == 1 else scores
@@ -170,18 +179,18 @@ def surprise(rows: Rows) -> Floats:
 
 
 def calibration_error(rows: Rows) -> Measure:
-    """How far scores are from the share of class 1 among rows that score like them."""
+    """Expected calibration error: how far scores are from the share of class 1 in their bin."""
     return lambda counts: calibration.expected_error(rows.labels, rows.scores, counts)
 
 
 def rmse(rows: Rows) -> Measure:
-    """The root of the mean squared error."""
+    """Root of the mean squared error."""
     square = (rows.scores - rows.labels) ** 2
     return lambda counts: float(np.sqrt(counts @ square / counts.sum()))
 
 
 def r2(rows: Rows) -> Measure:
-    """The share of the labels' variance that the predictions explain; 0 for the mean's own predictions."""
+    """Share of the labels' variance that the predictions explain; 0 for predicting the mean."""
     labels, square = _different(rows.labels), (rows.scores - rows.labels) ** 2
 
     def measure(counts: Counts) -> float:
@@ -193,7 +202,7 @@ def r2(rows: Rows) -> Measure:
 
 
 def spearman(rows: Rows) -> Measure:
-    """Spearman's rank correlation of labels and predictions; tied values share their mean rank."""
+    """Spearman's rank correlation of labels and predictions; equal values share their mean rank."""
     sides = [np.unique(side, return_inverse=True)[1] for side in (_different(rows.labels), rows.scores)]
 
     def measure(counts: Counts) -> float:
@@ -209,9 +218,9 @@ def spearman(rows: Rows) -> Measure:
 
 
 def pairwise_accuracy(rows: Rows) -> Measure:
-    """The share of an entity's pairs with different labels that the scores order right; a tie counts half.
+    """Share of an entity's pairs with different labels that the scores order correctly; ties count half.
 
-    Every pair counts once, so an entity with more rows counts more.
+    Every pair counts once, so an entity with more rows has more weight.
     """
     right, pairs = [], []
     for labels, scores in _ranked(rows):
@@ -225,15 +234,16 @@ def pairwise_accuracy(rows: Rows) -> Measure:
 
 
 def ndcg(rows: Rows, k: int) -> Measure:
-    """Normalized discounted cumulative gain over the first k places, the mean over entities.
+    """Normalized discounted cumulative gain over the first k places, averaged over entities.
 
-    The gain is the label, which may not be negative; tied scores share the mean gain of their places. Source:
-    Järvelin and Kekäläinen, 2002; ties as McSherry and Najork, 2008. An entity without gain does not count.
+    The gain is the label, which may not be negative. Rows with equal scores share the mean gain of their
+    places. Entities without any gain are left out. Sources: Järvelin and Kekäläinen, 2002; for ties McSherry
+    and Najork, 2008.
     """
     values, count = [], []
     for labels, scores in _ranked(rows):
         if labels.min() < 0:
-            raise ValueError("NDCG needs labels from 0 up")
+            raise ValueError("NDCG needs labels of 0 or more")
         discount = 1 / np.log2(np.arange(len(labels)) + 2) * (np.arange(len(labels)) < k)
         _, place, size = np.unique(-scores, return_inverse=True, return_counts=True)
         gain = np.bincount(place, weights=labels) / size
@@ -245,7 +255,7 @@ def ndcg(rows: Rows, k: int) -> Measure:
 
 
 def hit_rate(rows: Rows, k: int) -> Measure:
-    """The share of entities that have a row of their highest label among the first k; ties stand last."""
+    """Share of entities with a row of their highest label among the first k rows; tied rows rank last."""
     hits = []
     for labels, scores in _ranked(rows):
         best = scores[labels == labels.max()].max()
@@ -254,7 +264,7 @@ def hit_rate(rows: Rows, k: int) -> Measure:
 
 
 def _ranked(rows: Rows) -> Iterator[tuple[NDArray[Any], Floats]]:
-    """Labels and scores of each entity's rows."""
+    """Yield labels and scores of each entity's rows."""
     if rows.units is None:
         raise ValueError("a ranking needs the entity of each row")
     order = np.argsort(rows.units, kind="stable")
@@ -264,7 +274,10 @@ def _ranked(rows: Rows) -> Iterator[tuple[NDArray[Any], Floats]]:
 
 
 def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
-    """A ratio of sums over entities, each as often as its first row is drawn: a draw takes whole entities."""
+    """Return a ratio of sums over entities.
+
+    A resample draws whole entities, so each counts as often as its first row.
+    """
     first = np.unique(np.asarray(rows.units), return_index=True)[1]
 
     def measure(counts: Counts) -> float:
@@ -277,7 +290,9 @@ def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
 
 def _different(labels: NDArray[Any]) -> NDArray[Any]:
     if len(labels) and labels.min() == labels.max():
-        raise ValueError(f"needs rows with different labels, all {len(labels)} are {labels[0]:g}")
+        raise ValueError(
+            f"the metric needs rows with different labels, but all {len(labels)} are {labels[0]:g}"
+        )
     return labels
 
 
@@ -286,8 +301,8 @@ def _less(measure: Measure) -> Measure:
 
 
 def _of_both(labels: NDArray[Any]) -> NDArray[Any]:
-    if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - the positive class and the other
-        raise ValueError(f"a ranking needs rows of both classes, has {found.tolist()}")
+    if len(found := np.unique(labels)) != 2:  # noqa: PLR2004 - positive and negative
+        raise ValueError(f"the metric needs rows of both classes, but the labels are {found.tolist()}")
     return labels
 
 
@@ -304,7 +319,8 @@ TASKS = {
         Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
         Metric("recall", of_decisions(lambda hits, _, wanted: (hits, wanted))),
         LOG_LOSS,
-        Metric("brier", mean_of(lambda rows: (rows.scores - rows.labels) ** 2), lower=True),  # Brier 1950
+        # the Brier score (Brier, 1950)
+        Metric("brier", mean_of(lambda rows: (rows.scores - rows.labels) ** 2), lower=True),
         Metric("calibration_error", calibration_error, lower=True),
     ),
     "multiclass": (ACCURACY, F1, LOG_LOSS),
@@ -319,11 +335,12 @@ TASKS = {
         Metric("ndcg_at_10", partial(ndcg, k=10)),
         Metric("hit_rate_at_10", partial(hit_rate, k=10)),
     ),
-    "embedding": (Metric("spearman", spearman),),  # of a pair's cosine and its label
+    # the correlation between the cosines and the labels of pairs
+    "embedding": (Metric("spearman", spearman),),
 }
 DISORDER = Metric("pairwise_error", lambda rows: _less(pairwise_accuracy(rows)), lower=True)
 DISCORD = Metric("rank_discord", lambda rows: _less(spearman(rows)), lower=True)
-# What shuffling a feature raises.
+# The loss whose increase after shuffling a feature is that feature's importance.
 LOSS = {
     "binary": LOG_LOSS,
     "multiclass": LOG_LOSS,
@@ -331,7 +348,7 @@ LOSS = {
     "ranking": DISORDER,
     "embedding": DISCORD,
 }
-SLICED = {  # what is measured of a part of the rows
+SLICED = {  # metrics that are computed for slices of the rows
     "binary": ("accuracy", "average_precision", "roc_auc"),
     "multiclass": ("accuracy", "f1"),
     "regression": ("rmse", "mae"),
@@ -341,5 +358,5 @@ SLICED = {  # what is measured of a part of the rows
 
 
 def of(task: str) -> dict[str, Metric]:
-    """The metrics of a task, by name, in the order in which reports show them."""
+    """Return {name: Metric} of a task, in the order in which reports show them."""
     return {metric.name: metric for metric in TASKS[task]}

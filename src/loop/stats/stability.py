@@ -1,17 +1,18 @@
-"""How far a distribution has moved, from how often each of its values was seen."""
+"""Measures how much a distribution has changed, from counts of its values."""
 
 from collections.abc import Sequence
 from math import log
 
 
 def psi(reference: Sequence[float], current: Sequence[float]) -> float:
-    """Population stability index of two lists of counts of the same bins, less what chance alone gives.
+    """Return the population stability index of two histograms, minus its expected value by chance.
 
-    Each bin that either has seen counts half an observation more. Two samples of one distribution have
-    an expected PSI of (bins - 1)(1/n + 1/m): Yurdakul, "Statistical properties of PSI", 2018.
+    Both histograms have the same bins. Half an observation is added to each bin that either uses. Two samples
+    of the same distribution have an expected PSI of (bins - 1)(1/n + 1/m): Yurdakul, "Statistical properties
+    of PSI", 2018.
     """
     seen = [(then, now) for then, now in zip(reference, current, strict=True) if then or now]
-    if len(seen) < 2:  # noqa: PLR2004 — one bin holds all of both
+    if len(seen) < 2:  # noqa: PLR2004 — with a single bin, both are equal
         return 0.0
     n, m = (sum(side) + len(seen) / 2 for side in (reference, current))
     shares = [((then + 0.5) / n, (now + 0.5) / m) for then, now in seen]

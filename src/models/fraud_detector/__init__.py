@@ -1,1 +1,1 @@
-"""fraud-detector: scores card transactions, on the Fraud Detection Handbook's simulated world."""
+"""fraud-detector: scores card transactions of the Fraud Detection Handbook's simulator."""

@@ -1,8 +1,8 @@
-"""How often the monitor's drift rings without drift, and how soon with it, on this model's simulator.
+"""Measures how often the monitor's drift check gives false alarms, and how soon it detects real drift.
 
-`make calibrate MODEL=fraud_detector ARGS="--customers 5000"` prints a table as docs/monitoring.md has it.
-Each world is simulated, its features are computed as the pipeline computes them, and each day is looked at as
-the monitor does. A ring retrains, as it does in production: the next looks know what main trains on then.
+`make calibrate MODEL=fraud_detector ARGS="--customers 5000"` prints a table for docs/monitoring.md. Each
+simulated world is processed as in production: the pipeline's code computes features, and every day is checked
+as the monitor does. An alarm retrains the model, so later checks compare with the new training data.
 """
 
 import argparse
@@ -28,12 +28,13 @@ from . import features, source
 
 DAY = timedelta(days=1)
 WARM, TRAIN = 37, 90  # days until all windows of the features are full; days that a model trains on
-LATE = 14  # days until labels are known, and of the test window: a model trains on nothing nearer
-YEAR, PATIENCE = 365, 14  # days looked at where nothing drifts, and where something does
-REFERENCE = 20_000  # rows, as `train` draws
-BINS = 10  # of PSI: the training amounts' deciles
-CHANGES = {"small": 0.1, "middle": 0.3, "large": 1.0}  # PSI of TX_AMOUNT
-SEASON = source.Season(  # chosen, not measured: a strong calendar, in numbers and in amounts
+LATE = 14  # days of label delay and test window; the model does not train on newer rows
+YEAR, PATIENCE = 365, 14  # number of days to check in a world without drift, and in a world with drift
+REFERENCE = 20_000  # maximum rows of the reference, as in the stage `train`
+BINS = 10  # number of PSI bins, which are deciles of the training amounts
+# sizes of drift as the population stability index of TX_AMOUNT
+CHANGES = {"small": 0.1, "middle": 0.3, "large": 1.0}
+SEASON = source.Season(  # a strong seasonal pattern of payments and amounts; chosen, not measured
     weekend_payments=1.2,
     weekend_amounts=1.1,
     year_payments=0.1,
@@ -41,7 +42,7 @@ SEASON = source.Season(  # chosen, not measured: a strong calendar, in numbers a
     advent_payments=1.2,
     advent_amounts=1.1,
 )
-QUIET = {  # a calendar, and whether main is retrained each Monday
+QUIET = {  # worlds without drift: the season, and whether the model is retrained each Monday
     "no season, no weekly retraining": (None, False),
     "seasons, weekly retraining": (SEASON, True),
     "seasons, no weekly retraining": (SEASON, False),
@@ -49,17 +50,17 @@ QUIET = {  # a calendar, and whether main is retrained each Monday
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of detection delays and false alarms."""
     args = _arguments()
     print(f"{args.customers} customers, {args.terminals} terminals, {args.seeds} worlds\n")
-    print("| drift | PSI | amounts | days until it rings, in each world |\n|---|---|---|---|")
+    print("| drift | PSI | amounts | days until the alarm, in each world |\n|---|---|---|---|")
     with ProcessPoolExecutor(args.jobs) as pool:
         for name, psi in CHANGES.items():
             factor = _factor(args, psi)
             days = list(pool.map(partial(_detected, args, factor), range(args.seeds)))
             told = ", ".join(str(day or "never") for day in days)
             print(f"| {name} | {psi} | {factor:.2f} | {told} |", flush=True)
-        print("\n| no drift | retrainings in a year, in each world | furthest | CPU s |\n|---|---|---|---|")
+        print("\n| no drift | retrainings in a year, in each world | largest | CPU s |\n|---|---|---|---|")
         for name, (season, weekly) in QUIET.items():
             years = list(pool.map(partial(_year, args, season, weekly), range(args.seeds)))
             rings, furthest, seconds = zip(*years, strict=True)
@@ -68,8 +69,12 @@ def main() -> None:
 
 
 def _detected(args: argparse.Namespace, factor: float, seed: int) -> int | None:
-    """After how many days of drift, in a world with seasons, a look rings; None where none of 14 does."""
-    begin = TRAIN + LATE + 7 + seed  # a week after the first look, on another weekday in each world
+    """Return the day of drift on which the check first raises an alarm; None if not within 14 days.
+
+    The simulated world has seasons.
+    """
+    # drift starts a week after the first check, on another weekday in each world
+    begin = TRAIN + LATE + 7 + seed
     change = source.Drift.model_validate({"from_day": WARM + begin, "amounts": factor})
     world = _world(args, seed, begin + PATIENCE, SEASON, change)
     found = islice(looks(world, params.Monitor(), weekly=True), begin - TRAIN - LATE, None)
@@ -79,7 +84,7 @@ def _detected(args: argparse.Namespace, factor: float, seed: int) -> int | None:
 def _year(
     args: argparse.Namespace, season: source.Season | None, weekly: bool, seed: int
 ) -> tuple[int, float, float]:
-    """Retrainings in a year without drift, the furthest distance that counted, and the seconds it took."""
+    """Return the retrainings in a year without drift, the largest distance found, and the CPU seconds."""
     began, rules = process_time(), params.Monitor()
     world = _world(args, seed, TRAIN + LATE + YEAR, season)
     found = list(looks(world, rules, weekly=weekly))
@@ -87,10 +92,10 @@ def _year(
 
 
 def looks(world: pd.DataFrame, rules: params.Monitor, *, weekly: bool) -> Iterator[float]:
-    """The furthest distance that counts at the end of each day from the first model on.
+    """Yield the largest drift distance at the end of each day, from the first model on.
 
-    A ring retrains, and so does each Monday with `weekly`, after the day's look: main's reference and what
-    it has learned are new from the next day on.
+    An alarm retrains the model, and so does each Monday if `weekly`. The reference of the new model is used
+    from the next day on.
     """
     names = [name for name in world if name not in {"event", "score"}]
     start = world["event"].iloc[0].floor("D").to_pydatetime()
@@ -106,7 +111,7 @@ def looks(world: pd.DataFrame, rules: params.Monitor, *, weekly: bool) -> Iterat
 
 
 def _reference(world: pd.DataFrame, names: list[str], until: datetime) -> pd.DataFrame:
-    """What a model that is trained at `until` leaves to compare with."""
+    """Return the reference rows of a model that is trained at `until`."""
     trained = _between(world, until - (TRAIN + LATE) * DAY, until - LATE * DAY)
     return trained.sample(min(REFERENCE, len(trained)), random_state=0)[names]
 
@@ -149,7 +154,7 @@ def _world(
     season: source.Season | None,
     change: source.Drift | None = None,
 ) -> pd.DataFrame:
-    """`days` days of features by time, after the days that fill their windows."""
+    """Return `days` days of features sorted by time, after the days that fill their windows."""
     sizes = {"customers": args.customers, "terminals": args.terminals, "days": WARM + days}
     wanted = source.Params.model_validate({"seed": seed, **sizes, "season": season, "drift": change})
     table: pa.Table = features.compute(ibis.memtable(source.simulate(wanted)), features.Params()).to_pyarrow()
@@ -160,7 +165,7 @@ def _world(
 
 
 def _factor(args: argparse.Namespace, wanted: float) -> float:
-    """By how much amounts must rise for TX_AMOUNT's PSI to be the wanted one."""
+    """Return the factor by which amounts must rise for TX_AMOUNT to have the PSI `wanted`."""
     sizes = {"customers": args.customers, "terminals": args.terminals, "days": 30}
     few = source.Params.model_validate(sizes)
     amounts = source.simulate(few)["TX_AMOUNT"].to_numpy()
@@ -181,8 +186,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--customers", type=int, default=600)
     parser.add_argument("--terminals", type=int, default=1200)
-    parser.add_argument("--seeds", type=int, default=3, help="worlds")
-    parser.add_argument("--jobs", type=int, default=1, help="worlds at a time")
+    parser.add_argument("--seeds", type=int, default=3, help="number of worlds to simulate")
+    parser.add_argument("--jobs", type=int, default=1, help="worlds to simulate at a time")
     return parser.parse_args()
 
 

@@ -1,6 +1,7 @@
-"""What `make demo` plays with the fraud detector: better and worse parameters, bad data, and drift.
+"""Data for the demo of the fraud detector: better and worse parameters, bad data, and drift.
 
-Production is the simulator's next weeks. Where the source is a published file, its last weeks come again.
+Production's rows are the simulator's next weeks. If the source is a published file, its last weeks are
+repeated.
 """
 
 from datetime import datetime, timedelta
@@ -16,8 +17,10 @@ from . import source
 FIRST = {"train.n_estimators": 40}
 BETTER = {"train.n_estimators": 200}
 WORSE = {"train.n_estimators": 1, "train.max_depth": 1}
-DEARER, NEW_PATTERN = 1.8, 6  # amounts rise, and bursts of small payments at night begin
-# The Fraud Detection Handbook's results: the first three on its test week, 2018-08-08 to 08-14.
+# factor by which amounts rise, and number of cards a day with bursts of small payments at night
+DEARER, NEW_PATTERN = 1.8, 6
+# Results published in the Fraud Detection Handbook; the first three are on its test week, 2018-08-08 to
+# 08-14.
 MEASURED = ("roc_auc", "average_precision", "card_precision_at_100")
 PUBLISHED = {
     name: dict(zip(MEASURED, values, strict=True))
@@ -32,7 +35,7 @@ PUBLISHED = {
 
 
 def bad(rows: pa.Table, folder: Path) -> list[Path]:
-    """Negative amounts, which validation stops."""
+    """Write a file with negative amounts, which validation rejects."""
     path = folder / "negative.parquet"
     pq.write_table(_amounts(rows, pc.negate(rows["TX_AMOUNT"])), path)
     return [path]
@@ -41,7 +44,7 @@ def bad(rows: pa.Table, folder: Path) -> list[Path]:
 def production(
     past: pa.Table, params: source.Params | None, begin: datetime, drift_from: datetime, end: datetime
 ) -> tuple[pa.Table, pa.Table]:
-    """The payments before and after payments become dearer."""
+    """Return the payments before and after the drift, in which amounts rise."""
     rows = _simulated(params, drift_from, end) if params else _repeated(past, begin, end)
     time = rows["TX_DATETIME"]
     calm = rows.filter(pc.and_(pc.greater_equal(time, begin), pc.less(time, drift_from)))
@@ -50,7 +53,7 @@ def production(
 
 
 def _simulated(params: source.Params, drift_from: datetime, end: datetime) -> pa.Table:
-    """The simulator's world up to an instant, with drift from another one on."""
+    """Return simulated payments up to `end`, with drift from `drift_from` on."""
     begin = datetime.combine(params.start, datetime.min.time())
     drift = {"from_day": (drift_from - begin).days, "amounts": DEARER, "new_pattern": NEW_PATTERN}
     changes = {"days": (end - begin).days, "drift": drift}
@@ -58,7 +61,7 @@ def _simulated(params: source.Params, drift_from: datetime, end: datetime) -> pa
 
 
 def _repeated(past: pa.Table, begin: datetime, end: datetime) -> pa.Table:
-    """The last weeks before `begin`, moved on in whole weeks, under new ids."""
+    """Return the last weeks before `begin`, moved by whole weeks, with new ids."""
     span = timedelta(days=-(-(end - begin).days // 7) * 7)
     time = past["TX_DATETIME"]
     rows = past.filter(pc.and_(pc.greater_equal(time, begin - span), pc.less(time, begin)))

@@ -1,4 +1,4 @@
-"""XGBoost: fits and saves the trees that tell fraud."""
+"""Trains and saves a fraud classifier of boosted trees with XGBoost."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ FILE = "model.ubj"
 
 
 class Params(Section):
-    """XGBoost's own names and meanings."""
+    """Training parameters, with XGBoost's names and meanings."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(2, gt=0)  # fixed, as sums in another number of threads round otherwise
+    threads: int = Field(2, gt=0)  # CPU threads; fixed, because another number rounds sums differently
     seed: int = 0
     n_estimators: int = Field(100, gt=0)
     max_depth: int = Field(10, gt=0)
@@ -32,7 +32,10 @@ class Params(Section):
 
 
 def fit(x: NDArray[np.float64], y: NDArray[np.int64], params: Params) -> xgb.Booster:
-    """Train on (n, f) features and (n,) labels of 0 and 1; LoopError when not on the device asked for."""
+    """Train on features (n, f) and labels (n,) of 0 and 1.
+
+    Raises LoopError if XGBoost did not use the device.
+    """
     settings = params.model_dump(exclude={"threads", "n_estimators"})
     settings |= {"nthread": params.threads, "objective": "binary:logistic", "tree_method": "hist"}
     rows = xgb.QuantileDMatrix(x, label=y, nthread=params.threads)
@@ -42,7 +45,10 @@ def fit(x: NDArray[np.float64], y: NDArray[np.int64], params: Params) -> xgb.Boo
 
 
 def check_device(booster: xgb.Booster, asked: str) -> None:
-    """XGBoost trains on the CPU when it finds no GPU, and hardly says so: ask what it did."""
+    """Raise LoopError if XGBoost did not train on the device `asked`.
+
+    Without a GPU, XGBoost silently uses the CPU.
+    """
     found = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if not found.startswith(asked):
         raise LoopError(

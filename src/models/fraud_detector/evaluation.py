@@ -1,7 +1,7 @@
-"""How a fraud detector is judged: by the protocol of the Fraud Detection Handbook, chapters 4 and 5.
+"""Evaluates a fraud detector by the protocol of the Fraud Detection Handbook, chapters 4 and 5.
 
-Investigators can check a number of cards a day, so what counts is how many of those are compromised. A card
-that is known to be compromised is blocked, so the test leaves its later transactions out.
+Investigators can check a limited number of cards a day, so the metric is how many of these are compromised. A
+card known to be compromised is blocked, so its later transactions are left out of the test.
 """
 
 from functools import partial
@@ -19,22 +19,24 @@ from loop.stats.metrics import by_rows
 
 
 class Params(Section):
-    top_k: int = Field(default=100, gt=0)  # cards that investigators check in a day
-    known_days: int = Field(default=7, ge=0)  # a fraud up to so long before the delay makes its card known
+    top_k: int = Field(default=100, gt=0)  # number of cards that investigators check in a day
+    # a fraud at most this many days before the delay makes its card known
+    known_days: int = Field(default=7, ge=0)
 
 
 def evaluation(params: Params) -> Evaluation:
-    """Card precision beside the metrics of the task, on cards that nobody knows to be compromised."""
+    """Add card precision to the task's metrics, and leave out cards that are known to be compromised."""
     precision = Metric(f"card_precision_at_{params.top_k}", by_rows(partial(card_precision, k=params.top_k)))
     leaves_out = partial(compromised, known_days=params.known_days)
     return Evaluation(metrics=(precision,), leaves_out=leaves_out, unit="CUSTOMER_ID")
 
 
 def card_precision(rows: Rows, k: int) -> float:
-    """Mean over days of the share of compromised cards among the k of highest score.
+    """Mean over days of the share of compromised cards among the k cards with the highest scores.
 
-    A card scores as its highest transaction of the day, and once found it is blocked: later days leave it
-    out. Equal scores go by card. Source: `card_precision_top_k` of the Fraud Detection Handbook, ch. 4.
+    A card's score is the highest score of its transactions on that day. A card that was found is blocked, so
+    later days leave it out. Equal scores are ordered by card. Source: `card_precision_top_k` of the Fraud
+    Detection Handbook, chapter 4.
     """
     cards = rows.column("CUSTOMER_ID")
     days = rows.column("TX_DATETIME").astype("datetime64[D]")
@@ -51,7 +53,7 @@ def card_precision(rows: Rows, k: int) -> float:
 def _caught(
     labels: NDArray[np.int64], scores: NDArray[np.float64], cards: NDArray[Any], k: int
 ) -> NDArray[Any]:
-    """The compromised ones among a day's k most suspect cards."""
+    """Return the compromised cards among a day's k cards with the highest scores."""
     names, position = np.unique(cards, return_inverse=True)
     highest = np.full(len(names), -np.inf)
     np.maximum.at(highest, position, scores)
@@ -61,10 +63,11 @@ def _caught(
 
 
 def compromised(table: pa.Table, split: TimeSplit | RandomSplit, known_days: int) -> NDArray[np.bool_]:
-    """Rows of cards known to be compromised before the row's test day.
+    """Return a mask of rows whose card was known to be compromised before the row's test day.
 
-    A day's known cards are those with a fraud from `known_days` before the delay up to the delay before that
-    day. The handbook trains on 7 days and calls the frauds in them known: 7 keeps its test.
+    On each test day, a card is known if it had a fraud in the period from `known_days` before the delay until
+    the delay before that day. The handbook counts the frauds of its 7 training days as known, so 7 gives the
+    handbook's test.
     """
     out = np.zeros(table.num_rows, dtype=np.bool_)
     if isinstance(split, RandomSplit):

@@ -1,4 +1,4 @@
-"""What good transactions look like: a Great Expectations suite, and which of it stops the pipeline."""
+"""Checks of transactions as a Great Expectations suite; critical checks stop the pipeline."""
 
 from datetime import datetime, timedelta
 from itertools import chain
@@ -10,26 +10,35 @@ from loop.pipeline.validate import Check
 
 from .schema import COLUMNS, ROLES
 
-KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")  # never null
+# columns that must not contain nulls
+KNOWN = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
 
 
 class Params(Section):
-    """What a person may have to move: units are those of the schema."""
+    """Limits that a person may have to adjust, in the units of the schema."""
 
-    fraud_rate: tuple[Share, Share] = (0.0005, 0.2)  # of labelled rows; a small world has much fraud
-    mean_amount: tuple[float, float] = (5.0, 500.0)  # catches another unit, such as cents
-    max_amount: float = Field(default=5_000.0, gt=0)  # a row above it lowers the score
-    day_share: tuple[float, float] = (0.5, 2.0)  # rows of a day, over those of the median day
-    fresh_hours: float = Field(default=24.0, gt=0)  # how long before the test window's end rows may stop
+    # share of labelled rows that are fraud; a small simulated world has a high share
+    fraud_rate: tuple[Share, Share] = (0.0005, 0.2)
+    # range of the mean amount; detects amounts in another unit, such as cents
+    mean_amount: tuple[float, float] = (5.0, 500.0)
+    max_amount: float = Field(default=5_000.0, gt=0)  # rows with a higher amount lower data_quality_score
+    # range of a day's number of rows, divided by the median day's number
+    day_share: tuple[float, float] = (0.5, 2.0)
+    # Hours by which the newest row may be older than the end of the test window.
+    fresh_hours: float = Field(default=24.0, gt=0)
 
 
 def suite(params: Params, split: TimeSplit) -> list[Check]:
-    """Every check of the raw rows. Freshness is measured from the test window's end, never the wall clock."""
+    """Return all checks of the raw rows.
+
+    Freshness is measured from the end of the test window, not from now, so that results are reproducible.
+    """
     return list(chain(_schema(), _values(params), _labels(params, split), _time(params, split)))
 
 
 def _schema() -> list[Check]:
-    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
+    import great_expectations.expectations as gxe
 
     numbers = [name for name in KNOWN if name != ROLES.time]
     return [
@@ -62,7 +71,8 @@ def _labels(params: Params, split: TimeSplit) -> list[Check]:
 
     low, high = params.fraud_rate
     simulated = Column("TX_FRAUD_SCENARIO") > 0
-    due = Column("TX_DATETIME") < split.until  # reported by then, or the test window is not what it says
+    # Labels before the end of the test window must be known, otherwise the test window is incomplete.
+    due = Column("TX_DATETIME") < split.until
     return [
         Check(gxe.ExpectColumnValuesToBeInSet(column="TX_FRAUD", value_set=[0, 1])),
         Check(gxe.ExpectColumnMeanToBeBetween(column="TX_FRAUD", min_value=low, max_value=high)),
@@ -77,7 +87,7 @@ def _time(params: Params, split: TimeSplit) -> list[Check]:
     least, most = params.day_share
     fresh: datetime = split.until - timedelta(hours=params.fresh_hours)
     begins = split.until - timedelta(days=split.test_days + split.delay_days + split.train_days)
-    begun = begins + timedelta(days=1)  # the first row comes some time into the first day
+    begun = begins + timedelta(days=1)  # the first row may come at any time of the first day
     return [
         Check(gxe.ExpectColumnValuesToBeIncreasing(column=ROLES.time)),
         Check(gxe.ExpectColumnMaxToBeBetween(column=ROLES.time, min_value=fresh)),

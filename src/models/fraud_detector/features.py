@@ -1,4 +1,4 @@
-"""The Fraud Detection Handbook's features, in Ibis: when, how this card pays, how risky this terminal was."""
+"""The Fraud Detection Handbook's features in Ibis: time, the card's recent payments, the terminal's risk."""
 
 from typing import Annotated
 
@@ -11,16 +11,18 @@ from loop.core.params import Section
 DAY = 24 * 60 * 60
 SATURDAY = 5
 LAST_HOUR_OF_NIGHT = 6
-KEPT = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD")  # what stands before the features
+# columns of transactions that stand before the features in features.parquet
+KEPT = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD")
 
 
 class Params(Section):
     windows_days: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(1, 7, 30), min_length=1)
-    delay_days: int = Field(default=7, gt=0)  # until a fraud is reported; a terminal's risk looks no nearer
+    # days until a fraud is reported; a terminal's risk uses only older transactions
+    delay_days: int = Field(default=7, gt=0)
 
 
 def names(params: Params) -> tuple[str, ...]:
-    """The features' names and order for these windows."""
+    """Return the names of the features, in order, for these windows."""
     customer, terminal = ("NB_TX", "AVG_AMOUNT"), ("NB_TX", "RISK")
     return (
         "TX_AMOUNT",
@@ -35,15 +37,15 @@ FEATURES = names(Params())
 
 
 def compute(transactions: ir.Table, params: Params) -> ir.Table:
-    """One row of features a transaction, each known at that transaction's second.
+    """Return one row of features per transaction, from what is known at the second of that transaction.
 
-    A card's windows end with the transaction itself; a terminal's end `delay_days` before it. A label
-    not known (null) counts as no fraud, and its transaction still counts. Transactions of one second
-    count together.
+    A card's windows end with the transaction itself, and a terminal's end `delay_days` before it. An unknown
+    (null) label counts as no fraud. Transactions in the same second count together.
     """
     t = transactions.mutate(
         second=transactions.TX_DATETIME.epoch_seconds(),
-        # Whole cents and counts: sums that do not depend on the order in which an engine adds.
+        # Cents and counts are integers, because integer sums do not depend on the order in which an engine
+        # adds.
         cents=(transactions.TX_AMOUNT * 100).round().cast("int64"),
         fraud=transactions.TX_FRAUD.fill_null(0).cast("int64"),
     )
@@ -57,7 +59,7 @@ def compute(transactions: ir.Table, params: Params) -> ir.Table:
 
 
 def _customer(t: ir.Table, days: int) -> dict[str, ir.Value]:
-    """How often, and how much on average, this card paid in the `days` up to now."""
+    """Return the number and mean amount of the card's payments in the last `days` days."""
     window = _past(t, "CUSTOMER_ID", days * DAY - 1, 0)
     return {
         f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW": t.count().over(window).cast("float64"),
@@ -68,7 +70,10 @@ def _customer(t: ir.Table, days: int) -> dict[str, ir.Value]:
 
 
 def _terminal(t: ir.Table, days: int, delay: int) -> dict[str, ir.Value]:
-    """How often this terminal was used in `days` that ended `delay` days ago, and the share of fraud."""
+    """Return the terminal's number of payments and share of fraud.
+
+    They are of the `days` days that ended `delay` days ago.
+    """
     window = _past(t, "TERMINAL_ID", (delay + days) * DAY - 1, delay * DAY)
     count = t.count().over(window).cast("float64")
     fraud = t.fraud.sum().over(window).cast("float64")
@@ -79,5 +84,5 @@ def _terminal(t: ir.Table, days: int, delay: int) -> dict[str, ir.Value]:
 
 
 def _past(t: ir.Table, entity: str, oldest: int, newest: int) -> ibis.expr.builders.WindowBuilder:
-    """One entity's transactions between `oldest` and `newest` seconds ago, both inclusive."""
+    """Return a window of an entity's rows between `oldest` and `newest` seconds ago, both inclusive."""
     return ibis.range_window(preceding=(oldest, newest), group_by=t[entity], order_by=t.second)

@@ -1,4 +1,4 @@
-"""Scores transactions by the trees that estimator.py saved. Stages import it, and the bento packs it."""
+"""Scores transactions with the trees that estimator.py saved, in the stages and in the server."""
 
 from loop.runtime.booster import load
 

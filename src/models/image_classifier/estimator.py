@@ -1,4 +1,4 @@
-"""A small convolutional network: trained by JAX on a CPU or an NVIDIA GPU, saved as ONNX."""
+"""Trains a small convolutional network with JAX, on a CPU or an NVIDIA GPU, and saves it as ONNX."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,25 +14,26 @@ from loop.core.params import Section
 
 from .scorer import SIDE, pixels
 
-CLASSES, KERNEL, STRIDE, PAD = 10, 5, 2, 2  # a stride in place of pooling, whose slope takes a CPU long
-OPSET, IR = 17, 8  # of ONNX: old enough for any ONNX Runtime of the last years
-Weights = dict[str, Any]  # arrays by name, shaped as ONNX wants them
+# the convolutions use strides instead of pooling, whose gradient is slow on a CPU
+CLASSES, KERNEL, STRIDE, PAD = 10, 5, 2, 2
+OPSET, IR = 17, 8  # ONNX versions that every ONNX Runtime of the last years supports
+Weights = dict[str, Any]  # weights of the network by name, in the shapes that ONNX requires
 
 
 class Params(Section):
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(2, gt=0)  # of a CPU; fixed, as sums in another number of threads round otherwise
+    threads: int = Field(2, gt=0)  # CPU threads; fixed, because another number rounds sums differently
     seed: int = 0
     epochs: int = Field(8, gt=0)
     batch: int = Field(128, gt=0)
-    learning_rate: float = Field(0.002, gt=0)  # the highest; it falls to 0 along a cosine
-    shift: int = Field(1, ge=0)  # the most pixels by which an image is moved; drawn again in each epoch
-    channels: tuple[int, int] = (24, 48)  # of the two convolutions
-    hidden: int = Field(32, gt=0)  # between them and the classes
+    learning_rate: float = Field(0.002, gt=0)  # initial learning rate; it decreases to 0 along a cosine
+    shift: int = Field(1, ge=0)  # maximum random shift of an image in pixels, drawn again in each epoch
+    channels: tuple[int, int] = (24, 48)  # output channels of the two convolutions
+    hidden: int = Field(32, gt=0)  # units of the hidden dense layer
 
 
 def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Params) -> Weights:
-    """Train on n images and their (n,) digits. LoopError where there is no GPU and one was asked for."""
+    """Train on n images and their digits (n,). Raises LoopError if `params.device` is not available."""
     device = of_jax(params.device, params.threads)
     import jax
 
@@ -42,7 +43,7 @@ def fit(rows: Mapping[str, NDArray[Any]], digits: NDArray[np.int64], params: Par
 
 
 def _trained(images: NDArray[np.uint8], digits: NDArray[np.int32], params: Params) -> Weights:
-    """Minimise cross entropy by AdamW, over whole batches of images in an order drawn for each epoch."""
+    """Minimise cross entropy with AdamW, on batches of equal size in a new random order for each epoch."""
     import jax
     import optax
 
@@ -65,7 +66,7 @@ def _trained(images: NDArray[np.uint8], digits: NDArray[np.int32], params: Param
     for epoch in range(params.epochs):
         losses = []
         for number, chosen in enumerate(np.array_split(order.permutation(len(images)), steps)):
-            chosen = chosen[: len(images) // steps]  # noqa: PLW2901 - all of one size, so that it compiles once
+            chosen = chosen[: len(images) // steps]  # noqa: PLW2901 - equal sizes, so JAX compiles once
             key = jax.random.fold_in(jax.random.key(params.seed), epoch * steps + number)
             weights, state, value = step(weights, state, key, images[chosen], digits[chosen])
             losses.append(value)
@@ -74,7 +75,7 @@ def _trained(images: NDArray[np.uint8], digits: NDArray[np.int32], params: Param
 
 
 def initial(params: Params) -> Weights:
-    """Normal weights of He's scale, and biases of 0."""
+    """Return random weights, normal with He's scale, and biases of 0."""
     random = np.random.default_rng(params.seed)
     first, second = params.channels
     shapes = {
@@ -92,7 +93,10 @@ def initial(params: Params) -> Weights:
 
 
 def network(weights: Weights, images: Any) -> Any:
-    """(n, 10) logits of (n, 1, 28, 28) brightness up to 255. `graph` says the same in ONNX."""
+    """Return logits (n, 10) of images (n, 1, 28, 28) with brightness up to 255.
+
+    `graph` defines the same network in ONNX.
+    """
     import jax.numpy as jnp
     from jax import lax, nn
 
@@ -106,7 +110,7 @@ def network(weights: Weights, images: Any) -> Any:
 
 
 def _moved(images: Any, key: Any, shift: int) -> Any:
-    """Each image moved by up to `shift` pixels either way."""
+    """Return each image moved by a random distance of up to `shift` pixels in both directions."""
     import jax
     import jax.numpy as jnp
 
@@ -117,12 +121,12 @@ def _moved(images: Any, key: Any, shift: int) -> Any:
 
 
 def save(weights: Weights, folder: Path) -> None:
-    """Write the network to `folder`/model.onnx: bytes of images to probabilities."""
+    """Write `folder`/model.onnx, which converts the images' bytes to probabilities."""
     (folder / "model.onnx").write_bytes(graph(weights).SerializeToString(deterministic=True))
 
 
 def graph(weights: Weights) -> Any:
-    """The network as ONNX."""
+    """Return the network as an ONNX model."""
     from onnx import TensorProto, helper, numpy_helper
 
     halved = {"pads": [PAD] * 4, "strides": [STRIDE] * 2}

@@ -1,4 +1,4 @@
-"""Digits are judged by the metrics of their task, and by the digit that is read worst."""
+"""Adds to the task's metrics the accuracy on the digit that is recognized worst."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ from loop.stats.metrics import Measure
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """This evaluation has no parameters."""
 
 
 def evaluation(_: Params) -> Evaluation:
-    """`worst_digit` beside accuracy, F1 and log loss."""
+    """Add `worst_digit` to the task's metrics."""
     return Evaluation(metrics=(Metric("worst_digit", worst_digit),))
 
 
 def worst_digit(rows: Rows) -> Measure:
-    """The share of right answers among the images of the digit that has the lowest share."""
+    """Accuracy on the images of the digit with the lowest accuracy."""
     right = rows.decided == rows.labels
 
     def measure(counts: np.ndarray) -> float:

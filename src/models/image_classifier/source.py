@@ -1,4 +1,4 @@
-"""Reads MNIST: the publisher's IDX files, or images in Parquet or CSV, whose test part is cut off here."""
+"""Reads MNIST from the publisher's IDX files, or from Parquet or CSV files, which are split here."""
 
 import gzip
 import hashlib
@@ -15,13 +15,16 @@ from PIL import Image
 
 from loop.core.errors import LoopError
 
-PARTS = {"train": "train", "t10k": "test"}  # how the publisher's files are named
+PARTS = {"train": "train", "t10k": "test"}  # part by the prefix of the publisher's file names
 IMAGES, LABELS = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-TESTED = 6  # in other sources, one image in 6 is in the test part, near the publisher's share
+TESTED = 6  # in sources without a test part, one image in 6 is for testing, close to MNIST's own share
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
-    """The schema's columns of all files. Names end as the publisher's do, or in .parquet or .csv.gz."""
+    """Yield the schema's columns of each file.
+
+    Names end as the publisher's do, or with .parquet or .csv.gz. Raises LoopError for another name.
+    """
     for name, path in sorted(files.items()):
         if name.endswith((IMAGES, LABELS)):
             yield from _pair(name, files)
@@ -29,32 +32,35 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
             rows = pq.read_table(path)
             yield _split(rows["id"].cast(pa.string()), rows["image"].to_pylist(), rows["label"])
         elif name.endswith(".csv.gz"):
-            cells = np.loadtxt(path, np.uint8, delimiter=",")  # 784 pixels, then the label
+            cells = np.loadtxt(path, np.uint8, delimiter=",")  # each line has 784 pixels, then the label
             images = [png(row.reshape(28, 28)) for row in cells[:, :-1]]
             yield _split(map(str, range(len(cells))), images, cells[:, -1])
         else:
             raise LoopError(
-                f"{name}: is no file of MNIST", fix="name IDX files, or one in .parquet or .csv.gz"
+                f"{name}: is not a file of MNIST", fix="set `source` to IDX files, .parquet or .csv.gz"
             )
 
 
 def _pair(name: str, files: Mapping[str, Path]) -> Iterator[pa.Table]:
-    """The rows of the file of images; of that of labels, none, as they come with their images."""
+    """Yield the rows of a file of images and its file of labels. The file of labels alone yields nothing."""
     place = name.removesuffix(IMAGES).removesuffix(LABELS)
     images, labels, part = place + IMAGES, place + LABELS, PARTS.get(place.rpartition("/")[2])
     if lacking := [other for other in (images, labels) if other not in files]:
-        raise LoopError(f"{name}: the source has no {lacking[0]}", fix="name both in ingest.source")
+        raise LoopError(f"{name}: the source has no {lacking[0]}", fix="list both in ingest.source")
     if part is None:
         raise LoopError(
-            f"{name}: begins with none of {', '.join(PARTS)}", fix="name it as its publisher does"
+            f"{name}: should begin with one of {', '.join(PARTS)}", fix="use the publisher's file name"
         )
     if name == images:
         yield _published(part, idx(files[images]), idx(files[labels]))
 
 
 def idx(path: Path) -> NDArray[np.uint8]:
-    """The array of a gzipped IDX file of bytes; LoopError where its length is not what its header says."""
-    broken = LoopError(f"{path.name}: is no IDX file of bytes, or has been cut off", fix="fetch it again")
+    """Return the array of a gzipped IDX file of bytes.
+
+    Raises LoopError if its length does not match its header.
+    """
+    broken = LoopError(f"{path.name}: is not an IDX file of bytes, or is truncated", fix="download it again")
     try:
         with gzip.open(path) as file:
             content = file.read()
@@ -68,7 +74,7 @@ def idx(path: Path) -> NDArray[np.uint8]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A grey image as PNG."""
+    """Return a grey image as PNG."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -80,7 +86,10 @@ def _published(part: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) 
 
 
 def _split(ids: Any, images: list[bytes], labels: Any) -> pa.Table:
-    """Rows of a source without parts: an image's own bytes choose, so equal images are in one part."""
+    """Return rows of a source without parts.
+
+    A hash of the image chooses the part, so equal images are in the same part.
+    """
     digests = (hashlib.sha256(image or b"").digest() for image in images)
     parts = ["train" if int.from_bytes(digest[:8]) % TESTED else "test" for digest in digests]
     return _table(ids, images, labels, parts)

@@ -1,7 +1,7 @@
-"""What `make demo` and the tests play: ratings of some users train, and others are production's.
+"""Data for the demo and tests: ratings by some users are for training, other users are production's.
 
-The source has no new films, a third of all. Production's users ask about them once the drift has begun, and
-the retraining learns them.
+A third of the films are new films, which are not in the source. Production's users ask about new films once
+the drift has begun, and the retraining learns them.
 """
 
 from datetime import datetime
@@ -20,12 +20,13 @@ PACKAGE = Ingest(
     sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
 )
 TYPES = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
-FILMS = 400  # the most rated ones
-NEW = 3  # every third of them is new
-EVERY = 6  # of the users in the order of their activity, every sixth is in the source
-CALM, DRIFTED = (2, 5), (1, 4)  # the places among six of those who come before and after the drift begins
-# Of production's users: the earliest ratings, so that histories are as long as those that train; the share of
-# these that is asked about; and the number of films asked about that the user never rated.
+FILMS = 400  # number of films that are used, chosen by their number of ratings
+NEW = 3  # one in three films is new
+EVERY = 6  # one in six users, ordered by activity, is in the source
+# Users are numbered in groups of six. These numbers ask questions before the drift, and after it.
+CALM, DRIFTED = (2, 5), (1, 4)
+# For production's users: the share of their ratings to keep, the earliest, so that histories are as long as
+# in training; the share of these to ask about; and the number of unrated films to ask about.
 KEPT, ASKED, UNRATED = 0.8, 0.18, 60
 
 FIRST = {
@@ -39,12 +40,12 @@ WORSE = {"train.rank": 1, "train.ridge": 1_000_000_000}
 
 
 def sample(folder: Path) -> list[Path]:
-    """One Parquet file with the columns of the package."""
+    """Write a Parquet file with the columns of the package."""
     return [_written(_ratings((0,), new=False), folder)]
 
 
 def bad(_: pa.Table, folder: Path) -> list[Path]:
-    """Stars from 1 to 10, which validation stops."""
+    """Write stars from 1 to 10, which validation rejects."""
     ratings = _ratings((0,), new=False)
     return [_written(ratings.assign(rating=ratings.rating * 2), folder)]
 
@@ -52,13 +53,13 @@ def bad(_: pa.Table, folder: Path) -> list[Path]:
 def production(
     past: pa.Table, _: object, begin: datetime, drift_from: datetime, end: datetime
 ) -> tuple[pa.Table, pa.Table]:
-    """Questions of other users, who had watched films before; then of users who watch new films too."""
+    """Return questions by other users: before the drift, and after it, when users watch new films too."""
     calm = _questions(_ratings(CALM, new=False), begin, begin, drift_from)
     return calm, _questions(_ratings(DRIFTED, new=True), begin, drift_from, end)
 
 
 def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
-    """The package's ratings by users of these places, with or without the new films."""
+    """Return the package's ratings by the users at these positions, with or without the new films."""
     wanted = Wanted(TYPES, frozenset(), "the sample")
     found = pa.concat_tables(batches(PACKAGE, "recommendation", wanted, Path())).to_pandas()
     films, users = (_by_count(found[name]) for name in ("movieId", "userId"))
@@ -69,7 +70,7 @@ def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
 
 
 def _by_count(column: pd.Series) -> np.ndarray:
-    """The values of a column, the most frequent first."""
+    """Return the values of a column, sorted by descending frequency."""
     counts = column.value_counts().rename_axis("value").reset_index(name="count")
     return counts.sort_values(["count", "value"], ascending=[False, True])["value"].to_numpy()
 
@@ -80,7 +81,7 @@ def _written(ratings: pd.DataFrame, folder: Path) -> Path:
 
 
 def _questions(ratings: pd.DataFrame, begin: datetime, since: datetime, until: datetime) -> pa.Table:
-    """What each user had watched before `begin`, and questions spread over `since` to `until`."""
+    """Return the films that each user watched before `begin`, and questions between `since` and `until`."""
     rng = np.random.default_rng(0)
     films, parts = ratings.movieId.unique(), []
     for user, rated in ratings.sort_values(["timestamp", "movieId"]).groupby("userId"):

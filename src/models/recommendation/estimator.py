@@ -1,8 +1,8 @@
-"""EASE (Steck 2019): how likely a user is to watch a film, as a linear function of what they have watched.
+"""Trains EASE (Steck 2019): whether a user watches a film, as a linear function of their watched films.
 
-It is a ridge regression from each user's films to each film, which may not explain itself. Its weights are
-products of two films' vectors, made of the singular vectors of the table of users and films; the largest
-singular values suffice.
+It is a ridge regression from each user's films to each film, in which a film may not explain itself. Each
+weight is the product of two films' vectors, which are computed from singular vectors of the matrix of users
+and films. Only the largest singular values are kept.
 """
 
 from collections.abc import Mapping
@@ -21,20 +21,22 @@ from .scorer import FILE
 
 
 class Params(Section):
-    ridge: float = Field(2000.0, gt=0)  # lambda of the paper
-    rank: int = Field(128, gt=0)  # numbers of a film's vector
+    ridge: float = Field(2000.0, gt=0)  # weight of the penalty, lambda in the paper
+    rank: int = Field(128, gt=0)  # length of a film's vector
 
 
 class Fitted(NamedTuple):
-    films: NDArray[np.int64]  # ids, rising
-    popularity: NDArray[np.float64]  # share of users who have watched a film
-    vectors: NDArray[np.float64]  # (films, rank); film i counts v_i · v_j / (1 - |v_j|²) for film j
+    films: NDArray[np.int64]  # ids of films, ascending
+    popularity: NDArray[np.float64]  # share of users who watched each film
+    vectors: NDArray[np.float64]  # (films, rank); film i adds v_i · v_j / (1 - |v_j|²) to the score of film j
 
 
 def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: Params) -> Fitted:
-    """Rows with equal histories are one user, who has watched the history and its films labelled 1.
+    """Train on rows with a history and a film; `watched` is 1 or 0.
 
-    Where that is a history too, as in production's log, the same user was asked again and counts there.
+    Rows with equal histories belong to one user, who watched the history and the films labelled 1. If these
+    films equal the history of later rows, as in production's log, the later rows are about the same user, and
+    only they are counted.
     """
     users: dict[Any, set[int]] = {}
     for number, (history, film, yes) in enumerate(zip(rows["history"], rows["film"], watched, strict=True)):
@@ -49,11 +51,11 @@ def fit(rows: Mapping[str, NDArray[Any]], watched: NDArray[np.float64], params: 
 
 
 def _vectors(table: csr_array, params: Params) -> NDArray[np.float64]:
-    """V √(s² / (s² + ridge)) of the table's singular value decomposition U s V.
+    """Return V √(s² / (s² + ridge)), from the singular value decomposition U s V of the table.
 
     U and s come from the smaller of the two Gram matrices, because there are fewer users than films.
     """
-    with threadpool_limits(1):  # sums by another number of threads would round otherwise
+    with threadpool_limits(1):  # one thread, because another number of threads would round sums differently
         squares, users = np.linalg.eigh((table @ table.T).toarray())
     kept = np.argsort(-squares, kind="stable")[: params.rank]
     kept = kept[squares[kept] > 1e-9 * squares.max()]
@@ -62,6 +64,6 @@ def _vectors(table: csr_array, params: Params) -> NDArray[np.float64]:
 
 
 def save(fitted: Fitted, folder: Path) -> None:
-    """Write the arrays; the vectors as float32."""
+    """Write films, popularity, and vectors as float32, to an .npz file."""
     vectors = fitted.vectors.astype(np.float32)
     np.savez(folder / FILE, films=fitted.films, popularity=fitted.popularity, vectors=vectors)

@@ -1,6 +1,6 @@
-"""A user's accuracy is the share of their pairs of a watched and an unrated film that are ordered right.
+"""Evaluates rankings of films by the share of correctly ordered pairs of a watched and an unrated film.
 
-It is averaged over users, so that a user with many ratings counts as much as one with few.
+The mean over users is taken, so that users with many ratings do not count more.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,21 @@ from .scorer import NEW
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """This evaluation has no parameters."""
 
 
 def evaluation(_: Params) -> Evaluation:
-    """The accuracy over films that training has seen, and over all, with new ones counted as wrong."""
+    """Add two accuracies to the metrics: over films seen in training, and over all films.
+
+    In the second, films that training has not seen count as wrong.
+    """
     known = Metric("accuracy_by_user", partial(by_user, new=False))
     return Evaluation(metrics=(known, Metric("accuracy_by_user_with_new_films", partial(by_user, new=True))))
 
 
 def by_user(rows: Rows, *, new: bool) -> Callable[[Counts], float]:
-    """The mean over users of their pairwise accuracy; users without pairs do not count."""
-    assert rows.units is not None  # noqa: S101 - a ranking has an entity
+    """Mean over users of their pairwise accuracy; users without pairs are left out."""
+    assert rows.units is not None  # noqa: S101 - a ranking always has entities
     order = np.argsort(rows.units, kind="stable")
     starts = np.flatnonzero(np.diff(rows.units[order])) + 1
     first, values = [], []

@@ -1,4 +1,4 @@
-"""What good ratings look like, and which faults stop the pipeline."""
+"""Checks of ratings as a Great Expectations suite; critical checks stop the pipeline."""
 
 from datetime import UTC, datetime
 
@@ -11,20 +11,27 @@ from .schema import COLUMNS
 
 
 class Params(Section):
-    latest: datetime = datetime(2016, 12, 31, tzinfo=UTC)  # of the source, which was published then
+    # latest time of a rating in the source, which was published then
+    latest: datetime = datetime(2016, 12, 31, tzinfo=UTC)
     least_rows: int = Field(default=1_000, gt=0)
-    mean_rating: tuple[float, float] = (3.0, 4.5)  # another scale has another mean
-    watched: tuple[float, float] = (0.1, 0.95)  # share of rows that are ratings
+    # range of the mean rating; detects ratings on another scale
+    mean_rating: tuple[float, float] = (3.0, 4.5)
+    watched: tuple[float, float] = (0.1, 0.95)  # range of the share of rows whose film the user has rated
 
 
 def suite(params: Params, _: PublishedSplit) -> list[Check]:
-    """Every check of the raw rows. That each (user, film) is there once keeps test films out of histories."""
-    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+    """Return all checks of the raw rows.
+
+    Each (user, film) must be unique, which keeps test films out of histories.
+    """
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
+    import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
     since = datetime(1995, 1, 1)  # noqa: DTZ001 - times of rows are UTC, without a zone
     until = params.latest.astimezone(UTC).replace(tzinfo=None)
-    given = Column("part").is_not_null()  # in the source: rows of production's log have no part and no rating
+    # A part is given only in the source; rows of production's log have neither part nor rating.
+    given = Column("part").is_not_null()
     rated = given & (Column("watched") == 1)
     return [
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),

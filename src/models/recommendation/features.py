@@ -1,4 +1,4 @@
-"""What a user had watched when they were asked, oldest first, and the film in question."""
+"""The features are the films that a user had watched, oldest first, and the film asked about."""
 
 import ibis
 import ibis.expr.types as ir
@@ -7,20 +7,21 @@ from pydantic import Field
 from loop.core.params import Section
 
 FEATURES = ("history", "film")
-MISSING = ("film",)  # a request without it is answered by the best film that the user has not watched
+MISSING = ("film",)  # a request without a film gets the best film that the user has not watched
 
 
 class Params(Section):
     longest: int = Field(
         default=5_000, gt=0, le=5_000
-    )  # films of a history, the newest; a request has no more
+    )  # maximum length of a history; older films are dropped, and a request may have at most 5,000 films
 
 
 def compute(rows: ir.Table, params: Params) -> ir.Table:
-    """One row a question: those of a part begin with its unrated films, and earlier rows are history only.
+    """Return one row per question, with the user's history at the time when the questions began.
 
-    All rows of production's log are questions. A history has the films watched before the questions began, in
-    the order of time, and at most the newest `longest`.
+    The questions of a part begin with its unrated films; earlier rows only form the history. All rows of
+    production's log are questions. A history has the films watched before that time, ordered by time, and at
+    most the newest `longest`.
     """
     begins = rows["at"].min(where=rows.watched == 0).over(ibis.window(group_by=["user", "part"]))
     begun = rows.mutate(begun=ibis.ifelse(rows.part.isnull(), rows["at"], begins))

@@ -1,7 +1,7 @@
-"""Scores films by what a user has watched: a film's vector times the sum of the vectors of the history.
+"""Scores a film by a user's history: the film's vector times the sum of the vectors of watched films.
 
-Newer films of a history count more: the n-th newest counts 1 / sqrt(n). Films that training has not seen are
-left out of a history. Where no known film is left, a film's score is its popularity.
+Recently watched films count more: the n-th newest has the weight 1 / sqrt(n). Films that training has not
+seen are left out of the history. If no known film remains, the score is the film's popularity.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,29 +15,29 @@ from numpy.typing import NDArray
 from loop.runtime.columns import BadRow
 
 FILE = "films.npz"
-MOST = 5_000  # films of a history, at most
-NEW = -10.0  # the score of a film that training has not seen, below all others
+MOST = 5_000  # maximum number of films in a history
+NEW = -10.0  # the score of a film that training has not seen, lower than all other scores
 TOP = 10
 
 Rows = Mapping[str, NDArray[Any]]
 
 
 class Answer(NamedTuple):
-    """What is known of a row once it is scored."""
+    """The results for one row."""
 
     score: float
-    films: list[int]  # the best that are not in the history; none where the request names a film
+    films: list[int]  # the best films that are not in the history; empty if the request names a film
     profile: dict[str, float]
 
 
 def load(folder: Path) -> "Scorer":
-    """The scorer of the films in a folder."""
+    """Return a scorer of the films saved in a folder."""
     with np.load(folder / FILE) as saved:
         return Scorer(saved["films"], saved["popularity"], saved["vectors"])
 
 
 class Scorer:
-    """Scores rows with a history and a film; without a film, the score is that of the best one."""
+    """Scores rows of a history and a film; without a film, the best film's score is returned."""
 
     def __init__(
         self, films: NDArray[np.int64], popularity: NDArray[np.float64], vectors: NDArray[np.float32]
@@ -54,16 +54,19 @@ class Scorer:
         return np.array([each.score for each in answers], np.float64)
 
     def answer(self, rows: Rows, _: NDArray[np.float64]) -> dict[str, list[list[int]]]:
-        """The ten best films that are not in the history, for rows that name no film."""
+        """Return the ten best films that are not in the history, for rows that name no film."""
         return {"films": [each.films for each in self._answers(rows)]}
 
     def profile(self, rows: Rows, _: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """The logarithm of a history's length, its share of unknown films, and how popular its films are."""
+        """Return the log of each history's length, its share of unknown films, and its films' popularity."""
         named = [each.profile for each in self._answers(rows)]
         return {name: np.array([one[name] for one in named]) for name in named[0]}
 
     def _answers(self, rows: Rows) -> list[Answer]:
-        """What is known of each row; the rows that were scored last are not scored again."""
+        """Return the results for each row.
+
+        Those of the rows scored last are kept, so that they are not computed twice.
+        """
         of, answers = self._latest
         return answers if of is rows else self._scored(rows)
 
@@ -71,13 +74,16 @@ class Scorer:
         return [self._one(*row) for row in zip(rows["history"], rows["film"], strict=True)]
 
     def _one(self, history: Sequence[int], film: float) -> Answer:
-        """Score a film, or all of them where it is NaN; BadRow for what can be no film."""
+        """Score a film, or all films if `film` is NaN.
+
+        Raises BadRow if an id is invalid or the history too long.
+        """
         _check(history, film)
         newest = dict.fromkeys(reversed(history))
         known = [self.places[each] for each in newest if each in self.places]
         asked = None if isnan(film) else self.places.get(int(film))
         others = [place for place in known if place != asked]
-        # Neither of NumPy's two functions here starts threads, as a matrix product does: a pod has one core.
+        # einsum and vecdot are used because a matrix product starts threads, and a pod has only one core.
         user = np.einsum("i,ij->j", self.weights[: len(others)], self.vectors[others])
         best: list[int] = []
         if asked is not None:
@@ -97,7 +103,7 @@ class Scorer:
         return Answer(float(score), self.films[best].tolist(), seen)
 
     def _best(self, scores: NDArray[Any], known: list[int]) -> list[int]:
-        """The places of the highest scores, without those of `known`."""
+        """Return the positions of the highest scores, except those in `known`."""
         scores[known] = -np.inf
         few = min(TOP, len(scores) - len(known))
         top = np.argpartition(-scores, few - 1)[:few] if few else np.empty(0, np.int64)
@@ -106,8 +112,8 @@ class Scorer:
 
 def _check(history: Sequence[int], film: float) -> None:
     if not isnan(film) and not (film >= 1 and film == int(film)):
-        raise BadRow(f"film is {film:g}, should be the id of a film: a whole number from 1 up")
+        raise BadRow(f"film is {film:g}, should be the id of a film, a whole number from 1 up")
     if len(history) > MOST:
         raise BadRow(f"history has {len(history):,} films, should have {MOST:,} at most")
     if len(history) and min(history) < 1:
-        raise BadRow(f"history has {min(history)}, should have ids of films: whole numbers from 1 up")
+        raise BadRow(f"history contains {min(history)}, should contain ids of films, whole numbers from 1 up")

@@ -1,8 +1,9 @@
-"""MovieLens ratings as questions: did the user watch this film next, or is it one that they never rated?
+"""Turns MovieLens ratings into questions whether a user watched a film next, or never rated it.
 
-Each user's last fifth of ratings is the test part. Of the others, the last tenth are the questions to train
-on, and all before these are history only. Each part also asks about films that the user never rated, drawn
-uniformly from those of the training part. These have the time at which the questions of their part begin.
+Each user's last fifth of ratings is the test part. Of the other ratings, the last tenth are training
+questions, and earlier ratings only form the history. Each part also has questions about films that the user
+never rated, drawn uniformly from the films of the training part. Their time is the time at which the part's
+questions begin.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,22 +17,27 @@ from loop.core.models import arrow
 
 from .schema import COLUMNS
 
-TEST = 0.2  # of a user's ratings, the newest
-ASKED = 0.1  # of the others: about as long histories as in the test, so that drift is measured against these
-UNRATED = {"train": 25, "test": 50}  # films drawn for each user
+TEST = 0.2  # share of a user's ratings for the test; the newest ratings are taken
+# Share of a user's other ratings to train on. Histories are then about as long as in the test, which makes
+# them comparable for drift.
+ASKED = 0.1
+UNRATED = {"train": 25, "test": 50}  # number of unrated films drawn for each user
 NAMES = {"userId": "user", "movieId": "film", "rating": "rating", "timestamp": "at"}
 
 
 def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
-    """One row a rating and one a film that was drawn, of Parquet, CSV or xz-pickled pandas frames."""
+    """Yield one row per rating and per drawn film.
+
+    Files may be Parquet, CSV, or xz-compressed pickled pandas frames.
+    """
     ratings = pd.concat([_frame(path) for path in files.values()])[[*NAMES]].rename(columns=NAMES)
     ratings = ratings.sort_values(["user", "at", "film"], ignore_index=True)
-    # Ratings of one second follow each other by a microsecond, so that each has its place in time.
+    # Ratings in the same second are placed a microsecond apart, so that their order is defined.
     ratings["at"] = ratings["at"] * 1_000_000 + ratings.groupby(["user", "at"], dropna=False).cumcount()
     users = ratings.groupby("user", dropna=False)
     place, count = users.cumcount(), users["film"].transform("size")
-    test = count - np.maximum(1, (count * TEST).astype(int))  # the place of a user's first test rating
-    train = test - np.maximum(1, (test * ASKED).astype(int))  # and of the first to train on
+    test = count - np.maximum(1, (count * TEST).astype(int))  # index of a user's first test rating
+    train = test - np.maximum(1, (test * ASKED).astype(int))  # index of a user's first rating to train on
     rated = ratings.assign(part=np.where(place >= test, "test", "train"), watched=1.0)
     begins = {"train": place == train, "test": place == test}
     rows = pd.concat([rated, *_unrated(rated, begins)])
@@ -46,11 +52,11 @@ def _frame(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     if path.suffix == ".csv":
         return pd.read_csv(path)
-    return pd.read_pickle(path, compression="xz")  # noqa: S301 - the engine has checked its bytes
+    return pd.read_pickle(path, compression="xz")  # noqa: S301 - the engine has verified the file's SHA-256
 
 
 def _unrated(rated: pd.DataFrame, begins: Mapping[str, pd.Series]) -> Iterable[pd.DataFrame]:
-    """Films that each user has not rated, for both parts; the user's number is the seed."""
+    """Yield films that each user has not rated, for both parts. The user's number is the random seed."""
     films = np.unique(rated.film[rated.part == "train"])
     times = {part: rated[first].set_index("user")["at"] for part, first in begins.items()}
     for user, own in rated.groupby("user")["film"]:

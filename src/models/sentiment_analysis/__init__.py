@@ -1,1 +1,1 @@
-"""sentiment-analysis: says whether a review praises or blames, from a sentence to several pages."""
+"""sentiment-analysis: classifies reviews as positive or negative, from a sentence to several pages."""

@@ -1,7 +1,7 @@
-"""What `make demo` and the tests play: texts in the publishers' own formats, which a seeded draw makes.
+"""Data for the demo and tests: seeded random texts in the publishers' own file formats.
 
-They are of words that praise, blame or say nothing. Production is calm while it has such sentences and
-reviews, and drifts when people begin to write in Spanish.
+Texts consist of positive, negative and neutral words. Production's sentences and reviews are English before
+the drift, and Spanish afterwards.
 """
 
 import io
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from .schema import CLASSES
 
-# A language: words that blame, words that praise, and words that say nothing.
+# For a language: negative, positive and neutral words.
 Language = tuple[str, str, str]
 ENGLISH: Language = (
     "cold rude stale slow awful bland boring terrible dull pointless greasy dirty noisy sloppy bitter weak",
@@ -25,15 +25,16 @@ SPANISH: Language = (
     "rico amable fresco perfecto bonito maravilloso divertido excelente",
     "la comida estaba y el servicio fue muy pero nunca volveremos aquí otra vez con los amigos",
 )
-SENTENCES = {"dev": 150, "test": 300}  # of each class
+SENTENCES = {"dev": 150, "test": 300}  # number of sentences in each class, by the publisher's part
 REVIEWS = {"train": 60, "test": 100}
-CALM, DRIFTED = 6_000, 12_000  # texts of production
+CALM, DRIFTED = 6_000, 12_000  # number of production's texts before and after the drift
 
 FIRST = {
     "train.terms": 20,
     "gate.floors": {"accuracy_yelp": 0.6, "accuracy_imdb": 0.6},
     "sla.metrics": {"accuracy": 0.6},
-    "canary.max_score_psi": 20.0,  # the retrained model reads Spanish, of which the one before is unsure
+    # the retrained model is certain about Spanish texts, but the earlier model was not
+    "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }
 BETTER = {"train.terms": 100_000}
@@ -41,17 +42,17 @@ WORSE = {"train.terms": 1}
 
 
 def sample(folder: Path) -> list[Path]:
-    """Write the five files that params.yaml names, smaller."""
+    """Write the five files that params.yaml names, with fewer texts."""
     return _written(folder, ENGLISH)
 
 
 def bad(_: pa.Table, folder: Path) -> list[Path]:
-    """The five files in Spanish, which validation stops."""
+    """Write the five files in Spanish, which validation rejects."""
     return _written(folder, SPANISH)
 
 
 def production(*_: object) -> tuple[pa.Table, pa.Table]:
-    """Sentences and reviews in the sample's proportion, in English and then in Spanish."""
+    """Return sentences and reviews in the sample's proportion, first in English and then in Spanish."""
     rng = np.random.default_rng(1)
     return _logged(rng, "calm", CALM, ENGLISH), _logged(rng, "later", DRIFTED, SPANISH)
 
@@ -76,7 +77,7 @@ def _written(folder: Path, language: Language) -> list[Path]:
 
 
 def _logged(rng: np.random.Generator, name: str, rows: int, language: Language) -> pa.Table:
-    """Rows as a team's store has them, without a part and a domain."""
+    """Return rows as a team's store has them, without part and domain."""
     share = SENTENCES["dev"] / (SENTENCES["dev"] + REVIEWS["train"])
     labels = rng.integers(2, size=rows)
     texts = [(_sentence if rng.random() < share else _review)(rng, int(label), language) for label in labels]
@@ -97,7 +98,7 @@ def _review(rng: np.random.Generator, label: int, language: Language) -> str:
 
 
 def _text(rng: np.random.Generator, label: int, language: Language, length: tuple[int, int]) -> str:
-    """A text of a class: mostly words that say nothing, and now and then one of the other class."""
+    """Return a text of a class: mostly neutral words, and a few of the other class."""
     *classes, others = (words.split() for words in language)
     plain = rng.choice(others, rng.integers(*length))
     said = rng.choice(classes[label], len(plain) // 5 + 1)

@@ -1,8 +1,8 @@
-"""Logistic regression over the words and pairs of words of a text.
+"""Trains a logistic regression on the words and word pairs of a text.
 
-A text is the set of its terms, each weighted by its rarity, scaled to length 1: so sentences and reviews of
-many pages fit into one model. A term that stands in one class far more often than in the other is scaled up,
-as in *Baselines and Bigrams* (Wang and Manning, 2012), by a part that `naive_bayes` sets.
+A text is the set of its terms, each weighted by its rarity, scaled to length 1. Therefore short sentences and
+long reviews fit into one model. A term that occurs far more often in one class is scaled up, as in *Baselines
+and Bigrams* (Wang and Manning, 2012), by a degree that `naive_bayes` sets.
 """
 
 from collections.abc import Mapping
@@ -20,23 +20,25 @@ from .scorer import FILE, Terms, terms
 
 
 class Params(Section):
-    c: float = Field(default=3.0, gt=0)  # inverse of the penalty
-    naive_bayes: Share = 0.5  # 0: terms count by their rarity alone; 1: by rarity times naive Bayes' ratio
-    terms: int = Field(default=100_000, gt=0)  # kept at most: every word comes before any pair
-    rows: int = Field(default=5, gt=0)  # that a term stands in at least
+    c: float = Field(default=3.0, gt=0)  # inverse strength of logistic regression's penalty
+    naive_bayes: Share = 0.5  # 0: a term's weight is its rarity; 1: rarity times naive Bayes' ratio
+    # maximum number of terms in the model; words are kept before word pairs
+    terms: int = Field(default=100_000, gt=0)
+    rows: int = Field(default=5, gt=0)  # minimum number of training texts that contain a term
     long_terms: int = Field(default=100, gt=0)  # a text with at least this many terms is long
-    long_weight: float = Field(default=2.0, gt=0)  # rows that a long text counts as: there are fewer of them
+    long_weight: float = Field(default=2.0, gt=0)  # weight of a long text, because there are fewer long texts
 
 
 def fit(rows: Mapping[str, NDArray[Any]], y: NDArray[Any], params: Params) -> Terms:
-    """Fit on n texts and (n,) classes."""
-    from scipy import sparse  # here, as they take long to import
+    """Fit on n texts and their classes (n,)."""
+    from scipy import sparse  # SciPy and scikit-learn are imported only here, because they are slow to import
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
     vectorizer = CountVectorizer(analyzer=terms, min_df=params.rows, dtype=np.float64)
-    counts = vectorizer.fit_transform(rows["text"])  # 0 and 1, as `terms` gives each once
+    # counts are only 0 and 1, because `terms` returns each term once
+    counts = vectorizer.fit_transform(rows["text"])
     names = vectorizer.get_feature_names_out()
     negative, positive = (np.asarray(counts[y == label].sum(axis=0)).ravel() for label in (0, 1))
     ratio = np.abs(np.log((positive + 1) / positive.sum()) - np.log((negative + 1) / negative.sum()))
@@ -54,5 +56,5 @@ def fit(rows: Mapping[str, NDArray[Any]], y: NDArray[Any], params: Params) -> Te
 
 
 def save(fitted: Terms, folder: Path) -> None:
-    """Write terms.json."""
+    """Write the fitted model to terms.json."""
     (folder / FILE).write_bytes(msgspec.json.encode(fitted, order="sorted"))

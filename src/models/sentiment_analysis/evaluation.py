@@ -1,4 +1,4 @@
-"""Sentences and film reviews are judged apart, because one is much harder than the other."""
+"""Evaluates sentences and film reviews separately, because one of the domains is much harder."""
 
 from functools import partial
 
@@ -12,18 +12,18 @@ from .schema import DOMAINS
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """This evaluation has no parameters."""
 
 
 def evaluation(_: Params) -> Evaluation:
-    """The accuracy on each domain, beside the metrics of the task over all rows."""
+    """Add the accuracy on each domain to the task's metrics."""
     return Evaluation(
         metrics=tuple(Metric(f"accuracy_{name}", partial(accuracy, domain=name)) for name in DOMAINS)
     )
 
 
 def accuracy(rows: Rows, domain: str) -> Measure:
-    """The share of a domain's texts that are classified correctly; NaN for a domain without texts."""
+    """Share of a domain's texts that are classified correctly; NaN if the domain has no texts."""
     mine = rows.column("domain") == domain
     right = mine & (rows.decided == rows.labels)
     return lambda counts: float(counts @ right / total) if (total := counts @ mine) else np.nan

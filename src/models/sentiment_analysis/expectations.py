@@ -1,4 +1,4 @@
-"""What good reviews look like, and which of it stops the pipeline."""
+"""Checks of reviews as a Great Expectations suite; critical checks stop the pipeline."""
 
 from loop.core.params import Section, Share, Split
 from loop.pipeline.validate import Check, expect, in_one_part
@@ -11,22 +11,24 @@ COMMON = (
     "great love good food service place"
 )
 ENGLISH = rf"(?i)\b(?:{'|'.join(COMMON.split())})\b"
-DAMAGED = r"</?[A-Za-z]+[^<>]*>|&[a-z]+;|[\x80-\x9f\ufffd]|Ã.|â€"  # HTML, or bytes read in another encoding
+# Matches HTML, and text that was decoded with a wrong encoding.
+DAMAGED = r"</?[A-Za-z]+[^<>]*>|&[a-z]+;|[\x80-\x9f\ufffd]|Ã.|â€"
 
 
 class Params(Section):
-    english: Share = 0.8  # texts with one of the commonest English words
-    undamaged: Share = 0.999  # texts without HTML and wrongly read characters
-    unique: Share = 0.8  # distinct texts over all texts
+    english: Share = 0.8  # minimum share of texts with one of the most common English words
+    undamaged: Share = 0.999  # minimum share of texts without HTML and wrongly decoded characters
+    unique: Share = 0.8  # minimum share of distinct texts among all texts
 
 
 def suite(params: Params, _: Split) -> list[Check]:
-    """Every check of the raw rows."""
+    """Return all checks of the raw rows."""
     return [*_rows(params), *_parts(params)]
 
 
 def _rows(params: Params) -> list[Check]:
-    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
+    import great_expectations.expectations as gxe
 
     return [
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
@@ -42,7 +44,7 @@ def _rows(params: Params) -> list[Check]:
 
 
 def _parts(params: Params) -> list[Check]:
-    """Each domain is English and has both classes in both parts, and the parts share no text."""
+    """Return checks that each domain is English with both classes in both parts, which share no text."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 

@@ -1,4 +1,4 @@
-"""The text, as it is: scorer.py cuts it into words."""
+"""The only feature is the text itself; scorer.py splits it into words."""
 
 import ibis.expr.types as ir
 
@@ -8,9 +8,9 @@ FEATURES = ("text",)
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """There are no parameters."""
 
 
 def compute(rows: ir.Table, _: Params) -> ir.Table:
-    """One row a text."""
+    """Return one row per text."""
     return rows.select("id", "domain", "part", "sentiment", "text")

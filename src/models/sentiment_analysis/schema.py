@@ -1,14 +1,14 @@
-"""A review of a business or a film, and whether it praises or blames."""
+"""Columns of a review of a business or a film, and whether it is positive or negative."""
 
 from loop.core.models import Roles, Task
 
 DOMAINS = ("yelp", "imdb")
 COLUMNS = {
-    "id": "string",  # the place in its source, such as imdb/train/neg/0_3.txt
+    "id": "string",  # where the text is in its source, such as imdb/train/neg/0_3.txt
     "text": "string",
     "sentiment": "string",
-    "domain": "string",  # one of DOMAINS; a request has none, so it is no feature
-    "part": "string",  # train or test, as the publisher splits
+    "domain": "string",  # one of DOMAINS; no feature, because requests do not contain a domain
+    "part": "string",  # the publisher's part: train or test
 }
 ROLES = Roles(id="id", label="sentiment", part="part", context=("domain",))
 TASK: Task = "binary"

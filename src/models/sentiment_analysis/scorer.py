@@ -1,4 +1,4 @@
-"""Cuts texts into words, and adds up the weights of words and of pairs of neighbours."""
+"""Splits texts into words, and adds the weights of words and word pairs."""
 
 import re
 from collections.abc import Mapping
@@ -18,13 +18,15 @@ Floats = NDArray[np.float64]
 Texts = Mapping[str, NDArray[Any]]
 
 FILE = "terms.json"
-LONGEST = 20_000  # characters of a text; the longest film review has 13,704
-COMMON = (log(5000) + 1) ** 2  # the most that the squared length of a common term is
+LONGEST = 20_000  # maximum characters of a text; the longest film review has 13,704
+# a term whose squared length is at most this occurs in one of 5,000 training texts or more
+COMMON = (log(5000) + 1) ** 2
 LETTER = re.compile(r"[A-Za-z]")
 LETTERS = re.compile(r"[^\W\d_]+")
-NUMBER = "_num_"  # what the publisher of the Yelp sentences wrote in place of a number
+NUMBER = "_num_"  # the publisher of the Yelp sentences wrote this in place of each number
 WORD = re.compile(rf"{NUMBER}|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[!?]")
-CUT = re.compile(  # he also wrote "do n't", "it 's" and "can not": here the blank goes
+# Matches the blank in "do n't", "it 's" and "can not", which the publisher of the Yelp sentences inserted.
+CUT = re.compile(
     r"(?<=\w) +(?=n't\b|'(?:s|m|re|ve|ll|d)\b)"
     r"|(?<=\bcan) +(?=not\b)|(?<=\bgot) +(?=ta\b)|(?<=\b[gw][oa]n) +(?=na\b)"
 )
@@ -32,35 +34,41 @@ QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u00b4`", "'"))
 
 
 class Terms(msgspec.Struct, dict=True):
-    """A fitted model: of each term its length in a text's vector, squared, and its weight."""
+    """A fitted model: for each term, its squared length in a text's vector, and its weight."""
 
     bias: float
     known: dict[str, tuple[float, float]]
 
     @cached_property
     def common(self) -> frozenset[str]:
-        """The terms that stand in at least one of 5,000 training texts.
+        """The terms that occur in at least one of 5,000 training texts.
 
-        The profile counts other words as unknown: words that training has seen once or twice are known in its
-        own texts alone, and any new text would seem to drift.
+        The profile counts all other words as unknown. If words that occur once or twice in training counted
+        as known, only training texts would contain them, and every new text would seem to drift.
         """
         return frozenset(term for term, (squared, _) in self.known.items() if squared <= COMMON)
 
 
 def words(text: str) -> list[str]:
-    """A text's words in lower case; each number is `_num_`, and of punctuation only ! and ? count."""
+    """Return a text's words in lower case, with `_num_` for each number.
+
+    The only punctuation marks kept are ! and ?.
+    """
     found = WORD.findall(CUT.sub("", text.lower().translate(QUOTES)))
     return [NUMBER if word[0].isdecimal() else word for word in found]
 
 
 def terms(text: str) -> list[str]:
-    """The distinct words and pairs of neighbours of a text, in an order that no run of Python changes."""
+    """Return the distinct words and word pairs of a text, in an order that is the same in every process."""
     cut = words(text)
     return list(dict.fromkeys([*cut, *map(" ".join, pairwise(cut))]))
 
 
 class Scorer:
-    """n texts to (n,) probabilities of praise; BadRow for a text without a letter, or a too long one."""
+    """Predicts probabilities (n,) that texts are positive.
+
+    Raises BadRow for a text that is too long or has no letter.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.fitted = msgspec.json.decode((folder / FILE).read_bytes(), type=Terms)
@@ -76,7 +84,7 @@ class Scorer:
         return self.fitted.bias + sum([weight for _, weight in found]) / length
 
     def profile(self, rows: Texts, _: Floats) -> dict[str, Floats]:
-        """How many words a text has, how many of them are unknown, and how much of it is no letter."""
+        """Return each text's number of words and its shares of unknown words and of non-letters."""
         cut, common = [words(text) for text in rows["text"]], self.fitted.common
         unknown = [sum([word not in common for word in each]) / max(len(each), 1) for each in cut]
         return {
@@ -91,12 +99,12 @@ load = Scorer
 
 def _check(text: str) -> None:
     if len(text) > LONGEST:
-        raise BadRow(f"text has {len(text)} characters; {LONGEST} at most")
+        raise BadRow(f"text has {len(text)} characters, should have {LONGEST} at most")
     if not LETTER.search(text):
-        raise BadRow("text has no letter from A to Z; this model reads English")
+        raise BadRow("text has no letter from A to Z, but this model reads English")
 
 
 def _nonletters(text: str) -> float:
-    """The share of characters that are neither letters nor spaces; a number counts as one."""
+    """Return the share of characters that are neither letters nor spaces; a number counts as one."""
     written = "".join(text.replace(NUMBER, "0").split())
     return 1 - len("".join(LETTERS.findall(written))) / max(len(written), 1)

@@ -1,7 +1,7 @@
-"""Reads the published files: Yelp's sentences, one a line, and IMDB's film reviews, one a file of an archive.
+"""Reads the published files: Yelp's sentences, one per line, and the archive of IMDB's film reviews.
 
-Parquet files of `text` and `label` (0 or 1) are read too; film reviews among them have a `name`. They have no
-test part, so a fifth is cut off by a hash of the text.
+It also reads Parquet files with `text` and `label` (0 or 1), and `name` for film reviews. These have no test
+part, so a hash of the text selects a fifth for the test.
 """
 
 import hashlib
@@ -20,10 +20,12 @@ from loop.core.errors import LoopError
 from .schema import CLASSES, COLUMNS
 from .scorer import LETTER
 
-SENTENCES = re.compile(r"sentiment\.(dev|test)\.([01])$")  # the publisher's dev files train here
+# the publisher's dev files are used as the training part
+SENTENCES = re.compile(r"sentiment\.(dev|test)\.([01])$")
 REVIEW = re.compile(r"aclImdb/(train|test)/(neg|pos)/\d+_\d+\.txt$")
 TAG = re.compile(r"</?[a-z]+ ?/?>", re.IGNORECASE)
-MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}  # as Windows wrote
+# Characters of Windows' encoding cp1252 by the code as which they were wrongly decoded.
+MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
 
 
 class Row(NamedTuple):
@@ -35,14 +37,17 @@ class Row(NamedTuple):
 
 
 def read(files: Mapping[str, Path]) -> Iterable[pa.Table]:
-    """All rows, without those that have no letter, and those of the training part whose text is tested."""
+    """Yield all rows.
+
+    Texts without a letter are left out, and so are training texts that are also in the test part.
+    """
     found = [row for name, path in files.items() for row in _rows(name, path)]
     lettered = [row for row in found if LETTER.search(row.text)]
     tested = {row.text for row in lettered if row.part == "test"}
     kept = [row for row in lettered if row.part == "test" or row.text not in tested]
     print(
         f"{len(found):,} texts; left out: {len(found) - len(lettered):,} without a letter, "
-        f"{len(lettered) - len(kept):,} of the training part that are in the test part too"
+        f"{len(lettered) - len(kept):,} training texts that are also in the test part"
     )
     parts = Counter(f"{row.domain} {row.part}" for row in kept)
     print(", ".join(f"{name}: {count:,}" for name, count in sorted(parts.items())))
@@ -61,8 +66,8 @@ def _rows(name: str, path: Path) -> Iterator[Row]:
     elif last.endswith(".parquet"):
         yield from _parquet(path, last.removesuffix(".parquet"))
     else:
-        fix = "name sentiment.dev.0 and the like, aclImdb_v1.tar.gz, or Parquet with `text` and `label`"
-        raise LoopError(f"{name}: no file that src/models/sentiment_analysis/source.py reads", fix=fix)
+        fix = "use files like sentiment.dev.0, aclImdb_v1.tar.gz, or Parquet with `text` and `label`"
+        raise LoopError(f"{name}: src/models/sentiment_analysis/source.py cannot read this file", fix=fix)
 
 
 def _archive(path: Path) -> Iterator[Row]:
@@ -78,7 +83,8 @@ def _parquet(path: Path, stem: str) -> Iterator[Row]:
     table = pq.read_table(path)
     domain = "imdb" if "name" in table.column_names else "yelp"
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    said: dict[int | None, str | None] = {None: None, **dict(enumerate(CLASSES))}  # validation stops others
+    # other labels are kept as they are, and validation rejects them
+    said: dict[int | None, str | None] = {None: None, **dict(enumerate(CLASSES))}
     for number, (raw, label) in enumerate(zip(texts, labels, strict=True), 1):
         text = cleaned(raw or "")
         part = "test" if hashlib.sha256(text.encode()).digest()[0] % 5 == 0 else "train"
@@ -86,5 +92,5 @@ def _parquet(path: Path, stem: str) -> Iterator[Row]:
 
 
 def cleaned(text: str) -> str:
-    """A text without HTML's tags, and with the punctuation that was read in the wrong encoding."""
+    """Return a text without HTML tags, and with wrongly decoded punctuation corrected."""
     return TAG.sub(" ", text.translate(MISREAD)).strip()

@@ -1,1 +1,1 @@
-"""text-embedding: vectors of English texts, whose cosine says how alike two texts are."""
+"""text-embedding: converts English texts to vectors whose cosine shows how similar two texts are."""

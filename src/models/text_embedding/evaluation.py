@@ -1,13 +1,13 @@
-"""Judged by its task's own metric: Spearman's correlation of a pair's cosine and label."""
+"""Uses only the task's metric: Spearman's correlation of each pair's cosine and label."""
 
 from loop.core.params import Section
 from loop.stats.evaluation import Evaluation
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """This evaluation has no parameters."""
 
 
 def evaluation(_: Params) -> Evaluation:
-    """Nothing is added: the engine resamples whole pairs."""
+    """Add nothing to the task's metrics. The engine resamples whole pairs by itself."""
     return Evaluation()

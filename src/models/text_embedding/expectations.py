@@ -1,4 +1,4 @@
-"""What good pairs of sentences look like, and which faults stop the pipeline."""
+"""Checks of sentence pairs as a Great Expectations suite; critical checks stop the pipeline."""
 
 from typing import Any
 
@@ -12,24 +12,26 @@ from .scorer import COMMON
 
 
 class Params(Section):
-    """What a person may have to move."""
+    """Limits that a person may have to adjust."""
 
-    longest: int = Field(default=1_000, gt=0)  # characters of a sentence
-    english: Share = 0.8  # of the sentences have a common English word
-    mean_alike: tuple[float, float] = (1.5, 3.5)  # catches labels on another scale
+    longest: int = Field(default=1_000, gt=0)  # maximum characters of a sentence
+    english: Share = 0.8  # minimum share of sentences with a common English word
+    mean_alike: tuple[float, float] = (1.5, 3.5)  # range of the mean label; detects labels on another scale
 
 
 def suite(params: Params, _: PublishedSplit) -> list[Check]:
-    """Checks of each row, and of language, labels, pairs and parts as a whole."""
-    import great_expectations.expectations as gxe  # here, as it takes seconds and few commands need it
+    """Return checks of each row, and of language, labels, pairs and parts as a whole."""
+    # Great Expectations is imported only here, because it takes seconds and few commands need it.
+    import great_expectations.expectations as gxe
 
     low, high = params.mean_alike
     english = rf"(?i)\b(?:{'|'.join(sorted(COMMON))})\b"
-    damaged = r"[\x00-\x08\ufffd]"  # bytes that were read in another encoding
+    damaged = r"[\x00-\x08\ufffd]"  # matches characters that come from decoding with a wrong encoding
     return [
         Check(gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS))),
         *(Check(gxe.ExpectColumnValuesToNotBeNull(column=name)) for name in ("id", "pair", "text")),
-        Check(gxe.ExpectColumnValuesToNotBeNull(column="alike"), critical=False),  # production's come late
+        # not critical, because production's labels arrive late
+        Check(gxe.ExpectColumnValuesToNotBeNull(column="alike"), critical=False),
         Check(gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\w")),
         Check(gxe.ExpectColumnValueLengthsToBeBetween(column="text", max_value=params.longest)),
         Check(gxe.ExpectColumnValuesToNotMatchRegex(column="text", regex=damaged), critical=False),

@@ -1,4 +1,4 @@
-"""The text as it is: scorer.py cuts it into word pieces."""
+"""The only feature is the text itself; scorer.py splits it into word pieces."""
 
 import ibis.expr.types as ir
 
@@ -8,9 +8,9 @@ FEATURES = ("text",)
 
 
 class Params(Section):
-    """Nothing to choose."""
+    """There are no parameters."""
 
 
 def compute(rows: ir.Table, _: Params) -> ir.Table:
-    """One row a sentence."""
+    """Return one row per sentence."""
     return rows.select("id", "pair", "alike", "part", "text")

@@ -1,10 +1,10 @@
-"""Proves that the teacher computes on a GPU, and that its vectors are the CPU's.
+"""Checks that the teacher computes on a GPU, and that its vectors equal those of a CPU.
 
     PYTHONPATH=src python -m models.text_embedding.prove_gpu
 
 It needs neither this repository's environment nor a network, and takes a minute. Python needs JAX with CUDA,
-SciPy, threadpoolctl, msgspec, pydantic and ruamel.yaml. The weights are random, because the teacher's own are
-too large to carry to such a machine. `--device cpu` tries the script without a GPU.
+SciPy, threadpoolctl, msgspec, pydantic and ruamel.yaml. The weights are random, because the teacher's weights
+are too large to copy to such a machine. `--device cpu` tries the script without a GPU.
 """
 
 import argparse
@@ -16,12 +16,13 @@ import numpy as np
 
 from . import estimator
 
-HIDDEN, INNER, PIECES, PLACES = 384, 1536, 30_522, 512  # of all-MiniLM-L6-v2
-SAME = 1e-3  # between two devices' vectors of length 1
+# sizes of all-MiniLM-L6-v2: hidden and inner layers, word pieces, positions
+HIDDEN, INNER, PIECES, PLACES = 384, 1536, 30_522, 512
+SAME = 1e-3  # maximum difference between two devices' vectors, which have length 1
 
 
 def weights() -> dict[str, np.ndarray]:
-    """Random weights of the teacher's shapes."""
+    """Return random weights with the shapes of the teacher model's weights."""
     random = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (PIECES, HIDDEN),
@@ -49,27 +50,28 @@ def weights() -> dict[str, np.ndarray]:
 
 
 def vectors(device: str) -> tuple[np.ndarray, float]:
-    """(256, 384) vectors of texts of 32 random word pieces, and the seconds for them."""
+    """Return vectors (256, 384) of texts with 32 random word pieces, and the seconds to compute them."""
     import jax
 
     pieces = np.random.default_rng(1).integers(1_000, PIECES, (256, 32))
     with jax.default_device(jax.devices(device)[0]), jax.default_matmul_precision("highest"):
         placed = {name: jax.device_put(value) for name, value in weights().items()}
         run = jax.jit(estimator.forward)
-        run(placed, pieces).block_until_ready()  # compiles
+        # the network runs once before, so that compiling is not measured
+        run(placed, pieces).block_until_ready()
         began = time.perf_counter()
         found = np.asarray(run(placed, pieces))
     return found, time.perf_counter() - began
 
 
 def main() -> None:
-    """Compare the devices and print what was found; exit 1 where they do not agree."""
+    """Compare both devices and print the results as JSON; exit with 1 if their vectors differ."""
     import jax
 
     parser = argparse.ArgumentParser("prove_gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     given = parser.parse_args()
-    device = jax.devices(given.device)[0]  # RuntimeError on a machine without this device
+    device = jax.devices(given.device)[0]  # raises RuntimeError on a machine without this device
     (ours, slow), (theirs, quick) = vectors("cpu"), vectors(given.device)
     apart = float(np.abs(ours - theirs).max())
     seconds = {"cpu": slow, given.device: quick}

@@ -1,4 +1,4 @@
-"""The vector of a text: the mean of its word pieces' vectors, scaled to length 1. The bento packs it."""
+"""Computes a text's vector, the mean of its word pieces' vectors scaled to length 1."""
 
 import os
 import re
@@ -16,19 +16,20 @@ from loop.runtime.columns import BadRow
 
 Floats = NDArray[np.float32]
 Rows = Mapping[str, NDArray[Any]]
-LONGEST = 10_000  # characters of a text
-LONGEST_WORD = 100  # characters; BERT knows no longer one
-KEPT = 200_000  # words whose pieces are cached; other words are cut again each time
+LONGEST = 10_000  # maximum characters of a text
+LONGEST_WORD = 100  # maximum characters of a word, as in BERT
+KEPT = 200_000  # maximum number of words whose pieces are cached; other words are split each time
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 COMMON_WORDS = (
     "a an and are as at be by for from has have he her his i in is it its not of on or she that the their "
     "they this to was we were who will with you"
 )
-COMMON = frozenset(COMMON_WORDS.split())  # other languages, code and numbers have few of them
+# texts in other languages, code and numbers contain few of these words
+COMMON = frozenset(COMMON_WORDS.split())
 
 
 class Pieces(dict[str, tuple[int, ...]]):
-    """Words to their word pieces' numbers, as BERT cuts them; () for a word that has none."""
+    """Maps words to the numbers of their word pieces, as BERT splits them; () if a word has none."""
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         super().__init__()
@@ -36,14 +37,15 @@ class Pieces(dict[str, tuple[int, ...]]):
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         if len(word) > LONGEST_WORD:
-            return ()  # not remembered: callers could fill the memory with such words
+            # words over LONGEST_WORD are not cached, because callers could fill the memory with them
+            return ()
         found = self._cut(word)
         if len(self) < KEPT:
             self[word] = found
         return found
 
     def _cut(self, word: str) -> tuple[int, ...]:
-        """Again and again the longest piece that the rest begins with."""
+        """Split a word by repeatedly taking the longest word piece with which the rest begins."""
         found, begin = [], 0
         while begin < len(word):
             mark = "##" if begin else ""
@@ -55,19 +57,19 @@ class Pieces(dict[str, tuple[int, ...]]):
         return tuple(found)
 
     def of(self, text: str) -> list[int]:
-        """All pieces of a text; words that have none are left out."""
+        """Return the word pieces of a text; words without pieces are left out."""
         return [*chain.from_iterable(map(self.__getitem__, words(text)))]
 
 
 def words(text: str) -> list[str]:
-    """Words and marks in lower case, without accents."""
+    """Return the words and punctuation marks of a text, in lower case and without accents."""
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
     return WORD.findall(text.lower())
 
 
 class Scorer:
-    """n texts to (n, d) vectors of length 1; BadRow for a text that has none."""
+    """Converts n texts to vectors (n, d) of length 1. Raises BadRow for a text without known words."""
 
     def __init__(self, folder: Path) -> None:
         self.vectors = np.load(folder / "vectors.npy").astype(np.float32)
@@ -81,15 +83,15 @@ class Scorer:
         return total / np.sqrt(total @ total)
 
     def cut(self, text: str) -> list[int]:
-        """A text's pieces; BadRow where it has none, or is too long."""
+        """Return the word pieces of a text. Raises BadRow if it has none, or is too long."""
         if len(text) > LONGEST:
-            raise BadRow(f"has {len(text):,} characters; {LONGEST:,} at most")
+            raise BadRow(f"has {len(text):,} characters, should have {LONGEST:,} at most")
         if not (found := self.pieces.of(text)):
             raise BadRow("is empty, or has no word that the model knows")
         return found
 
     def profile(self, rows: Rows, vectors: NDArray[Any]) -> dict[str, Floats]:
-        """How a text is written, and where its vector lies along the three main directions of training."""
+        """Return statistics of how a text is written, and its vector's first three principal components."""
         written = np.array([_written(text) for text in rows["text"]], np.float64)
         main = {f"direction_{place + 1}": vectors[:, place].astype(np.float64) for place in range(3)}
         named = dict(zip(("words", "letters_a_word", "common_words"), written.T, strict=True))
@@ -97,25 +99,26 @@ class Scorer:
 
 
 class OnGpu(Scorer):
-    """The same vectors, with the table on a GPU: JAX sums the pieces of all texts of a request at once."""
+    """Computes the same vectors on a GPU: JAX sums the pieces of all texts of a request in one call."""
 
     def __init__(self, folder: Path, device: str = "cuda") -> None:
-        """ValueError where there is no such device."""
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # by default JAX takes 3/4 of the GPU
+        """Load the vectors onto the device. Raises ValueError if JAX does not have the device."""
+        # by default JAX reserves 3/4 of the GPU's memory
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         import jax
 
         super().__init__(folder)
         try:
             [found, *_] = jax.devices(device)
         except RuntimeError as error:
-            raise ValueError(f"SCORER_DEVICE is {device}, and JAX has no such device: {error}") from error
+            raise ValueError(f"SCORER_DEVICE is {device}, but JAX has no such device: {error}") from error
         self._table, self._sums = jax.device_put(self.vectors, found), jax.jit(_sums, static_argnums=3)
 
     def __call__(self, rows: Rows) -> Floats:
         found = [self.cut(text) for text in rows["text"]]
         of = np.repeat(np.arange(len(found)), [*map(len, found)])
-        # JAX compiles once for each size, so sizes are rounded up to powers of two. The padding counts as one
-        # more text, whose vector is dropped.
+        # JAX compiles once per size, so sizes are rounded up to powers of two. The padding counts as one more
+        # text, whose vector is dropped.
         size, texts = (1 << count.bit_length() for count in (len(of), len(found)))
         pieces = np.zeros(size, np.int32)
         pieces[: len(of)] = [*chain.from_iterable(found)]
@@ -125,7 +128,7 @@ class OnGpu(Scorer):
 
 
 def _sums(table: Any, pieces: Any, owners: Any, texts: int) -> Any:
-    """(texts, d) sums of the pieces' vectors by text, scaled to length 1."""
+    """Return each text's sum of its pieces' vectors, (texts, d), scaled to length 1."""
     import jax
     import jax.numpy as jnp
 
@@ -134,12 +137,15 @@ def _sums(table: Any, pieces: Any, owners: Any, texts: int) -> Any:
 
 
 def load(folder: Path) -> Scorer:
-    """The scorer, on SCORER_DEVICE. ValueError where that is cuda and JAX finds no GPU."""
+    """Return the scorer, which computes on SCORER_DEVICE.
+
+    Raises ValueError if that is cuda and JAX finds no GPU.
+    """
     return OnGpu(folder) if settings.device() == "cuda" else Scorer(folder)
 
 
 def _written(text: str) -> tuple[int, float, float]:
-    """Number of words and marks, their mean length, and the share of them that are common in English."""
+    """Return the number of words and marks, their mean length, and the share that is common in English."""
     found = words(text)
     count = max(len(found), 1)
     return len(found), sum(map(len, found)) / count, sum(word in COMMON for word in found) / count

@@ -1,4 +1,4 @@
-"""Reads pairs of sentences: the STS benchmark's CSV files, or Parquet with sentence1, sentence2 and score."""
+"""Reads pairs of sentences from the STS benchmark's CSV files, or Parquet files with the same columns."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -10,20 +10,22 @@ import pyarrow as pa
 
 from loop.core.errors import LoopError
 
-COLUMNS = ["sentence1", "sentence2", "score"]  # the CSV files have no header
+COLUMNS = ["sentence1", "sentence2", "score"]  # names for the columns of the CSV files, which have no header
 TYPES = {"sentence1": str, "sentence2": str, "score": float}
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
-    """Two rows a pair. The file with `test` in its name is the test part; without one, that with `dev`.
+    """Yield two rows per pair.
 
-    A pair that comes twice counts once. A training pair with a sentence of the test part is left out.
+    The file with `test` in its name is the test part; if there is none, the file with `dev` is. A pair that
+    occurs twice is used once. A training pair with a sentence of the test part is left out. Raises LoopError
+    if there is no file for training and another for the test.
     """
     tested = next((part for part in ("test", "dev") if any(part in _name(file) for file in files)), None)
     if tested is None or len(files) < 2:
         raise LoopError(
-            f"{', '.join(files)}: no file to train on and another to test on",
-            fix="name a file of each part, with `train`, and `test` or `dev`, in their names",
+            f"{', '.join(files)}: should be a file to train on and a file to test on",
+            fix="list files with `train` and with `test` or `dev` in their names",
         )
     pairs = pd.concat([_pairs(path, tested in _name(name)) for name, path in files.items()])
     pairs = pairs.sort_values("test", ascending=False, kind="stable")
@@ -32,8 +34,8 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     seen = {*once.loc[once["test"], ["sentence1", "sentence2"]].to_numpy().ravel()}
     leaks = ~once["test"] & (once["sentence1"].isin(seen) | once["sentence2"].isin(seen))
     print(
-        f"{len(pairs) - len(once)} of {len(pairs)} pairs came twice; {leaks.sum()} training pairs are left "
-        "out, as the test part has one of their sentences"
+        f"{len(pairs) - len(once)} of {len(pairs)} pairs are duplicates; {leaks.sum()} training pairs are "
+        "left out, because the test part contains one of their sentences"
     )
     yield _rows(once[~leaks])
 
@@ -43,7 +45,7 @@ def _name(file: str) -> str:
 
 
 def _pairs(path: Path, test: bool) -> pd.DataFrame:
-    """One file's pairs. A text that reads NA or null is a text."""
+    """Return the pairs of a file. The texts NA and null are read as texts."""
     if path.suffix == ".parquet":
         found = pd.read_parquet(path, columns=COLUMNS)
     else:
@@ -56,7 +58,7 @@ def _pair(*texts: Any) -> str:
 
 
 def _rows(pairs: pd.DataFrame) -> pa.Table:
-    """Both sentences of each pair, one after the other."""
+    """Return both sentences of each pair as consecutive rows."""
     texts = pairs[["sentence1", "sentence2"]].to_numpy().ravel()
     names = pairs["pair"].repeat(2)
     return pa.table(

@@ -111,8 +111,8 @@ def test_two_files_are_read_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("NA", 2.0, "train"),
         ('say "x", y', 2.0, "train"),
     ]
-    assert "1 of 5 pairs came twice; 1 training pairs are left out" in capsys.readouterr().out
-    with pytest.raises(LoopError, match="no file to train on and another to test on"):
+    assert "1 of 5 pairs are duplicates; 1 training pairs are left out" in capsys.readouterr().out
+    with pytest.raises(LoopError, match="should be a file to train on and a file to test on"):
         list(source.read({"stsb-train.csv": train}))
 
 
@@ -245,5 +245,5 @@ def test_a_server_without_the_gpu_that_it_should_use_does_not_start(
     monkeypatch.setenv("SCORER_DEVICE", "cuda")
     (tmp_path / "vocabulary.txt").write_text("the")
     np.save(tmp_path / "vectors.npy", np.ones((1, 4)))
-    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, and JAX has no such device"):
+    with pytest.raises(ValueError, match="SCORER_DEVICE is cuda, but JAX has no such device"):
         whole.scorer.load(tmp_path)
