@@ -1,4 +1,4 @@
-"""Runs the whole loop, or a stand-in for GitHub, on this machine: `loop demo, github`."""
+"""The commands `./loop demo` and `./loop github`, which need no account and no cluster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +114,7 @@ def merge(number: int | None) -> None:
 
 
 def _wait(hub: "GitHub") -> None:
-    """Wait for the workflows that run; print how each ends. LoopError where one has failed."""
+    """Wait until no workflow runs, and print how each has ended; Rejected if one has failed."""
     from loop.core.errors import Rejected
     from loop_demo import standin
 

@@ -456,7 +456,7 @@ def test_a_restarted_judge_finds_the_run(watch: Judge, github: FakeGitHub) -> No
 
 
 def test_a_run_is_followed_by_its_id(watch: Judge, github: FakeGitHub) -> None:
-    """So a fork may change `run-name`: no title is looked at while the id is known."""
+    """A run is followed by its id, so a fork may change `run-name`."""
     github.titles["promote.yml"] = "Ship it: {model}"
     for attempt in (1, 2, 3):
         assert watch.look().dispatched
@@ -506,7 +506,7 @@ def test_an_answer_that_is_not_githubs_ends_no_watch(
 def test_it_calls_nobody_while_github_asks_for_silence(
     watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit of an hour stops no look, and no call is made within it."""
+    """While GitHub's rate limit lasts, the judge goes on checking but makes no call to GitHub."""
     clock = [1_000.0]
     monkeypatch.setattr("loop.monitoring.judge.time.time", lambda: clock[0])
     github.refusals = [(403, {"retry-after": "3600"})]

@@ -172,9 +172,9 @@ def test_retrain_again_changes_nothing(clone: Path, logs: Path) -> None:
         (
             {"split": {"kind": "random"}},
             ["--until", "2018-06-01", "--store", "logs", "--days", "9"],
-            r"--days is 9, but .*\.split\.kind is `random`",
+            r"--days is 9, and .*\.split\.kind is `random`",
         ),
-        ({}, ["--until", "yesterday", "--store", "logs"], "--until is 'yesterday'"),
+        ({}, ["--until", "yesterday", "--store", "logs"], "--until: is 'yesterday'"),
     ],
 )
 def test_retrain_refuses_what_it_cannot_do(

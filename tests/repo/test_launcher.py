@@ -29,7 +29,7 @@ def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("setting", ["a file in the clone", "PYTHONPATH", "PYTHONHOME"])
 def test_modules_come_from_the_lock(clone, tmp_path, setting):
-    """Not from a script called as a package is, nor from what ROS or a module system has exported."""
+    """`./loop` ignores scripts named like a package and the PYTHONPATH of other tools, such as ROS."""
     folder = clone if setting == "a file in the clone" else tmp_path / "elsewhere"
     folder.mkdir(exist_ok=True)
     for name in SHADOWS:

@@ -83,6 +83,9 @@ def test_the_reference_has_everything(site: Path, repository: Path) -> None:
     """Each key of params.yaml, command, exit code, alert with its runbook, and metric that a rule reads."""
     params = words(site / "reference/params.html")
     assert [key for key in keys(Model) if not re.search(rf"\b{key}\b", params)] == []
+    source = (repository / "build/docs-source/pages/reference/params.md").read_text(encoding="utf-8")
+    own, _, _ = source.partition("## The models' own keys")
+    assert re.findall(r"(?m)^\| `(\w+)` \|  \|", own) == []  # a key without a comment in loop.core.params
     commands = words(site / "reference/commands.html")
     assert [name for name in COMMANDS if f"./loop {name}" not in commands] == []
     codes = words(site / "reference/exit-codes.html")

@@ -275,8 +275,12 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 def propose_upgrade(branch: str) -> None:
     """Open or update the pull request of an upgrade.
 
-    upgrade.yml calls it with the branch that `upgrade` has made. There is at most one such pull request.
-    """
+    It pushes a BRANCH that `upgrade` has made as origin's branch `upgrade`. A later upgrade updates the same
+    pull request. The workflow *Upgrade* runs it.
+
+    \b
+      ./loop propose-upgrade upgrade-0.3.0
+    """  # noqa: D301
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub

@@ -248,7 +248,10 @@ def _github(root: Path) -> GitHub:
 
 
 def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
-    """The names of the secrets that GitHub lists at `path`; none at a status of `nothing`."""
+    """Return the names of the secrets that GitHub lists at `path`.
+
+    The result is empty if GitHub answers with one of the HTTP statuses in `nothing`.
+    """
     try:
         return {str(secret["name"]) for secret in github.every(path, "secrets")}
     except GitHubError as error:

@@ -5,7 +5,11 @@ and the fork's are the other. No history in common is needed, as each side is a 
 Everything is written as objects of Git, which nobody sees, until one new branch names the result.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +29,8 @@ Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's 
 CHANGELOG = "CHANGELOG.md"
 NEEDED = "dvc.yaml"  # every version has it
 BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
+MIGRATIONS = "src/loop/fork/migrations.py"
+TEXTS = re.compile(r".+\.(?:py|ya?ml|toml|in)")  # the team's files that a migration may change
 SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
 STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
@@ -144,7 +150,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     if pins:
         before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
-    tree, migrated = _migrated(git, merged, theirs)
+    tree, migrated = _migrated(git, merged, theirs, new.files)
     if pins and lean.WANTED in fork:
         tree = git.tree(tree, _repinned(git, {lean.WANTED: fork[lean.WANTED]}, pins))
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
@@ -366,18 +372,42 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
             yield Row(path, "kept: yours", "" if path in fork else "you removed it")
 
 
-def _migrated(git: Git, tree: str, theirs: Tree) -> tuple[str, list[str]]:
+def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[str]]:
     """The tree after the migrations, and the team's files that they have changed."""
     own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
-    found = {path: entry for path, entry in own.items() if migrations.READ.fullmatch(path)}
+    found = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
     contents = git.contents([blob for _, blob in found.values()])
     before: dict[str, str] = {}
     for path, content in zip(found, contents, strict=True):
-        with suppress(UnicodeDecodeError):  # a file that is no text has nothing to be renamed
+        with suppress(UnicodeDecodeError):  # a file that is not text has nothing to be renamed
             before[path] = content.decode()
-    after = before
-    for migration in migrations.ALL:
-        after = migration(after)
+    after = _by_the_new_version(git, before, new)
     changed = [path for path, text in after.items() if text != before.get(path)]
     entries = {path: (found[path][0], git.keep(after[path].encode())) for path in changed}
     return (git.tree(tree, entries) if entries else tree), changed
+
+
+def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
+    """The files after the new version's migrations, which its own code runs; LoopError where that fails."""
+    if "__main__" not in _text(git, new.get(MIGRATIONS)):  # of a version before 0.2.0, this engine's do
+        return migrations.migrated(files)
+    code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in zip(code, git.contents(list(code.values())), strict=True):
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / path).write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-m", "loop.fork.migrations"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": f"{folder}/src", "PYTHONSAFEPATH": "1"},
+            input=json.dumps(files),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise LoopError(
+            f"the new version's migrations failed: {done.stderr.strip()[-2000:]}",
+            fix="upgrade to a version between, or report it to the template",
+        )
+    return dict(json.loads(done.stdout))

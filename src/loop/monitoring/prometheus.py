@@ -123,7 +123,10 @@ class Prometheus:
     _counted: dict[str, Counted] = field(default_factory=dict)  # the increases by release key
 
     def sample(self, version: str, since: float) -> Sample:
-        """Return a release's answers since a Unix time. Raises Unread if no recent scrape has them."""
+        """Return counts, latencies and scores of a release's responses since a Unix time.
+
+        Raises Unread if no recent scrape has them.
+        """
         now = time.time()
         kept = self._counted.get(version)
         if kept is None or kept.asked != since:

@@ -45,9 +45,8 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """Return the metrics, unit and protocol that the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
-    if (
-        folder.task in COMPARED
-    ):  # the bootstrap resamples whole entities, whose rows are compared to each other
+    # These tasks' metrics compare rows of one entity with each other, so the bootstrap draws whole entities.
+    if folder.task in COMPARED:
         found = replace(found, unit=folder.roles.entity)
     return found
 
@@ -101,12 +100,7 @@ def check(folder: ModelFolder, section: Model) -> None:
     for key, names, known, other in (
         ("gate.metric", [section.gate.metric], own_known, add),
         ("gate.floors", section.gate.floors, own_known, add),
-        (
-            "sla.metrics",
-            section.sla.metrics,
-            live,
-            "",
-        ),  # the prediction log lacks entities, which some metrics need
+        ("sla.metrics", section.sla.metrics, live, ""),  # the prediction log has no entities
     ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(
