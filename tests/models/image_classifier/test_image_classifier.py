@@ -61,12 +61,12 @@ def transparent() -> bytes:
 
 GOOD = source.png(drawn(0))
 BAD = {
-    "no bytes": (b"", "is no PNG"),
-    "not an image": (b"seven", "is no PNG"),
-    "a JPEG": (saved(Image.fromarray(drawn(0)), "JPEG"), "is no PNG"),
-    "a truncated PNG": (GOOD[:70], "is no PNG"),
-    "a PNG with a wrong checksum": (GOOD[:60] + bytes([GOOD[60] ^ 1]) + GOOD[61:], "is no PNG"),
-    "a bomb of 900 million pixels": (bomb(30_000), "is no PNG"),
+    "no bytes": (b"", "is not a valid PNG"),
+    "not an image": (b"seven", "is not a valid PNG"),
+    "a JPEG": (saved(Image.fromarray(drawn(0)), "JPEG"), "is not a valid PNG"),
+    "a truncated PNG": (GOOD[:70], "is not a valid PNG"),
+    "a PNG with a wrong checksum": (GOOD[:60] + bytes([GOOD[60] ^ 1]) + GOOD[61:], "is not a valid PNG"),
+    "a bomb of 900 million pixels": (bomb(30_000), "is not a valid PNG"),
     "a bomb under Pillow's own limit": (bomb(9_000), "is 9000 x 9000 pixels"),
     "another size": (source.png(np.eye(32, dtype=np.uint8)), "is 32 x 32 pixels"),
     "a transparent image": (saved(Image.fromarray(drawn(0)).convert("RGBA")), r"\(RGBA\)"),
@@ -126,7 +126,7 @@ EVERY = ("ExpectColumnDistinctValuesToContainSet", "label")
 SPOILT = {
     "an image is null": (setting("image", None), ("ExpectColumnValuesToNotBeNull", "image")),
     "an image is truncated": (setting("image", GOOD[:70]), READABLE),
-    "an image is no PNG": (setting("image", b"seven"), READABLE),
+    "an image is not a valid PNG": (setting("image", b"seven"), READABLE),
     "an image is a bomb": (setting("image", bomb(9_000)), READABLE),
     "an image has another size": (setting("image", BAD["another size"][0]), READABLE),
     "an image is blank": (setting("image", BAD["a blank image"][0]), READABLE),

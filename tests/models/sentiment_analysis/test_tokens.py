@@ -72,7 +72,7 @@ def score(fitted: scorer.Scorer):
         "12 / 10 !!!": "no letter",
         "\U0001f600\U0001f600": "no letter",
         "Очень вкусно": "no letter",
-        "a" * (scorer.LONGEST + 1): "20001 characters; 20000 at most",
+        "a" * (scorer.LONGEST + 1): "20001 characters, should have 20000 at most",
         "good " * 200_000: "at most",
     }.items(),
 )

@@ -153,7 +153,7 @@ REFUSED = {
     "no known word": ("zebra", "no word that the model knows"),
     "pictures": ("🦜🦜", "no word that the model knows"),
     "one endless word": ("a" * 5_000, "no word that the model knows"),
-    "a megabyte": ("the dog " * 131_072, "has 1,048,576 characters; 10,000 at most"),
+    "a megabyte": ("the dog " * 131_072, "has 1,048,576 characters, should have 10,000 at most"),
 }
 
 
