@@ -126,7 +126,7 @@ EVERY = ("ExpectColumnDistinctValuesToContainSet", "label")
 SPOILT = {
     "an image is null": (setting("image", None), ("ExpectColumnValuesToNotBeNull", "image")),
     "an image is truncated": (setting("image", GOOD[:70]), READABLE),
-    "an image is no PNG": (setting("image", b"seven"), READABLE),
+    "an image is not a valid PNG": (setting("image", b"seven"), READABLE),
     "an image is a bomb": (setting("image", bomb(9_000)), READABLE),
     "an image has another size": (setting("image", BAD["another size"][0]), READABLE),
     "an image is blank": (setting("image", BAD["a blank image"][0]), READABLE),
