@@ -149,7 +149,7 @@ def _origin(root: Path) -> Finding:
     url, here = Git(root).run("remote", "get-url", "origin"), repository.read(root)
     shown, other = repository.masked(url), repository.URL.fullmatch(url)
     if here.named and other and other["path"] != here.slug:
-        found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD follows"
+        found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD deploys"
         return Finding("bad", "git remote", found, "./loop init --url URL, or git remote set-url origin URL")
     return Finding("ok", "git remote", shown)
 
@@ -186,7 +186,7 @@ def _branch(root: Path) -> Finding:
 def _remote(root: Path) -> Finding:
     found = dvc(root, "remote", "list", quiet=True).strip()
     if not found:
-        advice = "dvc remote add --default storage s3://bucket/prefix; do not run `dvc gc` before"
+        advice = "dvc remote add --default storage s3://bucket/prefix; do not run `dvc gc` before that"
         return Finding(
             "default",
             "DVC remote",
