@@ -18,9 +18,8 @@ from loop.delivery.state import State
 
 FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
-EXAMPLES = (
-    "tests/models"  # example models of the template's tests, with code and params but without manifests
-)
+# Example models of the template's tests. They have code and params, but no manifests.
+EXAMPLES = "tests/models"
 
 
 def new(root: Path, model: str, like: str) -> list[str]:

@@ -20,9 +20,8 @@ from loop.core.paths import LIBRARY, SHIPPED
 from loop.fork.template import owned
 from loop.version import VERSION
 
-WITHIN = (
-    "src/loop/fork/lean/"  # files that a lean fork has in place of the template's files of the same names
-)
+# The folder of files that a lean fork has in place of the template's files of the same names.
+WITHIN = "src/loop/fork/lean/"
 OWN = LIBRARY / "fork" / "lean"
 E = TypeVar("E")
 # Workflows that test the engine and publish it and its documentation; a lean fork does not have them.

@@ -221,7 +221,7 @@ def refuse_changes(git: Git) -> None:
 
 
 def _versions(git: Git, to: str) -> Iterator[Version]:
-    """Yield the versions that the fork may be at, newest first: those up to `to`."""
+    """Yield the versions that the fork may be at, newest first: see `nearest`."""
     if WHEEL.fullmatch(Path(to).name):
         for wheel in sorted(Path(to).parent.glob("loop-*.whl"), key=_order, reverse=True):
             yield read(git, str(wheel))
