@@ -160,7 +160,8 @@ def _commands(root: Path) -> Iterator[str]:
             if command := cli.get_command(context, name):
                 yield from _command(command, click.Context(command, context, name))
     yield "\n## Tasks of `make`"
-    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", (root / "Makefile").read_text(encoding="utf-8"))
+    makefiles = [(root / name).read_text(encoding="utf-8") for name in ("Makefile", "tools/template.mk")]
+    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", "\n".join(makefiles))
     yield from table("task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in tasks))
 
 
