@@ -24,7 +24,7 @@ TYPED = "s3cret"
     ("default", "state", "found", "fix"),
     [
         ("main", "ok", "main", ""),
-        ("master", "bad", "master; workflows and Argo CD follow main", "branches/master/rename"),
+        ("master", "bad", "master, but the workflows and Argo CD use main", "branches/master/rename"),
         (None, "default", "empty", "git push origin HEAD:main"),
         ("gone", "default", "did not answer", "git ls-remote origin"),
     ],
@@ -120,14 +120,19 @@ def settings(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., o
     [
         (None, [], "default", "none"),
         ({"branches": None, "secrets": {}}, [], "default", "none"),  # GitHub has made it when a job named it
-        ({"branches": ["main"], "secrets": IN_ENVIRONMENT}, [], "ok", "in main-only, for main alone"),
+        (
+            {"branches": ["main"], "secrets": IN_ENVIRONMENT},
+            [],
+            "ok",
+            "in main-only, which only main can use",
+        ),
         (
             {"branches": None, "secrets": IN_ENVIRONMENT},
             [],
             "bad",
-            "main-only, which has PUSH_KEY, is open to any branch",
+            "main-only, which has PUSH_KEY, can be used from any branch",
         ),
-        ({"branches": ["main", "*"], "secrets": IN_ENVIRONMENT}, [], "bad", "open to main, *"),
+        ({"branches": ["main", "*"], "secrets": IN_ENVIRONMENT}, [], "bad", "used from main, *"),
         ({"branches": None, "secrets": {"STORES_READ": "r"}}, [], "default", "none"),
         ({"branches": ["main"], "secrets": IN_ENVIRONMENT}, ["STORES"], "bad", "STORES can be read"),
     ],
@@ -149,8 +154,8 @@ def test_secrets_of_who_writes(
 @pytest.mark.parametrize(
     ("rules", "state", "found"),
     [
-        ([], "default", "no ruleset asks for pull requests"),
-        ([{**PULLS, "parameters": REVIEW}], "ok", "of the latest push"),
+        ([], "default", "no ruleset requires pull requests"),
+        ([{**PULLS, "parameters": REVIEW}], "ok", "approve the latest push"),
         *(
             ([{**PULLS, "parameters": {**REVIEW, key: False}}], "bad", said)
             for key, said in doctor.REVIEW.items()

@@ -187,7 +187,8 @@ def test_what_the_team_removed_or_renamed_stays_so(small):
     code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert code == 0
     assert (
-        "kept: yours        images/b  (you removed it, and the template changed it; it stays removed)" in said
+        "kept: yours        images/b  (you removed the file, and the template changed it; it stays removed)"
+        in said
     )
     files = git(root, "ls-tree", "-r", "--name-only", "upgrade-0.2.0").split()
     assert {"images/b", "Makefile"}.isdisjoint(files)
@@ -229,7 +230,7 @@ def test_a_second_time_is_said(small):
     root, to = small
     assert command(root, "upgrade", "--no-check", "--to", to)[0] == 0
     code, said = command(root, "upgrade", "--no-check", "--to", to)
-    assert (code, "branch upgrade-0.2.0 is there already" in said) == (Exit.SUPERSEDED, True)
+    assert (code, "branch upgrade-0.2.0 exists already" in said) == (Exit.SUPERSEDED, True)
     git(root, "merge", "-q", "upgrade-0.2.0")
     code, said = command(root, "upgrade", "--no-check", "--to", to)
     assert (code, "nothing to do: this fork has all of 0.2.0" in said) == (0, True)
@@ -239,7 +240,7 @@ def test_changes_that_are_in_no_commit_are_refused(small):
     root, to = small
     (root / "Makefile").write_text("mine\n")
     code, said = command(root, "upgrade", "--no-check", "--to", to)
-    assert (code, "in no commit: Makefile" in said) == (Exit.BAD_INPUT, True)
+    assert (code, "uncommitted changes: Makefile" in said) == (Exit.BAD_INPUT, True)
 
 
 @pytest.mark.parametrize("failing", ["doctor", "nothing"])

@@ -177,9 +177,9 @@ def test_a_copied_model_that_keeps_its_old_name_is_told(tmp_path):
     first, copy = doctor.models_of(tmp_path)
     assert (first.state, copy.state) == ("ok", "bad")
     assert copy.found.split("; ") == [
-        "bentos/churn_eu/service.py says card_fraud, should be churn_eu",
-        "kustomize/models/churn-eu/kustomization.yaml says card-fraud, should be churn-eu",
-        "kustomize/overlays/dev/churn-eu/kustomization.yaml says card-fraud-dev, should be churn-eu-dev",
+        "bentos/churn_eu/service.py has card_fraud, but should have churn_eu",
+        "kustomize/models/churn-eu/kustomization.yaml has card-fraud, but should have churn-eu",
+        "kustomize/overlays/dev/churn-eu/kustomization.yaml has card-fraud-dev, but should have churn-eu-dev",
     ]
 
 

@@ -71,7 +71,7 @@ FAULTS = {
     "no lock": (without("bentos/card_fraud/requirements.lock"), "requirements.lock missing"),
     "another's overlay": (
         replaced(f"{OVERLAY}/kustomization.yaml", "card-fraud-dev", "a-dev"),
-        "says a-dev",
+        "has a-dev",
     ),
     "a broken release": (
         replaced(f"{OVERLAY}/release/release.yaml", "\n  stable:", "\n  stabel:"),
@@ -79,7 +79,7 @@ FAULTS = {
     ),
     "a folder of no model": (
         lambda root: (root / "kustomize/models/ghost").mkdir(),
-        "params.yaml names no model ghost",
+        "params.yaml has no model ghost",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Making a fork a team's own: the values that `loop init` asks for, and what they would change."""
+"""Sets up a team's fork for `loop init`: lists the changes that the given values need, and applies them."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -11,12 +11,15 @@ from loop.core.git import Git
 from loop.core.names import public
 from loop.fork import folders
 
-STORE = "storage"  # the name of the DVC remote
+STORE = "storage"  # name of the DVC remote that `loop init --remote` writes
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The values that a person gave; None leaves one as it is. No file of a fork has `mlflow`."""
+    """The values that a person gave to `loop init`. None keeps the current value.
+
+    `mlflow` is only printed for the person, because no file of a fork contains it.
+    """
 
     name: str | None = None
     url: str | None = None
@@ -28,14 +31,14 @@ class Wanted:
 
     @property
     def named(self) -> dict[str, str]:
-        """The values of argocd/repository.yaml among these."""
+        """Return the given values that argocd/repository.yaml states."""
         own = {"name": self.name, "url": self.url, "registry": self.registry}
         return {key: value for key, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row of the table that a person agrees to."""
+    """A change that `loop init` shows to a person before applying it."""
 
     what: str
     now: str
@@ -43,7 +46,7 @@ class Change:
 
 
 def now(root: Path) -> dict[str, str]:
-    """Each value as it is."""
+    """Return the current value of each option of `loop init`, except `mlflow`."""
     known = plain.read(root)
     return {
         **{key: str(value) for key, value in repository.stated(root).items()},
@@ -54,7 +57,11 @@ def now(root: Path) -> dict[str, str]:
 
 
 def suggested(root: Path) -> dict[str, str]:
-    """Each value as it is, but in place of the template's own name, URL and registry what origin says."""
+    """Return the defaults that `loop init` offers: the current values.
+
+    If argocd/repository.yaml still has the template's URL, then name, URL and registry are derived from the
+    URL of the Git remote origin.
+    """
     values, git = now(root), Git(root)
     url = git.run("remote", "get-url", "origin") if "origin" in git.run("remote").split() else ""
     found = repository.URL.fullmatch(repository.masked(url).replace("***@", ""))
@@ -66,7 +73,7 @@ def suggested(root: Path) -> dict[str, str]:
 
 
 def changes(root: Path, wanted: Wanted) -> list[Change]:
-    """Return the changes that these values would make, and write nothing. LoopError where one is refused."""
+    """Return the changes that the values need, without writing. Raises LoopError if a value is invalid."""
     stated, found = repository.stated(root), []
     if wanted.named:
         then = asdict(repository.initialised(root, wanted.named))
@@ -81,20 +88,20 @@ def changes(root: Path, wanted: Wanted) -> list[Change]:
     ):
         if value is not None and (gone := going(root, value.split(","))):
             found.append(
-                Change(what, now(root)[what], f"without {', '.join(gone)}: their folders are deleted")
+                Change(what, now(root)[what], f"without {', '.join(gone)}; their folders are deleted")
             )
     if wanted.remote is not None and wanted.remote != (remote := _remote(root)):
         if repository.masked(wanted.remote) != wanted.remote:
             raise LoopError(
-                f"--remote is {repository.masked(wanted.remote)!r}, which holds a credential",
-                fix="give the address alone; AWS_ACCESS_KEY_ID and the like come from the environment",
+                f"--remote is {repository.masked(wanted.remote)!r}, which contains a credential",
+                fix="give the address alone; pass credentials as environment variables, as AWS_ACCESS_KEY_ID",
             )
         found.append(Change("remote", remote or "none", wanted.remote))
     return found
 
 
 def apply(root: Path, wanted: Wanted) -> None:
-    """Make these changes. Those that are made already are left out, so it may run again."""
+    """Write the values into the fork's files. Values that are there already are skipped."""
     if wanted.named:
         repository.write(root, repository.initialised(root, wanted.named))
     if wanted.models is not None:
@@ -106,7 +113,7 @@ def apply(root: Path, wanted: Wanted) -> None:
 
 
 def _remote(root: Path) -> str:
-    """The address of DVC's default remote in .dvc/config; empty where it has none."""
+    """Return the address of the default remote in .dvc/config, or an empty string if it names none."""
     path = root / ".dvc" / "config"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     name = re.search(r"(?m)^\s*remote = (.+)$", text)

@@ -1,4 +1,4 @@
-"""The questions of `loop doctor`: one function each, whose answer says how to repair what is wrong."""
+"""The checks of `loop doctor`, one function each. Each returns the state it found and how to fix it."""
 
 import os
 import re
@@ -21,10 +21,10 @@ from loop.delivery import state
 from loop.packaging.engine import engine
 
 KUSTOMIZATION = "kustomization.yaml"
-FOLLOWED = "main"  # the branch that every workflow and Argo CD follow
-ENVIRONMENT = "main-only"  # the GitHub environment of every job that uses a secret of WRITERS
-WRITERS = frozenset({"PUSH_KEY", "REGISTRY_TOKEN", "STORES"})  # secrets that let their holder write
-REVIEW = {  # what the rule `pull_request` of main has to say, in GitHub's words and in the page's
+FOLLOWED = "main"  # the branch that the workflows run on and that Argo CD deploys
+ENVIRONMENT = "main-only"  # the GitHub environment for jobs that use a secret of WRITERS
+WRITERS = frozenset({"PUSH_KEY", "REGISTRY_TOKEN", "STORES"})  # secrets that grant write access
+REVIEW = {  # parameters that main's rule `pull_request` needs: their names in GitHub's API and on its page
     "dismiss_stale_reviews_on_push": "dismiss stale approvals when new commits are pushed",
     "require_last_push_approval": "require approval of the most recent push",
     "require_code_owner_review": "require review from code owners",
@@ -34,7 +34,7 @@ PROTECTION = "see docs/protection.md"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's table; `default` is fine here and has something bigger to move to."""
+    """A row of the doctor's table. The state `default` works, and `fix` says how to set up more than that."""
 
     state: Literal["ok", "default", "bad"]
     what: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:
-    """Ask every question of this machine and this clone; with `cache`, hash all of DVC's cache too."""
+    """Run all checks of this machine and this clone. With `cache`, also hash every object in DVC's cache."""
     questions = (
         _programs,
         _engine,
@@ -62,7 +62,7 @@ def examine(root: Path, *, cache: bool = False) -> list[Finding]:
 
 
 def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Finding:
-    """An answer; whatever a question raises, the other answers are still wanted."""
+    """Return the finding of a check. An exception becomes a finding, so that the other checks still run."""
     try:
         return question(root)
     except LoopError as error:
@@ -73,14 +73,14 @@ def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Findin
 
 
 def _outputs(root: Path) -> Finding:
-    """Whether Git keeps out what DVC keeps."""
+    """Check that Git does not track outputs of stages, which DVC tracks."""
     if error := paths.tracked(Git(root).run("ls-files", "-z", "--", "data").split("\0")):
         return Finding("bad", "outputs", str(error.args[0]), error.fix)
-    return Finding("ok", "outputs", "none is in Git")
+    return Finding("ok", "outputs", "Git tracks no output of a stage")
 
 
 def _cache(root: Path) -> Iterator[Finding]:
-    """The objects of DVC's cache whose bytes are not what their names say; each is set aside."""
+    """Set aside objects in DVC's cache whose hash does not match their name; yield a finding for each."""
     what = "DVC cache"
     try:
         bad = sweep(root)
@@ -89,10 +89,14 @@ def _cache(root: Path) -> Iterator[Finding]:
         return
     for each in bad:
         name = package(each.path.split("/")[1]) if each.path else ""
-        fix = f"./loop repro {public(name)} fetches it or makes it again" if name else "nothing here needs it"
+        fix = (
+            f"./loop repro {public(name)} fetches or recreates it"
+            if name
+            else "nothing to do: no stage in this clone uses it"
+        )
         yield Finding("bad", what, str(each), fix)
     if not bad:
-        yield Finding("ok", what, "every object is what its name says")
+        yield Finding("ok", what, "the hash of every object matches its name")
 
 
 def _programs(_root: Path) -> Finding:
@@ -100,14 +104,16 @@ def _programs(_root: Path) -> Finding:
         programs.folder()
     except LoopError as error:
         return Finding("bad", "Go programs", error.args[0], error.fix)
-    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint, crane are built")
+    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint and crane are built")
 
 
 def _engine(_root: Path) -> Finding:
     if found := engine():
         return Finding("ok", "container engine", f"{found} runs")
     advice = "start docker, podman or buildah for container images"
-    return Finding("default", "container engine", "none: bentos become OCI artifacts on disk", advice)
+    return Finding(
+        "default", "container engine", "none, so bentos are built as OCI artifacts on disk", advice
+    )
 
 
 def _name(root: Path) -> Finding:
@@ -120,39 +126,50 @@ def _name(root: Path) -> Finding:
 
 
 def _top(root: Path) -> Finding:
-    """Whether the clone is a repository of its own: paths in workflows and releases begin at its top."""
+    """Check that the clone is the top folder of its Git repository.
+
+    Paths in workflows and releases are relative to the top, and GitHub finds workflows only there.
+    """
     if folder := Git(root).run("rev-parse", "--show-prefix"):
-        found = f"the folder {folder} of a larger repository: no workflow runs there"
+        found = f"the folder {folder} of a larger repository, where GitHub runs no workflow"
         split = f"git subtree split --prefix={folder.rstrip('/')} -b {FOLLOWED}-alone"
-        return Finding("bad", "top of the repository", found, f"give it a repository of its own: {split}")
-    return Finding("ok", "top of the repository", "here")
+        return Finding("bad", "top of the repository", found, f"move it into its own repository: {split}")
+    return Finding("ok", "top of the repository", "this folder")
 
 
 def _origin(root: Path) -> Finding:
     remotes = Git(root).run("remote", "-v").split()
     if not remotes:
         return Finding(
-            "default", "git remote", "none", "git remote add origin URL; releases are pushed there"
+            "default",
+            "git remote",
+            "none",
+            "git remote add origin URL, because releases are pushed to origin",
         )
     url, here = Git(root).run("remote", "get-url", "origin"), repository.read(root)
     shown, other = repository.masked(url), repository.URL.fullmatch(url)
     if here.named and other and other["path"] != here.slug:
-        found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD follows"
+        found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD deploys"
         return Finding("bad", "git remote", found, "./loop init --url URL, or git remote set-url origin URL")
     return Finding("ok", "git remote", shown)
 
 
 def _branch(root: Path) -> Finding:
-    """Whether the remote's default branch is the one that workflows and Argo CD follow."""
+    """Check that the default branch of origin is the branch that the workflows and Argo CD use."""
     what = "default branch"
     try:
         said = Git(root, seconds=10).run("ls-remote", "--symref", "origin", "HEAD")
     except GitError:
-        return Finding("default", what, "unknown: origin did not answer", "git ls-remote origin says why")
+        return Finding(
+            "default",
+            what,
+            "unknown, because origin did not answer",
+            "to see the reason: git ls-remote origin",
+        )
     named = re.match(r"ref: refs/heads/(\S+)\s", said)
     if named is None:
         return Finding(
-            "default", what, "origin names none, as it is empty", f"git push origin HEAD:{FOLLOWED}"
+            "default", what, "origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}"
         )
     if named[1] == FOLLOWED:
         return Finding("ok", what, FOLLOWED)
@@ -162,23 +179,25 @@ def _branch(root: Path) -> Finding:
         f"origin && git branch -m {named[1]} {FOLLOWED} && git branch -u origin/{FOLLOWED} {FOLLOWED}"
     )
     return Finding(
-        "bad", what, f"{named[1]}; workflows and Argo CD follow {FOLLOWED}, so nothing runs", rename
+        "bad", what, f"{named[1]}, but the workflows and Argo CD use {FOLLOWED}, so nothing runs", rename
     )
 
 
 def _remote(root: Path) -> Finding:
     found = dvc(root, "remote", "list", quiet=True).strip()
     if not found:
-        advice = "dvc remote add --default storage s3://bucket/prefix; until then no `dvc gc`"
+        advice = "dvc remote add --default storage s3://bucket/prefix; do not run `dvc gc` before that"
         return Finding(
             "default",
             "DVC remote",
-            "none: one cache for all clones on this machine, and no other copy",
+            "none: all clones on this machine share one cache, and there is no other copy",
             advice,
         )
     if not dvc(root, "config", "core.remote", quiet=True).strip():
         name = found.split()[0]
-        return Finding("bad", "DVC remote", f"{found}, but none is the default", f"dvc remote default {name}")
+        return Finding(
+            "bad", "DVC remote", f"{found}, but no remote is the default", f"dvc remote default {name}"
+        )
     return Finding("ok", "DVC remote", found)
 
 
@@ -194,8 +213,11 @@ def _tracking(root: Path) -> Finding:
 
 
 def _secrets(root: Path) -> Finding:
-    """Whether only jobs on main get the secrets that write. Whoever pushes a branch can read all others."""
-    what = "secrets of who writes"
+    """Check that only jobs on main can read the secrets that grant write access.
+
+    Anyone who can push a branch can read every secret that no GitHub environment protects.
+    """
+    what = "write secrets"
     try:
         github = _github(root)
         loose = _named(github, "/actions/secrets") | _named(github, "/actions/organization-secrets", MISSING)
@@ -209,16 +231,18 @@ def _secrets(root: Path) -> Finding:
         return Finding("bad", what, found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
     for name, branches in wide.items():
         if branches != [FOLLOWED]:
-            found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, is open to "
+            found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, can be used from "
             found += ", ".join(branches) or "any branch"
             return Finding("bad", what, found, f"limit it to {FOLLOWED}: {PROTECTION}")
     if wide:
-        return Finding("ok", what, f"in {', '.join(wide)}, for {FOLLOWED} alone")
-    return Finding("default", what, "none", f"make the environment {ENVIRONMENT} for the first: {PROTECTION}")
+        return Finding("ok", what, f"in {', '.join(wide)}, which only {FOLLOWED} can use")
+    return Finding(
+        "default", what, "none", f"create the environment {ENVIRONMENT} before the first secret: {PROTECTION}"
+    )
 
 
 def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
-    """The branches and tags that may use an environment; an empty answer means all."""
+    """Return the branches and tags that may use a GitHub environment. An empty list means all of them."""
     if (policy := environment["deployment_branch_policy"]) is None:
         return []
     if policy["protected_branches"]:
@@ -229,7 +253,7 @@ def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
 
 
 def _review(root: Path) -> Finding:
-    """Whether only approved commits can be merged."""
+    """Check that main's ruleset requires an approval of the commits that are merged."""
     what = f"review of {FOLLOWED}"
     try:
         rules = list(_github(root).every(f"/rules/branches/{FOLLOWED}"))
@@ -237,10 +261,10 @@ def _review(root: Path) -> Finding:
         return _unknown(what, error)
     given = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if not given:
-        return Finding("default", what, f"no ruleset asks for pull requests into {FOLLOWED}", PROTECTION)
+        return Finding("default", what, f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
     if lacking := [said for key, said in REVIEW.items() if not any(each.get(key) for each in given)]:
-        return Finding("bad", what, f"the ruleset lacks: {'; '.join(lacking)}", PROTECTION)
-    return Finding("ok", what, "by code owners, of the latest push")
+        return Finding("bad", what, f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
+    return Finding("ok", what, "code owners must approve the latest push")
 
 
 def _github(root: Path) -> GitHub:
@@ -261,12 +285,12 @@ def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
 
 
 def _unknown(what: str, error: LoopError) -> Finding:
-    fix = "export GITHUB_TOKEN=$(gh auth token), of who administers the repository"
+    fix = "as an administrator of the repository: export GITHUB_TOKEN=$(gh auth token)"
     return Finding("default", what, f"not checked: {error.args[0]}", fix)
 
 
 def models_of(root: Path) -> list[Finding]:
-    """A row for each model of params.yaml, and for each folder of a model that it does not name."""
+    """Return a finding for each model in params.yaml, and for each model's folder without a model there."""
     try:
         names = list(params.read(root))
     except LoopError as error:
@@ -276,17 +300,20 @@ def models_of(root: Path) -> list[Finding]:
 
 
 def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
-    """Folders of models that params.yaml does not name: no stage runs, but Argo CD follows their overlays."""
+    """Yield a finding for each folder of a model that is not in params.yaml.
+
+    No stage runs for such a folder, but Argo CD deploys its overlays.
+    """
     for pattern in ("src/models/*", "bentos/*", "kustomize/models/*", "kustomize/overlays/*/*"):
         for path in sorted(root.glob(pattern)):
             if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
                 where = path.relative_to(root)
                 fix = f"add a section for it under `models:`, or git rm -r {where}"
-                yield Finding("bad", str(where), f"{plain.FILE} names no model {path.name}", fix)
+                yield Finding("bad", str(where), f"{plain.FILE} has no model {path.name}", fix)
 
 
 def _model(root: Path, name: str) -> Finding:
-    from loop.pipeline import evaluate, source  # here, as they import NumPy and Arrow
+    from loop.pipeline import evaluate, source  # imported here, because they import NumPy and Arrow
 
     what, settings = f"model {public(name)}", params.load(root, name)
     evaluate.check(models.check(root, name, settings), settings)
@@ -301,10 +328,10 @@ def _model(root: Path, name: str) -> Finding:
     if missing := [path for path in wanted if not (root / path).is_file()]:
         return Finding("bad", what, f"{', '.join(missing)} missing", "see docs/fork.md")
     if not overlays:
-        return Finding("bad", what, "no overlay names it", "see docs/fork.md")
+        return Finding("bad", what, "it has no overlay in kustomize/overlays", "see docs/fork.md")
     for overlay in sorted(overlays):
         path = f"{state.folder(overlay.parent.name, name)}/release.yaml"
-        state.parse(edited.read(root / path, path, "take it from another overlay that serves nothing"), path)
+        state.parse(edited.read(root / path, path, "copy it from an overlay without a release"), path)
     if strange := list(_strangers(root, name, overlays)):
         return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
@@ -312,7 +339,7 @@ def _model(root: Path, name: str) -> Finding:
 
 
 def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
-    """Where the folders of a model still have another model's name: the text there, and the right text."""
+    """Yield a message for each file of a model that still has another model's name."""
     service, shared = root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)
     wanted = [
         (service, r'(?m)^ *name="(.*)",$', name),
@@ -326,4 +353,4 @@ def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
         text = edited.read(path, str(path.relative_to(root)), "see docs/fork.md")
         for found in re.findall(pattern, text):
             if found != should:
-                yield f"{path.relative_to(root)} says {found}, should be {should}"
+                yield f"{path.relative_to(root)} has {found}, but should have {should}"

@@ -1,4 +1,4 @@
-"""Adding and dropping whole models: their folders, and their part of params.yaml and dvc.lock."""
+"""Adds and deletes models and environments: their folders and their parts of params.yaml and dvc.lock."""
 
 import re
 import shutil
@@ -16,17 +16,19 @@ from loop.core.paths import TEMPLATE
 from loop.delivery import state
 from loop.delivery.state import State
 
-FOLDED = 80  # characters of a line of dvc.lock, as DVC writes it
+FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
-EXAMPLES = "tests/models"  # models of other kinds, which the tests play: code and params, but no manifests
+# Example models of the template's tests. They have code and params, but no manifests.
+EXAMPLES = "tests/models"
 
 
 def new(root: Path, model: str, like: str) -> list[str]:
-    """Write the folders and the section in params.yaml of a new model; returns the paths.
+    """Create a model as a copy of the model `like`; returns the paths of its folders and of params.yaml.
 
-    `like` is a model of params.yaml, or an example of EXAMPLES, which gets the manifests of the first model.
-    The new model's environments begin with nothing released. LoopError where the model exists, or a folder of
-    its name. params.yaml is written last: until then nothing knows of the model.
+    `like` is a model of params.yaml or one of EXAMPLES. An example has no manifests, so those of the first
+    model in params.yaml are copied. The new model has no release in any environment. params.yaml is written
+    last, so that a failure leaves no incomplete model in it. Raises LoopError if the model or one of its
+    folders exists already.
     """
     name, other = package(model), package(like)
     known = params.read(root)
@@ -36,7 +38,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
     there = [folder for folder in folders.values() if (root / folder).exists()]
     if name in known or there:
         raise LoopError(
-            f"{', '.join(there) or 'params.yaml'} has a model {name!r} already",
+            f"the model {name!r} exists already, in {', '.join(there) or 'params.yaml'}",
             fix=f"choose another name, or remove them: rm -r {' '.join(there)}"
             if there
             else "choose another name",
@@ -60,9 +62,12 @@ def new(root: Path, model: str, like: str) -> list[str]:
 
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
-    """Find where the code to be copied is, the model whose manifests are copied, and the section."""
+    """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy.
+
+    Raises LoopError if `like` is neither a model of params.yaml nor an example.
+    """
     if like in known:
-        params.load(root, like)  # names what is wrong with it
+        params.load(root, like)  # raises LoopError if the section is invalid
         path, code, manifests = root / plain.FILE, root, like
     else:
         code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
@@ -79,15 +84,15 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
 
 
 def unwanted(root: Path, models: list[str]) -> list[str]:
-    """The models that go where only these stay.
+    """Return the models of params.yaml that are not in `models`, and that `keep` would delete.
 
-    LoopError where one of `models` is unknown, or a model that goes is served somewhere.
+    Raises LoopError if one of `models` is unknown, or if an environment serves a model to be deleted.
     """
     kept, known = {package(model) for model in models}, params.read(root)
     if strange := sorted(kept - known.keys()):
         raise LoopError(
             f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}",
-            fix="name models that are to stay",
+            fix="give the names of models to keep",
         )
     dropped = [name for name in known if name not in kept]
     for name in dropped:
@@ -97,9 +102,10 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
 
 
 def keep(root: Path, models: list[str]) -> list[str]:
-    """Drop every model but these: its folders, data, and its part of params.yaml and dvc.lock; returns them.
+    """Delete all models except `models`; returns the deleted models.
 
-    LoopError as `unwanted` raises it.
+    Their folders, data, sections of params.yaml and stages in dvc.lock are deleted. Raises LoopError in the
+    same cases as `unwanted`.
     """
     dropped = unwanted(root, models)
     for name in dropped:
@@ -111,19 +117,21 @@ def keep(root: Path, models: list[str]) -> list[str]:
 
 
 def leaving(root: Path, environments: list[str]) -> list[str]:
-    """The environments that go where only these stay.
+    """Return the environments that are not in `environments`, and that `keep_environments` would delete.
 
-    LoopError where one of `environments` is not there, `production` goes, or one that goes serves a model.
+    Raises LoopError if one of `environments` does not exist, if `production` is not among them, or if an
+    environment to be deleted serves a model.
     """
     there = sorted(path.name for path in (root / OVERLAYS).iterdir() if path.is_dir())
     if strange := sorted(set(environments) - set(there)):
         raise LoopError(
             f"{OVERLAYS} has no environment {', '.join(strange)}; it has {', '.join(there)}",
-            fix="name environments that are to stay; docs/fork.md says how to add one",
+            fix="give the names of environments to keep; docs/fork.md explains how to add one",
         )
     if PRODUCTION not in environments:
         raise LoopError(
-            f"{PRODUCTION} would go, and there the champion is served", fix=f"name {PRODUCTION} too"
+            f"{PRODUCTION} cannot be deleted, because it serves the champion",
+            fix=f"name {PRODUCTION} too",
         )
     dropped = [name for name in there if name not in environments]
     for environment in dropped:
@@ -133,7 +141,10 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
 
 
 def keep_environments(root: Path, environments: list[str]) -> list[str]:
-    """Drop the overlays of every environment but these; returns those. LoopError as `leaving` raises it."""
+    """Delete the overlays of all environments except `environments`; returns the deleted environments.
+
+    Raises LoopError in the same cases as `leaving`.
+    """
     dropped = leaving(root, environments)
     for environment in dropped:
         shutil.rmtree(root / OVERLAYS / environment)
@@ -141,29 +152,33 @@ def keep_environments(root: Path, environments: list[str]) -> list[str]:
 
 
 def _refuse_served(root: Path, environment: str, model: str) -> None:
-    """LoopError where an environment serves a model."""
+    """Raise LoopError if the environment serves a release of the model."""
     path = f"{state.folder(environment, model)}/release.yaml"
-    served = state.parse(edited.read(root / path, path, "take it from Git's history"), path)
+    served = state.parse(edited.read(root / path, path, "restore it from Git's history"), path)
     if served.stable:
         raise LoopError(
-            f"{environment} serves {public(model)} {served.stable.key}, so it is not dropped",
-            fix=f"remove {OVERLAYS}/{environment}/{public(model)} by a pull request first",
+            f"{environment} serves {public(model)} {served.stable.key}, so it cannot be deleted",
+            fix=f"first merge a pull request that deletes {OVERLAYS}/{environment}/{public(model)}",
         )
 
 
 def _environments(root: Path, model: str) -> list[str]:
-    """Those that have an overlay of a model."""
+    """Return the environments that have an overlay for the model, sorted."""
     return sorted(path.parent.name for path in root.glob(f"kustomize/overlays/*/{public(model)}"))
 
 
 def _folders(model: str, environments: list[str]) -> list[str]:
-    """A model's folders, below the root."""
+    """Return the paths of a model's folders, relative to the repository's root."""
     overlays = [f"kustomize/overlays/{environment}/{public(model)}" for environment in environments]
     return [f"src/models/{model}", f"bentos/{model}", f"kustomize/models/{public(model)}", *overlays]
 
 
 def _add_section(root: Path, name: str, section: Any) -> None:
-    """Add a copied section, comments too, without what is the other model's production's."""
+    """Add a model's copied section, with its comments, to params.yaml.
+
+    The keys `ingest.logged` and `monitor.store` are left out, because they refer to the other model's
+    production.
+    """
     section["ingest"].pop("logged", None)
     (section.get("monitor") or {}).pop("store", None)
     section["register"]["experiment"] = public(name)
@@ -172,7 +187,7 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 
 
 def _forget(root: Path, models: list[str]) -> None:
-    """Drop models' sections, and what DVC has recorded of them: `train@churn` is a stage of churn."""
+    """Delete the models' sections of params.yaml and their stages in dvc.lock, such as `train@churn`."""
     with edited.rewriting(root / plain.FILE) as document:
         for name in models:
             del document["models"][name]
@@ -184,10 +199,11 @@ def _forget(root: Path, models: list[str]) -> None:
 
 
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
-    """Copy a folder's files with the other model's name replaced; binary files are copied as they are.
+    """Copy a folder and replace the name `other` by `name` in its text files.
 
-    In the model's own code the name may also be a column's, so only imports are changed there. Its
-    `__init__.py` would say what the other model is; a package needs none.
+    In src/models only imports are changed, because a column may have the same name as the model. An
+    `__init__.py` there is not copied, because its docstring describes the other model, and Python imports a
+    package without that file.
     """
     imports = re.compile(rf"\bmodels\.{other}\b")
     for path in plain_files(root, folder):
@@ -208,9 +224,10 @@ def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
 
 
 def _renamed(text: str, folder: str, other: str, name: str) -> str:
-    """The text with the name in its three spellings replaced: `a_b`, `a-b` and a class's `AB`.
+    """Return the text with the name `other` replaced in its three spellings `a_b`, `a-b` and `AB`.
 
-    A name of one word is spelled alike in Python and in Kubernetes; the folder tells which is meant.
+    A name of one word is the same in Python and in Kubernetes. It becomes `a-b` in files of kustomize/, and
+    `a_b` elsewhere.
     """
     spellings = {public(other): public(name), other: name, _class(other): _class(name)}
     if folder.startswith("kustomize/"):

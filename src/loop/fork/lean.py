@@ -1,4 +1,8 @@
-"""A lean fork: the team's files and a thin layer of the template's; the engine comes as two locked wheels."""
+"""Converts a fork to a lean fork and back.
+
+A lean fork has the team's files and a few of the template's files. The engine is installed from two wheels
+that the locks pin.
+"""
 
 import re
 import shutil
@@ -16,47 +20,50 @@ from loop.core.paths import LIBRARY, SHIPPED
 from loop.fork.template import owned
 from loop.version import VERSION
 
-WITHIN = "src/loop/fork/lean/"  # the layer's files that differ from those of a fork with the source
+# The folder of files that a lean fork has in place of the template's files of the same names.
+WITHIN = "src/loop/fork/lean/"
 OWN = LIBRARY / "fork" / "lean"
 E = TypeVar("E")
-# They test the engine, and publish it and its documentation.
+# Workflows that test the engine and publish it and its documentation; a lean fork does not have them.
 DROPPED = (".github/workflows/docs.yml", ".github/workflows/e2e.yml", ".github/workflows/wheels.yml")
 DISTRIBUTIONS = ("loop", "loop_demo")
 LOCK, WANTED = "requirements.lock", "requirements.in"
-LOCKS = {  # which wheels each of them pins
+LOCKS = {  # each lock file, and the wheels that it pins
     LOCK: DISTRIBUTIONS,
     "requirements-gpu.lock": DISTRIBUTIONS,
     "tools/commit.lock": ("loop",),
 }
 PINNED = re.compile(r"^loop(?:-demo)? @ .*\n(?: +--hash=.*\n)*", re.MULTILINE)
 REQUIREMENTS = """\
-# Your own packages, one a line; `make lock` resolves them beside the engine's into requirements.lock.
-# `loop upgrade` moves the next two lines.
+# Your own packages, one per line. `make lock` locks them and the engine's packages in requirements.lock.
+# `loop upgrade` changes the next two lines.
 {wheels}
 """
 
 
 def convert(root: Path, place: str) -> list[str]:
-    """Make a clone a lean fork with the wheels at `place`, a folder or URL; returns the paths that changed.
+    """Convert a clone to a lean fork that pins the wheels at `place`, a folder or URL.
 
-    A fork that is lean already gets the wheels of this version. LoopError where a wheel is missing, and where
-    a file that goes has changes that are not committed.
+    Returns the paths of the files that it wrote or deleted. In a fork that is lean already, the locks pin the
+    wheels of this version afterwards. Raises LoopError if a wheel is missing, or if a file to be deleted has
+    uncommitted changes.
     """
     git = Git(root)
     tracked = git.run("ls-files", "-z").split("\0")[:-1]
     gone = [path for path in tracked if _source(path) and (root / path).is_file()]
     if edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines():
         raise LoopError(
-            f"{', '.join(edits)}: not committed", fix="commit it, or git stash; a lean fork lacks it"
+            f"{', '.join(edits)}: has uncommitted changes, but would be deleted",
+            fix="git commit or git stash it",
         )
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
     written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
     written[WANTED] = REQUIREMENTS.format(wheels="\n".join(lines))
     for lock in LOCKS:
-        text = edited.read(root / lock, lock, "take it from the template")
+        text = edited.read(root / lock, lock, "restore it from the template")
         written[lock] = repinned(lock, text, wheels)
-    # Only now: this code may be among the files that go.
+    # Files are deleted last, because they may include the code that runs here.
     for path, text in written.items():
         write_text(root / path, text)
     for path in gone:
@@ -67,12 +74,14 @@ def convert(root: Path, place: str) -> list[str]:
 
 
 def vendor(root: Path) -> list[str]:
-    """Bring the source of the installed version into a lean fork; returns the paths that were written.
+    """Copy the installed engine's source into a lean fork; returns the paths of the written files.
 
-    LoopError where the fork has it already.
+    Raises LoopError if the fork has the source already.
     """
     if (root / "src" / "loop").is_dir():
-        raise LoopError(f"{root}/src/loop is there: this fork has the source", fix="./loop upgrade moves it")
+        raise LoopError(
+            f"{root}/src/loop exists, so this fork has the source already", fix="to update it: ./loop upgrade"
+        )
     packages = {"src/loop": LIBRARY, "src/loop_demo": LIBRARY.with_name("loop_demo"), "": SHIPPED}
     files = {
         f"{to}/{path.relative_to(folder).as_posix()}".lstrip("/"): path
@@ -85,17 +94,19 @@ def vendor(root: Path) -> list[str]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / path)
     for lock in LOCKS:
-        write_text(root / lock, PINNED.sub("", edited.read(root / lock, lock, "take it from the template")))
+        write_text(
+            root / lock, PINNED.sub("", edited.read(root / lock, lock, "restore it from the template"))
+        )
     return [*wanted, *LOCKS]
 
 
 def _source(path: str) -> bool:
-    """Whether a lean fork lacks a file of the template."""
+    """Whether the path is a file of the template that a lean fork does not have."""
     return path in DROPPED or (owned(path, vendored=True) and not owned(path, vendored=False))
 
 
 def _prune(folder: Path) -> None:
-    """Remove bytecode, and folders that hold nothing else."""
+    """Delete bytecode below the folder, and then every empty folder."""
     for below in [path for path in folder.glob("*") if path.is_dir() and not path.is_symlink()]:
         _prune(below)
     if folder.name == "__pycache__":
@@ -105,34 +116,37 @@ def _prune(folder: Path) -> None:
 
 
 def layer(files: dict[str, E]) -> dict[str, E]:
-    """The template's files of a lean fork, of all those that a version has."""
+    """Return the files of a lean fork, selected from all of a version's files of the template."""
     own = {path.removeprefix(WITHIN): entry for path, entry in files.items() if path.startswith(WITHIN)}
     return {path: entry for path, entry in files.items() if not _source(path)} | own
 
 
 def pins(source: str, version: str) -> dict[str, str]:
-    """The pins of both wheels, where `source` is the engine's; LoopError where it is not a wheel."""
+    """Return the pins of both wheels; `source` is the path or URL of the engine's wheel.
+
+    Raises LoopError if `source` is not the wheel of this version, or if one of the wheels is missing.
+    """
     place, _, file = source.rpartition("/")
     if file != f"loop-{version}-py3-none-any.whl":
         raise LoopError(
-            f"{source} is not a wheel, and this fork has the engine as one",
-            fix="name the wheel of a release, by its path or URL",
+            f"{source} is not a wheel, but this fork installs the engine from a wheel",
+            fix="give the path or URL of a release's wheel",
         )
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
 
 
 def url(lines: str) -> str:
-    """The wheel's URL, of the lines of a lock that pin it."""
+    """Return the wheel's URL from the lines of a lock that pin the wheel."""
     return lines.partition(" \\")[0].partition(" @ ")[2]
 
 
 def found(lock: str) -> dict[str, str]:
-    """The pins that a lock has; none in a fork that has the source."""
+    """Return the pins of the wheels in a lock. The result is empty if the fork has the engine's source."""
     return dict(zip(DISTRIBUTIONS, PINNED.findall(lock), strict=False))
 
 
 def repinned(path: str, text: str, pins: dict[str, str]) -> str:
-    """A lock or requirements.in with these pins in place of those that it has."""
+    """Return the text of a lock or of requirements.in, with its pins of the wheels replaced by `pins`."""
     if path == WANTED:
         for name, lines in pins.items():
             pin = rf"^({name.replace('_', '-')}(\[.*\])? @ ).*$"
@@ -142,18 +156,23 @@ def repinned(path: str, text: str, pins: dict[str, str]) -> str:
 
 
 def downloaded(url: str) -> bytes:
-    """A file of a release; LoopError where it is missing."""
+    """Return the content of the file at `url`. Raises LoopError if it cannot be downloaded."""
     try:
         answer = httpx.get(url, follow_redirects=True, timeout=60)
     except httpx.HTTPError as error:
         raise LoopError(f"{url}: {error}", fix="check the address and the network") from error
     if not answer.is_success:
-        raise LoopError(f"{url}: answers {answer.status_code}", fix="name the place of a release's wheels")
+        raise LoopError(
+            f"{url}: the server answered {answer.status_code}", fix="give the URL of a release's wheels"
+        )
     return answer.content
 
 
 def pinned(place: str, name: str, version: str = VERSION) -> str:
-    """The lines of a lock that pin a version's wheel by URL and hash; LoopError where it is missing."""
+    """Return the lines of a lock that pin the wheel `name` in the folder or URL `place` by URL and hash.
+
+    Raises LoopError if the wheel is missing.
+    """
     file = f"{name}-{version}-py3-none-any.whl"
     if "://" in place:
         source = f"{place.rstrip('/')}/{file}"
@@ -161,6 +180,8 @@ def pinned(place: str, name: str, version: str = VERSION) -> str:
     else:
         path = Path(place).resolve() / file
         if not path.is_file():
-            raise LoopError(f"{path} is not there", fix="`tools/wheels` of the template builds it")
+            raise LoopError(
+                f"{path} does not exist", fix="build it with `tools/wheels` in a clone of the template"
+            )
         source, content = path.as_uri(), path.read_bytes()
     return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"

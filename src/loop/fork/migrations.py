@@ -1,7 +1,8 @@
-"""Migrations: an upgrade's changes of a team's own files, one function each, all safe to run again.
+"""Migrations: changes that an upgrade makes to a team's own files, one function for each change.
 
-Each takes the files that `READ` names, by path, and returns them as the new version wants them. The engine
-that upgrades a fork is older than these, so it starts the new version's as `python -m loop.fork.migrations`.
+Each function takes and returns `{path: text}` of the files that match `READ`; a second run changes nothing.
+An upgrade is started by the old engine, which does not have the new version's migrations. It therefore runs
+them from the new version's files, by `python -m loop.fork.migrations`.
 """
 
 import io
@@ -22,7 +23,7 @@ READ = re.compile(
     r"(?:bentos|src/models|tests)/.+\.py|params\.yaml"
     r"|kustomize/overlays/[^/]+/[^/]+/release/(?:release|kustomization)\.yaml"
 )
-MOVED = (  # how a package or module was named, and how it is named now
+MOVED = (  # old and new names of packages and modules
     (r"from loop\.serving import packed", "from loop import runtime as packed"),
     (r"from loop import diagnosis", "from loop.fork import doctor as diagnosis"),
     (r"from loop import folders", "from loop.fork import folders"),
@@ -35,7 +36,7 @@ MOVED = (  # how a package or module was named, and how it is named now
 
 
 def params(files: Files) -> Files:
-    """0.2.0: `top_k` and `known_days` are the protocol's, and a promised accuracy is one of `sla.metrics`."""
+    """Migrate to 0.2.0: move `top_k` and `known_days` to `evaluate.protocol`, `accuracy` to `sla.metrics`."""
     moves = (
         (("evaluate", "top_k"), ("evaluate", "protocol", "top_k")),
         (("split", "known_days"), ("evaluate", "protocol", "known_days")),
@@ -57,7 +58,7 @@ def params(files: Files) -> Files:
 
 
 def mlflow(files: Files) -> Files:
-    """0.2.0: `log_to_mlflow` of an estimator is `save_to_mlflow`, and calls the flavour's `save_model`."""
+    """Migrate to 0.2.0: an estimator's `log_to_mlflow` becomes `save_to_mlflow`, which calls `save_model`."""
     changed = {}
     for path, text in files.items():
         if re.fullmatch(r"src/models/[^/]+/estimator\.py", path) and "def log_to_mlflow" in text:
@@ -67,7 +68,7 @@ def mlflow(files: Files) -> Files:
 
 
 def modules(files: Files) -> Files:
-    """0.2.0: what an image runs is the package `loop.runtime`, and three other packages moved too."""
+    """Migrate to 0.2.0: replace old names of packages and modules in Python files, as listed in MOVED."""
     changed = {}
     for path, before in files.items():
         text = before
@@ -79,12 +80,16 @@ def modules(files: Files) -> Files:
 
 
 def servers(files: Files) -> Files:
-    """0.2.0: manifests start `loop.runtime.serve`; a patch makes older images start their own module."""
+    """Migrate to 0.2.0: write each released model's kustomization.yaml again.
+
+    The template's manifests now start `loop.runtime.serve`. An image built before 0.2.0 does not contain this
+    module, so its kustomization.yaml gets a patch that starts the server's old module.
+    """
     changed = {}
     for path, text in files.items():
         if path.endswith("/release/release.yaml"):
             read = state.parse(text, path)
-            if read.stable:  # what serves nothing keeps its bytes
+            if read.stable:  # without a release there is no image that needs the patch
                 changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = state.component(read)
     return files | changed
 
@@ -93,7 +98,7 @@ ALL: tuple[Callable[[Files], Files], ...] = (params, mlflow, modules, servers)
 
 
 def migrated(files: Files) -> Files:
-    """The files after all migrations; those that READ does not name are left out."""
+    """Return the files after all migrations. Files that do not match READ are left out."""
     found = {path: text for path, text in files.items() if READ.fullmatch(path)}
     for migration in ALL:
         found = migration(found)
@@ -106,7 +111,7 @@ def _has(section: Any, key: tuple[str, str]) -> bool:
 
 
 def _put(section: Any, keys: tuple[str, ...], value: Any) -> None:
-    """Set a value deep down, unless one is there."""
+    """Set the value at the nested keys, unless these have a value already."""
     *parts, last = keys
     for part in parts:
         if section.get(part) is None:

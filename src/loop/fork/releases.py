@@ -30,7 +30,7 @@ def newest(git: Git) -> Release:
 
     Raises GitError if the template's repository does not respond.
     """
-    lock = edited.read(git.root / lean.LOCK, lean.LOCK, "take it from the template")
+    lock = edited.read(git.root / lean.LOCK, lean.LOCK, "restore it from the template")
     pin = lean.url(lean.found(lock).get("loop", ""))
     released = WHEEL.fullmatch(pin)
     place = released[1] if released else "" if pin else os.environ.get(SETTING, "")

@@ -1,8 +1,8 @@
-"""Bringing a fork to another version of the template: Git merges three ways, then the migrations run.
+"""Upgrades a fork to another version of the template by a three-way merge, followed by the migrations.
 
-The template's files of the version that the fork is at are the base, those of the new version are one side,
-and the fork's are the other. No history in common is needed, as each side is a tree that is made for this.
-Everything is written as objects of Git, which nobody sees, until one new branch names the result.
+The base is the template at the fork's current version. One side is the template at the new version, the other
+side is the fork. They need no common Git history, because the merge compares trees that are made for it.
+Everything is written as unreferenced Git objects until, at the end, a new branch points to the result.
 """
 
 import json
@@ -25,27 +25,27 @@ from loop.core.git import BOT, Git, GitError
 from loop.fork import lean, migrations
 from loop.fork.template import owned
 
-Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's store of objects
+Tree = dict[str, tuple[str, str]]  # {path: (mode, blob)}; the blobs are in the fork's Git repository
 CHANGELOG = "CHANGELOG.md"
-NEEDED = "dvc.yaml"  # every version has it
-BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
+NEEDED = "dvc.yaml"  # a file that every version of the template has
+BY_HAND = "- **Before you merge**"  # the beginning of an entry with work for the fork's team
 MIGRATIONS = "src/loop/fork/migrations.py"
 TEXTS = re.compile(r".+\.(?:py|ya?ml|toml|in)")  # the team's files that a migration may change
-SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
+SHIPPED = "loop/template/"  # the folder of a wheel with the template's files outside src
 STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
 PLAIN = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.conflictStyle": "merge"}
 What = Literal[
     "updated", "added", "removed", "moved", "merged with yours", "kept: yours", "conflict", "migrated"
 ]
-MARKED = "both changed the same lines; the branch has both, marked"
-REMOVED = "you removed it, and the template changed it; it stays removed"
-GONE = "the template removed it, and you changed it; yours is kept"
+MARKED = "both changed the same lines; the branch has both versions between conflict markers"
+REMOVED = "you removed the file, and the template changed it; it stays removed"
+GONE = "the template removed the file, and you changed it; your version is kept"
 
 
 @dataclass(frozen=True)
 class Version:
-    """The template's files at one version, and what people call that version."""
+    """The template's files at one version. `name` is the version as messages show it."""
 
     name: str
     files: Tree
@@ -53,7 +53,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Row:
-    """A path, and what the upgrade does there. `note` says more where a person has to know more."""
+    """A path, and what the upgrade does to the file there; `note` explains it if necessary."""
 
     path: str
     what: What
@@ -62,14 +62,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """The result of an upgrade, before it is made: `tree` is all of it, and no branch names it yet."""
+    """A planned upgrade. `tree` is the Git tree of its result; `write` creates the branch with it."""
 
     base: Version
     to: Version
     head: str
     tree: str
     rows: tuple[Row, ...]
-    news: tuple[str, ...]  # the changelog's entries between the two versions
+    news: tuple[str, ...]  # entries of the new version's changelog that the base's changelog does not have
 
     @property
     def branch(self) -> str:
@@ -89,16 +89,15 @@ class Upgrade:
 
 
 def read(git: Git, source: str) -> Version:
-    """The template at a source: a wheel, a folder, a clone, or `commit:REV` of what the fork has fetched.
+    """Return the template's version at `source`.
 
-    LoopError where the source is none of these.
+    The source is a wheel's path or URL, a folder, a clone, or `commit:REV` for a commit in the fork's Git
+    repository. Raises LoopError for any other source.
     """
     if source.startswith("commit:"):
         name = source.removeprefix("commit:")
         if not (commit := git.commit(name)):
-            fix = (
-                "git fetch the template first: git fetch https://…/loop.git main; then --to commit:FETCH_HEAD"
-            )
+            fix = "fetch the template: git fetch https://…/loop.git main; then use --to commit:FETCH_HEAD"
             raise LoopError(f"this clone has no commit {name!r}", fix=fix)
         return Version(commit[:12], _listed(git, commit))
     if "://" in source and (named := WHEEL.fullmatch(source.rpartition("/")[2])):
@@ -117,13 +116,17 @@ def read(git: Git, source: str) -> Version:
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
     raise LoopError(
-        f"{source}: is neither a wheel of the template, nor a folder, nor a commit",
-        fix="name a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
+        f"{source}: is neither a wheel of the template nor a folder nor a commit",
+        fix="give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
     )
 
 
 def plan(git: Git, to: str, base: str | None) -> Upgrade:
-    """Work out an upgrade. Without `base`, the version that the fork is at is found; see `nearest`."""
+    """Plan an upgrade from version `base` to version `to`.
+
+    If `base` is None, `nearest` finds the fork's current version. Raises LoopError if one of the two is not a
+    version of the template.
+    """
     head = git.head()
     fork = _listed(git, head)
     vendored = any(path.startswith("src/loop/") for path in fork)
@@ -140,10 +143,10 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
         )
     )
     for version, files in ((old, before), (new, theirs)):
-        if NEEDED not in files:  # merged, it would remove all that it lacks
+        if NEEDED not in files:  # the merge would delete each file that is missing there
             raise LoopError(
                 f"{version.name}: has no {NEEDED}, so it is not a version of the template",
-                fix="name a wheel of a release, or the root of a clone of the template",
+                fix="give the wheel of a release, or the root of a clone of the template",
             )
     here = lean.found(_text(git, fork.get(lean.LOCK)))
     pins = lean.pins(to, new.name) if here else {}
@@ -160,10 +163,12 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
 
 
 def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
-    """The version that a fork is at: an installed template's own, else the one with most files in common.
+    """Return the version of the template that the fork is at.
 
-    It is looked for in the history that leads to the new version, or among the wheels beside it. Of
-    versions that have as many, the newest. LoopError where none has a file in common.
+    If the engine is installed from a wheel, it is that wheel's version. Otherwise it is the version that has
+    most files in common with the fork, and the newest of several. Candidates are the commit `to` and its
+    ancestors, or the wheels in the folder of the wheel `to`. Raises LoopError if no candidate has a file in
+    common with the fork.
     """
     if not vendored and paths.TEMPLATE == paths.SHIPPED:
         return replace(read(git, str(paths.SHIPPED)), name="the installed version")
@@ -175,21 +180,24 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     found = max(_versions(git, to), key=common, default=None)
     if found is None or not common(found):
         raise LoopError(
-            f"{to}: none of the versions beside it has a file as it is here",
-            fix="--from SOURCE names the version that this fork was made of, or was last brought to",
+            f"{to}: no version up to this one has a file in common with this fork",
+            fix="give --from SOURCE, the version that this fork was created from or last upgraded to",
         )
     return replace(
-        found, name=f"{found.name}, which has {common(found)} of {len(ours)} files as they are here"
+        found, name=f"{found.name}, which has {common(found)} of the {len(ours)} files as this fork has them"
     )
 
 
 def write(git: Git, upgrade: Upgrade) -> str:
-    """Make the branch with its one commit; returns the commit. Superseded where there is such a branch."""
+    """Create the upgrade's branch with one commit, and return the commit.
+
+    Raises Superseded if the branch exists already.
+    """
     ref = f"refs/heads/{upgrade.branch}"
     if git.run("for-each-ref", "--format=x", ref):
         raise Superseded(
-            f"branch {upgrade.branch} is there already",
-            fix=f"go on with it: git switch {upgrade.branch}; or begin again: git branch -D {upgrade.branch}",
+            f"branch {upgrade.branch} exists already",
+            fix=f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}",
         )
     lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
@@ -206,16 +214,14 @@ def write(git: Git, upgrade: Upgrade) -> str:
 
 
 def refuse_changes(git: Git) -> None:
-    """LoopError where the work tree has changes, which the branch would not have."""
+    """Raise LoopError if the work tree has uncommitted changes, because an upgrade would ignore them."""
     if changed := git.run("status", "--porcelain", "--untracked-files=no"):
         named = ", ".join(line[3:] for line in changed.splitlines())
-        raise LoopError(
-            f"these have changes that are in no commit: {named}", fix="git commit or git stash them"
-        )
+        raise LoopError(f"these files have uncommitted changes: {named}", fix="git commit or git stash them")
 
 
 def _versions(git: Git, to: str) -> Iterator[Version]:
-    """Versions that a fork may be at, newest first."""
+    """Yield the versions that the fork may be at, newest first: see `nearest`."""
     if WHEEL.fullmatch(Path(to).name):
         for wheel in sorted(Path(to).parent.glob("loop-*.whl"), key=_order, reverse=True):
             yield read(git, str(wheel))
@@ -233,7 +239,7 @@ def _order(wheel: Path) -> tuple[int, ...]:
 
 
 def _fetched(git: Git, clone: Path) -> str:
-    """Bring the commit that another clone is at into the fork's store; no ref of the fork moves."""
+    """Fetch the HEAD commit of another clone into the fork, without changing a ref of the fork; return it."""
     commit = Git(clone).head()
     git.run(
         "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", str(clone.resolve()), "HEAD"
@@ -251,7 +257,7 @@ def _listed(git: Git, tree: str) -> Tree:
 
 
 def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
-    """The files, with these pins of the wheels in locks and requirements.in."""
+    """Return the files with `pins` as the pins of the wheels in the locks and in requirements.in."""
     texts = {
         path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, lean.WANTED)
     }
@@ -262,9 +268,10 @@ def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
 
 
 def _unpacked(git: Git, wheel: Path) -> Tree:
-    """A wheel's files by their paths in a repository, and those of the demo's wheel if it is beside it.
+    """Return the files of the engine's wheel, by their paths in a clone of the template.
 
-    The packages are src/loop and src/loop_demo, beside the template's own files.
+    The packages get the paths src/loop and src/loop_demo. The files of the demo's wheel are included if that
+    wheel is in the same folder.
     """
     files, modes = {}, {}
     demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
@@ -282,7 +289,7 @@ def _unpacked(git: Git, wheel: Path) -> Tree:
 
 
 def _kept(git: Git, files: dict[str, Path], modes: dict[str, str]) -> Tree:
-    """Write files on disk as blobs, byte by byte."""
+    """Write files as Git blobs without conversion of line ends, and return them as a tree."""
     lines = "".join(f"{file.absolute()}\n" for file in files.values())
     blobs = git.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()
     return {path: (modes[path], blob) for path, blob in zip(files, blobs, strict=True)}
@@ -293,7 +300,7 @@ def _mode(mode: int) -> str:
 
 
 def _stated(folder: Path) -> str:
-    """The version that a folder's own files state: before 0.2.0 pyproject.toml did."""
+    """Return the version that a folder's version.py states, or pyproject.toml, which did before 0.2.0."""
     for path in (folder / "src" / "loop" / "version.py", folder / "pyproject.toml"):
         if path.is_file() and (found := STATED.search(path.read_text(encoding="utf-8"))):
             return found[1]
@@ -305,17 +312,17 @@ def _text(git: Git, entry: tuple[str, str] | None) -> str:
 
 
 def _entries(changelog: str) -> list[str]:
-    """A changelog's entries, one line each."""
+    """Return the entries of a changelog, each joined into one line."""
     return [" ".join(entry.split()) for entry in re.findall(r"(?ms)^- .+?(?=^- |^#|\Z)", changelog)]
 
 
 def _merged(
     git: Git, fork: Tree, before: Tree, theirs: Tree, *, mine: Callable[[str], bool], name: str
 ) -> tuple[str, list[Row]]:
-    """The merged tree, and the paths where a person has to look.
+    """Merge, and return the merged tree and a row for each path that both sides changed in conflict.
 
-    All three sides have the team's files as they are now, so these come out as they are. Where the team has
-    removed a file of the template, it stays removed.
+    The base and both sides contain the team's files as they are now, so the merge does not change them. If
+    the team removed a file of the template, the file stays removed.
     """
     template = dict.fromkeys(path for path in fork if mine(path))
     sides = [git.tree("HEAD", template | side) for side in (before, theirs)]
@@ -328,7 +335,9 @@ def _merged(
     try:
         said = git.run(*settings, "merge-tree", "--write-tree", "-z", "--no-messages", ours, new, fine=(0, 1))
     except GitError as error:
-        raise GitError(str(error), fix="install Git 2.38 or newer, which can merge trees") from error
+        raise GitError(
+            str(error), fix="install Git 2.38 or newer, which has git merge-tree --write-tree"
+        ) from error
     tree, *lines = said.split("\0")
     stages: dict[str, set[str]] = {}
     for line in filter(None, lines):
@@ -352,7 +361,7 @@ def _merged(
 
 
 def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iterator[Row]:
-    """Rows of the paths that a merge changes without conflict, and of the fork's own changes that stay."""
+    """Yield rows for the paths that the merge changes, and for the fork's own changes that it keeps."""
     said = git.run("diff-tree", "-r", "-M", "--name-status", "-z", "HEAD", merged).split("\0")[:-1]
     words = iter(said)
     touched = set[str]()
@@ -369,17 +378,17 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
             yield Row(path, "merged with yours" if own else "updated")
     for path, entry in before.items():
         if path not in touched and fork.get(path) != entry and fork.get(path) != theirs.get(path):
-            yield Row(path, "kept: yours", "" if path in fork else "you removed it")
+            yield Row(path, "kept: yours", "" if path in fork else "you removed the file")
 
 
 def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[str]]:
-    """The tree after the migrations, and the team's files that they have changed."""
+    """Run the migrations; return the tree afterwards, and the paths of the team's files that they changed."""
     own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
     found = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
     contents = git.contents([blob for _, blob in found.values()])
     before: dict[str, str] = {}
     for path, content in zip(found, contents, strict=True):
-        with suppress(UnicodeDecodeError):  # a file that is not text has nothing to be renamed
+        with suppress(UnicodeDecodeError):  # migrations change only text files
             before[path] = content.decode()
     after = _by_the_new_version(git, before, new)
     changed = [path for path, text in after.items() if text != before.get(path)]
@@ -388,8 +397,11 @@ def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[s
 
 
 def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
-    """The files after the new version's migrations, which its own code runs; LoopError where that fails."""
-    if "__main__" not in _text(git, new.get(MIGRATIONS)):  # of a version before 0.2.0, this engine's do
+    """Run the new version's migrations with the new version's code, and return the files afterwards.
+
+    Raises LoopError if the migrations fail.
+    """
+    if "__main__" not in _text(git, new.get(MIGRATIONS)):  # before 0.2.0, migrations could not run alone
         return migrations.migrated(files)
     code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
     with tempfile.TemporaryDirectory() as folder:
@@ -408,6 +420,6 @@ def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str,
     if done.returncode:
         raise LoopError(
             f"the new version's migrations failed: {done.stderr.strip()[-2000:]}",
-            fix="upgrade to a version between, or report it to the template",
+            fix="upgrade to an intermediate version first, or report the error to the template's maintainers",
         )
     return dict(json.loads(done.stdout))
