@@ -34,7 +34,7 @@ e2e: ## Play the whole loop on real servers and on the cluster of KUBECONFIG (do
 	@$(PYTEST) tests/services tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
 .PHONY: first-week
-first-week: ## Rehearse a fork's first week, from its first push to its first weekly runs (about 20 min)
+first-week: ## Rehearse a fork's first week up to its first weekly runs, and type the tutorial (about 30 min)
 	@tools/needs test
 	@tools/programs >/dev/null
 	@$(PYTEST) tests/first_week -x -s $(ARGS)

@@ -138,9 +138,12 @@ def test_each_model_decides_by_its_own_threshold():
 @pytest.mark.parametrize(
     ("change_to", "said"),
     [
-        ({"gate__metric": "aucroc"}, "gate.metric: aucroc"),
+        ({"gate__metric": "aucroc"}, "gate.metric: aucroc is not measured"),
         ({"gate__floors": {"f2": 1}}, "f2"),
-        ({"sla__metrics": {"card_precision_at_100": 0.1}}, "sla.metrics: card_precision_at_100"),
+        (
+            {"sla__metrics": {"card_precision_at_100": 0.1}},
+            "sla.metrics: card_precision_at_100 is not measured",
+        ),
     ],
 )
 def test_an_unknown_metric_is_an_error_before_anything_trains(trained: Path, change_to: dict, said: str):

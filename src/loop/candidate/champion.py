@@ -71,7 +71,7 @@ def _sound(text: str, where: str) -> dict[str, Any]:
     for each in spec.get("barred") or []:
         if not (isinstance(each, dict) and isinstance(each.get("key"), str)):
             line = edited.line_of(text, "spec", "barred")
-            raise LoopError(f"{where}: line {line}: spec.barred: each should have a `key`", fix=RESTORE)
+            raise LoopError(f"{where}: line {line}: `spec.barred`: each should have a `key`", fix=RESTORE)
     return spec
 
 
@@ -126,7 +126,7 @@ def _need_record(tree: Path, model: str, champion: Champion) -> None:
     if recorded != champion.model_md5:
         raise Rejected(
             f"the champion {champion.key} cannot be restored: production names model {champion.model_md5} "
-            f"of commit {champion.commit}, but dvc.lock there says {recorded}",
+            f"of commit {champion.commit}, but its dvc.lock says {recorded}",
             fix="roll production back to a release whose commit records its model",
         )
 

@@ -20,7 +20,7 @@ EVERY, ITS_OWN, RECORDED = "every", "its own", "recorded"
 
 @dataclass(frozen=True)
 class Breaks:
-    """What a file can break: tests, models, and `manifests`, the rendered release states."""
+    """The tests, models and manifests (rendered release states) that a file can break."""
 
     tests: str | None
     models: str | None

@@ -9,8 +9,8 @@ It checks the floors first, then compares champion and challenger on the same te
   "shown to be better". A team that retrains to stay up to date sets a small tolerance; then it means
   "shown not to be worse by more than the tolerance, and not worse on average".
 - keep: neither of the two. The challenger is sound but not shown to be better, so production does not
-  change. This is no failure. With fewer than `min_rarer` test rows (for classification, of the rarer
-  class), the gate always keeps.
+  change. This does not count as a failure. With fewer than `min_rarer` test rows (for classification,
+  of the rarer class), the gate always keeps.
 
 A challenger with the champion's md5 is promoted, because only the server around the model can differ.
 """
@@ -137,7 +137,10 @@ def _against(
 ) -> Judged:
     """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
-        return Judged("promote", ["all floors are met, and production has no stable release to compare with"])
+        return Judged(
+            "promote",
+            ["no champion to compare with, because production has no stable release; all floors are met"],
+        )
     if found.model_md5 == model_md5:
         return Judged("promote", [f"the same model as the champion {found.key}; only its server can be new"])
     folder = models.load(root, model)

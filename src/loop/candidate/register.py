@@ -74,8 +74,8 @@ def register(root: Path, model: str) -> Registered:
 def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
     """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
 
-    Returns None after a warning if that commit's own code fails to register it, because that is no reason to
-    stop the candidate.
+    Returns None after a warning if that commit's own code fails to register it, because the candidate can be
+    registered without it.
     """
     if known := registry.known(found.model_md5):
         return known
@@ -246,7 +246,10 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
 
 
 def _packages(lock: Path) -> list[str]:
-    """Return every package in the server's lock with version and marker; otherwise MLflow would guess."""
+    """Return `name==version` and marker of every package in the server's lock file.
+
+    Without this list, MLflow would guess the packages.
+    """
     text = edited.read(lock, str(lock), "copy it from another bento's folder, or run `make lock`")
     return re.findall(
         r"^[A-Za-z0-9._-]+==[^\\\n]+?(?= *\\?$)", edited.merged(text, str(lock), "make lock"), re.MULTILINE

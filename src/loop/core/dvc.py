@@ -467,7 +467,7 @@ def _at(node: Any, key: str, missing: Any = None) -> Any:
 def _fetch(root: Path, model: str) -> None:
     try:
         dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
-    # a failed fetch is no error, because the stages create the outputs that the remote lacks
+    # a failed fetch is accepted, because the stages create the outputs that the remote lacks
     except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 

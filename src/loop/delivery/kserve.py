@@ -53,6 +53,7 @@ def text(service: Mapping[str, Any]) -> str:
     """An object as YAML."""
     yaml, written = YAML(typ="safe", pure=True), StringIO()
     yaml.default_flow_style = False
+    yaml.width = 1000  # an image by digest stays on one line
     yaml.dump(service, written)
     return written.getvalue()
 

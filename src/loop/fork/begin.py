@@ -16,7 +16,7 @@ STORE = "storage"  # the name of the DVC remote
 
 @dataclass(frozen=True)
 class Wanted:
-    """The values that a person gave; None leaves one as it is. `mlflow` stands in no file of a fork."""
+    """The values that a person gave; None leaves one as it is. No file of a fork has `mlflow`."""
 
     name: str | None = None
     url: str | None = None
@@ -28,7 +28,7 @@ class Wanted:
 
     @property
     def named(self) -> dict[str, str]:
-        """What goes into argocd/repository.yaml."""
+        """The values of argocd/repository.yaml among these."""
         own = {"name": self.name, "url": self.url, "registry": self.registry}
         return {key: value for key, value in own.items() if value is not None}
 
@@ -66,7 +66,7 @@ def suggested(root: Path) -> dict[str, str]:
 
 
 def changes(root: Path, wanted: Wanted) -> list[Change]:
-    """What these values would change. LoopError where one is refused; nothing is written."""
+    """Return the changes that these values would make, and write nothing. LoopError where one is refused."""
     stated, found = repository.stated(root), []
     if wanted.named:
         then = asdict(repository.initialised(root, wanted.named))

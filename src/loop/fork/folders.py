@@ -184,7 +184,7 @@ def _forget(root: Path, models: list[str]) -> None:
 
 
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
-    """Copy a folder's files with the other model's name replaced; what is no text is copied as it is.
+    """Copy a folder's files with the other model's name replaced; binary files are copied as they are.
 
     In the model's own code the name may also be a column's, so only imports are changed there. Its
     `__init__.py` would say what the other model is; a package needs none.

@@ -345,7 +345,7 @@ def _labels(
 def _why_unmatched(
     con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
 ) -> tuple[str, ...]:
-    """Explain why predictions have no transaction in the store, if they are a large share."""
+    """Explain why predictions have no transaction in the store, if a large share of them has none."""
     found = Apart("predictions have no transaction in the store", logged - known, logged)
     if not found.large:
         return ()
@@ -379,7 +379,7 @@ def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool)
 def _unmatched_labels(
     con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime
 ) -> tuple[str, ...]:
-    """Explain why labels reported in the window match no prediction, if they are a large share."""
+    """Explain why labels of the window match no prediction, if a large share of them matches none."""
     if reports is None:
         return ()
     total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))

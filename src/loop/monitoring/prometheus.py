@@ -113,8 +113,8 @@ class Prometheus:
 
     It reads the raw scrapes and sums each series' increases. That is exact up to the last scrape, whereas
     Prometheus' `increase()` extrapolates and misses the value in a new pod's first scrape. Restarted
-    containers and pods that come and go are counted in full. What it remembers only saves reading the same
-    scrapes again: a judge that was restarted reads them from `since` on.
+    containers and pods that come and go are counted in full. The counts so far are a cache; a restarted judge
+    reads all scrapes from `since` again.
     """
 
     url: str

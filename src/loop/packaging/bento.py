@@ -152,7 +152,7 @@ def fault(path: Path) -> str:
 def _seal(path: Path) -> Path:
     """Return the path of a bento's signed record.
 
-    It lies outside the bento, because all files of a bento go into its image.
+    The record is outside the bento's folder, because all files of a bento go into its image.
     """
     return path.parents[2] / "seals" / path.parent.name / f"{path.name}.json"
 

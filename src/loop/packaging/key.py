@@ -49,10 +49,11 @@ def release_key(
 
 
 def sources(root: Path, model: str, device: plain.Device = "cpu") -> Iterator[tuple[str, Path]]:
-    """Yield every file that is packed beside the model, sorted: its path in the bento, and its path on disk.
+    """Yield every file that the bento contains beside the model, sorted.
 
-    The lock file for `device` becomes requirements.lock; the other device's is left out. Raises LoopError for
-    a link or anything else that is not a plain file, and if that lock file is missing.
+    Each file is given as its path in the bento, and its path on disk. The lock file for `device` becomes
+    requirements.lock; the other device's is left out. Raises LoopError for a link or anything else that is
+    not a plain file, and if that lock file is missing.
     """
     bento = ModelPaths(root, model).bento
     lock = root / plain.serving_lock(model, device)

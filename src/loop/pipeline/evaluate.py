@@ -81,7 +81,7 @@ def decisive(section: Evaluate) -> float:
 
 
 def check(folder: ModelFolder, section: Model) -> None:
-    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or the unit is no column."""
+    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or a column for the unit."""
     mine = own(folder, section.evaluate)
     if (folder.task == "binary") != (section.evaluate.threshold is not None):
         key, found = f"params.yaml: models.{folder.name}.evaluate.threshold", section.evaluate.threshold

@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "BOOL": (bool, "true or false"),
     "BYTES": (str, "text"),
 }
-OTHER, MISSING = -1, -2  # codes in a profile for a text that is no known category, and for a missing text
+OTHER, MISSING = -1, -2  # codes in a profile for a text outside the known categories, and for a missing text
 
 
 class BadRow(ValueError):

@@ -292,7 +292,7 @@ class Predictor:
             return np.empty((len(scores), 0), np.float32)
 
     def _json(self, rows: Rows, of: Scored) -> Answer:
-        """Return the JSON response of /predict: version, score or embedding, class and id, per row."""
+        """Return the response of /predict: version, score or embedding, class and id of each row."""
         told: One | Many
         if rows.many:
             classes = of.classes if self.model.meta.classes else msgspec.UNSET
