@@ -24,7 +24,7 @@ WORSE = {
     "failed": ({"failed": 1, "errors": ["500"]}, "1 of 100 requests failed"),
     "slow": ({"p99_ms": 2000.0}, "max_p99_ms"),
     "slower than the champion": ({"p99_ms": 16.0}, "max_p99_ratio"),
-    "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second asks 50"),
+    "fewer a second than asked": ({"per_second": 49.0}, "sla.requests_per_second needs 50"),
     "other scores": ({"score_shift": 0.01}, "max_score_shift"),
 }
 

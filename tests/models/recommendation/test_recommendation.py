@@ -177,8 +177,8 @@ def test_a_user_who_comes_again_counts_once():
         ([1, 2], 3.5, "film is 3.5"),
         ([1, 2], 0.0, "film is 0"),
         ([1, 2], -7.0, "film is -7"),
-        ([1, -2], 3.0, "history has -2"),
-        ([0], np.nan, "history has 0"),
+        ([1, -2], 3.0, "history contains -2"),
+        ([0], np.nan, "history contains 0"),
         ([1] * 5_001, 3.0, "5,000 at most"),
     ],
 )
