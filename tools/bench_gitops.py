@@ -458,7 +458,7 @@ def main() -> None:
         fleet = Fleet(scratch / "tree", url, token)
         claim(cluster)
         remove(cluster)  # remove what an earlier run left that was killed
-        # Enough nodes for two pods per model, which exist during a rolling update
+        # Enough nodes for two pods per model and environment, which exist during a rolling update
         cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))
         stack.callback(remove, cluster)
         follow(cluster, fleet, url, token)

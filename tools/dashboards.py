@@ -73,7 +73,7 @@ def model() -> build.Dashboard:
 
 
 def fleet_targets() -> Iterator[Panel]:
-    """Yield the number panels of all models; each shows the worst model's value."""
+    """Yield the panels with a single number for all models: the worst model's value, a total or a share."""
     yield number("Predictions per second", f"sum(model:predictions:rate5m{{{PLACE}}})", "none")
     yield number("Slowest p99", f"max(model:latency_seconds:p99{{{PLACE}}})", "s")
     yield number("p99 as a share of its target", late(PLACE), "percentunit", over(1))

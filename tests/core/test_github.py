@@ -30,7 +30,7 @@ def test_the_repository_says_what_the_environment_does_not(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Name and API follow from its URL, unless a variable says otherwise; a token never does."""
-    with pytest.raises(LoopError, match=r"^GITHUB_TOKEN not set"):
+    with pytest.raises(LoopError, match=r"^not set: GITHUB_TOKEN"):
         GitHub.of_environment(root)
     monkeypatch.setenv("GITHUB_TOKEN", "t")
     assert GitHub.of_environment(root) == GitHub("https://git.acme.test/api/v3", "acme/loop", "t")

@@ -90,6 +90,14 @@ def test_every_path_that_a_document_names_exists(pages):
 
 
 @pytest.mark.docs
+def test_every_test_that_a_document_names_exists(pages, repository):
+    """SECURITY.md names the test that holds each promise."""
+    for page in [*pages, repository / "SECURITY.md"]:
+        for path in re.findall(r"`(tests/[a-z0-9_/]+(?:\.py)?)`", page.read_text()):
+            assert (repository / path).exists(), f"{page.name} names {path}"
+
+
+@pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
     """No table of a document is interrupted by a blank line, after which rows are shown as plain text."""
     markdown = MarkdownIt("commonmark").enable("table")

@@ -15,8 +15,9 @@ from loop.core.names import public
 def land(model: str, reason: str) -> None:
     """Commit what a retraining wrote, and push it to main.
 
-    train.yml calls it after `retrain` and `repro`. The commit has params.yaml, dvc.lock, the metrics and
-    logged.json of this model, and is made on top of what main is now.
+    train-model.yml calls it in a job of its own, if the gate promotes the retrained model. The commit has
+    this model's part of params.yaml and dvc.lock, its metrics, and logged.json if it reads a store. It is
+    made on top of the current main.
     """
     from loop.delivery.land import land as land_on_main
 

@@ -116,7 +116,7 @@ def parquet(files: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Apart:
-    """The number of ids that lack a counterpart elsewhere: `count` of `total`."""
+    """The number of predictions or labels whose id has no counterpart elsewhere: `count` of `total`."""
 
     what: str  # the text after the numbers, as in "12 of 300 predictions have no transaction"
     count: int

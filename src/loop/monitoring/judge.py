@@ -56,7 +56,7 @@ class Look:
 class _Asked:
     """The judge's knowledge of the workflow runs for one action."""
 
-    since: datetime  # the canary's start; earlier runs belong to another canary of the same release
+    since: datetime  # just before the canary's start; earlier runs belong to another canary of this release
     open: list[int] = field(default_factory=list)  # ids of runs that had not ended at the last check
     ended: int = 0  # number of runs that have ended
     dispatches: int = 0  # number of runs that this process dispatched

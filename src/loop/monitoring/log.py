@@ -456,9 +456,9 @@ def _rows(
 ) -> "dict[str, pd.DataFrame]":
     """Return a DataFrame for each time span: one column per feature, plus `score` and `event`.
 
-    `event` is the time of the prediction. `most` is the number of rows in the largest span. If it is above
-    the limit MOST, about MOST rows of that span are kept, and the same share of the other spans. A hash of
-    the row decides, so that the same rows are kept each time.
+    `event` is the time of the transaction with the same id, or else the log's time. `most` is the number of
+    rows in the largest span. If it is above the limit MOST, about MOST rows of that span are kept, and the
+    same share of the other spans. A hash of the row decides, so that the same rows are kept each time.
     """
     import pandas as pd
 

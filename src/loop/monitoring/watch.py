@@ -21,9 +21,9 @@ def watch(
 ) -> Look:
     """Call `look` every `every` seconds and print each new result, until a result says that no canary runs.
 
-    Returns that last result. With `forever` the loop never ends, even if `look` raises an exception. After
-    each call the file `alive` is touched, for the liveness probe. Raises Rejected if the canary still runs
-    after `deadline` seconds.
+    Returns that last result. With `forever` the loop continues after such a result, and after an exception of
+    `look`. After each call the file `alive` is touched, for the liveness probe. Raises Rejected when
+    `deadline` seconds have passed.
     """
     ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
     while True:

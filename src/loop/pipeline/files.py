@@ -100,7 +100,10 @@ class File:
     def _tables(
         self, wanted: Wanted, before: tuple[str, pa.Scalar] | None, columns: Columns | None
     ) -> Iterator[pa.Table]:
-        """Yield a file's rows in batches, with the needed columns only, in the file's own types."""
+        """Yield a file's rows in batches, before their types are converted.
+
+        Only the needed columns are read, or all columns if the model's own `columns` function maps them.
+        """
         with _reading(self.name):
             found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
             [fragment] = found.get_fragments()

@@ -54,7 +54,8 @@ def pin(root: Path, model: str, store: str, until: datetime, *, anew: bool) -> s
 def pinned(root: Path, model: str, logged: Logged) -> Listing:
     """Return the list of store files in logged.json.
 
-    Raises LoopError if its SHA-256 is not the one that params.yaml pins.
+    Raises LoopError if the file is missing, if its SHA-256 is not the one that params.yaml pins, or if it
+    lists another store or time.
     """
     path, name = ModelPaths(root, model).logged, package(model)
     where, fix = f"params.yaml: models.{name}.ingest.logged", f"./loop pin {name}"

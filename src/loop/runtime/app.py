@@ -75,7 +75,7 @@ class App(Starlette):
     predictor: Predictor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer /predict directly, and pass other requests to Starlette."""
+        """Answer POST /predict directly if `direct` is set, and pass other requests to Starlette."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
         elif self.direct and scope["path"] == "/predict" and scope["method"] == "POST":
