@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SIGNS = {"passed": "✅", "FAILED": "❌", "NOT CHECKED": "⚠️"}
 Result = tuple[str, str]  # verdict, findings
+
 # A URL with user and password. Brackets are excluded: in a URL they are escaped, but templates and examples
 # such as
 # <password> contain them.
@@ -52,7 +53,8 @@ def images() -> Result:
     """Check that every base image is named by digest."""
     found = []
     for name in (path for path in tracked("*Dockerfile", "bentos/*/service.py") if "/tests/" not in path):
-        text = re.sub(r'"\s+"', "", (ROOT / name).read_text(encoding="utf-8"))  # a literal over two lines
+        # Join string literals that are split over two lines
+        text = re.sub(r'"\s+"', "", (ROOT / name).read_text(encoding="utf-8"))
         named = re.findall(r"(?:ARG BASE=|FROM |\")((?:[\w.-]+/)+[\w.-]+:[\w.@:-]+)", text)
         found += [("passed" if "@sha256:" in one else "FAILED", f"{name}: {one}") for one in named]
     return together(found)
@@ -85,7 +87,7 @@ def credentials(root: Path) -> Result:
     for name in tracked(root=root):
         path = root / name
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        if b"\0" in content:  # a binary file
+        if b"\0" in content:  # skip binary files
             continue
         for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
             found += [

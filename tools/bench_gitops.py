@@ -35,8 +35,8 @@ from loop.delivery.state import State, Track, files
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench-gitops"
-PATTERN = public(next(iter(params.read(ROOT))))  # the model that the others are copies of
-SMALLEST = 1e-3  # smaller values are raised to this, because their logarithm is taken
+PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
+SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken
 ENVIRONMENTS = ("dev", "staging", "production")
 REPOSITORY = "bench/loop"
 PROGRAMS = ("application-controller", "repo-server", "applicationset-controller", "server")
@@ -66,7 +66,7 @@ patches:
 """
 
 
-# The repository
+# The scratch repository
 
 
 def image(number: int) -> str:
@@ -181,7 +181,7 @@ def _bring(path: Path, components: list[str]) -> None:
     yaml.dump(document, path)
 
 
-# The cluster
+# The cluster under test
 
 
 def run(command: list[str | Path], **options: Any) -> str:
@@ -383,7 +383,7 @@ def memory(cluster: Cluster) -> dict[str, float]:
 
 
 def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
-    """Measure everything with one number of models."""
+    """Return all figures of the benchmark for one number of models."""
     return {
         **appear(cluster, fleet, models),
         **deliver(cluster, fleet, commits),
@@ -442,7 +442,7 @@ def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
 
 
 def main() -> None:
-    """Measure every number of models, the smallest first, and then remove everything from the cluster."""
+    """Run the benchmark for each number of models, then remove everything from the cluster."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
     parser.add_argument(
@@ -457,8 +457,9 @@ def main() -> None:
         url, token = server["repositories"][REPOSITORY], server["token"]
         fleet = Fleet(scratch / "tree", url, token)
         claim(cluster)
-        remove(cluster)  # the remains of a run that was killed
-        cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))  # two pods a model while one rolls
+        remove(cluster)  # remove what an earlier run left that was killed
+        # Enough nodes for two pods per model, which exist during a rolling update
+        cluster.nodes(math.ceil(sizes[-1] * len(ENVIRONMENTS) / 50))
         stack.callback(remove, cluster)
         follow(cluster, fleet, url, token)
         for models in sizes:

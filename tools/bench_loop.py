@@ -46,7 +46,8 @@ MODEL = public(PACKAGE)
 REPOSITORY = "acme/loop"
 COMPLETE = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop mon", "COMP_CWORD": "1"}
 OUTER = ("GITHUB_", "LOOP_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS", "PYTHONPATH", "COV_")
-TOO_LONG = 3600  # seconds
+TOO_LONG = 3600  # seconds after which a run counts as failed
+
 # The parameters that both builds train with. Only keys that both builds know may be set here.
 SMALL = {
     "ingest.simulator": {"seed": 1, "customers": 2000, "terminals": 4000, "days": 70, "start": "2018-04-01"},
@@ -148,7 +149,7 @@ class Command:
 
     command: tuple[str, ...]
     said: str
-    makes: tuple[str, ...] = ()  # below the clone; removed before each run
+    makes: tuple[str, ...] = ()  # paths in the clone that the command writes; removed before each run
     env: tuple[tuple[str, str], ...] = ()
     codes: tuple[int, ...] = (0,)
 
@@ -209,7 +210,7 @@ def parameter(side: Side, number: int) -> None:
 def feature(side: Side, number: int) -> None:
     """Append a line to features.py, as a pull request that changes features would."""
     with (side.paths.source / "features.py").open("a") as file:
-        file.write(f"\n\n# benchmark {number}\n")  # as `ruff format` leaves it
+        file.write(f"\n\n# benchmark {number}\n")  # in the form that `ruff format` accepts
 
 
 def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side, number: int) -> Sample:
@@ -292,7 +293,7 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     bench.write_bento(scratch / "bento")
-    scorers = side.paths.source.glob("scorer.py")  # earlier builds have no scorer.py
+    scorers = side.paths.source.glob("scorer.py")  # a glob, because earlier builds have no scorer.py
     for path in (*side.paths.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
     start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.runtime.serve")
@@ -300,7 +301,7 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     asked = bench.write_bodies(server, scratch / "asked")
     with bench.running(server, scratch) as live:
         bench.check(live, asked, scratch)
-        bench.wrk(live, server.one, asked.one, connections, 1)  # warm
+        bench.wrk(live, server.one, asked.one, connections, 1)  # warm up
         got = bench.wrk(live, server.one, asked.one, connections, 5)
         if got["failed"]:
             raise Failed(f"{got['failed']:.0f} requests failed")
@@ -465,7 +466,7 @@ def compared(
         try:
             if not case.extra:
                 for one in sides:
-                    case.measure(one, 0)  # warm
+                    case.measure(one, 0)  # warm up
             for number in range(count):
                 for one in sides if number % 2 == 0 else sides[::-1]:
                     console.print(f"[dim]{case.name}: {number + 1} of {count}: {one.name}", end=" ")

@@ -34,7 +34,7 @@ from loop.review.image import sizes
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "tools"
 OUT = ROOT / "build" / "bench-models"
-ROWS = 500  # distinct requests
+ROWS = 500  # the number of different requests
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
 
 import json
@@ -67,7 +67,7 @@ class Rival(Server):
         return [sys.executable, "-m", "uvicorn", "by_model:app", *how]
 
     def _environment(self, python: Path) -> dict[str, str]:
-        # Searched after our environment, which has FastAPI
+        # Last on the path, after our own environment, which has FastAPI
         [packages] = python.glob("lib/python*/site-packages")
         folders = (self.bento / "src", TOOLS / "rivals", packages)
         return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
@@ -129,7 +129,7 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         log = scratch / "log"
         with Server(bento, log_dir=log) as server:
             ready = server.ready_after
-            wrk(server, files, 1)  # warm
+            wrk(server, files, 1)  # warm up
             steady = [open_loop(server, files, rate, seconds) for _ in range(rounds)]
         constant = scratch / "constant"
         shutil.copytree(bento, constant, symlinks=True)

@@ -54,7 +54,7 @@ def make(folder: Path, lines: int) -> None:
                 (random() < 0.1)::int as class from range({first}, {until}) as t(id))
                 to '{folder}/log/{name}' (format json)"""  # noqa: S608 - built from constants, as below
             )
-            # Make the file old, because the monitor does not convert fresh files
+            # Make the file look old, because the monitor does not convert files that were written just now.
             os.utime(folder / "log" / name, (0, 0))
         event, ids = f"({begin} + {seconds})::timestamp", f"range({lines}) as t(id)"
         con.execute(
@@ -73,7 +73,7 @@ def read(source: Path, folder: Path) -> tuple[float, float, str]:
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, env=environment, stdout=out)
-        # Wait4 is the only call that returns the resources of one process
+        # os.wait4 is used because no other call returns the resources of a single process.
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:

@@ -305,7 +305,7 @@ def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds:
 def open_loop(
     live: Running, bodies: list[Path], rate: int, seconds: int, connections: int = 64
 ) -> dict[str, Any]:
-    """Latency at a rate, counted from when each request was due."""
+    """Measure the latency at a given request rate, counted from the time at which each request was due."""
     program = [sys.executable, str(TOOLS / "open_loop.py"), f"--connections={connections}"]
     command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *map(str, bodies)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -316,7 +316,7 @@ def open_loop(
 def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
     """Measure a server by wrk: single rows over 1, 16 and 64 connections, and many rows in a request."""
     one, many = live.server.one, live.server.many
-    wrk(live, one, asked.one, 16, 1)  # warm
+    wrk(live, one, asked.one, 16, 1)  # warm up
     measured = {f"{n} connections": wrk(live, one, asked.one, n, seconds) for n in (1, 16, 64)}
     measured[f"{ROWS} rows, JSON"] = wrk(live, many, [asked.many], 16, seconds)
     if asked.npy:

@@ -30,6 +30,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 OUT = Path(__file__).resolve().parent.parent / "kustomize" / "platform" / "monitoring" / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 PLACE = 'namespace=~"$namespace"'  # selects all models of the chosen namespaces
+
 # Selects one model; the monitor's series have no namespace, as it watches production
 MODEL = 'model=~"$model"'
 HERE = f"{PLACE}, {MODEL}"

@@ -34,7 +34,7 @@ e2e: ## Play the whole loop on real servers and on the cluster of KUBECONFIG (do
 	@$(PYTEST) tests/services tests/e2e -o "pythonpath=src tests/support tests/e2e" -x -s $(ARGS)
 
 .PHONY: first-week
-first-week: ## Rehearse a fork's first week, from its first push to its first weekly runs (about 20 min)
+first-week: ## Rehearse a fork's first week up to its first weekly runs, and type the tutorial (about 30 min)
 	@tools/needs test
 	@tools/programs >/dev/null
 	@$(PYTEST) tests/first_week -x -s $(ARGS)
@@ -44,12 +44,14 @@ audit: ## Run the whole security audit and write build/audit/report.md (ARGS=--o
 	@tools/needs audit
 	@$(PY) tools/audit.py "$$(tools/programs)" "$$(tools/environment tools/audit.lock)" $(ARGS)
 
+# The site is built into a folder docs below this one.
+SITE = build
 .PHONY: docs
 docs: ## Build the documentation with its reference into build/docs, as a site that works offline
 	@tools/needs docs
-	@$(PY) docs/site/generate.py build/docs-source
-	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file build/docs-source/mkdocs.yml
-	@echo "open build/docs/index.html"
+	@$(PY) docs/site/generate.py "$(SITE)/docs-source"
+	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file "$(SITE)/docs-source/mkdocs.yml"
+	@echo "open $(SITE)/docs/index.html"
 
 .PHONY: cluster
 cluster: ## Start a Kubernetes node with Argo CD, gateway and Prometheus on this machine (Linux, root)

@@ -61,15 +61,17 @@ def linked(text: str, page: Path, pages: set[str]) -> str:
 
 
 def separated(text: str) -> str:
-    """A page with a blank line before each list, table and fence: GitHub needs none, and MkDocs does."""
+    """A page with blank lines around each fence, and before each list and table: MkDocs needs them."""
     lines: list[str] = []
-    fenced = False
+    fenced = closed = False
     for line in text.splitlines():
         begins = re.match(r"([-*] |\d+\. |\||```)", line)
         within = lines and re.match(r"([-*] |\d+\. |\||\s|$)", lines[-1])
-        if begins and not within and not fenced:
+        if (begins and not within and not fenced) or (closed and line):
             lines.append("")
-        fenced ^= line.lstrip().startswith("```")
+        fence = line.lstrip().startswith("```")
+        closed = fenced and line.startswith("```")
+        fenced ^= fence
         lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -9,13 +9,14 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path, PurePosixPath
+from textwrap import dedent
 from typing import Any
 
 import click
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from loop.cli import COMMANDS, cli
+from loop.cli import SECTIONS, cli
 from loop.core import models, params
 from loop.core.errors import Exit
 from loop.monitoring import push
@@ -151,26 +152,31 @@ def _params(root: Path) -> Iterator[str]:
 
 def _commands(root: Path) -> Iterator[str]:
     yield "# Commands\n"
-    yield "A step of a workflow is one of these commands, so a person can type what CI runs."
-    for name in COMMANDS:
-        if not (command := cli.get_command(click.Context(cli), name)):
-            raise LookupError(name)
-        context = click.Context(command, info_name=f"./loop {name}", show_default=True)
-        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-        yield f"\n## `{name}`\n\n```sh\n{usage}\n```\n"
-        yield escape(inspect.cleandoc(command.help or "").replace("\b\n", ""), quote=False)
-        options = [
-            record for each in command.params if (record := each.get_help_record(context)) and record[1]
-        ]
-        if options:
-            yield from table(
-                "option|meaning", ([f"`{names}`", escape(text, quote=False)] for names, text in options)
-            )
+    yield "A step of a workflow is one of these commands, so a person can run the commands that CI runs."
+    context = click.Context(cli, info_name="./loop", show_default=True)
+    for title, names in SECTIONS.items():
+        yield f"\n## {title}"
+        for name in names:
+            if command := cli.get_command(context, name):
+                yield from _command(command, click.Context(command, context, name))
     yield "\n## Tasks of `make`"
-    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", (root / "Makefile").read_text(encoding="utf-8"))
-    yield from table(
-        "task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in sorted(tasks))
-    )
+    makefiles = [(root / name).read_text(encoding="utf-8") for name in ("Makefile", "tools/template.mk")]
+    tasks = re.findall(r"(?m)^([a-z0-9-]+):.*## (.*)$", "\n".join(makefiles))
+    yield from table("task|meaning", ([f"`make {name}`", escape(text, quote=False)] for name, text in tasks))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The heading, the help and the options of a command, and of the commands in it."""
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"\n### `{context.command_path.removeprefix('./loop ')}`\n\n```sh\n{usage}\n```\n"
+    text = escape(inspect.cleandoc(command.help or ""), quote=False)
+    yield re.sub(r"\x08\n((?: *\S.*\n?)+)", lambda found: f"```sh\n{dedent(found[1]).strip()}\n```\n", text)
+    records = [each.get_help_record(context) for each in command.params]
+    if rows := [[f"`{each[0]}`", escape(each[1], quote=False)] for each in records if each and each[1]]:
+        yield from table("option|meaning", rows)
+    if isinstance(command, click.Group):
+        for name, inside in command.commands.items():
+            yield from _command(inside, click.Context(inside, context, name))
 
 
 def _metrics(root: Path) -> Iterator[str]:
@@ -232,8 +238,4 @@ def _alerts(root: Path) -> Iterator[str]:
 
 def _exits() -> Iterator[str]:
     yield "# Exit codes\n\nEvery command of `./loop` ends with one of these."
-    told = comments(Exit)
-    rows = (
-        [str(int(code)), f"`{code.name}`", getattr(code, "meaning", told.get(code.name, ""))] for code in Exit
-    )
-    yield from table("code|name|meaning", rows)
+    yield from table("code|name|meaning", ([str(int(code)), f"`{code.name}`", code.meaning] for code in Exit))

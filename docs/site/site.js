@@ -4,7 +4,7 @@ new MutationObserver(() => {
     box.tabIndex = 0; // a wide table scrolls in this box, so the keyboard must reach it
   }
   for (const bar of document.querySelectorAll(".md-code__nav:not([role])")) {
-    bar.setAttribute("role", "group"); // a copy button is no navigation of the page
+    bar.setAttribute("role", "none"); // a copy button does not navigate the page
   }
   document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
 }).observe(document, { childList: true, subtree: true });

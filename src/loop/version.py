@@ -1,3 +1,3 @@
-"""The version of the template that this is: CHANGELOG.md has a section for each."""
+"""The version of the template in this clone or wheel. CHANGELOG.md describes each version."""
 
 VERSION = "0.2.0"

@@ -1,4 +1,4 @@
-"""`loop demo`: runs the whole loop on this machine."""
+"""The commands `./loop demo` and `./loop github`, which need no account and no cluster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Parquet file to run on instead of the simulator.",
+    help="Parquet file to run on instead of the model's own source.",
 )
 @click.option(
     "--model", shell_complete=models, help="Model to run it with.  [default: the first of params.yaml]"
@@ -34,35 +34,45 @@ def demo(source: Path | None, model: str | None) -> None:
 
 @click.group()
 def github() -> None:
-    """Play GitHub on this machine: pull requests and workflows, without an account."""
+    """Run a stand-in for GitHub on this machine.
+
+    Use it to try pull requests and workflows without an account: start it, push a branch, propose it, merge.
+    """
 
 
 @github.command()
 def start() -> None:
-    """Start it in the background, with this clone's main; Git then reaches it by the fork's own URL."""
+    """Start the stand-in for GitHub in the background.
+
+    It begins with this clone's main, and Git in this clone then reaches it by the fork's own URL.
+    """
     from loop.core import paths
     from loop_demo import standin
 
     root = paths.root()
     url = standin.start(root)
-    click.echo(f"{url} is played on this machine until: ./loop github stop")
+    click.echo(f"the stand-in for GitHub answers at {url} until you type: ./loop github stop")
     click.echo(f"each workflow's log is in {standin.folder(root).relative_to(root)}/runs")
 
 
 @github.command()
 def stop() -> None:
-    """Stop it; repositories, pull requests and runs are kept for the next start."""
+    """Stop the stand-in for GitHub.
+
+    Repositories, pull requests and runs are kept for the next start.
+    """
     from loop.core import paths
     from loop_demo import standin
 
-    click.echo("stopped" if standin.stop(paths.root()) else "it was not running")
+    click.echo("stopped" if standin.stop(paths.root()) else "the stand-in was not running")
 
 
 @github.command()
 def propose() -> None:
-    """Open a pull request for the branch that you have pushed; wait for its checks, and print their verdict.
+    """Open a pull request and wait for its checks.
 
-    Exit code 4 where a check fails.
+    It is for the branch that you are on; push that first. It prints the report, and ends with 4 if a check
+    fails.
     """
     from loop.core import paths
     from loop.core.files import write_text
@@ -81,16 +91,17 @@ def propose() -> None:
     finally:
         report, path = standin.report(hub, number), standin.folder(root) / f"pull-request-{number}.md"
         write_text(path, report)
-        Console().markdown(report.partition("\n### ")[0])  # charts and folded lists are for GitHub's page
+        # A terminal cannot show the rest, which has charts and folded lists
+        Console().markdown(report.partition("\n### ")[0])
         click.echo(f"the whole report: {path.relative_to(root)}")
 
 
 @github.command()
 @click.argument("number", type=int, required=False)
 def merge(number: int | None) -> None:
-    """Merge pull request NUMBER, or the only open one, and wait for the workflows that this starts.
+    """Merge a pull request and wait for what it starts.
 
-    Exit code 4 where one of them fails.
+    Without NUMBER it merges the only one that is open. It ends with 4 if a workflow that this starts fails.
     """
     from loop.core import paths
     from loop_demo import standin
@@ -103,7 +114,7 @@ def merge(number: int | None) -> None:
 
 
 def _wait(hub: "GitHub") -> None:
-    """Wait for the workflows that run; print each one's end. LoopError where one has failed."""
+    """Wait until no workflow runs, and print how each has ended; Rejected if one has failed."""
     from loop.core.errors import Rejected
     from loop_demo import standin
 
@@ -112,4 +123,4 @@ def _wait(hub: "GitHub") -> None:
     )
     if failed := [run["id"] for run in runs if run["conclusion"] not in {"success", "cancelled"}]:
         logs = ", ".join(f"build/github/runs/{run}/log.txt" for run in failed)
-        raise Rejected("a workflow has failed", fix=f"look into {logs}")
+        raise Rejected("a workflow has failed", fix=f"read {logs}")

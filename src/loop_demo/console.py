@@ -56,7 +56,7 @@ class Console:
     def beside_published(
         self, published: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]
     ) -> None:
-        """Print the metrics that others have published for the same rows, and below them the demo model's."""
+        """Print a table of the metrics that others have published, and of the demo model on the same rows."""
         names = list(dict.fromkeys(name for values in published.values() for name in values))
         table = Table("model", *(name.replace("_", " ") for name in names))
         for model, values in published.items():

@@ -16,7 +16,7 @@ from loop.core.errors import LoopError
 from loop.core.github import GitHub
 
 REPOSITORY = "acme/demo"
-# A line of act's log, where a step begins
+# Matches the line of act's log with which a step begins
 STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)
 
 
@@ -79,7 +79,7 @@ class Hub:
         seconds: float,
         branch: str | None = None,
     ) -> dict[str, Any]:
-        """Wait for the run that is not in `before`, and return it.
+        """Wait for the workflow's run that is not in `before`, and return it.
 
         `tell` is called with each step that the run reaches. Only runs of `branch` count, where it is given.
         Raises LoopError after `seconds`.

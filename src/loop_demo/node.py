@@ -62,7 +62,7 @@ class Node:
         self.start, self.tell = start, tell
         self.servers: dict[str, tuple[str, Server]] = {}  # track: (image, its server)
         self.ports: dict[str, int] = {}
-        self.synced = ""  # the commit that is running
+        self.synced = ""  # the commit of main whose releases are running
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

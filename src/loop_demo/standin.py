@@ -1,6 +1,7 @@
-"""GitHub for a clone whose owner has no account: the stand-in, running in the background until it is stopped.
+"""Runs the stand-in for GitHub in the background, for people without an account at GitHub.
 
-While it runs, Git reaches it under the fork's own URL, so `git push` is typed as it will be at GitHub.
+While the stand-in runs, Git reaches it under the fork's own URL, so a person types the same `git push` as
+with GitHub.
 """
 
 import json
@@ -22,19 +23,19 @@ from loop.core.files import read_json, write_text
 from loop.core.git import Git, GitError
 from loop.core.github import MAIN, GitHub
 
-LONGEST = 3600  # seconds until a run is given up
+LONGEST = 3600  # seconds to wait for a workflow run
 START = "./loop github start"
 
 
 def folder(root: Path) -> Path:
-    """Where the stand-in keeps repositories, runs and its log."""
+    """Return the folder in which the stand-in stores repositories, runs and its log."""
     return root / "build" / "github"
 
 
 def start(root: Path) -> str:
-    """Start the stand-in with the fork's repository, main included; returns the URL that Git reaches there.
+    """Start the stand-in with the fork's repository and its main; return the URL at which Git reaches it.
 
-    LoopError where the fork has no name of its own yet, or the stand-in does not start.
+    LoopError if the fork has no name of its own yet, or if the stand-in does not start.
     """
     own, git = repository.read(root), Git(root)
     if not own.named:
@@ -46,7 +47,7 @@ def start(root: Path) -> str:
     place.mkdir(parents=True, exist_ok=True)
     programs.folder()
     environment = {
-        "LOOP_ENGINE": "none",  # there is no registry: bentos are pinned as artifacts on disk
+        "LOOP_ENGINE": "none",  # there is no container registry, so bentos are pinned as artifacts on disk
         "MLFLOW_TRACKING_URI": f"sqlite:///{place}/mlflow.db",
     }
     command = [sys.executable, "-m", "loop_demo.github", "--root", str(place), "--repository", own.slug]
@@ -60,35 +61,43 @@ def start(root: Path) -> str:
         )
     ready = json.loads(process.stdout.readline() or "null")  # type: ignore[union-attr]
     if ready is None:
-        raise LoopError("the stand-in for GitHub did not start", fix=f"{place}/log.txt says why")
+        raise LoopError("the stand-in for GitHub did not start", fix=f"read {place}/log.txt")
     url = ready["repositories"][own.slug].replace("//", f"//person:{ready['token']}@")
     facts = {"pid": process.pid, "api": ready["url"], "token": ready["token"], "clone": url}
     write_text(place / "standin.json", json.dumps(facts))
     git.run("config", f"url.{url}.insteadOf", own.url)
     if not git.run("ls-remote", url, f"refs/heads/{MAIN}"):
-        # Not over HTTP, because at GitHub a new fork starts no workflow.
+        # Push into the stand-in's folder, because a push over HTTP would start workflows. A new fork at
+        # GitHub
+        # starts none.
         bare = place / "repositories" / f"{own.slug}.git"
         git.run("push", "--quiet", str(bare), f"HEAD:refs/heads/{MAIN}")
     return own.url
 
 
 def stop(root: Path) -> bool:
-    """End the stand-in and let Git reach the fork's URL again; returns whether one was running."""
+    """Stop the stand-in and let Git use the fork's real URL again.
+
+    Return whether the stand-in was running.
+    """
     path = folder(root) / "standin.json"
     if not path.is_file():
         return False
     facts = read_json(path)
-    with suppress(GitError):  # a person may have taken it out
+    with suppress(GitError):  # a person may have removed the setting
         Git(root).run("config", "--remove-section", f"url.{facts['clone']}")
     path.unlink()
     if not _serves(facts["api"]):
-        return False  # it ended by itself, and its process id may be another program's by now
+        return False  # the stand-in has ended by itself, and another program may have its process id now
     os.kill(facts["pid"], signal.SIGTERM)
     return True
 
 
 def hub(root: Path) -> GitHub:
-    """The fork at the stand-in, as its owner; LoopError where none is running."""
+    """Return a client for the fork at the stand-in, as its owner.
+
+    LoopError if the stand-in is not running.
+    """
     path = folder(root) / "standin.json"
     if not path.is_file() or not _serves((facts := read_json(path))["api"]):
         raise LoopError("no stand-in for GitHub is running for this clone", fix=START)
@@ -96,7 +105,10 @@ def hub(root: Path) -> GitHub:
 
 
 def waited(github: GitHub, tell: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """Wait until no workflow runs or is about to; returns the runs that have ended, each told at once."""
+    """Wait until no workflow runs or is about to start; return the runs that have ended.
+
+    `tell` is called with each run when it ends.
+    """
     before = {run["id"] for run in _runs(github) if run["status"] == "completed"}
     ended: dict[int, dict[str, Any]] = {}
     deadline, calm = time.monotonic() + LONGEST, 0
@@ -107,26 +119,29 @@ def waited(github: GitHub, tell: Callable[[dict[str, Any]], None]) -> list[dict[
                 ended[run["id"]] = run
                 tell(run)
         calm = calm + 1 if all(run["status"] == "completed" for run in runs) else 0
-        if calm > 1:  # the end of one run may start the next
+        if calm > 1:  # two checks in a row, because the end of a run may start another one
             return list(ended.values())
         time.sleep(1)
-    raise LoopError(f"a workflow did not end within {LONGEST} s", fix="look at its log in build/github/runs")
+    raise LoopError(f"a workflow did not end within {LONGEST} s", fix="read its log in build/github/runs")
 
 
 def report(github: GitHub, number: int) -> str:
-    """The comment that CI has left on a pull request; empty where it has left none."""
+    """Return CI's report on a pull request; empty if there is none."""
     found = github.call("GET", f"/issues/{number}/comments")
     return str(found[-1]["body"]) if found else ""
 
 
 def pull_requests(github: GitHub) -> Iterator[tuple[int, str]]:
-    """Number and title of each open pull request."""
+    """Yield the number and title of each open pull request."""
     for pull in github.call("GET", "/pulls", params={"state": "open"}):
         yield int(pull["number"]), str(pull["title"])
 
 
 def merge(github: GitHub, number: int | None) -> int:
-    """Merge a pull request, or the only open one; returns its number. LoopError unless one is meant."""
+    """Merge a pull request, or the only open one, and return its number.
+
+    LoopError if no number is given and not exactly one pull request is open.
+    """
     if number is None:
         pulls = list(pull_requests(github))
         if len(pulls) != 1:
@@ -141,12 +156,12 @@ def merge(github: GitHub, number: int | None) -> int:
 
 
 def _runs(github: GitHub) -> list[dict[str, Any]]:
-    """The newest runs of all workflows, the newest first."""
+    """Return the newest runs of all workflows, the newest first."""
     return list(github.call("GET", "/actions/runs", params={"per_page": 100})["workflow_runs"])
 
 
 def _serves(url: str) -> bool:
-    """Whether something answers at a URL."""
+    """Return whether a server answers at a URL."""
     try:
         httpx.get(url, timeout=5, trust_env=False)
     except httpx.HTTPError:

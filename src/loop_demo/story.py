@@ -159,7 +159,7 @@ def stopped(stage: Stage) -> None:
 def drift(stage: Stage) -> None:
     """Chapter 4: production drifts.
 
-    Drift.yml detects it and dispatches train.yml, which retrains the model.
+    The workflow drift.yml detects this and dispatches train.yml, which retrains the model.
     """
     calm = passed(stage, stage.world.drift_from)
     stage.tell.step(f"{calm}, distributed like the training data")

@@ -17,7 +17,8 @@ from loop_demo.console import Console
 from loop_demo.hub import Hub
 
 ENVIRONMENT = "production"
-ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")  # an error of ./loop, in a line of act's log
+# Matches an error message of ./loop in act's log
+ERROR = re.compile(r"\| (?:\x1b\[\d+m)*(error: [^\x1b\n]*)")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Team:
 
     tell: Console
     hub: Hub
-    clone: Path  # the clone of a person on the team
+    clone: Path  # the clone in which the team's people work
     model: str
     environment: dict[str, str]
 
@@ -80,7 +81,7 @@ class Team:
     def finished(
         self, workflow: str, before: set[int], *, seconds: float = 600, branch: str | None = None
     ) -> dict[str, Any]:
-        """Wait for the run that is not in `before` and return it.
+        """Wait for the workflow's run that is not in `before`, and return it.
 
         A terminal shows the run's current step meanwhile.
         """

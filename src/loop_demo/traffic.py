@@ -10,7 +10,7 @@ import httpx
 
 from loop_demo.world import World
 
-CHUNK = 64  # rows taken from production at a time
+CHUNK = 64  # the number of rows that are taken from the simulated production at a time
 
 
 class Traffic:

@@ -23,7 +23,8 @@ from loop.core.paths import ModelPaths
 from loop.pipeline import features, ingest, split
 from loop.runtime import columns
 
-HISTORY = timedelta(days=45)  # enough for features of 30-day windows with labels a week late
+# Days of earlier rows from which features are computed: enough for 30-day windows and labels a week late
+HISTORY = timedelta(days=45)
 RECENT = 2_000  # the number of latest rows that may be requested again
 
 
@@ -99,7 +100,7 @@ class World:
 
     @property
     def now(self) -> datetime:
-        """The time of the next row."""
+        """The current time of the simulated production, which is the time of its next row."""
         return self.times[min(self._next, len(self.times) - 1)].astype("datetime64[us]").item()  # type: ignore[no-any-return]
 
     @property

@@ -101,7 +101,7 @@ def test_a_row_says_what_its_files_can_break(
     ],
 )
 def test_what_no_row_knows_can_break_everything(path: str) -> None:
-    """As can what tests, builds and checks the rest."""
+    """A file that no other row matches, or that tests and builds use, can break everything."""
     assert broken([path], {"a"}, set()).tests == [EVERYTHING]
 
 
@@ -112,7 +112,7 @@ def test_no_name_falls_through(paths: list[str]) -> None:
 
 
 def test_a_model_that_params_do_not_name_is_not_judged() -> None:
-    """Its folder may be gone: what is left of it is tested."""
+    """A model that params.yaml no longer names is not evaluated; its remaining files are tested."""
     assert broken(["src/models/gone/features.py"], {"a"}, set()) == Changed([CONTRACT], True, [], False)
 
 
@@ -207,7 +207,7 @@ def test_without_a_known_base_everything_has_changed(clone: Path, base: str):
 
 
 def test_a_base_of_seven_digits_is_a_commit(clone: Path):
-    """As people and `git log --oneline` name one."""
+    """A base may be given by seven digits, as people and `git log --oneline` write a commit."""
     base = Git(clone).head()[:7]
     write(clone, "docs/new.md", "text")
     assert changed(clone, base, Git(clone).head()[:7]) == Changed(

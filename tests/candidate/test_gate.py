@@ -76,7 +76,7 @@ def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
 
 
 def test_of_equal_models_few_are_promoted_and_few_blocked():
-    """None under the minimum; from it on few. Of 2,000 pairs 3.3 % and 2.1 %, so of 40 hardly more than 4."""
+    """Below the minimum no model is promoted or blocked, and above it at most 4 of 40 pairs."""
     least = GATE.min_rarer
     assert pairs(1, 10) == pairs(least - 1, 10) == {"keep": 10}
     seen = pairs(least, 40)

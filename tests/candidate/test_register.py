@@ -61,7 +61,10 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
 
 
 def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkeypatch: pytest.MonkeyPatch):
-    """Called again it enters nothing new; stopped half-way, the next call leaves one of each."""
+    """A second `register` adds nothing.
+
+    After one that was killed, the next call leaves one run and version.
+    """
     import mlflow
 
     def stopped(*_: Any, **__: Any) -> None:

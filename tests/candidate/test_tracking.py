@@ -129,7 +129,7 @@ def test_a_server_behind_a_proxy_with_a_password(
 def test_an_error_names_server_cause_and_fix(
     trained: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str, fix: str
 ) -> None:
-    """And never the password."""
+    """The error contains the server, the cause and the fix, and never the password."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(tracking.TrackingError, match=said) as caught:
         register(trained, MODEL)
@@ -158,7 +158,7 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
 
 
 def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who comes second takes back its own; a run that may be alive stays, and one that cannot be goes."""
+    """The second of two `register` deletes its own version; runs that may still be alive are not deleted."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # Somebody's own registry knows nothing of this clone's runs: no version goes there.
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{trained.parent}/registry.db")
@@ -186,7 +186,7 @@ def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_one_empty_database_is_made_for_all_clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second clone copies it, and keeps its artifacts beside its own."""
+    """A second clone copies the prepared empty database, and stores its artifacts in its own folder."""
     from mlflow.store.db import utils
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -202,7 +202,7 @@ def test_one_empty_database_is_made_for_all_clones(tmp_path: Path, monkeypatch: 
 def test_the_clones_own_database_is_migrated_and_moves_with_it(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of an older MLflow; afterwards in a clone that was renamed."""
+    """The database of an older MLflow is migrated, and still works in a clone that was renamed."""
     from alembic import command
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config

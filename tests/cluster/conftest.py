@@ -1,4 +1,4 @@
-"""The local cluster's modules are programs beside the package: their folders are looked into."""
+"""Puts tools/ and tools/cluster on the import path, because their modules are in no package."""
 
 import sys
 from pathlib import Path

@@ -53,7 +53,7 @@ def test_a_run_that_died_is_continued(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, script: str, why: str) -> None:
-    """What an earlier run has left does not count."""
+    """A command counts only if it did its work now; files from an earlier run do not count."""
     side = Side("after", tmp_path, "")
     side.tree.mkdir()
     whole = bench_loop.Command(("sh", "-c", "echo done; touch out"), "done", ("out",))

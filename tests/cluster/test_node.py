@@ -75,7 +75,7 @@ def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
 
 
 def test_both_generations_of_cgroups_are_found() -> None:
-    """v1 hierarchies and an empty v2 beside them."""
+    """Cgroups v1 hierarchies and an empty v2 hierarchy are both found."""
     assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
 
 
@@ -111,7 +111,7 @@ def test_every_part_needs_only_parts_that_are_started(main: ModuleType) -> None:
 
 
 def test_without_root_it_says_so_and_stops(main: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is started, made or asked before."""
+    """Without root the command says so and stops before it starts or creates anything."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):
         main.check()
@@ -120,7 +120,7 @@ def test_without_root_it_says_so_and_stops(main: ModuleType, monkeypatch: pytest
 def test_two_at_once_one_waits_no_longer_than_told(
     main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The second is told what the first is about."""
+    """The second of two `up` waits no longer than given, and then says what the first is doing."""
     monkeypatch.setattr(main, "LOCK", tmp_path / "lock")
     with main.lock(0, "busy"), pytest.raises(ClusterError, match="busy"), main.lock(0, "busy"):
         pass

@@ -102,7 +102,7 @@ def test_a_block_leaves_out_its_exceptions() -> None:
 
 @pytest.mark.parametrize(("address", "phase"), [("10.244.0.7", "Succeeded"), ("10.245.0.7", "Running")])
 def test_a_pod_that_is_over_or_fake_is_no_end(address: str, phase: str) -> None:
-    """Its address may be another's by now, or nobody's."""
+    """A pod that has ended, or is fake, is left out, because its address may now belong to another pod."""
     assert pod_end(pod(address, "shop", "serving", phase), SPACES) is None
 
 

@@ -49,7 +49,7 @@ def test_waiting_for_a_program_that_ended_tells_its_last_words(place: Place, min
 
 
 def test_an_unknown_program_is_told_with_those_that_are_known(place: Place, mine: Record) -> None:
-    """A typing error is easy to mend."""
+    """The error for an unknown program lists the known ones, so that a typing error is easy to fix."""
     write_json(place.records / "etcd.json", vars(replace(mine, name="etcd")))
     with pytest.raises(ClusterError, match="no program ectd was started; started: etcd"):
         record(place, "ectd")

@@ -165,7 +165,7 @@ def test_review(settings: Callable[..., object], rules: list[Any], state: str, f
 
 
 def test_without_a_token_it_says_that_it_has_not_looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is called fine."""
+    """Without a token, doctor says that it has not checked secrets and rulesets."""
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     for said in (doctor._secrets(ROOT), doctor._review(ROOT)):
         assert (said.state, said.found.startswith("not checked: ")) == ("default", True), said
@@ -223,7 +223,7 @@ def test_an_error_in_a_stage_shows_only_their_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "text"), [("params.yaml", "<<<<<<< a\n"), ("argocd/repository.yaml", "")])
 def test_a_broken_file_does_not_end_the_table(tmp_path: Path, name: str, text: str) -> None:
-    """It is a line of it, and the other answers stand there too."""
+    """A broken file is one line of doctor's table, and the table's other lines are still there."""
     for each in ("params.yaml", "dvc.yaml", "argocd/repository.yaml"):
         (tmp_path / each).parent.mkdir(exist_ok=True)
         (tmp_path / each).write_text((ROOT / each).read_text() if each != name else text)
@@ -233,7 +233,7 @@ def test_a_broken_file_does_not_end_the_table(tmp_path: Path, name: str, text: s
 
 
 def test_an_output_in_git_is_bad(tmp_path: Path) -> None:
-    """As soon as it is added, before it is committed."""
+    """An output that Git tracks is reported as soon as it is added, before it is committed."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / "data/m/model").mkdir(parents=True)
     for name in ("metrics.json", "model/model.ubj"):

@@ -51,7 +51,7 @@ def test_the_dead_hold_no_lock(tmp_path, lock, child):
 
 
 def test_a_running_dvc_keeps_its_lock(tmp_path, lock, child):
-    """What somebody who runs holds is left alone."""
+    """A lock that a running process holds is not touched."""
     lock.write_text(held(child("dvc"), child("another program")))
     before = lock.read_text()
     forget_the_dead(tmp_path)

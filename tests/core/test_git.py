@@ -33,7 +33,7 @@ def test_a_change_lands_on_the_remote_and_not_in_the_tree(clones):
 
 @pytest.mark.parametrize("text", ["new\n", "new", "", "\n", "new\n\n"])
 def test_a_file_is_read_as_it_was_written(clones, text):
-    """With its last newline or without, so that a file equals itself."""
+    """A file is read with or without its last newline as it is stored, so that it equals what was written."""
     git, other = clones
     git.land("main", lambda _: Change({"a": text}, "Add a"))
     assert other.read(other.fetch(), "a") == text
@@ -97,7 +97,7 @@ def test_a_decision_sees_what_came_first(clones):
 
 
 def test_a_file_can_be_removed(clones):
-    """None removes a path."""
+    """A change that maps a path to None removes the file."""
     git, _ = clones
     git.land("main", lambda _: Change({"x": "1\n"}, "Add"))
     git.land("main", lambda _: Change({"x": None}, "Remove"))
@@ -174,7 +174,7 @@ def test_in_a_hook_no_other_repository_is_touched(clones, origin, monkeypatch):
 
 
 def test_a_persons_settings_change_no_answer(clones, origin, tmp_path, monkeypatch):
-    """Neither what a log prints, nor what is pushed, nor how a clone calls its origin."""
+    """A person's Git settings change neither what a log prints, nor what is pushed, nor the origin's name."""
     git, other = clones
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
     (tmp_path / "settings").write_text(
@@ -231,7 +231,7 @@ def test_what_reads_history_makes_a_shallow_clone_whole(shallow, reads):
 
 
 def test_where_no_history_can_be_had_the_fix_is_named(shallow):
-    """A wrong answer from half a history would be worse."""
+    """If the whole history cannot be fetched, the error names the fix instead of using half the history."""
     shallow.run("remote", "remove", "origin")
     for read in (lambda: shallow.run("log"), lambda: shallow.fork_point("1" * 40, "HEAD")):
         with pytest.raises(GitError, match="fetch-depth: 0"):
@@ -239,7 +239,7 @@ def test_where_no_history_can_be_had_the_fix_is_named(shallow):
 
 
 def test_one_commit_descends_from_another(clones, shallow):
-    """Itself included; a commit that nobody knows has no descendants."""
+    """A commit descends from itself and its ancestors; an unknown commit has no descendants."""
     git, _ = clones
     main = git.fetch()
     before = git.run("rev-parse", f"{main}^")

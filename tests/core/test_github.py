@@ -218,7 +218,7 @@ def test_a_comment_or_pull_request_is_looked_for_before_it_is_made_again(
 
 
 def test_a_dispatch_tells_its_run(replies: Callable[..., Replies]) -> None:
-    """By id and page; one that is unclear is not sent again."""
+    """A dispatch returns its run's id and page; a dispatch whose result is unknown is not repeated."""
     page = "https://github.test/acme/shop/actions/runs/9"
     github = replies(says(200, {"workflow_run_id": 9, "run_url": "x", "html_url": page}))
     assert API.dispatch("ci.yml", {"a": "b"}) == Run(9, page)
@@ -252,7 +252,7 @@ def test_a_comment_of_a_deleted_account(
 
 
 def test_what_github_would_refuse_as_too_long_is_cut(replies: Callable[..., Replies]) -> None:
-    """In bytes, with the mark, without half a character, and with a sentence that says so."""
+    """A text over GitHub's limit is cut between characters, keeps its mark, and ends by saying so."""
     github = replies(says(200, []), says(201, {"number": 1}))
     API.comment(1, "m" * 500, "## a\n\n### b\n" + "→" * 30_000, "The rest is elsewhere.")
     github.replies = [says(200, []), says(201, {"number": 1})]

@@ -22,5 +22,5 @@ def test_no_template_says_that_a_value_is_safe(template: Path) -> None:
 
 
 def test_the_policy_lets_nothing_in() -> None:
-    """Neither a script nor a picture nor a frame, from nowhere; the page's own style alone."""
+    """The pages' policy allows only their own style: no script, image or frame from anywhere."""
     assert "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'" in POLICY

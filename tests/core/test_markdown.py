@@ -59,7 +59,7 @@ def test_a_commits_message_links_nothing(text: str) -> None:
 
 
 def test_a_block_holds_what_looks_like_its_end() -> None:
-    """No line of the text ends the block."""
+    """A code block is fenced so that no line of the text in it can end the block."""
     text = "a\n````\n@everyone\n```"
     fence, *lines = fenced(text, "diff").splitlines()
     assert fence == "`````diff"

@@ -29,7 +29,7 @@ def workflow(tmp_path, monkeypatch):
 
 
 def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, workflow):
-    """Commit, step and key are outputs; the summary is for people."""
+    """A promotion sets the outputs commit, step and key, and writes a summary for people."""
     serve(clone, canary(10))
     said = run(promote, "--environment", "production", "--key", B, "--from", "canary-10")
     tip = here.fetch()
@@ -39,7 +39,7 @@ def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, wo
 
 
 def test_a_release_goes_to_several_environments(clone, here, run):
-    """One commit each; a second time there is nothing to do."""
+    """A release to several environments makes one commit in each, and the second time none."""
     built(clone, B)
     to = ("--environment", "dev", "--environment", "staging")
     assert run(release, *to).count("commit") == 2
@@ -47,7 +47,7 @@ def test_a_release_goes_to_several_environments(clone, here, run):
 
 
 def test_a_proposal_names_its_pull_request(clone, run, workflow, monkeypatch):
-    """The workflow's next step can find it."""
+    """A proposal sets an output with the pull request's number, for the workflow's next step."""
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
     for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN"):
@@ -62,16 +62,16 @@ def test_a_proposal_names_its_pull_request(clone, run, workflow, monkeypatch):
 
 
 def test_a_rollback_without_a_canary_says_what_brings_an_earlier_release_back(clone, run):
-    """With --to it does; what was served and barred stands in the state."""
+    """Without a canary, the error of `rollback` names `--to`, which brings the earlier release back."""
     serve(clone, State(stable=track(A, 100)))
     serve(clone, State(stable=track(B, 100)))
     options = ("--environment", "production", "--why", "hurts")
-    assert "--to brings an earlier release back" in run(rollback, *options)
+    assert "--to KEY brings an earlier release back" in run(rollback, *options)
     assert f"no canary; stable serves {A}" in run(rollback, *options, "--to", A)
 
 
 def test_the_image_that_watches_is_the_one_that_was_built(clone, here, run):
-    """It stands in the state; where no engine built one, nothing changes."""
+    """The image of judge and monitor is written into the state; without an engine the state is unchanged."""
     serve(clone, State(stable=track(A, 100)))
     monitored(clone, None)
     before = here.fetch()

@@ -51,7 +51,7 @@ def test_every_lock_may_be_proposed():
     ],
 )
 def test_a_bot_commit_that_touches_a_persons_file_is_rejected(clone, here, path):
-    """The one file is enough, and it is named."""
+    """A single file of a person is enough to reject the bot's commit, and the error names the file."""
     base = here.fetch()
     head = bot(here, {path: "changed\n"})
     with pytest.raises(Rejected, match=f"changes files owned by people: {path}"):
@@ -146,7 +146,7 @@ def test_a_server_refuses_the_push_by_its_hook(origin, clone, here, repository):
 
 
 def test_the_command_says_how_many_it_checked(clone, here, monkeypatch):
-    """Nothing by the bot is fine too."""
+    """The command prints how many commits it checked, and succeeds if none is by the bot."""
     monkeypatch.chdir(clone)
     said = CliRunner().invoke(command, [here.fetch(), here.fetch()], catch_exceptions=False)
     assert said.output.startswith("0 commits")

@@ -23,7 +23,7 @@ from loop.delivery.steps import promoted, released
 
 
 def attempt(do):
-    """What came of it: a commit, or the reason against it."""
+    """Return the result of a command: its commit, or the reason why there is none."""
     try:
         return do().commit
     except (Superseded, Rejected) as refused:
@@ -78,7 +78,7 @@ def test_the_work_tree_is_neither_read_nor_written(clone, here, production):
 
 
 def test_of_two_promotions_at_once_one_wins(clone, another, here, production):
-    """One commit; the other ends as superseded."""
+    """Of two promotions at once, one makes a commit, and the other ends as superseded."""
     serve(clone, canary(10))
     begin = here.fetch()
     clones = [Git(another()) for _ in range(2)]
@@ -180,7 +180,7 @@ def test_a_branch_that_was_forced_back_is_read_anew(clone, another, here, produc
 
 
 def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, production):
-    """Nor does rolling back where no canary is."""
+    """Rolling back twice, or without a canary, makes no second commit."""
     serve(clone, canary(10))
     tip = rollback(here, production, "errors").commit
     assert rollback(here, production, "errors").commit is None
@@ -275,7 +275,7 @@ def test_the_history_tells_who_did_what_and_why(clone, here, production):
 
 
 def test_killed_before_its_push_a_command_has_changed_nothing(clone, tmp_path, repository):
-    """The remote is as it was; the same command again does it."""
+    """A command that is killed before its push has changed nothing, and works when it is called again."""
     serve(clone, canary(10))
     killer = tmp_path / "bin" / "git"
     killer.parent.mkdir()

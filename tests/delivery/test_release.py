@@ -78,7 +78,7 @@ def test_the_same_release_again_makes_no_second_commit(here, found):
 
 
 def test_production_takes_a_release_only_by_a_pull_request(here, found):
-    """Nobody brings it there by a flag that was forgotten."""
+    """Production takes a release only by a pull request, so a forgotten option cannot release to it."""
     with pytest.raises(LoopError, match="only by pull request"):
         release(here, found, "production")
 
@@ -117,7 +117,7 @@ def test_a_proposal_brings_what_watches_the_canary(clone, here, github, producti
 
 
 def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, production):
-    """The proposal says so."""
+    """Without a container engine, the proposal says that neither judge nor monitor run in the cluster."""
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
     monitored(clone, None)
@@ -176,14 +176,14 @@ def test_a_proposal_follows_what_main_says_now(clone, here, found, github):
 
 
 def test_a_merged_release_is_not_proposed_again(clone, here, found, github):
-    """Its key is in the overlay."""
+    """A release whose key is in production's overlay is not proposed again."""
     serve(clone, canary(0))
     done, number = propose(here, github, found, "production")
     assert (done.commit, number, github.open) == (None, None, {})
 
 
 def test_a_barred_release_is_rejected(clone, here, found, github):
-    """And no branch is pushed."""
+    """A blocked release is rejected, and no branch is pushed."""
     barred = [{"key": B, "why": "errors in the canary"}]
     serve(clone, State.model_validate({"stable": track(A, 100), "barred": barred}))
     with pytest.raises(Rejected, match="errors in the canary"):
@@ -207,7 +207,7 @@ def test_a_canary_with_traffic_is_waited_for(clone, here, found, github):
     ],
 )
 def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
-    """Gate and rehearsal have the last word."""
+    """A candidate that gate or rehearsal rejected is not released."""
     built(clone, B, **changes)
     with pytest.raises(Rejected, match=said):
         candidate.read(clone, MODEL)
@@ -215,7 +215,7 @@ def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
 
 @pytest.mark.parametrize("record", ["gate", "register", "bento", "rehearse", "image"])
 def test_a_missing_record_names_the_command_to_run(clone, record):
-    """Nothing is released on an assumption."""
+    """A release without one of its records is refused, and the error names the command that makes it."""
     built(clone, B)
     (clone / "build" / "card_fraud" / f"{record}.json").unlink()
     with pytest.raises(LoopError, match=f"fix: ./loop {record} card-fraud"):
@@ -223,7 +223,7 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
 
 
 def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monkeypatch):
-    """A release does not silently lose them."""
+    """A release without the record of judge's and monitor's image is refused; the error names the command."""
     built(clone, B)
     (clone / "build" / "monitor" / "image.json").unlink()
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
@@ -287,7 +287,7 @@ def test_a_release_enters_no_environment_that_serves_on_another_device(clone, he
 
 
 def test_an_environment_without_an_overlay_is_named(here, found):
-    """It says which folder is wanted."""
+    """The error for an environment without an overlay names the missing folder."""
     with pytest.raises(LoopError, match="fix: push kustomize/overlays/moon/card-fraud"):
         release(here, found, "moon")
 
@@ -376,7 +376,7 @@ def test_which_release_is_newer_is_decided_at_the_push(another, here, at, commit
 
 
 def test_a_newer_release_replaces_an_older_one(here, at, commits):
-    """Of a later commit, or another key of the same."""
+    """A release replaces one of an earlier commit, or one with another key of the same commit."""
     older, _, newer = commits
     for found in (at(older, A), at(older, B), at(newer, C)):
         assert release(here, found, "dev").commit

@@ -19,7 +19,7 @@ from loop.delivery import guard, relock
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What GitHub is asked for."""
+    """Record the calls that GitHub receives."""
     calls: list[Any] = []
     monkeypatch.setattr(GitHub, "pull_request", lambda _, *args: calls.append(args) or {"number": 7})
     monkeypatch.setattr(GitHub, "dispatch", lambda _, *args, ref: calls.append((args[0], ref)))

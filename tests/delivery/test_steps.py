@@ -87,13 +87,13 @@ def test_what_watches_changes_by_itself_where_no_canary_is_judged():
 
 
 def test_a_canary_without_traffic_makes_way_for_a_newer_release():
-    """Nobody has been served by it."""
+    """A canary without traffic is replaced by a newer release, because it has served nobody."""
     state = released(canary(0), track(C), canary=True)
     assert state.canary.key == C
 
 
 def test_a_canary_with_traffic_is_not_replaced():
-    """It is promoted or rolled back first."""
+    """A canary with traffic is not replaced; it must be promoted or rolled back first."""
     with pytest.raises(Superseded, match=f"canary {B} at step canary-10"):
         released(canary(10), track(C), canary=True)
 
@@ -112,7 +112,7 @@ def test_a_promotion_that_expects_something_else_is_superseded(key, step):
 
 
 def test_a_step_that_does_not_exist_is_bad_input():
-    """A typing error is not somebody else's commit."""
+    """A step that does not exist is bad input, and not reported as superseded."""
     with pytest.raises(LoopError) as refused:
         promoted(canary(10), B, "canary10", RULES)
     assert not isinstance(refused.value, Superseded)
@@ -132,14 +132,14 @@ def test_rolling_back_gives_stable_all_traffic_and_bars_the_key(promotions):
 
 
 def test_rolling_back_again_does_nothing():
-    """A rollback is not rolled back."""
+    """Rolling back a second time changes nothing."""
     state = rolled_back(canary(10), "errors")
     assert rolled_back(state, "errors") is None
     assert rolled_back(state, "errors", B) is None
 
 
 def test_a_canary_that_a_person_has_barred_only_rolls_back():
-    """It was barred while its release was under way: no promotion takes it on, and it is barred once."""
+    """A canary that was blocked before its merge cannot be promoted, and is blocked only once."""
     state = canary(10).model_copy(update={"barred": (Barred(key=B, why="by hand"),)})
     with pytest.raises(Rejected, match="by hand"):
         promoted(state, B, "canary-10", RULES)
@@ -147,13 +147,16 @@ def test_a_canary_that_a_person_has_barred_only_rolls_back():
 
 
 def test_rolling_back_spares_a_canary_that_came_since():
-    """With a key only that canary is taken out."""
+    """A rollback with a key removes only the canary with this key, not one that came later."""
     with pytest.raises(Superseded):
         rolled_back(canary(10), "errors", C)
 
 
 def test_an_earlier_release_comes_back_to_stable():
-    """All traffic is its own at once, what it replaces is barred; again there is nothing to do."""
+    """An earlier release gets all traffic at once and the replaced one is blocked.
+
+    Again there is nothing to do.
+    """
     state = restored(State(stable=track(B, 100), monitor=MONITOR), track(A), "hurts", B)
     assert state == State(stable=track(A, 100), monitor=MONITOR, barred=(Barred(key=B, why="hurts"),))
     assert restored(state, track(A), "hurts", B) is None
@@ -168,13 +171,13 @@ def test_an_earlier_release_comes_back_to_stable():
     ],
 )
 def test_an_earlier_release_does_not_come_back(state, to, refused, said):
-    """Beside a canary, where another is served than was thought, or where it is barred itself."""
+    """An earlier release does not return beside a canary, if another key is served, or if it is blocked."""
     with pytest.raises(refused, match=said):
         restored(state, track(to), "hurts", B)
 
 
 def test_a_barred_release_never_comes_again():
-    """Neither as canary nor on stable; it says why."""
+    """A blocked release returns neither as canary nor as stable, and the error gives the reason."""
     state = rolled_back(canary(10), "too many\nerrors")
     for as_canary in (True, False):
         with pytest.raises(Rejected, match="too many errors"):

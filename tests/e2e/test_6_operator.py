@@ -11,7 +11,7 @@ RATE = 50.0  # requests/s
 
 
 def test_an_earlier_release_comes_back(scene: Scene) -> None:
-    """By one command past gate and canary, no request lost; what hurt is barred."""
+    """One command brings the earlier release back without gate and canary; the bad release is blocked."""
     team, before = scene.team, scene.kept["before"]
     how = (scene.model, "--environment", ENVIRONMENT, "--why", "refuses good customers")
     team.loop("rollback", *how)  # the retraining's canary, which is under way

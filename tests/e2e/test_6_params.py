@@ -8,7 +8,7 @@ from loop.core import params
 
 
 def test_what_watches_follows_main(scene: Scene) -> None:
-    """Main asks for a barred release: nothing is served anew, and the drift job runs main with its params."""
+    """With a blocked release on main no model is released, but the drift job runs with main's new params."""
     team = scene.team
     before, releases = team.state(), team.hub.runs("release.yml")
     change = {f"models.{team.model}.monitor.cooldown_hours": 72}

@@ -47,11 +47,11 @@ def _template(root: Path) -> None:
 
 
 def _typed(text: str, folder: Path, settings: dict[str, str]) -> Path:
-    """Run commands as an interactive shell does, stopping at the first that fails; returns where they end."""
+    """Run commands in one shell, stopping at the first that fails; returns the folder that they end in."""
     end = "\npwd >&3"
     place = folder.parent / "pwd"
     subprocess.run(
-        ["bash", "-emc", f"exec 3>{place}\n{text}{end}"], cwd=folder, env=outside(**settings), check=True
+        ["bash", "-ec", f"exec 3>{place}\n{text}{end}"], cwd=folder, env=outside(**settings), check=True
     )
     return Path(place.read_text().strip())
 

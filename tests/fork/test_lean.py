@@ -68,7 +68,7 @@ def lean(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_commit_gives_the_same_wheels(repository: Path, wheels: Path, tmp_path: Path) -> None:
-    """In any folder, at any time."""
+    """The same commit gives the same wheels in any folder and at any time."""
     again = built(clone(repository, tmp_path / "elsewhere"))
     assert {path.name: path.read_bytes() for path in wheels.iterdir()} == {
         path.name: path.read_bytes() for path in again.iterdir()
@@ -127,7 +127,7 @@ def test_a_lean_fork_has_the_tasks_that_need_no_source(lean: Path) -> None:
 
 
 def test_a_change_that_would_be_lost_stops_it(repository: Path, wheels: Path, tmp_path: Path) -> None:
-    """Nothing is dropped then."""
+    """A change that would be lost stops the command before any file is dropped."""
     fork = clone(repository, tmp_path / "fork")
     (fork / "src/loop/version.py").write_text("# mine\nVERSION = '9'\n")
     done = init(fork, "--lean", wheels)

@@ -39,7 +39,7 @@ def test_prose_has_a_longest(standin: StandIn) -> None:
 
 @pytest.mark.usefixtures("clone")
 def test_a_deleted_account_leaves_its_comment(standin: StandIn) -> None:
-    """The comment has no user then."""
+    """The comment of a deleted account stays, with `user: null`."""
     propose(standin)
     comment = standin.ask("POST", "/issues/1/comments", body={"body": "mine"}).json()
     assert comment["user"]["login"] == "person"
@@ -49,7 +49,7 @@ def test_a_deleted_account_leaves_its_comment(standin: StandIn) -> None:
 
 
 def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None:
-    """Whole, with GitHub's own words in its place."""
+    """A summary over 1 MiB is dropped completely, and the log has GitHub's message instead."""
     work = "on: {push: {branches: [main]}}\njobs: {a: {runs-on: ubuntu-latest}}\n"
     clone.push("work", {".github/workflows/a.yml": work})
     (run,) = standin.runs()

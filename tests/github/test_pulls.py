@@ -69,7 +69,7 @@ def test_rebase_keeps_each_commit(standin: StandIn, clone: Clone) -> None:
 
 
 def test_rebase_refuses_a_conflict(standin: StandIn, clone: Clone) -> None:
-    """405, and main stays where it is."""
+    """A rebase with a conflict is answered with 405, and main does not move."""
     number = propose(standin)
     clone.git("checkout", "-q", "origin/old")
     sha = clone.push("theirs", {"b": "9\n"})

@@ -93,7 +93,7 @@ def test_a_check_that_nobody_reports_is_given_up(standin: StandIn, folder: Path)
 
 
 def test_what_conflicts_is_taken_out(standin: StandIn, folder: Path) -> None:
-    """Nothing is checked that cannot be merged."""
+    """A pull request with a conflict leaves the queue without being checked."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"a": "2\n"})
     clone.git("checkout", "-q", "origin/main")
@@ -116,7 +116,7 @@ def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
 
 
 def test_where_no_queue_is_required_there_is_none(empty: Iterator[StandIn], folder: Path) -> None:
-    """Enqueueing is refused in words."""
+    """Without a merge queue, enqueueing is refused with GitHub's message."""
     standin = next(empty)
     pull = propose(standin, begin(standin, folder), "x", {"x": "1\n"})
     assert "not enabled" in standin.enqueue(pull["number"])["errors"][0]["message"]

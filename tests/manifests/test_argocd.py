@@ -88,7 +88,7 @@ def test_the_models_project_allows_what_they_render_and_no_more(repository, obje
 
 
 def test_the_platforms_project_allows_what_it_renders_and_no_more(repository, objects):
-    """Its kinds, in its namespaces."""
+    """The platform's project allows exactly the kinds and namespaces that the platform renders."""
     platform, project = rendered(repository, "kustomize/platform"), objects["AppProject", "platform"]
     assert allowed(project) == {group_and_kind(each) for each in platform.values()}
     namespaces = {name for kind, name in platform if kind == "Namespace"}

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 from releases import MONITOR, A, B, canary, git, track
 from ruamel.yaml import YAML
+from trained import loop
 
 from loop.core import params, plain
 from loop.core.errors import Rejected
@@ -429,3 +431,37 @@ def test_an_unknown_key_is_rejected_by_schema(tree):
     base.write_text(base.read_text().replace("preStop:", "prestop:"))
     with pytest.raises(Rejected, match="'prestop' not allowed"):
         rendered(tree, overlay.relative_to(tree), life()["stable"])
+
+
+def kserve(tree: Path, state: State) -> dict:
+    """What `loop render --kserve` prints of a state."""
+    for name in ("params.yaml", "dvc.yaml"):  # by which the command knows a clone
+        (tree / name).touch()
+    environment, model = PRODUCTION.parts[-2:]
+    for path, text in files(state, environment, model).items():
+        (tree / path).write_text(text)
+    return YAML(typ="safe").load(loop(tree, "render", model, "--environment", environment, "--kserve"))
+
+
+@pytest.mark.parametrize("step", [step for step, state in life().items() if state.stable])
+def test_a_release_is_an_inference_service(tree, step):
+    """It fits the schema of KServe's CRD, and runs the release's image by digest.
+
+    A canary has its weight as canaryTrafficPercent. After the hand-over, when both tracks are one release,
+    there is no percentage: KServe would take 0 for a rollback.
+    """
+    state = life()[step]
+    service = kserve(tree, state)
+    jsonschema.validate(service, json.loads((Path(__file__).parent / "inferenceservice.json").read_text()))
+    predictor = service["spec"]["predictor"]
+    split = state.canary and state.canary.image != state.stable.image
+    (container,) = predictor["containers"]
+    assert container["image"] == (state.canary if split else state.stable).image
+    assert "@sha256:" in container["image"]
+    assert predictor.get("canaryTrafficPercent") == (state.canary.weight if split else None)
+
+
+def test_nothing_released_is_said(tree):
+    """An overlay that serves nothing gives no InferenceService, and the error says so."""
+    with pytest.raises(AssertionError, match="nothing is released"):
+        kserve(tree, State())

@@ -55,7 +55,7 @@ def test_a_stranger_cannot_stop_it(ask: Callable[..., dict[str, Any]], github: F
         ("Train shop: drift 0.4", {**ENDED, "age": 2 * DAY}, ""),
         ("Train shop-2: drift 0.4", ENDED, ""),
         ("Train shop: drift 0.4", {"status": "completed", "conclusion": "cancelled"}, ""),
-        ("Retraining of shop", ENDED, "as its title names none: 'Retraining of shop'"),
+        ("Retraining of shop", ENDED, "because its title names none: 'Retraining of shop'"),
         (None, {"status": "in_progress"}, "counts for every model, because its title names none: ''"),
     ],
 )
@@ -157,7 +157,7 @@ def test_it_waits_until_its_run_is_listed(
 
     monkeypatch.setattr(dispatching.time, "sleep", sleep)
     github.on_dispatch = others
-    assert ask()["why"].startswith("run 1 is queued; so run 2")
+    assert ask()["why"].startswith("run 1 is queued; run 2")
     assert slept == [dispatching.PAUSE] * 2
 
 

@@ -133,7 +133,7 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
     tracks["canary"].ready = False
     assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
     run_workflow(canary, github)
-    assert "was removed, and may come again: canary is not ready: /readyz 503" in watch.look().line
+    assert "was removed and may be proposed again: canary is not ready: /readyz 503" in watch.look().line
     again = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     assert commit.read(canary, canary.fetch(), PLACE) == again.model_copy(update={"canary": None})
     canary.land("main", lambda _: Change(state.files(again, "production", "shop"), "Try again"))
@@ -456,7 +456,7 @@ def test_a_restarted_judge_finds_the_run(watch: Judge, github: FakeGitHub) -> No
 
 
 def test_a_run_is_followed_by_its_id(watch: Judge, github: FakeGitHub) -> None:
-    """So a fork may change `run-name`: no title is looked at while the id is known."""
+    """A run is followed by its id, so a fork may change `run-name`."""
     github.titles["promote.yml"] = "Ship it: {model}"
     for attempt in (1, 2, 3):
         assert watch.look().dispatched
@@ -506,7 +506,7 @@ def test_an_answer_that_is_not_githubs_ends_no_watch(
 def test_it_calls_nobody_while_github_asks_for_silence(
     watch: Judge, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit of an hour stops no look, and no call is made within it."""
+    """While GitHub's rate limit lasts, the judge goes on checking but makes no call to GitHub."""
     clock = [1_000.0]
     monkeypatch.setattr("loop.monitoring.judge.time.time", lambda: clock[0])
     github.refusals = [(403, {"retry-after": "3600"})]

@@ -79,6 +79,6 @@ def test_targets() -> None:
 
 
 def test_nothing() -> None:
-    """Without labels there is no number."""
+    """Without labels, no metric is reported."""
     rows = pd.DataFrame({"score": [0.1], "class": [0], "label": [0], "rows": [1]})
     assert measure(rows.iloc[:0], "binary", {"accuracy": 1.0}).metrics == {}

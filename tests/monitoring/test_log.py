@@ -42,7 +42,7 @@ def test_remote() -> None:
 
 
 def test_a_place_that_nobody_answers_for(monkeypatch) -> None:
-    """It is named, with what its file system said, and no traceback."""
+    """A place that does not answer is an error with its name and the file system's message."""
 
     def away(*_: object, **__: object) -> None:
         raise ConnectionError("nobody there")

@@ -97,7 +97,7 @@ def test_drift_dispatches_once(
 def test_without_dispatch_nothing_is_asked(
     production: Production, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person who only looks dispatches nothing."""
+    """Without `--dispatch` the monitor starts no retraining."""
     production.answer(rows(1_500, scale=1.5))
     assert run(production, monkeypatch).exit_code == Exit.DRIFT
     assert github.dispatched == []
@@ -158,7 +158,7 @@ def test_part_of_a_week_is_no_drift(production: Production, monkeypatch: pytest.
     result = run(production, monkeypatch)
     assert result.exit_code == Exit.OK
     assert report(production)["verdict"] == "undecided"
-    assert "covers 1.9 of 7 days" in result.output
+    assert "covers only 1.9 of 7 days" in result.output
 
 
 def test_broken_lines(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,14 +166,14 @@ def test_series_that_say_nothing_readable(answered: tuple[str, dict[str, Any]]) 
     assert (found.requests, found.scores) == (plain.requests, plain.scores)
     assert found.skipped == (
         "model_prediction_score_bucket: le is 'abc'",
-        "model_prediction_score_bucket: a value is no count",
+        "model_prediction_score_bucket: a value is not a valid count",
     )
     count = answers["model_prediction_latency_seconds_count"]
     count += [{"metric": {"pod": "b", "version": "\x1b[2J\nready"}, "value": [now, "1"]}]
     count += [{"metric": {"pod": "c"}, "value": [now, "1"]}]
     answers["up"] += [{"metric": {}, "value": [now, "1"]}]
     assert Prometheus(url, "shop-production", "canary").unlike(NEW) == (
-        "has a pod without a name, which can't be scraped"
+        "has a pod without a name, which cannot be scraped"
     )
     answers["up"].pop()
     unlike = Prometheus(url, "shop-production", "canary").unlike(NEW)
@@ -186,7 +186,7 @@ def test_down(answered: tuple[str, dict[str, Any]]) -> None:
     answers.update(recorded(time.time()))
     answers["up"][0]["value"][1] = "0"
     answers["up"].append({"metric": {"pod": "d"}, "value": [0, "1"]})
-    assert Prometheus(url, "shop-production", "canary").unlike(NEW) == "has b, d, which can't be scraped"
+    assert Prometheus(url, "shop-production", "canary").unlike(NEW) == "has b, d, which cannot be scraped"
 
 
 class Cluster:

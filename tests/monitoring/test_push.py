@@ -77,7 +77,7 @@ def test_a_models_group_holds_its_numbers_and_the_tokens_end(server, metrics):
 
 
 def test_a_gateway_that_refuses_or_is_away_is_an_error(server, metrics, monkeypatch):
-    """It is named, with what it said."""
+    """A Pushgateway that refuses or is away is an error with its address and its answer."""
     server.refuses = True
     with pytest.raises(LoopError, match=r"job/monitor/model/shop: 400"):
         push(server.url, "shop", metrics)
@@ -102,7 +102,7 @@ def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metri
     [("2026-05-01 12:00:00 UTC", NOON), ("2026-05-01 14:00:00 +0200", NOON), ("", None)],
 )
 def test_when_a_token_ends_is_what_github_says(server, said, ends):
-    """In either of its spellings; a token without an end has none."""
+    """The token's expiry is read from GitHub's header in both of its formats; a token may have no expiry."""
     server.ends = said
     assert token_ends(GitHub(server.url, "team/shop", "secret")) == ends
 

@@ -154,7 +154,7 @@ def test_a_bad_canary_is_known_soon(bad: str, most: int) -> None:
 
 @given(side=st.lists(st.integers(0, 1000), min_size=2, max_size=20))
 def test_same_scores(side: list[int]) -> None:
-    """A distribution does not differ from itself."""
+    """The shift between a score distribution and itself is zero."""
     histogram = Histogram({float(bound): float(count) for bound, count in enumerate(side)})
     assert histogram.psi(histogram) == 0
 

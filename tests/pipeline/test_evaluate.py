@@ -46,7 +46,7 @@ def test_a_unit_is_a_column_that_scores_have(template):
     """Another name is an error before anything trains."""
     section = params.load(template, "card_fraud").model_copy(update={"evaluate": SECTION})
     check(plain("binary", unit="card"), section)
-    with pytest.raises(LoopError, match="unit is 'TX_AMOUNT', a column that scores") as caught:
+    with pytest.raises(LoopError, match="unit is 'TX_AMOUNT', which is not a column of scores") as caught:
         check(plain("binary", unit="TX_AMOUNT"), section)
     assert caught.value.fix == "name one of id, time, card, label"
 
@@ -166,7 +166,7 @@ def test_a_target_that_production_cannot_measure_is_an_error(template, task):
             "sla": params.Sla(metrics={metric: 0.5}),
         }
     )
-    with pytest.raises(LoopError, match=f"sla.metrics: is {metric}, which is not measured in production"):
+    with pytest.raises(LoopError, match=f"sla.metrics: {metric} is not measured in production"):
         check(plain(task), section)
     check(plain(task), section.model_copy(update={"sla": params.Sla()}))
 

@@ -52,9 +52,9 @@ def test_a_feature_that_is_no_number_is_refused(folder, value):
     [
         (
             lambda rows: rows.mutate(day=rows["TX_DATETIME"].date()),
-            "day is a column of date, which no request can hold",
+            "day is a column of date, which no request can carry",
         ),
-        (lambda rows: rows.drop("TX_FRAUD"), "`compute` gives no TX_FRAUD"),
+        (lambda rows: rows.drop("TX_FRAUD"), "`compute` returns no TX_FRAUD"),
         (
             lambda rows: rows.mutate(odd=(rows["TX_AMOUNT"].cast("string") + "x").cast("float64")),
             "Conversion Error: .*x",

@@ -516,12 +516,12 @@ def test_what_reaches_the_store_later_changes_nothing(
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("gone", r"transactions/7\.parquet: is gone; the training read it with"),
-        ("other", r"transactions/7\.parquet: has 4 bytes; the training read it with"),
+        ("gone", r"transactions/7\.parquet: is missing, expected"),
+        ("other", r"transactions/7\.parquet: has 4 bytes, expected"),
         ("unpinned", r"ingest\.logged has no sha256[\s\S]*\./loop pin"),
-        ("moved", r"logged\.json: lists another store, or for another instant"),
-        ("edited", r"logged\.json: found SHA-256"),
-        ("lost", r"logged\.json: no such file"),
+        ("moved", r"logged\.json: lists another store or time"),
+        ("edited", r"logged\.json: SHA-256 is"),
+        ("lost", r"logged\.json: does not exist"),
     ],
 )
 def test_a_list_that_does_not_fit(
@@ -566,7 +566,7 @@ def test_a_row_in_two_files(
         f"{store}/transactions/8.parquet and {other} contradict each other: where TRANSACTION_ID is {row}, "
         f"TX_AMOUNT is {first} in the first and 1000000.0 in the second"
     )
-    with pytest.raises(LoopError, match=rf"{re.escape(said)}\n  fix: take that row out of {other}"):
+    with pytest.raises(LoopError, match=rf"{re.escape(said)}\n  fix: remove that row from {other}"):
         read(logged(store, until), folder, tmp_path)
 
 
@@ -610,7 +610,7 @@ def test_the_memory_is_bounded_and_the_order_stays(
 
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     """A store without transactions names the place and the key."""
-    with pytest.raises(LoopError, match=r"transactions: holds no \*\.parquet[\s\S]*ingest\.logged\.store"):
+    with pytest.raises(LoopError, match=r"transactions: has no \*\.parquet[\s\S]*ingest\.logged\.store"):
         stores.pin(tmp_path, "card_fraud", str(tmp_path / "none"), START, anew=True)
 
 

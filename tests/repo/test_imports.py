@@ -59,6 +59,9 @@ def test_help_and_completion(repository: Path) -> None:
     completing = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop re", "COMP_CWORD": "1"}
     assert len(imported(repository, "--help")) <= 210
     assert len(imported(repository, **completing)) <= 210
+    models = imported(repository, **completing | {"COMP_WORDS": "loop status ", "COMP_CWORD": "2"})
+    assert len(models) <= 210
+    assert not models & (TRAINING | {"pyarrow", "numpy", "pydantic"})
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("setting", ["a file in the clone", "PYTHONPATH", "PYTHONHOME"])
 def test_modules_come_from_the_lock(clone, tmp_path, setting):
-    """Not from a script called as a package is, nor from what ROS or a module system has exported."""
+    """`./loop` ignores scripts named like a package and the PYTHONPATH of other tools, such as ROS."""
     folder = clone if setting == "a file in the clone" else tmp_path / "elsewhere"
     folder.mkdir(exist_ok=True)
     for name in SHADOWS:
@@ -47,9 +47,9 @@ def test_text_is_utf_8_in_any_locale(clone):
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({}, "HOME: is not set: LOOP_CACHE names a folder in its place"),
-        ({"HOME": "/proc"}, "LOOP_CACHE names another folder"),
-        ({"LOOP_CACHE": "cache"}, "the cache is cache, should be a path from /: set LOOP_CACHE"),
+        ({}, "HOME: is not set; set LOOP_CACHE to a folder for the cache"),
+        ({"HOME": "/proc"}, "set LOOP_CACHE to a folder that you may write to"),
+        ({"LOOP_CACHE": "cache"}, "the cache folder is cache, expected an absolute path; set LOOP_CACHE"),
     ],
 )
 def test_where_no_cache_can_be_the_setting_is_named(clone, env, said):

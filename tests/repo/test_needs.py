@@ -184,7 +184,7 @@ def test_a_mac_is_told_of_homebrew(repository: Path, tmp_path: Path, bare: dict[
 def test_a_failed_installation_says_what_apt_said(
     repository: Path, tmp_path: Path, bare: dict[str, str]
 ) -> None:
-    """Its output is shown then, and what is missing is named all the same."""
+    """If apt-get fails, its output is shown, and the missing packages are still listed."""
     program(tmp_path / "bin/id", "echo 0")
     program(tmp_path / "bin/apt-get", "echo E: no mirror; exit 100")
     program(tmp_path / "sbin/policy-rc.d", "exit 101")  # somebody's own: it stays

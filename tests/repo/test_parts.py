@@ -52,7 +52,7 @@ def test_the_parts_together_are_the_whole(suite: Path) -> None:
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1/0", "1", "one"])
 def test_what_is_no_part_is_refused(suite: Path, part: str) -> None:
-    """A typing error leaves nothing out."""
+    """A `--part` that does not exist is an error, so a typing error skips no test."""
     done = asked(suite, f"--part={part}")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"{part} is no part" in done.stderr

@@ -10,11 +10,12 @@ import pytest
 
 # The shell of the launcher, of `make` and of the workflows, which `make demo` runs on this machine.
 FILES = (
-    "loop", "Makefile", "src/loop/fork/lean/Makefile", ".ci/run", "tools/environment", "tools/programs",
-    "tools/needs", "tools/wheels", ".github/actions/*/action.yml", ".github/actions/setup/setup",
-    "src/loop_demo/github/played/**/*.yml", "src/loop_demo/github/played/**/*.sh", ".github/workflows/*.yml",
+    "loop", "Makefile", "tools/*.mk", "src/loop/fork/lean/Makefile", ".ci/run", "tools/environment",
+    "tools/programs", "tools/needs", "tools/wheels", ".github/actions/*/action.yml",
+    ".github/actions/setup/setup", ".github/workflows/*.yml",
+    "src/loop_demo/github/played/**/*.yml", "src/loop_demo/github/played/**/*.sh",
 )  # fmt: skip
-ON_GITHUB_ALONE = {".github/workflows/refresh-lock.yml"}  # the demo does not run it
+ON_GITHUB_ALONE = {".github/workflows/refresh-lock.yml", ".github/workflows/upgrade.yml"}  # no demo runs them
 # By what is wrong with it. macOS has bash 3.2, GNU make 3.81, and BSD's programs.
 BANNED = {
     "an option of GNU's alone": (

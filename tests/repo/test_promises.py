@@ -25,7 +25,7 @@ def test_every_command_exists_and_says_what_it_does(name):
 
 @pytest.mark.parametrize("place", ["src/models/churn/features.py", "bentos/churn/service.py"])
 def test_a_teams_own_code_may_be_plain(repository, place):
-    """Without types, docstrings or names for numbers; an unused import is still a fault."""
+    """Lint accepts a team's code without types, docstrings or named numbers, but not an unused import."""
     plain = "def compute(rows{}):\n    return rows[rows.tenure > 0.5]\n"
     unused = ", params" if place.startswith("src") else ""
     command = [sys.executable, "-m", "ruff", "check", "--stdin-filename", place, "-"]
@@ -83,7 +83,7 @@ def pages(repository):
 
 @pytest.mark.docs
 def test_every_path_that_a_document_names_exists(pages):
-    """README and docs lead nowhere that isn't there."""
+    """Every path to which README and docs link exists."""
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -91,7 +91,7 @@ def test_every_path_that_a_document_names_exists(pages):
 
 @pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
-    """A blank line ends a table: what follows is shown as bars and words."""
+    """No table of a document is interrupted by a blank line, after which rows are shown as plain text."""
     markdown = MarkdownIt("commonmark").enable("table")
     for page in pages:
         for token in markdown.parse(page.read_text()):

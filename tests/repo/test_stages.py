@@ -17,7 +17,7 @@ OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # whose they ar
 
 @pytest.mark.parametrize("stage", fingerprints.STAGES)
 def test_a_stage_depends_on_what_it_reads(repository, stage):
-    """The engine's modules that it runs, by fingerprint, and the modules of the model that they ask for."""
+    """A stage depends on the fingerprint of the engine's modules that it runs, and on the model's modules."""
     deps = YAML(typ="safe").load(repository / "dvc.yaml")["stages"][stage]["do"]["deps"]
     recorded = (repository / fingerprints.FOLDER / stage).read_text()
     assert recorded == fingerprints.text(repository, stage)
@@ -40,7 +40,7 @@ def test_a_stage_depends_on_what_it_reads(repository, stage):
     ],
 )
 def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, tmp_path, changed, stages):
-    """Also what a module imports by another, and the pages that it fills in."""
+    """A change of an indirect import, or of a template of a page, is part of a stage's fingerprint too."""
     shutil.copytree(
         repository / "src/loop", tmp_path / "src/loop", ignore=shutil.ignore_patterns("__pycache__")
     )

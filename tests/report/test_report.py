@@ -12,6 +12,7 @@ from releases import DATA_MD5, MODEL, MODEL_MD5, A, B, git, save
 from loop.core.errors import LoopError
 from loop.core.html import POLICY
 from loop.report.site import MARK, build
+from loop.version import VERSION
 
 
 class Read(HTMLParser):
@@ -64,7 +65,7 @@ def test_a_models_page_tells_its_whole_life(site: Path):
         "drift 0.61 >= 0.3 (TX_AMOUNT)",
         "12,345 rows, 2026-01-01 to 2026-03-31",
         "What is paid, when, and how risky the terminal was",
-        "Weakest on NIGHT q1",
+        "Weakest on rows with NIGHT q1",
         DATA_MD5,
         MODEL_MD5,
         "card-fraud/1",
@@ -89,6 +90,7 @@ def test_the_index_tells_how_each_model_is(site: Path):
         "roll back",
     ):
         assert expected in text
+    assert f"of the template's version {VERSION};" in text
 
 
 def test_nothing_is_fetched_and_every_link_leads_somewhere(site: Path):

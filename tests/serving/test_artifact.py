@@ -107,7 +107,7 @@ def test_what_was_changed_after_it_was_unpacked_is_found(folder, tmp_path, chang
 
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "latest", "sha256:../../x"])
 def test_a_digest_that_names_nothing_is_refused(folder, tmp_path, digest):
-    """An absent one, a tag, a path."""
+    """A digest that is missing, a tag, or a path is refused."""
     artifact.pack(folder, tmp_path / "layout", "m", "1")
     with pytest.raises(LoopError, match=r"digest|has no"):
         artifact.unpack(tmp_path / "layout", digest, tmp_path / "into")

@@ -37,7 +37,7 @@ def test_an_image_is_saved_as_docker_saves_it(engines, program, tmp_path):
 
 
 def test_an_engine_that_fails_is_heard(engines, tmp_path):
-    """Its own words, and what to look at."""
+    """The error of a failed engine has the engine's own message and a hint where to look."""
     engines("docker", "echo no space left; exit 1")
     with pytest.raises(LoopError, match=r"no space left\n.*fix: check that the disk has space"):
         engine.save("docker", f"{NAME}:k1", tmp_path / "image.tar")

@@ -125,7 +125,7 @@ def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
 
 
 def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host):
-    """It had sent the layers, and no manifest yet."""
+    """A push that was killed after its layers and before its manifest succeeds when it is run again."""
     answer = made(root, "docker")
     name = f"{host}/team/card-fraud"
     crane("push", str(root / "build/card_fraud/image"), f"{name}:half")
@@ -136,7 +136,7 @@ def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host
 
 
 def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
-    """What was pushed and what is served must be one digest."""
+    """A push fails if the registry then serves another digest."""
     made(root, "docker")
     (root / "bin/crane").unlink()
     engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')

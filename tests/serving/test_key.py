@@ -61,7 +61,7 @@ def test_what_is_packed_makes_the_key(root, monkeypatch, change):
 
 
 def test_a_device_packs_its_own_lock(root):
-    """As requirements.lock, and the other is left out; an edit of the other makes no other release."""
+    """A bento has the lock of its device, as requirements.lock; an edit of the other lock changes no key."""
     bento, edits = root / "bentos/card_fraud", {"models.card_fraud.serve": {"device": "cuda"}}
     locks = {"cpu": "requirements.lock", "cuda": "requirements-cuda.lock"}
     for device, lock in locks.items():

@@ -51,7 +51,7 @@ def test_an_image_of_others_tells_of_no_layers():
 
 
 def test_a_layout_that_was_changed_is_none(tmp_path):
-    """A blob of other bytes, and one that is missing."""
+    """A layout with a changed or missing blob is refused."""
     digest = layout.write(archive(tmp_path / "image.tar", BYTES), tmp_path / "image")
     assert layout.verify(tmp_path / "image") == digest
     (name,) = (one["digest"] for one in layout.manifest(tmp_path / "image", digest)["layers"])
@@ -65,7 +65,7 @@ def test_a_layout_that_was_changed_is_none(tmp_path):
 
 
 def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path):
-    """An engine that writes one image and describes another."""
+    """An image whose layers do not match its configuration is refused."""
     written = archive(tmp_path / "image.tar", BYTES)
     written.write_bytes(written.read_bytes().replace(b"aaaa", b"bbbb"))
     with pytest.raises(LoopError, match="its config"):
@@ -74,6 +74,6 @@ def test_a_layer_that_is_not_what_the_config_says_is_refused(tmp_path):
 
 
 def test_an_archive_of_two_images_is_refused(tmp_path):
-    """As an engine writes that builds for several platforms."""
+    """An archive with two images, as an engine writes for several platforms, is refused."""
     with pytest.raises(LoopError, match="has 2 images, should be one"):
         layout.write(archive(tmp_path / "image.tar", BYTES, images=2), tmp_path / "image")

@@ -171,8 +171,10 @@ def test_the_openapi_document_tells_of_this_model(client):
 
 
 def test_health_names_the_version(client):
-    """GET /health is status and model_version; another path or method is JSON too."""
-    assert client.get("/health").json() == {"status": "ok", "model_version": KEY}
+    """GET /health is status, model_version and the engine's version; another path or method is JSON too."""
+    health = client.get("/health").json()
+    assert health == {"status": "ok", "model_version": KEY, "engine": "0.1.0"}
+    check(client, "Health", health)
     assert client.get("/predict").json() == {"error": "Method Not Allowed", "field": ""}
 
 

@@ -258,7 +258,7 @@ def test_a_full_disk_costs_the_oldest_file_that_can_be_removed(tmp_path, monkeyp
 
 
 def test_a_file_that_cannot_be_set_aside_grows(tmp_path, monkeypatch, caplog):
-    """No line is lost for it."""
+    """If a file cannot be rotated, it grows, and no line is lost."""
     monkeypatch.setattr(log, "BYTES", 1)
     monkeypatch.setattr(log, "AT_ONCE", 1)
     refusing(monkeypatch, "rename", f"{socket.gethostname()}-{os.getpid()}.jsonl")
@@ -310,7 +310,7 @@ def test_what_fails_is_told_when_it_begins_and_when_it_is_over(tmp_path, monkeyp
 
 
 def test_lines_that_cannot_be_encoded_cost_nobody_elses(tmp_path, caplog):
-    """They are dropped, counted and told."""
+    """Lines that cannot be encoded are dropped, counted and reported; other lines are written."""
     dropped = []
     kept = PredictionLog(tmp_path, RELEASE, dropped.append)
     kept.write(scored(1))

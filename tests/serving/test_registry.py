@@ -75,7 +75,7 @@ def test_a_login_is_used_wherever_it_is_kept(login, home, host, image, monkeypat
 
 
 def test_podmans_login_counts_beside_a_docker_file_that_knows_nothing_of_the_host(home, host, image):
-    """By itself crane would read docker's file only."""
+    """Podman's login is used even if docker's file exists, although crane alone reads only docker's."""
     write(home / ".docker/config.json", {"auths": {"ghcr.io": AUTH}})
     write(home / "run/containers/auth.json", {"auths": {host: AUTH}})
     Registry(f"{host}/team/podman", CRANE).push(image, "k1")
@@ -90,14 +90,14 @@ def test_without_a_login_nothing_is_shown_and_nothing_taken(home, host, image):
 
 
 def test_a_helper_that_is_not_installed_is_named(home, host):
-    """Not taken for a registry that shows nothing."""
+    """A credential helper that is not installed is named, and not mistaken for a refused login."""
     write(home / ".docker/config.json", {"credHelpers": {host: "nowhere"}})
     with pytest.raises(LoopError, match="fix: install docker-credential-nowhere"):
         Registry(f"{host}/team/x", CRANE).digest("k1")
 
 
 def test_a_login_file_that_is_no_json_is_named(home, host):
-    """In words, not by a traceback."""
+    """A login file that is not JSON is named in an error without a traceback."""
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text("{")
     with pytest.raises(LoopError, match=r"\.docker/config\.json is not JSON"):
@@ -105,7 +105,7 @@ def test_a_login_file_that_is_no_json_is_named(home, host):
 
 
 def test_a_registry_that_is_not_there_is_named(home, port):
-    """Nothing listens on that port."""
+    """A registry that does not answer is named in the error."""
     with pytest.raises(
         LoopError, match=rf"(?s)localhost:{port}/team/x:k1: .*refused.*fix: start localhost:{port}"
     ):

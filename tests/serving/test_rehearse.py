@@ -18,6 +18,7 @@ from loop.packaging import image
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.packaging.rehearse import Row, Side, held_out, judge, rehearse, shift
+from loop.version import VERSION
 
 GOOD = {"requests": 100, "p50_ms": 2.0, "p99_ms": 5.0, "per_second": 400.0}
 WORSE = {
@@ -98,7 +99,8 @@ def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
     with Server(unpacked, log_dir=tmp_path / "log") as server:
         answer = httpx.post(f"{server.url}/predict", json={"features": row.features, "id": row.id}).json()
         metrics = httpx.get(f"{server.url}/metrics").text
-        assert httpx.get(f"{server.url}/health").json()["model_version"] == bento.key
+        health = httpx.get(f"{server.url}/health").json()
+        assert (health["model_version"], health["engine"]) == (bento.key, VERSION)
     assert answer["score"] == pytest.approx(row.score[0], abs=1e-6)
     assert set(re.findall(r"model_prediction_failed_total{.*} (.*)", metrics)) == {"0.0"}
     assert f'model_requests_in_progress{{model="{MODEL}",version="{bento.key}"}} 0.0' in metrics

@@ -122,7 +122,7 @@ def test_a_wrong_request_is_refused_by_field(table_client, body, status, field):
 
 
 def test_an_output_that_is_none_is_refused(table_client):
-    """With the names of those that there are."""
+    """A request for an unknown output is refused, and the error lists the outputs."""
     answer = infer(table_client, outputs=[{"name": "odds"}])
     assert (answer.status_code, answer.json()["field"]) == (422, "outputs")
     assert "score, class" in answer.json()["error"]

@@ -115,7 +115,8 @@ def _described(folder, meta):
 
 def _release(folder):
     files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (folder / "model").iterdir()}
-    (folder / "release.json").write_text(json.dumps({"model": "card-fraud", "key": KEY, "files": files}))
+    release = {"model": "card-fraud", "key": KEY, "engine": "0.1.0", "files": files}
+    (folder / "release.json").write_text(json.dumps(release))
     return folder
 
 

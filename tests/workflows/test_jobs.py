@@ -83,14 +83,14 @@ def test_each_job_has_its_own_token(standin: StandIn, folder: Path) -> None:
 
 
 def test_a_called_workflow_gets_no_more_than_its_caller_grants(standin: StandIn, folder: Path) -> None:
-    """A called workflow that asks for more than its caller grants does not start."""
+    """A called workflow that requests more permissions than its caller grants does not start."""
     called = "on: workflow_call\njobs:\n" + job("run: echo here", may="contents: write")
     caller = "  call:\n    permissions: {contents: read}\n    uses: ./.github/workflows/called.yml\n"
     clone = standin.seed(folder, {**workflow(caller), ".github/workflows/called.yml": called})
     clone.push("change", {"a": "1\n"})
     (run,) = standin.wait()
     assert run["conclusion"] == "failure"
-    assert "more than its caller grants: ['contents']" in standin.log(run)
+    assert "more permissions than its caller grants: ['contents']" in standin.log(run)
 
 
 @pytest.mark.parametrize(("level", "small"), [("", True), (", compression-level: 0", False)])

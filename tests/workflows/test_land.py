@@ -60,7 +60,7 @@ def test_land(clone: Clone) -> None:
 
 
 def test_again(clone: Clone) -> None:
-    """The same again makes no second commit."""
+    """Landing the same training again makes no second commit."""
     retrain(clone)
     assert land(clone.folder, "m", "weekly")
     assert land(clone.folder, "m", "weekly") is None

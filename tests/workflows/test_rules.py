@@ -63,7 +63,7 @@ def test_workflow(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_no_request_is_lost_to_another(path: Path) -> None:
-    """GitHub cancels a run that waits when the next of its group comes, so that one must ask for the same."""
+    """GitHub replaces the waiting run of a group, so runs in a group must have the same inputs."""
     workflow = read(path)
     group = workflow["concurrency"]["group"]
     starts = [event or {} for event in (workflow.get("on") or workflow[True]).values()]
@@ -165,7 +165,7 @@ def test_every_verification_names_the_signer() -> None:
 
 
 def test_the_registry_is_named_by_the_checkout_that_logs_in() -> None:
-    """Not by the job that ran others' code: it could have the token sent anywhere."""
+    """The registry's name comes from the checkout of the job that logs in, not from the building job."""
     publish = read(FOLDER / "workflows/release-model.yml")["jobs"]["publish"]
     (login,) = given(publish, "login")
     assert login["registry"] == "${{ steps.bundle.outputs.registry }}"
@@ -187,7 +187,7 @@ def test_secrets_that_write_are_mains_alone(job: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
-    """It runs the pull request's own code. Nor has it a secret of who writes."""
+    """A workflow that a pull request starts may write nothing and gets no secret with write access."""
     workflow = read(path)
     if "pull_request" in workflow["on"]:
         given = [level for job in workflow["jobs"].values() for level in (job["permissions"] or {}).values()]

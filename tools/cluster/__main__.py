@@ -171,7 +171,8 @@ def up(_: argparse.Namespace) -> None:
             SCREEN.print("the cluster is already running")
         else:
             clean(place)
-            place = places.place()  # after cleaning, because the old cluster may have used another cache
+            # Look up the paths again, because the removed cluster may have used another cache
+            place = places.place()
             prepare(place, built)
             start_all(place)
             places.write_json(place.ready, facts(place))
@@ -181,7 +182,7 @@ def up(_: argparse.Namespace) -> None:
 def down(_: argparse.Namespace) -> None:
     """Stop the cluster and remove it, together with an `up` that is still running."""
     check()
-    cgroup.end()  # before taking the lock, which a running `up` holds; this ends that `up`
+    cgroup.end()  # end all processes first, including a running `up`, which holds the lock
     with lock(60, "the lock is held by another `down`, or by an `up` that is still cleaning up"):
         clean(places.place())
 

@@ -19,7 +19,8 @@ MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
 SETS_PORT = 8082  # the ApplicationSet controller receives webhooks at this port
 REDIS, REPO = "127.0.0.1:6379", "127.0.0.1:8181"
 CRDS = ("applications", "applicationsets", "appprojects")
-METRICS = {  # {program: address of its metrics}; also the health check of programs without one of their own
+# {program: address of its metrics}, which is also the health check of programs without a health page
+METRICS = {
     "repo-server": "127.0.0.1:8184",
     "application-controller": "127.0.0.1:8182",
     "applicationset-controller": "127.0.0.1:8185",

@@ -77,7 +77,7 @@ def image(registry: str, *, fresh: bool = False) -> str:
 
 
 def key() -> str:
-    """Return the image's key in the cache: a hash of this file and of this machine's authorities."""
+    """Return the image's key in the cache: a hash of this file and of the trusted certificates."""
     sources = [Path(__file__), *sorted(Path("/", TRUSTED).glob("*.crt"))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
@@ -125,7 +125,7 @@ def _made(folder: Path) -> None:
 
 
 def lay_out(root: Path) -> None:
-    """Install Debian's minimal system with PACKAGES, security updates and this machine's authorities."""
+    """Install Debian's minimal system with PACKAGES, security updates and the trusted certificates."""
     include = f"--include={','.join(PACKAGES)}"
     _run("debootstrap", "--variant=minbase", include, SUITE, str(root), MIRROR)
     (root / "etc/apt/sources.list").write_text(SOURCES)

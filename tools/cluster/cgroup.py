@@ -33,7 +33,7 @@ def enter() -> None:
         (mount / NAME / "node").mkdir(parents=True, exist_ok=True)
         delegate(mount)
         delegate(mount / NAME)
-        # In v1 these are empty at first, and no process may enter before they are set
+        # In cgroups v1 these two files are empty at first, and no process may enter before they are set.
         for name in ("cpuset.cpus", "cpuset.mems"):
             for folder in (mount / NAME, mount / NAME / "node"):
                 if (mount / name).is_file():
@@ -46,7 +46,8 @@ def delegate(folder: Path) -> None:
     """Let the child cgroups of a v2 cgroup use all its controllers; v1 needs nothing."""
     controllers = folder / "cgroup.controllers"
     for name in controllers.read_text().split() if controllers.is_file() else ():
-        with suppress(OSError):  # a controller may not be available here; the kubelet reports it if needed
+        # A controller may be unavailable on this machine; the kubelet reports it if it needs that controller
+        with suppress(OSError):
             (folder / "cgroup.subtree_control").write_text(f"+{name}")
 
 

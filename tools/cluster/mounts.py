@@ -23,11 +23,9 @@ def make(place: Place) -> None:
     _run("mount", "--make-private", str(place.fast))  # a named namespace must lie on a private mount
     place.mounts.touch()
     command = ["unshare", f"--mount={place.mounts}", "--", "sh", "-c", HIDE, NAME, *map(str, FIXED)]
-    # Since Linux 6.18 each CPU numbers the namespaces that it creates, and a namespace can be named only from
-    # a
-    # namespace with a lower number. If our own mount namespace is new, some CPUs give a lower number, so each
-    # CPU
-    # is tried.
+    # Since Linux 6.18 every CPU counts the namespaces that it creates, and a namespace can be given a name
+    # only from a namespace with a lower number. If our own mount namespace is new, some CPUs would give the
+    # cluster's namespace a lower number than ours, so one CPU after the other is tried.
     *others, last = (("taskset", "--cpu-list", str(cpu), *command) for cpu in sorted(os.sched_getaffinity(0)))
     if not any(_ran(*each) for each in others):
         _run(*last)

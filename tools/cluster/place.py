@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-NAME = "loop-cluster"  # the name of the network namespace and of the cgroup
+NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
 NETWORK = Path("/run/netns") / NAME
 LINK = Path("/run") / NAME  # a link to the state folder of the running cluster, whichever LOOP_CACHE it uses
 NODE_NAME = "node0"

@@ -42,12 +42,12 @@ def started_at(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # skip the program's name, which may contain spaces
+    fields = stat.rpartition(")")[2].split()  # the fields after the program's name, which may contain spaces
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 def environment(place: Place, extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of every program, without the caller's variables such as proxies."""
+    """Return the environment of the cluster's programs, without the caller's variables such as proxies."""
     return {
         "PATH": f"{place.programs}:{SYSTEM_PATH}",
         "HOME": str(place.folder("home")),

@@ -34,6 +34,7 @@ VERSIONS = {
 }
 LDFLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in VERSIONS.items())])
 RENAMED = {"cmd": "argocd"}  # Go names a program after its folder, which is `cmd` for Argo CD
+
 # Without DWARF, compiling takes a sixth less time; nobody debugs these programs.
 FLAGS = ("-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", LDFLAGS)
 OPERATOR = "github.com/prometheus-operator/prometheus-operator"

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 MANIFESTS = HERE.parents[1] / "kustomize"
 SERVING = MANIFESTS / "components" / "monitoring" / "podmonitor.yaml"
 PUSHED = MANIFESTS / "platform" / "monitoring" / "pushgateway.yaml"
-# Keys of a PodMonitor that discovery.py handles, or that are ignored
+# Keys of a PodMonitor's endpoint that discovery.py handles, or that the local cluster ignores
 ELSEWHERE = ("port", "path", "interval")
 RENAMED = {"relabelings": "relabel_configs", "metric_relabelings": "metric_relabel_configs"}
 CRDS = ("podmonitors", "prometheusrules")
@@ -31,7 +31,10 @@ PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
-    """Start Prometheus and its programs, and wait until all answer. The API server must be running."""
+    """Start Prometheus, Alertmanager, Pushgateway and discovery, and wait until all answer.
+
+    The API server must be running.
+    """
     _begin(place)
     _wait(place)
 
@@ -64,7 +67,7 @@ def _wait(place: Place) -> None:
 def config(folder: Path) -> dict[str, Any]:
     """Return Prometheus' configuration: the node's own programs, and the files of pods and rules."""
     programs = {f"argocd-{name}": address for name, address in argocd.METRICS.items()}
-    # Changes are noticed at once by inotify
+    # Prometheus notices changed files at once by inotify.
     pods = {"files": [f"{folder}/targets/*.json"], "refresh_interval": "10s"}
     return {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"},
@@ -122,7 +125,7 @@ def _alertmanager(place: Place, folder: Path) -> list[str | Path]:
         f"--config.file={folder}/alertmanager.yml",
         f"--storage.path={place.fast}/alertmanager",
         f"--web.listen-address={ALERTMANAGER}",
-        "--cluster.listen-address=",  # no clustering
+        "--cluster.listen-address=",  # an empty address switches Alertmanager's clustering off
     ]
 
 

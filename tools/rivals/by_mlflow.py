@@ -7,7 +7,7 @@ from scored import Model
 
 
 class Scorer(mlflow.pyfunc.PythonModel):
-    """Scores the rows that MLflow's server passes."""
+    """Scores rows in MLflow's server."""
 
     def load_context(self, context: Any) -> None:
         self.model = Model()

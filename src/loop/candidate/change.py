@@ -113,9 +113,9 @@ def changed(root: Path, base: str, head: str = "HEAD") -> Changed:
 
 
 def broken(paths: Iterable[str], models: set[str], differing: set[str]) -> Changed:
-    """Return what a set of files can break.
+    """Return the models, tests and checks that a change of these files can break.
 
-    `differing` are the models whose params or recorded stages differ.
+    `differing` are the models whose section of params.yaml or stages in dvc.lock the change affects.
     """
     tests: set[str | None] = set()
     judged: set[str] = set()

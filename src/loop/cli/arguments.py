@@ -22,10 +22,14 @@ def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 
 def environments(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The environments whose names begin with what was typed."""
-    from loop.core import plain
+    """The environments of this repository whose names begin with what was typed; none outside of a clone."""
+    from loop.core import paths, plain
+    from loop.core.errors import LoopError
 
-    return [name for name in plain.ENVIRONMENTS if name.startswith(incomplete)]
+    try:
+        return [name for name in plain.environments(paths.root()) if name.startswith(incomplete)]
+    except LoopError:
+        return []
 
 
 model_argument = click.argument("model", shell_complete=models)

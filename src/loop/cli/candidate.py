@@ -51,7 +51,8 @@ def status(model: str, environment: str) -> None:
     """Show whether this work tree has a release to bring.
 
     It computes the key of the release that this work tree would make, and compares it with the releases that
-    an environment serves and with those that were barred there. Step outputs: key, released, barred, due.
+    an environment serves and with those that are blocked there. Step outputs: key, released, `barred` (which
+    means blocked), due.
     """
     from loop.candidate.champion import state
     from loop.core import actions, paths, plain
@@ -67,7 +68,7 @@ def status(model: str, environment: str) -> None:
         said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
         said += f"; to begin: {begin(model)}"
         actions.summary(said)
-        never = Status(public(model), environment, None, released=False, barred=False, due=False)
+        never = Status(public(model), environment, None, released=False, blocked=False, due=False)
         show(never, lambda: click.echo(said))
         return
     key = release_key(root, model, lock, device=plain.device(root, model, environment))
@@ -77,8 +78,8 @@ def status(model: str, environment: str) -> None:
     barred = any(entry["key"] == key for entry in spec.get("barred") or [])
     due = not released and not barred
     actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
-    line = f"{environment}: release {key}; released: {_yes(released)}; barred: {_yes(barred)}"
-    found = Status(public(model), environment, key, released=released, barred=barred, due=due)
+    line = f"{environment}: release {key}; released: {_yes(released)}; blocked: {_yes(barred)}"
+    found = Status(public(model), environment, key, released=released, blocked=barred, due=due)
     show(found, lambda: click.echo(line))
 
 

@@ -123,7 +123,7 @@ def promote(model: str, environment: str, key: str, step: str, why: str) -> None
 @click.command()
 @model_argument
 @place_option
-@click.option("--why", required=True, metavar="TEXT", help="The reason, for the commit and for the bar.")
+@click.option("--why", required=True, metavar="TEXT", help="The reason, for the commit and for the block.")
 @click.option(
     "--bar/--no-bar", default=True, help="Whether this release may never come again.  [default: --bar]"
 )
@@ -136,11 +136,11 @@ def rollback(  # noqa: PLR0917 — click passes by name
 ) -> None:
     """Remove a canary, or bring an earlier release back.
 
-    Without --to, one commit removes the canary, gives stable all traffic, and bars the canary's release.
+    Without --to, one commit removes the canary, gives stable all traffic, and blocks the canary's release.
     Use --no-bar if the release is not to blame, as when the cluster had no room for it.
 
     Use --to if stable itself is bad. One commit then brings back a release that this environment has served
-    before, and bars the one that it replaces. The gate is not asked. Step outputs: commit, step, key.
+    before, and blocks the one that it replaces. The gate is not asked. Step outputs: commit, step, key.
 
     \b
       ./loop rollback churn --environment production --why "p99 doubled"
@@ -155,7 +155,7 @@ def rollback(  # noqa: PLR0917 — click passes by name
     place, git = Place(model, environment), Git(paths.root())
     if to and not bar:
         raise LoopError(
-            "--to always bars the release that it replaces, so --no-bar cannot be given with it",
+            "--to always blocks the release that it replaces, so --no-bar cannot be given with it",
             fix="leave one of them out",
             docs="docs/runbooks/production.md#bring-an-older-release-back",
         )
@@ -175,7 +175,8 @@ def rollback(  # noqa: PLR0917 — click passes by name
 @click.option(
     "--base", metavar="COMMIT", help="Also reject a change since COMMIT that a cluster refuses to apply."
 )
-def render(model: str | None, environment: str | None, check: bool, base: str | None) -> None:
+@click.option("--kserve", is_flag=True, help="Print the release as a KServe InferenceService instead.")
+def render(model: str | None, environment: str | None, check: bool, base: str | None, kserve: bool) -> None:
     """Print the manifests that Argo CD will apply.
 
     With --check it prints no manifests, but ends with 4 if one breaks a schema or a policy. Without MODEL it
@@ -192,6 +193,8 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     from loop.delivery import render as rendering
 
     root, keep = paths.root(), "objects keep to schema and policy"
+    if kserve and (check or not model or not environment):
+        raise click.UsageError("--kserve wants a model and its --environment, and no --check")
     if not model and check and not environment:
         for overlay, count in _checked(root, base).items():
             click.echo(f"{overlay}: {count} {keep}")
@@ -203,6 +206,13 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     elif check:
         one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+    elif kserve:
+        from loop.delivery.kserve import inference_service
+        from loop.delivery.kserve import text as as_yaml
+
+        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
+        objects = rendering.documents(rendering.build(root / str(one)))
+        click.echo(as_yaml(inference_service(objects, one.state(root))), nl=False)
     else:
         click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
 
@@ -245,7 +255,7 @@ def guard(base: str, head: str) -> None:
     from loop.delivery.guard import check_range
 
     checked, which = check_range(Git(Path.cwd()), base, head)
-    click.echo(f"{checked} commits by the bot touch machine-owned files only; looked at commits {which}")
+    click.echo(f"{checked} commits by the bot touch machine-owned files only; checked commits {which}")
 
 
 @click.command()

@@ -1,7 +1,8 @@
 """The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
+import sys
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from loop.core.errors import Exit
 
 if TYPE_CHECKING:
     from loop.core.git import Git
+    from loop.fork.begin import Change
     from loop.fork.upgrade import Upgrade
 
 SHOWN = 30  # last lines of what a failed check printed
@@ -24,6 +26,9 @@ SHOWN = 30  # last lines of what a failed check printed
 @click.option("--url", help="Where Argo CD and people clone it from.")
 @click.option("--registry", help="Images are pushed to REGISTRY/<model>.")
 @click.option("--models", metavar="NAME,NAME", help="The models to keep; all others are deleted.")
+@click.option("--environments", metavar="NAME,NAME", help="The environments to keep, production among them.")
+@click.option("--remote", metavar="URL", help="DVC's default remote, as s3://bucket/prefix.")
+@click.option("--mlflow", metavar="URI", help="MLflow's server; init prints where to set it.")
 @click.option(
     "--lean",
     "wheels",
@@ -31,18 +36,12 @@ SHOWN = 30  # last lines of what a failed check printed
     help="Delete the engine's source, and lock its wheels from this folder or URL.",
 )
 @click.option("--vendor", "vendored", is_flag=True, help="Bring the engine's source back.")
-def init(
-    name: str | None,
-    url: str | None,
-    registry: str | None,
-    models: str | None,
-    wheels: str | None,
-    *,
-    vendored: bool,
-) -> None:
-    """Give a fork its own name, URL and registry.
+@click.option("--yes", is_flag=True, help="Ask nothing: take the options as they are.")
+def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) -> None:
+    """Make a fork your team's own.
 
-    Run it first in a new fork, and again whenever one of these changes; what you do not give stays as it is.
+    On a terminal it asks for what you do not give, with each value as it is now. Then it shows what would
+    change, and asks whether to do it. Run it first in a new fork, and again whenever one of these changes.
     With --lean the fork no longer has the engine's source; requirements.lock pins the engine as two wheels.
 
     \b
@@ -50,33 +49,63 @@ def init(
         --url https://github.com/acme/churn.git
     """  # noqa: D301
     from loop.core import paths
-    from loop.fork.folders import keep
+    from loop.fork import begin
     from loop.fork.lean import convert, vendor
 
     if wheels and vendored:
         raise click.UsageError("--lean deletes the source that --vendor brings back: give one of them")
-    root = paths.root()
-    for dropped in keep(root, models.split(",")) if models else ():
-        click.echo(f"dropped: {dropped}; git add --all, and commit it")
-    options = {"name": name, "url": url, "registry": registry}
-    if any(options.values()) or not (models or wheels or vendored):
-        _name(root, {key: value for key, value in options.items() if value is not None})
+    root, asks = paths.root(), not yes and _on_terminal()
+    wanted = begin.Wanted(**(_asked(root, given) if asks and not (wheels or vendored) else given))
+    changes = begin.changes(root, wanted)
+    if wheels:
+        changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
+    if vendored:
+        changes.append(begin.Change("engine", "as it is", "its source, in src/loop"))
+    _show(changes)
+    if changes and asks and not click.confirm("Make these changes?", default=True):
+        raise click.Abort
+    begin.apply(root, wanted)
     if wheels or vendored:
         files = convert(root, wheels) if wheels else vendor(root)
-        click.echo(f"{len(files)} files written or dropped; next: make test, git add --all, and commit it")
+        click.echo(f"{len(files)} files written or deleted; next: make test")
+    if wanted.mlflow:
+        click.echo(
+            f"MLflow: export MLFLOW_TRACKING_URI={wanted.mlflow} here, and for CI "
+            f"gh variable set MLFLOW_TRACKING_URI --body {wanted.mlflow}"
+        )
+    if changes:
+        click.echo("next: git add --all && git commit -m 'Name this fork' && git push && ./loop doctor")
 
 
-def _name(root: Path, given: dict[str, str]) -> None:
-    """Write the values that were given into argocd/repository.yaml, and print all of them."""
-    from loop.core import repository
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
-    wanted = repository.initialised(root, given)
-    changed = repository.write(root, wanted)
-    click.echo(f"{repository.PATH}: {'written' if changed else 'already so'}")
-    for key, value in asdict(wanted).items():
-        click.echo(f"  {key}: {value}")
-    if changed:
-        click.echo(f"next: git commit -m 'Name this fork' {repository.PATH} && git push && ./loop doctor")
+
+def _asked(root: Path, given: dict[str, str | None]) -> dict[str, str | None]:
+    """The values with those that a person types for what was not given; one that stays is None."""
+    from loop.fork import begin
+
+    current, offered = begin.now(root), begin.suggested(root)
+    for key in [key for key, value in given.items() if value is None]:
+        default = offered.get(key, "")
+        typed = click.prompt(key, default=default, show_default=bool(default))
+        given[key] = typed if typed != current.get(key, "") else None
+    return given
+
+
+def _show(changes: "Sequence[Change]") -> None:
+    """Print what would change as a table."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    if not changes:
+        click.echo("nothing to change: all of this is so already")
+        return
+    table = Table(*(Column(title, overflow="fold") for title in ("what", "now", "then")), box=None)
+    for change in changes:
+        table.add_row(*map(Text, (change.what, change.now, change.then)))
+    Console().print(table)
 
 
 @click.command()
@@ -86,7 +115,7 @@ def _name(root: Path, given: dict[str, str]) -> None:
     required=True,
     metavar="MODEL",
     shell_complete=known_models,
-    help="What to copy: a model of this repository, or an example of tests/models.",
+    help="The model to copy: one of this repository, or an example of tests/models.",
 )
 def new(model: str, like: str) -> None:
     """Begin a new model as a copy of another one.
@@ -209,7 +238,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
         raise SystemExit(Exit.BLOCK)
     if not no_check and (failed := _check(git, planned.branch)):
         click.echo(
-            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, mend it, "
+            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, fix it, "
             f"commit, git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
@@ -244,7 +273,14 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
 @click.command("propose-upgrade")
 @click.argument("branch")
 def propose_upgrade(branch: str) -> None:
-    """Propose a BRANCH that `upgrade` has made, as one pull request that is kept up to date."""
+    """Open or update the pull request of an upgrade.
+
+    It pushes a BRANCH that `upgrade` has made as origin's branch `upgrade`. A later upgrade updates the same
+    pull request. The workflow *Upgrade* runs it.
+
+    \b
+      ./loop propose-upgrade upgrade-0.3.0
+    """  # noqa: D301
     from loop.core import actions, paths
     from loop.core.git import Git
     from loop.core.github import GitHub

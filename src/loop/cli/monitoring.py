@@ -72,7 +72,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     push: str | None,
     exit_code: bool,
     clone: bool | None,
-) -> Exit:
+) -> None:
     """Compare production with training.
 
     It measures drift, data quality, and the metrics of predictions whose labels have come. The verdict is
@@ -112,7 +112,8 @@ def monitor(  # noqa: PLR0917 — click passes by name
         _push(push, found.model, folder, root if dispatch else None)
     if failure:
         raise failure
-    return Exit.DRIFT if found.over and exit_code else Exit.OK
+    if found.over and exit_code:
+        sys.exit(Exit.DRIFT)
 
 
 def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:

@@ -193,7 +193,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
     wanted = params.load(here, model)
     if days and not isinstance(wanted.split, params.TimeSplit):
         raise LoopError(
-            f"--days is {days}, but params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
+            f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
             " which has no window",
             fix="leave --days out",
         )

@@ -33,10 +33,10 @@ class Status(Result):
     """Key of the release that this work tree would make; null if dvc.lock records no training."""
     released: bool
     """Whether stable or canary is this release."""
-    barred: bool
-    """Whether this release was rolled back and may not come again."""
+    blocked: bool
+    """Whether this release was rolled back and may not be released again."""
     due: bool
-    """Whether this release is neither there nor barred, so that it can be released."""
+    """Whether this release is neither there nor blocked, so that it can be released."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Change(Result):
     subject: str
     """First line of the commit's message."""
     action: str
-    """What the command line did, such as release or promote; empty for a commit by a person."""
+    """The command that made the commit, such as release or promote; empty for a commit by a person."""
     step: str
     """The canary's step after the commit, such as canary-10."""
     key: str
@@ -117,7 +117,7 @@ class Change(Result):
 
 @dataclass(frozen=True)
 class History(Result):
-    """What an environment served, newest change first."""
+    """The changes of what an environment served."""
 
     model: str
     """The model, spelled with dashes."""
@@ -129,7 +129,7 @@ class History(Result):
 
 @dataclass(frozen=True)
 class Window(Result):
-    """The time that the monitor looked at."""
+    """The time that the monitor examined."""
 
     from_: str
     """Its begin, ISO 8601, UTC."""
@@ -263,7 +263,7 @@ class Monitor(Result):
     verdict: Literal["retrain", "healthy", "undecided"]
     """`undecided` means that there are too few rows or labels."""
     alarms: list[str]
-    """One sentence for each thing that a person must see to, because no retraining mends it."""
+    """One sentence for each thing that a person must see to, because no retraining fixes it."""
     reasons: list[str]
     """One sentence for each threshold that is crossed, and for each that could not be judged."""
     dispatch: Dispatch
@@ -278,16 +278,16 @@ class Examined(Result):
     state: Literal["ok", "default", "bad"]
     """`default` means that it works, and that there is something larger to move to."""
     what: str
-    """What was examined."""
+    """The thing that was examined."""
     found: str
-    """What was found."""
+    """The answer."""
     fix: str
     """The command or the edit that fixes it, or that moves to something larger; may be empty."""
 
 
 @dataclass(frozen=True)
 class Doctor(Result):
-    """What this machine and this clone can do."""
+    """The state of this machine, this clone and each model."""
 
     ok: bool
     """Whether nothing is bad."""

@@ -1,1 +1,1 @@
-"""Tests that every fork must pass, whichever models it has; `make test` of a lean fork runs them."""
+"""Tests that every fork must pass, whichever models it has. In a lean fork, `make test` runs them."""

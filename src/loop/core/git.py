@@ -85,29 +85,8 @@ class Git:
 
         Raises GitError with git's output if the exit code is not in `fine`.
         """
-        return self._output(*args, stdin=stdin, env=env, fine=fine).removesuffix("\n")
-
-    def _output(
-        self,
-        *args: str,
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        fine: Container[int] = (0,),
-    ) -> str:
-        """Run git in this clone and return its output, decoded as UTF-8.
-
-        Raises GitError if it is not UTF-8.
-        """
         given = None if stdin is None else stdin.encode()
-        try:
-            # A commit message may contain bytes that are not UTF-8.
-            errors = "replace" if args[0] == "log" else "strict"
-            said = self._bytes(*args, stdin=given, env=env, fine=fine).decode(errors=errors)
-            return said.replace("\r\n", "\n").replace("\r", "\n")
-        except UnicodeDecodeError as error:
-            raise GitError(
-                f"git {' '.join(args)}: the output is not UTF-8", fix="save the file in UTF-8 and commit it"
-            ) from error
+        return _decoded(self._bytes(*args, stdin=given, env=env, fine=fine), args).removesuffix("\n")
 
     def _bytes(
         self,
@@ -225,7 +204,8 @@ class Git:
         """Return a file's text at a commit; None if the commit does not have the file."""
         if not self.run("ls-tree", commit, "--", path):
             return None
-        return self._output("show", f"{commit}:{path}")
+        show = ("show", f"{commit}:{path}")
+        return _decoded(self._bytes(*show), show)
 
     def contents(self, blobs: Sequence[str]) -> list[bytes]:
         """Return the bytes of each blob, in the order of `blobs`."""
@@ -352,3 +332,15 @@ def bare(
         only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", f"--branch={branch}")
         Git(Path(scratch), settings, 10 * seconds).run("clone", "--quiet", *only, url, ".")
         yield Git(Path(scratch), settings, seconds)
+
+
+def _decoded(said: bytes, args: Sequence[str]) -> str:
+    """Return git's output decoded as UTF-8, with plain line feeds; GitError if it is not UTF-8."""
+    try:
+        # A commit message may contain bytes that are not UTF-8.
+        text = said.decode(errors="replace" if args[0] == "log" else "strict")
+    except UnicodeDecodeError as error:
+        raise GitError(
+            f"git {' '.join(args)}: the output is not UTF-8", fix="save the file in UTF-8 and commit it"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -96,25 +96,25 @@ class Validate(Section):
 class TimeSplit(Section):
     """Split by time: train on `train_days`, skip `delay_days` in which labels arrive, test on `test_days`."""
 
-    kind: Literal["time"] = "time"
-    until: Instant  # the first instant after the test window
-    train_days: int = Field(gt=0)
-    delay_days: int = Field(ge=0)
-    test_days: int = Field(gt=0)
+    kind: Literal["time"] = "time"  # how the rows are split
+    until: Instant  # end of the test window, exclusive
+    train_days: int = Field(gt=0)  # length of the training window
+    delay_days: int = Field(ge=0)  # days between the two windows, in which labels arrive
+    test_days: int = Field(gt=0)  # length of the test window
 
 
 class RandomSplit(Section):
     """Hold out a random share of the rows for testing, by a fixed seed. For rows without a time column."""
 
-    kind: Literal["random"]
-    test: Share = 0.2
-    seed: int = 0
+    kind: Literal["random"]  # how the rows are split
+    test: Share = 0.2  # share of the rows that are held out
+    seed: int = 0  # another seed holds out other rows
 
 
 class PublishedSplit(Section):
     """Use the split of the data set's publisher: the column that ROLES.part names says `train` or `test`."""
 
-    kind: Literal["published"]
+    kind: Literal["published"]  # how the rows are split
 
 
 Split = TimeSplit | RandomSplit | PublishedSplit
@@ -133,7 +133,7 @@ class Gate(Section):
     # {metric: its minimum, or its maximum if the metric is a loss}
     floors: dict[str, float] = Field(default_factory=dict)
     samples: int = Field(default=1000, ge=100)  # number of bootstrap resamples
-    confidence: Share = 0.95
+    confidence: Share = 0.95  # level of the difference's confidence interval
     # Challenger minus champion: how far below 0 the lower end of the confidence interval may lie.
     tolerance: float = Field(default=0.0, ge=0)
     # Minimum number of test rows; for classification, of rows of the rarest class. With fewer, the gate keeps
@@ -154,8 +154,8 @@ class Serve(Section):
 
 
 class Rehearse(Section):
-    requests: int = Field(default=500, gt=0)
-    max_failed: Share = 0.0
+    requests: int = Field(default=500, gt=0)  # number of requests that are replayed
+    max_failed: Share = 0.0  # maximum share of the requests that may fail
     max_p99_ratio: float = 3.0  # maximum of the candidate's p99 latency divided by the champion's
     # Maximum p99 latency of the candidate in ms. Defaults to `sla.p99_ms` if that is set.
     max_p99_ms: float = 1000.0
@@ -170,7 +170,7 @@ class Canary(Section):
     )  # percent of traffic that the canary gets at each step
     # Number of requests that must have reached the canary before the judge decides.
     min_requests: int = Field(default=200, gt=0)
-    max_failed: Share = 0.01
+    max_failed: Share = 0.01  # maximum share of the canary's requests that may fail
     max_p99_ratio: float = 3.0  # maximum of the canary's p99 latency divided by stable's
     # A canary's p99 latency up to this value in ms always passes, even if stable is much faster. Defaults to
     # `sla.p99_ms` if that is set.
@@ -192,10 +192,10 @@ class Canary(Section):
 
 class Monitor(Section):
     store: str | None = None  # folder or URL to which production's transactions and labels are logged
-    window_days: int = Field(default=7, gt=0)
+    window_days: int = Field(default=7, gt=0)  # days of production that each check reads
     drift: float = 0.3  # a feature_drift_score of at least this value starts a retraining
-    # Set true if the model's profile depends on its training, as principal components do: then drift compares
-    # only predictions of the release that serves now.
+    # Set true if the numbers that the model logs for drift depend on its training, as components do.
+    # Drift then compares only predictions of the release that serves now.
     by_release: bool = False
     min_rows: int = 500  # minimum number of logged predictions for a decision on drift
     min_labels: int = 200  # minimum number of labelled predictions for a decision on the metrics of `sla`
@@ -240,7 +240,9 @@ class Model(Section):
     ingest: Ingest
     validation: Validate = Field(alias="validate")
     split: Split = Field(discriminator="kind")
+    # parameters of the features; class Params in the model's features.py defines them
     features: dict[str, Any] = Field(default_factory=dict)
+    # parameters of the training; class Params in the model's estimator.py defines them
     train: dict[str, Any] = Field(default_factory=dict)
     evaluate: Evaluate = Evaluate()
     sla: Sla = Sla()

@@ -55,13 +55,19 @@ def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device
     return "cuda" if found == "cuda" else "cpu"
 
 
+def environments(root: Path) -> list[Environment]:
+    """Those of ENVIRONMENTS that have overlays, in that order; all where a repository has no overlays."""
+    overlays = root / "kustomize" / "overlays"
+    return [name for name in ENVIRONMENTS if (overlays / name).is_dir() or not overlays.is_dir()]
+
+
 def by_device(root: Path, model: str) -> dict[Device, list[str]]:
     """Return {device: environments that serve on it}, in the order of ENVIRONMENTS.
 
     Environments with the same device share a release.
     """
     found: dict[Device, list[str]] = {}
-    for environment in ENVIRONMENTS:
+    for environment in environments(root):
         found.setdefault(device(root, model, environment), []).append(environment)
     return found
 

@@ -43,7 +43,7 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
     """
     if place.environment not in REVIEWED:
         raise LoopError(
-            f"{place.environment} runs neither judge nor drift job", fix="--environment production"
+            f"{place.environment} runs neither judge nor drift job", fix="use --environment production"
         )
 
     def change(now: Now) -> State | None:

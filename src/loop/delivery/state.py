@@ -190,7 +190,10 @@ def _label(track: str, device: Device) -> dict[str, Any]:
 
 
 def _start(track: str, server: str) -> dict[str, Any]:
-    """Return a patch that starts the server module of a track's image, if it is not the current default."""
+    """Return a patch that starts a track's image with the module `server`.
+
+    Images of older versions contain another server module than the one that kustomize/base starts.
+    """
     path = "/spec/template/spec/containers/0/command/2"
     operation = {"op": "replace", "path": path, "value": server}
     return {"target": {"kind": "Deployment", "name": f"serving-{track}"}, "patch": json.dumps([operation])}

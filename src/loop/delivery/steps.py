@@ -15,7 +15,7 @@ from loop.delivery.state import Barred, State, Track
 CANARY = re.compile(r"canary-(\d{1,3})")
 DEFAULT = params.Canary()
 # Pages of the docs, for errors.
-BARRED = "docs/runbooks/production.md#a-release-was-barred-by-mistake"
+BARRED = "docs/runbooks/production.md#a-release-was-blocked-by-mistake"
 BY_HAND = "docs/runbooks/production.md#roll-back-a-canary-by-hand"
 
 

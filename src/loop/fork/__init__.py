@@ -1,1 +1,1 @@
-"""What makes a fork a team's own, and tells what this clone can do."""
+"""Code of the commands by which a team sets up its fork, checks it and upgrades it."""

@@ -1,4 +1,4 @@
-"""The checks of a branch that an upgrade has made. They run in a clone of their own, so files here stay."""
+"""Checks a branch that `loop upgrade` made, in a temporary clone, so that this clone's files stay."""
 
 import os
 import shutil
@@ -19,12 +19,12 @@ CHECKS = (
     ("make", "lint"),
     ("make", "test-marked", "MARKS=contract or params"),
 )
-LOCAL = ".dvc/config.local"  # a person's own settings, which no commit has
+LOCAL = ".dvc/config.local"  # a user's own DVC settings, which are not in Git
 
 
 @dataclass(frozen=True)
 class Check:
-    """A command that has run on the branch, and what it printed."""
+    """The result of a command that ran on the branch; `said` is its output."""
 
     command: str
     passed: bool
@@ -33,7 +33,10 @@ class Check:
 
 
 def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[object]]) -> Iterator[Check]:
-    """Run every check on a branch, by the branch's own code and locks; `during` is open while one runs."""
+    """Run every check with the branch's own code and locks, and yield its result.
+
+    `during` returns a context manager for a command; it is entered while the command runs.
+    """
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
     with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
         git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
@@ -51,6 +54,7 @@ def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[ob
                     words,
                     cwd=folder,
                     env=outer,
+                    stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

@@ -1,4 +1,4 @@
-"""What `loop doctor` looks at: one function a question, each answered with what to do about it."""
+"""The questions of `loop doctor`: one function each, whose answer says how to repair what is wrong."""
 
 import os
 import re
@@ -248,7 +248,10 @@ def _github(root: Path) -> GitHub:
 
 
 def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
-    """The names of the secrets that GitHub lists at `path`; none at a status of `nothing`."""
+    """Return the names of the secrets that GitHub lists at `path`.
+
+    The result is empty if GitHub answers with one of the HTTP statuses in `nothing`.
+    """
     try:
         return {str(secret["name"]) for secret in github.every(path, "secrets")}
     except GitHubError as error:
@@ -309,7 +312,7 @@ def _model(root: Path, name: str) -> Finding:
 
 
 def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
-    """Where the folders of a model still say another one's name: what it is, and what it should be."""
+    """Where the folders of a model still have another model's name: the text there, and the right text."""
     service, shared = root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)
     wanted = [
         (service, r'(?m)^ *name="(.*)",$', name),

@@ -17,6 +17,7 @@ from loop.delivery import state
 from loop.delivery.state import State
 
 FOLDED = 80  # characters of a line of dvc.lock, as DVC writes it
+OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
 EXAMPLES = "tests/models"  # models of other kinds, which the tests play: code and params, but no manifests
 
 
@@ -77,10 +78,10 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
     return code, manifests, (document["models"] if code == root else document)[like]
 
 
-def keep(root: Path, models: list[str]) -> list[str]:
-    """Drop every model but these: its folders, data, and its part of params.yaml and dvc.lock; returns them.
+def unwanted(root: Path, models: list[str]) -> list[str]:
+    """The models that go where only these stay.
 
-    LoopError where one of `models` is unknown, or a model to be dropped is served somewhere.
+    LoopError where one of `models` is unknown, or a model that goes is served somewhere.
     """
     kept, known = {package(model) for model in models}, params.read(root)
     if strange := sorted(kept - known.keys()):
@@ -91,19 +92,63 @@ def keep(root: Path, models: list[str]) -> list[str]:
     dropped = [name for name in known if name not in kept]
     for name in dropped:
         for environment in _environments(root, name):
-            path = f"{state.folder(environment, name)}/release.yaml"
-            served = state.parse(edited.read(root / path, path, "take it from Git's history"), path)
-            if served.stable:
-                raise LoopError(
-                    f"{environment} serves {public(name)} {served.stable.key}, so it is not dropped",
-                    fix=f"remove kustomize/overlays/{environment}/{public(name)} by a pull request first",
-                )
+            _refuse_served(root, environment, name)
+    return dropped
+
+
+def keep(root: Path, models: list[str]) -> list[str]:
+    """Drop every model but these: its folders, data, and its part of params.yaml and dvc.lock; returns them.
+
+    LoopError as `unwanted` raises it.
+    """
+    dropped = unwanted(root, models)
     for name in dropped:
         for folder in (*_folders(name, _environments(root, name)), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
     if dropped:
         _forget(root, dropped)
     return dropped
+
+
+def leaving(root: Path, environments: list[str]) -> list[str]:
+    """The environments that go where only these stay.
+
+    LoopError where one of `environments` is not there, `production` goes, or one that goes serves a model.
+    """
+    there = sorted(path.name for path in (root / OVERLAYS).iterdir() if path.is_dir())
+    if strange := sorted(set(environments) - set(there)):
+        raise LoopError(
+            f"{OVERLAYS} has no environment {', '.join(strange)}; it has {', '.join(there)}",
+            fix="name environments that are to stay; docs/fork.md says how to add one",
+        )
+    if PRODUCTION not in environments:
+        raise LoopError(
+            f"{PRODUCTION} would go, and there the champion is served", fix=f"name {PRODUCTION} too"
+        )
+    dropped = [name for name in there if name not in environments]
+    for environment in dropped:
+        for folder in sorted((root / OVERLAYS / environment).iterdir()):
+            _refuse_served(root, environment, package(folder.name))
+    return dropped
+
+
+def keep_environments(root: Path, environments: list[str]) -> list[str]:
+    """Drop the overlays of every environment but these; returns those. LoopError as `leaving` raises it."""
+    dropped = leaving(root, environments)
+    for environment in dropped:
+        shutil.rmtree(root / OVERLAYS / environment)
+    return dropped
+
+
+def _refuse_served(root: Path, environment: str, model: str) -> None:
+    """LoopError where an environment serves a model."""
+    path = f"{state.folder(environment, model)}/release.yaml"
+    served = state.parse(edited.read(root / path, path, "take it from Git's history"), path)
+    if served.stable:
+        raise LoopError(
+            f"{environment} serves {public(model)} {served.stable.key}, so it is not dropped",
+            fix=f"remove {OVERLAYS}/{environment}/{public(model)} by a pull request first",
+        )
 
 
 def _environments(root: Path, model: str) -> list[str]:
@@ -139,7 +184,7 @@ def _forget(root: Path, models: list[str]) -> None:
 
 
 def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
-    """Copy a folder's files with the other model's name replaced; what is no text is copied as it is.
+    """Copy a folder's files with the other model's name replaced; binary files are copied as they are.
 
     In the model's own code the name may also be a column's, so only imports are changed there. Its
     `__init__.py` would say what the other model is; a package needs none.

@@ -37,7 +37,7 @@ REQUIREMENTS = """\
 
 
 def convert(root: Path, place: str) -> list[str]:
-    """Make a clone a lean fork whose wheels lie at `place`, a folder or URL; returns the paths that changed.
+    """Make a clone a lean fork with the wheels at `place`, a folder or URL; returns the paths that changed.
 
     A fork that is lean already gets the wheels of this version. LoopError where a wheel is missing, and where
     a file that goes has changes that are not committed.
@@ -111,11 +111,11 @@ def layer(files: dict[str, E]) -> dict[str, E]:
 
 
 def pins(source: str, version: str) -> dict[str, str]:
-    """The pins of both wheels, where `source` is the engine's; LoopError where it is no wheel."""
+    """The pins of both wheels, where `source` is the engine's; LoopError where it is not a wheel."""
     place, _, file = source.rpartition("/")
     if file != f"loop-{version}-py3-none-any.whl":
         raise LoopError(
-            f"{source} is no wheel, and this fork has the engine as one",
+            f"{source} is not a wheel, and this fork has the engine as one",
             fix="name the wheel of a release, by its path or URL",
         )
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}

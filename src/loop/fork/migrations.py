@@ -1,10 +1,13 @@
-"""What an upgrade changes in a team's own files: one function a change, each safe to run again.
+"""Migrations: an upgrade's changes of a team's own files, one function each, all safe to run again.
 
-Each takes the files that `READ` names, by path, and returns them as the new version wants them.
+Each takes the files that `READ` names, by path, and returns them as the new version wants them. The engine
+that upgrades a fork is older than these, so it starts the new version's as `python -m loop.fork.migrations`.
 """
 
 import io
+import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,7 +19,7 @@ from loop.delivery import state
 
 Files = dict[str, str]
 READ = re.compile(
-    r"(?:bentos|src/models|tests)/.+\.py|params\.yaml|dvc\.lock"
+    r"(?:bentos|src/models|tests)/.+\.py|params\.yaml"
     r"|kustomize/overlays/[^/]+/[^/]+/release/(?:release|kustomization)\.yaml"
 )
 MOVED = (  # how a package or module was named, and how it is named now
@@ -72,8 +75,6 @@ def modules(files: Files) -> Files:
             for old, new in MOVED:
                 text = re.sub(rf"\b{old}\b", new, text)
             changed[path] = text
-        elif path == "dvc.lock":
-            changed[path] = text.replace("src/loop/serving/packed/", "src/loop/runtime/")
     return files | changed
 
 
@@ -91,6 +92,14 @@ def servers(files: Files) -> Files:
 ALL: tuple[Callable[[Files], Files], ...] = (params, mlflow, modules, servers)
 
 
+def migrated(files: Files) -> Files:
+    """The files after all migrations; those that READ does not name are left out."""
+    found = {path: text for path, text in files.items() if READ.fullmatch(path)}
+    for migration in ALL:
+        found = migration(found)
+    return found
+
+
 def _has(section: Any, key: tuple[str, str]) -> bool:
     part = section.get(key[0]) if isinstance(section, dict) else None
     return isinstance(part, dict) and key[1] in part
@@ -104,3 +113,7 @@ def _put(section: Any, keys: tuple[str, ...], value: Any) -> None:
             section[part] = {}
         section = section[part]
     section.setdefault(last, value)
+
+
+if __name__ == "__main__":
+    json.dump(migrated(json.load(sys.stdin)), sys.stdout)

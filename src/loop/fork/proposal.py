@@ -1,4 +1,4 @@
-"""Proposing an upgrade: its branch at origin, and the branch's one pull request."""
+"""Proposes an upgrade: pushes its branch to origin and opens or updates the branch's pull request."""
 
 import re
 
@@ -8,20 +8,21 @@ from loop.core.github import GitHub
 from loop.core.markdown import inert
 from loop.delivery.proposal import opened
 
-BRANCH = "upgrade"  # the workflow's at origin, so that a newer release takes the place of one that waits
-REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub, to a token without the scope `workflow`
+BRANCH = "upgrade"  # the workflow's branch; a newer release replaces the older one there
+REFUSED = re.compile(r"refusing to allow .+ workflow")  # GitHub's error for tokens without `workflow`
 
 
 def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
-    """Push a branch that `loop upgrade` has made as `to`, and open its pull request or bring it up to date.
+    """Push the branch that `loop upgrade` made to origin as `to`, and open or update its pull request.
 
-    Returns in words where it is proposed. A branch there that a person has committed to stays as it is.
-    Rejected where the branch is not one commit on top of main, LoopError where the token may not push it.
+    Returns a text that names the pull request or the branch. If a person has committed to origin's branch,
+    it is not replaced. Raises Rejected if `branch` is not one commit on top of main, and LoopError if the
+    token may not push it.
     """
     commit, main = git.run("rev-parse", "--verify", f"refs/heads/{branch}"), git.fetch()
     parents = git.run("log", "-1", "--format=%P", commit).split()
     if len(parents) != 1 or not git.descends(main, parents[0]):
-        raise Rejected(f"{branch} is not one commit on top of main", fix="./loop upgrade makes it again")
+        raise Rejected(f"{branch} is not one commit on top of main", fix="make it again: ./loop upgrade")
     there = git.listed(to)
     if there and (kept := _kept(git, to, main)):
         return kept
@@ -36,7 +37,7 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
             raise LoopError(
                 f"{branch} changes files below .github/workflows, which this token may not push",
                 fix="give the deploy key PUSH_KEY to the environment main-only (docs/protection.md), or push "
-                "the branch yourself: ./loop upgrade makes it on your machine",
+                "the branch yourself: ./loop upgrade creates it on your machine",
             ) from error
     title, _, body = git.run("log", "-1", "--format=%B", commit).partition("\n\n")
     number = opened(github, to, title, "\n".join(map(inert, body.splitlines())))
@@ -44,9 +45,12 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
 
 
 def _kept(git: Git, to: str, main: str) -> str:
-    """Why origin's branch is not replaced; empty where only a machine has committed to it, or main has it."""
+    """Return why origin's branch `to` must not be replaced.
+
+    The result is empty if the bot made the last commit, or if main contains it already.
+    """
     tip = git.fetch(to)
     author = git.run("log", "-1", "--format=%ae", tip)
     if author == BOT["GIT_AUTHOR_EMAIL"] or git.descends(main, tip):
         return ""
-    return f"branch {to} stays: {author} has committed to it; merge it or delete it, and run this again"
+    return f"branch {to} is not replaced, because {author} committed to it; merge or delete it and run again"

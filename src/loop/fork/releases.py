@@ -1,4 +1,4 @@
-"""The newest release of the template, by the tags of its repository: no account and no API is needed."""
+"""Finds the newest release of the template by the Git tags of its repository, without GitHub's API."""
 
 import os
 import re
@@ -9,16 +9,16 @@ from loop.core.git import Git
 from loop.fork import lean
 from loop.version import VERSION
 
-SETTING = "LOOP_TEMPLATE"  # the template's URL, where no lock names it: in a fork that keeps the source
+SETTING = "LOOP_TEMPLATE"  # the template's URL, for forks with the source, whose lock pins no wheel
 WHEEL = re.compile(r"(.+)/releases/download/v[^/]+/loop-[^/]+\.whl")
-TAG = re.compile(  # ^{}: the commit of an annotated tag
+TAG = re.compile(  # git adds ^{} to a line that has the commit of an annotated tag
     r"^([0-9a-f]+)\trefs/tags/v(\d+\.\d+\.\d+)(?:\^\{\})?$", re.MULTILINE
 )
 
 
 @dataclass(frozen=True)
 class Release:
-    """A version, and its source for `loop upgrade`; without a source `why` says why there is none."""
+    """A version, and its source for `loop upgrade`. If `source` is empty, `why` gives the reason."""
 
     version: str = ""
     source: str = ""
@@ -26,16 +26,20 @@ class Release:
 
 
 def newest(git: Git) -> Release:
-    """The template's newest release, where it is newer than this engine; GitError where nothing answers."""
+    """Return the template's newest release if it is newer than this engine.
+
+    Raises GitError if the template's repository does not respond.
+    """
     lock = edited.read(git.root / lean.LOCK, lean.LOCK, "take it from the template")
     pin = lean.url(lean.found(lock).get("loop", ""))
     released = WHEEL.fullmatch(pin)
     place = released[1] if released else "" if pin else os.environ.get(SETTING, "")
     if not place:
-        where = f"{lean.LOCK} pins {pin}, which is no release" if pin else f"{SETTING} is not set"
-        return Release(why=f"{where}, so no place of releases is known; --to names a version")
+        where = f"{lean.LOCK} pins {pin}, which is not a release" if pin else f"{SETTING} is not set"
+        return Release(why=f"{where}, so newer releases cannot be found; use --to SOURCE")
     tags = TAG.findall(git.run("ls-remote", "--tags", place, "v*"))
-    commits = {version: commit for commit, version in tags}  # git lists an annotated tag's commit after it
+    # git lists an annotated tag first and then the commit that it points to, which is the entry that stays
+    commits = {version: commit for commit, version in tags}
     version = max(commits, key=_order, default=VERSION)
     if _order(version) <= _order(VERSION):
         return Release(why=f"{place} has no release newer than {VERSION}")

@@ -1,27 +1,30 @@
-"""Which files of a clone are the template's: those that `loop upgrade` merges, and that a wheel carries."""
+"""Decides which files belong to the template. `loop upgrade` merges these, and the wheel contains them."""
 
 import re
 from collections.abc import Iterable
 
-# What a team edits. An upgrade never touches these; a migration may, and says so.
+# The team's files. An upgrade changes these only by a migration, and lists each file that it changed.
 TEAM = (
     "README.md", "CHANGELOG.md", "LICENSE", "params.yaml", "requirements.in", "argocd/repository.yaml",
     ".github/CODEOWNERS", ".ci/*", "dvc.lock", "data/*", "src/models/*", "bentos/*",
     "kustomize/models/*", "kustomize/overlays/*",
 )  # fmt: skip
-# What every fork has from the template.
+# The template's files that every fork has.
 LAYER = (
     ".dvc/*", ".dvcignore", ".gitattributes", ".github/*", ".gitignore", ".loop/*", "Makefile", "SECURITY.md",
     "argocd/*", "dvc.yaml", "images/*", "kustomize/*", "loop", "pyproject.toml", "requirements.lock",
     "requirements-gpu.lock", "tools/environment", "tools/programs", "tools/needs", "tools/go.mod",
     "tools/go.sum", "tools/*.lock",
 )  # fmt: skip
-# What only a fork that keeps the source has (`loop init --vendor`).
+# The template's files that only a fork with the engine's source has (`loop init --vendor`).
 SOURCE = ("CONTRIBUTING.md", "docs/*", "src/*", "tests/*", "tools/*")
 
 
 def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    """One expression for all: `*` at the end is all that lies below, elsewhere a part of a name."""
+    """Return a pattern that matches any of the globs.
+
+    A final `/*` matches everything below a folder; any other `*` matches part of one name.
+    """
     parts = (re.escape(glob).replace(r"/\*", "/.*") if glob.endswith("/*") else
              re.escape(glob).replace(r"\*", "[^/]*") for glob in globs)  # fmt: skip
     return re.compile("|".join(parts))
@@ -31,7 +34,7 @@ _TEAM, _LAYER, _SOURCE = map(_pattern, (TEAM, LAYER, SOURCE))
 
 
 def owned(path: str, *, vendored: bool) -> bool:
-    """Whether a path is the template's, in a fork that keeps the source or in one that does not."""
+    """Whether a path belongs to the template; `vendored` says whether the fork has the engine's source."""
     if _TEAM.fullmatch(path):
         return False
     return bool(_LAYER.fullmatch(path) or (vendored and _SOURCE.fullmatch(path)))

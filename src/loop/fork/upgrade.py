@@ -5,7 +5,11 @@ and the fork's are the other. No history in common is needed, as each side is a 
 Everything is written as objects of Git, which nobody sees, until one new branch names the result.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +29,8 @@ Tree = dict[str, tuple[str, str]]  # path: its mode, and its blob in the fork's 
 CHANGELOG = "CHANGELOG.md"
 NEEDED = "dvc.yaml"  # every version has it
 BY_HAND = "- **Before you merge**"  # how an entry begins that asks something of a fork's people
+MIGRATIONS = "src/loop/fork/migrations.py"
+TEXTS = re.compile(r".+\.(?:py|ya?ml|toml|in)")  # the team's files that a migration may change
 SHIPPED = "loop/template/"  # a wheel's copy of the template's own files
 STATED = re.compile(r'^version = "(.+)"$', re.MULTILINE | re.IGNORECASE)
 WHEEL = re.compile(r"loop-([^-]+)-[^/]*\.whl")
@@ -56,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade would do; `tree` is all of the result, and no branch names it yet."""
+    """The result of an upgrade, before it is made: `tree` is all of it, and no branch names it yet."""
 
     base: Version
     to: Version
@@ -111,7 +117,7 @@ def read(git: Git, source: str) -> Version:
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
     raise LoopError(
-        f"{source}: is no wheel of the template, no folder and no commit",
+        f"{source}: is neither a wheel of the template, nor a folder, nor a commit",
         fix="name a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
     )
 
@@ -136,7 +142,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # merged, it would remove all that it lacks
             raise LoopError(
-                f"{version.name}: has no {NEEDED}, so it is no version of the template",
+                f"{version.name}: has no {NEEDED}, so it is not a version of the template",
                 fix="name a wheel of a release, or the root of a clone of the template",
             )
     here = lean.found(_text(git, fork.get(lean.LOCK)))
@@ -144,7 +150,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     if pins:
         before, theirs = _repinned(git, before, here), _repinned(git, theirs, pins)
     merged, conflicts = _merged(git, fork, before, theirs, mine=mine, name=new.name)
-    tree, migrated = _migrated(git, merged, theirs)
+    tree, migrated = _migrated(git, merged, theirs, new.files)
     if pins and lean.WANTED in fork:
         tree = git.tree(tree, _repinned(git, {lean.WANTED: fork[lean.WANTED]}, pins))
     rows = [*conflicts, *(Row(path, "migrated") for path in migrated)]
@@ -156,7 +162,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
 def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     """The version that a fork is at: an installed template's own, else the one with most files in common.
 
-    It is looked for in the history that leads to the new version, or among the wheels that lie beside it. Of
+    It is looked for in the history that leads to the new version, or among the wheels beside it. Of
     versions that have as many, the newest. LoopError where none has a file in common.
     """
     if not vendored and paths.TEMPLATE == paths.SHIPPED:
@@ -256,7 +262,7 @@ def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
 
 
 def _unpacked(git: Git, wheel: Path) -> Tree:
-    """A wheel's files as they lie in a repository, and those of the demo's wheel where it lies beside it.
+    """A wheel's files by their paths in a repository, and those of the demo's wheel if it is beside it.
 
     The packages are src/loop and src/loop_demo, beside the template's own files.
     """
@@ -346,7 +352,7 @@ def _merged(
 
 
 def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iterator[Row]:
-    """What a merge without conflict does at each path, and which of the fork's own changes stay."""
+    """Rows of the paths that a merge changes without conflict, and of the fork's own changes that stay."""
     said = git.run("diff-tree", "-r", "-M", "--name-status", "-z", "HEAD", merged).split("\0")[:-1]
     words = iter(said)
     touched = set[str]()
@@ -366,18 +372,42 @@ def _rows(git: Git, merged: str, fork: Tree, before: Tree, theirs: Tree) -> Iter
             yield Row(path, "kept: yours", "" if path in fork else "you removed it")
 
 
-def _migrated(git: Git, tree: str, theirs: Tree) -> tuple[str, list[str]]:
+def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[str]]:
     """The tree after the migrations, and the team's files that they have changed."""
     own = {path: entry for path, entry in _listed(git, tree).items() if path not in theirs}
-    found = {path: entry for path, entry in own.items() if migrations.READ.fullmatch(path)}
+    found = {path: entry for path, entry in own.items() if TEXTS.fullmatch(path)}
     contents = git.contents([blob for _, blob in found.values()])
     before: dict[str, str] = {}
     for path, content in zip(found, contents, strict=True):
-        with suppress(UnicodeDecodeError):  # a file that is no text has nothing to be renamed
+        with suppress(UnicodeDecodeError):  # a file that is not text has nothing to be renamed
             before[path] = content.decode()
-    after = before
-    for migration in migrations.ALL:
-        after = migration(after)
+    after = _by_the_new_version(git, before, new)
     changed = [path for path, text in after.items() if text != before.get(path)]
     entries = {path: (found[path][0], git.keep(after[path].encode())) for path in changed}
     return (git.tree(tree, entries) if entries else tree), changed
+
+
+def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
+    """The files after the new version's migrations, which its own code runs; LoopError where that fails."""
+    if "__main__" not in _text(git, new.get(MIGRATIONS)):  # of a version before 0.2.0, this engine's do
+        return migrations.migrated(files)
+    code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in zip(code, git.contents(list(code.values())), strict=True):
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / path).write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-m", "loop.fork.migrations"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": f"{folder}/src", "PYTHONSAFEPATH": "1"},
+            input=json.dumps(files),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise LoopError(
+            f"the new version's migrations failed: {done.stderr.strip()[-2000:]}",
+            fix="upgrade to a version between, or report it to the template",
+        )
+    return dict(json.loads(done.stdout))

@@ -39,7 +39,7 @@ PART = 64  # the sample holds one in 64 ids
 MEMORY, THREADS = "256MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
 NEWEST = 100_000  # number of newest transactions in which the latest prediction is searched first
 MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
-# Before the column `scores` was introduced, the scores of several classes were a list in `score`.
+# Log lines from before the column `scores` existed have the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
 LINE = (
@@ -345,7 +345,7 @@ def _labels(
 def _why_unmatched(
     con: "duckdb.DuckDBPyConnection", stored: Stored, known: int, logged: int
 ) -> tuple[str, ...]:
-    """Explain why predictions have no transaction in the store, if they are a large share."""
+    """Explain why predictions have no transaction in the store, if a large share of them has none."""
     found = Apart("predictions have no transaction in the store", logged - known, logged)
     if not found.large:
         return ()
@@ -379,7 +379,7 @@ def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool)
 def _unmatched_labels(
     con: "duckdb.DuckDBPyConnection", reports: Stored | None, start: datetime
 ) -> tuple[str, ...]:
-    """Explain why labels reported in the window match no prediction, if they are a large share."""
+    """Explain why labels of the window match no prediction, if a large share of them matches none."""
     if reports is None:
         return ()
     total = int(_one(con, "select count(*) from labels where reported >= $1", [start]))
@@ -456,8 +456,9 @@ def _rows(
 ) -> "dict[str, pd.DataFrame]":
     """Return a DataFrame for each time span: one column per feature, plus `score` and `event`.
 
-    `most` is the size of the largest span. About MOST of its rows are kept, and the same share of the other
-    spans. A hash of the row decides, so that the same rows are kept each time.
+    `event` is the time of the prediction. `most` is the number of rows in the largest span. If it is above
+    the limit MOST, about MOST rows of that span are kept, and the same share of the other spans. A hash of
+    the row decides, so that the same rows are kept each time.
     """
     import pandas as pd
 

@@ -43,7 +43,7 @@ def calendar(rows: "pd.DataFrame", days: "pd.Series") -> set[str]:
 def _unlearned(
     found: dict[str, Drift], rows: "pd.DataFrame", window: Window, min_rows: int
 ) -> dict[str, Drift]:
-    """Limit each drift distance to the distance from production's rows before the last retraining."""
+    """Return per feature the smaller of two distances: `found`, and from rows before the last retraining."""
     if not found or len(window.learned) < min_rows:
         return found
     return least(found, drift(window.learned[list(found)], rows))

@@ -113,8 +113,8 @@ class Prometheus:
 
     It reads the raw scrapes and sums each series' increases. That is exact up to the last scrape, whereas
     Prometheus' `increase()` extrapolates and misses the value in a new pod's first scrape. Restarted
-    containers and pods that come and go are counted in full. What it remembers only saves reading the same
-    scrapes again: a judge that was restarted reads them from `since` on.
+    containers and pods that come and go are counted in full. The counts so far are a cache; a restarted judge
+    reads all scrapes from `since` again.
     """
 
     url: str
@@ -123,7 +123,10 @@ class Prometheus:
     _counted: dict[str, Counted] = field(default_factory=dict)  # the increases by release key
 
     def sample(self, version: str, since: float) -> Sample:
-        """Return a release's answers since a Unix time. Raises Unread if no recent scrape has them."""
+        """Return counts, latencies and scores of a release's responses since a Unix time.
+
+        Raises Unread if no recent scrape has them.
+        """
         now = time.time()
         kept = self._counted.get(version)
         if kept is None or kept.asked != since:

@@ -34,7 +34,7 @@ LINE = (
     "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
     " features: 'FLOAT[]', score: 'JSON', scores: 'DOUBLE[]', class: 'VARCHAR'}"
 )
-# Before the column `scores` was introduced, the scores of several classes were a list in `score`.
+# Log lines from before the column `scores` existed have the scores of several classes as a list in `score`.
 SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 # `place` is a hash that decides which rows a sample takes. Files are sorted by it, so that a sample reads
 # only a part of each file. `whole` is the id as a number, if it is one, so that it is parsed only once.

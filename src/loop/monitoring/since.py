@@ -13,8 +13,8 @@ from loop.delivery.state import folder, recall
 class Since:
     """When a canary was released and when its step began: Unix times by the committers' clocks."""
 
-    canary: float  # when the canary was released
-    step: float  # when its current step began
+    canary: float  # Unix time at which the canary was released
+    step: float  # Unix time at which the canary's current step began
 
 
 def since(git: Git, commit: str, place: Place) -> Since:

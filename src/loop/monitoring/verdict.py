@@ -22,9 +22,9 @@ class Verdict:
 def verdict(stable: Sample, canary: Sample, rules: params.Canary) -> Verdict:
     """Judge a canary that has traffic; it is promoted only with at least `min_requests` requests.
 
-    Failures and slow answers are judged from the first request on, on the assumption that all requests still
-    missing to `min_requests` will be fine. A canary that is rejected early would therefore be rejected later
-    too, so early checks cause no false alarms (curtailed sampling). Requests that the canary refuses more
+    Failures and slow answers are judged from the first request on, as if all further requests up to
+    `min_requests` succeeded quickly. So a canary that is rejected early would be rejected later, too, and
+    early checks cause no additional false alarms (curtailed sampling). Requests that the canary refuses more
     often than stable count as failures. If stable has too few answers, only the canary's failures are judged.
     """
     refused = _beyond(stable, canary)

@@ -19,10 +19,11 @@ def watch(
     deadline: float | None = None,
     alive: Path | None = None,
 ) -> Look:
-    """Check every `every` seconds, print each new result, and return the first result without a canary.
+    """Call `look` every `every` seconds and print each new result, until a result says that no canary runs.
 
-    With `forever` it continues after that, and after any exception. Each check touches the file `alive`, for
-    the liveness probe. Raises Rejected after `deadline` seconds.
+    Returns that last result. With `forever` the loop never ends, even if `look` raises an exception. After
+    each call the file `alive` is touched, for the liveness probe. Raises Rejected if the canary still runs
+    after `deadline` seconds.
     """
     ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
     while True:

@@ -20,6 +20,7 @@ from loop.core.names import package, public
 from loop.core.paths import ModelPaths, cache
 from loop.core.signing import opened, signed
 from loop.packaging.key import release_key, sources
+from loop.version import VERSION
 
 SEAL = "application/vnd.loop.bento.seal+json"
 
@@ -208,6 +209,7 @@ def stage(root: Path, model: str, key: str, context: Path, device: plain.Device 
     release = {
         "model": public(model),
         "key": key,
+        "engine": VERSION,
         "files": files,
         "p99_ms": plain.latency_target(root, model),
     }

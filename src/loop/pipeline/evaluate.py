@@ -45,9 +45,8 @@ def score(folder: ModelFolder, trained: Path, table: pa.Table) -> pa.Table:
 def own(folder: ModelFolder, section: Evaluate) -> Evaluation:
     """Return the metrics, unit and protocol that the model's own evaluation module adds."""
     found: Evaluation = folder.evaluation.evaluation(folder.section("evaluation", section.protocol))
-    if (
-        folder.task in COMPARED
-    ):  # the bootstrap resamples whole entities, whose rows are compared to each other
+    # These tasks' metrics compare rows of one entity with each other, so the bootstrap draws whole entities.
+    if folder.task in COMPARED:
         found = replace(found, unit=folder.roles.entity)
     return found
 
@@ -67,7 +66,7 @@ def evaluate(
         alike = classes[int(y[0])] if classes else y[0]
         raise LoopError(
             f"all {len(y)} test rows have the label {alike}, expected several labels",
-            fix="params.yaml: split",
+            fix=f"change models.{folder.name}.split in params.yaml",
         )
     if folder.task == "binary":
         result["positives"] = int(y.sum())
@@ -82,7 +81,7 @@ def decisive(section: Evaluate) -> float:
 
 
 def check(folder: ModelFolder, section: Model) -> None:
-    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or the unit is no column."""
+    """Raise LoopError if the task lacks a metric or threshold of params.yaml, or a column for the unit."""
     mine = own(folder, section.evaluate)
     if (folder.task == "binary") != (section.evaluate.threshold is not None):
         key, found = f"params.yaml: models.{folder.name}.evaluate.threshold", section.evaluate.threshold
@@ -90,7 +89,7 @@ def check(folder: ModelFolder, section: Model) -> None:
         expected = (
             binary if folder.task == "binary" else f"null, because a {folder.task} model has no threshold"
         )
-        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set it")
+        raise LoopError(f"{key}: is {found}, expected {expected}", fix="set the expected value")
     if mine.unit and mine.unit not in folder.roles.kept:
         said = f"unit is {mine.unit!r}, which is not a column of scores.parquet"
         fix = f"name one of {', '.join(folder.roles.kept)}"
@@ -101,12 +100,7 @@ def check(folder: ModelFolder, section: Model) -> None:
     for key, names, known, other in (
         ("gate.metric", [section.gate.metric], own_known, add),
         ("gate.floors", section.gate.floors, own_known, add),
-        (
-            "sla.metrics",
-            section.sla.metrics,
-            live,
-            "",
-        ),  # the prediction log lacks entities, which some metrics need
+        ("sla.metrics", section.sla.metrics, live, ""),  # the prediction log has no entities
     ):
         if strange := sorted(set(names) - known.keys()):
             raise LoopError(
@@ -131,7 +125,7 @@ def slices(judged: Rows, rows: pa.Table, section: Evaluate, task: Task) -> dict[
     if strange := [name for name in section.slices if name not in rows.column_names]:
         raise LoopError(
             f"params.yaml: evaluate.slices: {', '.join(strange)} is not a feature of this model",
-            fix=f"name some of {', '.join(rows.column_names)}",
+            fix=f"name one of {', '.join(rows.column_names)}",
         )
     return {
         name: {
@@ -188,7 +182,8 @@ def main(root: Path, model: str) -> None:
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
         raise LoopError(
-            f"{paths.features}: the test window has no labelled row, expected some", fix="params.yaml: split"
+            f"{paths.features}: the test window has no labelled row, expected some",
+            fix=f"change models.{folder.name}.split in params.yaml",
         )
     meta = read_json(paths.trained / "meta.json")
     scored = score(folder, paths.trained, rows)

@@ -62,7 +62,7 @@ class File:
     """One file of a data set; folders named `column=value` on its path add that column, as in Hive."""
 
     name: str  # name of the file in messages
-    path: str  # path of the file in `system`
+    path: str  # path of the file in the file system `system`
     below: str = ""  # the path relative to the data set's folder
     system: Any = None  # the fsspec file system; None means local
     pinned: bool = False  # whether the file's bytes match a pinned SHA-256, so that it may be a pickle

@@ -21,6 +21,7 @@ SCORES = {  # by task: the advice if a scorer returns something else
     "ranking": "return one number per row, higher for rows to be ranked first",
     "embedding": "return one vector per row, all of the same length",
 }
+KIND = "set split.kind to random, or name the column in ROLES of schema.py"
 ROUNDED = 1e-6  # tolerance above 1 for a probability that was rounded to float32
 
 
@@ -54,7 +55,7 @@ def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
     Raises LoopError if a part is neither train nor test.
     """
     if roles.part is None:
-        raise LoopError("params.yaml: split.kind is `published`, but ROLES.part is None", fix="kind: random")
+        raise LoopError("params.yaml: split.kind is `published`, but ROLES.part is None", fix=KIND)
     test: Mask = pc.equal(table[roles.part], "test").fill_null(False).to_numpy()
     train: Mask = pc.equal(table[roles.part], "train").fill_null(True).to_numpy()
     if not (test | train).all():
@@ -68,7 +69,7 @@ def _published(table: pa.Table, roles: Roles) -> tuple[Mask, Mask]:
 def _by_time(table: pa.Table, roles: Roles, split: TimeSplit) -> tuple[Mask, Mask]:
     """Split by time: training days, then a delay in which labels arrive, then test days."""
     if roles.time is None:
-        raise LoopError("params.yaml: split.kind is `time`, but ROLES.time is None", fix="kind: random")
+        raise LoopError("params.yaml: split.kind is `time`, but ROLES.time is None", fix=KIND)
     time = table[roles.time].to_numpy()
     end = np.datetime64(split.until)
     begin = end - _days(split.test_days)

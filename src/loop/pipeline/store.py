@@ -52,7 +52,10 @@ def pin(root: Path, model: str, store: str, until: datetime, *, anew: bool) -> s
 
 
 def pinned(root: Path, model: str, logged: Logged) -> Listing:
-    """Return the list of store files that params.yaml pins. Raises LoopError if logged.json differs."""
+    """Return the list of store files in logged.json.
+
+    Raises LoopError if its SHA-256 is not the one that params.yaml pins.
+    """
     path, name = ModelPaths(root, model).logged, package(model)
     where, fix = f"params.yaml: models.{name}.ingest.logged", f"./loop pin {name}"
     if not logged.sha256:

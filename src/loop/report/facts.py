@@ -94,7 +94,7 @@ def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
     """Read a model's facts from files, its environments from a commit. Raises LoopError for broken files."""
     paths, spec = ModelPaths(root, model), params.load(root, model)
     environments = _environments(git, paths, commit)
-    known(paths.metrics), known(paths.trained / "meta.json")  # LoopError if one is not JSON
+    known(paths.metrics), known(paths.trained / "meta.json")  # fails early on invalid JSON
     found = _evidence(root, model) if paths.metrics.is_file() else None
     stopped = known(paths.build / "validation" / "quality.json")
     plots = {name: known(paths.plots / "curves" / f"{name}.json") or [] for name in CURVES}
@@ -121,7 +121,7 @@ def _evidence(root: Path, model: str) -> Evidence:
     try:
         return evidence.gather(root, model, None)
     except (pa.ArrowException, ValueError, LookupError):
-        check(root, model)  # raises a LoopError that names the file, if an output was altered
+        check(root, model)  # names the file in a LoopError, if a stage's output was altered
         raise
 
 

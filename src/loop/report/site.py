@@ -14,6 +14,7 @@ from loop.core.names import public
 from loop.delivery.history import Entry
 from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
+from loop.version import VERSION
 
 MARK = '<meta name="generator" content="loop report">'  # identifies a page of this site
 LATEST = 10  # number of changes on the index page
@@ -29,7 +30,7 @@ def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main
     commit, told = tip(git, branch)
     facts = [gather(git, root, name, commit) for name in models or params.read(root)]
     ours(out)
-    shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "fleet": facts}
+    shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:
         aside.mkdir()
         write_text(aside / "index.html", page("index.html.j2", latest=latest(facts), **shared))

@@ -271,7 +271,8 @@ class App(Starlette):
 
     async def _health(self, _: Request) -> Response:
         """Answer GET /health."""
-        return _json({"status": "ok", "model_version": self.predictor.model.release.key})
+        release = self.predictor.model.release
+        return _json({"status": "ok", "model_version": release.key, "engine": release.engine})
 
     async def _metrics(self, _: Request) -> Response:
         """Answer GET /metrics."""

@@ -32,6 +32,7 @@ class Release(msgspec.Struct, frozen=True):
     model: str  # the model's name, such as `churn-eu`
     key: str
     files: dict[str, str] = {}  # {file in model/: its SHA-256 when the image was built}
+    engine: str = ""  # the version of the engine that built the image
     p99_ms: float | None = None  # `sla.p99_ms`, the latency that 99 % of requests must not exceed
 
     def check(self, folder: Path) -> None:

@@ -163,7 +163,14 @@ def _schemas(model: Model, max_rows: int) -> dict[str, Any]:
             "required": ["model_name", "model_version", "outputs"],
         },
         **(_of_openai(model, max_rows) if openai.speaks(model) else {}),
-        "Health": _object({"status": text, **version}, ("status", "model_version")),
+        "Health": _object(
+            {
+                "status": text,
+                **version,
+                "engine": {**text, "description": "The engine's version that packed it."},
+            },
+            ("status", "model_version", "engine"),
+        ),
         "Error": _object({"error": text, "field": text}, ("error", "field")),
     }
 

@@ -39,8 +39,10 @@ its own, which is valid until the run ends and has the job's `permissions:`. To 
 password and any user name. State, tokens and logs are in --root and survive a restart: queued runs start
 again, and a run that was interrupted counts as failed.
 """
-REQUIRED = "Everything required has passed"  # the name of the last job of this project's CI
-LIFE = timedelta(days=30)  # how long the tokens below are valid: GitHub's default for a fine-grained token
+# Default of --required-check: the name of the last job of this project's CI
+REQUIRED = "Everything required has passed"
+# How long the stand-in's tokens are valid: GitHub's default for a fine-grained token
+LIFE = timedelta(days=30)
 
 
 def arguments() -> argparse.Namespace:
@@ -145,7 +147,7 @@ def arguments() -> argparse.Namespace:
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """Return {token: who}; a missing token is made and saved, so tokens stay the same after a restart."""
+    """Return {token: the user it belongs to}; tokens are saved, so they stay the same after a restart."""
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     kinds = {"person": "ghp", "bot": "ghs", "stranger": "ghp"}
     if missing := set(kinds) - set(kept.values()):

@@ -37,7 +37,8 @@ from loop_demo.github.runs import Runner
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
 ENTERPRISE = "/api/v3"
 ANY = ""  # no scope is needed: every token may make the call
-ENDS = "github-authentication-token-expiration"  # the header of each answer to a token that expires
+# The header in which GitHub tells a client when its token expires
+ENDS = "github-authentication-token-expiration"
 REPO = "/repos/{owner}/{repo}"
 Handler = Callable[[Call], Response]
 
@@ -48,7 +49,7 @@ def about(call: Call) -> Response:
     return JSONResponse({**shapes.repository(call.runner, call.repo), **alone})
 
 
-# The last column is the scope that a job's token needs: read for GET, else write
+# GitHub's calls: method, path, handler, and the scope that a job's token needs (read for GET, else write)
 GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", REPO, about, ANY),
     ("POST", f"{REPO}/actions/workflows/{{workflow_id}}/dispatches", workflows.dispatch, "actions"),
@@ -80,7 +81,7 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-# Calls that only the stand-in has; GitHub shows this on pages or not at all
+# Calls that only the stand-in has, in the same columns; GitHub shows these things on web pages or not at all
 OWN: list[tuple[str, str, Handler, str]] = [
     ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
     ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),

@@ -11,7 +11,8 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 PATH = Path(__file__).with_name("openapi.json")
-ERRORS = range(400, 600)  # any call may answer with these; the description lists only some of them
+# Statuses of errors: every call may answer with them, but GitHub's description lists only some
+ERRORS = range(400, 600)
 
 
 class Contract:

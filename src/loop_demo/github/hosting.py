@@ -10,6 +10,7 @@ from pathlib import Path
 
 ZERO = "0" * 40
 MOST = 20  # the number of commits that a push event lists at most
+
 # refs/pull and the merge queue's branches may be fetched but not pushed, as at GitHub. Garbage collection is
 # off,
 # because the clones of runs share these repositories' objects.
@@ -190,7 +191,7 @@ class Repository:
         self.git("update-ref", ref, new, *([old] if old else []))
 
     def remove(self, ref: str) -> None:
-        """Delete a ref."""
+        """Delete a ref of the repository."""
         self.git("update-ref", "-d", ref)
 
     def name_default_branch(self, name: str) -> None:
@@ -198,7 +199,7 @@ class Repository:
         self.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
 
 
-@cache  # a commit never changes
+@cache  # caching is safe, because a commit never changes
 def _commit_facts(repo: Repository, commit: str) -> dict[str, object]:
     form = "%H%x00%T%x00%cI%x00%an%x00%ae%x00%cn%x00%ce%x00%B"
     sha, tree, time, *people, message = repo.git("show", "-s", f"--format={form}", commit).split("\0")
@@ -217,7 +218,8 @@ class Hosting:
 
     def __init__(self, root: Path, default_branch: str = "main") -> None:
         self.root, self._default_branch = root, default_branch
-        self.moving = threading.Lock()  # held while refs move, so that each move starts workflows once
+        # A lock that is held while refs move, so that each move starts workflows only once
+        self.moving = threading.Lock()
 
     def create(self, name: str) -> None:
         """Create a repository if it does not exist."""

@@ -83,7 +83,8 @@ def prepared(
                     job["secrets"] = {**given, **renamed}
                 prepare(str(job["uses"]).removeprefix(LOCAL), asked, own)
                 continue
-            place = job.pop("environment", None)  # act does not know `environment`
+            # Act does not support `environment` of jobs, so it is removed
+            place = job.pop("environment", None)
             place = place.get("name") if isinstance(place, dict) else place
             if place in environments and not environments[place].allowed:
                 job["steps"] = [{"run": DENIED.format(place)}]
@@ -94,7 +95,8 @@ def prepared(
             job["env"] = {**(job.get("env") or {}), VARIABLE: token}
             job["steps"] = _own_token(job.get("steps"))
         on = workflow.get("on")
-        if passed and isinstance(on, dict) and on.get("workflow_call"):  # act passes on only declared secrets
+        # Act passes only declared secrets to a called workflow
+        if passed and isinstance(on, dict) and on.get("workflow_call"):
             declared: dict[str, Any] = {_own_name(*pair): {} for pair in passed}
             on["workflow_call"]["secrets"] = {**(on["workflow_call"].get("secrets") or {}), **declared}
         ready[file] = json.dumps(workflow)

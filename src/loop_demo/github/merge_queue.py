@@ -25,8 +25,8 @@ class Queue:
 
     runner: Runner
     method: str | None
-    required: str  # the name of the job that must succeed
-    limit: float  # seconds that the job may take
+    required: str  # the name of the job that must succeed before a merge
+    limit: float  # seconds that the required job may take
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: bool = False
 

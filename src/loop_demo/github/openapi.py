@@ -20,7 +20,7 @@ from loop_demo.github import contract
 FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
 REST = ("@octokit/openapi@23.0.2", "octokit-openapi-23.0.2.tgz")
 WEBHOOKS = ("@octokit/openapi-webhooks@12.1.0", "octokit-openapi-webhooks-12.1.0.tgz")
-INTEGRITY = {  # as `npm view PACKAGE dist.integrity` gives them
+INTEGRITY = {  # the packages' hashes, which `npm view PACKAGE dist.integrity` prints
     REST[
         0
     ]: "sha512-pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg==",

@@ -37,7 +37,8 @@ FOREIGN: tuple[str, ...] = (
     "VIRTUAL_ENV",
     "PYTEST_",
 )
-FOREIGN += ("MAKE", "MFLAGS", "ARGS")  # arguments of make belong to the caller's tests, not to those of a run
+# Variables of make, whose arguments belong to the caller's tests and not to a run
+FOREIGN += ("MAKE", "MFLAGS", "ARGS")
 OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
 # GitHub's actions and the folders of the stand-in's replacements, which are used whatever commit a workflow
 # pins.
@@ -79,7 +80,7 @@ class Runner:
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
     pulls_by_actions: bool = True
-    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # called with each run that has ended
+    on_end: Callable[[dict[str, Any]], None] = lambda _: None  # a callback that gets each run that has ended
 
     def __post_init__(self) -> None:
         self.grants: dict[str, jobs.Grants] = {}  # {token of a job: its grants}, while the run lasts
@@ -115,7 +116,8 @@ class Runner:
         pull = event.payload.get("pull_request")
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
-        with self.state.look() as data:  # locked until event.json is written, so that every listed run has it
+        # The state is locked until event.json is written, so that every listed run has its event
+        with self.state.look() as data:
             number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
             run = self.state.add(
                 "runs",
@@ -172,7 +174,7 @@ class Runner:
         return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
 
     def settings(self, repository: str) -> dict[str, Any]:
-        """Return the settings of a repository, which settings.py describes."""
+        """Return what a person has set for a repository (settings.py describes the keys)."""
         with self.state.look() as data:
             return dict(data["settings"].get(repository, {}))
 
@@ -209,7 +211,7 @@ class Runner:
                 self.grants.pop(token, None)
 
     def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
-        self._kill(run)  # processes that a step left running
+        self._kill(run)  # kill processes that a step has left running
         with self.log(run).open("a") as log:
             log.write(words)
         if not self.keep:
@@ -291,7 +293,7 @@ class Runner:
             "secret-file": f"{folder}/secrets",
             "var-file": f"{folder}/variables",
             "input-file": "/dev/null",
-            # One folder per run, so that no two runs write to the same cache
+            # A folder for each run's copies of actions, so that no two runs write to the same one
             "action-cache-path": f"{folder}/act",
             "pull": "false",
         }
@@ -353,7 +355,7 @@ def _free_port(host: str) -> int:
 
 def _processes_with(name: str, value: str) -> list[int]:
     """Return the ids of running processes whose environment has the variable `name` with this value."""
-    import psutil  # here, because it is needed only when a run ends
+    import psutil  # imported here, because psutil is needed only when a run ends
 
     running = psutil.process_iter(["environ"])
     return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]

@@ -12,7 +12,7 @@ from loop_demo.github.runs import Runner
 
 LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
 BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
-BORN = "2026-01-01T00:00:00Z"  # the creation time of every account and repository
+BORN = "2026-01-01T00:00:00Z"  # the creation time that every account and repository shows
 
 USER_URLS = (
     "followers_url followers",
@@ -174,7 +174,8 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
         "head_commit": repo.commit_facts(record["head_sha"]),
         "repository": repository(runner, repo),
         "head_repository": repository(runner, source, fork=source != repo),
-        "pull_requests": [],  # GitHub lists none for a fork's run, and the project does not read them
+        # GitHub lists no pull requests for a fork's run, and the project does not read this field
+        "pull_requests": [],
         "html_url": f"{runner.url}/{repo.name}/actions/runs/{record['id']}",
         "url": url,
         "jobs_url": f"{url}/jobs",
@@ -258,7 +259,7 @@ def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, 
         "merged_by": user(runner, record["merged_by"]) if record["merged_by"] else None,
         "mergeable": tree is not None if record["state"] == "open" else None,
         "mergeable_state": "clean" if tree else "dirty" if record["state"] == "open" else "unknown",
-        "rebaseable": None,  # GitHub's value until it has computed this
+        "rebaseable": None,  # GitHub answers null until it has computed whether a rebase is possible
         "maintainer_can_modify": False,
         "comments": len(told),
         "review_comments": 0,

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 KINDS = ("429", "403", "502", "dropped before", "dropped after")
-MOST = 2  # bad calls in a row at most, so that a client that tries four times succeeds
+MOST = 2  # the most failed calls in a row, so that a client that tries four times succeeds
 LIMITED = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
 

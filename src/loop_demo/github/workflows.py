@@ -10,7 +10,8 @@ from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.events import Unprocessable
 
-SUMMARY = 1024 * 1024  # bytes; GitHub's runner drops a larger summary completely, and the step goes on
+# The most bytes of a summary; GitHub's runner drops a larger one completely, and the step goes on
+SUMMARY = 1024 * 1024
 DROPPED = (
     "##[error]$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of {}k, got {}k. For more "
     "information see: https://docs.github.com/actions/using-workflows/"
@@ -64,7 +65,7 @@ def _created(time: str, asked: str) -> bool:
 
 
 def run(call: Call) -> Response:
-    """Answer with one run."""
+    """Answer with one workflow run."""
     return JSONResponse(shapes.run(call.runner, call.repo, call.find("runs", "id", "run_id")))
 
 

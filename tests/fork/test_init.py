@@ -1,0 +1,88 @@
+"""`loop init`: it asks for what is not given, shows what would change, and may run again."""
+
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+from trained import work_tree
+
+from loop.cli import fork
+from loop.core import plain, repository
+from loop.core.errors import LoopError
+from loop.delivery import state
+
+URL = "https://github.com/Zoo/birds.git"
+TRACK = {"key": "0" * 12, "image": f"ghcr.io/zoo/x@sha256:{'0' * 64}", "weight": 100, "model_md5": "0" * 32}
+TRACK |= {"data_md5": "0" * 32, "commit": "0" * 40, "mlflow": "x/1", "bento": "x:1"}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A clone of the template whose origin is a team's."""
+    work_tree(tmp_path)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["git", "remote", "add", "origin", URL.replace("//", "//ada:t0ken@")], cwd=tmp_path, check=True
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def init(*options, typed=None):
+    done = CliRunner().invoke(fork.init, options, input=typed)
+    if isinstance(done.exception, LoopError):
+        raise done.exception
+    return done.output
+
+
+def test_on_a_terminal_it_asks_and_shows_what_would_change(root, monkeypatch):
+    """Offered are origin's values, without the credential; without consent nothing is written."""
+    monkeypatch.setattr(fork, "_on_terminal", lambda: True)
+    before = repository.stated(root)
+    typed = "\n\nghcr.io/zoo/ml\n\ndev,production\n\n\n"
+    said = init(typed=typed + "n\n")
+    assert "[birds]" in said
+    assert f"[{URL}]" in said
+    assert "registry [ghcr.io/zoo]" in said
+    assert "without staging" in said
+    assert (repository.stated(root), plain.environments(root)) == (before, ["dev", "staging", "production"])
+    init(typed=typed + "y\n")
+    assert repository.stated(root) == {"name": "birds", "url": URL, "registry": "ghcr.io/zoo/ml"}
+    assert plain.environments(root) == ["dev", "production"]
+    assert "nothing to change" in init(typed="\n" * 7)
+
+
+def test_environments_can_be_dropped(root):
+    """Releases then go past them. Production stays, and so does an environment that serves a model."""
+    model = next(iter(plain.read(root)))
+    with pytest.raises(LoopError, match="production would go"):
+        init("--environments", "dev")
+    with pytest.raises(LoopError, match="no environment qa; it has dev, production, staging"):
+        init("--environments", "qa,production")
+    served = state.State(stable=state.Track(**TRACK))
+    release = root / state.folder("staging", model) / "release.yaml"
+    nothing = release.read_text()
+    for path, text in state.files(served, "staging", model).items():
+        (root / path).write_text(text)
+    with pytest.raises(LoopError, match="staging serves"):
+        init("--environments", "dev,production")
+    release.write_text(nothing)
+    init("--environments", "dev,production")
+    assert not (root / "kustomize/overlays/staging").exists()
+    assert [place for places in plain.by_device(root, model).values() for place in places] == [
+        "dev",
+        "production",
+    ]
+
+
+def test_stores_are_set_where_they_are_read(root):
+    """DVC's remote in its config, once; MLflow's address by a variable, which init names."""
+    said = init("--remote", "s3://birds/dvc", "--mlflow", "https://mlflow.zoo.test")
+    assert "gh variable set MLFLOW_TRACKING_URI --body https://mlflow.zoo.test" in said
+    config = (root / ".dvc/config").read_text()
+    assert "remote = storage" in config
+    assert "url = s3://birds/dvc" in config
+    assert "nothing to change" in init("--remote", "s3://birds/dvc")
+    with pytest.raises(LoopError, match="holds a credential"):
+        init("--remote", "s3://key:secret@birds/dvc")
+    assert (root / ".dvc/config").read_text() == config

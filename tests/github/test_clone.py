@@ -1,0 +1,47 @@
+"""`./loop github`: the stand-in for a clone whose owner has no account."""
+
+import subprocess
+
+import pytest
+from trained import loop, work_tree
+
+URL = "https://github.com/acme/shop.git"
+
+
+def git(root, *args):
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.test")
+    return subprocess.check_output(["git", *who, *args], cwd=root, text=True)
+
+
+@pytest.fixture
+def fork(tmp_path, cache):
+    """A clone of the template that has no remote."""
+    root = tmp_path / "shop"
+    work_tree(root)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "Template")
+    yield root
+    loop(root, "github", "stop")
+
+
+def test_git_reaches_the_stand_in_by_the_forks_own_url(fork):
+    """It has this clone's main, which started no workflow, and keeps what was pushed for its next start.
+
+    Stopped, it leaves Git as it was. Without a name or a running stand-in the errors say what to type.
+    """
+    assert "./loop init" in loop(fork, "github", "start", code=2)
+    loop(fork, "init", "--name", "shop", "--url", URL, "--registry", "ghcr.io/acme")
+    assert "./loop github start" in loop(fork, "github", "propose", code=2)
+    before = (fork / ".git/config").read_text()
+    loop(fork, "github", "start")
+    head = git(fork, "rev-parse", "HEAD").strip()
+    assert git(fork, "ls-remote", URL).split() == [head, "HEAD", head, "refs/heads/main"]
+    assert not list((fork / "build/github").glob("runs/*"))
+    git(fork, "push", "-q", URL, "HEAD:refs/heads/more")
+    loop(fork, "github", "start")
+    assert "refs/heads/more" in git(fork, "ls-remote", URL)
+    assert "no pull request is open" in loop(fork, "github", "merge", code=2)
+    assert "stopped" in loop(fork, "github", "stop")
+    assert (fork / ".git/config").read_text() == before
+    assert "not running" in loop(fork, "github", "stop")
