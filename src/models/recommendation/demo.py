@@ -59,7 +59,10 @@ def production(
 
 
 def _ratings(places: tuple[int, ...], *, new: bool) -> pd.DataFrame:
-    """Return the package's ratings by the users at these positions, with or without the new films."""
+    """Return the package's ratings by users whose place in their group of six is in `places`.
+
+    With `new` false, ratings of the new films are left out.
+    """
     wanted = Wanted(TYPES, frozenset(), "the sample")
     found = pa.concat_tables(batches(PACKAGE, "recommendation", wanted, Path())).to_pandas()
     films, users = (_by_count(found[name]) for name in ("movieId", "userId"))

@@ -29,7 +29,7 @@ def evaluation(_: Params) -> Evaluation:
 
 
 def by_user(rows: Rows, *, new: bool) -> Callable[[Counts], float]:
-    """Mean over users of their pairwise accuracy; users without pairs are left out."""
+    """Return the mean over users of a user's pairwise accuracy; users without pairs are left out."""
     assert rows.units is not None  # noqa: S101 - a ranking always has entities
     order = np.argsort(rows.units, kind="stable")
     starts = np.flatnonzero(np.diff(rows.units[order])) + 1

@@ -105,6 +105,9 @@ def _check(text: str) -> None:
 
 
 def _nonletters(text: str) -> float:
-    """Return the share of characters that are neither letters nor spaces; a number counts as one."""
+    """Return the share of characters that are neither letters nor spaces.
+
+    The placeholder `_num_` counts as a single character.
+    """
     written = "".join(text.replace(NUMBER, "0").split())
     return 1 - len("".join(LETTERS.findall(written))) / max(len(written), 1)
