@@ -84,7 +84,7 @@ class Load:
             self._free.pop().send(*self._due.popleft())
 
     def answered(self, connection: Connection, due: float, status: int) -> None:
-        """Record an answer, and use its connection for the next request."""
+        """Record latency and status of a response, and send the next due request on the freed connection."""
         self.took.append(perf_counter() - due)
         self.statuses[status] += 1
         self._free.append(connection)

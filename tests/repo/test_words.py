@@ -54,9 +54,9 @@ ALLOWED = {
 
 ENGINE = ("src/loop", "src/loop_demo", "tools", ".github", "Makefile", "loop", "dvc.yaml", "argocd")
 ENGINE += tuple(f"kustomize/{name}" for name in ("base", "components", "platform", "tracks"))
-# These are checked in the template only, because a fork's documents and overlays belong to the fork. Folders
+# These are checked in the template only, because a fork's documents belong to the fork. Folders and manifests
 # of models are not checked: a team writes them as it likes, and a new comment there trains the model again.
-TEMPLATES = ("kustomize", "docs", "README.md", "CONTRIBUTING.md", "params.yaml")
+TEMPLATES = ("docs", "README.md", "CONTRIBUTING.md", "params.yaml")
 GENERATED = (".lock", ".sum", ".mod", ".json", ".svg", ".png", ".go")
 
 

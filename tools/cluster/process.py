@@ -42,7 +42,9 @@ def started_at(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # the fields after the program's name, which may contain spaces
+    # The second field of /proc/<pid>/stat is the program's name in brackets, which may contain spaces, so the
+    # fields are counted after its closing bracket.
+    fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
 
 

@@ -2,17 +2,20 @@
 
 It checks the floors first, then compares champion and challenger on the same test rows.
 
-- block: the challenger misses a floor, or the interval shows that it is worse than the champion by more
-  than `tolerance`, or the champion's model cannot be restored. A person must find out what is wrong.
-- promote: the interval of the difference lies above `-tolerance` and its mean is not negative (below
-  `tolerance` and not positive, for a metric whose lower values are better). With tolerance 0 this means
-  "shown to be better". A team that retrains to stay up to date sets a small tolerance; then it means
-  "shown not to be worse by more than the tolerance, and not worse on average".
+The bootstrap gives a confidence interval of the difference, challenger minus champion. For a metric whose
+lower values are better, the difference has the opposite sign.
+
+- block: the challenger misses a floor, or the whole interval is below `-tolerance`, or the champion's model
+  cannot be restored. A person must find out what is wrong.
+- promote: the whole interval is above `-tolerance`, and the mean difference is not negative. With tolerance 0
+  this means "shown to be better". A team that retrains to stay up to date sets a small tolerance; then it
+  means "shown not to be worse by more than the tolerance, and not worse on average".
 - keep: neither of the two. The challenger is sound but not shown to be better, so production does not
   change. This does not count as a failure. With fewer than `min_rarer` test rows (for classification,
   of the rarer class), the gate always keeps.
 
-A challenger with the champion's md5 is promoted, because only the server around the model can differ.
+If the challenger's model file is the champion's own, the gate promotes without a comparison, so that a change
+of the server around the model can be released.
 """
 
 from dataclasses import dataclass, field

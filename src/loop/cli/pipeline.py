@@ -39,7 +39,8 @@ def stage(name: str, model: str) -> None:
     from loop.pipeline import evaluate
 
     here, began = root(), time.monotonic()
-    evaluate.check(models.load(here, model), params.load(here, model))  # before hours of stages, not after
+    # A wrong metric in params.yaml is reported now instead of by `evaluate`, which may run hours later.
+    evaluate.check(models.load(here, model), params.load(here, model))
     click.secho(f"{name} {package(model)} …", err=True, dim=True)
     import_module(f"loop.pipeline.{name}").main(here, model)
     rows, seconds = _rows(getattr(ModelPaths(here, model), STAGES[name])), time.monotonic() - began
@@ -231,7 +232,7 @@ def _current(here: Path, models: Sequence[str]) -> Collection[str]:
 
 
 def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
-    """Run a model's stages that are out of date. Rejected if the stage `validate` rejects the data."""
+    """Run a model's stages that are out of date. Raises Rejected if the stage `validate` rejects the data."""
     from loop.core import dvc, models, params
 
     recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)

@@ -62,7 +62,7 @@ def show(result: Result, text: Callable[[], object]) -> None:
 
 
 def document(result: Result) -> str:
-    """A result as JSON. Of a workflow's log, GitHub would read `##[` as a command, even within a line."""
+    """Return a result as JSON, with `##[` escaped, because GitHub reads it in a log as a workflow command."""
     plain = asdict(result, dict_factory=lambda items: {name.rstrip("_"): value for name, value in items})  # type: ignore[call-overload]
     return json.dumps(plain, indent=2, ensure_ascii=False).replace("##[", "#\\u0023[")
 

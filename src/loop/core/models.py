@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are numbers instead of classes
-COMPARED = ("ranking", "embedding")  # tasks that compare rows of the same entity
+COMPARED = ("ranking", "embedding")  # tasks whose metrics compare rows of one entity, such as a user's items
 
 PACKAGED = (
     "source",

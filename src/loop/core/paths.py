@@ -82,7 +82,7 @@ def environment(lock: Path) -> Path:
 
     Raises LoopError if tools/environment, which installs the lock's packages, is missing or fails.
     """
-    # The monitor's image has no tools/environment: its packages are already installed.
+    # The monitor's image lacks the script tools/environment, because its packages are already installed.
     if not TOOL.is_file():
         raise LoopError(
             f"{lock}: cannot be installed, because {TOOL} does not exist", fix="run this in a clone"

@@ -1,4 +1,7 @@
-"""Joins the prediction log with the store's transactions (event times) and labels, for one window of time."""
+"""Joins the prediction log with the store, for one window of time.
+
+The store's transactions give the time of each event, and its labels the true answers.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

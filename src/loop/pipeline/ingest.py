@@ -182,7 +182,7 @@ class _Taking:
         return undated
 
     def _insert(self, batch: pa.Table, file: int, count: int) -> int:
-        """Add rows to the database table; returns the new number of rows."""
+        """Add a batch of rows to the database table that has `count` rows; returns its new total."""
         more = batch.rename_columns([f"c{place}" for place in range(batch.num_columns)])
         more = more.append_column("n", pa.array(range(count, count + batch.num_rows), pa.int64()))
         self.con.register("more", more)
@@ -191,7 +191,10 @@ class _Taking:
         return count + int(batch.num_rows)
 
     def _drop_repeated(self, found: list[File]) -> int:
-        """Keep one copy of rows in several files of the store. Raises LoopError if the copies differ."""
+        """Remove duplicates of rows that several files of the store contain, and return how many there were.
+
+        Raises LoopError if two rows with the same id differ.
+        """
         roles = self.folder.roles
         label, columns = self._name(roles.label), [f"c{p}" for p in range(len(self.folder.schema.COLUMNS))]
         said = ", ".join(column for column in columns if column != label)

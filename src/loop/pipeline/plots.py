@@ -85,7 +85,11 @@ def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
 
 
 def of_values(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
-    """Return the curves of a regression: mean label by mean prediction, and the errors' distribution."""
+    """Return the curves of a regression.
+
+    One has the mean label against the mean prediction in bins of the predictions, the other is the
+    distribution of the errors.
+    """
     bins = min(BINS, max(len(y) // BIN_ROWS, 1))
     parts = np.array_split(np.argsort(scores, kind="stable"), bins)
     means = ([side[part].mean() for part in parts] for side in (scores, y))
