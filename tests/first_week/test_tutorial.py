@@ -8,7 +8,6 @@ import pytest
 from trained import REPOSITORY, outside, untrained
 
 FENCE = re.compile(r'^```(\w+)(?: title="(.+?)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-TEMPLATE = "https://github.com/your-team/loop.git"  # where the page clones from; here it is this work tree
 
 
 @pytest.mark.timeout(3600)
@@ -16,12 +15,14 @@ def test_the_tutorial(tmp_path: Path, cache: Path) -> None:
     """Each block of the page is one of commands that run, a file, a change to a file, or shown output."""
     template, home = tmp_path / "template", tmp_path / "home"
     home.mkdir()
+    page = (REPOSITORY / "docs/tutorial.md").read_text()
+    url = page.partition("git clone ")[2].split()[0]  # here Git finds this work tree at that URL
     _template(template)
     settings = {"HOME": str(home), "GIT_CONFIG_COUNT": "1"}
-    settings |= {"GIT_CONFIG_KEY_0": f"url.{template}.insteadOf", "GIT_CONFIG_VALUE_0": TEMPLATE}
+    settings |= {"GIT_CONFIG_KEY_0": f"url.{template}.insteadOf", "GIT_CONFIG_VALUE_0": url}
     folder, commands = tmp_path, 0
     try:
-        for kind, title, text in FENCE.findall((REPOSITORY / "docs/tutorial.md").read_text()):
+        for kind, title, text in FENCE.findall(page):
             if kind == "sh":
                 print(text, flush=True)
                 folder = _typed(text, folder, settings)

@@ -163,7 +163,7 @@ def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp
     assert [run["conclusion"] for run in found] == ["failure"] * 5
     assert not there.exists()
     logs = "".join(standin.log(run) for run in found)  # act may lose what a step says as it ends, not its end
-    assert logs.count("Failure - Main Take a commit that main has merged") == 3, logs
+    assert logs.count("Failure - Main Resolve the commit, which main must have merged") == 3, logs
     assert logs.count("Failure - Main Refuse any branch but main") == 2, logs
 
 
