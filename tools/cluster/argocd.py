@@ -1,7 +1,7 @@
 """Runs Argo CD as programs on the node.
 
 Argo CD's API answers anyone who reaches the node, without password or encryption, but allows no changes.
-Webhooks must be signed. This setup is acceptable only on a single machine.
+GitHub's webhooks must be signed. This setup is acceptable only on a single machine.
 """
 
 import json

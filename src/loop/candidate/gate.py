@@ -9,10 +9,11 @@ lower values are better, the difference has the opposite sign.
   cannot be restored. A person must find out what is wrong.
 - promote: the whole interval is above `-tolerance`, and the mean difference is not negative. With tolerance 0
   this means "shown to be better". A team that retrains to stay up to date sets a small tolerance; then it
-  means "shown not to be worse by more than the tolerance, and not worse on average".
+  means "shown not to be worse by more than the tolerance, and not worse on average". Without a champion, the
+  floors alone decide.
 - keep: neither of the two. The challenger is sound but not shown to be better, so production does not
-  change. This does not count as a failure. With fewer than `min_rarer` test rows (for classification,
-  of the rarer class), the gate always keeps.
+  change. This does not count as a failure. With fewer than `min_rarer` test rows or units (for
+  classification, of the rarer class), the gate keeps instead of comparing.
 
 If the challenger's model file is the champion's own, the gate promotes without a comparison, so that a change
 of the server around the model can be released.

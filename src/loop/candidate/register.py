@@ -184,7 +184,7 @@ class _Registry:
         plain_files(root, *(path.relative_to(root).as_posix() for path in (paths.trained, paths.plots)))
         from mlflow.tracking.context.registry import resolve_tags
 
-        given = resolve_tags(tags)  # MLflow adds the user and the source file as tags
+        given = resolve_tags(tags)  # adds the tags that MLflow itself would set: the user and the source file
         run = self.server.ask(
             "create_run", self.experiment_id, tags=given, run_name=tags["model_md5"][:12]
         ).info

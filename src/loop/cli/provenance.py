@@ -40,8 +40,9 @@ def attest(model: str | None) -> None:
 def verify(model: str | None) -> None:
     """Verify the signed provenance of an image.
 
-    It ends with 4 if the signature is not of this machine's key, or if the provenance is about another image.
-    Without MODEL it is the image of judge and monitor.
+    It ends with 4 if the signer is not the one expected (on GitHub the workflow release-model.yml, elsewhere
+    this machine's key), or if the provenance states another image, commit or release key. Without MODEL it
+    verifies the image of judge and monitor.
     """
     from loop.core import actions, paths
     from loop.delivery import provenance

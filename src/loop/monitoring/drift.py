@@ -84,9 +84,7 @@ def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) ->
     if (seen := np.sum(counts, axis=0) > 0).sum() > 1:
         chances.append(float(stats.chi2_contingency([side[seen] for side in counts]).pvalue))
     if not flag and len(now):
-        scale = np.abs(then).max()  # scaling avoids overflow when very large or small numbers are squared
-        distance = stats.wasserstein_distance(then / scale, now / scale) / np.std(then / scale)
-        score = max(score, float(distance))
+        score = max(score, float(stats.wasserstein_distance(then, now) / np.std(then)))
         chances.append(float(stats.ks_2samp(then, now, method="asymp").pvalue))
     tests = columns * (len(chances) - 1)
     return Drift(FLAG if flag else NUMBER, score, min(1.0, tests * min(chances)))

@@ -27,11 +27,10 @@ class Findings:
     model: str
     rules: params.Monitor
     window: Window
-    features: dict[str, Drift]  # the week's drift by feature; empty if there are fewer than `min_rows` rows
+    features: dict[str, Drift]  # the window's drift by feature; empty with fewer than `min_rows` predictions
     counts: dict[str, float]  # the distance of each feature that counts, as `loop.monitoring.looks` decides
-    prediction: (
-        Drift | None
-    )  # drift of the scores; shown but not judged, because the reference is training rows
+    # Drift of the scores. It is only shown, because the reference's scores are of rows from training.
+    prediction: Drift | None
     live: Live
     quality: Quality | None  # data quality of the store's rows in the window; None if there are none
     least_quality: float

@@ -191,9 +191,9 @@ class _Taking:
         return count + int(batch.num_rows)
 
     def _drop_repeated(self, found: list[File]) -> int:
-        """Remove duplicates of rows that several files of the store contain, and return how many there were.
+        """Remove repeated rows of the store, within and between its files, and return how many there were.
 
-        Raises LoopError if two rows with the same id differ.
+        A copy with a label is preferred. Raises LoopError if two rows with the same id differ otherwise.
         """
         roles = self.folder.roles
         label, columns = self._name(roles.label), [f"c{p}" for p in range(len(self.folder.schema.COLUMNS))]
