@@ -54,7 +54,7 @@ IN_CONTAINERS = {  # of `make e2e`, as an engine wants root
 }
 # A timer and a merge queue start the jobs of a dispatch, so in containers the dispatch stands for them.
 BY_DISPATCH = {"ci merge_group", "drift schedule", "refresh-lock schedule", "train schedule"}
-# It starts a cluster, as root, for which `make test` is not the place: its one step is `make e2e`.
+# Its steps are `make e2e`, which starts a cluster as root, and `make first-week`. Both take too long here.
 BY_MAKE_E2E = {"e2e schedule", "e2e workflow_dispatch"}
 # Our own steps in them are `tools/wheels`, which tests/fork runs, and `make docs` (tests/repo/test_site.py).
 # Release, provenance and Pages need GitHub itself.
