@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -18,6 +18,26 @@ from loop.core.github import GitHub
 REPOSITORY = "acme/demo"
 # Matches the line of act's log with which a step begins
 STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re.MULTILINE)
+
+
+def launched(
+    options: Sequence[str], log: BinaryIO, environment: Mapping[str, str], **process: Any
+) -> tuple["subprocess.Popen[bytes]", dict[str, Any]]:
+    """Start the stand-in, and return its process and the facts that it prints when it is ready.
+
+    Raises LoopError if it does not start.
+    """
+    started = subprocess.Popen(
+        [sys.executable, "-m", "loop_demo.github", *options],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env={**os.environ, **environment},
+        **process,
+    )
+    ready = json.loads(started.stdout.readline() or "null")  # type: ignore[union-attr]
+    if ready is None:
+        raise LoopError("the stand-in for GitHub did not start", fix=f"read {log.name}")
+    return started, ready
 
 
 class Hub:
@@ -35,23 +55,10 @@ class Hub:
         self.variables, self.options = variables, options
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "loop_demo.github", "--root", str(self.folder), "--with-stdin"]
-        for name, value in self.variables.items():
-            command.append(f"--var={name}={value}")
-        command += [*self.options, "--repository", REPOSITORY]
+        options = ["--root", str(self.folder), "--with-stdin", "--repository", REPOSITORY, *self.options]
+        options += [f"--var={name}={value}" for name, value in self.variables.items()]
         with (self.folder.parent / "github.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **self.environment},
-            )
-        ready = json.loads(self._process.stdout.readline() or "null")  # type: ignore[union-attr]
-        if ready is None:
-            raise LoopError(
-                f"the stand-in for GitHub did not start: {self.folder.parent}/github.log says why"
-            )
+            self._process, ready = launched(options, log, self.environment, stdin=subprocess.PIPE)
         self.url = ready["repositories"][REPOSITORY]  # the clone URL, without a token
         self.clone_url = self.url.replace("//", f"//person:{ready['token']}@")
         self.bare = self.folder / "repositories" / f"{REPOSITORY}.git"

@@ -7,8 +7,6 @@ with GitHub.
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +20,7 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
 from loop.core.git import Git, GitError
 from loop.core.github import MAIN, GitHub
+from loop_demo.hub import launched
 
 LONGEST = 3600  # seconds to wait for a workflow run
 START = "./loop github start"
@@ -50,26 +49,16 @@ def start(root: Path) -> str:
         "LOOP_ENGINE": "none",  # there is no container registry, so bentos are pinned as artifacts on disk
         "MLFLOW_TRACKING_URI": f"sqlite:///{place}/mlflow.db",
     }
-    command = [sys.executable, "-m", "loop_demo.github", "--root", str(place), "--repository", own.slug]
+    options = ["--root", str(place), "--repository", own.slug]
     with (place / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-    ready = json.loads(process.stdout.readline() or "null")  # type: ignore[union-attr]
-    if ready is None:
-        raise LoopError("the stand-in for GitHub did not start", fix=f"read {place}/log.txt")
+        process, ready = launched(options, log, environment, start_new_session=True)
     url = ready["repositories"][own.slug].replace("//", f"//person:{ready['token']}@")
     facts = {"pid": process.pid, "api": ready["url"], "token": ready["token"], "clone": url}
     write_text(place / "standin.json", json.dumps(facts))
     git.run("config", f"url.{url}.insteadOf", own.url)
     if not git.run("ls-remote", url, f"refs/heads/{MAIN}"):
-        # Push into the stand-in's folder, because a push over HTTP would start workflows. A new fork at
-        # GitHub
-        # starts none.
+        # Push into the stand-in's folder, because a push over HTTP would start workflows, and a new fork at
+        # GitHub starts none.
         bare = place / "repositories" / f"{own.slug}.git"
         git.run("push", "--quiet", str(bare), f"HEAD:refs/heads/{MAIN}")
     return own.url

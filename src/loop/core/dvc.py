@@ -636,7 +636,7 @@ def push(root: Path, model: str) -> bool:
         dvc(root, "push", "--with-deps", *_ends(model))
     except DvcError as error:
         raise DvcError(
-            f"uploading to the DVC remote {_remote(root)} failed; dvc's reason is above",
+            f"uploading to the DVC remote {masked(default_remote(root))} failed; dvc's reason is above",
             fix=f"check that it is reachable, has space and allows writing; ./loop push {public(model)}",
         ) from error
     return True
@@ -647,20 +647,23 @@ def _has_remote(root: Path) -> bool:
     return any(section.startswith("'remote") for section in _config(root).sections())
 
 
-def _remote(root: Path) -> str:
-    """Return the URL of the default DVC remote, without credentials."""
-    config = _config(root)
+def default_remote(root: Path, *, local: bool = True) -> str:
+    """Return the URL of the default DVC remote, or an empty string.
+
+    With `local`, a user's own settings in .dvc/config.local override those of the repository.
+    """
+    config = _config(root, local=local)
     name = config.get("core", "remote", fallback="")
-    return masked(config.get(f"'remote \"{name}\"'", "url", fallback=name))
+    return config.get(f"'remote \"{name}\"'", "url", fallback=name)
 
 
-def _config(root: Path) -> ConfigParser:
+def _config(root: Path, *, local: bool = True) -> ConfigParser:
     """Return DVC's settings, read directly from its INI files because starting dvc takes a second.
 
     Raises LoopError if a file is invalid.
     """
     config = ConfigParser(interpolation=None)
-    for name in (".dvc/config", ".dvc/config.local"):
+    for name in (".dvc/config", ".dvc/config.local")[: 1 + local]:
         if (path := root / name).is_file():
             text = edited.read(path, str(path), STAGES)
             edited.merged(text, str(path), "keep one side of each conflict")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loop.core import plain, repository
-from loop.core.dvc import dvc
+from loop.core.dvc import default_remote, dvc
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
@@ -52,7 +52,7 @@ def now(root: Path) -> dict[str, str]:
         **{key: str(value) for key, value in repository.stated(root).items()},
         "models": ",".join(map(public, known)),
         "environments": ",".join(plain.environments(root)),
-        "remote": _remote(root),
+        "remote": default_remote(root, local=False),
     }
 
 
@@ -90,7 +90,7 @@ def changes(root: Path, wanted: Wanted) -> list[Change]:
             found.append(
                 Change(what, now(root)[what], f"without {', '.join(gone)}; their folders are deleted")
             )
-    if wanted.remote is not None and wanted.remote != (remote := _remote(root)):
+    if wanted.remote is not None and wanted.remote != (remote := default_remote(root, local=False)):
         if repository.masked(wanted.remote) != wanted.remote:
             raise LoopError(
                 f"--remote is {repository.masked(wanted.remote)!r}, which contains a credential",
@@ -108,14 +108,5 @@ def apply(root: Path, wanted: Wanted) -> None:
         folders.keep(root, wanted.models.split(","))
     if wanted.environments is not None:
         folders.keep_environments(root, wanted.environments.split(","))
-    if wanted.remote is not None and wanted.remote != _remote(root):
+    if wanted.remote is not None and wanted.remote != default_remote(root, local=False):
         dvc(root, "remote", "add", "--default", "--force", "--quiet", STORE, wanted.remote, quiet=True)
-
-
-def _remote(root: Path) -> str:
-    """Return the address of the default remote in .dvc/config, or an empty string if it names none."""
-    path = root / ".dvc" / "config"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    name = re.search(r"(?m)^\s*remote = (.+)$", text)
-    section = re.search(rf"\['remote \"{re.escape(name[1])}\"'\]\n\s*url = (.+)", text) if name else None
-    return section[1] if section else ""
