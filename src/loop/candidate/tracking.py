@@ -50,7 +50,7 @@ FIXES = {
 
 
 class TrackingError(LoopError):
-    """MLflow or its artifact store failed; `code` is MLflow's error code, "" if there is none."""
+    """MLflow or its artifact store failed; `code` is MLflow's error code, empty if MLflow sent none."""
 
     def __init__(self, message: str, *, fix: str, code: str = "") -> None:
         super().__init__(message, fix=fix)

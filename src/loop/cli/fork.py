@@ -82,7 +82,10 @@ def _on_terminal() -> bool:
 
 
 def _asked(root: Path, given: dict[str, str | None]) -> dict[str, str | None]:
-    """The values with those that a person types for what was not given; one that stays is None."""
+    """Ask for each value that was not given as an option.
+
+    Returns all values; a value that the person leaves as it is now is None.
+    """
     from loop.fork import begin
 
     current, offered = begin.now(root), begin.suggested(root)
@@ -198,9 +201,9 @@ def version() -> None:
 def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) -> None:
     """Merge another version of the template into this fork.
 
-    The result is a commit on a new branch; your work tree stays as it is. With GITHUB_TOKEN it becomes a pull
-    request. The branch is then checked by its own code. It ends with 4 if there are conflicts to settle or if
-    a check fails; the branch stays.
+    The result is a commit on a new branch; your work tree stays as it is. The branch's own code then checks
+    the branch. If all checks pass and GITHUB_TOKEN is set, the branch becomes a pull request. The command
+    ends with 4 if there are conflicts to settle or if a check fails; the branch stays.
 
     \b
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
@@ -252,7 +255,10 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
 
 
 def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
-    """Plan an upgrade to a source, or to the newest release; None where there is no newer one, and say so."""
+    """Plan an upgrade to a source, by default to the newest release.
+
+    Returns None if this version is the newest, and prints that.
+    """
     from dataclasses import replace
 
     from loop.core import actions

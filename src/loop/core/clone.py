@@ -1,4 +1,4 @@
-"""Opens the Git repository that a command reads: its work tree, or a temporary clone if there is none."""
+"""Opens the Git repository that a command reads: the work tree, or a temporary clone outside a work tree."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

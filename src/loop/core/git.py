@@ -156,7 +156,7 @@ class Git:
         return known is not None and not self.run("rev-list", "--max-count=1", known, f"^{commit}")
 
     def fork_point(self, base: str, head: str) -> str | None:
-        """Return the newest common ancestor of `base` and `head`; None if there is none or `base` is unknown.
+        """Return the newest common ancestor of `base` and `head`; None without an ancestor or a known `base`.
 
         A base is unknown after a forced push, or if GitHub's event names only zeros or nothing, as for a new
         branch.

@@ -46,7 +46,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Done:
-    """The result of an action; `commit` is None if the state already was as requested."""
+    """The result of an action. `commit` is None if the state was already as requested."""
 
     commit: str | None
     before: State

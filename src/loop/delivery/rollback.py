@@ -7,7 +7,7 @@ from loop.delivery.state import State
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:
-    """Remove the canary at whatever step it is; no commit if there is none or `key` is already blocked.
+    """Remove the canary, whatever its step. Without a canary, or if `key` is blocked already, commit nothing.
 
     With `bar` the canary's release is blocked for good; without it the release may be proposed again, for
     instance because it was removed for lack of evidence. A promotion that was committed first is undone too.

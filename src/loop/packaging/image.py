@@ -173,7 +173,7 @@ def _runs_on_the_nodes(image: str, built: str) -> None:
 
 
 def _attested(registry: Registry, key: str) -> dict[str, Any] | None:
-    """Return the record of the registry's attested image with this key; None if there is none."""
+    """Return the record of the registry's attested image with this key, or None."""
     if not (digest := registry.digest(key)):
         return None
     if why := attestation.doubt(registry, digest, key):

@@ -24,8 +24,8 @@ LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 def make(root: Path, program: str | None) -> dict[str, Any]:
     """Build the image unless the container registry has an attested image with the same key.
 
-    Returns the record that it writes to image.json. If `program`, the container engine, is None, no image is
-    built: `kind` is `none` and `image` null.
+    Returns the record that it writes to image.json. `program` is the container engine. Without
+    an engine no image is built, and the record has the kind `none` and the image null.
     """
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
