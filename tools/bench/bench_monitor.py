@@ -18,7 +18,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FEATURES, SEGMENT, DAYS = 15, 200_000, 14  # a line is about 330 bytes, so a segment about 64 MB
 READ = """
 from datetime import datetime

@@ -31,8 +31,8 @@ from loop.packaging import rehearse
 from loop.packaging.process import Server
 from loop.review.image import sizes
 
-ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ROOT / "tools"
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "tools" / "bench"
 OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # the number of different requests
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
@@ -69,7 +69,7 @@ class Rival(Server):
     def _environment(self, python: Path) -> dict[str, str]:
         # Last on the path, after our own environment, which has FastAPI
         [packages] = python.glob("lib/python*/site-packages")
-        folders = (self.bento / "src", TOOLS / "rivals", packages)
+        folders = (self.bento / "src", BENCH / "rivals", packages)
         return {**super()._environment(python), "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
@@ -86,7 +86,7 @@ def bodies(model: str, scratch: Path) -> list[Path]:
 
 def open_loop(server: Server, files: list[Path], rate: float, seconds: int) -> dict[str, Any]:
     """Measure the latency at a given request rate, counted from the time at which each request was due."""
-    command = [sys.executable, TOOLS / "open_loop.py", str(server.port), "/predict", str(rate), str(seconds)]
+    command = [sys.executable, BENCH / "open_loop.py", str(server.port), "/predict", str(rate), str(seconds)]
     done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -97,7 +97,7 @@ def wrk(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
 
     Return requests per second and CPU per request.
     """
-    how = ["-t1", "-c16", f"-d{seconds}s", "--timeout=15s", "-s", TOOLS / "wrk.lua"]
+    how = ["-t1", "-c16", f"-d{seconds}s", "--timeout=15s", "-s", BENCH / "wrk.lua"]
     command = ["wrk", *how, f"{server.url}/predict", "--", "application/json", *files]
     before = server.cpu_seconds()
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -33,7 +33,7 @@ from loop.core import params
 from loop.core.names import public
 from loop.delivery.state import State, Track, files
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
 SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken

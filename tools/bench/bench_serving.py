@@ -42,9 +42,9 @@ from rich.table import Column, Table
 from loop.core import params
 from loop.core.names import public
 
-ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ROOT / "tools"
-RIVALS = TOOLS / "rivals"
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "tools" / "bench"
+RIVALS = BENCH / "rivals"
 OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
 PACKAGE = next(iter(params.read(ROOT)))
@@ -290,7 +290,7 @@ def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds:
     """Measure requests per second, latency and CPU per request by wrk, at the highest possible load."""
     media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
     url = f"http://127.0.0.1:{live.port}{path}"
-    how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", str(TOOLS / "wrk.lua")]
+    how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", str(BENCH / "wrk.lua")]
     command = ["wrk", *how, url, "--", media, *map(str, bodies)]
     before = live.cpu()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -306,7 +306,7 @@ def open_loop(
     live: Running, bodies: list[Path], rate: int, seconds: int, connections: int = 64
 ) -> dict[str, Any]:
     """Measure the latency at a given request rate, counted from the time at which each request was due."""
-    program = [sys.executable, str(TOOLS / "open_loop.py"), f"--connections={connections}"]
+    program = [sys.executable, str(BENCH / "open_loop.py"), f"--connections={connections}"]
     command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *map(str, bodies)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     answer: dict[str, Any] = json.loads(done.stdout)

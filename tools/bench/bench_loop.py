@@ -39,7 +39,7 @@ from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.delivery import state
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-loop"
 PACKAGE = next(iter(params.read(ROOT)))
 MODEL = public(PACKAGE)
