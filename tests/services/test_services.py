@@ -56,7 +56,7 @@ def test_a_server_is_killed_meanwhile(
 ) -> None:
     """The command ends well or says why, and the next one finishes; one run and one version are there."""
     (number, (command, server)), name = kill, clone.parent.name
-    change(clone, train__reg_lambda=1.5 + number)  # a model that nobody has registered
+    change(clone, train__subsample=0.9, train__seed=number)  # a model that nobody has registered
     services.loop(clone, "repro", MODEL)
 
     def begun() -> bool:
