@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 ARCHIVE = Path(__file__).with_name("earlier.tar.xz")
-LEFT_OUT = (":!*.png", ":!*.svg", ":!docs/*.json", ":!*-cuda.lock", ":!tools/rivals", ":!tools/bench", ":!docs/models")
+LEFT_OUT = (":!*.png", ":!*.svg", ":!docs/*.json", ":!*-cuda.lock", ":!*/rivals/*", ":!docs/models")
 
 
 def main(commit: str) -> None:
