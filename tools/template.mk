@@ -51,6 +51,7 @@ docs: ## Build the documentation with its reference into build/docs, as a site t
 	@tools/needs docs
 	@$(PY) docs/site/generate.py "$(SITE)/docs-source"
 	@NO_MKDOCS_2_WARNING=1 "$$(tools/environment docs/site/requirements.lock)/bin/mkdocs" build --quiet --strict --config-file "$(SITE)/docs-source/mkdocs.yml"
+	@rm "$(SITE)/docs/404.html" # its styles and links work only at the root of a host
 	@echo "open $(SITE)/docs/index.html"
 
 .PHONY: cluster
