@@ -1,11 +1,12 @@
 """loop.cli.candidate."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from trained import MODEL, release
+from trained import MODEL, add, loop, release, run, work_tree
 
 from loop.cli.candidate import status
 from loop.core.errors import LoopError
@@ -38,6 +39,22 @@ def test_status_where_nothing_was_ever_trained(
     outputs = said(clone, monkeypatch, begin)
     assert outputs == {"key": "", "released": "false", "barred": "false", "due": "false"}
     assert isinstance(CliRunner().invoke(status, ["nobody"]).exception, LoopError)
+
+
+def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):
+    """The commit's dvc.lock counts, not the work tree's; a line says which model is left out, and why."""
+    work_tree(tmp_path)
+    (tmp_path / "dvc.lock").write_text("stages:\n  train@card_fraud:\n    cmd: x\n")
+    run("git", "init", "-q", cwd=tmp_path)
+    run("git", "add", "dvc.lock", cwd=tmp_path)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Train", cwd=tmp_path)
+    (tmp_path / "dvc.lock").unlink()
+    add(tmp_path, "rents")
+    outputs = tmp_path / "outputs"
+    printed = loop(tmp_path, "models", "--trained", "HEAD", GITHUB_OUTPUT=str(outputs))
+    listed, releases = (json.loads(line.partition("=")[2]) for line in outputs.read_text().splitlines())
+    assert (listed, [each["model"] for each in releases]) == ([MODEL], [MODEL])
+    assert "rents: nothing to release, as dvc.lock records no training of it; to begin: ./loop train" in printed
 
 
 @pytest.mark.slow

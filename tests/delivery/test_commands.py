@@ -5,6 +5,7 @@ from click.testing import CliRunner
 from releases import MONITOR, A, B, built, canary, monitored, serve, track
 
 from loop.cli.delivery import history, monitor_release, promote, release, rollback
+from loop.core.errors import Superseded
 from loop.core.github import GitHub
 from loop.delivery.state import State
 
@@ -36,6 +37,16 @@ def test_a_promotion_tells_its_workflow_where_the_canary_is(clone, here, run, wo
     assert said == f"card-fraud/production: commit {tip[:12]}; canary {B} at step canary-50\n"
     assert (workflow / "GITHUB_OUTPUT").read_text() == f"commit={tip}\nstep=canary-50\nkey={B}\n"
     assert said.strip() in (workflow / "GITHUB_STEP_SUMMARY").read_text()
+
+
+def test_a_person_promotes_the_canary_that_is_there(clone, here, run):
+    """Without --key it is main's canary, which the command prints; without a canary, nothing happens."""
+    at = ("--environment", "production", "--from", "canary-10")
+    serve(clone, State(stable=track(A, 100)))
+    with pytest.raises(Superseded, match=f"expected a canary at step canary-10, found no canary; .* {A}"):
+        run(promote, *at)
+    serve(clone, canary(10))
+    assert f"canary {B} at step canary-50" in run(promote, *at)
 
 
 def test_a_release_goes_to_several_environments(clone, here, run):

@@ -99,21 +99,32 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
 
 
 def test_a_new_model_is_a_copy_under_its_own_name(tmp_path):
-    """The doctor finds it complete, its overlays pass every check, and nothing of it names the first one."""
+    """The doctor finds it complete, its overlays pass every check, and nothing of it is about the first one.
+
+    Floors, targets and slices are left to its team, and the doctor says that no floor is set.
+    """
     work_tree(tmp_path)
     before = params.read(tmp_path)
     printed = loop(tmp_path, "new", "churn-eu", "--like", "card-fraud")
     assert "kustomize/overlays/production/churn-eu" in printed
-    assert [each.state for each in doctor.models_of(tmp_path)] == ["ok", "ok"]
+    first, copy = doctor.models_of(tmp_path)
+    assert (first.state, copy.state, copy.fix) == (
+        "ok",
+        "default",
+        "set models.churn_eu.gate.floors in params.yaml",
+    )
     loop(tmp_path, "render", "--check")
     written = [path for place in ("bentos/churn_eu", "kustomize") for path in (tmp_path / place).rglob("*")]
     mine = [path for path in written if path.is_file() and "churn" in str(path.relative_to(tmp_path))]
     assert mine
-    assert not [path for path in mine if re.search("fraud.detector|CardFraud", path.read_text())]
+    others = "fraud.detector|CardFraud|card transactions"
+    assert not [path for path in mine if re.search(others, path.read_text())]
     section = params.read(tmp_path)["churn_eu"]
     expected = before["card_fraud"] | {"register": {"experiment": "churn-eu"}}
     for part, of_production in (("ingest", "logged"), ("monitor", "store")):
         expected.get(part, {}).pop(of_production, None)
+    for part, numbers in ((expected, "sla"), (expected["gate"], "floors"), (expected["evaluate"], "slices")):
+        part[numbers] = type(part[numbers])()
     assert section == expected
     assert "ChurnEu" in (tmp_path / "bentos/churn_eu/service.py").read_text()
     for wrong, said in {
@@ -162,7 +173,7 @@ def test_a_name_that_is_a_column_too_stays_a_column(tmp_path):
     schema = tmp_path / "src/models/churn/schema.py"
     schema.write_text(schema.read_text() + '\nCHURN = "churn"\nimport models.churn.source\n')
     loop(tmp_path, "new", "churn-eu", "--like", "churn")
-    assert [each.found for each in doctor.models_of(tmp_path) if each.state != "ok"] == []
+    assert [each.found for each in doctor.models_of(tmp_path) if each.state == "bad"] == []
     copy = (tmp_path / "src/models/churn_eu/schema.py").read_text()
     assert 'CHURN = "churn"\nimport models.churn_eu.source' in copy
 

@@ -280,6 +280,13 @@ def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
         read(wanted, folder, tmp_path)
 
 
+def test_a_source_has_one_way_to_be_read(tmp_path: Path) -> None:
+    """With `read` and `columns`, one of them would be ignored, so it is an error that names file and fix."""
+    both = shop(tmp_path, READ + OWN)
+    with pytest.raises(LoopError, match=r"source\.py: defines `read` and `columns`[\s\S]*fix: call `columns`"):
+        read(Ingest(source="rows.csv", sha256="0" * 64), both, tmp_path)
+
+
 def test_without_a_simulator_a_file_has_to_be_named(tmp_path: Path) -> None:
     """A source module may be empty; then the default source is an error that says what to run."""
     with pytest.raises(LoopError, match=r"source\.py defines no function `simulate`") as error:

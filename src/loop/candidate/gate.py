@@ -141,9 +141,9 @@ def _against(
 ) -> Judged:
     """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
+        met = "all floors are met" if settings.gate.floors else "gate.floors is empty"
         return Judged(
-            "promote",
-            ["no champion to compare with, because production has no stable release; all floors are met"],
+            "promote", [f"no champion to compare with, because production has no stable release; {met}"]
         )
     if found.model_md5 == model_md5:
         return Judged("promote", [f"the same model as the champion {found.key}; only its server can be new"])

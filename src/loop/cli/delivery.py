@@ -92,7 +92,11 @@ def monitor_release(model: str, environment: str, why: str) -> None:
 @click.command()
 @model_argument
 @place_option
-@click.option("--key", required=True, metavar="KEY", help="Release key that the canary must have.")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="Release key that the canary must have.  [default: the key of the canary on main]",
+)
 @click.option(
     "--from",
     "step",
@@ -101,15 +105,15 @@ def monitor_release(model: str, environment: str, why: str) -> None:
     help="Step that the canary must be at, such as canary-10.",
 )
 @why_option
-def promote(model: str, environment: str, key: str, step: str, why: str) -> None:
+def promote(model: str, environment: str, key: str | None, step: str, why: str) -> None:
     """Take a canary one step further.
 
     The judge starts this through promote.yml. It ends with 5, and changes nothing, if the canary has another
-    key or is at another step. `history` lists the steps so far. Step outputs: commit, step, key.
+    key or is at another step. `history` lists the steps so far. Give the key wherever time passes between
+    the look at the canary and this command. Step outputs: commit, step, key.
 
     \b
-      ./loop promote churn --environment production \\
-        --key 0123456789ab --from canary-10
+      ./loop promote churn --environment production --from canary-10
     """  # noqa: D301
     from loop.core import paths
     from loop.core.git import Git

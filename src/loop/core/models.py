@@ -257,7 +257,8 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
         raise failure(root, error) or LoopError(f"{folder}/{module}.py: {_said(error)}") from error
     if missing := [n for n in names if not hasattr(found, n)]:
         raise LoopError(f"{folder}/{module}.py does not define {', '.join(missing)}")
-    if check := {"schema": _check_schema, "scorer": _check_scorer}.get(module):
+    checks = {"schema": _check_schema, "source": _check_source, "scorer": _check_scorer}
+    if check := checks.get(module):
         check(found, f"{folder}/{module}.py")
     return found
 
@@ -280,6 +281,13 @@ def _add_packages(root: Path, folder: Path, module: str) -> None:
         # The model's packages come last in sys.path, so that a package in both locks comes from the
         # repository's lock.
         sys.path.append(str(packages))
+
+
+def _check_source(source: ModuleType, where: str) -> None:
+    """Raise LoopError if source.py defines both `read` and `columns`."""
+    if hasattr(source, "read") and hasattr(source, "columns"):
+        fix = "call `columns` in `read` under another name, or remove the one that you do not need"
+        raise LoopError(f"{where}: defines `read` and `columns`, but `columns` would never be called", fix=fix)
 
 
 def _check_scorer(scorer: ModuleType, where: str) -> None:

@@ -1,18 +1,25 @@
 """Promotes a canary by one step; the caller names the current step, and the code computes the next one."""
 
 from loop.core import params
+from loop.core.errors import Superseded
 from loop.core.git import Git
 from loop.delivery import commit, steps
 from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.state import State
 
 
-def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:
+def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -> Done:
     """Move canary `key` from `step` to the next step.
 
-    Weights and pod counts come from params.yaml on main, not from the work tree. Raises Superseded if the
+    Weights and pod counts come from params.yaml on main, not from the work tree. If `key` is None, it is read
+    from main once, so that a retry after a lost push never promotes another canary. Raises Superseded if the
     canary is not, or no longer, at `step`.
     """
+    if key is None:
+        state = commit.read(git, git.fetch(), place)
+        if state.canary is None:
+            raise Superseded(f"expected a canary at step {step}, found {steps.described(state)}")
+        key = state.canary.key
 
     def change(now: Now) -> State:
         return steps.promoted(now.state, key, step, rules(git, now, place.model))

@@ -335,6 +335,9 @@ def _model(root: Path, name: str) -> Finding:
     if strange := list(_strangers(root, name, overlays)):
         return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
+    if not settings.gate.floors:
+        found += "; gate.floors is empty, so its first release needs to reach no metric"
+        return Finding("default", what, found, f"set models.{name}.gate.floors in {plain.FILE}")
     return Finding("ok", what, found)
 
 

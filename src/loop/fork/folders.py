@@ -20,6 +20,8 @@ FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
 # Example models of the template's tests. They have code and params, but no manifests.
 EXAMPLES = "tests/models"
+# the head of a service's class with the docstring, which describes the other model
+CLASS = re.compile(r'(^class .*:\n    )""".*?"""', re.MULTILINE | re.DOTALL)
 
 
 def new(root: Path, model: str, like: str) -> list[str]:
@@ -54,6 +56,8 @@ def new(root: Path, model: str, like: str) -> list[str]:
         for environment in environments:
             for path, text in state.files(State(), environment, name).items():
                 _write(Path(scratch) / path, text)
+        service = Path(scratch) / "bentos" / name / "service.py"
+        _write(service, CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8")))
         for to in folders.values():
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(scratch) / to, root / to)
@@ -177,11 +181,20 @@ def _add_section(root: Path, name: str, section: Any) -> None:
     """Add a model's copied section, with its comments, to params.yaml.
 
     The keys `ingest.logged` and `monitor.store` are left out, because they refer to the other model's
-    production.
+    production. Slices, targets and floors become empty, because they name the other model's features, and
+    its numbers would judge the new one.
     """
     section["ingest"].pop("logged", None)
     (section.get("monitor") or {}).pop("store", None)
     section["register"]["experiment"] = public(name)
+    if "slices" in (section.get("evaluate") or {}):
+        section["evaluate"]["slices"] = []
+    for part, key, comment in (
+        (section, "sla", "your targets for production, such as p99_ms and metrics"),
+        (section["gate"], "floors", "the value of each metric that a release must reach"),
+    ):
+        part[key] = {}
+        part.yaml_add_eol_comment(comment, key, column=0)
     with edited.rewriting(root / plain.FILE) as document:
         document["models"][name] = section
 

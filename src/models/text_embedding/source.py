@@ -1,6 +1,7 @@
-"""Reads pairs of sentences from the STS benchmark's CSV files, or Parquet files with the same columns."""
+"""Reads pairs of sentences from the STS benchmark's CSV files, or CSV and Parquet files with named columns."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,25 +10,31 @@ import pandas as pd
 import pyarrow as pa
 
 from loop.core.errors import LoopError
+from loop.core.text import one_line
 
-COLUMNS = ["sentence1", "sentence2", "score"]  # names for the columns of the CSV files, which have no header
-TYPES = {"sentence1": str, "sentence2": str, "score": float}
+COLUMNS = ["sentence1", "sentence2", "score"]  # the order of these in CSV files without a header
+PARTS = {"train", "test"}
 
 
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     """Yield two rows per pair.
 
-    The file with `test` in its name is the test part; if there is none, the file with `dev` is. A pair that
-    occurs twice is used once. A training pair with a sentence of the test part is left out. Raises LoopError
-    if there is no file for training and another for the test.
+    The column `part` says whether a pair is for `train` or `test`. Without it, the files whose name has the
+    word `test` are the test part; if there is none, those with the word `dev`. A pair that occurs twice is
+    used once. A training pair with a sentence of the test part is left out. Raises LoopError if a file cannot
+    be read, or if no pair is for training or none for the test.
     """
-    tested = next((part for part in ("test", "dev") if any(part in _name(file) for file in files)), None)
-    if tested is None or len(files) < 2:
+    words = {name: re.findall("[a-z]+", name.rpartition("/")[2].lower()) for name in files}
+    tested = next((word for word in ("test", "dev") if any(word in found for found in words.values())), "")
+    pairs = pd.concat(
+        [_pairs(name, path, "test" if tested in words[name] else "train") for name, path in files.items()]
+    )
+    if lacking := PARTS - {*pairs["part"]}:
         raise LoopError(
-            f"{', '.join(files)}: should be a file to train on and a file to test on",
-            fix="list files with `train` and with `test` or `dev` in their names",
+            f"{', '.join(files)}: found no pair for {' or '.join(sorted(lacking))}",
+            fix="add a column `part` with train or test, or list a file with the word `test` in its name",
         )
-    pairs = pd.concat([_pairs(path, tested in _name(name)) for name, path in files.items()])
+    pairs["test"] = pairs["part"] == "test"
     pairs = pairs.sort_values("test", ascending=False, kind="stable")
     pairs["pair"] = [*map(_pair, pairs["sentence1"], pairs["sentence2"])]
     once = pairs.drop_duplicates("pair")
@@ -40,17 +47,34 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     yield _rows(once[~leaks])
 
 
-def _name(file: str) -> str:
-    return file.rpartition("/")[2]
+def _pairs(name: str, path: Path, part: str) -> pd.DataFrame:
+    """Return a file's pairs, which are for `part` unless the file has that column.
+
+    The file's content says whether it is Parquet or CSV, with or without a header. The texts NA and null are
+    read as texts. Raises LoopError if the file is something else.
+    """
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        found = pd.read_parquet(path) if is_parquet else _csv(path)
+        if not {*COLUMNS} <= {*found}:
+            raise ValueError(f"found the columns {', '.join(found)}")
+        if "part" not in found:
+            found = found.assign(part=part)
+        return found.assign(score=found["score"].astype(float))[[*COLUMNS, "part"]]
+    except ValueError as error:
+        raise LoopError(
+            f"{name}: expected sentence1, sentence2 and score, a number: {one_line(error)}",
+            fix="name the columns in the first line, or write exactly these three, as CSV in UTF-8 or Parquet",
+        ) from error
 
 
-def _pairs(path: Path, test: bool) -> pd.DataFrame:
-    """Return the pairs of a file. The texts NA and null are read as texts."""
-    if path.suffix == ".parquet":
-        found = pd.read_parquet(path, columns=COLUMNS)
-    else:
-        found = pd.read_csv(path, names=COLUMNS, keep_default_na=False, dtype=TYPES)
-    return found.assign(test=test)
+def _csv(path: Path) -> pd.DataFrame:
+    found = pd.read_csv(path, header=None, keep_default_na=False, dtype=str)
+    first = [*found.iloc[0]]
+    if len(first) == len(COLUMNS) and {*first} != {*COLUMNS}:
+        return found.set_axis(COLUMNS, axis=1)
+    return found[1:].set_axis(first, axis=1)
 
 
 def _pair(*texts: Any) -> str:
@@ -67,6 +91,6 @@ def _rows(pairs: pd.DataFrame) -> pa.Table:
             "pair": pa.array(names),
             "text": pa.array(texts, pa.string()),
             "alike": pa.array(pairs["score"].repeat(2).to_numpy()),
-            "part": ["test" if test else "train" for test in pairs["test"].repeat(2)],
+            "part": pa.array(pairs["part"].repeat(2)),
         }
     )

@@ -112,8 +112,23 @@ def test_two_files_are_read_as_pairs(tmp_path: Path, capsys: pytest.CaptureFixtu
         ('say "x", y', 2.0, "train"),
     ]
     assert "1 of 5 pairs are duplicates; 1 training pairs are left out" in capsys.readouterr().out
-    with pytest.raises(LoopError, match="should be a file to train on and a file to test on"):
+    with pytest.raises(LoopError, match=r"stsb-train\.csv: found no pair for test"):
         list(source.read({"stsb-train.csv": train}))
+
+
+def test_a_file_is_read_by_what_is_in_it(tmp_path: Path) -> None:
+    """Its name need not end in a format, and its column `part` names the part, as `latest` does not."""
+    pairs = {"score": [1.0, 2.0], "sentence2": ["b", "d"], "sentence1": ["a", "c"], "part": ["train", "test"]}
+    table, wrong = tmp_path / "latest", tmp_path / "wrong.csv"
+    expected = [("c", 2.0, "test"), ("d", 2.0, "test"), ("a", 1.0, "train"), ("b", 1.0, "train")]
+    for write in (pd.DataFrame.to_parquet, pd.DataFrame.to_csv):
+        write(pd.DataFrame(pairs), table, index=False)
+        [rows] = source.read({"data/latest": table})
+        assert [tuple(row.values())[2:] for row in rows.to_pylist()] == expected
+    for content in (b"", b"a,b\n", b"a,b,like\n", b"a,b,1,2\n", b"sentence1,score\n", b"\xe9,b,1\n"):
+        wrong.write_bytes(content)
+        with pytest.raises(LoopError, match=r"wrong\.csv: expected sentence1, sentence2 and score"):
+            list(source.read({"wrong.csv": wrong}))
 
 
 @pytest.fixture(scope="module")
