@@ -41,7 +41,7 @@ FOREIGN = {
 EMPTY = "is empty, expected the names of columns, then rows"
 REWRITE = "check the job that wrote it, or name another ingest.source in params.yaml"
 UTF_8 = "save it in UTF-8, as spreadsheets offer, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
-# What Arrow says about a CSV file that it cannot read, what is wrong with the file, and how to correct it.
+# Arrow's error for a CSV file, the fault of the file in our words, and how to correct it.
 FAULTS = (
     (r"Empty CSV file", EMPTY, REWRITE),
     (r"multiple columns named (.+)", r"column \1: occurs twice, expected once", "remove one of them"),
