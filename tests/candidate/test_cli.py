@@ -54,7 +54,7 @@ def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):
     printed = loop(tmp_path, "models", "--trained", "HEAD", GITHUB_OUTPUT=str(outputs))
     listed, releases = (json.loads(line.partition("=")[2]) for line in outputs.read_text().splitlines())
     assert (listed, [each["model"] for each in releases]) == ([MODEL], [MODEL])
-    assert "rents: nothing to release, as dvc.lock records no training of it; to begin: ./loop train" in printed
+    assert "rents: nothing to release, as dvc.lock records no training of it; to begin: ./loop" in printed
 
 
 @pytest.mark.slow

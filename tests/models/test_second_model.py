@@ -149,6 +149,11 @@ def test_a_dropped_model_leaves_no_trace(tmp_path):
         }
 
     before = files()
+    (tmp_path / "docs/models/churn.md").touch()
+    readme = tmp_path / "README.md"
+    row = "| `churn` | who leaves | [card](docs/models/churn.md) |\n"
+    readme.write_text(readme.read_text().replace("\n|---|---|---|\n", f"\n|---|---|---|\n{row}", 1))
+    assert row in readme.read_text()
     loop(tmp_path, "new", "churn", "--like", "card-fraud")
     lock.write_text(lock.read_text() + "  train@churn:\n    cmd: y\n")
     (tmp_path / "data/churn").mkdir(parents=True)

@@ -194,12 +194,36 @@ def test_a_source_without_rows_is_refused(
         read(pinned(tmp_path / name), folder, tmp_path)
 
 
-@pytest.mark.parametrize("header", [b"\xff\xfe,TX_FRAUD", b"TX_FRAUD,TX_FRAUD"], ids=["latin", "twice"])
-def test_names_of_columns_that_cannot_be_used(header: bytes, folder: ModelFolder, tmp_path: Path) -> None:
-    """A name that is no text, and one that two columns share, are errors that name the file."""
-    (path := tmp_path / "t.csv").write_bytes(header + b"\n1,2\n")
-    with pytest.raises(LoopError, match=r"t\.csv: (column name|.*multiple columns named TX_FRAUD)"):
-        read(pinned(path), folder, tmp_path)
+HEADER = b"id,tenure,churned\n"
+ODD = {
+    "empty": ("t.csv", b"", "is empty, expected the names of columns, then rows"),
+    "blank": ("t.csv", b"\n\n", "is empty"),
+    "a column twice": ("t.csv", b"id,id\n1,2\n", "column id: occurs twice, expected once"),
+    "a name in Latin-1": ("t.csv", b"id,\xe4\n1,2\n", "a column name is not UTF-8"),
+    "a value in Latin-1": ("t.csv", HEADER + b"1,2,0\n" * 200_000 + b"\xe4,2,0\n", "line 200002: is not UTF"),
+    "a line too short": ("t.csv", HEADER + b"1,2,0\n1,2\n", "line 3: has 2 values, expected 3"),
+    "semicolons": ("t.csv", HEADER.replace(b",", b";") + b"1;2;0\n", "contains ';', expected commas"),
+    "UTF-16": ("t.csv", HEADER.decode().encode("utf-16"), "found text in UTF-16, expected CSV in UTF-8"),
+    "Excel": ("t.csv", b"PK\x03\x04more", "found an Excel workbook or another ZIP archive, expected CSV"),
+    "an old Excel": ("t.csv", b"\xd0\xcf\x11\xe0more", "found an Excel workbook, expected CSV"),
+    "Parquet as CSV": ("t.csv", b"PAR1more", "found Parquet, expected CSV"),
+    "CSV as Parquet": ("t.parquet", HEADER, "found text, expected Parquet"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said"), ODD.values(), ids=ODD)
+def test_a_file_that_is_no_table_is_told_in_our_words(
+    name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    """The error names the file, what was found, what was expected and a fix; no library speaks in it."""
+    (path := tmp_path / name).write_bytes(content)
+    with pytest.raises(LoopError) as error:
+        read(pinned(path), shop(tmp_path, ""), tmp_path)
+    message = str(error.value)
+    assert f"{name}: " in message
+    assert said in message
+    assert error.value.fix
+    assert not re.search("Arrow|codec|pandas|Invalid", message)
 
 
 def test_a_column_without_a_value_is_all_null(rows: pa.Table, folder: ModelFolder, tmp_path: Path) -> None:
@@ -283,7 +307,7 @@ def test_a_model_reads_files_of_its_own_format(tmp_path: Path) -> None:
 def test_a_source_has_one_way_to_be_read(tmp_path: Path) -> None:
     """With `read` and `columns`, one of them would be ignored, so it is an error that names file and fix."""
     both = shop(tmp_path, READ + OWN)
-    with pytest.raises(LoopError, match=r"source\.py: defines `read` and `columns`[\s\S]*fix: call `columns`"):
+    with pytest.raises(LoopError, match=r"source\.py: defines `read` and `columns`[\s\S]*fix: call"):
         read(Ingest(source="rows.csv", sha256="0" * 64), both, tmp_path)
 
 

@@ -37,7 +37,9 @@ def models(model: str | None, logged: bool, trained: str | None) -> None:
         lock = Lock.parse(Git(root).read(trained, LOCK) or "", f"{LOCK} of {trained[:12]}")
         for name in [name for name in listed if not lock.records(name)]:
             listed.remove(name)
-            said = f"{name}: nothing to release, as dvc.lock records no training of it; to begin: {begin(name)}"
+            said = (
+                f"{name}: nothing to release, as dvc.lock records no training of it; to begin: {begin(name)}"
+            )
             click.echo(said, err=True)
             actions.summary(said)
     click.echo("\n".join(listed))

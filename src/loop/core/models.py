@@ -287,7 +287,9 @@ def _check_source(source: ModuleType, where: str) -> None:
     """Raise LoopError if source.py defines both `read` and `columns`."""
     if hasattr(source, "read") and hasattr(source, "columns"):
         fix = "call `columns` in `read` under another name, or remove the one that you do not need"
-        raise LoopError(f"{where}: defines `read` and `columns`, but `columns` would never be called", fix=fix)
+        raise LoopError(
+            f"{where}: defines `read` and `columns`, but `columns` would never be called", fix=fix
+        )
 
 
 def _check_scorer(scorer: ModuleType, where: str) -> None:

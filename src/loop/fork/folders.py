@@ -108,13 +108,14 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
 def keep(root: Path, models: list[str]) -> list[str]:
     """Delete all models except `models`; returns the deleted models.
 
-    Their folders, data, sections of params.yaml and stages in dvc.lock are deleted. Raises LoopError in the
-    same cases as `unwanted`.
+    Their folders, data, cards, rows of the README's table, sections of params.yaml and stages in dvc.lock are
+    deleted. Raises LoopError in the same cases as `unwanted`.
     """
     dropped = unwanted(root, models)
     for name in dropped:
         for folder in (*_folders(name, _environments(root, name)), f"data/{name}", f"tests/models/{name}"):
             shutil.rmtree(root / folder, ignore_errors=True)
+        (root / "docs" / "models" / f"{public(name)}.md").unlink(missing_ok=True)
     if dropped:
         _forget(root, dropped)
     return dropped
@@ -200,7 +201,15 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 
 
 def _forget(root: Path, models: list[str]) -> None:
-    """Delete the models' sections of params.yaml and their stages in dvc.lock, such as `train@churn`."""
+    """Delete what a file of the fork has about the models.
+
+    These are their sections of params.yaml, their stages in dvc.lock, such as `train@churn`, and the rows of
+    the README that begin with their names.
+    """
+    if (readme := root / "README.md").is_file():
+        names = "|".join(map(re.escape, map(public, models)))
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(re.sub(rf"(?m)^\| *`({names})` *\|.*\n", "", text), encoding="utf-8")
     with edited.rewriting(root / plain.FILE) as document:
         for name in models:
             del document["models"][name]

@@ -30,6 +30,29 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
 }  # decompressors by the first bytes of a file
+# Other formats by the first bytes of a file. A name says only what a file should be.
+FOREIGN = {
+    b"PK\x03\x04": "an Excel workbook or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"PAR1": "Parquet",
+}
+EMPTY = "is empty, expected the names of columns, then rows"
+REWRITE = "check the job that wrote it, or name another ingest.source in params.yaml"
+UTF_8 = "save it in UTF-8, as spreadsheets offer, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
+# Arrow's error for a CSV file, the fault of the file in our words, and how to correct it.
+FAULTS = (
+    (r"Empty CSV file", EMPTY, REWRITE),
+    (r"multiple columns named (.+)", r"column \1: occurs twice, expected once", "remove one of them"),
+    (r"Row #(\d+): .*invalid UTF8", r"line \1: is not UTF-8", UTF_8),
+    (r"invalid UTF8", "is not UTF-8", UTF_8),
+    (
+        r"Row #(\d+): Expected (\d+) columns, got (\d+)",
+        r"line \1: has \3 values, expected \2, as many as there are columns",
+        "complete the line, and put a value that contains a comma in quotation marks",
+    ),
+)
 Columns = Callable[[pa.Table], pa.Table]  # a model's function from the file's columns to the schema's columns
 ROWS = 1 << 17  # number of rows in a batch
 AHEAD = 2  # batches that are read in advance; memory use grows with it
@@ -104,6 +127,8 @@ class File:
 
         Only the needed columns are read, or all columns if the model's own `columns` function maps them.
         """
+        if self.system is None:
+            self._refuse_foreign()
         with _reading(self.name):
             found = ds.dataset(self.path, format=FORMATS[self._kind](), filesystem=self.system)
             [fragment] = found.get_fragments()
@@ -129,6 +154,18 @@ class File:
             for name, value in given.items():
                 table = table.append_column(name, pa.repeat(value, batch.num_rows))
             yield table
+
+    def _refuse_foreign(self) -> None:
+        """Raise LoopError if the file is empty, or if its first bytes are those of another format."""
+        with _reading(self.name), (gzip.open if self.path.endswith(".gz") else open)(self.path, "rb") as file:
+            begin = file.read(4)
+        if not begin:
+            raise LoopError(f"{self.name}: {EMPTY}", fix=REWRITE)
+        found = next((what for mark, what in FOREIGN.items() if begin.startswith(mark)), "text")
+        expected, right = ("CSV in UTF-8", "text") if self._kind == "csv" else ("Parquet", "Parquet")
+        if found != right:
+            fix = f"save it as {expected}, or end its name in {', '.join(SUFFIXES)} as its content is"
+            raise LoopError(f"{self.name}: found {found}, expected {expected}", fix=fix)
 
     def _pickled(self) -> Iterator[pa.Table]:
         """Yield the rows of a pickled DataFrame, without its index."""
@@ -196,13 +233,16 @@ def check_names(schema: pa.Schema, file: str) -> list[str]:
     try:
         names: list[str] = schema.names
     except UnicodeDecodeError as error:
-        raise LoopError(f"{file}: column name: {error}", fix="write the file again in UTF-8") from error
+        raise LoopError(f"{file}: a column name is not UTF-8", fix=UTF_8) from error
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LoopError(f"{file}: column {twice[0]}: occurs twice, expected once", fix="remove one of them")
     return names
 
 
 def _refuse_lacking(lacking: list[str], names: list[str], wanted: Wanted, file: str) -> None:
+    if len(names) == 1 and (mark := re.search("[;\t]", names[0])):
+        said = f"found one column whose name contains {mark[0]!r}, expected commas between the columns"
+        raise LoopError(f"{file}: {said}", fix="save it as CSV with commas, or as Parquet")
     for name in lacking:
         if name not in wanted.optional:
             raise LoopError(
@@ -221,7 +261,10 @@ def _reading(name: str) -> Iterator[None]:
     except Exception as error:  # each file system raises its own error types
         said = one_line(f"{type(error).__name__}: {error}", 500)
         if isinstance(error, UnicodeDecodeError):
-            said = f"column name: {said}"
+            raise LoopError(f"{name}: a column name is not UTF-8", fix=UTF_8) from error
+        for pattern, what, fix in FAULTS:
+            if found := re.search(pattern, said):
+                raise LoopError(f"{name}: {found.expand(what)}", fix=fix) from error
         raise LoopError(
             f"{name}: cannot be read: {said}",
             fix="check the location and your access to it, or write the file again as Parquet or CSV",

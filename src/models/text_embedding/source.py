@@ -1,4 +1,4 @@
-"""Reads pairs of sentences from the STS benchmark's CSV files, or CSV and Parquet files with named columns."""
+"""Reads pairs of sentences from the STS benchmark's CSV files, or from CSV or Parquet with named columns."""
 
 import hashlib
 import re
@@ -48,28 +48,29 @@ def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
 
 
 def _pairs(name: str, path: Path, part: str) -> pd.DataFrame:
-    """Return a file's pairs, which are for `part` unless the file has that column.
-
-    The file's content says whether it is Parquet or CSV, with or without a header. The texts NA and null are
-    read as texts. Raises LoopError if the file is something else.
-    """
+    """Return a file's pairs, which are for `part` unless the file has that column."""
     try:
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        found = pd.read_parquet(path) if is_parquet else _csv(path)
-        if not {*COLUMNS} <= {*found}:
-            raise ValueError(f"found the columns {', '.join(found)}")
-        if "part" not in found:
-            found = found.assign(part=part)
-        return found.assign(score=found["score"].astype(float))[[*COLUMNS, "part"]]
+        found = _table(path)
     except ValueError as error:
         raise LoopError(
             f"{name}: expected sentence1, sentence2 and score, a number: {one_line(error)}",
-            fix="name the columns in the first line, or write exactly these three, as CSV in UTF-8 or Parquet",
+            fix="name the columns in the first line, or write these three alone, as CSV in UTF-8 or Parquet",
         ) from error
+    return (found if "part" in found else found.assign(part=part))[[*COLUMNS, "part"]]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Return a file's table, by its content Parquet or CSV. Raises ValueError if it is no table of pairs."""
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    found = pd.read_parquet(path) if is_parquet else _csv(path)
+    if not {*COLUMNS} <= {*found}:
+        raise ValueError(f"found the columns {', '.join(found)}")
+    return found.assign(score=found["score"].astype(float))
 
 
 def _csv(path: Path) -> pd.DataFrame:
+    """Return a CSV file with or without a header. The texts NA and null are read as texts."""
     found = pd.read_csv(path, header=None, keep_default_na=False, dtype=str)
     first = [*found.iloc[0]]
     if len(first) == len(COLUMNS) and {*first} != {*COLUMNS}:
