@@ -47,6 +47,16 @@ def test_the_latency_target_is_the_default_of_the_other_limits(root):
     assert limits(params.load(root, "tiny")) == (80, 20)
 
 
+def test_a_fork_names_its_environments(root):
+    """They are the folders of kustomize/overlays; a model is released to those where it has an overlay."""
+    for overlay in ("production/tiny", "qa/tiny", "dev/tiny", "canaries/other"):
+        (root / "kustomize/overlays" / overlay).mkdir(parents=True)
+    assert plain.environments(root) == ["dev", "canaries", "qa", "production"]
+    (root / "params.yaml").write_text(SECTION + "    serve: {device: {qa: cuda}}\n")
+    assert params.load(root, "tiny").serve.device == {"qa": "cuda"}
+    assert plain.by_device(root, "tiny") == {"cpu": ["dev", "production"], "cuda": ["qa"]}
+
+
 def test_environments_that_share_a_device_share_a_release(root):
     """One device is every environment's; where some are named, the others have the CPU."""
     for device, releases in {
@@ -58,7 +68,7 @@ def test_environments_that_share_a_device_share_a_release(root):
         assert params.load(root, "tiny").serve.device
         assert plain.by_device(root, "tiny") == releases
     (root / "params.yaml").write_text(SECTION + "    serve: {device: {moon: cuda}}\n")
-    with pytest.raises(LoopError, match="'dev', 'staging' or 'production'"):
+    with pytest.raises(LoopError, match=r"line \d+: models\.tiny\.serve\.device: names moon, but .* staging"):
         params.load(root, "tiny")
 
 

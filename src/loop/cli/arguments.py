@@ -39,7 +39,7 @@ models_argument = click.argument("models", metavar="[MODEL]...", nargs=-1, shell
 
 def environment_option(*names: str, **attributes: Any) -> Callable[[F], F]:
     """The option --environment. Without `required` or a default it may be left out."""
-    attributes.setdefault("help", "dev, staging or production.")
+    attributes.setdefault("help", "A folder of kustomize/overlays, such as dev.")
     return click.option(
         "--environment", *names, metavar="ENVIRONMENT", shell_complete=environments, **attributes
     )

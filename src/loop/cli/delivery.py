@@ -20,7 +20,10 @@ why_option = click.option("--why", default="", metavar="TEXT", help="The reason,
 @click.command()
 @model_argument
 @environment_option(
-    "places", required=True, multiple=True, help="dev, staging or production; may be given several times."
+    "places",
+    required=True,
+    multiple=True,
+    help="A folder of kustomize/overlays, such as dev; may be given several times.",
 )
 @click.option(
     "--pull-request", is_flag=True, help="Propose it in a pull request, as a canary without traffic."

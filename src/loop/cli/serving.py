@@ -4,19 +4,13 @@ from pathlib import Path
 
 import click
 
-from loop.cli.arguments import model_argument, optional_model
+from loop.cli.arguments import environment_option, model_argument, optional_model
 
 
 @click.command
 @model_argument
-@click.option(
-    "--environment",
-    type=click.Choice(["dev", "staging", "production"]),
-    default="dev",
-    show_default=True,
-    help="Environment whose `serve.device` it is built for.",
-)
-def bento(model: str, environment: str) -> None:
+@environment_option(help="Environment whose `serve.device` it is built for.  [default: the first one]")
+def bento(model: str, environment: str | None) -> None:
     """Build the bento of the candidate.
 
     A bento is a folder with the model, the code that serves it and its locked packages. It is built once for
@@ -24,9 +18,14 @@ def bento(model: str, environment: str) -> None:
     that was built last. Step outputs: key, which is the release key, and bento.
     """
     from loop.core import actions, paths, plain
+    from loop.core.errors import LoopError
     from loop.packaging import bento as bentos
 
     root = paths.root()
+    if environment and environment not in (known := plain.environments(root)):
+        raise LoopError(
+            f"{plain.OVERLAYS} has no environment {environment!r}", fix=f"use one of {', '.join(known)}"
+        )
     built = bentos.build(root, model, device=plain.device(root, model, environment))
     actions.output(key=built.key, bento=built.tag)
     click.echo(f"{built.tag}: {built.path}")

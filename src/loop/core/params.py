@@ -11,7 +11,7 @@ from loop.core import edited, plain
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import package
-from loop.core.plain import FILE, Device, Environment
+from loop.core.plain import FILE, OVERLAYS, Device
 
 
 def naive(instant: datetime) -> datetime:
@@ -150,7 +150,7 @@ class Serve(Section):
     # `{production: cuda}`, in which environments that are not named use the CPU. A release for `cuda`
     # installs requirements-cuda.lock of the model's folder in bentos/, and the overlays' component `gpu`
     # applies to it.
-    device: Device | dict[Environment, Device] = "cpu"
+    device: Device | dict[str, Device] = "cpu"
 
 
 class Rehearse(Section):
@@ -263,7 +263,16 @@ def load(root: Path, model: str) -> Model:
     Raises LoopError with the file, the key, the value found and the value expected.
     """
     text = plain.text(root)
-    return typed(sections(text, FILE), model, FILE, text)
+    found = typed(sections(text, FILE), model, FILE, text)
+    named, known = found.serve.device, plain.environments(root)
+    if isinstance(named, dict) and (strange := [name for name in named if name not in known]):
+        keys = ("models", package(model), "serve", "device")
+        raise LoopError(
+            f"{FILE}: {edited.said(text, *keys)}{'.'.join(keys)}: names {', '.join(strange)}, but the "
+            f"environments in {OVERLAYS} are {', '.join(known)}",
+            fix="name one of these, or add the folder (docs/fork.md)",
+        )
+    return found
 
 
 def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:

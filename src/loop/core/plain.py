@@ -4,17 +4,17 @@ Commands that need only a few keys use it, because creating the typed objects ta
 """
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.core.names import package
+from loop.core.names import package, public
 
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
-Environment = Literal["dev", "staging", "production"]
-# environments in the order in which a release reaches them
-ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
+OVERLAYS = "kustomize/overlays"
+# The template's environments, in the order in which a release reaches them. A fork may have others.
+ENVIRONMENTS = ("dev", "staging", "production")
 
 
 def text(root: Path) -> str:
@@ -44,30 +44,37 @@ def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
     return models[name]
 
 
-def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device:
-    """Return `serve.device` for an environment.
+def device(root: Path, model: str, environment: str | None = None) -> Device:
+    """Return `serve.device` for an environment, by default the first one that a release reaches.
 
     It reads only this key, so it also works on commits whose params.yaml has an older schema.
     """
     found = _packed(root, model, "serve", "device")
     if isinstance(found, dict):
-        found = found.get(environment)
+        found = found.get(environment or environments(root)[0])
     return "cuda" if found == "cuda" else "cpu"
 
 
-def environments(root: Path) -> list[Environment]:
-    """Those of ENVIRONMENTS that have overlays, in that order; all where a repository has no overlays."""
-    overlays = root / "kustomize" / "overlays"
-    return [name for name in ENVIRONMENTS if (overlays / name).is_dir() or not overlays.is_dir()]
+def environments(root: Path) -> list[str]:
+    """Return the folders of kustomize/overlays, or ENVIRONMENTS where a repository has no overlays.
+
+    They are in the order in which a release reaches them: dev, staging, others, and production last.
+    """
+    found = [path.name for path in (root / OVERLAYS).glob("*") if path.is_dir()] or ENVIRONMENTS
+    return sorted(found, key=lambda name: (name == "production", name != "dev", name != "staging", name))
 
 
 def by_device(root: Path, model: str) -> dict[Device, list[str]]:
-    """Return {device: environments that serve on it}, in the order of ENVIRONMENTS.
+    """Return {device: environments that serve on it}, in the order in which a release reaches them.
 
-    Environments with the same device share a release.
+    Environments with the same device share a release. An environment without an overlay of the model gets
+    none, unless the repository has no overlays at all.
     """
     found: dict[Device, list[str]] = {}
+    overlays = root / OVERLAYS
     for environment in environments(root):
+        if overlays.is_dir() and not (overlays / environment / public(model)).is_dir():
+            continue
         found.setdefault(device(root, model, environment), []).append(environment)
     return found
 

@@ -13,11 +13,12 @@ from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
 from loop.core.paths import TEMPLATE
+from loop.core.plain import OVERLAYS
 from loop.delivery import state
 from loop.delivery.state import State
 
 FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
-OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
+PRODUCTION = "production"
 # Example models of the template's tests. They have code and params, but no manifests.
 EXAMPLES = "tests/models"
 # the head of a service's class with the docstring, which describes the other model
