@@ -31,13 +31,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
-from loop.core import models, params, paths
+from loop.core import models, params, paths, release_state
 from loop.core.errors import Exit
 from loop.core.files import read_json
 from loop.core.github import GitHub
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.delivery import state
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench-loop"
@@ -419,7 +418,7 @@ def warm(made: Side) -> None:
     made.run("tools/programs")
     edit(made, SMALL)
     for overlay in made.tree.glob("kustomize/overlays/*/*/release"):
-        for path, text in state.files(state.State(), *overlay.parts[-3:-1]).items():
+        for path, text in release_state.files(release_state.State(), *overlay.parts[-3:-1]).items():
             (made.tree / path).write_text(text)
     made.commit_all("Begin")
     console.print(f"{made.name}: training")

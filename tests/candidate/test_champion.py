@@ -7,15 +7,15 @@ import pytest
 from trained import MODEL, commit, loop, release, run
 
 from loop.candidate import champion, score
+from loop.core import release_state
 from loop.core.dvc import Lock
 from loop.core.git import Change, Git
 from loop.core.names import package
-from loop.delivery import state
 
 
-def track(weight: int, key: str) -> state.Track:
+def track(weight: int, key: str) -> release_state.Track:
     """A release on a track."""
-    return state.Track(
+    return release_state.Track(
         key=key,
         image=f"r.example/m@sha256:{'0' * 64}",
         weight=weight,
@@ -31,12 +31,11 @@ def test_the_champion_is_what_origin_says_is_stable(origin: Path):
     """Neither a canary in flight nor a clone that has not heard of the release changes who it is."""
     clone = origin.parent / "clone"
     assert champion.find(clone, MODEL) is None
-    both = state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
-    Git(clone).land("main", lambda _: Change(state.files(both, "production", MODEL), "Release"))
-    expected = champion.Champion("a" * 12, f"{'1' * 32}.dir", "2" * 32, "3" * 40)
-    assert champion.find(clone, MODEL) == expected
-    empty = state.State()
-    Git(clone).land("main", lambda _: Change(state.files(empty, "production", MODEL), "Remove"))
+    both = release_state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
+    Git(clone).land("main", lambda _: Change(release_state.files(both, "production", MODEL), "Release"))
+    assert champion.find(clone, MODEL) == both.stable
+    empty = release_state.State()
+    Git(clone).land("main", lambda _: Change(release_state.files(empty, "production", MODEL), "Remove"))
     assert champion.find(clone, MODEL) is None
 
 

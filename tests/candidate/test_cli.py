@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from trained import MODEL, release
 
 from loop.cli.candidate import status
+from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
-from loop.delivery import state
 from loop.packaging.key import release_key
 
 
@@ -48,8 +48,9 @@ def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeyp
     assert said(trained, monkeypatch) == fresh
     track = release(trained, key=key)
     assert said(trained, monkeypatch) == fresh | {"released": "true", "due": "false"}
-    barred = state.State(
-        stable=track.model_copy(update={"key": "f" * 12}), barred=(state.Barred(key=key, why="errors"),)
+    barred = release_state.State(
+        stable=track.model_copy(update={"key": "f" * 12}),
+        barred=(release_state.Barred(key=key, why="errors"),),
     )
-    Git(trained).land("main", lambda _: Change(state.files(barred, "production", MODEL), "Roll back"))
+    Git(trained).land("main", lambda _: Change(release_state.files(barred, "production", MODEL), "Roll back"))
     assert said(trained, monkeypatch) == fresh | {"barred": "true", "due": "false"}

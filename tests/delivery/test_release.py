@@ -26,11 +26,11 @@ from loop.core import params
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
+from loop.core.release_state import State
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
 from loop.delivery.rollback import restore
-from loop.delivery.state import State
 from loop.delivery.steps import step_of
 
 MODEL = "card-fraud"

@@ -16,7 +16,7 @@ from trained import add
 
 from loop.core import models, params
 from loop.core.paths import ModelPaths
-from loop.delivery.state import State, files
+from loop.core.release_state import State, files
 
 MODEL = "rents"
 RATE = 50.0  # requests/s through the canary

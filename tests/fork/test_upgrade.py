@@ -8,14 +8,13 @@ import pytest
 from aged import Upstream, committed, git, wheel
 from here import command
 
-from loop.core import edited, repository
+from loop.core import edited, release_state, repository
 from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.github import GitHub
-from loop.delivery import state
+from loop.core.release_state import EARLIER_SERVER
 from loop.fork import folders, migrations, upgrade
 from loop.fork.template import owned
-from loop.packaging.key import EARLIER_SERVER
 
 SERVED = {
     "key": "0" * 12,
@@ -80,7 +79,9 @@ def own(root: Path, upstream: Upstream) -> str:
     replace(root, "params.yaml", "roc_auc: 0.8", "roc_auc: 0.85")
     for path, (old, new) in EDITS.items():
         replace(root, path, old, new)
-    for path, text in state.files(state.State(stable=state.Track(**SERVED)), "dev", "churn").items():
+    for path, text in release_state.files(
+        release_state.State(stable=release_state.Track(**SERVED)), "dev", "churn"
+    ).items():
         (root / path).write_text(re.sub(r"(?ms)^patches:.*", "", text))  # as it was written then
     committed(root, "Our models")
     return str(upstream.wheel)
@@ -122,7 +123,9 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     for path in conflicts:
         settle(root, path)
     if make is own:  # its image has no `loop.runtime.serve`, which the new manifests start
-        assert EARLIER_SERVER in (root / state.folder("dev", "churn") / "kustomization.yaml").read_text()
+        assert (
+            EARLIER_SERVER in (root / release_state.folder("dev", "churn") / "kustomization.yaml").read_text()
+        )
     code, rendered = command(root, "render", "--check")
     assert code == 0, rendered
     code, told = command(root, "doctor")

@@ -15,10 +15,10 @@ from trained import loop
 
 from loop.core import params, plain
 from loop.core.errors import Rejected
+from loop.core.release_state import State, Track, files
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
 from loop.delivery.policy import PUBLIC
-from loop.delivery.state import State, Track, files
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
 ROOT = Path(__file__).resolve().parents[2]

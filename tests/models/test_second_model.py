@@ -17,9 +17,8 @@ from releases import track
 from trained import add, commit, loop, work_tree
 
 from loop.candidate import flavour
-from loop.core import params
+from loop.core import params, release_state
 from loop.core.paths import ModelPaths
-from loop.delivery import state
 from loop.fork import doctor
 from loop.packaging import artifact
 from loop.packaging.process import Server
@@ -146,7 +145,9 @@ def test_a_dropped_model_leaves_no_trace(tmp_path):
     (tmp_path / "tests/models/churn/test_features.py").touch()
     serving = tmp_path / "kustomize/overlays/dev/churn/release/release.yaml"
     nothing = serving.read_text()
-    for path, text in state.files(state.State(stable=track("a" * 12, 100)), "dev", "churn").items():
+    for path, text in release_state.files(
+        release_state.State(stable=track("a" * 12, 100)), "dev", "churn"
+    ).items():
         (tmp_path / path).write_text(text)
     assert "dev serves churn aaaaaaaaaaaa" in loop(tmp_path, "init", "--models", "card-fraud", code=2)
     serving.write_text(nothing)

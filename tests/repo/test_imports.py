@@ -72,7 +72,7 @@ def test_commands(trained: Path) -> None:  # noqa: F811
     budgets = {
         "changed --base HEAD~1": (330, TRAINING | {"pyarrow", "numpy", "pydantic"}),
         "guard HEAD~1 HEAD": (290, TRAINING | {"pyarrow", "numpy", "pydantic"}),
-        f"status {MODEL}": (270, TRAINING | {"pyarrow", "numpy", "pydantic"}),
+        f"status {MODEL}": (380, TRAINING | {"pyarrow", "numpy"}),
         f"history {MODEL} --environment dev": (380, TRAINING | {"pyarrow", "numpy"}),
         f"repro {MODEL}": (540, TRAINING | {"pyarrow", "numpy"}),
         f"gate {MODEL}": (750, TRAINING | {"pandas", "scipy"}),

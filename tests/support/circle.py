@@ -15,7 +15,7 @@ from trained import MODEL, OTHERWISE, change, copy, loop
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.paths import ModelPaths
-from loop.delivery.state import State, folder, parse
+from loop.core.release_state import State, folder, parse
 from loop_demo.world import World
 
 EVERY = 10  # one transaction in so many is asked about

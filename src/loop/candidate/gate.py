@@ -29,7 +29,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.candidate import champion as champions
-from loop.candidate.champion import Champion
 from loop.candidate.score import champion_scores
 from loop.core import models, params
 from loop.core.dvc import Lock, check
@@ -38,6 +37,7 @@ from loop.core.files import read_json, whole, write_json
 from loop.core.models import ModelFolder
 from loop.core.names import package
 from loop.core.paths import ModelPaths
+from loop.core.release_state import Track
 from loop.pipeline import evaluate, split
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
@@ -136,9 +136,7 @@ def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -
     return "keep", f"not shown to be better; {said}"
 
 
-def _against(
-    root: Path, model: str, settings: params.Model, found: Champion | None, model_md5: str
-) -> Judged:
+def _against(root: Path, model: str, settings: params.Model, found: Track | None, model_md5: str) -> Judged:
     """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
         return Judged(

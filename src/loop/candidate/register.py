@@ -18,7 +18,7 @@ import numpy as np
 
 from loop.candidate import champion as champions
 from loop.candidate import flavour
-from loop.candidate.champion import Champion, own_loop
+from loop.candidate.champion import own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
 from loop.core import actions, edited, models, params, plain
@@ -29,6 +29,7 @@ from loop.core.git import Git
 from loop.core.models import ModelFolder
 from loop.core.names import public
 from loop.core.paths import ModelPaths
+from loop.core.release_state import Track
 from loop.core.repository import masked
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
@@ -71,7 +72,7 @@ def register(root: Path, model: str) -> Registered:
     return entered
 
 
-def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
+def _restored(registry: "_Registry", root: Path, model: str, found: Track) -> Registered | None:
     """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
 
     Returns None after a warning if that commit's own code fails to register it, because the candidate can be

@@ -72,10 +72,9 @@ def status(model: str, environment: str) -> None:
         show(never, lambda: click.echo(said))
         return
     key = release_key(root, model, lock, device=plain.device(root, model, environment))
-    spec = state(root, model, environment)
-    tracks = [spec.get(track) or {} for track in ("stable", "canary")]
-    released = any(track.get("key") == key for track in tracks)
-    barred = any(entry["key"] == key for entry in spec.get("barred") or [])
+    served = state(root, model, environment)
+    released = any(track is not None and track.key == key for track in (served.stable, served.canary))
+    barred = served.why_barred(key) is not None
     due = not released and not barred
     actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
     line = f"{environment}: release {key}; released: {_yes(released)}; blocked: {_yes(barred)}"

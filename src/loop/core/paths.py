@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from loop.core.errors import LoopError, Rejected
-from loop.core.names import package, public
+from loop.core.names import package
 
 # the package `loop`: src/loop in a clone, or the installed package
 LIBRARY = Path(__file__).resolve().parents[1]
@@ -167,13 +167,3 @@ class ModelPaths:
     @property
     def bento(self) -> Path:
         return self.root / "bentos" / self.package
-
-    def overlay(self, environment: str) -> Path:
-        return self.root / "kustomize" / "overlays" / environment / public(self.model)
-
-    def release(self, environment: str) -> Path:
-        """Path of release.yaml, the release state of one environment.
-
-        Only commands write it, never people.
-        """
-        return self.overlay(environment) / "release" / "release.yaml"

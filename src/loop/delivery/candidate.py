@@ -13,8 +13,7 @@ from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
 from loop.core.plain import Device
-from loop.delivery.state import Track
-from loop.packaging.key import SERVER
+from loop.core.release_state import SERVER, Track
 
 MONITOR = "build/monitor/image.json"
 R = TypeVar("R", bound=BaseModel)

@@ -14,13 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from loop.core import edited, params, plain
+from loop.core import edited, params, plain, release_state
 from loop.core.errors import LoopError, Rejected
+from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
 from loop.delivery.release import REVIEWED
-from loop.delivery.state import State, Track, files, folder, parse
 from loop.delivery.workloads import Manifest, of
-from loop.packaging.key import SERVER
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
@@ -65,8 +64,7 @@ class Overlay:
 
     def state(self, root: Path) -> State:
         """Return the release state in the overlay's release.yaml. Raises LoopError if it cannot be read."""
-        path = f"{folder(self.environment, self.model)}/release.yaml"
-        return parse(edited.read(root / path, path, "copy it from another overlay without a release"), path)
+        return release_state.read(root, self.environment, self.model)
 
 
 def every(root: Path) -> list[Overlay]:

@@ -2,9 +2,9 @@
 
 from loop.core import params
 from loop.core.git import Git
+from loop.core.release_state import State
 from loop.delivery import commit, steps
 from loop.delivery.commit import Action, Done, Now, Place
-from loop.delivery.state import State
 
 
 def promote(git: Git, place: Place, key: str, step: str, why: str = "") -> Done:

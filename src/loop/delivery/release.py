@@ -11,13 +11,13 @@ from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub, own
 from loop.core.markdown import quiet
 from loop.core.names import package, public
+from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.message import told
 from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
-from loop.delivery.state import State
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 

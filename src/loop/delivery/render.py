@@ -10,8 +10,8 @@ from loop.core import edited
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
+from loop.core.release_state import State
 from loop.delivery import policy, project
-from loop.delivery.state import State
 from loop.delivery.steps import step_of
 from loop.delivery.workloads import of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loop.candidate.tracking import Tracking, TrackingError
-from loop.core import edited, models, params, paths, plain, programs, repository
+from loop.core import edited, models, params, paths, plain, programs, release_state, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
@@ -17,7 +17,6 @@ from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import package, public
 from loop.core.repository import masked
 from loop.core.text import one_line
-from loop.delivery import state
 from loop.packaging.engine import engine
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -330,8 +329,7 @@ def _model(root: Path, name: str) -> Finding:
     if not overlays:
         return Finding("bad", what, "it has no overlay in kustomize/overlays", "see docs/fork.md")
     for overlay in sorted(overlays):
-        path = f"{state.folder(overlay.parent.name, name)}/release.yaml"
-        state.parse(edited.read(root / path, path, "copy it from an overlay without a release"), path)
+        release_state.read(root, overlay.parent.name, name)
     if strange := list(_strangers(root, name, overlays)):
         return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"

@@ -8,13 +8,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core import edited, params, plain
+from loop.core import edited, params, plain, release_state
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
 from loop.core.paths import TEMPLATE
-from loop.delivery import state
-from loop.delivery.state import State
+from loop.core.release_state import State
 
 FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 OVERLAYS, PRODUCTION = "kustomize/overlays", "production"
@@ -52,7 +51,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
         for shared in code.parent.glob("requirements.*") if code != root else ():
             shutil.copy(shared, Path(scratch) / "bentos" / name)
         for environment in environments:
-            for path, text in state.files(State(), environment, name).items():
+            for path, text in release_state.files(State(), environment, name).items():
                 _write(Path(scratch) / path, text)
         for to in folders.values():
             (root / to).parent.mkdir(parents=True, exist_ok=True)
@@ -153,11 +152,9 @@ def keep_environments(root: Path, environments: list[str]) -> list[str]:
 
 def _refuse_served(root: Path, environment: str, model: str) -> None:
     """Raise LoopError if the environment serves a release of the model."""
-    path = f"{state.folder(environment, model)}/release.yaml"
-    served = state.parse(edited.read(root / path, path, "restore it from Git's history"), path)
-    if served.stable:
+    if stable := release_state.read(root, environment, model).stable:
         raise LoopError(
-            f"{environment} serves {public(model)} {served.stable.key}, so it cannot be deleted",
+            f"{environment} serves {public(model)} {stable.key}, so it cannot be deleted",
             fix=f"first merge a pull request that deletes {OVERLAYS}/{environment}/{public(model)}",
         )
 

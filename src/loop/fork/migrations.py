@@ -15,8 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core import edited
-from loop.delivery import state
+from loop.core import edited, release_state
 
 Files = dict[str, str]
 READ = re.compile(
@@ -88,9 +87,11 @@ def servers(files: Files) -> Files:
     changed = {}
     for path, text in files.items():
         if path.endswith("/release/release.yaml"):
-            read = state.parse(text, path)
+            read = release_state.parse(text, path)
             if read.stable:  # without a release there is no image that needs the patch
-                changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = state.component(read)
+                changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = release_state.component(
+                    read
+                )
     return files | changed
 
 

@@ -4,13 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loop.core import models, params
+from loop.core import models, params, release_state
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.models import Roles
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.delivery import state
 from loop.monitoring import log as production
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
 from loop.monitoring.drift import drift, seen
@@ -113,10 +112,8 @@ def _classes(schema: Any) -> tuple[Any, ...] | None:
 
 def released(git: Git, model: str, environment: str) -> str | None:
     """Return the key of the stable release in the checked-out commit; None if nothing is released."""
-    path = f"{state.folder(environment, model)}/release.yaml"
-    text = git.read("HEAD", path)
-    stable = state.parse(text, path).stable if text else None
-    return stable.key if stable else None
+    found = release_state.at(git, "HEAD", environment, model)
+    return found.stable.key if found and found.stable else None
 
 
 def _first_difference(found: list[str], expected: list[str]) -> str:

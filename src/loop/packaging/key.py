@@ -14,8 +14,6 @@ from loop.core.paths import ModelPaths, library
 
 LOCK = "requirements.lock"
 PACKED = "loop/runtime"
-SERVER = "loop.runtime.serve"  # the module that an image runs as its server
-EARLIER_SERVER = "loop.serving.packed.serve"  # the server's module in images built before version 0.2
 # file of the model's folder with the code that scores rows in the pipeline and in the server
 SCORER = "scorer.py"
 PACKAGE = "loop/__init__.py"  # this file makes `loop.runtime` importable in the image

@@ -21,6 +21,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
 from loop.core.paths import ModelPaths
+from loop.core.release_state import Track
 from loop.core.text import one_line
 from loop.packaging import bento as bentos
 from loop.packaging import image
@@ -172,28 +173,25 @@ def champion(root: Path, model: str) -> tuple[Bento | None, str]:
     champion, or its bento is not available, it is None and the note says why. Then only the candidate is
     rehearsed; the gate has already compared the models.
     """
-    stable = production.state(root, model, "production").get("stable")
-    if not stable:
+    stable = production.find(root, model)
+    if stable is None:
         return None, "production has no release yet"
-    key, tag, device = stable["key"], stable["bento"], stable.get("device", "cpu")
+    key, tag, device = stable.key, stable.bento, stable.device or "cpu"
     if here(device) != device:
-        return _built_again(root, model, key, device, "it was built for a GPU, which this machine lacks")
+        return _built_again(root, model, stable, "it was built for a GPU, which this machine lacks")
     if not bentos.fault(path := bentos.path_of(model, key)):
         return Bento(key, tag, path, device), "champion from the store"
     try:
-        path = image.fetch(model, stable["image"].rpartition("@")[2])
+        path = image.fetch(model, stable.image.rpartition("@")[2])
         return Bento(key, tag, path, device), "champion from its artifact"
     except LoopError as missing:
-        return _built_again(root, model, key, device, str(missing))
+        return _built_again(root, model, stable, str(missing))
 
 
-def _built_again(
-    root: Path, model: str, key: str, device: plain.Device, missing: str
-) -> tuple[Bento | None, str]:
+def _built_again(root: Path, model: str, stable: Track, missing: str) -> tuple[Bento | None, str]:
+    key, device = stable.key, stable.device or "cpu"
     try:
-        found = production.find(root, model)
-        assert found is not None  # noqa: S101 - the caller has already found its release
-        with production.checkout(root, model, found) as tree:
+        with production.checkout(root, model, stable) as tree:
             found_key = release_key(tree, model, device=device)
             bento = bentos.stored(tree, model, here(device))
     except LoopError as error:

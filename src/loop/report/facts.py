@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from loop.core import models, params
+from loop.core import models, params, release_state
 from loop.core.dvc import Lock, check, md5
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.paths import ModelPaths
-from loop.delivery import history, state
+from loop.core.release_state import State
+from loop.delivery import history
 from loop.delivery.commit import Place
-from loop.delivery.state import State
 from loop.pipeline import evaluate
 from loop.pipeline.plots import CURVES
 from loop.report import draw, lineage
@@ -130,9 +130,7 @@ def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]
     model, found = public(paths.model), []
     overlays = (paths.root / "kustomize" / "overlays").glob(f"*/{model}")
     for name in sorted((path.parent.name for path in overlays), key=lambda name: (name != FIRST, name)):
-        path = f"{state.folder(name, model)}/release.yaml"
-        text = git.read(commit, path)
-        told = state.parse(text, path) if text else State()
+        told = release_state.at(git, commit, name, model) or State()
         found.append(Environment(name, told, history.changes(git, Place(model, name), commit)))
     return found
 

@@ -10,7 +10,7 @@ from loop.core.files import read_json
 from loop.core.git import Git, GitError
 from loop.core.names import package, public
 from loop.core.paths import ModelPaths
-from loop.delivery.state import State, Track
+from loop.core.release_state import State, Track
 
 
 @dataclass(frozen=True)
