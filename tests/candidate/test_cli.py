@@ -11,6 +11,7 @@ from loop.cli.candidate import status
 from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
+from loop.core.project import Project
 from loop.packaging.key import release_key
 
 
@@ -43,7 +44,7 @@ def test_status_where_nothing_was_ever_trained(
 @pytest.mark.slow
 def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """A key is released while it is on a track at origin, and barred once it was rolled back."""
-    key = release_key(trained, MODEL)
+    key = release_key(Project(trained, MODEL))
     fresh = {"key": key, "released": "false", "barred": "false", "due": "true"}
     assert said(trained, monkeypatch) == fresh
     track = release(trained, key=key)

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params, plain
 from loop.core.errors import LoopError
+from loop.core.project import Project
 
 SECTION = """
 models:
@@ -56,7 +57,7 @@ def test_environments_that_share_a_device_share_a_release(root):
     }.items():
         (root / "params.yaml").write_text(f"{SECTION}    serve: {{device: {device}}}\n")
         assert params.load(root, "tiny").serve.device
-        assert plain.by_device(root, "tiny") == releases
+        assert plain.by_device(Project(root, "tiny")) == releases
     (root / "params.yaml").write_text(SECTION + "    serve: {device: {moon: cuda}}\n")
     with pytest.raises(LoopError, match="'dev', 'staging' or 'production'"):
         params.load(root, "tiny")

@@ -14,7 +14,7 @@ from trained import add
 
 from loop.core.release_state import State, files
 from loop.delivery import render
-from loop.delivery.project import ADMISSION, PROJECT
+from loop.delivery.appproject import ADMISSION, PROJECT
 
 SYNCS = 10
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"

@@ -9,6 +9,7 @@ from trained import work_tree
 from loop.cli import fork
 from loop.core import plain, release_state, repository
 from loop.core.errors import LoopError
+from loop.core.project import Project
 
 URL = "https://github.com/Zoo/birds.git"
 TRACK = {"key": "0" * 12, "image": f"ghcr.io/zoo/x@sha256:{'0' * 64}", "weight": 100, "model_md5": "0" * 32}
@@ -68,7 +69,7 @@ def test_environments_can_be_dropped(root):
     release.write_text(nothing)
     init("--environments", "dev,production")
     assert not (root / "kustomize/overlays/staging").exists()
-    assert [place for places in plain.by_device(root, model).values() for place in places] == [
+    assert [place for places in plain.by_device(Project(root, model)).values() for place in places] == [
         "dev",
         "production",
     ]

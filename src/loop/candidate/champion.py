@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loop.core import actions, release_state
-from loop.core.dvc import DvcError, Lock, bring, md5
+from loop.core.dvc import DvcError, bring, md5
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git, GitError
-from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.core.release_state import State, Track
 
 # Environment variables that mark a workflow run. They are removed so that a nested command does not write
@@ -23,42 +22,43 @@ from loop.core.release_state import State, Track
 WORKFLOW = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "PYTHONPATH")
 
 
-def state(root: Path, model: str, environment: str) -> State:
+def state(project: Project, environment: str) -> State:
     """Return an environment's release state on origin's main; without a release if it has no overlay there.
 
     A clone without an origin uses its work tree. If origin does not respond, that is an error, because an
     outdated clone could look as if there were no champion.
     """
-    git = Git(root)
+    git = Git(project.root)
     if "origin" in git.run("remote").split():
-        return release_state.at(git, git.fetch(), environment, model) or State()
-    there = (root / release_state.file(environment, model)).is_file()
-    return release_state.read(root, environment, model) if there else State()
+        return release_state.at(git, git.fetch(), environment, project.model) or State()
+    there = (project.root / release_state.file(environment, project.model)).is_file()
+    return release_state.read(project.root, environment, project.model) if there else State()
 
 
-def find(root: Path, model: str) -> Track | None:
+def find(project: Project) -> Track | None:
     """Return the champion: production's stable release, or None if there is none.
 
     A canary is not a champion yet.
     """
-    return state(root, model, "production").stable
+    return state(project, "production").stable
 
 
 @contextmanager
-def checkout(root: Path, model: str, champion: Track) -> Iterator[Path]:
-    """Yield a temporary work tree at the champion's training commit, with its model restored.
+def checkout(project: Project, champion: Track) -> Iterator[Project]:
+    """Yield a temporary work tree of the champion's training commit, with its model restored.
 
     The model comes from DVC's cache or remote; otherwise `./loop repro` trains it again with that commit's
     code and environment. Its md5 is checked. Raises Rejected, naming each attempt, if none gives the recorded
     md5.
     """
-    git = Git(root)
+    git = Git(project.root)
     _need_commit(git, champion)
     with git.worktree(champion.commit) as tree:
-        _need_record(tree, model, champion)
-        _share_settings(root, tree)
-        _obtain(tree, model, champion)
-        yield tree
+        theirs = Project(tree, project.model)
+        _need_record(theirs, champion)
+        _share_settings(project.root, tree)
+        _obtain(theirs, champion)
+        yield theirs
 
 
 def _need_commit(git: Git, champion: Track) -> None:
@@ -76,9 +76,9 @@ def _need_commit(git: Git, champion: Track) -> None:
             ) from error
 
 
-def _need_record(tree: Path, model: str, champion: Track) -> None:
+def _need_record(theirs: Project, champion: Track) -> None:
     try:
-        recorded = Lock.of(tree).model_md5(model)
+        recorded = theirs.model_md5
     except LoopError as error:
         recorded = str(error)
     if recorded != champion.model_md5:
@@ -96,22 +96,21 @@ def _share_settings(root: Path, tree: Path) -> None:
         shutil.copy2(local, tree / ".dvc" / "config.local")
 
 
-def _obtain(tree: Path, model: str, champion: Track) -> None:
-    trained = ModelPaths(tree, model).trained
+def _obtain(theirs: Project, champion: Track) -> None:
     tried = []
     for attempt in ("checkout", "pull", "repro"):
         try:
             if attempt == "repro":
-                own_loop(tree, "repro", public(model))
+                own_loop(theirs.root, "repro", theirs.public)
             else:
-                bring(tree, model, trained.name, remote=attempt == "pull")
+                bring(theirs, theirs.trained.name, remote=attempt == "pull")
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
             if attempt != "repro" and isinstance(error, Rejected):
                 # altered bytes are reported even if the model is then rebuilt
                 actions.warning("Changed outputs", str(error))
             continue
-        if (found := md5(trained)) == champion.model_md5:
+        if (found := md5(theirs.trained)) == champion.model_md5:
             return
         tried.append(f"{attempt}: returned model {found}")
     raise Rejected(

@@ -10,6 +10,7 @@ from loop.cli.arguments import environment_option, model_argument, optional_mode
 from loop.cli.printing import Printing, show
 from loop.cli.results import Gate, Status, of
 from loop.core.errors import Exit
+from loop.core.project import Project
 
 PARQUET = click.Path(path_type=Path, dir_okay=False)
 
@@ -56,29 +57,28 @@ def status(model: str, environment: str) -> None:
     """
     from loop.candidate.champion import state
     from loop.core import actions, paths, plain
-    from loop.core.dvc import Lock, begin
-    from loop.core.names import public
+    from loop.core.dvc import begin
     from loop.packaging.key import release_key
 
-    root = paths.root()
-    plain.section(plain.read(root), model)  # an unknown model is an error, not one that was never trained
-    lock = Lock.of(root)
-    if not lock.records(model):
+    project = Project(paths.root(), model)
+    # an unknown model is an error, not one that was never trained
+    plain.section(plain.read(project.root), model)
+    if not project.lock.records(model):
         actions.output(key="", released="false", barred="false", due="false")
-        said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
+        said = f"{environment}: nothing to release, as dvc.lock records no training of {project.public}"
         said += f"; to begin: {begin(model)}"
         actions.summary(said)
-        never = Status(public(model), environment, None, released=False, blocked=False, due=False)
+        never = Status(project.public, environment, None, released=False, blocked=False, due=False)
         show(never, lambda: click.echo(said))
         return
-    key = release_key(root, model, lock, device=plain.device(root, model, environment))
-    served = state(root, model, environment)
+    key = release_key(project, device=plain.device(project, environment))
+    served = state(project, environment)
     released = any(track is not None and track.key == key for track in (served.stable, served.canary))
     barred = served.why_barred(key) is not None
     due = not released and not barred
     actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
     line = f"{environment}: release {key}; released: {_yes(released)}; blocked: {_yes(barred)}"
-    found = Status(public(model), environment, key, released=released, blocked=barred, due=due)
+    found = Status(project.public, environment, key, released=released, blocked=barred, due=due)
     show(found, lambda: click.echo(line))
 
 
@@ -94,7 +94,7 @@ def gate(model: str, ci: bool) -> Exit:
     from loop.candidate.gate import gate as judge
     from loop.core import actions, paths
 
-    answer = judge(paths.root(), model)
+    answer = judge(Project(paths.root(), model))
     actions.output(verdict=answer["verdict"])
     show(of(Gate, answer), lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
@@ -111,7 +111,7 @@ def register(model: str) -> None:
     from loop.candidate.register import register as enter
     from loop.core import actions, paths
 
-    entered = enter(paths.root(), model)
+    entered = enter(Project(paths.root(), model))
     actions.output(version=entered.version, run_id=entered.run_id)
     click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
 
@@ -130,7 +130,7 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
     from loop.candidate.score import score as score_rows
     from loop.core import paths
 
-    score_rows(paths.root(), model, raw, ids, out)
+    score_rows(Project(paths.root(), model), raw, ids, out)
 
 
 @click.command

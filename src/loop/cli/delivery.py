@@ -7,6 +7,7 @@ import click
 from loop.cli.arguments import environment_option, model_argument, optional_model
 from loop.cli.printing import Printing, show
 from loop.cli.results import Change, History
+from loop.core.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
 
     root = paths.root()
     watched = pull_request or any(environment in REVIEWED for environment in places)
-    found, git = candidate.read(root, model, watched=watched), Git(root)
+    found, git = candidate.read(Project(root, model), watched=watched), Git(root)
     refused = []
     for environment in places:
         place = Place(model, environment)

@@ -5,6 +5,7 @@ import click
 from loop.cli.arguments import model_argument
 from loop.core import actions, paths
 from loop.core.names import public
+from loop.core.project import Project
 
 
 @click.command
@@ -21,7 +22,7 @@ def land(model: str, reason: str) -> None:
     """
     from loop.delivery.land import land as land_on_main
 
-    commit = land_on_main(paths.root(), model, reason)
+    commit = land_on_main(Project(paths.root(), model), reason)
     told = (
         f"{public(model)}: commit {commit[:12]} on main"
         if commit

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from loop.cli.arguments import model_argument, optional_model
+from loop.core.project import Project
 
 
 @click.command
@@ -26,8 +27,8 @@ def bento(model: str, environment: str) -> None:
     from loop.core import actions, paths, plain
     from loop.packaging import bento as bentos
 
-    root = paths.root()
-    built = bentos.build(root, model, device=plain.device(root, model, environment))
+    project = Project(paths.root(), model)
+    built = bentos.build(project, device=plain.device(project, environment))
     actions.output(key=built.key, bento=built.tag)
     click.echo(f"{built.tag}: {built.path}")
 
@@ -45,7 +46,7 @@ def rehearse(model: str) -> None:
     from loop.packaging.rehearse import rehearse as play
     from loop.packaging.rehearse import table
 
-    result = play(paths.root(), model)
+    result = play(Project(paths.root(), model))
     actions.summary(table(result))
     click.echo(table(result))
 
@@ -67,7 +68,8 @@ def image(model: str) -> None:
     program = engine() if _named() else None
     if not program:
         _warn("releases pin the bento itself, as an OCI artifact on disk")
-    made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
+    project = Project(paths.root(), model)
+    made = images.make(project, bentos.built(project), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
         click.echo(table(layers))
@@ -107,7 +109,7 @@ def push_image(model: str | None) -> None:
     from loop.packaging import monitor_image as monitors
 
     root = paths.root()
-    served = images.push(root, model) if model else monitors.push(root)
+    served = images.push(Project(root, model)) if model else monitors.push(root)
     actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
     told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
     earlier = ", which an earlier release of the same key has pushed and attested"
@@ -136,11 +138,12 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
     from loop.packaging.image import fetch
     from loop.packaging.process import Server
 
-    root = paths.root()
     if digest:
         path = fetch(model, digest)
+    elif key:
+        path = bentos.checked(bentos.path_of(model, key), model)
     else:
-        path = bentos.checked(bentos.path_of(model, key), model) if key else bentos.built(root, model).path
+        path = bentos.built(Project(paths.root(), model)).path
     with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.wait()

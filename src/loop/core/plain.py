@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from loop.core import edited
 from loop.core.errors import LoopError
 from loop.core.names import package
+from loop.core.project import Project
 
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
@@ -44,12 +45,12 @@ def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
     return models[name]
 
 
-def device(root: Path, model: str, environment: str = ENVIRONMENTS[0]) -> Device:
+def device(project: Project, environment: str = ENVIRONMENTS[0]) -> Device:
     """Return `serve.device` for an environment.
 
     It reads only this key, so it also works on commits whose params.yaml has an older schema.
     """
-    found = _packed(root, model, "serve", "device")
+    found = _packed(project, "serve", "device")
     if isinstance(found, dict):
         found = found.get(environment)
     return "cuda" if found == "cuda" else "cpu"
@@ -61,14 +62,14 @@ def environments(root: Path) -> list[Environment]:
     return [name for name in ENVIRONMENTS if (overlays / name).is_dir() or not overlays.is_dir()]
 
 
-def by_device(root: Path, model: str) -> dict[Device, list[str]]:
+def by_device(project: Project) -> dict[Device, list[str]]:
     """Return {device: environments that serve on it}, in the order of ENVIRONMENTS.
 
     Environments with the same device share a release.
     """
     found: dict[Device, list[str]] = {}
-    for environment in environments(root):
-        found.setdefault(device(root, model, environment), []).append(environment)
+    for environment in environments(project.root):
+        found.setdefault(device(project, environment), []).append(environment)
     return found
 
 
@@ -77,16 +78,16 @@ def serving_lock(model: str, device: Device) -> str:
     return f"bentos/{package(model)}/requirements{'-cuda' if device == 'cuda' else ''}.lock"
 
 
-def latency_target(root: Path, model: str) -> float | None:
+def latency_target(project: Project) -> float | None:
     """Return `sla.p99_ms`, or None if it is not set.
 
     The image contains it, because the server's latency histogram has a bucket boundary there. It reads only
     this key, so older schemas work too.
     """
-    target = _packed(root, model, "sla", "p99_ms")
+    target = _packed(project, "sla", "p99_ms")
     return float(target) if target else None
 
 
-def _packed(root: Path, model: str, part: str, key: str) -> Any:
-    found = (read(root).get(package(model)) or {}).get(part)
+def _packed(project: Project, part: str, key: str) -> Any:
+    found = (read(project.root).get(project.package) or {}).get(part)
     return found.get(key) if isinstance(found, dict) else None

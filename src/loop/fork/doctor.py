@@ -15,6 +15,7 @@ from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
 from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import package, public
+from loop.core.project import Project
 from loop.core.repository import masked
 from loop.core.text import one_line
 from loop.packaging.engine import engine
@@ -314,14 +315,15 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
 def _model(root: Path, name: str) -> Finding:
     from loop.pipeline import evaluate, source  # imported here, because they import NumPy and Arrow
 
-    what, settings = f"model {public(name)}", params.load(root, name)
-    evaluate.check(models.check(root, name, settings), settings)
+    what, project = f"model {public(name)}", Project(root, name)
+    models.check(project)
+    evaluate.check(project.folder, settings := project.params)
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
-    if why := params.unshared(root, name):
+    if why := params.unshared(project):
         return Finding("bad", what, why, params.SHARE)
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
-    locks = [plain.serving_lock(name, device) for device in plain.by_device(root, name)]
+    locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]
     wanted = (f"{bento}/asgi.py", f"{bento}/service.py", *locks, shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [path for path in wanted if not (root / path).is_file()]:

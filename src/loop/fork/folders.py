@@ -13,6 +13,7 @@ from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
 from loop.core.paths import TEMPLATE
+from loop.core.project import Project
 from loop.core.release_state import State
 
 FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
@@ -66,7 +67,7 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
     Raises LoopError if `like` is neither a model of params.yaml nor an example.
     """
     if like in known:
-        params.load(root, like)  # raises LoopError if the section is invalid
+        _ = Project(root, like).params  # raises LoopError if the section is invalid
         path, code, manifests = root / plain.FILE, root, like
     else:
         code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))

@@ -13,7 +13,7 @@ from loop.core import params, release_state
 from loop.core.errors import Exit
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.delivery import candidate
 from loop.delivery.release import propose
 from loop.packaging.process import Server
@@ -38,7 +38,7 @@ def released(fork: Path) -> release_state.State:
     """Propose what is built to production, and merge it as a reviewer does; returns what production says."""
     loop(fork, "image", MODEL)
     git = Git(fork)
-    built = candidate.read(fork, MODEL, watched=False)  # no monitor, as this machine plays it itself
+    built = candidate.read(Project(fork, MODEL), watched=False)  # no monitor, as this machine plays it itself
     done, _ = propose(git, Pulls(git), built, "production")
     git.run("push", "--quiet", "origin", f"{done.commit}:main")
     git.run("reset", "--quiet", "--keep", str(done.commit))
@@ -84,7 +84,7 @@ def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
     loop(fork, "retrain", MODEL, "--until", world.retrain_at.isoformat(), "--reason", printed.splitlines()[0])
     for step in ("repro", "gate"):
         loop(fork, step, MODEL)
-    assert read_json(ModelPaths(fork, MODEL).build / "gate.json")["verdict"] == "promote"
+    assert read_json(Project(fork, MODEL).build / "gate.json")["verdict"] == "promote"
 
 
 def asked(world: World, *tracks: Server) -> None:
