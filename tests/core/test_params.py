@@ -48,6 +48,18 @@ def test_the_latency_target_is_the_default_of_the_other_limits(root):
     assert limits(params.load(root, "tiny")) == (80, 20)
 
 
+def test_a_project_reads_a_file_once(root):
+    """A command decides by one state of params.yaml and dvc.lock; a new Project reads what has changed."""
+    project = Project(root, "tiny")
+    before = (project.params, project.lock)
+    (root / "params.yaml").write_text(SECTION + "    sla: {p99_ms: 80}\n")
+    (root / "dvc.lock").write_text("stages: {train@tiny: {cmd: train}}\n")
+    assert (project.params, project.lock) == before
+    changed = Project(root, "tiny")
+    assert changed.params.sla.p99_ms == 80
+    assert (project.lock.records("tiny"), changed.lock.records("tiny")) == (False, True)
+
+
 def test_environments_that_share_a_device_share_a_release(root):
     """One device is every environment's; where some are named, the others have the CPU."""
     for device, releases in {
