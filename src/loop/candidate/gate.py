@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.candidate import champion as champions
+from loop.candidate.champion import checkout, find
 from loop.candidate.score import champion_scores
 from loop.core import params
 from loop.core.dvc import check
@@ -68,7 +68,7 @@ def gate(project: Project) -> dict[str, Any]:
     check(project)
     measured = _metrics(project)
     folder, settings = project.folder, project.params
-    found = champions.find(project)
+    found = find(project)
     evaluate.check(folder, settings)
     known = evaluate.own(folder, settings.evaluate).known(folder.task)
     judged = floors(settings, known, measured, _quality(project)) or _against(project, found)
@@ -139,7 +139,7 @@ def _against(project: Project, found: Track | None) -> Judged:
     if found.model_md5 == project.model_md5:
         return Judged("promote", [f"the same model as the champion {found.key}; only its server can be new"])
     try:
-        with champions.checkout(project, found) as champion:
+        with checkout(project, found) as champion:
             theirs = champion_scores(project, champion)
             overlap = _overlap(project, champion)
             threshold = read_json(champion.trained / "meta.json")["threshold"]

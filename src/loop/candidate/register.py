@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from loop.candidate import champion as champions
 from loop.candidate import flavour
-from loop.candidate.champion import own_loop
+from loop.candidate.champion import checkout, find, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
 from loop.core import actions, edited, plain
@@ -55,7 +54,7 @@ def register(project: Project) -> Registered:
     restored.
     """
     check(project)
-    found = champions.find(project)
+    found = find(project)
     registry = _Registry.connect(project)
     if found and found.model_md5 != project.model_md5 and (restored := _restored(registry, project, found)):
         registry.alias("champion", restored, {"release_key": found.key})
@@ -75,7 +74,7 @@ def _restored(registry: "_Registry", project: Project, found: Track) -> Register
     """
     if known := registry.known(found.model_md5):
         return known
-    with champions.checkout(project, found) as theirs:
+    with checkout(project, found) as theirs:
         if same_code(project, theirs):
             return registry.entered(theirs, found.commit)
         try:

@@ -91,10 +91,10 @@ def gate(model: str, ci: bool) -> Exit:
     The candidate is what `repro` has trained in this work tree; the champion is what production serves. The
     verdict is promote (exit code 0), keep (3) or block (4), with the reasons. Step output: verdict.
     """
-    from loop.candidate.gate import gate as judge
+    from loop.candidate import gate
     from loop.core import actions, paths
 
-    answer = judge(Project(paths.root(), model))
+    answer = gate.gate(Project(paths.root(), model))
     actions.output(verdict=answer["verdict"])
     show(of(Gate, answer), lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
@@ -108,10 +108,10 @@ def register(model: str) -> None:
 
     It enters the champion too if the registry does not have it. Step outputs: version, run_id.
     """
-    from loop.candidate.register import register as enter
+    from loop.candidate import register
     from loop.core import actions, paths
 
-    entered = enter(Project(paths.root(), model))
+    entered = register.register(Project(paths.root(), model))
     actions.output(version=entered.version, run_id=entered.run_id)
     click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
 
@@ -127,10 +127,10 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
     The gate calls it in the champion's commit, so that both models score the same rows. It computes the
     features from the raw rows.
     """
-    from loop.candidate.score import score as score_rows
+    from loop.candidate import score
     from loop.core import paths
 
-    score_rows(Project(paths.root(), model), raw, ids, out)
+    score.score(Project(paths.root(), model), raw, ids, out)
 
 
 @click.command
@@ -143,9 +143,9 @@ def comment(model: str | None) -> None:
     the file.
     """
     from loop.core import actions, paths
-    from loop.review.comment import comment as report
+    from loop.review import comment
 
-    path, text = report(paths.root(), model)
+    path, text = comment.comment(paths.root(), model)
     actions.output(report=path)
     click.echo(text)
 

@@ -190,7 +190,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
     listed in data/<package>/logged.json, so that later files do not change this training.
     """
     from loop.core import params
-    from loop.pipeline import store as stores
+    from loop.pipeline.store import pin
 
     here, name = root(), package(model)
     wanted = Project(here, model).params
@@ -208,7 +208,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
             docs="docs/monitoring.md",
         )
     instant = params.instant(until, "--until")
-    sha256 = stores.pin(Project(here, model), store, instant, anew=False)
+    sha256 = pin(Project(here, model), store, instant, anew=False)
     logged = {"store": store, "until": instant.isoformat(), "sha256": sha256}
     changes: dict[str, Any] = {"ingest.logged": logged}
     if isinstance(wanted.split, params.TimeSplit):

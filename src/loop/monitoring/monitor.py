@@ -8,10 +8,10 @@ from loop.core import models, release_state
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.project import Project
-from loop.monitoring import log as production
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
 from loop.monitoring.drift import drift, seen
 from loop.monitoring.live import measure
+from loop.monitoring.log import read
 from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
 from loop.monitoring.report import PREDICTION, Findings
@@ -33,7 +33,7 @@ def look(
     """Measure one window: drift if there are enough rows, and metrics of `version` (None: all) by labels."""
     spec, schema = project.params, project.folder.schema
     rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
-    window = production.read(
+    window = read(
         log,
         project.public,
         names,

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.release_state import file, recall
-from loop.delivery import commit as commits
-from loop.delivery.commit import Place
+from loop.delivery.commit import Place, read
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ def since(git: Git, commit: str, place: Place) -> Since:
     """
     path = file(place.environment, place.model)
     lines = git.run("log", "--first-parent", "--format=%H %ct", commit, "--", path).splitlines()
-    canary = commits.read(git, commit, place).canary
+    canary = read(git, commit, place).canary
     if canary is None:
         raise LoopError(f"{path}: no canary in {commit[:12]}")
     times: list[float] = []

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.candidate import champion as production
+from loop.candidate.champion import checkout, find
 from loop.core import params, plain
 from loop.core.devices import has_gpu
 from loop.core.dvc import check
@@ -22,13 +22,12 @@ from loop.core.markdown import inert
 from loop.core.project import Project
 from loop.core.release_state import Track
 from loop.core.text import one_line
-from loop.packaging import bento as bentos
 from loop.packaging import image
-from loop.packaging.bento import Bento
+from loop.packaging.bento import Bento, built, fault, path_of, stored
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.pipeline import split
-from loop.runtime import columns as inputs_of
+from loop.runtime import columns
 from loop.runtime.columns import Input
 
 WARM_UP = 20  # number of warm-up requests, which are sent before the measurement starts
@@ -89,10 +88,10 @@ def rehearse(project: Project) -> dict[str, Any]:
     spec = project.params
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(project, limits.requests)
-    candidate = bentos.built(project)
+    candidate = built(project)
     other, note = champion(project)
     device = here(candidate.device)
-    played = candidate if device == candidate.device else bentos.stored(project, device)
+    played = candidate if device == candidate.device else stored(project, device)
     try:
         sides = play(played, other, rows, limits, share)
         reasons = judge(sides, limits, share)
@@ -131,8 +130,8 @@ def held_out(project: Project, count: int) -> list[Row]:
     names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
     scored = pq.read_table(project.scores)
     vectors = "embedding" in scored.column_names
-    columns = ["embedding"] if vectors else split.score_columns(scored)
-    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
+    answers = ["embedding"] if vectors else split.score_columns(scored)
+    every = scored.select([key, *answers]).take(_spread(scored.num_rows, count)).sort_by(key)
     table = pq.read_table(project.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
     if place.null_count or len(pc.unique(table[key])) != table.num_rows:
@@ -141,14 +140,14 @@ def held_out(project: Project, count: int) -> list[Row]:
             fix=f"./loop repro {project.model}",
         )
     joined = table.take(place).drop_columns(key)
-    found, body = [], inputs_of.key(inputs)
-    alone, in_order = body != "features", inputs_of.by_place(inputs)
+    found, body = [], columns.key(inputs)
+    alone, in_order = body != "features", columns.by_place(inputs)
     as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
     for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
         named = {name: as_json.get(name, _number)(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
-        scores = given["embedding"] if vectors else [given[name] for name in columns]
+        scores = given["embedding"] if vectors else [given[name] for name in answers]
         found.append(Row(given[key], features, scores, row_itself, body))
     return found
 
@@ -172,13 +171,13 @@ def champion(project: Project) -> tuple[Bento | None, str]:
     champion, or its bento is not available, it is None and the note says why. Then only the candidate is
     rehearsed; the gate has already compared the models.
     """
-    stable = production.find(project)
+    stable = find(project)
     if stable is None:
         return None, "production has no release yet"
     key, tag, device = stable.key, stable.bento, stable.device or "cpu"
     if here(device) != device:
         return _built_again(project, stable, "it was built for a GPU, which this machine lacks")
-    if not bentos.fault(path := bentos.path_of(project.model, key)):
+    if not fault(path := path_of(project.model, key)):
         return Bento(key, tag, path, device), "champion from the store"
     try:
         path = image.fetch(project.model, stable.image.rpartition("@")[2])
@@ -190,9 +189,9 @@ def champion(project: Project) -> tuple[Bento | None, str]:
 def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento | None, str]:
     key, device = stable.key, stable.device or "cpu"
     try:
-        with production.checkout(project, stable) as theirs:
+        with checkout(project, stable) as theirs:
             found_key = release_key(theirs, device=device)
-            bento = bentos.stored(theirs, here(device))
+            bento = stored(theirs, here(device))
     except LoopError as error:
         return None, f"champion {key} is not available: {missing}; {error}"
     if found_key != key:
