@@ -14,12 +14,12 @@ import msgspec
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models, params, plain, programs, repository
+from loop.core import params, plain, programs, repository
 from loop.core.dvc import share_cache
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.fork.folders import keep
 from loop.packaging.image import fetch
 from loop.packaging.process import Server, free_port
@@ -53,7 +53,7 @@ def play(root: Path, source: Path | None, model: str | None = None) -> None:
     `model` defaults to the first model in params.yaml. Raises LoopError if its folder has no module `demo`.
     """
     name = package(model or next(iter(params.read(root))))
-    _ = models.load(root, name).demo
+    _ = Project(root, name).folder.demo
     folder = root / "build" / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -111,12 +111,12 @@ def staged(
 
 def first_answer(clone: Path, model: str, environment: dict[str, str], tell: Console) -> None:
     """Show the first model's metrics, serve the model on this machine, and show its answer to one request."""
-    paths = ModelPaths(clone, model)
-    tell.metrics(read_json(paths.metrics))
+    project = Project(clone, model)
+    tell.metrics(read_json(project.metrics))
     loop(clone, environment, "bento", model)
-    meta = read_json(paths.trained / "meta.json")
+    meta = read_json(project.trained / "meta.json")
     key, row = columns.key(msgspec.convert(meta["inputs"], list[columns.Input])), meta["example"]
-    with Server(Path(read_json(paths.build / "bento.json")["path"])) as server:
+    with Server(Path(read_json(project.build / "bento.json")["path"])) as server:
         url, body = f"{server.url}/predict", {key: row if key == "features" else row[key]}
         answer = httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
     tell.step(f"the model, served on this machine, answers: {answer.text}")
@@ -141,7 +141,8 @@ def fork(root: Path, clone: Path, hub: Hub, ours: repository.Repository, model: 
 
 def configure(clone: Path, model: str, store: Path, source: Path | None) -> None:
     """Change params.yaml as a new team would: the store of production's rows, the team's data, and no GPU."""
-    demo = models.load(clone, model).demo
+    project = Project(clone, model)
+    demo = project.folder.demo
     changes: dict[str, Any] = {
         f"models.{model}.monitor.store": str(store),
         # The demo runs everything on one machine at the same time, so answers are slower than in production.
@@ -149,7 +150,7 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
         f"models.{model}.canary.min_p99_ms": 500.0,
         **{f"models.{model}.{key}": value for key, value in demo.FIRST.items()},
     }
-    if "cuda" in plain.by_device(clone, model):
+    if "cuda" in plain.by_device(project):
         # The demo's production is this machine, which may have no GPU
         changes[f"models.{model}.serve.device"] = "cpu"
     if source:
@@ -173,7 +174,7 @@ def last_day(root: Path, model: str, source: Path) -> date:
 
     The test window ends before that day, because its rows may be incomplete.
     """
-    time = models.load(root, model).roles.time
+    time = Project(root, model).folder.roles.time
     latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
     return latest.date()
 
@@ -220,7 +221,7 @@ def closing(stage: Stage, folder: Path, tell: Console) -> None:
         "the whole report on the model": stage.clone / "build" / "report" / "index.html",
         "this clone": stage.clone,
         "logs of CI, drift and releases": folder / "github" / "runs",
-        "drift report": ModelPaths(stage.clone, stage.model).build / "monitor" / "report.html",
+        "drift report": Project(stage.clone, stage.model).build / "monitor" / "report.html",
         "data docs": stage.clone / "data" / stage.model / "validation" / "data_docs" / "index.html",
         "MLflow": f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db",
     }

@@ -14,7 +14,7 @@ from loop.core.errors import Exit, LoopError
 from loop.core.files import read_json
 from loop.core.names import public
 from loop.core.params import TimeSplit
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.monitoring.dispatch import retrainings
 from loop_demo.console import Console
 from loop_demo.envoy import Envoy
@@ -53,7 +53,7 @@ def change_a_param(stage: Stage) -> None:
     stage.expect(stage.checked(proposal), "success")
     stage.tell.markdown(stage.hub.report(proposal.number))
     if stage.published:
-        metrics = read_json(ModelPaths(stage.clone, stage.model).metrics)
+        metrics = read_json(Project(stage.clone, stage.model).metrics)
         stage.tell.beside_published(stage.world.folder.demo.PUBLISHED, metrics)
     before = stage.hub.runs("release.yml")
     stage.hub.merge(proposal.number)
@@ -128,7 +128,7 @@ def bad_data(stage: Stage) -> Proposal:
     """Chapter 3a: open a pull request with rows that validation rejects."""
     folder = stage.clone.parent / "bad"
     folder.mkdir()
-    files = stage.world.folder.demo.bad(pq.read_table(ModelPaths(stage.clone, stage.model).raw), folder)
+    files = stage.world.folder.demo.bad(pq.read_table(Project(stage.clone, stage.model).raw), folder)
 
     def edit() -> None:
         stage.loop("pin", stage.model, *(f"--source={file}" for file in files))
@@ -201,7 +201,7 @@ def look(stage: Stage, code: Exit) -> None:
     stage.loop("repro", stage.model)
     log = str(stage.clone.parent / "predictions")
     stage.tell.line(stage.loop("monitor", public(stage.model), "--log", log, code=code))
-    report = ModelPaths(stage.clone, stage.model).build / "monitor" / "report.json"
+    report = Project(stage.clone, stage.model).build / "monitor" / "report.json"
     drift = read_json(report)["drift"]
     if (drift["score"] >= drift["threshold"]) != (code == Exit.DRIFT):
         raise LoopError(f"{report}: drift is {drift['score']}, its threshold {drift['threshold']}")

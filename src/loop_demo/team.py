@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from loop.core import release_state
 from loop.core.errors import Exit, LoopError
 from loop.core.git import Git
-from loop.delivery import state
 from loop_demo.console import Console
 from loop_demo.hub import Hub
 
@@ -51,10 +51,11 @@ class Team:
         """Run ./loop in the team's clone, as a person does, and return its output."""
         return loop(self.clone, self.environment, *args, code=code)
 
-    def state(self) -> state.State:
+    def state(self) -> release_state.State:
         """Return production's release state on main."""
-        path = f"{state.folder(ENVIRONMENT, self.model)}/release.yaml"
-        return state.parse(self.git.read(self.git.fetch("main"), path) or "", path)
+        found = release_state.at(self.git, self.git.fetch("main"), ENVIRONMENT, self.model)
+        assert found is not None  # noqa: S101 - the fork has an overlay of its model
+        return found
 
     def branch(self, name: str, message: str, edit: Callable[[], object]) -> None:
         """Make a branch from main, call `edit` to change files, commit the changes and push the branch."""

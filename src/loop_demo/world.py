@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from loop.core import models, params
 from loop.core.files import whole
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import features, ingest, split
 from loop.runtime import columns
 
@@ -37,9 +36,10 @@ class World:
     def __init__(
         self, root: Path, model: str, store: Path, *, calm_days: int, drift_days: int, after_days: int
     ) -> None:
-        self.folder, self.model_params = models.load(root, model), params.load(root, model)
+        project = Project(root, model)
+        self.folder, self.model_params = project.folder, project.params
         self.roles, self.store = self.folder.roles, store
-        past = pq.read_table(ModelPaths(root, model).raw)
+        past = pq.read_table(project.raw)
         last = pc.max(past[self.roles.time]).as_py() if self.roles.time else datetime(2000, 1, 1)  # noqa: DTZ001 - any
         self.begin = datetime.combine(last.date() + timedelta(days=1), datetime.min.time())
         self.drift_from = self.begin + timedelta(days=calm_days)

@@ -7,15 +7,16 @@ import pytest
 from trained import MODEL, commit, loop, release, run
 
 from loop.candidate import champion, score
+from loop.core import release_state
 from loop.core.dvc import Lock
 from loop.core.git import Change, Git
 from loop.core.names import package
-from loop.delivery import state
+from loop.core.project import Project
 
 
-def track(weight: int, key: str) -> state.Track:
+def track(weight: int, key: str) -> release_state.Track:
     """A release on a track."""
-    return state.Track(
+    return release_state.Track(
         key=key,
         image=f"r.example/m@sha256:{'0' * 64}",
         weight=weight,
@@ -30,14 +31,13 @@ def track(weight: int, key: str) -> state.Track:
 def test_the_champion_is_what_origin_says_is_stable(origin: Path):
     """Neither a canary in flight nor a clone that has not heard of the release changes who it is."""
     clone = origin.parent / "clone"
-    assert champion.find(clone, MODEL) is None
-    both = state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
-    Git(clone).land("main", lambda _: Change(state.files(both, "production", MODEL), "Release"))
-    expected = champion.Champion("a" * 12, f"{'1' * 32}.dir", "2" * 32, "3" * 40)
-    assert champion.find(clone, MODEL) == expected
-    empty = state.State()
-    Git(clone).land("main", lambda _: Change(state.files(empty, "production", MODEL), "Remove"))
-    assert champion.find(clone, MODEL) is None
+    assert champion.find(Project(clone, MODEL)) is None
+    both = release_state.State(stable=track(90, "a" * 12), canary=track(10, "b" * 12))
+    Git(clone).land("main", lambda _: Change(release_state.files(both, "production", MODEL), "Release"))
+    assert champion.find(Project(clone, MODEL)) == both.stable
+    empty = release_state.State()
+    Git(clone).land("main", lambda _: Change(release_state.files(empty, "production", MODEL), "Remove"))
+    assert champion.find(Project(clone, MODEL)) is None
 
 
 @pytest.mark.slow
@@ -72,12 +72,12 @@ def test_a_champion_whose_outputs_are_lost_is_rebuilt(trained: Path, tmp_path: P
     loop(trained, "repro", MODEL)
     commit(trained, "Train by tiny stages")
     release(trained)
-    found = champion.find(trained, MODEL)
+    found = champion.find(Project(trained, MODEL))
     assert found
     (trained / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
-    with champion.checkout(trained, MODEL, found) as tree:
-        assert champion.md5(tree / "data/card_fraud/model") == found.model_md5
-    assert not tree.exists()
+    with champion.checkout(Project(trained, MODEL), found) as theirs:
+        assert champion.md5(theirs.trained) == found.model_md5
+    assert not theirs.root.exists()
 
 
 @pytest.mark.slow
@@ -101,13 +101,13 @@ def test_what_a_remote_has_is_trained_by_nobody_again(trained: Path, tmp_path: P
 def test_both_ways_of_scoring_agree(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """The champion's own code on raw rows scores as it does on the challenger's features, if made alike."""
     release(trained)
-    found = champion.find(trained, MODEL)
+    found = champion.find(Project(trained, MODEL))
     assert found
-    with champion.checkout(trained, MODEL, found) as tree:
-        assert score.same_code(trained, tree, MODEL)
-        fast = score.champion_scores(trained, MODEL, tree)
+    with champion.checkout(Project(trained, MODEL), found) as theirs:
+        assert score.same_code(Project(trained, MODEL), theirs)
+        fast = score.champion_scores(Project(trained, MODEL), theirs)
         monkeypatch.setattr(score, "same_code", lambda *_: False)
-        assert score.champion_scores(trained, MODEL, tree).equals(fast)
+        assert score.champion_scores(Project(trained, MODEL), theirs).equals(fast)
 
 
 @pytest.mark.slow
@@ -116,8 +116,8 @@ def test_other_packages_or_feature_code_are_other_code(trained: Path, tmp_path: 
     """A new lock, or another md5 of the features' code, sends the champion to its own commit to be scored."""
     other = tmp_path / "other"
     shutil.copytree(trained, other, symlinks=True, ignore=shutil.ignore_patterns("data", ".git"))
-    assert score.same_code(trained, other, MODEL)
+    assert score.same_code(Project(trained, MODEL), Project(other, MODEL))
     text = (other / file).read_text()
     old = Lock.of(trained).stages["features@card_fraud"]["deps"][-1]["md5"]
     (other / file).write_text(text.replace(old, "a" * 32) if file == "dvc.lock" else text + "\n# newer\n")
-    assert not score.same_code(trained, other, MODEL)
+    assert not score.same_code(Project(trained, MODEL), Project(other, MODEL))

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from trained import MODEL, add, loop, release, run, work_tree
 
 from loop.cli.candidate import status
+from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
-from loop.delivery import state
+from loop.core.project import Project
 from loop.packaging.key import release_key
 
 
@@ -60,13 +61,14 @@ def test_a_model_that_was_never_trained_gets_no_job(tmp_path: Path):
 @pytest.mark.slow
 def test_status_knows_what_is_released_and_what_is_barred(trained: Path, monkeypatch: pytest.MonkeyPatch):
     """A key is released while it is on a track at origin, and barred once it was rolled back."""
-    key = release_key(trained, MODEL)
+    key = release_key(Project(trained, MODEL))
     fresh = {"key": key, "released": "false", "barred": "false", "due": "true"}
     assert said(trained, monkeypatch) == fresh
     track = release(trained, key=key)
     assert said(trained, monkeypatch) == fresh | {"released": "true", "due": "false"}
-    barred = state.State(
-        stable=track.model_copy(update={"key": "f" * 12}), barred=(state.Barred(key=key, why="errors"),)
+    barred = release_state.State(
+        stable=track.model_copy(update={"key": "f" * 12}),
+        barred=(release_state.Barred(key=key, why="errors"),),
     )
-    Git(trained).land("main", lambda _: Change(state.files(barred, "production", MODEL), "Roll back"))
+    Git(trained).land("main", lambda _: Change(release_state.files(barred, "production", MODEL), "Roll back"))
     assert said(trained, monkeypatch) == fresh | {"barred": "true", "due": "false"}

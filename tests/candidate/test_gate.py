@@ -14,6 +14,7 @@ from loop.core import params
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import read_json
+from loop.core.project import Project
 from loop.stats.bootstrap import Interval, difference
 from loop.stats.metrics import of
 
@@ -166,17 +167,17 @@ def test_a_floor_for_an_unknown_metric_is_an_error():
 @pytest.mark.slow
 def test_without_metrics_there_is_no_verdict(trained: Path):
     """A missing metrics.json is bad input, and an older verdict does not outlive it."""
-    gate.gate(trained, MODEL)
+    gate.gate(Project(trained, MODEL))
     (trained / "data/card_fraud/metrics.json").unlink()
     with pytest.raises(LoopError, match="loop repro"):
-        gate.gate(trained, MODEL)
+        gate.gate(Project(trained, MODEL))
     assert not (trained / "build/card_fraud/gate.json").exists()
 
 
 @pytest.mark.slow
 def test_the_first_release_has_no_champion(trained: Path):
     """Where production names none, the floors alone decide, and the verdict says so."""
-    answer = gate.gate(trained, MODEL)
+    answer = gate.gate(Project(trained, MODEL))
     assert answer["verdict"] == "promote"
     assert answer["champion"] is None
     assert "no champion" in answer["reasons"][0]
@@ -187,7 +188,7 @@ def test_the_first_release_has_no_champion(trained: Path):
 def test_the_champions_own_model_is_promoted(trained: Path):
     """An equal md5 needs no comparison: only the service can be new."""
     release(trained)
-    answer = gate.gate(trained, MODEL)
+    answer = gate.gate(Project(trained, MODEL))
     assert (answer["verdict"], answer["champion"]["key"]) == ("promote", "0123456789ab")
 
 
@@ -258,7 +259,7 @@ def test_a_champion_that_cannot_be_had_fails_the_gate(trained: Path, fault: str)
         release(trained, model_md5=other, commit=broken)
     else:
         release(trained, model_md5=other, **({"commit": "0" * 40} if fault == "commit" else {}))
-    answer = gate.gate(trained, MODEL)
+    answer = gate.gate(Project(trained, MODEL))
     said = {
         "md5": ["dvc.lock says"],
         "commit": ["nor at origin"],

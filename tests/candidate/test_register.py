@@ -11,6 +11,7 @@ from loop.candidate.register import register
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.files import read_json
+from loop.core.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def test_a_run_and_a_version_hold_what_git_and_dvc_know(trained: Path, client: A
     import mlflow
 
     change(trained, **OTHERWISE)
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     run = client.get_run(entered.run_id)
     metrics = read_json(trained / "data/card_fraud/metrics.json")
     assert {"n_estimators": "20", "max_depth": "4"}.items() <= run.data.params.items()
@@ -73,9 +74,9 @@ def test_one_model_is_one_run_and_one_version(trained: Path, client: Any, monkey
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "create_model_version", stopped)
         with pytest.raises(KeyboardInterrupt):
-            register(trained, MODEL)
-    first = register(trained, MODEL)
-    assert register(trained, MODEL) == first
+            register(Project(trained, MODEL))
+    first = register(Project(trained, MODEL))
+    assert register(Project(trained, MODEL)) == first
     assert [run.info.run_id for run in runs(client)] == [first.run_id]
     assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
 
@@ -85,7 +86,7 @@ def test_an_empty_registry_gets_its_champion_back(trained: Path, client: Any):
     champion = release(trained)
     change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     restored = client.get_model_version_by_alias(MODEL, "champion")
     assert restored.tags["model_md5"] == champion.model_md5
     assert restored.tags["commit"] == champion.commit

@@ -22,6 +22,7 @@ from loop.candidate.register import register
 from loop.core import models
 from loop.core.dvc import Lock
 from loop.core.files import read_json
+from loop.core.project import Project
 from loop.packaging.process import free_port
 
 pytestmark = pytest.mark.slow
@@ -107,14 +108,14 @@ def test_a_server_behind_a_proxy_with_a_password(
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
         with pytest.raises(tracking.TrackingError, match="401") as caught:
-            register(trained, MODEL)
+            register(Project(trained, MODEL))
     assert "MLFLOW_TRACKING_PASSWORD" in caught.value.fix
     assert "wrong" not in str(caught.value)
     front.answers = (503, 502)
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     assert "trying again in" in capsys.readouterr().err
     assert entered.version == 1
-    assert register(trained, MODEL) == entered
+    assert register(Project(trained, MODEL)) == entered
     scores_as_trained(trained, server)
 
 
@@ -132,7 +133,7 @@ def test_an_error_names_server_cause_and_fix(
     """The error contains the server, the cause and the fix, and never the password."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(tracking.TrackingError, match=said) as caught:
-        register(trained, MODEL)
+        register(Project(trained, MODEL))
     assert fix in caught.value.fix
     assert LOGIN[1] not in str(caught.value)
 
@@ -150,9 +151,9 @@ def test_artifacts_in_a_bucket_that_cannot_be_written(
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment("card-fraud", "s3://models/mlflow")
     with pytest.raises(tracking.TrackingError, match=r"s3://models/mlflow.*NoSuchBucket"):
-        register(trained, MODEL)
+        register(Project(trained, MODEL))
     s3.mkdir("models")
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     assert [run.info.run_id for run in client.search_runs([experiment])] == [entered.run_id]
     scores_as_trained(trained, uri)
 
@@ -172,11 +173,11 @@ def test_two_at_once_make_one_version(trained: Path, monkeypatch: pytest.MonkeyP
     def overtaken(self: tracking.Tracking, method: str, *args: Any, **kwargs: Any) -> Any:
         if method == "create_model_version" and not others:
             others.append(None)
-            others.append(register(trained, MODEL))
+            others.append(register(Project(trained, MODEL)))
         return ask(self, method, *args, **kwargs)
 
     monkeypatch.setattr(tracking.Tracking, "ask", overtaken)
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     assert entered == others[1]
     assert len(server.ask("search_model_versions", f"name = '{MODEL}'")) == 1
     runs = {run.info.run_id: run.info.status for run in server.ask("search_runs", [experiment])}
@@ -215,7 +216,7 @@ def test_the_clones_own_database_is_migrated_and_moves_with_it(
     config = _get_alembic_config(uri)
     _, _, older, *_ = ScriptDirectory.from_config(config).walk_revisions()
     command.upgrade(config, older.revision)
-    entered = register(trained, MODEL)
+    entered = register(Project(trained, MODEL))
     moved = trained.rename(trained.with_name("renamed"))
-    assert register(moved, MODEL) == entered
+    assert register(Project(moved, MODEL)) == entered
     scores_as_trained(moved, f"sqlite:///{moved}/mlflow.db")

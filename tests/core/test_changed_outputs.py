@@ -13,6 +13,7 @@ from here import dvc_here, dvc_in_here  # noqa: F401 - one is a fixture
 from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import Rejected
+from loop.core.project import Project
 
 pytestmark = pytest.mark.usefixtures("dvc_here")
 OUTS = ("model", "reference.parquet", "validation", "scores.parquet")
@@ -39,8 +40,8 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dvc.yaml").write_text(STAGES)
     (root / "rows").write_text("rows\n")
     with dvc_in_here():
-        dvc.repro(root, "m")
-        dvc.push(root, "m")
+        dvc.repro(Project(root, "m"))
+        dvc.push(Project(root, "m"))
     return folder
 
 
@@ -80,19 +81,19 @@ def test_changed_bytes_are_no_output(
     change(place(store, name))
     found, recorded = dvc.md5(place(store, name)), Lock.of(clone).stages
     with pytest.raises(Rejected, match=f"moved to .*/rotten/{name}"):
-        dvc.bring(clone, "m", "model", remote=True)
+        dvc.bring(Project(clone, "m"), "model", remote=True)
     assert not (clone / "data/m/model").exists()
     shutil.rmtree(clone.parent / "cache/rotten")
     if where == "cache":
         change(place(store, name) if place(store, name).exists() else copy(pushed / "cache", store, name))
-    dvc.repro(clone, "m")
+    dvc.repro(Project(clone, "m"))
     told = capsys.readouterr().err
     assert f"data/m/model{part}: found md5 {found}, dvc.lock records {name}" in told
     remove = f"the DVC remote has the same bytes: remove files/md5/{name[:2]}/{name[2:]} there"
     assert (remove in told) == (where == "remote")
     assert dvc.md5(clone.parent / "cache/rotten" / name) == found
     assert Lock.of(clone).stages == recorded
-    dvc.check(clone, "m", *OUTS)
+    dvc.check(Project(clone, "m"), *OUTS)
 
 
 def copy(store: Path, to: Path, name: str) -> Path:
@@ -113,7 +114,7 @@ def test_what_was_changed_and_is_set_aside_is_made_again(clone: Path, pushed: Pa
     (swept,) = dvc.sweep(clone)
     assert (swept.name, dvc.md5(swept.aside), (clone / swept.path).exists()) == (name, swept.found, False)
     assert dvc.sweep(clone) == []
-    dvc.repro(clone, "m")
+    dvc.repro(Project(clone, "m"))
     assert Lock.of(clone).stages == recorded.stages
     assert (clone / "data/m/validation").read_text() == "rows\n"
 
@@ -127,11 +128,11 @@ def test_a_model_that_is_up_to_date_needs_no_dvc(
     assert dvc.current(clone, ["m", "n"]) == {"m", "n"}
     with monkeypatch.context() as without:
         without.setattr(dvc, "dvc", None)
-        dvc.repro(clone, "m", current=True)
+        dvc.repro(Project(clone, "m"), current=True)
     assert "m: every stage is up to date" in capfd.readouterr().out
     change(clone / "data/m/scores.parquet")
     assert dvc.current(clone, ["m"]) == {"m"}
-    dvc.repro(clone, "m", current=True)
+    dvc.repro(Project(clone, "m"), current=True)
     assert (clone / "data/m/scores.parquet").read_text() == "rows\n"
     (clone / "rows").write_text("other rows\n")
     assert dvc.current(clone, ["m", "n"]) == {"n"}
@@ -169,7 +170,7 @@ def test_a_rotten_object_is_not_pushed(clone: Path, pushed: Path) -> None:
     shutil.copytree(pushed / "cache", clone.parent / "cache")
     change(place(clone.parent / "cache", Lock.of(clone).md5("m", "evaluate", "scores.parquet")))
     with pytest.raises(Rejected, match=r"data/m/.*: found md5"):
-        dvc.push(clone, "m")
+        dvc.push(Project(clone, "m"))
 
 
 def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_remotes_run_cache_is_not_believed(clone: Path, pushed: Path) -> None:
             head + "outs:" + outs.replace(Lock.of(clone).md5("m", "evaluate", "scores.parquet"), forged)
         )
     (clone / "dvc.lock").write_text(lock[: lock.index("  evaluate@m:")])
-    dvc.repro(clone, "m")
+    dvc.repro(Project(clone, "m"))
     assert (clone / "data/m/scores.parquet").read_text() == "rows\n"
 
 
@@ -202,16 +203,16 @@ def test_an_output_that_was_changed_since_is_no_candidate(clone: Path) -> None:
         Rejected,
         match=r"data/m/model: found md5 .*, dvc\.lock records [\s\S]*dvc checkout --force data/m/model",
     ):
-        dvc.check(clone, "m")
+        dvc.check(Project(clone, "m"))
     with pytest.raises(Rejected, match=r"data/m/reference\.parquet: found md5"):
-        dvc.check(clone, "m", "reference.parquet")
+        dvc.check(Project(clone, "m"), "reference.parquet")
     (clone / "data/m/scores.parquet").write_text("rows\n")
-    dvc.check(clone, "m", "scores.parquet")
+    dvc.check(Project(clone, "m"), "scores.parquet")
     (clone / "data/m/scores.parquet").unlink()
     with pytest.raises(Rejected, match=r"scores\.parquet: is missing[\s\S]*dvc checkout"):
-        dvc.check(clone, "m", "scores.parquet")
+        dvc.check(Project(clone, "m"), "scores.parquet")
     with pytest.raises(Rejected, match=r"does not record data/m/plots[\s\S]*\./loop repro m"):
-        dvc.check(clone, "m", "plots")
+        dvc.check(Project(clone, "m"), "plots")
 
 
 @pytest.mark.parametrize("named", ["..{kept}", "a", None])
@@ -227,5 +228,5 @@ def test_a_folders_list_names_files_of_the_cache_only(clone, tmp_path, named):
     lock = (clone / "dvc.lock").read_text()
     (clone / "dvc.lock").write_text(lock.replace(Lock.parse(lock).model_md5("m"), name))
     with pytest.raises(Rejected, match="is not a valid list of a folder's files"):
-        dvc.bring(clone, "m", "model")
+        dvc.bring(Project(clone, "m"), "model")
     assert kept.is_file()

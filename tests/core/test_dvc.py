@@ -9,6 +9,7 @@ import pytest
 
 from loop.core.dvc import Lock, check, forget_the_dead
 from loop.core.errors import LoopError, Rejected
+from loop.core.project import Project
 
 
 @pytest.fixture
@@ -92,4 +93,4 @@ def test_a_lock_merged_by_pieces_is_refused(tmp_path):
     with pytest.raises(
         Rejected, match=rf"evaluate@toy ran with md5 b\.dir of {MODEL}.*recorded md5 is a\.dir"
     ):
-        check(tmp_path, "toy")
+        check(Project(tmp_path, "toy"))

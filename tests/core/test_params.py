@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params, plain
 from loop.core.errors import LoopError
+from loop.core.project import Project
 
 SECTION = """
 models:
@@ -54,7 +55,19 @@ def test_a_fork_names_its_environments(root):
     assert plain.environments(root) == ["dev", "canaries", "qa", "production"]
     (root / "params.yaml").write_text(SECTION + "    serve: {device: {qa: cuda}}\n")
     assert params.load(root, "tiny").serve.device == {"qa": "cuda"}
-    assert plain.by_device(root, "tiny") == {"cpu": ["dev", "production"], "cuda": ["qa"]}
+    assert plain.by_device(Project(root, "tiny")) == {"cpu": ["dev", "production"], "cuda": ["qa"]}
+
+
+def test_a_project_reads_a_file_once(root):
+    """A command decides by one state of params.yaml and dvc.lock; a new Project reads what has changed."""
+    project = Project(root, "tiny")
+    before = (project.params, project.lock)
+    (root / "params.yaml").write_text(SECTION + "    sla: {p99_ms: 80}\n")
+    (root / "dvc.lock").write_text("stages: {train@tiny: {cmd: train}}\n")
+    assert (project.params, project.lock) == before
+    changed = Project(root, "tiny")
+    assert changed.params.sla.p99_ms == 80
+    assert (project.lock.records("tiny"), changed.lock.records("tiny")) == (False, True)
 
 
 def test_environments_that_share_a_device_share_a_release(root):
@@ -66,7 +79,7 @@ def test_environments_that_share_a_device_share_a_release(root):
     }.items():
         (root / "params.yaml").write_text(f"{SECTION}    serve: {{device: {device}}}\n")
         assert params.load(root, "tiny").serve.device
-        assert plain.by_device(root, "tiny") == releases
+        assert plain.by_device(Project(root, "tiny")) == releases
     (root / "params.yaml").write_text(SECTION + "    serve: {device: {moon: cuda}}\n")
     with pytest.raises(LoopError, match=r"line \d+: models\.tiny\.serve\.device: names moon, but .* staging"):
         params.load(root, "tiny")

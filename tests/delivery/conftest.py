@@ -7,8 +7,8 @@ import pytest
 from releases import LOCK, MODEL, git, save
 
 from loop.core.git import Git
+from loop.core.release_state import State, files
 from loop.delivery.commit import Place
-from loop.delivery.state import State, files
 
 
 @pytest.fixture

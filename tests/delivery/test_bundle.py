@@ -23,7 +23,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, write_json, write_text
 from loop.core.git import Git
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.delivery import bundle, candidate, provenance
 from loop.delivery.release import release
 from loop.packaging import image, monitor_image
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dvc_here")]
 
 def build(root, program=None):
     """Leave what gate, bento, rehearse, image and monitor-image leave; the bento is a file."""
-    key, folder = release_key(root, MODEL), ModelPaths(root, MODEL).build
+    key, folder = release_key(Project(root, MODEL)), Project(root, MODEL).build
     bento = Bento(key, f"card_fraud:{key}", path_of(MODEL, key))
     write_text(bento.path / "bento.yaml", "name: card_fraud\n")
     judged = {"metrics": {}, "model_md5": Lock.of(root).model_md5(MODEL)}
@@ -51,7 +51,7 @@ def build(root, program=None):
         "model_md5": Lock.of(root).model_md5(MODEL),
     }
     write_json(folder / "bento.json", told)
-    image.make(root, MODEL, bento, program)
+    image.make(Project(root, MODEL), bento, program)
     monitor_image.make(root, program)
     return root
 
@@ -73,7 +73,7 @@ def publisher(builder, cache):
 
 def carry(packed, to, model=MODEL):
     """Take the tar to the other machine, as a workflow's artifact."""
-    target = ModelPaths(to, model).build / packed.path.name
+    target = Project(to, model).build / packed.path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(packed.path, target)
     return target
@@ -86,17 +86,17 @@ def test_a_release_is_published_where_nothing_was_built(builder, publisher, monk
     carry(packed, publisher)
     for _ in ("first", "again"):
         assert bundle.unpack(publisher, MODEL, packed.sha256) == []
-    paths = ModelPaths(publisher, MODEL)
+    paths = Project(publisher, MODEL)
     for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/curves/roc.json"):
-        assert sha256(paths.data / name) == sha256(ModelPaths(builder, MODEL).data / name)
+        assert sha256(paths.data / name) == sha256(Project(builder, MODEL).data / name)
     assert (image.fetch(MODEL, read_json(paths.build / "image.json")["digest"]) / "bento.yaml").is_file()
 
     monkeypatch.setattr("loop.core.dvc.repro", None)
-    register(publisher, MODEL)
-    assert image.push(publisher, MODEL)["kind"] == "bento-artifact"
+    register(Project(publisher, MODEL))
+    assert image.push(Project(publisher, MODEL))["kind"] == "bento-artifact"
     provenance.attest(publisher, MODEL)
     assert provenance.verify(publisher, MODEL) == read_json(paths.build / "image.json")["digest"]
-    found = candidate.read(publisher, MODEL)
+    found = candidate.read(Project(publisher, MODEL))
     assert release(Git(publisher), found, "dev").commit == Git(publisher).fetch()
 
 
@@ -122,7 +122,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         bundle.unpack(publisher, MODEL, packed.sha256)
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(publisher)
-        for served in (image.push(publisher, MODEL), monitor_image.push(publisher)):
+        for served in (image.push(Project(publisher, MODEL)), monitor_image.push(publisher)):
             name, _, digest = served["image"].partition("@")
             assert Registry(name, CRANE).digest(digest) == digest
         alone = bundle.pack(builder, None)
@@ -144,9 +144,9 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
     assert Lock.of(publisher) == Lock.of(builder)
     md5 = Lock.of(builder).model_md5(MODEL)
     registered = {"name": MODEL, "version": 1, "model_md5": md5}
-    write_json(ModelPaths(publisher, MODEL).build / "register.json", registered)
+    write_json(Project(publisher, MODEL).build / "register.json", registered)
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
-        candidate.read(publisher, MODEL)
+        candidate.read(Project(publisher, MODEL))
 
 
 def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher):
@@ -156,7 +156,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     """
     change(builder, **OTHERWISE)
     loop(builder, "repro", MODEL)
-    listing, listed = ModelPaths(builder, MODEL).logged, "data/card_fraud/logged.json"
+    listing, listed = Project(builder, MODEL).logged, "data/card_fraud/logged.json"
     write_text(listing, "{}\n")
     logged = {"store": "s", "until": "2018-06-01T00:00:00", "sha256": sha256(listing)}
     wanted = params.read(builder)["card_fraud"]["ingest"] | {"logged": logged}
@@ -201,11 +201,11 @@ def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: 
     monkeypatch.setenv("LOOP_CACHE", str(cache.parent / "empty"))
     carry(packed, publisher)
     bundle.unpack(publisher, MODEL, packed.sha256)
-    found = champion.find(publisher, MODEL)
+    found = champion.find(Project(publisher, MODEL))
     assert found.model_md5 == folder
     monkeypatch.setattr(champion, "own_loop", None)
-    with champion.checkout(publisher, MODEL, found) as tree:
-        assert (tree / "data/card_fraud/model/meta.json").read_bytes() == b"another model"
+    with champion.checkout(Project(publisher, MODEL), found) as theirs:
+        assert (theirs.trained / "meta.json").read_bytes() == b"another model"
 
 
 def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher, monkeypatch, tmp_path):

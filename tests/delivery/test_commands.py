@@ -7,7 +7,7 @@ from releases import MONITOR, A, B, built, canary, monitored, serve, track
 from loop.cli.delivery import history, monitor_release, promote, release, rollback
 from loop.core.errors import Superseded
 from loop.core.github import GitHub
-from loop.delivery.state import State
+from loop.core.release_state import State
 
 
 @pytest.fixture

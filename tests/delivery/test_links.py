@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from loop.candidate import register
-from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import write_json
+from loop.core.project import Project
 from loop.delivery import bundle
 from loop.packaging import artifact, bento, key, monitor_image
 
@@ -16,20 +16,23 @@ pytestmark = pytest.mark.sample
 
 REGISTRY = register._Registry(None, None, "m", "", "0")
 PACKERS = {
-    "release key": ("bentos/m/x", lambda root: dict(key.sources(root, "m"))),
-    "a bento's folder": ("bentos/m", lambda root: dict(key.sources(root, "m"))),
-    "packed code": ("src/loop/runtime/x.py", lambda root: dict(key.sources(root, "m"))),
+    "release key": ("bentos/m/x", lambda root: dict(key.sources(Project(root, "m")))),
+    "a bento's folder": ("bentos/m", lambda root: dict(key.sources(Project(root, "m")))),
+    "packed code": ("src/loop/runtime/x.py", lambda root: dict(key.sources(Project(root, "m")))),
     "monitor's code": ("src/loop/x.py", lambda root: dict(monitor_image.sources(root))),
     "monitor's params": ("params.yaml", lambda root: dict(monitor_image.sources(root))),
     "monitor's lock": ("images/monitor/requirements.lock", lambda root: dict(monitor_image.sources(root))),
-    "a bento's model": ("data/m/model/x", lambda root: bento.stage(root, "m", "k", root / "context")),
+    "a bento's model": (
+        "data/m/model/x",
+        lambda root: bento.stage(Project(root, "m"), "k", root / "context"),
+    ),
     "a bento's reference": (
         "data/m/reference.parquet",
-        lambda root: bento.stage(root, "m", "k", root / "context"),
+        lambda root: bento.stage(Project(root, "m"), "k", root / "context"),
     ),
     "artifact": ("stored/x", lambda root: artifact.pack(root / "stored", root / "layout", "m", "k")),
-    "registered model": ("data/m/model/x", lambda root: REGISTRY._logged(root, Lock({}), {})),
-    "registered plots": ("data/m/plots/x", lambda root: REGISTRY._logged(root, Lock({}), {})),
+    "registered model": ("data/m/model/x", lambda root: REGISTRY._logged(Project(root, "m"), {})),
+    "registered plots": ("data/m/plots/x", lambda root: REGISTRY._logged(Project(root, "m"), {})),
     "bundle": ("build/monitor/image.json", lambda root: bundle.pack(root, None)),
     "bundle of a folder": ("build/monitor", lambda root: bundle.pack(root, None)),
 }

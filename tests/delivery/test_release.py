@@ -26,11 +26,12 @@ from loop.core import params
 from loop.core.errors import Exit, LoopError, Rejected, Superseded
 from loop.core.files import read_json, write_json
 from loop.core.git import Change, Git
+from loop.core.project import Project
+from loop.core.release_state import State
 from loop.delivery import candidate, commit
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
 from loop.delivery.rollback import restore
-from loop.delivery.state import State
 from loop.delivery.steps import step_of
 
 MODEL = "card-fraud"
@@ -44,7 +45,7 @@ def github(here):
 @pytest.fixture
 def found(clone):
     built(clone, B)
-    return candidate.read(clone, MODEL)
+    return candidate.read(Project(clone, MODEL))
 
 
 def test_a_release_is_one_commit_on_main_that_says_all(here, found):
@@ -107,7 +108,7 @@ def test_a_proposal_brings_what_watches_the_canary(clone, here, github, producti
     """Judge and drift come into production by digest, told in commit and evidence; not to dev."""
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
-    found = candidate.read(clone, MODEL)
+    found = candidate.read(Project(clone, MODEL))
     done, _ = propose(here, github, found, "production")
     assert commit.read(here, done.commit, production).monitor == MONITOR
     assert f"Monitor: {MONITOR.split('@')[1]}" in here.run("log", "-1", "--format=%B", done.commit)
@@ -121,7 +122,7 @@ def test_without_an_engine_nothing_watches_in_the_cluster(clone, here, github, p
     serve(clone, State(stable=track(A, 100)))
     built(clone, B)
     monitored(clone, None)
-    done, _ = propose(here, github, candidate.read(clone, MODEL), "production")
+    done, _ = propose(here, github, candidate.read(Project(clone, MODEL)), "production")
     assert commit.read(here, done.commit, production).monitor is None
     assert "no container engine built it" in github.open[f"release/{MODEL}/{B}"]["body"]
 
@@ -210,7 +211,7 @@ def test_a_candidate_that_was_refused_is_not_released(clone, changes, said):
     """A candidate that gate or rehearsal rejected is not released."""
     built(clone, B, **changes)
     with pytest.raises(Rejected, match=said):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
 
 
 @pytest.mark.parametrize("record", ["gate", "register", "bento", "rehearse", "image"])
@@ -219,7 +220,7 @@ def test_a_missing_record_names_the_command_to_run(clone, record):
     built(clone, B)
     (clone / "build" / "card_fraud" / f"{record}.json").unlink()
     with pytest.raises(LoopError, match=f"fix: ./loop {record} card-fraud"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
 
 
 def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monkeypatch):
@@ -227,7 +228,7 @@ def test_a_missing_image_of_judge_and_drift_names_the_command_to_run(clone, monk
     built(clone, B)
     (clone / "build" / "monitor" / "image.json").unlink()
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
     monkeypatch.chdir(clone)
     words = ["release", MODEL, "--environment", "dev", "--environment"]
     with pytest.raises(LoopError, match=r"fix: \./loop monitor-image"):
@@ -243,23 +244,23 @@ def test_an_image_that_was_built_but_not_pushed_is_not_released(clone, record, f
     path = clone / "build" / record / "image.json"
     write_json(path, {**read_json(path), "pushed": False})
     with pytest.raises(LoopError, match=rf"built but not pushed\n  fix: \./loop push-image{fix}"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
 
 
 def test_records_about_another_model_are_refused(clone):
     """What was registered must be what dvc.lock records; what was rehearsed, what was built."""
     built(clone, B, register={"model_md5": "9" * 32})
     with pytest.raises(LoopError, match=r"register\.json belongs to 9999"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
     built(clone, B, bento={"model_md5": "9" * 32})
     with pytest.raises(LoopError, match=r"bento\.json belongs to 9999[\s\S]*fix: \./loop bento"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
     built(clone, B, image={"key": A})
     with pytest.raises(LoopError, match=rf"image\.json belongs to {A}[\s\S]*fix: \./loop image"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
     built(clone, B, rehearse={"candidate": {"key": A}})
     with pytest.raises(LoopError, match=rf"rehearse\.json belongs to {A}, the candidate is {B}"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
 
 
 def test_a_model_that_git_does_not_have_is_not_released(clone):
@@ -268,17 +269,17 @@ def test_a_model_that_git_does_not_have_is_not_released(clone):
     (clone / "dvc.lock").write_text(LOCK + "  \n# trained again\n")
     git(clone, "commit", "-q", "-m", "not pushed", "dvc.lock")
     with pytest.raises(LoopError, match="is not on origin's main"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
     (clone / "dvc.lock").write_text(LOCK.replace(MODEL_MD5, "8" * 31 + "a"))
     with pytest.raises(LoopError, match="does not record the model in the work tree"):
-        candidate.read(clone, MODEL)
+        candidate.read(Project(clone, MODEL))
 
 
 def test_a_release_enters_no_environment_that_serves_on_another_device(clone, here):
     """The error names both devices, and what builds the other release."""
     params.edit(clone, {"models.card_fraud.serve": {"device": {"production": "cuda"}}})
     built(clone, B, bento={"device": "cuda"})
-    found = candidate.read(clone, MODEL)
+    found = candidate.read(Project(clone, MODEL))
     with pytest.raises(
         LoopError, match=r"built for cuda, but dev serves on cpu .*\n  fix: \./loop bento card"
     ):
@@ -309,7 +310,7 @@ def at(clone):
     def built_at(commit, key):
         git(clone, "switch", "-q", "--detach", commit)
         built(clone, key)
-        return candidate.read(clone, MODEL)
+        return candidate.read(Project(clone, MODEL))
 
     return built_at
 

@@ -10,7 +10,7 @@ from releases import MONITOR, A, B, C, canary, track
 
 from loop.core import params
 from loop.core.errors import LoopError, Rejected, Superseded
-from loop.delivery.state import Barred, State, parse, release
+from loop.core.release_state import Barred, State, parse, release
 from loop.delivery.steps import promoted, released, restored, rolled_back, step_of, watched
 
 RULES = params.Canary()

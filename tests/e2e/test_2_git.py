@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 from scene import APPLICATIONS, QUIET, Scene
 from trained import add
 
+from loop.core.release_state import State, files
 from loop.delivery import render
-from loop.delivery.project import ADMISSION, PROJECT
-from loop.delivery.state import State, files
+from loop.delivery.appproject import ADMISSION, PROJECT
 
 SYNCS = 10
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"

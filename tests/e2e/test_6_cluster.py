@@ -10,9 +10,10 @@ from pods import BAD, spec_of
 from scene import Scene
 from standin import ROOT
 
+from loop.core import release_state
 from loop.core.git import Git
 from loop.core.params import Device
-from loop.delivery import render, state
+from loop.delivery import render
 from loop_demo.team import ENVIRONMENT
 
 STRANGER = "stranger"
@@ -125,7 +126,7 @@ def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
     plain = {
         name: track.model_copy(update={"replicas": None, "device": on}) for name, track in tracks.items()
     }
-    release = state.files(serves.model_copy(update=plain), "production", scene.team.model)
+    release = release_state.files(serves.model_copy(update=plain), "production", scene.team.model)
     name, _, digest = str(serves.monitor).partition("@")
     with Git(ROOT).worktree(Git(ROOT).head()) as tree:
         for path, text in release.items():

@@ -15,8 +15,8 @@ from test_3_canary import reached
 from trained import add
 
 from loop.core import models, params
-from loop.core.paths import ModelPaths
-from loop.delivery.state import State, files
+from loop.core.project import Project
+from loop.core.release_state import State, files
 
 MODEL = "rents"
 RATE = 50.0  # requests/s through the canary
@@ -71,7 +71,7 @@ def test_a_regression_is_released(rents: Scene) -> None:
     until(lambda: rents.ready("production"), "production is not Ready", 180)
     roles = models.load(rents.team.clone, MODEL).roles
     with rents.bodies.open("w") as file:
-        for row in pq.read_table(ModelPaths(rents.team.clone, MODEL).raw).slice(0, FLATS).to_pylist():
+        for row in pq.read_table(Project(rents.team.clone, MODEL).raw).slice(0, FLATS).to_pylist():
             flat = row.pop(roles.id)
             row.pop(roles.label)
             file.write(json.dumps({"id": flat, "features": row}) + "\n")

@@ -7,9 +7,9 @@ from click.testing import CliRunner
 from trained import work_tree
 
 from loop.cli import fork
-from loop.core import plain, repository
+from loop.core import plain, release_state, repository
 from loop.core.errors import LoopError
-from loop.delivery import state
+from loop.core.project import Project
 
 URL = "https://github.com/Zoo/birds.git"
 TRACK = {"key": "0" * 12, "image": f"ghcr.io/zoo/x@sha256:{'0' * 64}", "weight": 100, "model_md5": "0" * 32}
@@ -59,17 +59,17 @@ def test_environments_can_be_dropped(root):
         init("--environments", "dev")
     with pytest.raises(LoopError, match="no environment qa; it has dev, production, staging"):
         init("--environments", "qa,production")
-    served = state.State(stable=state.Track(**TRACK))
-    release = root / state.folder("staging", model) / "release.yaml"
+    served = release_state.State(stable=release_state.Track(**TRACK))
+    release = root / release_state.folder("staging", model) / "release.yaml"
     nothing = release.read_text()
-    for path, text in state.files(served, "staging", model).items():
+    for path, text in release_state.files(served, "staging", model).items():
         (root / path).write_text(text)
     with pytest.raises(LoopError, match="staging serves"):
         init("--environments", "dev,production")
     release.write_text(nothing)
     init("--environments", "dev,production")
     assert not (root / "kustomize/overlays/staging").exists()
-    assert [place for places in plain.by_device(root, model).values() for place in places] == [
+    assert [place for places in plain.by_device(Project(root, model)).values() for place in places] == [
         "dev",
         "production",
     ]

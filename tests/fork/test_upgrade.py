@@ -8,14 +8,13 @@ import pytest
 from aged import Upstream, committed, git, wheel
 from here import command
 
-from loop.core import edited, repository
+from loop.core import edited, release_state, repository
 from loop.core.errors import Exit
 from loop.core.git import Git
 from loop.core.github import GitHub
-from loop.delivery import state
+from loop.core.release_state import EARLIER_SERVER
 from loop.fork import folders, migrations, upgrade
 from loop.fork.template import owned
-from loop.packaging.key import EARLIER_SERVER
 
 SERVED = {
     "key": "0" * 12,
@@ -80,7 +79,9 @@ def own(root: Path, upstream: Upstream) -> str:
     replace(root, "params.yaml", "roc_auc: 0.8", "roc_auc: 0.85")
     for path, (old, new) in EDITS.items():
         replace(root, path, old, new)
-    for path, text in state.files(state.State(stable=state.Track(**SERVED)), "dev", "churn").items():
+    for path, text in release_state.files(
+        release_state.State(stable=release_state.Track(**SERVED)), "dev", "churn"
+    ).items():
         (root / path).write_text(re.sub(r"(?ms)^patches:.*", "", text))  # as it was written then
     committed(root, "Our models")
     return str(upstream.wheel)
@@ -122,7 +123,9 @@ def test_an_aged_fork_comes_to_this_version(tmp_path, upstream, make, most):
     for path in conflicts:
         settle(root, path)
     if make is own:  # its image has no `loop.runtime.serve`, which the new manifests start
-        assert EARLIER_SERVER in (root / state.folder("dev", "churn") / "kustomization.yaml").read_text()
+        assert (
+            EARLIER_SERVER in (root / release_state.folder("dev", "churn") / "kustomization.yaml").read_text()
+        )
     code, rendered = command(root, "render", "--check")
     assert code == 0, rendered
     code, told = command(root, "doctor")
@@ -312,6 +315,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
         "src/models/a/estimator.py": "def log_to_mlflow(f):\n    mlflow.xgboost.log_model(f)\n",
         "src/models/a/scorer.py": "from loop.serving.packed.booster import load\n",
         "tests/models/a/test_a.py": "from loop import diagnosis\nfrom loop.serving import packed, rehearse\n",
+        "tests/models/a/test_b.py": "from loop.delivery.state import State\n",
     }
     once = migrations.migrated(before)
     section = edited.yaml(once["params.yaml"], "params.yaml")["models"]["a"]
@@ -319,6 +323,7 @@ def test_migrations_bring_files_of_before_and_leave_those_of_now():
     assert section["sla"] == {"metrics": {"accuracy": 0.9}}
     assert once["src/models/a/estimator.py"] == ("def save_to_mlflow(f):\n    mlflow.xgboost.save_model(f)\n")
     assert once["src/models/a/scorer.py"] == "from loop.runtime.booster import load\n"
+    assert once["tests/models/a/test_b.py"] == "from loop.core.release_state import State\n"
     assert migrations.migrated(once) == once
 
 

@@ -10,8 +10,8 @@ from standin import FORKER, ROOT, StandIn
 
 from loop.core import params
 from loop.core.git import Git
+from loop.core.release_state import files
 from loop.delivery.commit import Place
-from loop.delivery.state import files
 from loop.monitoring import judge as judging
 from loop.monitoring.dispatch import Wish, dispatch
 from loop.monitoring.judge import Judge, Track

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from loop.core import repository as own
 from loop.core.errors import LoopError, Rejected
-from loop.delivery import project, render
+from loop.delivery import appproject, render
 
 pytestmark = pytest.mark.sample
 
@@ -116,7 +116,7 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
         "must be named card-fraud-dev",
     ),
     "a lax namespace": (
-        ("Namespace", "metadata", "labels", {project.ENFORCE: "privileged"}),
+        ("Namespace", "metadata", "labels", {appproject.ENFORCE: "privileged"}),
         "is privileged, must be restricted",
     ),
     "a namespace that is lax as long ago": (
@@ -124,7 +124,7 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
             "Namespace",
             "metadata",
             "labels",
-            {project.ENFORCE: "restricted", f"{project.ENFORCE}-version": "v1.7"},
+            {appproject.ENFORCE: "restricted", f"{appproject.ENFORCE}-version": "v1.7"},
         ),
         "is v1.7, must be v1.34 or newer",
     ),
@@ -145,7 +145,7 @@ def test_an_overlay_renders_nothing_foreign(template, what):
     """Only the kinds that its project allows, in its own namespace."""
     (kind, *path, last, value), said = FOREIGN[what]
     manifests = render.documents(render.build(template / "kustomize/overlays/dev/card-fraud"))
-    assert not list(project.breaches(template, manifests, "card-fraud-dev"))
+    assert not list(appproject.breaches(template, manifests, "card-fraud-dev"))
     manifests.append(
         {
             "apiVersion": "apps/v1",
@@ -165,7 +165,7 @@ def test_an_overlay_renders_nothing_foreign(template, what):
     for key in path:
         node = node[key]
     node[last] = value
-    (breach,) = project.breaches(template, manifests, "card-fraud-dev")
+    (breach,) = appproject.breaches(template, manifests, "card-fraud-dev")
     assert said in breach
 
 
@@ -212,9 +212,9 @@ def test_an_odd_manifest_is_rejected_in_words(repository, manifest):
 
 def test_an_unknown_environment_is_a_breach(repository):
     """A new environment's overlay says which two files must know it."""
-    said = list(project.breaches(repository, [], "churn-trial"))
-    assert [each.partition(":")[0] for each in said] == [project.PROJECT, project.ADMISSION]
-    assert not list(project.breaches(repository, [], "churn-dev"))
+    said = list(appproject.breaches(repository, [], "churn-trial"))
+    assert [each.partition(":")[0] for each in said] == [appproject.PROJECT, appproject.ADMISSION]
+    assert not list(appproject.breaches(repository, [], "churn-dev"))
 
 
 def test_argocd_gives_up_on_no_commit(objects):

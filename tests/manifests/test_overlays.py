@@ -15,10 +15,11 @@ from trained import loop
 
 from loop.core import params, plain
 from loop.core.errors import Rejected
+from loop.core.project import Project
+from loop.core.release_state import State, Track, files
 from loop.delivery import render
 from loop.delivery.network import Edge, edges
 from loop.delivery.policy import PUBLIC
-from loop.delivery.state import State, Track, files
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -296,7 +297,7 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
     """An environment's own `serve.device`, and in no other one."""
-    device = plain.device(ROOT, overlay.name, overlay.parts[-2])
+    device = plain.device(Project(ROOT, overlay.name), overlay.parts[-2])
     release = track(A, 100) if device == "cpu" else on_gpu(track(A, 100))
     (deployment,) = serving(rendered(ours, overlay, State(stable=release))).values()
     pod = deployment["spec"]["template"]["spec"]

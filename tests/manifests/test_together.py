@@ -9,8 +9,8 @@ from releases import MODEL, A, track
 
 from loop.core import params
 from loop.core.errors import Rejected
+from loop.core.release_state import State, files
 from loop.delivery import overlays
-from loop.delivery.state import State, files
 
 pytestmark = pytest.mark.sample
 

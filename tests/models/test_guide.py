@@ -16,7 +16,7 @@ from trained import commit, loop, outside, run, work_tree
 from loop.core import models
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.packaging.process import Server
 
 MODEL = "lettings"
@@ -57,7 +57,7 @@ def test_the_guide(fork: Path, repository: Path) -> None:
     printed = [typed(fork, command) for command in commands(released)]
     manifests = list(YAML(typ="safe").load_all(printed[-1]))
     deployment = next(each for each in manifests if each["kind"] == "Deployment")
-    image = read_json(ModelPaths(fork, MODEL).build / "image.json")["image"]
+    image = read_json(Project(fork, MODEL).build / "image.json")["image"]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert changed(fork) <= {"params.yaml", "dvc.lock", "flats.parquet"}
     loop(fork, "render", MODEL, "--environment", "dev", "--check")
@@ -89,7 +89,7 @@ def edited(fork: Path) -> None:
 
 def answered(fork: Path, lines: list[str]) -> None:
     """Each request gets an answer of the keys and types that the guide shows below it."""
-    bento = Path(read_json(ModelPaths(fork, MODEL).build / "bento.json")["path"])
+    bento = Path(read_json(Project(fork, MODEL).build / "bento.json")["path"])
     with Server(bento) as server:
         for request, shown in zip(lines[::2], lines[1::2], strict=True):
             assert "localhost:3000" in request

@@ -10,7 +10,7 @@ from trained import loop
 
 from loop.core.files import read_json
 from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.packaging.process import Server
 from loop_demo.traffic import replay
 from loop_demo.world import World
@@ -41,5 +41,5 @@ def test_a_model_from_its_source_to_its_drift(fork, tmp_path, model):
         for until, drifts in ((world.drift_from, False), (world.end, True)):
             replay(world, server.url, until, EVERY)
             printed = loop(fork, "monitor", public(model), "--log", str(log), "--no-exit-code")
-            drift = read_json(ModelPaths(fork, model).build / "monitor" / "report.json")["drift"]
+            drift = read_json(Project(fork, model).build / "monitor" / "report.json")["drift"]
             assert (drift["score"] >= drift["threshold"]) == drifts, printed

@@ -17,9 +17,8 @@ from releases import track
 from trained import add, commit, loop, work_tree
 
 from loop.candidate import flavour
-from loop.core import params
-from loop.core.paths import ModelPaths
-from loop.delivery import state
+from loop.core import params, release_state
+from loop.core.project import Project
 from loop.fork import doctor
 from loop.packaging import artifact
 from loop.packaging.process import Server
@@ -56,7 +55,7 @@ def trained(fork, model):
         if step == "bento":
             commit(fork, "Add it")
         loop(fork, step, model)
-    return json.loads((ModelPaths(fork, model).build / "image.json").read_text())
+    return json.loads((Project(fork, model).build / "image.json").read_text())
 
 
 @pytest.mark.slow
@@ -70,7 +69,7 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     image = trained(fork, model)
     bento = artifact.unpack(Path(image["layout"]), image["digest"], tmp_path / "unpacked")
     (row, answer), (key,) = KINDS[model], KINDS[model][0]
-    example = json.loads((ModelPaths(fork, model).trained / "meta.json").read_text())["example"]
+    example = json.loads((Project(fork, model).trained / "meta.json").read_text())["example"]
     example = example.get(key, example) if isinstance(example, dict) else example
     with Server(bento, log_dir=tmp_path / "log") as server:
         one = httpx.post(f"{server.url}/predict", json=row).json()
@@ -90,11 +89,11 @@ def test_a_model_of_any_kind_is_folders(fork, tmp_path, model):
     assert f'model_prediction_score_count{{model="{model}"' in metrics
     [log] = (tmp_path / "log").glob("*.jsonl")
     line = json.loads(log.read_text().splitlines()[0])
-    reference = pq.read_schema(ModelPaths(fork, model).reference).names
+    reference = pq.read_schema(Project(fork, model).reference).names
     assert len(line["features"]) == len(reference) - 2  # beside `score` and the label
     mlflow.set_tracking_uri(f"sqlite:///{fork}/mlflow.db")
     entered = mlflow.pyfunc.load_model(f"models:/{model}@challenger")
-    same = entered.predict(flavour.example(ModelPaths(fork, model).trained))
+    same = entered.predict(flavour.example(Project(fork, model).trained))
     assert same == pytest.approx(np.array([answered[told]]))
 
 
@@ -162,7 +161,9 @@ def test_a_dropped_model_leaves_no_trace(tmp_path):
     (tmp_path / "tests/models/churn/test_features.py").touch()
     serving = tmp_path / "kustomize/overlays/dev/churn/release/release.yaml"
     nothing = serving.read_text()
-    for path, text in state.files(state.State(stable=track("a" * 12, 100)), "dev", "churn").items():
+    for path, text in release_state.files(
+        release_state.State(stable=track("a" * 12, 100)), "dev", "churn"
+    ).items():
         (tmp_path / path).write_text(text)
     assert "dev serves churn aaaaaaaaaaaa" in loop(tmp_path, "init", "--models", "card-fraud", code=2)
     serving.write_text(nothing)

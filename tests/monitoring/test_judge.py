@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from shop import FakeGitHub, FakeTrack, Production
 
 from loop.cli.monitoring import judge as command
-from loop.core import params
+from loop.core import params, release_state
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Change, Git
 from loop.core.github import GitHub, GitHubError
-from loop.delivery import commit, state
+from loop.delivery import commit
 from loop.delivery.commit import Place
 from loop.delivery.promote import promote
 from loop.delivery.rollback import rollback
@@ -37,8 +37,8 @@ PAGE = "https://github.test/team/shop/actions/runs"
 Tracks = dict[str, FakeTrack]
 
 
-def track(key: str, weight: int) -> state.Track:
-    return state.Track(
+def track(key: str, weight: int) -> release_state.Track:
+    return release_state.Track(
         key=key,
         image=f"shop@sha256:{key[0] * 64}",
         weight=weight,
@@ -54,8 +54,8 @@ def track(key: str, weight: int) -> state.Track:
 def canary(production: Production, tracks: Tracks) -> Git:
     """A clone whose main has a canary at weight 0, and both releases served."""
     git = Git(production.root)
-    begun = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
-    git.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin a canary"))
+    begun = release_state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    git.land("main", lambda _: Change(release_state.files(begun, "production", "shop"), "Begin a canary"))
     tracks["stable"].key, tracks["canary"].key = OLD, NEW
     return git
 
@@ -134,9 +134,9 @@ def test_not_ready(watch: Judge, canary: Git, tracks: Tracks, github: FakeGitHub
     assert [watch.look().what for _ in range(3)] == ["wait", "wait", "remove"]
     run_workflow(canary, github)
     assert "was removed and may be proposed again: canary is not ready: /readyz 503" in watch.look().line
-    again = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    again = release_state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     assert commit.read(canary, canary.fetch(), PLACE) == again.model_copy(update={"canary": None})
-    canary.land("main", lambda _: Change(state.files(again, "production", "shop"), "Try again"))
+    canary.land("main", lambda _: Change(release_state.files(again, "production", "shop"), "Try again"))
     assert watch.look().what == "wait"
     tracks["canary"].ready = True
     assert watch.look().dispatched
@@ -264,11 +264,15 @@ def test_restarted_judge(
 
 def test_a_state_of_an_older_format_began_no_canary(canary: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands in the history before the canary, it counts from its own commit."""
-    old = {f"{state.folder('production', 'shop')}/release.yaml": "kind: Release\nspec: {tracks: []}\n"}
+    old = {
+        f"{release_state.folder('production', 'shop')}/release.yaml": "kind: Release\nspec: {tracks: []}\n"
+    }
     canary.land("main", lambda _: Change(old, "An older format"))
-    begun = state.State(stable=track(OLD, 100), canary=track(NEW, 0))
+    begun = release_state.State(stable=track(OLD, 100), canary=track(NEW, 0))
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2000000000 +0000")
-    made = canary.land("main", lambda _: Change(state.files(begun, "production", "shop"), "Begin again"))
+    made = canary.land(
+        "main", lambda _: Change(release_state.files(begun, "production", "shop"), "Begin again")
+    )
     assert since(canary, made, PLACE).canary == 2_000_000_000
 
 
@@ -283,12 +287,12 @@ def test_forever(watch: Judge, canary: Git, tmp_path: Path, monkeypatch: pytest.
                 origin.rename(tmp_path / "away")
             case 3:
                 (tmp_path / "away").rename(origin)
-                canary.land("main", lambda _: Change(state.files(ended, "production", "shop"), "End"))
+                canary.land("main", lambda _: Change(release_state.files(ended, "production", "shop"), "End"))
             case 6:
                 raise KeyboardInterrupt
         return watch.look()
 
-    ended = state.State(stable=track(OLD, 100))
+    ended = release_state.State(stable=track(OLD, 100))
     monkeypatch.setattr("click.echo", lines.append)
     with pytest.raises(KeyboardInterrupt):
         forever(look, 0.0, forever=True, alive=tmp_path / "alive")

@@ -17,7 +17,7 @@ from shop import FakeTrack, Production, retrain, rows
 from standin import Server, StandIn
 
 from loop.cli.monitoring import monitor
-from loop.delivery.state import files
+from loop.core.release_state import files
 
 MODEL = "card-fraud"
 TRAIN = """\

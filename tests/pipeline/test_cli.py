@@ -13,6 +13,7 @@ from loop.cli import cli, pipeline
 from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import sha256
+from loop.core.project import Project
 from loop.fork import doctor
 from models.card_fraud.source import Params, simulate
 
@@ -217,8 +218,8 @@ def test_training_goes_on_after_a_failure(repository: Path, monkeypatch: pytest.
         if model == "a":
             raise LoopError("its source cannot be read")
 
-    def registered(_: Path, model: str) -> Registered:
-        return Registered(model, 1, "run", "experiment", "md5")
+    def registered(project: Project) -> Registered:
+        return Registered(project.model, 1, "run", "experiment", "md5")
 
     monkeypatch.chdir(repository)
     monkeypatch.setattr("loop.core.dvc.current", lambda *_: {"b"})

@@ -27,7 +27,7 @@ from loop.core.errors import LoopError
 from loop.core.files import sha256
 from loop.core.models import ModelFolder
 from loop.core.params import Ingest, Logged
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import files, ingest
 from loop.pipeline import source as sources
 from loop.pipeline import store as stores
@@ -441,7 +441,7 @@ def store(tmp_path: Path, rows: pa.Table) -> Path:
 
 def logged(store: Path, until: datetime) -> Ingest:
     """The source's six days and the store as it is listed now."""
-    sha256 = stores.pin(store.parent, "card_fraud", str(store), until, anew=True)
+    sha256 = stores.pin(Project(store.parent, "card_fraud"), str(store), until, anew=True)
     return Ingest(simulator={**SMALL, "days": 6}, logged=Logged(store=str(store), until=until, sha256=sha256))
 
 
@@ -539,7 +539,7 @@ def test_what_reaches_the_store_later_changes_nothing(
     (store / "transactions/_temporary").mkdir()
     (store / "transactions/_temporary/0.parquet").write_bytes(b"half")
     assert read(wanted, folder, tmp_path).equals(before)
-    stores.pin(tmp_path, "card_fraud", str(store), until, anew=False)
+    stores.pin(Project(tmp_path, "card_fraud"), str(store), until, anew=False)
     assert read(wanted, folder, tmp_path).equals(before)
     assert read(logged(store, until), folder, tmp_path).num_rows == before.num_rows + 1
 
@@ -559,7 +559,7 @@ def test_a_list_that_does_not_fit(
     fault: str, says: str, store: Path, folder: ModelFolder, tmp_path: Path
 ) -> None:
     """A listed file that is gone or other, and a list that is not the pinned one, are errors with a fix."""
-    wanted, list_of = logged(store, START + timedelta(days=9)), ModelPaths(tmp_path, "card_fraud").logged
+    wanted, list_of = logged(store, START + timedelta(days=9)), Project(tmp_path, "card_fraud").logged
     match fault:
         case "gone":
             (store / "transactions/7.parquet").unlink()
@@ -642,15 +642,15 @@ def test_the_memory_is_bounded_and_the_order_stays(
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     """A store without transactions names the place and the key."""
     with pytest.raises(LoopError, match=r"transactions: has no \*\.parquet[\s\S]*ingest\.logged\.store"):
-        stores.pin(tmp_path, "card_fraud", str(tmp_path / "none"), START, anew=True)
+        stores.pin(Project(tmp_path, "card_fraud"), str(tmp_path / "none"), START, anew=True)
 
 
 def test_same_params_are_same_bytes(clone: Path) -> None:
     """`main` writes raw.parquet whole, and again the same bytes."""
     raw = clone / "data/card_fraud/raw.parquet"
-    ingest.main(clone, "card-fraud")
+    ingest.main(Project(clone, "card-fraud"))
     first = sha256(raw)
     raw.unlink()
-    ingest.main(clone, "card-fraud")
+    ingest.main(Project(clone, "card-fraud"))
     assert sha256(raw) == first
     assert [path.name for path in raw.parent.iterdir()] == ["raw.parquet"]

@@ -13,7 +13,7 @@ from trained import MODEL, change, commit, loop, run, trained, trained_once  # n
 
 from loop.core import params
 from loop.core.files import sha256
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop_demo.world import World
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path)
     other = tmp_path / "other"
     (other / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'cache'}\n")
     assert "Running stage" not in loop(other, "repro", MODEL, "--check")
-    ours, theirs = (ModelPaths(root, PACKAGE).trained for root in (trained, other))
+    ours, theirs = (Project(root, PACKAGE).trained for root in (trained, other))
     assert {file.name: sha256(file) for file in theirs.iterdir()} == {
         file.name: sha256(file) for file in ours.iterdir()
     }
@@ -37,7 +37,7 @@ def test_a_second_machine_pulls_what_the_first_one_pushed(trained, s3, tmp_path)
 
 def test_a_pinned_source_is_ingested_and_another_object_at_its_place_is_not(trained, s3):  # noqa: F811
     """`pin` takes the object's hash; what lies there later under the same name is bad input."""
-    raw = ModelPaths(trained, PACKAGE).raw
+    raw = Project(trained, PACKAGE).raw
     s3.put(str(raw), "team/rows.parquet")
     loop(trained, "pin", MODEL, "--source", "s3://team/rows.parquet")
     before = sha256(raw)
@@ -62,14 +62,14 @@ def test_production_is_watched_and_retrained_from_its_log_and_store(trained, s3,
     assert "drift" in loop(trained, "monitor", MODEL, "--log", "s3://team/log", code=6)
     loop(trained, "retrain", MODEL, "--until", world.retrain_at.isoformat(), "--reason", "drift")
     loop(trained, "stage", "ingest", MODEL)
-    times = pq.read_table(ModelPaths(trained, PACKAGE).raw)["TX_DATETIME"]
+    times = pq.read_table(Project(trained, PACKAGE).raw)["TX_DATETIME"]
     assert world.drift_from < pc.max(times).as_py() < world.retrain_at
-    before = sha256(ModelPaths(trained, PACKAGE).raw)
+    before = sha256(Project(trained, PACKAGE).raw)
     late = pq.read_table(s3.find("team/store/transactions")[0], filesystem=s3).slice(0, 1)
     late = late.set_column(0, "TRANSACTION_ID", pa.array([10**9]))
     with s3.open("team/store/transactions/0-late.parquet", "wb") as file:
         pq.write_table(late, file)
     loop(trained, "stage", "ingest", MODEL)
-    assert sha256(ModelPaths(trained, PACKAGE).raw) == before
+    assert sha256(Project(trained, PACKAGE).raw) == before
     added = run("git", "add", "--dry-run", "params.yaml", "data", cwd=trained)
     assert sorted(added.splitlines()) == ["add 'data/card_fraud/logged.json'", "add 'params.yaml'"]

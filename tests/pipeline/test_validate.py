@@ -18,6 +18,7 @@ from loop.core import models, params
 from loop.core.errors import Exit, Rejected
 from loop.core.html import POLICY
 from loop.core.models import ModelFolder
+from loop.core.project import Project
 from loop.core.text import one_line
 from loop.pipeline import validate
 from models.card_fraud.expectations import Params as Suite
@@ -101,7 +102,7 @@ def test_a_low_score_rejects(clone: Path, capsys: pytest.CaptureFixture[str], ro
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), raw)
     params.edit(clone, {"models.card_fraud.validate.quality": 0.999})
     with pytest.raises(Rejected, match=r"data_quality_score is 0\.98") as error:
-        validate.main(clone, "card-fraud")
+        validate.main(Project(clone, "card-fraud"))
     assert error.value.exit == Exit.BLOCK
     assert "TRANSACTION_ID 4" in capsys.readouterr().err
     place = clone / "build/card_fraud/validation"
@@ -161,7 +162,7 @@ def test_a_pass_leaves_quality_and_docs(clone: Path, rows: pa.Table) -> None:
     for folder in (data, stale):
         folder.mkdir(parents=True)
     pq.write_table(rows, data / "raw.parquet")
-    validate.main(clone, "card-fraud")
+    validate.main(Project(clone, "card-fraud"))
     quality = json.loads((data / "validation/quality.json").read_text())
     assert quality["data_quality_score"] == 1.0
     assert len(quality["passed"]) == quality["checks"]

@@ -22,7 +22,7 @@ from loop.cli import COMMANDS, cli, main
 from loop.cli.completion import SCRIPTS
 from loop.cli.printing import Printing
 from loop.core.errors import Exit
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 
 # A script reads these names. They may become more, but none may go or be called otherwise.
 FIELDS = {
@@ -214,7 +214,7 @@ def logged(root: Path) -> Path:
     """A prediction log with one prediction and one broken line."""
     folder = root / "build" / "log"
     folder.mkdir(parents=True)
-    row = pq.read_table(ModelPaths(root, MODEL).reference).drop_columns(["TX_FRAUD", "score"]).slice(0, 1)
+    row = pq.read_table(Project(root, MODEL).reference).drop_columns(["TX_FRAUD", "score"]).slice(0, 1)
     time, features = "2026-11-20T00:00:00+00:00", [column[0].as_py() for column in row.columns]
     line = {
         "time": time,

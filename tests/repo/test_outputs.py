@@ -12,7 +12,7 @@ from trained import MODEL, OTHERWISE, change, commit, loop, run, trained, traine
 
 from loop.cli import COMMANDS
 from loop.core import dvc
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 
 OUTPUTS = ("raw", "validation", "features", "trained", "reference", "scores", "metrics", "plots")
 # What else a command needs to come as far as the outputs. Others get MODEL, or nothing.
@@ -43,13 +43,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The outputs that code has asked for since."""
     asked: set[str] = set()
     for name in OUTPUTS:
-        place = getattr(ModelPaths, name).fget
+        place = getattr(Project, name).fget
 
-        def ask(self: ModelPaths, name: str = name, place: object = place) -> Path:
+        def ask(self: Project, name: str = name, place: object = place) -> Path:
             asked.add(name)
             return place(self)  # type: ignore[operator]
 
-        monkeypatch.setattr(ModelPaths, name, property(ask))
+        monkeypatch.setattr(Project, name, property(ask))
     return asked
 
 

@@ -36,7 +36,7 @@ def test_a_stage_depends_on_what_it_reads(repository, stage):
         ("pipeline/plots.py", ["evaluate"]),
         ("pipeline/validation.html.j2", ["validate"]),
         ("runtime/vectors.py", ["train", "evaluate"]),
-        ("delivery/state.py", []),
+        ("delivery/steps.py", []),
     ],
 )
 def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, tmp_path, changed, stages):

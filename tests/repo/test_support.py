@@ -8,7 +8,7 @@ import trained
 from releases import MODEL, canary
 
 from loop.core import params
-from loop.delivery.state import State, files
+from loop.core.release_state import State, files
 
 pytestmark = pytest.mark.sample
 

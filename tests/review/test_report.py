@@ -10,6 +10,7 @@ from trained import OTHERWISE, change, loop, release
 
 from loop.core.files import write_json
 from loop.core.git import Git
+from loop.core.project import Project
 from loop.review import charts, comment
 from loop.review.evidence import Evidence
 from loop.review.report import report
@@ -106,7 +107,7 @@ def test_a_pull_request_that_trains_otherwise(trained: Path):
     loop(trained, "repro", "card-fraud")
     commit_here(trained)
     loop(trained, "gate", "card-fraud", "--ci")
-    text = comment.written(trained, "card-fraud", "main")
+    text = comment.written(Project(trained, "card-fraud"), "main")
     assert "champion `0123456789ab`" in text
     average = next(line for line in text.splitlines() if line.startswith("| average_precision"))
     assert average.count("[") == 2  # against the base branch, and against the champion

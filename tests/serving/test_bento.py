@@ -9,7 +9,8 @@ from loop.candidate.champion import md5
 from loop.core import signing
 from loop.core.errors import LoopError
 from loop.core.files import write_text
-from loop.core.paths import ModelPaths, cache
+from loop.core.paths import cache
+from loop.core.project import Project
 from loop.packaging import bento
 from loop.packaging.bento import stage
 
@@ -23,7 +24,7 @@ def root(tmp_path, template):
         shutil.copytree(template / name, tmp_path / name)
     shutil.copy(template / "src/loop/__init__.py", tmp_path / "src/loop")
     shutil.copy(template / "params.yaml", tmp_path)
-    paths = ModelPaths(tmp_path, MODEL)
+    paths = Project(tmp_path, MODEL)
     paths.trained.mkdir(parents=True)
     (paths.trained / "meta.json").write_text("{}")
     paths.reference.write_bytes(b"rows")
@@ -37,7 +38,7 @@ def root(tmp_path, template):
 
 def test_the_recorded_reference_is_packed(root, tmp_path):
     """The rows that drift is measured against travel beside the model."""
-    stage(root, MODEL, "0123456789ab", tmp_path / "context")
+    stage(Project(root, MODEL), "0123456789ab", tmp_path / "context")
     assert (tmp_path / "context" / "reference.parquet").read_bytes() == b"rows"
     assert (tmp_path / "context" / "model" / "meta.json").is_file()
 
@@ -45,7 +46,7 @@ def test_the_recorded_reference_is_packed(root, tmp_path):
 @pytest.mark.parametrize("what", ["another", "missing", "unrecorded"])
 def test_no_other_reference_is_packed(root, tmp_path, what):
     """One that another training left, or that no lock records, is not this model's."""
-    reference = ModelPaths(root, MODEL).reference
+    reference = Project(root, MODEL).reference
     match what:
         case "another":
             reference.write_bytes(b"others")
@@ -53,7 +54,7 @@ def test_no_other_reference_is_packed(root, tmp_path, what):
             reference.unlink()
         case _:
             (root / "dvc.lock").write_text("stages: {}\n")
-    stage(root, MODEL, "0123456789ab", tmp_path / "context")
+    stage(Project(root, MODEL), "0123456789ab", tmp_path / "context")
     assert not (tmp_path / "context" / "reference.parquet").exists()
 
 
@@ -70,7 +71,7 @@ def stored(root, monkeypatch):
         write_text(given[-1] / "env/docker/entrypoint.sh", "#!/bin/sh\n")
 
     monkeypatch.setattr(bento, "_build", build)
-    return bento.build(root, MODEL).path, builds
+    return bento.build(Project(root, MODEL)).path, builds
 
 
 def copied(path):
@@ -108,12 +109,12 @@ SPOILT = {
 def test_a_stored_bento_that_was_changed_is_built_again(root, stored, spoil, capsys):
     """The store may come from a cache that others can write; what it has is believed only file by file."""
     path, builds = stored
-    assert bento.build(root, MODEL) == bento.built(root, MODEL)
+    assert bento.build(Project(root, MODEL)) == bento.built(Project(root, MODEL))
     assert len(builds) == 1
     spoil(path)
     with pytest.raises(LoopError, match=r"fix: \./loop bento"):
-        bento.built(root, MODEL)
-    assert bento.build(root, MODEL).path == path
+        bento.built(Project(root, MODEL))
+    assert bento.build(Project(root, MODEL)).path == path
     assert len(builds) == 2
     assert "is built again" in capsys.readouterr().err
     assert (path / "bento.yaml").read_text() == "name: card_fraud\n"

@@ -10,6 +10,7 @@ from oci import CRANE, archive, attest, crane, serving
 from loop.core import repository as names
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
+from loop.core.project import Project
 from loop.packaging import image, layout
 from loop.packaging.bento import Bento
 from loop.packaging.registry import Registry
@@ -53,7 +54,7 @@ def built(root, engines, monkeypatch):
 
 
 def made(root, program):
-    return image.make(root, "card-fraud", Bento("k1", "card_fraud:k1", root / "bento"), program)
+    return image.make(Project(root, "card-fraud"), Bento("k1", "card_fraud:k1", root / "bento"), program)
 
 
 def calls(root):
@@ -75,19 +76,19 @@ def test_an_image_is_built_without_the_registry_and_pushed_as_its_record_says(bu
     assert registry.digest("k1") is None
     assert not answer["pushed"]
     for _ in ("pushed", "again"):
-        assert image.push(root, "card-fraud") == {**answer, "pushed": True}
+        assert image.push(Project(root, "card-fraud")) == {**answer, "pushed": True}
         assert registry.digest("k1") == answer["digest"]
 
 
 def test_what_a_release_has_attested_is_neither_built_nor_pushed_again(built, root):
     """Sizes and digest are read from the registry, and it needs no layout here."""
     answer = made(root, "docker")
-    image.push(root, "card-fraud")
+    image.push(Project(root, "card-fraud"))
     attest(answer["image"], "k1")
     shutil.rmtree(root / "build")
     (root / "calls").unlink()
     found = {**answer, "pushed": True, "attested": True}
-    assert made(root, "docker") == found == image.push(root, "card-fraud")
+    assert made(root, "docker") == found == image.push(Project(root, "card-fraud"))
     assert not calls(root)
 
 
@@ -103,7 +104,7 @@ def test_a_tag_that_somebody_else_pushed_is_not_taken(built, root, host, atteste
     answer = made(root, "docker")
     assert answer["digest"] != theirs
     assert not answer["pushed"]
-    assert image.push(root, "card-fraud") == {**answer, "pushed": True}
+    assert image.push(Project(root, "card-fraud")) == {**answer, "pushed": True}
     assert Registry(name, CRANE).digest("k1") == answer["digest"]
 
 
@@ -114,13 +115,13 @@ def test_of_two_builds_the_one_that_was_attested_first_stays(built, root):
     (root / "build/card_fraud").rename(aside)
     built(b"of another time")
     made(root, "docker")
-    second = image.push(root, "card-fraud")
+    second = image.push(Project(root, "card-fraud"))
     assert second["digest"] != first["digest"]
     attest(second["image"], "k1")
     shutil.rmtree(root / "build/card_fraud")
     aside.rename(root / "build/card_fraud")
     followed = {**second, "attested": True}
-    assert image.push(root, "card-fraud") == followed
+    assert image.push(Project(root, "card-fraud")) == followed
     assert read_json(root / "build/card_fraud/image.json") == followed
 
 
@@ -132,7 +133,7 @@ def test_a_push_that_was_killed_ends_well_when_it_is_run_again(built, root, host
     crane("delete", f"{name}:half")
     crane("delete", answer["image"])
     assert Registry(name, CRANE).digest(answer["digest"]) is None
-    assert image.push(root, "card-fraud") == {**answer, "pushed": True}
+    assert image.push(Project(root, "card-fraud")) == {**answer, "pushed": True}
 
 
 def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engines):
@@ -141,7 +142,7 @@ def test_a_digest_that_the_registry_does_not_serve_is_no_image(built, root, engi
     (root / "bin/crane").unlink()
     engines("crane", f'[ "$1" = push ] || exec {CRANE} "$@"')
     with pytest.raises(LoopError, match=r"was pushed, but the registry does not serve it"):
-        image.push(root, "card-fraud")
+        image.push(Project(root, "card-fraud"))
 
 
 @pytest.mark.parametrize("what", ["another name", "another digest", "a changed layer", "no layout"])
@@ -163,7 +164,7 @@ def test_only_what_the_record_names_is_pushed(built, root, host, what):
         shutil.rmtree(blobs)
     write_json(path, record)
     with pytest.raises(LoopError, match=r"image\.json names|was changed"):
-        image.push(root, "card-fraud")
+        image.push(Project(root, "card-fraud"))
     assert Registry(f"{host}/team/card-fraud", CRANE).digest("k1") is None
 
 
@@ -202,7 +203,7 @@ def test_without_an_engine_the_bento_itself_is_pinned(root, host):
         unpacked = image.fetch("card-fraud", answer["digest"]) / "bento.yaml"
         assert unpacked.read_text() == ""
         unpacked.write_text("another")
-    assert image.push(root, "card-fraud") == answer
+    assert image.push(Project(root, "card-fraud")) == answer
     assert Registry(f"{host}/team/card-fraud", CRANE).digest("k1") is None
 
 

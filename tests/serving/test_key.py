@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.errors import LoopError
+from loop.core.project import Project
 from loop.packaging.key import release_key, sources
 
 pytestmark = pytest.mark.sample
@@ -55,9 +56,9 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_packed_makes_the_key(root, monkeypatch, change):
     """Another model, service, lock, module, registry, target, device or base image is another release."""
-    before = release_key(root, "card-fraud")
+    before = release_key(Project(root, "card-fraud"))
     change(root, monkeypatch)
-    assert release_key(root, "card-fraud") != before
+    assert release_key(Project(root, "card-fraud")) != before
 
 
 def test_a_device_packs_its_own_lock(root):
@@ -65,30 +66,38 @@ def test_a_device_packs_its_own_lock(root):
     bento, edits = root / "bentos/card_fraud", {"models.card_fraud.serve": {"device": "cuda"}}
     locks = {"cpu": "requirements.lock", "cuda": "requirements-cuda.lock"}
     for device, lock in locks.items():
-        packed = {name: path.name for name, path in sources(root, "card-fraud", device) if path.match("req*")}
+        packed = {
+            name: path.name
+            for name, path in sources(Project(root, "card-fraud"), device)
+            if path.match("req*")
+        }
         assert packed == {"requirements.lock": lock}
-    before = release_key(root, "card-fraud")
+    before = release_key(Project(root, "card-fraud"))
     append(bento / "requirements-cuda.lock")
-    assert release_key(root, "card-fraud") == before
+    assert release_key(Project(root, "card-fraud")) == before
     params.edit(root, edits)
     (bento / "requirements-cuda.lock").unlink()
     with pytest.raises(LoopError, match=r"requirements-cuda\.lock does not exist") as error:
-        release_key(root, "card-fraud")
+        release_key(Project(root, "card-fraud"))
     assert "requirements-cuda.in" in error.value.fix
 
 
 def test_nothing_else_makes_the_key(root, tmp_path):
     """Bytecode, the code that builds, and where the clone is make no other release."""
-    before = release_key(root, "card_fraud")
+    before = release_key(Project(root, "card_fraud"))
     (root / "bentos/card_fraud/__pycache__").mkdir(exist_ok=True)
     (root / "bentos/card_fraud/__pycache__/service.pyc").touch()
     append(root / "src/loop/packaging/rehearse.py")
     shutil.copytree(root, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
-    assert release_key(tmp_path / "moved", "card-fraud") == release_key(root, "card_fraud") == before
+    assert (
+        release_key(Project(tmp_path / "moved", "card-fraud"))
+        == release_key(Project(root, "card_fraud"))
+        == before
+    )
 
 
 def test_a_model_that_was_not_trained_has_no_key(root):
     """The error says what to run."""
     (root / "dvc.lock").write_text("stages: {}\n")
     with pytest.raises(LoopError, match=r"\./loop repro"):
-        release_key(root, "card-fraud")
+        release_key(Project(root, "card-fraud"))

@@ -12,7 +12,7 @@ from loop.core import params
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.params import Rehearse
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.packaging import bento as bentos
 from loop.packaging import image
 from loop.packaging.key import release_key
@@ -76,7 +76,7 @@ def clone(trained, cache, dvc_here):  # noqa: F811
 
 
 def edit_application(root, before, after):
-    path = ModelPaths(root, MODEL).bento / "asgi.py"
+    path = Project(root, MODEL).bento / "asgi.py"
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
@@ -86,15 +86,15 @@ def edit_application(root, before, after):
 def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
     """Built again it is the same digest; unpacked by that digest it answers with the pipeline's own score."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # as `./loop` sets it
-    bento = bentos.build(clone, MODEL)
+    bento = bentos.build(Project(clone, MODEL))
     stamp = (bento.path / "bento.yaml").stat().st_mtime_ns
-    assert bentos.build(clone, MODEL) == bento == bentos.built(clone, MODEL)
+    assert bentos.build(Project(clone, MODEL)) == bento == bentos.built(Project(clone, MODEL))
     assert (bento.path / "bento.yaml").stat().st_mtime_ns == stamp
-    first = image.make(clone, MODEL, bento, None)
+    first = image.make(Project(clone, MODEL), bento, None)
     shutil.rmtree(bento.path)
-    assert image.make(clone, MODEL, bentos.build(clone, MODEL), None) == first
+    assert image.make(Project(clone, MODEL), bentos.build(Project(clone, MODEL)), None) == first
 
-    (row,) = held_out(clone, MODEL, 1)
+    (row,) = held_out(Project(clone, MODEL), 1)
     unpacked = image.fetch(MODEL, first["digest"])
     with Server(unpacked, log_dir=tmp_path / "log") as server:
         answer = httpx.post(f"{server.url}/predict", json={"features": row.features, "id": row.id}).json()
@@ -104,7 +104,7 @@ def test_a_bento_is_built_once_pinned_and_served(clone, tmp_path, monkeypatch):
     assert answer["score"] == pytest.approx(row.score[0], abs=1e-6)
     assert set(re.findall(r"model_prediction_failed_total{.*} (.*)", metrics)) == {"0.0"}
     assert f'model_requests_in_progress{{model="{MODEL}",version="{bento.key}"}} 0.0' in metrics
-    reference = ModelPaths(clone, MODEL).reference
+    reference = Project(clone, MODEL).reference
     assert (unpacked / "src" / "reference.parquet").read_bytes() == reference.read_bytes()
     (log,) = (tmp_path / "log").glob("*.jsonl")
     assert f'"id":{row.id},' in log.read_text()
@@ -116,33 +116,33 @@ def test_a_build_that_dies_leaves_no_bento(clone, monkeypatch):
     """What a dying build leaves is not taken for a bento; the next build makes it."""
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(bentos, "_same_bytes", lambda _: (_ for _ in ()).throw(RuntimeError))
-        bentos.build(clone, MODEL)
+        bentos.build(Project(clone, MODEL))
     with pytest.raises(LoopError, match="loop bento"):
-        bentos.built(clone, MODEL)
-    assert (bentos.build(clone, MODEL).path / "bento.yaml").is_file()
+        bentos.built(Project(clone, MODEL))
+    assert (bentos.build(Project(clone, MODEL)).path / "bento.yaml").is_file()
 
 
 @pytest.mark.slow
 def test_a_model_that_dvc_lock_does_not_record_is_not_packed(clone):
     """An edited model is an error, not a release under the recorded one's key."""
-    (ModelPaths(clone, MODEL).trained / "meta.json").write_text("{}")
+    (Project(clone, MODEL).trained / "meta.json").write_text("{}")
     with pytest.raises(LoopError, match=r"dvc\.lock records"):
-        bentos.build(clone, MODEL)
+        bentos.build(Project(clone, MODEL))
 
 
 @pytest.mark.slow
 def test_without_a_gpu_a_release_for_one_is_rehearsed_on_the_cpu(clone, monkeypatch):
     """Its record is about the candidate, and says what was served in its place."""
     monkeypatch.setattr("loop.packaging.rehearse.has_gpu", lambda: False)
-    (ModelPaths(clone, MODEL).bento / "requirements-cuda.lock").write_text("cuda==0\n")
-    bento = bentos.build(clone, MODEL, device="cuda")
-    found = rehearse(clone, MODEL)
+    (Project(clone, MODEL).bento / "requirements-cuda.lock").write_text("cuda==0\n")
+    bento = bentos.build(Project(clone, MODEL), device="cuda")
+    found = rehearse(Project(clone, MODEL))
     assert (found["candidate"]["key"], found["candidate"]["device"]) == (bento.key, "cpu")
     assert (
-        f"no GPU, so the release for CPUs of the same model and code, {release_key(clone, MODEL)}"
+        f"no GPU, so the release for CPUs of the same model and code, {release_key(Project(clone, MODEL))}"
         in found["note"]
     )
-    assert bentos.built(clone, MODEL) == bento
+    assert bentos.built(Project(clone, MODEL)) == bento
 
 
 SCORER = """
@@ -167,10 +167,10 @@ def test_a_bad_bento_is_rejected(clone, fault, reason):
     """It says why, in rehearse.json too, and the command's exit code is that of a gate that rejects."""
     edit_application(clone, "\n\napplication", SCORER.format(fault=fault) + "\n\napplication")
     edit_application(clone, "parent, load)", "parent, spoilt)")
-    bentos.build(clone, MODEL)
+    bentos.build(Project(clone, MODEL))
     with pytest.raises(Rejected, match=reason):
-        rehearse(clone, MODEL)
-    result = read_json(ModelPaths(clone, MODEL).build / "rehearse.json")
+        rehearse(Project(clone, MODEL))
+    result = read_json(Project(clone, MODEL).build / "rehearse.json")
     assert not result["passed"]
     assert reason in result["reasons"][0]
 
@@ -178,12 +178,12 @@ def test_a_bad_bento_is_rejected(clone, fault, reason):
 @pytest.mark.slow
 def test_the_candidate_plays_beside_the_champion(clone):
     """Production's bento, gone from this machine, is built again at its commit and answers the same rows."""
-    first = bentos.build(clone, MODEL)
+    first = bentos.build(Project(clone, MODEL))
     release(clone, key=first.key)
     shutil.rmtree(first.path)
     edit_application(clone, "Configuration only", "Configuration, and no more")
-    second = bentos.build(clone, MODEL)
-    result = rehearse(clone, MODEL)
+    second = bentos.build(Project(clone, MODEL))
+    result = rehearse(Project(clone, MODEL))
     assert result["passed"]
     assert (result["candidate"]["key"], result["champion"]["key"]) == (second.key, first.key)
     assert result["candidate"]["requests"] == result["champion"]["requests"]

@@ -14,8 +14,8 @@ from trained import MODEL, OTHERWISE, change, copy, loop
 
 from loop.core import models
 from loop.core.dvc import Lock
-from loop.core.paths import ModelPaths
-from loop.delivery.state import State, folder, parse
+from loop.core.project import Project
+from loop.core.release_state import State, folder, parse
 from loop_demo.world import World
 
 EVERY = 10  # one transaction in so many is asked about
@@ -87,7 +87,7 @@ def state(clone: Clone, environment: str) -> State:
 
 def production(clone: Clone, key: str, world: World, into: Path) -> None:
     """Five drifted weeks of production, answered and logged as a served model does."""
-    score = models.load(clone.folder, MODEL).scorer.load(ModelPaths(clone.folder, MODEL).trained)
+    score = models.load(clone.folder, MODEL).scorer.load(Project(clone.folder, MODEL).trained)
     lines = []
     while rows := world.take(5000, world.retrain_at):
         asked = rows[::EVERY]

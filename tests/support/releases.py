@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from loop.core.git import Git
-from loop.delivery.state import State, Track, files
+from loop.core.release_state import State, Track, files
 
 MONITOR = f"registry.example.com:5000/monitor@sha256:{'e' * 64}"
 A, B, C = "a" * 12, "b" * 12, "c" * 12

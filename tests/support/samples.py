@@ -7,7 +7,7 @@ from here import models_of
 from trained import commit, loop, only
 
 from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop_demo import play
 
 
@@ -26,4 +26,4 @@ def rehearsed(root: Path, model: str) -> Path:
         if step == "bento":
             commit(root, "Train it")
         loop(root, step, public(model))
-    return Path(json.loads((ModelPaths(root, model).build / "bento.json").read_text())["path"])
+    return Path(json.loads((Project(root, model).build / "bento.json").read_text())["path"])

@@ -14,11 +14,10 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from loop.core import edited, params
+from loop.core import edited, params, release_state
 from loop.core.dvc import Lock
 from loop.core.git import Git
 from loop.core.names import public
-from loop.delivery import state
 from loop.fork import folders
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -99,11 +98,11 @@ def commit(root: Path, message: str) -> str:
 
 def release(
     root: Path, key: str = "0123456789ab", environment: str = "production", **other: str
-) -> state.Track:
+) -> release_state.Track:
     """Commit a release state whose stable track is this clone's model, or what `other` says."""
     lock = Lock.of(root)
     facts = {"model_md5": lock.model_md5(MODEL), "data_md5": lock.data_md5(MODEL), "commit": Git(root).head()}
-    track = state.Track(
+    track = release_state.Track(
         key=key,
         image=f"registry.example/{MODEL}@sha256:{'0' * 64}",
         weight=100,
@@ -111,7 +110,7 @@ def release(
         bento=f"card_fraud:{key}",
         **{**facts, **other},
     )
-    for path, text in state.files(state.State(stable=track), environment, MODEL).items():
+    for path, text in release_state.files(release_state.State(stable=track), environment, MODEL).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     commit(root, f"Release {key} to {environment}")
@@ -171,7 +170,7 @@ def _release_nothing(root: Path, release: Path) -> None:
     """Write an overlay's release folder as a new model has it."""
     model, environment = release.parent.name, release.parent.parent.name
     release.mkdir(exist_ok=True)
-    for path, text in state.files(state.State(), environment, model).items():
+    for path, text in release_state.files(release_state.State(), environment, model).items():
         (root / path).write_text(text)
 
 

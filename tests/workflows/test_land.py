@@ -8,6 +8,7 @@ import pytest
 from standin import Clone
 
 from loop.core.errors import LoopError, Superseded
+from loop.core.project import Project
 from loop.delivery.land import land
 
 LOCK = """\
@@ -48,7 +49,7 @@ def test_land(clone: Clone) -> None:
     other = Clone(clone.folder.parent / "other")
     clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
     other.push("a release", {"kustomize/x": "1\n"})
-    commit = land(clone.folder, "m", "drift of\namount")
+    commit = land(Project(clone.folder, "m"), "drift of\namount")
     assert clone.git("show", f"{commit}:dvc.lock").stdout == trained(2)["dvc.lock"]
     assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
     assert clone.git("show", f"{commit}:data/m/logged.json").stdout == "{}\n"
@@ -62,8 +63,8 @@ def test_land(clone: Clone) -> None:
 def test_again(clone: Clone) -> None:
     """Landing the same training again makes no second commit."""
     retrain(clone)
-    assert land(clone.folder, "m", "weekly")
-    assert land(clone.folder, "m", "weekly") is None
+    assert land(Project(clone.folder, "m"), "weekly")
+    assert land(Project(clone.folder, "m"), "weekly") is None
 
 
 def test_superseded(clone: Clone) -> None:
@@ -73,7 +74,7 @@ def test_superseded(clone: Clone) -> None:
     sha = other.push("theirs", {"src/models/m/features.py": "x = 1\n"})
     retrain(clone)
     with pytest.raises(Superseded, match=r"features\.py"):
-        land(clone.folder, "m", "weekly")
+        land(Project(clone.folder, "m"), "weekly")
     assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == sha
 
 
@@ -89,7 +90,7 @@ def test_two_at_once(clone: Clone, same: bool) -> None:
 
     def attempt(machine: Clone) -> str | None:
         try:
-            return land(machine.folder, "m", "drift")
+            return land(Project(machine.folder, "m"), "drift")
         except Superseded as error:
             return type(error).__name__
 
@@ -104,4 +105,4 @@ def test_two_at_once(clone: Clone, same: bool) -> None:
 def test_untrained(clone: Clone) -> None:
     """Without a trained model's files there is nothing to commit, and the error names them."""
     with pytest.raises(LoopError, match=r"data/other/metrics\.json"):
-        land(clone.folder, "other", "weekly")
+        land(Project(clone.folder, "other"), "weekly")

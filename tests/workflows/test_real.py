@@ -10,9 +10,9 @@ from trained import MODEL, work_tree
 
 from loop.core import repository
 from loop.core.git import BOT
+from loop.core.release_state import State, files, parse
+from loop.core.release_state import folder as folder_of
 from loop.core.repository import Repository
-from loop.delivery.state import State, files, parse
-from loop.delivery.state import folder as folder_of
 
 pytestmark = pytest.mark.slow
 NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none

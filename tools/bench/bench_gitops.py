@@ -31,7 +31,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 from loop.core.names import public
-from loop.delivery.state import State, Track, files
+from loop.core.release_state import State, Track, files
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-gitops"

@@ -31,13 +31,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
-from loop.core import models, params, paths
+from loop.core import models, params, paths, release_state
 from loop.core.errors import Exit
 from loop.core.files import read_json
 from loop.core.github import GitHub
 from loop.core.names import public
-from loop.core.paths import ModelPaths
-from loop.delivery import state
+from loop.core.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-loop"
@@ -92,8 +91,8 @@ class Side:
         return self.folder / "clone"
 
     @property
-    def paths(self) -> ModelPaths:
-        return ModelPaths(self.tree, MODEL)
+    def project(self) -> Project:
+        return Project(self.tree, MODEL)
 
     @property
     def env(self) -> dict[str, str]:
@@ -209,7 +208,7 @@ def parameter(side: Side, number: int) -> None:
 
 def feature(side: Side, number: int) -> None:
     """Append a line to features.py, as a pull request that changes features would."""
-    with (side.paths.source / "features.py").open("a") as file:
+    with (side.project.source / "features.py").open("a") as file:
         file.write(f"\n\n# benchmark {number}\n")  # in the form that `ruff format` accepts
 
 
@@ -293,8 +292,8 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     bench.write_bento(scratch / "bento")
-    scorers = side.paths.source.glob("scorer.py")  # a glob, because earlier builds have no scorer.py
-    for path in (*side.paths.bento.glob("*.py"), *scorers):
+    scorers = side.project.source.glob("scorer.py")  # a glob, because earlier builds have no scorer.py
+    for path in (*side.project.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
     start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.runtime.serve")
     server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
@@ -419,7 +418,7 @@ def warm(made: Side) -> None:
     made.run("tools/programs")
     edit(made, SMALL)
     for overlay in made.tree.glob("kustomize/overlays/*/*/release"):
-        for path, text in state.files(state.State(), *overlay.parts[-3:-1]).items():
+        for path, text in release_state.files(release_state.State(), *overlay.parts[-3:-1]).items():
             (made.tree / path).write_text(text)
     made.commit_all("Begin")
     console.print(f"{made.name}: training")
@@ -433,10 +432,10 @@ def production(made: Side) -> None:
     """Write the test week into `log` and `store`, as production would have logged it, with labels."""
     schema = models.load_one(ROOT, MODEL, "schema")
     id_, label, at = schema.ROLES.id, schema.ROLES.label, schema.ROLES.time
-    names = read_json(made.paths.trained / "meta.json")["features"]
-    scores = pd.read_parquet(made.paths.scores)[[id_, "score"]]
-    rows = scores.merge(pd.read_parquet(made.paths.features)[[id_, *names]], on=id_)
-    raw = pd.read_parquet(made.paths.raw)
+    names = read_json(made.project.trained / "meta.json")["features"]
+    scores = pd.read_parquet(made.project.scores)[[id_, "score"]]
+    rows = scores.merge(pd.read_parquet(made.project.features)[[id_, *names]], on=id_)
+    raw = pd.read_parquet(made.project.raw)
     raw = raw[raw[id_].isin(rows[id_])]
     store = made.folder / "store"
     for name in ("log", "store/transactions", "store/labels"):

@@ -26,7 +26,7 @@ from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.packaging import rehearse
 from loop.packaging.process import Server
 from loop.review.image import sizes
@@ -75,10 +75,10 @@ class Rival(Server):
 
 def bodies(model: str, scratch: Path) -> list[Path]:
     """Write a file for each request's body, from rows that were not used for training."""
-    inputs = read_json(ModelPaths(ROOT, model).trained / "meta.json")["inputs"]
+    inputs = read_json(Project(ROOT, model).trained / "meta.json")["inputs"]
     by_name = inputs[0]["datatype"] != "FP32"
     files = []
-    for number, row in enumerate(rehearse.held_out(ROOT, model, ROWS)):
+    for number, row in enumerate(rehearse.held_out(Project(ROOT, model), ROWS)):
         files.append(scratch / f"{number}.json")
         files[-1].write_text(json.dumps({row.key: row.named if by_name else row.features}))
     return files
@@ -116,8 +116,9 @@ def memory(server: Server) -> float:
 
 def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, Any]:
     """Measure one model, and return all its figures."""
-    target, paths = params.load(ROOT, model).sla, ModelPaths(ROOT, model)
-    if not (built := paths.build / "bento.json").is_file() or not target.requests_per_second:
+    project = Project(ROOT, model)
+    target = project.params.sla
+    if not (built := project.build / "bento.json").is_file() or not target.requests_per_second:
         raise LoopError(
             f"{public(model)}: no bento is built, or sla.requests_per_second is not set",
             fix=f"./loop repro {public(model)} && ./loop bento {public(model)}",
@@ -155,7 +156,7 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         "constant_p99_ms": middle(alone)["p99_ms"],
         "failed": sum(each["failed"] for each in steady),
         "ready_s": ready,
-        "image_mb": sum(sizes(ROOT, model).values()) / 1e6,
+        "image_mb": sum(sizes(project).values()) / 1e6,
         **{name: middle(each) for name, each in runs.items()},
     }
 

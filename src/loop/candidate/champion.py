@@ -8,102 +8,60 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from loop.core import actions, edited
-from loop.core.dvc import DvcError, Lock, bring, md5
+from loop.core import actions, release_state
+from loop.core.dvc import DvcError, bring, md5
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import Git, GitError
-from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
+from loop.core.release_state import State, Track
 
-# text fields that each release in release.yaml must have
-TRACK = ("key", "image", "modelMd5", "dataMd5", "commit", "bento")
-RESTORE = "restore the file from Git's history; only `loop release`, `promote` and `rollback` may change it"
 # Environment variables that mark a workflow run. They are removed so that a nested command does not write
 # this step's outputs.
 WORKFLOW = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "PYTHONPATH")
 
 
-@dataclass(frozen=True)
-class Champion:
-    """Production's stable release, with what is needed to restore its model."""
-
-    key: str
-    model_md5: str
-    data_md5: str
-    commit: str  # the training commit, whose dvc.lock records model_md5
-
-
-def state(root: Path, model: str, environment: str) -> dict[str, Any]:
-    """Return `spec` of an environment's release.yaml on origin's main, {} if the file does not exist.
+def state(project: Project, environment: str) -> State:
+    """Return an environment's release state on origin's main; without a release if it has no overlay there.
 
     A clone without an origin uses its work tree. If origin does not respond, that is an error, because an
     outdated clone could look as if there were no champion.
     """
-    path = ModelPaths(root, model).release(environment)
-    git = Git(root)
+    git = Git(project.root)
     if "origin" in git.run("remote").split():
-        text = git.read(git.fetch(), path.relative_to(root).as_posix())
-    else:
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
-    return _sound(text, path.relative_to(root).as_posix()) if text is not None else {}
+        return release_state.at(git, git.fetch(), environment, project.model) or State()
+    there = (project.root / release_state.file(environment, project.model)).is_file()
+    return release_state.read(project.root, environment, project.model) if there else State()
 
 
-def _sound(text: str, where: str) -> dict[str, Any]:
-    """Return `spec` of a release.yaml.
-
-    Raises LoopError if its releases lack what is needed to find their models.
-    """
-    document = edited.yaml(text, where, RESTORE)
-    spec = document.get("spec") if isinstance(document, dict) else None
-    if not isinstance(spec, dict):
-        raise LoopError(f"{where}: spec: is missing", fix=RESTORE)
-    for name in ("stable", "canary"):
-        if (track := spec.get(name)) is None:
-            continue
-        odd = [key for key in TRACK if not (isinstance(track, dict) and isinstance(track.get(key), str))]
-        if odd:
-            line = edited.line_of(text, "spec", name, odd[0])
-            raise LoopError(f"{where}: line {line}: spec.{name}.{odd[0]}: should be text", fix=RESTORE)
-    for each in spec.get("barred") or []:
-        if not (isinstance(each, dict) and isinstance(each.get("key"), str)):
-            line = edited.line_of(text, "spec", "barred")
-            raise LoopError(f"{where}: line {line}: `spec.barred`: each should have a `key`", fix=RESTORE)
-    return spec
-
-
-def find(root: Path, model: str, environment: str = "production") -> Champion | None:
-    """Return the environment's champion, or None if its overlay names no stable release.
+def find(project: Project) -> Track | None:
+    """Return the champion: production's stable release, or None if there is none.
 
     A canary is not a champion yet.
     """
-    stable = state(root, model, environment).get("stable")
-    if not stable:
-        return None
-    return Champion(*(str(stable[name]) for name in ("key", "modelMd5", "dataMd5", "commit")))
+    return state(project, "production").stable
 
 
 @contextmanager
-def checkout(root: Path, model: str, champion: Champion) -> Iterator[Path]:
-    """Yield a temporary work tree at the champion's training commit, with its model restored.
+def checkout(project: Project, champion: Track) -> Iterator[Project]:
+    """Yield a temporary work tree of the champion's training commit, with its model restored.
 
     The model comes from DVC's cache or remote; otherwise `./loop repro` trains it again with that commit's
     code and environment. Its md5 is checked. Raises Rejected, naming each attempt, if none gives the recorded
     md5.
     """
-    git = Git(root)
+    git = Git(project.root)
     _need_commit(git, champion)
     with git.worktree(champion.commit) as tree:
-        _need_record(tree, model, champion)
-        _share_settings(root, tree)
-        _obtain(tree, model, champion)
-        yield tree
+        theirs = Project(tree, project.model)
+        _need_record(theirs, champion)
+        _share_settings(project.root, tree)
+        _obtain(theirs, champion)
+        yield theirs
 
 
-def _need_commit(git: Git, champion: Champion) -> None:
+def _need_commit(git: Git, champion: Track) -> None:
     """Fetch the training commit if a shallow clone lacks it. Raises Rejected if origin does not have it."""
     try:
         git.run("cat-file", "-e", f"{champion.commit}^{{commit}}")
@@ -118,9 +76,9 @@ def _need_commit(git: Git, champion: Champion) -> None:
             ) from error
 
 
-def _need_record(tree: Path, model: str, champion: Champion) -> None:
+def _need_record(theirs: Project, champion: Track) -> None:
     try:
-        recorded = Lock.of(tree).model_md5(model)
+        recorded = theirs.model_md5
     except LoopError as error:
         recorded = str(error)
     if recorded != champion.model_md5:
@@ -138,22 +96,21 @@ def _share_settings(root: Path, tree: Path) -> None:
         shutil.copy2(local, tree / ".dvc" / "config.local")
 
 
-def _obtain(tree: Path, model: str, champion: Champion) -> None:
-    trained = ModelPaths(tree, model).trained
+def _obtain(theirs: Project, champion: Track) -> None:
     tried = []
     for attempt in ("checkout", "pull", "repro"):
         try:
             if attempt == "repro":
-                own_loop(tree, "repro", public(model))
+                own_loop(theirs.root, "repro", theirs.public)
             else:
-                bring(tree, model, trained.name, remote=attempt == "pull")
+                bring(theirs, theirs.trained.name, remote=attempt == "pull")
         except (DvcError, Rejected) as error:
             tried.append(f"{attempt}: {_last_line(error)}")
             if attempt != "repro" and isinstance(error, Rejected):
                 # altered bytes are reported even if the model is then rebuilt
                 actions.warning("Changed outputs", str(error))
             continue
-        if (found := md5(trained)) == champion.model_md5:
+        if (found := md5(theirs.trained)) == champion.model_md5:
             return
         tried.append(f"{attempt}: returned model {found}")
     raise Rejected(

@@ -20,7 +20,6 @@ of the server around the model can be released.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,16 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.candidate import champion as champions
-from loop.candidate.champion import Champion
+from loop.candidate.champion import checkout, find
 from loop.candidate.score import champion_scores
-from loop.core import models, params
-from loop.core.dvc import Lock, check
+from loop.core import params
+from loop.core.dvc import check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, whole, write_json
-from loop.core.models import ModelFolder
-from loop.core.names import package
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
+from loop.core.release_state import Track
 from loop.pipeline import evaluate, split
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
@@ -59,30 +56,26 @@ class Judged:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def gate(root: Path, model: str) -> dict[str, Any]:
+def gate(project: Project) -> dict[str, Any]:
     """Judge the model that the stages left in data/<package>/.
 
     Writes build/<package>/gate.json and returns its content. Raises LoopError if an input is missing,
     Rejected if an output differs from dvc.lock.
     """
-    paths = ModelPaths(root, model)
-    record = paths.build / "gate.json"
-    for left in (record, paths.build / CHAMPION):
+    record = project.build / "gate.json"
+    for left in (record, project.build / CHAMPION):
         left.unlink(missing_ok=True)
-    check(root, model)
-    measured = _metrics(paths)
-    settings = params.load(root, model)
-    model_md5 = Lock.of(root).model_md5(model)
-    found = champions.find(root, model)
-    evaluate.check(folder := models.load(root, model), settings)
+    check(project)
+    measured = _metrics(project)
+    folder, settings = project.folder, project.params
+    found = find(project)
+    evaluate.check(folder, settings)
     known = evaluate.own(folder, settings.evaluate).known(folder.task)
-    judged = floors(settings, known, measured, _quality(paths)) or _against(
-        root, model, settings, found, model_md5
-    )
+    judged = floors(settings, known, measured, _quality(project)) or _against(project, found)
     answer = {
         "verdict": judged.verdict,
         "reasons": judged.reasons,
-        "challenger": {"metrics": measured, "model_md5": model_md5},
+        "challenger": {"metrics": measured, "model_md5": project.model_md5},
         "champion": found and {"key": found.key, "metrics": judged.metrics},
         "difference": judged.difference and {"metric": settings.gate.metric, **judged.difference._asdict()},
     }
@@ -136,41 +129,37 @@ def judge(difference: Interval, settings: params.Gate, *, lower: bool = False) -
     return "keep", f"not shown to be better; {said}"
 
 
-def _against(
-    root: Path, model: str, settings: params.Model, found: Champion | None, model_md5: str
-) -> Judged:
+def _against(project: Project, found: Track | None) -> Judged:
     """Compare the challenger with the champion, unless there is no champion or both are the same model."""
     if found is None:
-        met = "all floors are met" if settings.gate.floors else "gate.floors is empty"
+        met = "all floors are met" if project.params.gate.floors else "gate.floors is empty"
         return Judged(
             "promote", [f"no champion to compare with, because production has no stable release; {met}"]
         )
-    if found.model_md5 == model_md5:
+    if found.model_md5 == project.model_md5:
         return Judged("promote", [f"the same model as the champion {found.key}; only its server can be new"])
-    folder = models.load(root, model)
     try:
-        with champions.checkout(root, model, found) as tree:
-            theirs = champion_scores(root, model, tree)
-            overlap = _overlap(folder, ModelPaths(root, model), ModelPaths(tree, model))
-            threshold = read_json(ModelPaths(tree, model).trained / "meta.json")["threshold"]
+        with checkout(project, found) as champion:
+            theirs = champion_scores(project, champion)
+            overlap = _overlap(project, champion)
+            threshold = read_json(champion.trained / "meta.json")["threshold"]
     except Rejected as error:
         return Judged("block", [str(error)])
-    judged = compare(folder, ModelPaths(root, model), theirs, threshold, settings)
-    with whole(ModelPaths(root, model).build / CHAMPION) as aside:
-        pq.write_table(_in_columns_of(pq.read_table(ModelPaths(root, model).scores), theirs), aside)
+    judged = compare(project, theirs, threshold)
+    with whole(project.build / CHAMPION) as aside:
+        pq.write_table(_in_columns_of(pq.read_table(project.scores), theirs), aside)
     return Judged(judged.verdict, [*judged.reasons, *overlap], judged.difference, judged.metrics)
 
 
-def compare(
-    folder: ModelFolder, paths: ModelPaths, theirs: pa.Table, threshold: float | None, settings: params.Model
-) -> Judged:
+def compare(project: Project, theirs: pa.Table, threshold: float | None) -> Judged:
     """Judge by the scores of champion (`theirs`) and challenger on the same test rows.
 
     Each model decides with the threshold that it is served with; `threshold` is the champion's.
     """
-    ours = pq.read_table(paths.scores)
+    folder, settings = project.folder, project.params
+    ours = pq.read_table(project.scores)
     theirs = _in_columns_of(ours, theirs)
-    classes = read_json(paths.trained / "meta.json")["classes"]
+    classes = read_json(project.trained / "meta.json")["classes"]
     own = evaluate.own(folder, settings.evaluate)
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
     metric = own.known(folder.task)[settings.gate.metric]
@@ -204,9 +193,9 @@ def _in_columns_of(ours: pa.Table, theirs: pa.Table) -> pa.Table:
     return ours.drop_columns([name for name in ours.column_names if name == "embedding"])
 
 
-def _overlap(folder: ModelFolder, challenger: ModelPaths, champion: ModelPaths) -> list[str]:
+def _overlap(challenger: Project, champion: Project) -> list[str]:
     """Return a note if the champion was trained on test rows, because its metrics are then too high."""
-    time = folder.roles.time
+    time = challenger.folder.roles.time
     if time is None:
         return []
     begin = pc.min(pq.read_table(challenger.scores, columns=[time])[time]).as_py()
@@ -218,12 +207,12 @@ def _overlap(folder: ModelFolder, challenger: ModelPaths, champion: ModelPaths) 
     return []
 
 
-def _metrics(paths: ModelPaths) -> dict[str, Any]:
-    for needed in (paths.metrics, paths.scores, paths.validation / "quality.json"):
+def _metrics(project: Project) -> dict[str, Any]:
+    for needed in (project.metrics, project.scores, project.validation / "quality.json"):
         if not needed.is_file():
-            raise LoopError(f"{needed} does not exist", fix=f"./loop repro {package(paths.model)}")
-    return dict(read_json(paths.metrics))
+            raise LoopError(f"{needed} does not exist", fix=f"./loop repro {project.package}")
+    return dict(read_json(project.metrics))
 
 
-def _quality(paths: ModelPaths) -> float:
-    return float(read_json(paths.validation / "quality.json")["data_quality_score"])
+def _quality(project: Project) -> float:
+    return float(read_json(project.validation / "quality.json")["data_quality_score"])

@@ -16,19 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from loop.candidate import champion as champions
 from loop.candidate import flavour
-from loop.candidate.champion import Champion, own_loop
+from loop.candidate.champion import checkout, find, own_loop
 from loop.candidate.score import same_code
 from loop.candidate.tracking import Tracking
-from loop.core import actions, edited, models, params, plain
+from loop.core import actions, edited, plain
 from loop.core.dvc import Lock, check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, write_json
 from loop.core.git import Git
 from loop.core.models import ModelFolder
-from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
+from loop.core.release_state import Track
 from loop.core.repository import masked
 
 ABANDONED = 24 * 3600  # seconds after which a run that is still RUNNING belongs to a killed process
@@ -45,7 +44,7 @@ class Registered:
     model_md5: str
 
 
-def register(root: Path, model: str) -> Registered:
+def register(project: Project) -> Registered:
     """Register the model in data/<package>/, and the champion if the registry lacks it.
 
     Sets the aliases `challenger` and `champion`. The server is MLFLOW_TRACKING_URI, otherwise an SQLite
@@ -54,24 +53,20 @@ def register(root: Path, model: str) -> Registered:
     store fails. Raises Rejected if an output differs from dvc.lock, or the champion's model cannot be
     restored.
     """
-    check(root, model)
-    found = champions.find(root, model)
-    registry = _Registry.connect(root, model)
-    if (
-        found
-        and found.model_md5 != Lock.of(root).model_md5(model)
-        and (restored := _restored(registry, root, model, found))
-    ):
+    check(project)
+    found = find(project)
+    registry = _Registry.connect(project)
+    if found and found.model_md5 != project.model_md5 and (restored := _restored(registry, project, found)):
         registry.alias("champion", restored, {"release_key": found.key})
-    entered = registry.entered(root, _commit(root, model))
+    entered = registry.entered(project, _commit(project))
     if found and found.model_md5 == entered.model_md5:
         registry.alias("champion", entered, {"release_key": found.key})
-    registry.alias("challenger", entered, _verdict(root, model, entered))
-    write_json(ModelPaths(root, model).build / "register.json", asdict(entered))
+    registry.alias("challenger", entered, _verdict(project, entered))
+    write_json(project.build / "register.json", asdict(entered))
     return entered
 
 
-def _restored(registry: "_Registry", root: Path, model: str, found: Champion) -> Registered | None:
+def _restored(registry: "_Registry", project: Project, found: Track) -> Registered | None:
     """Return the champion's version, registered from a checkout of its commit if the registry lacks it.
 
     Returns None after a warning if that commit's own code fails to register it, because the candidate can be
@@ -79,11 +74,11 @@ def _restored(registry: "_Registry", root: Path, model: str, found: Champion) ->
     """
     if known := registry.known(found.model_md5):
         return known
-    with champions.checkout(root, model, found) as tree:
-        if same_code(root, tree, model):
-            return registry.entered(tree, found.commit)
+    with checkout(project, found) as theirs:
+        if same_code(project, theirs):
+            return registry.entered(theirs, found.commit)
         try:
-            own_loop(tree, "register", public(model), MLFLOW_TRACKING_URI=registry.server.uri)
+            own_loop(theirs.root, "register", project.public, MLFLOW_TRACKING_URI=registry.server.uri)
         except Rejected as error:
             actions.warning("The champion is not in the model registry", str(error))
         return registry.known(found.model_md5)
@@ -100,13 +95,13 @@ class _Registry:
     experiment_id: str
 
     @classmethod
-    def connect(cls, root: Path, model: str) -> "_Registry":
+    def connect(cls, project: Project) -> "_Registry":
         """Connect to MLflow, and create the experiment and the registered model if they do not exist.
 
         Raises LoopError if the experiment was deleted.
         """
-        server, name = Tracking.connect(root), public(model)
-        title = params.load(root, model).register_.experiment
+        server, name = Tracking.connect(project.root), project.public
+        title = project.params.register_.experiment
         experiment = server.found_or_made(
             lambda: server.ask("get_experiment_by_name", title),
             lambda: server.ask("get_experiment", server.ask("create_experiment", title, server.artifacts)),
@@ -121,7 +116,7 @@ class _Registry:
             lambda: server.ask("search_registered_models", f"name = '{name}'"),
             lambda: server.ask("create_registered_model", name),
         )
-        return cls(server, models.load(root, model), name, title, experiment.experiment_id)
+        return cls(server, project.folder, name, title, experiment.experiment_id)
 
     def known(self, md5: str) -> Registered | None:
         """Return the version with this model md5, or None.
@@ -135,15 +130,14 @@ class _Registry:
         first = min(versions, key=lambda version: int(version.version))
         return Registered(self.name, int(first.version), first.run_id, self.experiment, md5)
 
-    def entered(self, root: Path, commit: str) -> Registered:
-        """Return the version of the model in `root`, created if it is new.
+    def entered(self, project: Project, commit: str) -> Registered:
+        """Return the version of a checkout's model, created if it is new.
 
         If several processes register the same model, each creates its own run and version, and all but the
         lowest version are deleted. So no process waits for another, or deletes what a running process may
         need.
         """
-        lock = Lock.of(root)
-        md5 = lock.model_md5(self.name)
+        md5 = project.lock.model_md5(self.name)
         if known := self.known(md5):
             # the process that created the version may have been killed before it ended the run
             self._end(known.run_id)
@@ -151,11 +145,11 @@ class _Registry:
         self._remove_dead(md5)
         tags = {
             "model_md5": md5,
-            "data_md5": lock.data_md5(self.name),
+            "data_md5": project.lock.data_md5(self.name),
             "commit": commit,
-            "dvc_lock": sha256(root / "dvc.lock"),
+            "dvc_lock": sha256(project.root / "dvc.lock"),
         }
-        run_id, version = self._logged(root, lock, tags)
+        run_id, version = self._logged(project, tags)
         first = self.known(md5)
         if first is None:
             raise LoopError(
@@ -173,15 +167,15 @@ class _Registry:
             self.server.ask("set_model_version_tag", self.name, str(version.version), key, value)
         self.server.ask("set_registered_model_alias", self.name, alias, str(version.version))
 
-    def _logged(self, root: Path, lock: Lock, tags: dict[str, str]) -> tuple[str, int]:
+    def _logged(self, project: Project, tags: dict[str, str]) -> tuple[str, int]:
         """Log a run from the outputs of the stages and create its version.
 
         Returns the run's id and the version. The run is RUNNING until its version is created, and FAILED
         after an error. Raises LoopError if a link is among the logged files, because MLflow would log its
         target.
         """
-        paths = ModelPaths(root, self.name)
-        plain_files(root, *(path.relative_to(root).as_posix() for path in (paths.trained, paths.plots)))
+        read = (path.relative_to(project.root).as_posix() for path in (project.trained, project.plots))
+        plain_files(project.root, *read)
         from mlflow.tracking.context.registry import resolve_tags
 
         given = resolve_tags(tags)  # adds the tags that MLflow itself would set: the user and the source file
@@ -190,14 +184,14 @@ class _Registry:
         ).info
         try:
             at = run.artifact_uri
-            for batch in _batches(lock.params(self.name), _metrics(paths)):
+            for batch in _batches(project.lock.params(self.name), _metrics(project)):
                 self.server.ask("log_batch", run.run_id, **batch)
-            self.server.ask("log_inputs", run.run_id, [_dataset(paths, tags["data_md5"])])
-            self.server.ask("log_artifact", run.run_id, str(paths.trained / "meta.json"), at=at)
-            if paths.plots.is_dir():
-                self.server.ask("log_artifacts", run.run_id, str(paths.plots), "plots", at=at)
+            self.server.ask("log_inputs", run.run_id, [_dataset(project, tags["data_md5"])])
+            self.server.ask("log_artifact", run.run_id, str(project.trained / "meta.json"), at=at)
+            if project.plots.is_dir():
+                self.server.ask("log_artifacts", run.run_id, str(project.plots), "plots", at=at)
             with tempfile.TemporaryDirectory() as scratch:
-                saved = _saved(self.folder, paths, Path(scratch) / "model", run.run_id)
+                saved = _saved(self.folder, project, Path(scratch) / "model", run.run_id)
                 self.server.ask("log_artifacts", run.run_id, str(saved), saved.name, at=at)
             made = self.server.ask(
                 "create_model_version", self.name, f"{at}/{saved.name}", run.run_id, tags=tags
@@ -222,7 +216,7 @@ class _Registry:
                 self.server.ask("delete_run", run.info.run_id)
 
 
-def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Path:
+def _saved(folder: ModelFolder, project: Project, to: Path, run_id: str) -> Path:
     """Save the model in its MLflow flavour, with signature, example and the server's packages.
 
     It is saved as files of the run, not as a logged model of MLflow 3, because MLflow 2 and Azure ML do not
@@ -230,17 +224,15 @@ def _saved(folder: ModelFolder, paths: ModelPaths, to: Path, run_id: str) -> Pat
     """
     from mlflow.models import Model, infer_signature
 
-    example, score = flavour.example(paths.trained), folder.scorer.load(paths.trained)
+    example, score = flavour.example(project.trained), folder.scorer.load(project.trained)
     save = getattr(folder.estimator, "save_to_mlflow", partial(flavour.save, folder))
     save(
-        paths.trained,
+        project.trained,
         path=str(to),
         mlflow_model=Model(artifact_path=to.name, run_id=run_id),
-        signature=infer_signature(example, np.asarray(score(flavour.rows(example, paths.trained)))),
+        signature=infer_signature(example, np.asarray(score(flavour.rows(example, project.trained)))),
         input_example=example,
-        pip_requirements=_packages(
-            paths.root / plain.serving_lock(paths.model, plain.device(paths.root, paths.model))
-        ),
+        pip_requirements=_packages(project.root / plain.serving_lock(project.model, plain.device(project))),
     )
     return to
 
@@ -273,43 +265,43 @@ def _batches(recorded: dict[str, dict[str, Any]], metrics: dict[str, float]) -> 
         yield {"params": every[begin : begin + 100]}
 
 
-def _metrics(paths: ModelPaths) -> dict[str, float]:
+def _metrics(project: Project) -> dict[str, float]:
     """Return the numbers in metrics.json by name.
 
     Characters that MLflow does not allow in names are replaced.
     """
     numbers = {
-        name: value for name, value in read_json(paths.metrics).items() if isinstance(value, int | float)
+        name: value for name, value in read_json(project.metrics).items() if isinstance(value, int | float)
     }
     return {re.sub(r"[^\w./ -]", "_", name): float(value) for name, value in numbers.items()}
 
 
-def _dataset(paths: ModelPaths, md5: str) -> Any:
+def _dataset(project: Project, md5: str) -> Any:
     """Return the raw rows as an MLflow dataset, with name and DVC's md5."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    path = paths.raw.relative_to(paths.root).as_posix()
+    path = project.raw.relative_to(project.root).as_posix()
     source = CodeDatasetSource({"dvc": path, "md5": md5})
     described = Dataset(path, md5, "code", source.to_json())
     return DatasetInput(described, [InputTag("mlflow.data.context", "training")])
 
 
-def _commit(root: Path, model: str) -> str:
+def _commit(project: Project) -> str:
     """Return HEAD's id if its dvc.lock records this model, otherwise `uncommitted`."""
-    git = Git(root)
+    git = Git(project.root)
     committed = Lock.parse(git.read("HEAD", "dvc.lock") or "")
     try:
-        recorded = committed.model_md5(model)
+        recorded = committed.model_md5(project.model)
     except LoopError:
         return "uncommitted"
-    return git.head() if recorded == Lock.of(root).model_md5(model) else "uncommitted"
+    return git.head() if recorded == project.model_md5 else "uncommitted"
 
 
-def _verdict(root: Path, model: str, entered: Registered) -> dict[str, str]:
+def _verdict(project: Project, entered: Registered) -> dict[str, str]:
     """Return tags for the version: the commit, and the gate's verdict if the gate has judged this model."""
-    record = ModelPaths(root, model).build / "gate.json"
-    commit = {"commit": _commit(root, model)}
+    record = project.build / "gate.json"
+    commit = {"commit": _commit(project)}
     if not record.is_file():
         return commit
     gate = read_json(record)

@@ -9,54 +9,48 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loop.candidate.champion import own_loop
-from loop.core import models, params
-from loop.core.dvc import Lock, check
+from loop.core.dvc import check
 from loop.core.errors import LoopError
 from loop.core.files import sha256, whole
 from loop.core.models import ModelFolder
-from loop.core.names import package, public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import evaluate, features
 
 
-def score(root: Path, model: str, raw: Path, ids: Path, out: Path) -> None:
-    """Score the rows whose ids are in `ids` with the code and model of `root`, and write the scores to `out`.
+def score(project: Project, raw: Path, ids: Path, out: Path) -> None:
+    """Score the rows whose ids are in `ids` with the model and its code, and write the scores to `out`.
 
     Features are computed from `raw`. `out` has the columns of scores.parquet, in the order of `ids`. Raises
     LoopError if `raw` lacks an id.
     """
-    check(root, model, ModelPaths(root, model).trained.name)
-    folder = models.load(root, model)
-    section = folder.section("features", params.load(root, model).features)
+    check(project, project.trained.name)
+    folder = project.folder
+    section = folder.section("features", project.params.features)
     rows = features.compute(folder, pq.read_table(raw), section)
-    scored = _score(folder, ModelPaths(root, model).trained, rows, ids)
+    scored = _score(folder, project.trained, rows, ids)
     with whole(out) as aside:
         pq.write_table(scored, aside)
 
 
-def champion_scores(root: Path, model: str, tree: Path) -> pa.Table:
-    """Return the champion's scores of the challenger's test rows; `tree` is a checkout of the champion.
+def champion_scores(project: Project, theirs: Project) -> pa.Table:
+    """Return the champion's scores of the challenger's test rows; `theirs` is a checkout of the champion.
 
     If both have equal code for features and training, the challenger's features are scored. Otherwise the
     champion's code computes features from the challenger's raw rows.
     """
-    challenger, champion = ModelPaths(root, model), ModelPaths(tree, model)
-    if same_code(root, tree, model):
-        rows = pq.read_table(challenger.features)
-        return _score(models.load(root, model), champion.trained, rows, challenger.scores)
+    if same_code(project, theirs):
+        rows = pq.read_table(project.features)
+        return _score(project.folder, theirs.trained, rows, project.scores)
     with tempfile.TemporaryDirectory(prefix="loop-score-") as scratch:
         out = Path(scratch) / "scores.parquet"
-        inputs = ("--raw", str(challenger.raw), "--ids", str(challenger.scores), "--out", str(out))
-        own_loop(tree, "score", public(model), *inputs)
+        inputs = ("--raw", str(project.raw), "--ids", str(project.scores), "--out", str(out))
+        own_loop(theirs.root, "score", project.public, *inputs)
         return pq.read_table(out)
 
 
-def same_code(root: Path, tree: Path, model: str) -> bool:
+def same_code(one: Project, other: Project) -> bool:
     """Whether both checkouts have equal code, params and packages for features and training."""
-    code = [_code(Lock.of(place), model) for place in (root, tree)]
-    locks = ("requirements.lock", f"src/models/{package(model)}/requirements.lock")
-    packages = [[sha256(place / lock) for lock in locks if (place / lock).exists()] for place in (root, tree)]
-    return code[0] == code[1] and packages[0] == packages[1]
+    return _code(one) == _code(other)
 
 
 def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.Table:
@@ -73,14 +67,19 @@ def _score(folder: ModelFolder, trained: Path, rows: pa.Table, ids: Path) -> pa.
     return evaluate.score(folder, trained, rows.take(place))
 
 
-def _code(lock: Lock, model: str) -> dict[str, Any]:
-    """Return the code's md5 of the stages features and train, and the params of features, from dvc.lock."""
-    name = package(model)
-    stages = {stage: lock.stages.get(f"{stage}@{name}", {}) for stage in ("features", "train")}
+def _code(project: Project) -> dict[str, Any]:
+    """Return the code's md5 of the stages features and train and the params of features, from dvc.lock.
+
+    Also the SHA-256 of the lock files with the packages of these stages.
+    """
+    recorded = project.lock.stages
+    stages = {stage: recorded.get(f"{stage}@{project.package}", {}) for stage in ("features", "train")}
     code = {
         dep["path"]: dep["md5"]
         for entry in stages.values()
         for dep in entry.get("deps", [])
         if dep["path"].startswith(("src/", ".loop/"))
     }
-    return {**code, "params": stages["features"].get("params")}
+    locks = (project.root / "requirements.lock", project.source / "requirements.lock")
+    packages = [sha256(lock) for lock in locks if lock.exists()]
+    return {**code, "params": stages["features"].get("params"), "packages": packages}

@@ -21,10 +21,10 @@ def bundle(model: str | None, trained: bool) -> None:
     and monitor is packed. Step outputs: sha256, for `unbundle`; bundle, the file; folder, where it lies.
     """
     from loop.core import actions, paths
-    from loop.delivery import bundle as bundles
+    from loop.delivery import bundle
 
     root = paths.root()
-    packed = bundles.pack(root, model, trained=trained)
+    packed = bundle.pack(root, model, trained=trained)
     path = packed.path.relative_to(root)
     actions.output(sha256=packed.sha256, bundle=path, folder=path.parent)
     click.echo(f"{path}: {packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.sha256}")
@@ -46,10 +46,10 @@ def unbundle(model: str | None, sha256: str, file: Path | None, trained: bool) -
     nothing is pushed.
     """
     from loop.core import actions, paths, repository
-    from loop.delivery import bundle as bundles
+    from loop.delivery import bundle
 
     root = paths.root()
-    new = bundles.unpack(root, model, sha256, trained=trained, file=file)
+    new = bundle.unpack(root, model, sha256, trained=trained, file=file)
     own = repository.read(root)
     none = os.environ.get("LOOP_ENGINE") == "none" or not own.named
     actions.output(registry="" if none else own.registry.partition("/")[0])

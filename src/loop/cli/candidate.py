@@ -10,6 +10,7 @@ from loop.cli.arguments import environment_option, model_argument, optional_mode
 from loop.cli.printing import Printing, show
 from loop.cli.results import Gate, Status, of
 from loop.core.errors import Exit
+from loop.core.project import Project
 
 PARQUET = click.Path(path_type=Path, dir_okay=False)
 
@@ -56,30 +57,28 @@ def status(model: str, environment: str) -> None:
     """
     from loop.candidate.champion import state
     from loop.core import actions, paths, plain
-    from loop.core.dvc import Lock, begin
-    from loop.core.names import public
+    from loop.core.dvc import begin
     from loop.packaging.key import release_key
 
-    root = paths.root()
-    plain.section(plain.read(root), model)  # an unknown model is an error, not one that was never trained
-    lock = Lock.of(root)
-    if not lock.records(model):
+    project = Project(paths.root(), model)
+    # an unknown model is an error, not one that was never trained
+    plain.section(plain.read(project.root), model)
+    if not project.lock.records(model):
         actions.output(key="", released="false", barred="false", due="false")
-        said = f"{environment}: nothing to release, as dvc.lock records no training of {public(model)}"
+        said = f"{environment}: nothing to release, as dvc.lock records no training of {project.public}"
         said += f"; to begin: {begin(model)}"
         actions.summary(said)
-        never = Status(public(model), environment, None, released=False, blocked=False, due=False)
+        never = Status(project.public, environment, None, released=False, blocked=False, due=False)
         show(never, lambda: click.echo(said))
         return
-    key = release_key(root, model, lock, device=plain.device(root, model, environment))
-    spec = state(root, model, environment)
-    tracks = [spec.get(track) or {} for track in ("stable", "canary")]
-    released = any(track.get("key") == key for track in tracks)
-    barred = any(entry["key"] == key for entry in spec.get("barred") or [])
+    key = release_key(project, device=plain.device(project, environment))
+    served = state(project, environment)
+    released = any(track is not None and track.key == key for track in (served.stable, served.canary))
+    barred = served.why_barred(key) is not None
     due = not released and not barred
     actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
     line = f"{environment}: release {key}; released: {_yes(released)}; blocked: {_yes(barred)}"
-    found = Status(public(model), environment, key, released=released, blocked=barred, due=due)
+    found = Status(project.public, environment, key, released=released, blocked=barred, due=due)
     show(found, lambda: click.echo(line))
 
 
@@ -92,10 +91,10 @@ def gate(model: str, ci: bool) -> Exit:
     The candidate is what `repro` has trained in this work tree; the champion is what production serves. The
     verdict is promote (exit code 0), keep (3) or block (4), with the reasons. Step output: verdict.
     """
-    from loop.candidate.gate import gate as judge
+    from loop.candidate import gate
     from loop.core import actions, paths
 
-    answer = judge(paths.root(), model)
+    answer = gate.gate(Project(paths.root(), model))
     actions.output(verdict=answer["verdict"])
     show(of(Gate, answer), lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
@@ -109,10 +108,10 @@ def register(model: str) -> None:
 
     It enters the champion too if the registry does not have it. Step outputs: version, run_id.
     """
-    from loop.candidate.register import register as enter
+    from loop.candidate import register
     from loop.core import actions, paths
 
-    entered = enter(paths.root(), model)
+    entered = register.register(Project(paths.root(), model))
     actions.output(version=entered.version, run_id=entered.run_id)
     click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
 
@@ -128,10 +127,10 @@ def score(model: str, raw: Path, ids: Path, out: Path) -> None:
     The gate calls it in the champion's commit, so that both models score the same rows. It computes the
     features from the raw rows.
     """
-    from loop.candidate.score import score as score_rows
+    from loop.candidate import score
     from loop.core import paths
 
-    score_rows(paths.root(), model, raw, ids, out)
+    score.score(Project(paths.root(), model), raw, ids, out)
 
 
 @click.command
@@ -144,9 +143,9 @@ def comment(model: str | None) -> None:
     the file.
     """
     from loop.core import actions, paths
-    from loop.review.comment import comment as report
+    from loop.review import comment
 
-    path, text = report(paths.root(), model)
+    path, text = comment.comment(paths.root(), model)
     actions.output(report=path)
     click.echo(text)
 

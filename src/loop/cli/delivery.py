@@ -7,6 +7,7 @@ import click
 from loop.cli.arguments import environment_option, model_argument, optional_model
 from loop.cli.printing import Printing, show
 from loop.cli.results import Change, History
+from loop.core.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,23 +47,21 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
     from loop.core.errors import Superseded
     from loop.core.git import Git
     from loop.core.github import GitHub
-    from loop.delivery import candidate
+    from loop.delivery import candidate, release
     from loop.delivery.commit import Place
-    from loop.delivery.release import REVIEWED, propose
-    from loop.delivery.release import release as release_to
 
     root = paths.root()
-    watched = pull_request or any(environment in REVIEWED for environment in places)
-    found, git = candidate.read(root, model, watched=watched), Git(root)
+    watched = pull_request or any(environment in release.REVIEWED for environment in places)
+    found, git = candidate.read(Project(root, model), watched=watched), Git(root)
     refused = []
     for environment in places:
         place = Place(model, environment)
         try:
             if pull_request:
-                done, number = propose(git, GitHub.of_environment(), found, environment, why)
+                done, number = release.propose(git, GitHub.of_environment(), found, environment, why)
                 _tell(place, done, pull_request=number or "")
             else:
-                _tell(place, release_to(git, found, environment, why))
+                _tell(place, release.release(git, found, environment, why))
         except Superseded as superseded:
             refused.append(f"{place}: {superseded}")
     if refused:
@@ -120,11 +119,11 @@ def promote(model: str, environment: str, key: str | None, step: str, why: str) 
     """  # noqa: D301
     from loop.core import paths
     from loop.core.git import Git
+    from loop.delivery import promote
     from loop.delivery.commit import Place
-    from loop.delivery.promote import promote as promote_at
 
     place = Place(model, environment)
-    _tell(place, promote_at(Git(paths.root()), place, key, step, why))
+    _tell(place, promote.promote(Git(paths.root()), place, key, step, why))
 
 
 @click.command()
@@ -156,7 +155,7 @@ def rollback(  # noqa: PLR0917 — click passes by name
     from loop.core import paths
     from loop.core.errors import LoopError
     from loop.core.git import Git
-    from loop.delivery import rollback as rolling_back
+    from loop.delivery import rollback
     from loop.delivery.commit import Place
 
     place, git = Place(model, environment), Git(paths.root())
@@ -167,9 +166,9 @@ def rollback(  # noqa: PLR0917 — click passes by name
             docs="docs/runbooks/production.md#bring-an-older-release-back",
         )
     if to:
-        _tell(place, rolling_back.restore(git, place, to, why, key))
+        _tell(place, rollback.restore(git, place, to, why, key))
         return
-    done = rolling_back.rollback(git, place, why, key, bar=bar)
+    done = rollback.rollback(git, place, why, key, bar=bar)
     _tell(place, done)
     if not done.commit:
         click.echo("there is no canary; if stable is bad, --to KEY brings an earlier release back")
@@ -196,8 +195,7 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     """  # noqa: D301
     from loop.core import paths
     from loop.core.errors import LoopError
-    from loop.delivery import overlays
-    from loop.delivery import render as rendering
+    from loop.delivery import overlays, render
 
     root, keep = paths.root(), "objects keep to schema and policy"
     if kserve and (check or not model or not environment):
@@ -211,17 +209,16 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
     elif check:
-        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
+        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
     elif kserve:
-        from loop.delivery.kserve import inference_service
-        from loop.delivery.kserve import text as as_yaml
+        from loop.delivery.kserve import inference_service, text
 
-        one = overlays.Overlay(environment, rendering.overlay(root, model, environment).name)
-        objects = rendering.documents(rendering.build(root / str(one)))
-        click.echo(as_yaml(inference_service(objects, one.state(root))), nl=False)
+        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
+        objects = render.documents(render.build(root / str(one)))
+        click.echo(text(inference_service(objects, one.state(root))), nl=False)
     else:
-        click.echo(rendering.build(rendering.overlay(root, model, environment)), nl=False)
+        click.echo(render.build(render.overlay(root, model, environment)), nl=False)
 
 
 def _checked(root: "Path", base: str | None) -> dict[str, int]:
@@ -277,9 +274,9 @@ def merged(name: str) -> None:
 
     from loop.core import actions
     from loop.core.git import Git
-    from loop.delivery.merged import merged as merged_commit
+    from loop.delivery import merged
 
-    commit = merged_commit(Git(Path.cwd()), name)
+    commit = merged.merged(Git(Path.cwd()), name)
     actions.output(commit=commit)
     click.echo(commit)
 
@@ -298,11 +295,11 @@ def history(model: str, environment: str) -> None:
     from loop.core import paths
     from loop.core.git import Git
     from loop.core.names import public
+    from loop.delivery import history
     from loop.delivery.commit import Place
-    from loop.delivery.history import history as read
 
     place = Place(model, environment)
-    changes = [Change(**asdict(entry)) for entry in read(Git(paths.root()), place)]
+    changes = [Change(**asdict(entry)) for entry in history.history(Git(paths.root()), place)]
     show(History(public(model), environment, changes), lambda: _table(str(place), changes))
 
 

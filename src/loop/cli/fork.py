@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import models as known_models
+from loop.cli import arguments
 from loop.cli.printing import Printing, show
 from loop.cli.results import Doctor, Examined
 from loop.core.errors import Exit
@@ -117,7 +117,7 @@ def _show(changes: "Sequence[Change]") -> None:
     "--like",
     required=True,
     metavar="MODEL",
-    shell_complete=known_models,
+    shell_complete=arguments.models,
     help="The model to copy: one of this repository, or an example of tests/models.",
 )
 def new(model: str, like: str) -> None:
@@ -130,9 +130,9 @@ def new(model: str, like: str) -> None:
     """  # noqa: D301
     from loop.core import paths
     from loop.core.names import public
-    from loop.fork.folders import new as copied
+    from loop.fork import folders
 
-    written = copied(paths.root(), model, like)
+    written = folders.new(paths.root(), model, like)
     click.echo("\n".join(f"written: {path}" for path in written))
     click.echo(
         f"next: change schema, features and estimator in {written[0]}, and sla and gate.floors in "
@@ -213,8 +213,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
 
     from loop.core import actions, github, paths
     from loop.core.git import Git
-    from loop.fork import proposal
-    from loop.fork import upgrade as upgrading
+    from loop.fork import proposal, upgrade
 
     root = paths.root()
     git = Git(root)
@@ -225,14 +224,14 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
             if planned := _planned(Git(root, lambda: aside), to, base):
                 _tell(planned, every=True)
         return
-    upgrading.refuse_changes(git)
+    upgrade.refuse_changes(git)
     if not (planned := _planned(git, to, base)):
         return
     _tell(planned, every=False)
     if planned.nothing:
         click.echo(f"nothing to do: this fork has all of {planned.to.name}")
         return
-    upgrading.write(git, planned)
+    upgrade.write(git, planned)
     actions.output(branch=planned.branch)
     if planned.conflicts:
         click.echo(
@@ -263,17 +262,16 @@ def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
     from dataclasses import replace
 
     from loop.core import actions
-    from loop.fork import releases
-    from loop.fork import upgrade as upgrading
+    from loop.fork import releases, upgrade
 
     if to is not None:
-        return upgrading.plan(git, to, base)
+        return upgrade.plan(git, to, base)
     release = releases.newest(git)
     if not release.source:
         click.echo(said := f"nothing to do: {release.why}")
         actions.summary(said)
         return None
-    planned = upgrading.plan(git, release.source, base)
+    planned = upgrade.plan(git, release.source, base)
     return replace(planned, to=replace(planned.to, name=release.version))
 
 

@@ -5,6 +5,7 @@ import click
 from loop.cli.arguments import model_argument
 from loop.core import actions, paths
 from loop.core.names import public
+from loop.core.project import Project
 
 
 @click.command
@@ -19,9 +20,9 @@ def land(model: str, reason: str) -> None:
     this model's part of params.yaml and dvc.lock, its metrics, and logged.json if it reads a store. It is
     made on top of the current main.
     """
-    from loop.delivery.land import land as land_on_main
+    from loop.delivery import land
 
-    commit = land_on_main(paths.root(), model, reason)
+    commit = land.land(Project(paths.root(), model), reason)
     told = (
         f"{public(model)}: commit {commit[:12]} on main"
         if commit

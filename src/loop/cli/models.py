@@ -7,6 +7,7 @@ import click
 from loop.cli.arguments import optional_model
 from loop.core import actions, paths
 from loop.core.names import public
+from loop.core.project import Project
 
 
 @click.command
@@ -31,7 +32,7 @@ def models(model: str | None, logged: bool, trained: str | None) -> None:
 
     root = paths.root()
     names = [model] if model else sorted(params.read(root))
-    sections = {public(name): params.load(root, name) for name in names}
+    sections = {public(name): Project(root, name).params for name in names}
     listed = [name for name, section in sections.items() if model or section.monitor.store or not logged]
     if trained:
         lock = Lock.parse(Git(root).read(trained, LOCK) or "", f"{LOCK} of {trained[:12]}")
@@ -46,6 +47,6 @@ def models(model: str | None, logged: bool, trained: str | None) -> None:
     releases = [
         {"model": name, "device": device, "environments": " ".join(environments)}
         for name in listed
-        for device, environments in plain.by_device(root, name).items()
+        for device, environments in plain.by_device(Project(root, name)).items()
     ]
     actions.output(models=json.dumps(listed), releases=json.dumps(releases))

@@ -14,6 +14,7 @@ from loop.cli.arguments import clone_option, environment_option, model_argument
 from loop.cli.printing import Printing, show
 from loop.cli.results import Monitor, of
 from loop.core.errors import Exit
+from loop.core.project import Project
 
 if TYPE_CHECKING:
     from loop.core.git import Git
@@ -84,27 +85,27 @@ def monitor(  # noqa: PLR0917 — click passes by name
     """  # noqa: D301
     from dataclasses import replace
 
-    from loop.core import models, params, paths
+    from loop.core import params, paths
     from loop.core.clone import opened
     from loop.core.errors import LoopError
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
     root = paths.root()
-    places = paths.ModelPaths(root, model)
-    rows = read_reference(places, reference or places.reference, models.load_one(root, model, "schema").ROLES)
+    project = Project(root, model)
+    rows = read_reference(project, reference or project.reference)
     failure = None
     with opened(root, clone=clone) as git:
         version = released(git, model, environment)
         end = params.instant(until, "--until") if until else None
-        found = look(git, root, model, log, store=store, reference=rows, until=end, version=version)
+        found = look(git, project, log, store=store, reference=rows, until=end, version=version)
         if dispatch and found.over:
             try:
                 found = replace(found, dispatch=_ask(git, root, found))
             except LoopError as error:  # the report is written all the same
                 failure = error
                 found = replace(found, dispatch={"dispatched": False, "why": str(error)})
-    folder = out or places.build / "monitor"
+    folder = out or project.build / "monitor"
     report.write(folder, found, rows)
     lines = _tell(found, folder)
     show(of(Monitor, found.plain() | {"folder": str(folder)}), lambda: click.echo("\n".join(lines)))
@@ -227,7 +228,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     """
     from functools import cache, partial
 
-    from loop.core import actions, params, paths
+    from loop.core import actions, paths
     from loop.core.clone import opened
     from loop.core.github import GitHub
     from loop.core.names import public
@@ -236,7 +237,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     from loop.monitoring.watch import watch
 
     root = paths.root()
-    rules, place = params.load(root, model).canary, Place(model, environment)
+    rules, place = Project(root, model).params.canary, Place(model, environment)
     where = (prometheus, namespace or f"{public(model)}-{environment}") if prometheus else None
     tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
     github = partial(GitHub.of_environment, root) if dispatch else None

@@ -15,9 +15,10 @@ from loop.cli.arguments import model_argument, models_argument
 from loop.core import actions
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths, root
+from loop.core.paths import root
+from loop.core.project import Project
 
-# stage: the attribute of ModelPaths that is the table whose rows are printed when the stage ends
+# stage: the attribute of Project that is the table whose rows are printed when the stage ends
 STAGES = {
     "ingest": "raw",
     "validate": "raw",
@@ -35,16 +36,15 @@ def stage(name: str, model: str) -> None:
 
     dvc.yaml calls it. To run only the stages that are out of date, use `repro`.
     """
-    from loop.core import models, params
     from loop.pipeline import evaluate
 
-    here, began = root(), time.monotonic()
+    project, began = Project(root(), model), time.monotonic()
     # A wrong metric in params.yaml is reported now instead of by `evaluate`, which may run hours later.
-    evaluate.check(models.load(here, model), params.load(here, model))
-    click.secho(f"{name} {package(model)} …", err=True, dim=True)
-    import_module(f"loop.pipeline.{name}").main(here, model)
-    rows, seconds = _rows(getattr(ModelPaths(here, model), STAGES[name])), time.monotonic() - began
-    click.secho(f"{name} {package(model)}: {rows:,} rows in {seconds:.1f} s", err=True, dim=True)
+    evaluate.check(project.folder, project.params)
+    click.secho(f"{name} {project.package} …", err=True, dim=True)
+    import_module(f"loop.pipeline.{name}").main(project)
+    rows, seconds = _rows(getattr(project, STAGES[name])), time.monotonic() - began
+    click.secho(f"{name} {project.package}: {rows:,} rows in {seconds:.1f} s", err=True, dim=True)
 
 
 @click.command()
@@ -66,7 +66,7 @@ def repro(models: tuple[str, ...], check: bool) -> None:
     current = _current(here, wanted)
     for model in wanted:
         _repro(here, model, current)
-        if why := params.unshared(here, model):
+        if why := params.unshared(Project(here, model)):
             if check:
                 raise Rejected(why, fix=params.SHARE)
             actions.warning("Source", f"{why}: {params.SHARE}")
@@ -83,7 +83,7 @@ def push(model: str) -> None:
     """
     from loop.core import dvc
 
-    kept = dvc.push(root(), model)
+    kept = dvc.push(Project(root(), model))
     click.echo(f"{public(model)}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
 
 
@@ -108,7 +108,7 @@ def train(models: tuple[str, ...]) -> None:
     for model in wanted:
         try:
             _repro(here, model, current)
-            registered = register(here, model)
+            registered = register(Project(here, model))
         except LoopError as error:
             if len(wanted) == 1:
                 raise
@@ -159,9 +159,11 @@ def pin(model: str, sources: tuple[str, ...]) -> None:
         )
     if logged:
         wanted = params.parse(params.Logged, logged, f"params.yaml: {key}.logged")
-        changes[f"{key}.logged.sha256"] = store.pin(here, model, wanted.store, wanted.until, anew=True)
+        changes[f"{key}.logged.sha256"] = store.pin(
+            Project(here, model), wanted.store, wanted.until, anew=True
+        )
     _change(here, changes)
-    if why := params.unshared(here, model):
+    if why := params.unshared(Project(here, model)):
         actions.warning("Source", f"{why}: {params.SHARE}")
 
 
@@ -188,10 +190,10 @@ def retrain(  # noqa: PLR0917 — click passes by name
     listed in data/<package>/logged.json, so that later files do not change this training.
     """
     from loop.core import params
-    from loop.pipeline import store as stores
+    from loop.pipeline.store import pin
 
     here, name = root(), package(model)
-    wanted = params.load(here, model)
+    wanted = Project(here, model).params
     if days and not isinstance(wanted.split, params.TimeSplit):
         raise LoopError(
             f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
@@ -206,7 +208,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
             docs="docs/monitoring.md",
         )
     instant = params.instant(until, "--until")
-    sha256 = stores.pin(here, model, store, instant, anew=False)
+    sha256 = pin(Project(here, model), store, instant, anew=False)
     logged = {"store": store, "until": instant.isoformat(), "sha256": sha256}
     changes: dict[str, Any] = {"ingest.logged": logged}
     if isinstance(wanted.split, params.TimeSplit):
@@ -235,21 +237,21 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
     """Run a model's stages that are out of date. Raises Rejected if the stage `validate` rejects the data."""
     from loop.core import dvc, models, params
 
-    recorded, wanted = dvc.Lock.of(here).params(model), params.load(here, model)
-    models.check_params(here, model, wanted, recorded)  # before hours of stages, not after
-    if params.pinned_here(here, wanted.ingest):
+    project = Project(here, model)
+    models.check_params(project, project.lock.params(model))  # before hours of stages, not after
+    if params.pinned_here(here, project.params.ingest):
         from loop.pipeline import source  # here, as it imports Arrow
 
-        source.check(wanted.ingest, package(model), here)
-    report = ModelPaths(here, model).build / "validation"
+        source.check(project.params.ingest, project.package, here)
+    report = project.build / "validation"
     shutil.rmtree(report, ignore_errors=True)  # of an earlier run
     try:
-        dvc.repro(here, model, current=model in current)
+        dvc.repro(project, current=model in current)
     except dvc.DvcError as error:
         if not report.exists():
             raise
         raise Rejected(
-            f"{package(model)}: validate stopped the data; nothing was trained\n"
+            f"{project.package}: validate stopped the data; nothing was trained\n"
             f"  report: {report / 'data_docs' / 'index.html'}",
             fix="see above for what failed, on which rows, and how to fix it",
         ) from error
@@ -261,8 +263,8 @@ def _committed(here: Path, model: str) -> None:
     from loop.core.git import Git
     from loop.pipeline.fingerprints import FOLDER
 
-    paths = ModelPaths(here, model)
-    written = [paths.metrics, *([paths.logged] if paths.logged.is_file() else [])]
+    project = Project(here, model)
+    written = [project.metrics, *([project.logged] if project.logged.is_file() else [])]
     files = ["dvc.lock", FOLDER, *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):

@@ -3,6 +3,7 @@
 import click
 
 from loop.cli.arguments import optional_model
+from loop.core.project import Project
 
 
 @click.command
@@ -30,7 +31,7 @@ def attest(model: str | None) -> None:
         if "layout" in image
         else f"oci://{image['image']}"
     )
-    folder = paths.ModelPaths(root, model or provenance.MONITOR).build.relative_to(root)
+    folder = Project(root, model or provenance.MONITOR).build.relative_to(root)
     actions.output(new="true", name=name, digest=digest, kind=image["kind"], subject=file, folder=folder)
     click.echo(f"{folder}/sbom.json, provenance.json and provenance.dsse.json are about {image['image']}")
 

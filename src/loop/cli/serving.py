@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from loop.cli.arguments import environment_option, model_argument, optional_model
+from loop.core.project import Project
 
 
 @click.command
@@ -19,14 +20,14 @@ def bento(model: str, environment: str | None) -> None:
     """
     from loop.core import actions, paths, plain
     from loop.core.errors import LoopError
-    from loop.packaging import bento as bentos
+    from loop.packaging import bento
 
-    root = paths.root()
-    if environment and environment not in (known := plain.environments(root)):
+    project = Project(paths.root(), model)
+    if environment and environment not in (known := plain.environments(project.root)):
         raise LoopError(
             f"{plain.OVERLAYS} has no environment {environment!r}", fix=f"use one of {', '.join(known)}"
         )
-    built = bentos.build(root, model, device=plain.device(root, model, environment))
+    built = bento.build(project, device=plain.device(project, environment))
     actions.output(key=built.key, bento=built.tag)
     click.echo(f"{built.tag}: {built.path}")
 
@@ -41,12 +42,11 @@ def rehearse(model: str) -> None:
     the model did in training.
     """
     from loop.core import actions, paths
-    from loop.packaging.rehearse import rehearse as play
-    from loop.packaging.rehearse import table
+    from loop.packaging import rehearse
 
-    result = play(paths.root(), model)
-    actions.summary(table(result))
-    click.echo(table(result))
+    result = rehearse.rehearse(Project(paths.root(), model))
+    actions.summary(rehearse.table(result))
+    click.echo(rehearse.table(result))
 
 
 @click.command
@@ -58,15 +58,15 @@ def image(model: str) -> None:
     stored on this machine as an OCI artifact, and releases pin that. Step outputs: image, digest, kind.
     """
     from loop.core import actions, paths
-    from loop.packaging import bento as bentos
-    from loop.packaging import image as images
+    from loop.packaging import bento, image
     from loop.packaging.engine import engine
     from loop.packaging.layout import Layer, table
 
     program = engine() if _named() else None
     if not program:
         _warn("releases pin the bento itself, as an OCI artifact on disk")
-    made = images.make(paths.root(), model, bentos.built(paths.root(), model), program)
+    project = Project(paths.root(), model)
+    made = image.make(project, bento.built(project), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
     if layers := [Layer(**layer) for layer in made.get("layers", [])]:
         click.echo(table(layers))
@@ -81,13 +81,13 @@ def monitor_image() -> None:
     outputs: image, digest, kind.
     """
     from loop.core import actions, paths
-    from loop.packaging import monitor_image as monitors
+    from loop.packaging import monitor_image
     from loop.packaging.engine import engine
 
     program = engine() if _named() else None
     if not program:
         _warn("neither judge nor monitor runs in a cluster")
-    made = monitors.make(paths.root(), program)
+    made = monitor_image.make(paths.root(), program)
     actions.output(image=made["image"] or "", digest=made["digest"] or "", kind=made["kind"])
     click.echo(f"{made['kind']}: {made['image'] or made['key']}")
 
@@ -102,11 +102,10 @@ def push_image(model: str | None) -> None:
     outputs: image, digest, kind.
     """
     from loop.core import actions, paths
-    from loop.packaging import image as images
-    from loop.packaging import monitor_image as monitors
+    from loop.packaging import image, monitor_image
 
     root = paths.root()
-    served = images.push(root, model) if model else monitors.push(root)
+    served = image.push(Project(root, model)) if model else monitor_image.push(root)
     actions.output(image=served["image"] or "", digest=served["digest"] or "", kind=served["kind"])
     told = "served as" if served["kind"] == "container" else f"nothing to push: {served['kind']}"
     earlier = ", which an earlier release of the same key has pushed and attested"
@@ -131,15 +130,16 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
     another one.
     """
     from loop.core import paths
-    from loop.packaging import bento as bentos
+    from loop.packaging import bento
     from loop.packaging.image import fetch
     from loop.packaging.process import Server
 
-    root = paths.root()
     if digest:
         path = fetch(model, digest)
+    elif key:
+        path = bento.checked(bento.path_of(model, key), model)
     else:
-        path = bentos.checked(bentos.path_of(model, key), model) if key else bentos.built(root, model).path
+        path = bento.built(Project(paths.root(), model)).path
     with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
         server.wait()

@@ -22,6 +22,7 @@ from loop.core import actions, edited, plain
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import package, public
 from loop.core.paths import cache
+from loop.core.project import Project
 from loop.core.repository import masked
 from loop.core.text import one_line
 
@@ -323,7 +324,7 @@ def md5(path: Path) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def check(root: Path, model: str, *outs: str) -> None:
+def check(project: Project, *outs: str) -> None:
     """Raise Rejected if outputs in data/<package>/ differ from what dvc.lock records.
 
     Outputs given by name must exist and be recorded. Without names, all recorded outputs are checked except
@@ -331,17 +332,17 @@ def check(root: Path, model: str, *outs: str) -> None:
     also raised if the stages in dvc.lock do not match each other, because its metrics could belong to another
     model.
     """
-    lock = Lock.of(root)
-    if why := lock.torn(model):
-        raise Rejected(why, fix=f"./loop repro {public(model)}, then commit dvc.lock")
-    recorded = lock.outs(model)
-    paths = [f"data/{package(model)}/{out}" for out in outs] or list(recorded)
+    lock = Lock.of(project.root)
+    if why := lock.torn(project.model):
+        raise Rejected(why, fix=f"./loop repro {project.public}, then commit dvc.lock")
+    recorded = lock.outs(project.model)
+    paths = [f"data/{project.package}/{out}" for out in outs] or list(recorded)
     stale = {}
     for path in paths:
         if path not in recorded:
-            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {public(model)}")
-        if (root / path).exists():
-            if (found := md5(root / path)) != recorded[path]:
+            raise Rejected(f"dvc.lock does not record {path}", fix=f"./loop repro {project.public}")
+        if (project.root / path).exists():
+            if (found := md5(project.root / path)) != recorded[path]:
                 stale[path] = f"found md5 {found}"
         elif outs:
             stale[path] = "is missing"
@@ -353,34 +354,34 @@ def check(root: Path, model: str, *outs: str) -> None:
         raise Rejected(
             "\n".join(said),
             fix=f"if dvc.lock is right, as after `git checkout`: {' && '.join(back)}; "
-            f"otherwise, or if the cache lacks these files: ./loop repro {public(model)}",
+            f"otherwise, or if the cache lacks these files: ./loop repro {project.public}",
         )
 
 
-def bring(root: Path, model: str, *outs: str, remote: bool = False) -> None:
+def bring(project: Project, *outs: str, remote: bool = False) -> None:
     """Copy outputs of a model from DVC's cache to data/<package>/.
 
     With `remote`, outputs that the cache lacks are fetched from the DVC remote first. Raises DvcError if an
     output is not found, and Rejected if the cached bytes differ from what dvc.lock records.
     """
-    targets = [f"data/{package(model)}/{out}" for out in outs]
+    targets = [f"data/{project.package}/{out}" for out in outs]
     if remote:
-        dvc(root, "fetch", *targets, quiet=True)
-    _check_cache(root, model, targets)
-    dvc(root, "checkout", "--force", *targets, quiet=True)
+        dvc(project.root, "fetch", *targets, quiet=True)
+    _check_cache(project, targets)
+    dvc(project.root, "checkout", "--force", *targets, quiet=True)
 
 
-def checkout(root: Path, model: str) -> None:
+def checkout(project: Project) -> None:
     """Copy all outputs that dvc.lock records for a model from DVC's cache to data/<package>/.
 
     Raises Rejected if bytes differ from the record.
     """
-    _check_cache(root, model)
-    dvc(root, "checkout", "--with-deps", *_ends(model))
-    check(root, model)
+    _check_cache(project)
+    dvc(project.root, "checkout", "--with-deps", *_ends(project.model))
+    check(project)
 
 
-def repro(root: Path, model: str, *, current: bool = False) -> None:
+def repro(project: Project, *, current: bool = False) -> None:
     """Run the stages of a model that are not up to date, and take recorded outputs from the DVC remote.
 
     `current` means that DVC reported no stage to run; then DVC is started only if some output's bytes differ
@@ -388,28 +389,29 @@ def repro(root: Path, model: str, *, current: bool = False) -> None:
     again or created again by its stage. `dvc repro --pull` is not used, because it runs stages while it pulls
     and trusts the remote's run cache.
     """
-    check_params(root, model)
-    pulls = _has_remote(root) and bool(Lock.of(root).outs(model))
+    check_params(project)
+    pulls = _has_remote(project.root) and bool(Lock.of(project.root).outs(project.model))
     if pulls and not current:
-        _fetch(root, model)
-    if bad := _set_aside(root, model):
+        _fetch(project)
+    if bad := _set_aside(project):
         _warn(bad, "it is fetched again, or its stage creates it again")
         if pulls:
-            _fetch(root, model)
-        if pulls and (worse := _set_aside(root, model)):
+            _fetch(project)
+        if pulls and (worse := _set_aside(project)):
             there = ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(worse))
             _warn(
                 worse,
-                f"the DVC remote has the same bytes: remove {there} there, then ./loop push {public(model)}",
+                f"the DVC remote has the same bytes: remove {there} there, then ./loop push {project.public}",
             )
-    dropped = _drop_altered(root, model)
+    dropped = _drop_altered(project)
     if current and not bad and not dropped:
-        click.echo(f"{public(model)}: every stage is up to date")
+        click.echo(f"{project.public}: every stage is up to date")
     else:
+        ends = _ends(project.model)
         if pulls:
-            dvc(root, "checkout", "--force", "--allow-missing", "--with-deps", *_ends(model), quiet=True)
-        dvc(root, "repro", *_ends(model))
-    check(root, model)
+            dvc(project.root, "checkout", "--force", "--allow-missing", "--with-deps", *ends, quiet=True)
+        dvc(project.root, "repro", *ends)
+    check(project)
 
 
 def current(root: Path, models: Iterable[str]) -> set[str]:
@@ -426,12 +428,12 @@ def current(root: Path, models: Iterable[str]) -> set[str]:
     return {model for model in models if package(model) not in changed}
 
 
-def check_params(root: Path, model: str) -> None:
+def check_params(project: Project) -> None:
     """Raise LoopError if params.yaml lacks a key that a stage in dvc.yaml depends on.
 
     DVC requires the key in the file, even if the engine has a default for it.
     """
-    document = edited.yaml(edited.read(root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
+    document = edited.yaml(edited.read(project.root / "dvc.yaml", "dvc.yaml", STAGES), "dvc.yaml", STAGES)
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, dict):
         raise LoopError("dvc.yaml: stages: is missing", fix=STAGES)
@@ -444,13 +446,12 @@ def check_params(root: Path, model: str) -> None:
                 f"dvc.yaml: stages.{name}: should have a `cmd` and lists of deps and params", fix=STAGES
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            if _at(plain.read(root).get(package(model)), key, MISSING) is MISSING:
+            if _at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
                 # params is imported only here, because it imports pydantic, which is slow
-                from loop.core import params
 
-                default = _at(params.load(root, model).model_dump(by_alias=True, mode="json"), key)
+                default = _at(project.params.model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
-                    f"params.yaml: models.{package(model)} lacks {key}, which the stage {name} depends on",
+                    f"params.yaml: models.{project.package} lacks {key}, which the stage {name} depends on",
                     fix=f"add it to params.yaml; the default is {json.dumps(default)}",
                 )
 
@@ -464,9 +465,9 @@ def _at(node: Any, key: str, missing: Any = None) -> Any:
     return node
 
 
-def _fetch(root: Path, model: str) -> None:
+def _fetch(project: Project) -> None:
     try:
-        dvc(root, "fetch", "--with-deps", *_ends(model), quiet=True)
+        dvc(project.root, "fetch", "--with-deps", *_ends(project.model), quiet=True)
     # a failed fetch is accepted, because the stages create the outputs that the remote lacks
     except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
@@ -510,32 +511,32 @@ def sweep(root: Path) -> list[Rotten]:
     return bad
 
 
-def _check_cache(root: Path, model: str, paths: Iterable[str] = ()) -> None:
+def _check_cache(project: Project, paths: Iterable[str] = ()) -> None:
     """Raise Rejected if cached bytes of an output differ from what dvc.lock records.
 
     These objects are moved aside, so that the next command fetches them or creates them again.
     """
-    if bad := _set_aside(root, model, paths):
+    if bad := _set_aside(project, paths):
         remote = " ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(bad))
         raise Rejected(
             "\n".join(map(str, bad)),
-            fix=f"./loop repro {public(model)}; if the DVC remote has the same bytes, first remove "
-            f"{remote} there, and run ./loop push {public(model)} last",
+            fix=f"./loop repro {project.public}; if the DVC remote has the same bytes, first remove "
+            f"{remote} there, and run ./loop push {project.public} last",
         )
 
 
-def _set_aside(root: Path, model: str, paths: Iterable[str] = ()) -> list[Rotten]:
+def _set_aside(project: Project, paths: Iterable[str] = ()) -> list[Rotten]:
     """Move cached objects whose bytes differ from dvc.lock aside, and remove their outputs from data/.
 
     Returns these objects.
     """
-    cache, outs = objects(root), Lock.of(root).outs(model)
+    cache, outs = objects(project.root), Lock.of(project.root).outs(project.model)
     bad = []
     for path in paths or outs:
         for name, found in _altered(cache, outs[path]).items() if path in outs else ():
             part = f"{path}{_name_in(cache, outs[path], name)}"
-            bad.append(_aside(root, name, found, part))
-            _remove(root / path)
+            bad.append(_aside(project.root, name, found, part))
+            _remove(project.root / path)
     return bad
 
 
@@ -548,16 +549,16 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
     return Rotten(name, found, aside, path)
 
 
-def _drop_altered(root: Path, model: str) -> list[str]:
+def _drop_altered(project: Project) -> list[str]:
     """Remove outputs in data/ whose md5 differs from dvc.lock, because DVC could mistake them for its own.
 
     Returns their paths.
     """
-    outs = Lock.of(root).outs(model).items()
-    kept = {path: recorded for path, recorded in outs if not path.endswith(f"/{METRICS}")}
-    bad = [path for path, md5_ in kept.items() if (root / path).exists() and md5(root / path) != md5_]
+    outs = Lock.of(project.root).outs(project.model)
+    kept = {path: project.root / path for path in outs if not path.endswith(f"/{METRICS}")}
+    bad = [path for path, place in kept.items() if place.exists() and md5(place) != outs[path]]
     for path in bad:
-        _remove(root / path)
+        _remove(kept[path])
     return bad
 
 
@@ -623,21 +624,22 @@ def _hashed(path: Path) -> str:
         return _HASHES[version]
 
 
-def push(root: Path, model: str) -> bool:
+def push(project: Project) -> bool:
     """Upload a model's outputs to the DVC remote, so that others can pull them.
 
     Returns False if there is no remote. Raises Rejected if cached bytes differ from dvc.lock, and DvcError if
     the upload fails.
     """
-    if not _has_remote(root):
+    if not _has_remote(project.root):
         return False
-    _check_cache(root, model)
+    _check_cache(project)
     try:
-        dvc(root, "push", "--with-deps", *_ends(model))
+        dvc(project.root, "push", "--with-deps", *_ends(project.model))
     except DvcError as error:
+        remote = masked(default_remote(project.root))
         raise DvcError(
-            f"uploading to the DVC remote {masked(default_remote(root))} failed; dvc's reason is above",
-            fix=f"check that it is reachable, has space and allows writing; ./loop push {public(model)}",
+            f"uploading to the DVC remote {remote} failed; dvc's reason is above",
+            fix=f"check that it is reachable, has space and allows writing; ./loop push {project.public}",
         ) from error
     return True
 

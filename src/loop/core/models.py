@@ -14,6 +14,7 @@ from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.names import package
 from loop.core.paths import environment
+from loop.core.project import Project
 from loop.core.text import one_line
 
 if TYPE_CHECKING:
@@ -170,17 +171,16 @@ def load(root: Path, model: str) -> ModelFolder:
     return folder
 
 
-def check(root: Path, model: str, settings: params.Model) -> ModelFolder:
+def check(project: Project) -> None:
     """Import all modules of a model's folder, and check its section of params.
 
     Raises LoopError if a module, a name or a valid parameter is missing.
     """
-    folder = ModelFolder(root, package(model))
     for module in CONTRACT:
-        load_one(root, model, module, runs=False)
+        load_one(project.root, project.model, module, runs=False)
+    folder = project.folder
     _check_types(folder.schema.COLUMNS, f"{folder.root}/src/models/{folder.name}/schema.py")
-    check_params(root, model, settings, {})
-    return folder
+    check_params(project, {})
 
 
 def _check_types(columns: dict[str, str], where: str) -> None:
@@ -205,13 +205,13 @@ def arrow(kind: str) -> "pa.DataType":
     return pa.type_for_alias(kind)
 
 
-def check_params(root: Path, model: str, settings: params.Model, recorded: dict[str, Any]) -> None:
+def check_params(project: Project, recorded: dict[str, Any]) -> None:
     """Raise LoopError if a section that the model's folder defines has a wrong key or value.
 
     `recorded` is params as dvc.lock records them. A section that has not changed since was right when its
     stage ran, so its module is not imported.
     """
-    folder, written = load(root, model), params.read(root)[package(model)]
+    settings, written = project.params, params.read(project.root)[project.package]
     typed = {
         "ingest": ("source", settings.ingest.simulator),
         "validate": ("expectations", settings.validation.suite),
@@ -223,7 +223,7 @@ def check_params(root: Path, model: str, settings: params.Model, recorded: dict[
         del typed["ingest"]
     for section, (module, values) in typed.items():
         if section not in recorded or recorded[section] != written.get(section):
-            folder.section(module, values)
+            project.folder.section(module, values)
 
 
 def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> ModuleType:

@@ -12,6 +12,7 @@ from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import package
 from loop.core.plain import FILE, OVERLAYS, Device
+from loop.core.project import Project
 
 
 def naive(instant: datetime) -> datetime:
@@ -324,15 +325,15 @@ def pinned_here(root: Path, ingest: Ingest) -> bool:
     )
 
 
-def unshared(root: Path, model: str) -> str:
+def unshared(project: Project) -> str:
     """Return an error message if a model's source is a file on this machine only, otherwise an empty string.
 
     Such a file cannot be ingested by CI or by another person.
     """
-    key = f"{FILE}: models.{package(model)}.ingest.source"
-    for place in load(root, model).ingest.places:
-        path = (root / place).resolve()
-        shared = path.is_relative_to(root.resolve()) and Git(root).tracks(str(path))
+    key = f"{FILE}: models.{project.package}.ingest.source"
+    for place in project.params.ingest.places:
+        path = (project.root / place).resolve()
+        shared = path.is_relative_to(project.root.resolve()) and Git(project.root).tracks(str(path))
         if "://" not in place and not shared:
             said = "a file that only this machine has, so neither CI nor another person can train"
             return f"{key}: is {place}, {said}"

@@ -6,12 +6,9 @@ No function of this module creates a folder in a clone.
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from loop.core.errors import LoopError, Rejected
-from loop.core.names import package, public
 
 # the package `loop`: src/loop in a clone, or the installed package
 LIBRARY = Path(__file__).resolve().parents[1]
@@ -91,89 +88,3 @@ def environment(lock: Path) -> Path:
     if done.returncode:
         raise LoopError(f"tools/environment {lock} failed; its output is above")
     return Path(done.stdout.strip())
-
-
-@dataclass(frozen=True)
-class ModelPaths:
-    """Every path that belongs to one model."""
-
-    root: Path
-    model: str
-
-    @cached_property
-    def package(self) -> str:
-        return package(self.model)
-
-    @cached_property
-    def data(self) -> Path:
-        """Folder with the outputs of the DVC stages."""
-        return self.root / "data" / self.package
-
-    @property
-    def raw(self) -> Path:
-        return self.data / "raw.parquet"
-
-    @property
-    def logged(self) -> Path:
-        """List of production's logged files to train on.
-
-        `loop retrain` and `loop pin` write it, and Git tracks it.
-        """
-        return self.data / "logged.json"
-
-    @property
-    def validation(self) -> Path:
-        """Folder with quality.json and Great Expectations' Data Docs."""
-        return self.data / "validation"
-
-    @property
-    def features(self) -> Path:
-        return self.data / "features.parquet"
-
-    @property
-    def trained(self) -> Path:
-        """Folder with the trained model: meta.json and the estimator's own files."""
-        return self.data / "model"
-
-    @property
-    def reference(self) -> Path:
-        """Sample of the training rows, against which drift is measured."""
-        return self.data / "reference.parquet"
-
-    @property
-    def scores(self) -> Path:
-        return self.data / "scores.parquet"
-
-    @property
-    def metrics(self) -> Path:
-        return self.data / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        return self.data / "plots"
-
-    @property
-    def build(self) -> Path:
-        """Folder of the records that commands such as gate, bento and image write for each other.
-
-        Git ignores it.
-        """
-        return self.root / "build" / self.package
-
-    @property
-    def source(self) -> Path:
-        return self.root / "src" / "models" / self.package
-
-    @property
-    def bento(self) -> Path:
-        return self.root / "bentos" / self.package
-
-    def overlay(self, environment: str) -> Path:
-        return self.root / "kustomize" / "overlays" / environment / public(self.model)
-
-    def release(self, environment: str) -> Path:
-        """Path of release.yaml, the release state of one environment.
-
-        Only commands write it, never people.
-        """
-        return self.overlay(environment) / "release" / "release.yaml"

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.core.names import package, public
+from loop.core.names import package
+from loop.core.project import Project
 
 FILE = "params.yaml"
 Device = Literal["cpu", "cuda"]
@@ -44,14 +45,14 @@ def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
     return models[name]
 
 
-def device(root: Path, model: str, environment: str | None = None) -> Device:
+def device(project: Project, environment: str | None = None) -> Device:
     """Return `serve.device` for an environment, by default the first one that a release reaches.
 
     It reads only this key, so it also works on commits whose params.yaml has an older schema.
     """
-    found = _packed(root, model, "serve", "device")
+    found = _packed(project, "serve", "device")
     if isinstance(found, dict):
-        found = found.get(environment or environments(root)[0])
+        found = found.get(environment or environments(project.root)[0])
     return "cuda" if found == "cuda" else "cpu"
 
 
@@ -64,18 +65,18 @@ def environments(root: Path) -> list[str]:
     return sorted(found, key=lambda name: (name == "production", name != "dev", name != "staging", name))
 
 
-def by_device(root: Path, model: str) -> dict[Device, list[str]]:
+def by_device(project: Project) -> dict[Device, list[str]]:
     """Return {device: environments that serve on it}, in the order in which a release reaches them.
 
     Environments with the same device share a release. An environment without an overlay of the model gets
     none, unless the repository has no overlays at all.
     """
     found: dict[Device, list[str]] = {}
-    overlays = root / OVERLAYS
-    for environment in environments(root):
-        if overlays.is_dir() and not (overlays / environment / public(model)).is_dir():
+    overlays = project.root / OVERLAYS
+    for environment in environments(project.root):
+        if overlays.is_dir() and not (overlays / environment / project.public).is_dir():
             continue
-        found.setdefault(device(root, model, environment), []).append(environment)
+        found.setdefault(device(project, environment), []).append(environment)
     return found
 
 
@@ -84,16 +85,16 @@ def serving_lock(model: str, device: Device) -> str:
     return f"bentos/{package(model)}/requirements{'-cuda' if device == 'cuda' else ''}.lock"
 
 
-def latency_target(root: Path, model: str) -> float | None:
+def latency_target(project: Project) -> float | None:
     """Return `sla.p99_ms`, or None if it is not set.
 
     The image contains it, because the server's latency histogram has a bucket boundary there. It reads only
     this key, so older schemas work too.
     """
-    target = _packed(root, model, "sla", "p99_ms")
+    target = _packed(project, "sla", "p99_ms")
     return float(target) if target else None
 
 
-def _packed(root: Path, model: str, part: str, key: str) -> Any:
-    found = (read(root).get(package(model)) or {}).get(part)
+def _packed(project: Project, part: str, key: str) -> Any:
+    found = (read(project.root).get(project.package) or {}).get(part)
     return found.get(key) if isinstance(found, dict) else None

@@ -23,7 +23,7 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.delivery import candidate
 from loop.packaging import artifact, image, layout, monitor_image
 from loop.packaging.bento import path_of
@@ -66,10 +66,10 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
     link, because a link could expose a file outside the clone.
     """
     if trained and model:
-        files = _outputs(root, model)
+        files = _outputs(Project(root, model))
     else:
         candidate.monitor_record(root)
-        files = _image(root, MONITOR) | (_candidate(root, model) if model else {})
+        files = _image(root, MONITOR) | (_candidate(Project(root, model)) if model else {})
     path = _path(root, model)
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(files.items()):
@@ -112,35 +112,33 @@ def _plain(root: Path, source: Path) -> None:
     plain_files(top, source.relative_to(top).as_posix())
 
 
-def _candidate(root: Path, model: str) -> dict[str, Path]:
+def _candidate(project: Project) -> dict[str, Path]:
     """Return the files of a model's release candidate, keyed by their names in the bundle."""
-    paths = ModelPaths(root, model)
     for kind in RECORDS.values():
-        candidate.record(paths.build, kind, model)
+        candidate.record(project.build, kind, project.model)
     names = [f"{name}.json" for name in RECORDS] + ["champion.parquet"]
-    found = {f"build/{paths.package}/{name}": paths.build / name for name in names}
-    record = read_json(paths.build / "image.json")
+    found = {f"build/{project.package}/{name}": project.build / name for name in names}
+    record = read_json(project.build / "image.json")
     if record["kind"] == "bento-artifact":
-        bento = read_json(paths.build / "bento.json")
-        with whole(paths.build / "image") as aside:
-            artifact.pack(Path(bento["path"]), aside, public(model), bento["key"])
+        bento = read_json(project.build / "bento.json")
+        with whole(project.build / "image") as aside:
+            artifact.pack(Path(bento["path"]), aside, project.public, bento["key"])
     return {
         **{name: path for name, path in found.items() if path.is_file()},
-        **_image(root, paths.package),
-        **_outputs(root, model),
+        **_image(project.root, project.package),
+        **_outputs(project),
     }
 
 
-def _outputs(root: Path, model: str) -> dict[str, Path]:
+def _outputs(project: Project) -> dict[str, Path]:
     """Return the outputs of a model's DVC stages: dvc.lock, metrics.json and objects of DVC's cache."""
-    paths = ModelPaths(root, model)
-    found = {"dvc.lock": root / "dvc.lock", f"data/{paths.package}/metrics.json": paths.metrics}
-    if _logged(Lock.of(root), model):
-        found[f"data/{paths.package}/logged.json"] = paths.logged
+    found = {"dvc.lock": project.root / "dvc.lock", f"data/{project.package}/metrics.json": project.metrics}
+    if _logged(project.lock, project.model):
+        found[f"data/{project.package}/logged.json"] = project.logged
     if missing := [name for name, path in found.items() if not path.is_file()]:
-        raise LoopError(f"{root} has no {', '.join(missing)}", fix=f"./loop repro {public(model)}")
-    dvc.check(root, model, paths.metrics.name)
-    return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(root, model).items()}
+        raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
+    dvc.check(project, project.metrics.name)
+    return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(project).items()}
 
 
 def _image(root: Path, name: str) -> dict[str, Path]:
@@ -153,14 +151,14 @@ def _image(root: Path, name: str) -> dict[str, Path]:
     return {path.relative_to(root).as_posix(): path for path in (folder / "image.json", *kept)}
 
 
-def _objects(root: Path, model: str) -> dict[str, Path]:
+def _objects(project: Project) -> dict[str, Path]:
     """Return the files in DVC's cache that hold a model's outputs and, if cached, the champion's model.
 
     The champion's model is included because `loop register` may have to add it to the model registry.
     Raises LoopError if DVC's cache lacks an object that dvc.lock records.
     """
-    cache, wanted = dvc.objects(root), _cached(Lock.of(root), model)
-    stable = champion.find(root, model)
+    cache, wanted = dvc.objects(project.root), _cached(project.lock, project.model)
+    stable = champion.find(project)
     if stable and (cache / stable.model_md5[:2] / stable.model_md5[2:]).is_file():
         wanted.append(stable.model_md5)
     found: dict[str, Path] = {}
@@ -172,7 +170,7 @@ def _objects(root: Path, model: str) -> dict[str, Path]:
     if missing := [md5 for md5, path in found.items() if not path.is_file()]:
         raise LoopError(
             f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock",
-            fix=f"./loop repro {public(model)}",
+            fix=f"./loop repro {project.public}",
         )
     return found
 
@@ -191,7 +189,7 @@ def _logged(lock: Lock, model: str) -> str | None:
 
 
 def _path(root: Path, model: str | None) -> Path:
-    return ModelPaths(root, model or MONITOR).build / TAR
+    return Project(root, model or MONITOR).build / TAR
 
 
 def _extract(path: Path, into: Path, model: str) -> None:
@@ -236,20 +234,20 @@ class _Unpacked:
             if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):
                 raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
         self._check_objects(model, theirs)
-        self._check_files(ModelPaths(self.tree, model), theirs)
+        self._check_files(Project(self.tree, model), theirs)
         self._put_objects()
         said = self._put_tracked(model, theirs)
-        dvc.checkout(self.root, model)
+        dvc.checkout(Project(self.root, model))
         return said
 
     def _put_candidate(self, model: str) -> list[str]:
-        paths, here = ModelPaths(self.root, model), ModelPaths(self.tree, model)
+        ours, here = Project(self.root, model), Project(self.tree, model)
         records = {name: candidate.record(here.build, kind, model) for name, kind in RECORDS.items()}
         lock = self._lock(model)
         self._check_objects(model, lock)
         self._check_files(here, lock)
         bento = records["bento"].model_dump()
-        key, found = release_key(self.root, model, lock, device=bento["device"]), bento["key"]
+        key, found = release_key(ours, lock, device=bento["device"]), bento["key"]
         if found != key:
             raise Rejected(f"the bundle contains release {found}, this checkout builds {key}", fix=FIX)
         record = self._image(model, here.build)
@@ -259,13 +257,13 @@ class _Unpacked:
         if record["kind"] == "bento-artifact":
             artifact.take(here.build / "image", record["digest"], image.layout_of(model), key)
             record["layout"] = str(image.layout_of(model))
-        self._put_image(paths.package)
-        dvc.checkout(self.root, model)
+        self._put_image(ours.package)
+        dvc.checkout(ours)
         for name in ("gate.json", "rehearse.json", "champion.parquet"):
-            self._copy(here.build / name, paths.build / name)
-        write_json(paths.build / "image.json", record)
+            self._copy(here.build / name, ours.build / name)
+        write_json(ours.build / "image.json", record)
         bento = {**read_json(here.build / "bento.json"), "path": str(path_of(model, key))}
-        write_json(paths.build / "bento.json", bento)
+        write_json(ours.build / "bento.json", bento)
         return said
 
     def _lock(self, model: str) -> Lock:
@@ -288,7 +286,7 @@ class _Unpacked:
         for md5, content in dvc.altered(found).items():
             raise Rejected(f"the bundle's object {md5} has content with md5 {content}", fix=FIX)
         wanted = {name for md5 in _cached(lock, model) for name in dvc.made_of(folder, md5)}
-        stable = champion.find(self.root, model)
+        stable = champion.find(Project(self.root, model))
         allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
         lock_file = "dvc.lock of this checkout"
         if missing := sorted(wanted - found.keys()):
@@ -296,7 +294,7 @@ class _Unpacked:
         if more := sorted(found.keys() - wanted - allowed):
             raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
 
-    def _check_files(self, here: ModelPaths, lock: Lock) -> None:
+    def _check_files(self, here: Project, lock: Lock) -> None:
         """Reject the bundle unless metrics.json and logged.json have the hashes that dvc.lock records."""
         recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
         if found != recorded:
@@ -353,8 +351,8 @@ class _Unpacked:
             YAML().dump({"schema": "2.0", "stages": {**ours.stages, **mine}}, text)
             write_text(self.root / "dvc.lock", text.getvalue())
             said.append("dvc.lock")
-        paths, made = ModelPaths(self.root, model), ModelPaths(self.tree, model)
-        for here, there in ((paths.metrics, made.metrics), (paths.logged, made.logged)):
+        project, made = Project(self.root, model), Project(self.tree, model)
+        for here, there in ((project.metrics, made.metrics), (project.logged, made.logged)):
             same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()
             if there.is_file() and not same:
                 self._copy(there, here)

@@ -11,10 +11,9 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.paths import ModelPaths
 from loop.core.plain import Device
-from loop.delivery.state import Track
-from loop.packaging.key import SERVER
+from loop.core.project import Project
+from loop.core.release_state import SERVER, Track
 
 MONITOR = "build/monitor/image.json"
 R = TypeVar("R", bound=BaseModel)
@@ -100,38 +99,38 @@ class Candidate:
     monitor: Monitor | None  # the monitor image; None if the environment runs neither judge nor drift job
 
 
-def read(root: Path, model: str, *, watched: bool = True) -> Candidate:
+def read(project: Project, *, watched: bool = True) -> Candidate:
     """Return a model's candidate from its records in build/.
 
     With `watched` it includes the image of the canary judge and the drift job. Raises LoopError if an earlier
     command has not run for this candidate, and Rejected if the gate or the rehearsal failed.
     """
-    build = ModelPaths(root, model).build
-    gate, rehearse = record(build, Gate, model), record(build, Rehearse, model)
-    _accepted(gate, rehearse, model)
-    registered, bento = record(build, Register, model), record(build, Bento, model)
-    image, watching = record(build, Image, model), monitor(root) if watched else None
-    _pushed(build / "image.json", image, f"./loop push-image {public(model)}")
-    commit, lock = _committed(root, model)
+    build = project.build
+    gate, rehearse = record(build, Gate, project.model), record(build, Rehearse, project.model)
+    _accepted(gate, rehearse, project.model)
+    registered, bento = record(build, Register, project.model), record(build, Bento, project.model)
+    image, watching = record(build, Image, project.model), monitor(project.root) if watched else None
+    _pushed(build / "image.json", image, f"./loop push-image {project.public}")
+    commit = _committed(project)
     about = {"gate": gate.challenger.model_md5, "register": registered.model_md5, "bento": bento.model_md5}
     for name, md5 in about.items():
-        _about(build / f"{name}.json", md5, lock.model_md5(model), f"./loop {name} {public(model)}")
-    _about(build / "image.json", image.key, bento.key, f"./loop image {public(model)}")
+        _about(build / f"{name}.json", md5, project.model_md5, f"./loop {name} {project.public}")
+    _about(build / "image.json", image.key, bento.key, f"./loop image {project.public}")
     rehearsed = rehearse.sides.get("candidate", {}).get("key")
-    _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {public(model)}")
+    _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {project.public}")
     track = Track(
         key=bento.key,
         image=image.image,
         weight=0,
-        model_md5=lock.model_md5(model),
-        data_md5=lock.data_md5(model),
+        model_md5=project.model_md5,
+        data_md5=project.data_md5,
         commit=commit,
         mlflow=f"{registered.name}/{registered.version}",
         bento=bento.tag,
         device=None if bento.device == "cpu" else bento.device,
         server=SERVER,
     )
-    return Candidate(model, track, gate, rehearse, image, watching)
+    return Candidate(project.model, track, gate, rehearse, image, watching)
 
 
 def monitor(root: Path) -> Monitor:
@@ -185,18 +184,18 @@ def on_main(git: Git) -> str:
     return commit
 
 
-def _committed(root: Path, model: str) -> tuple[str, Lock]:
-    """Return HEAD and its dvc.lock. Raises LoopError unless dvc.lock is committed and HEAD is on main.
+def _committed(project: Project) -> str:
+    """Return HEAD. Raises LoopError unless dvc.lock is committed and HEAD is on main.
 
     Both must be on main so that everybody can fetch the code and the data of a release.
     """
-    git = Git(root)
-    commit, lock = git.head(), Lock.of(root)
+    git = Git(project.root)
+    commit = git.head()
     committed = Lock.parse(git.read(commit, "dvc.lock") or "")
-    if committed.stages == {} or committed.model_md5(model) != lock.model_md5(model):
+    if committed.stages == {} or committed.model_md5(project.model) != project.model_md5:
         fix = "git commit dvc.lock params.yaml, push, and release again"
         raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
-    return on_main(git), lock
+    return on_main(git)
 
 
 def _about(path: Path, found: str | None, expected: str, fix: str) -> None:

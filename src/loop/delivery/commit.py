@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from loop.core import release_state
 from loop.core.errors import LoopError
 from loop.core.git import Change, Git
 from loop.core.names import public
+from loop.core.release_state import State, files
 from loop.delivery import guard, steps
 from loop.delivery.message import message
-from loop.delivery.state import State, files, folder, parse
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ class Done:
 
 def read(git: Git, commit: str, place: Place) -> State:
     """Return a model's release state at a commit. Raises LoopError if the commit has no release.yaml."""
-    path = f"{folder(place.environment, place.model)}/release.yaml"
-    if (text := git.read(commit, path)) is None:
+    if (found := release_state.at(git, commit, place.environment, place.model)) is None:
+        path = release_state.file(place.environment, place.model)
         fix = f"push kustomize/overlays/{place.environment}/{public(place.model)}, made like another model's"
         raise LoopError(f"{path} is not in {commit[:12]} of origin", fix=fix)
-    return parse(text, path)
+    return found
 
 
 def land(git: Git, action: Action, branch: str = "main") -> Done:

@@ -4,9 +4,9 @@ from typing import Any
 
 from loop.core.markdown import inert
 from loop.core.names import public
+from loop.core.release_state import State
 from loop.core.text import one_line
 from loop.delivery.candidate import Candidate
-from loop.delivery.state import State
 from loop.delivery.steps import described, step_of
 
 WEIGHTLESS = "Merging sends no traffic to this canary. The canary judge raises its weight in later commits."

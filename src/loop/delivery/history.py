@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
+from loop.core.release_state import Track, file, recall
 from loop.delivery.commit import Now, Place
-from loop.delivery.state import Track, folder, recall
 
 TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
 FIELD, RECORD = "\x1f", "\x1e"
@@ -39,7 +39,7 @@ def changes(git: Git, place: Place, commit: str) -> list[Entry]:
     """
     trailers = [f"%(trailers:key={name},valueonly,separator= )" for name in TRAILERS]
     form = FIELD.join(["%H", "%cI", "%an", "%s", *trailers]) + RECORD
-    path = release_of(place)
+    path = file(place.environment, place.model)
     log = git.run("log", f"--format={form}", commit, "--", path)
     return [Entry(*record.strip("\n").split(FIELD)) for record in log.split(RECORD) if record.strip()]
 
@@ -50,9 +50,10 @@ def served(git: Git, place: Place, key: str, now: Now) -> Track:
     A state that cannot be read, for instance in an older format, is skipped and noted in `now`. Raises
     LoopError if stable has never served the release.
     """
+    path = file(place.environment, place.model)
     for entry in changes(git, place, now.commit):
         try:
-            found = recall(git.read(entry.commit, release_of(place)) or "", "stable", key)
+            found = recall(git.read(entry.commit, path) or "", "stable", key)
         except LoopError as error:
             now.notes.append(f"skipped the release state of {entry.commit[:12]}: {error}")
             continue
@@ -61,8 +62,3 @@ def served(git: Git, place: Place, key: str, now: Now) -> Track:
     fix = f"./loop history {public(place.model)} --environment {place.environment}"
     said = "; ".join([f"{place}: stable has never served {key}", *now.notes])
     raise LoopError(said, fix=fix, docs="docs/runbooks/production.md#bring-an-older-release-back")
-
-
-def release_of(place: Place) -> str:
-    """Return the path of the release.yaml of a model in an environment."""
-    return f"{folder(place.environment, place.model)}/release.yaml"

@@ -7,7 +7,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
-from loop.delivery.state import State
+from loop.core.release_state import State
 
 API = "serving.kserve.io/v1beta1"
 CONTAINER = "kserve-container"  # the name by which KServe finds the container that predicts

@@ -1,8 +1,8 @@
 """Builds commit messages of releases: a subject for people, and trailers that commands read back."""
 
 from loop.core.names import public
+from loop.core.release_state import State, Track
 from loop.core.text import one_line
-from loop.delivery.state import State, Track
 from loop.delivery.steps import step_of
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from loop.core import edited, params, plain
+from loop.core import edited, plain, release_state
 from loop.core.errors import LoopError, Rejected
+from loop.core.project import Project
+from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
 from loop.delivery.release import REVIEWED
-from loop.delivery.state import State, Track, files, folder, parse
 from loop.delivery.workloads import Manifest, of
-from loop.packaging.key import SERVER
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
@@ -65,8 +65,7 @@ class Overlay:
 
     def state(self, root: Path) -> State:
         """Return the release state in the overlay's release.yaml. Raises LoopError if it cannot be read."""
-        path = f"{folder(self.environment, self.model)}/release.yaml"
-        return parse(edited.read(root / path, path, "copy it from another overlay without a release"), path)
+        return release_state.read(root, self.environment, self.model)
 
 
 def every(root: Path) -> list[Overlay]:
@@ -78,7 +77,7 @@ def every(root: Path) -> list[Overlay]:
 def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
     """Check one overlay and return its manifests. Raises Rejected, naming every fault."""
     manifests = render.build(root / str(overlay))
-    peak = params.load(root, overlay.model).canary.peak
+    peak = Project(root, overlay.model).params.canary.peak
     render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
     return render.documents(manifests)
 
@@ -126,7 +125,7 @@ def _released(root: Path, tree: Path) -> Path:
     for overlay in every(root):
         if overlay.state(root).stable is None:
             monitor = FIRST.image if overlay.environment in REVIEWED else None
-            device = plain.device(root, overlay.model, overlay.environment)
+            device = plain.device(Project(root, overlay.model), overlay.environment)
             stable = FIRST.model_copy(update={"device": None if device == "cpu" else device})
             first = State(stable=stable, monitor=monitor)
             for path, text in files(first, overlay.environment, overlay.model).items():

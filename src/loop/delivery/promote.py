@@ -3,9 +3,9 @@
 from loop.core import params
 from loop.core.errors import Superseded
 from loop.core.git import Git
+from loop.core.release_state import State
 from loop.delivery import commit, steps
 from loop.delivery.commit import Action, Done, Now, Place
-from loop.delivery.state import State
 
 
 def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -> Done:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from loop.core import plain, repository
-from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.git import Git
 from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.packaging import attestation, monitor_image
 from loop.packaging.registry import Registry
@@ -40,7 +39,7 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
         fix = f"./loop push-image {public(model)}" if model else "./loop push-image"
         raise LoopError(f"{build}/image.json: {image['image']} was built but not pushed", fix=fix)
     if model:
-        _check_record(root, model)
+        _check_record(Project(root, model))
     _bill(root, _lock(root, model), build / "sbom.json")
     predicate = _predicate(root, model)
     write_json(build / "provenance.json", predicate)
@@ -73,7 +72,7 @@ def verify(root: Path, model: str | None) -> str:
 
 def _image(root: Path, model: str | None) -> tuple[Path, dict[str, Any]]:
     """Return the folder of an image's records, and its image.json. Raises LoopError if that is missing."""
-    build = ModelPaths(root, model or MONITOR).build
+    build = Project(root, model or MONITOR).build
     fix = f"./loop image {public(model)}" if model else "./loop monitor-image"
     return build, read_json(_there(build / "image.json", fix))
 
@@ -90,7 +89,7 @@ def _kept(image: dict[str, Any]) -> bool:
 
 def _verify_here(root: Path, model: str | None, name: str, digest: str) -> None:
     """Raise Rejected unless provenance.dsse.json describes this image as this checkout would build it."""
-    path = ModelPaths(root, model or MONITOR).build / "provenance.dsse.json"
+    path = Project(root, model or MONITOR).build / "provenance.dsse.json"
     fix = f"./loop attest {public(model)}" if model else "./loop attest"
     try:
         found = json.loads(opened(read_json(_there(path, fix))))
@@ -105,7 +104,7 @@ def _predicate(root: Path, model: str | None) -> dict[str, Any]:
     """Return the SLSA predicate: the image's commit, model, data, packages and workflow."""
     source = f"git+{repository.read(root).clone_url}"
     locked = _lock(root, model)
-    bill = ModelPaths(root, model or MONITOR).build / "sbom.json"
+    bill = Project(root, model or MONITOR).build / "sbom.json"
     return {
         "buildDefinition": {
             "buildType": "https://slsa.dev/container-based-build/v0.1",
@@ -113,7 +112,7 @@ def _predicate(root: Path, model: str | None) -> dict[str, Any]:
             "internalParameters": {"releaseKey": _key(root, model)},
             "resolvedDependencies": [
                 {"uri": source, "digest": {"gitCommit": Git(root).head()}},
-                *(_data(root, model) if model else []),
+                *(_data(Project(root, model)) if model else []),
                 {"uri": locked, "digest": {"sha256": sha256(root / locked)}},
                 {"uri": "sbom.json", "digest": {"sha256": sha256(bill)}},
             ],
@@ -125,18 +124,18 @@ def _predicate(root: Path, model: str | None) -> dict[str, Any]:
     }
 
 
-def _data(root: Path, model: str) -> list[dict[str, Any]]:
-    lock, data = Lock.of(root), f"data/{ModelPaths(root, model).package}"
+def _data(project: Project) -> list[dict[str, Any]]:
+    data = f"data/{project.package}"
     return [
-        {"uri": f"{data}/model", "digest": {"md5": lock.model_md5(model)}},
-        {"uri": f"{data}/raw.parquet", "digest": {"md5": lock.data_md5(model)}},
+        {"uri": f"{data}/model", "digest": {"md5": project.model_md5}},
+        {"uri": f"{data}/raw.parquet", "digest": {"md5": project.data_md5}},
     ]
 
 
-def _check_record(root: Path, model: str) -> None:
+def _check_record(project: Project) -> None:
     """Raise LoopError if bento.json names another model than dvc.lock, which the provenance would cite."""
-    path, recorded = ModelPaths(root, model).build / "bento.json", Lock.of(root).model_md5(model)
-    fix = f"./loop bento {public(model)} && ./loop image {public(model)}"
+    path, recorded = project.build / "bento.json", project.model_md5
+    fix = f"./loop bento {project.public} && ./loop image {project.public}"
     if (found := read_json(_there(path, fix)).get("model_md5")) != recorded:
         raise LoopError(f"{path} contains model {found}, dvc.lock records {recorded}", fix=fix)
 
@@ -144,14 +143,14 @@ def _check_record(root: Path, model: str) -> None:
 def _key(root: Path, model: str | None) -> str:
     """Return the image's key: the bento's release key or, without a model, the monitor image's key."""
     record = "bento.json" if model else "image.json"
-    return str(read_json(ModelPaths(root, model or MONITOR).build / record)["key"])
+    return str(read_json(Project(root, model or MONITOR).build / record)["key"])
 
 
 def _lock(root: Path, model: str | None) -> str:
     """Return the path of the lock file of the image's packages, relative to the repository's root."""
     if not model:
         return monitor_image.LOCK
-    record = read_json(ModelPaths(root, model).build / "bento.json")
+    record = read_json(Project(root, model).build / "bento.json")
     return plain.serving_lock(model, record.get("device", "cpu"))
 
 

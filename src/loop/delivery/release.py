@@ -11,13 +11,14 @@ from loop.core.git import Change, Git, PushRaced
 from loop.core.github import GitHub, own
 from loop.core.markdown import quiet
 from loop.core.names import package, public
+from loop.core.project import Project
+from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Now, Place
 from loop.delivery.message import told
 from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
-from loop.delivery.state import State
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
@@ -110,7 +111,8 @@ def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canar
 
 def _serves_on(git: Git, candidate: Candidate, environment: str) -> None:
     """Raise LoopError if the candidate was built for another device than the environment serves on."""
-    built, wanted = candidate.track.device or "cpu", plain.device(git.root, candidate.model, environment)
+    built = candidate.track.device or "cpu"
+    wanted = plain.device(Project(git.root, candidate.model), environment)
     if built != wanted:
         model = public(candidate.model)
         raise LoopError(

@@ -10,8 +10,8 @@ from loop.core import edited
 from loop.core.errors import LoopError, Rejected
 from loop.core.names import public
 from loop.core.programs import program
-from loop.delivery import policy, project
-from loop.delivery.state import State
+from loop.core.release_state import State
+from loop.delivery import appproject, policy
 from loop.delivery.steps import step_of
 from loop.delivery.workloads import of
 
@@ -68,7 +68,7 @@ def check(
     try:
         breaches += policy.breaches(objects)
         if namespace:
-            breaches += project.breaches(root, objects, namespace)
+            breaches += appproject.breaches(root, objects, namespace)
         if state:
             breaches += _too_few_pods(objects, state, peak)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

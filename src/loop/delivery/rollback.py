@@ -1,9 +1,9 @@
 """Rolls back a canary, or returns stable to an earlier release, and blocks the release that is taken away."""
 
 from loop.core.git import Git
+from loop.core.release_state import State
 from loop.delivery import commit, history, steps
 from loop.delivery.commit import Action, Done, Now, Place
-from loop.delivery.state import State
 
 
 def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:

@@ -9,8 +9,8 @@ from math import ceil
 
 from loop.core import params
 from loop.core.errors import LoopError, Rejected, Superseded
+from loop.core.release_state import Barred, State, Track
 from loop.core.text import one_line
-from loop.delivery.state import Barred, State, Track
 
 CANARY = re.compile(r"canary-(\d{1,3})")
 DEFAULT = params.Canary()

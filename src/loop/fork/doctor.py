@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loop.candidate.tracking import Tracking, TrackingError
-from loop.core import edited, models, params, paths, plain, programs, repository
+from loop.core import edited, models, params, paths, plain, programs, release_state, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
 from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import package, public
+from loop.core.project import Project
 from loop.core.repository import masked
 from loop.core.text import one_line
-from loop.delivery import state
 from loop.packaging.engine import engine
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -315,14 +315,15 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
 def _model(root: Path, name: str) -> Finding:
     from loop.pipeline import evaluate, source  # imported here, because they import NumPy and Arrow
 
-    what, settings = f"model {public(name)}", params.load(root, name)
-    evaluate.check(models.check(root, name, settings), settings)
+    what, project = f"model {public(name)}", Project(root, name)
+    models.check(project)
+    evaluate.check(project.folder, settings := project.params)
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
-    if why := params.unshared(root, name):
+    if why := params.unshared(project):
         return Finding("bad", what, why, params.SHARE)
     bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
-    locks = [plain.serving_lock(name, device) for device in plain.by_device(root, name)]
+    locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]
     wanted = (f"{bento}/asgi.py", f"{bento}/service.py", *locks, shared)
     overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
     if missing := [path for path in wanted if not (root / path).is_file()]:
@@ -330,8 +331,7 @@ def _model(root: Path, name: str) -> Finding:
     if not overlays:
         return Finding("bad", what, "it has no overlay in kustomize/overlays", "see docs/fork.md")
     for overlay in sorted(overlays):
-        path = f"{state.folder(overlay.parent.name, name)}/release.yaml"
-        state.parse(edited.read(root / path, path, "copy it from an overlay without a release"), path)
+        release_state.read(root, overlay.parent.name, name)
     if strange := list(_strangers(root, name, overlays)):
         return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"

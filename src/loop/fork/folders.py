@@ -8,14 +8,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core import edited, params, plain
+from loop.core import edited, params, plain, release_state
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
 from loop.core.names import package, public
 from loop.core.paths import TEMPLATE
 from loop.core.plain import OVERLAYS
-from loop.delivery import state
-from loop.delivery.state import State
+from loop.core.project import Project
+from loop.core.release_state import State
 
 FOLDED = 80  # the width at which DVC wraps lines of dvc.lock
 PRODUCTION = "production"
@@ -55,7 +55,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
         for shared in code.parent.glob("requirements.*") if code != root else ():
             shutil.copy(shared, Path(scratch) / "bentos" / name)
         for environment in environments:
-            for path, text in state.files(State(), environment, name).items():
+            for path, text in release_state.files(State(), environment, name).items():
                 _write(Path(scratch) / path, text)
         service = Path(scratch) / "bentos" / name / "service.py"
         _write(service, CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8")))
@@ -72,7 +72,7 @@ def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, An
     Raises LoopError if `like` is neither a model of params.yaml nor an example.
     """
     if like in known:
-        params.load(root, like)  # raises LoopError if the section is invalid
+        _ = Project(root, like).params  # raises LoopError if the section is invalid
         path, code, manifests = root / plain.FILE, root, like
     else:
         code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
@@ -159,11 +159,9 @@ def keep_environments(root: Path, environments: list[str]) -> list[str]:
 
 def _refuse_served(root: Path, environment: str, model: str) -> None:
     """Raise LoopError if the environment serves a release of the model."""
-    path = f"{state.folder(environment, model)}/release.yaml"
-    served = state.parse(edited.read(root / path, path, "restore it from Git's history"), path)
-    if served.stable:
+    if stable := release_state.read(root, environment, model).stable:
         raise LoopError(
-            f"{environment} serves {public(model)} {served.stable.key}, so it cannot be deleted",
+            f"{environment} serves {public(model)} {stable.key}, so it cannot be deleted",
             fix=f"first merge a pull request that deletes {OVERLAYS}/{environment}/{public(model)}",
         )
 

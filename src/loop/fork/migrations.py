@@ -15,8 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from loop.core import edited
-from loop.delivery import state
+from loop.core import edited, release_state
 
 Files = dict[str, str]
 READ = re.compile(
@@ -29,6 +28,7 @@ MOVED = (  # old and new names of packages and modules
     (r"from loop import folders", "from loop.fork import folders"),
     (r"loop\.serving\.packed", "loop.runtime"),
     (r"loop\.serving", "loop.packaging"),
+    (r"loop\.delivery\.state", "loop.core.release_state"),
     (r"loop\.demo", "loop_demo"),
     (r"loop\.diagnosis", "loop.fork.doctor"),
     (r"loop\.folders", "loop.fork.folders"),
@@ -88,9 +88,11 @@ def servers(files: Files) -> Files:
     changed = {}
     for path, text in files.items():
         if path.endswith("/release/release.yaml"):
-            read = state.parse(text, path)
+            read = release_state.parse(text, path)
             if read.stable:  # without a release there is no image that needs the patch
-                changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = state.component(read)
+                changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = release_state.component(
+                    read
+                )
     return files | changed
 
 

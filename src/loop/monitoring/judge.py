@@ -13,10 +13,10 @@ from loop.core.errors import Rejected
 from loop.core.git import Git
 from loop.core.github import BROKEN, GitHub, GitHubError
 from loop.core.names import public
+from loop.core.release_state import State
 from loop.core.text import one_line
 from loop.delivery import commit, steps
 from loop.delivery.commit import Place
-from loop.delivery.state import State
 from loop.monitoring.fetch import get
 from loop.monitoring.sample import Reader, Sample, Unread
 from loop.monitoring.since import Since, since

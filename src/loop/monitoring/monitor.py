@@ -4,17 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loop.core import models, params
+from loop.core import models, release_state
 from loop.core.errors import LoopError
 from loop.core.git import Git
-from loop.core.models import Roles
-from loop.core.names import public
-from loop.core.paths import ModelPaths
-from loop.delivery import state
-from loop.monitoring import log as production
+from loop.core.project import Project
 from loop.monitoring.dispatch import BUDGET, retrainings, trained_until
 from loop.monitoring.drift import drift, seen
 from loop.monitoring.live import measure
+from loop.monitoring.log import read
 from loop.monitoring.looks import counts
 from loop.monitoring.quality import quality
 from loop.monitoring.report import PREDICTION, Findings
@@ -25,8 +22,7 @@ if TYPE_CHECKING:
 
 def look(
     git: Git,
-    root: Path,
-    model: str,
+    project: Project,
     log: str,
     *,
     store: str | None,
@@ -35,17 +31,17 @@ def look(
     version: str | None,
 ) -> Findings:
     """Measure one window: drift if there are enough rows, and metrics of `version` (None: all) by labels."""
-    spec, schema = params.load(root, model), models.load_one(root, model, "schema")
+    spec, schema = project.params, project.folder.schema
     rules, names = spec.monitor, [name for name in reference if name != PREDICTION]
-    window = production.read(
+    window = read(
         log,
-        public(model),
+        project.public,
         names,
         schema.ROLES,
         store=store or rules.store,
         until=until,
         days=rules.window_days,
-        trained=trained_until(git, model),
+        trained=trained_until(git, project.model),
         columns=schema.COLUMNS,
         answer="score" if schema.TASK in models.VALUED else "class",
         version=version if rules.by_release else None,
@@ -57,23 +53,23 @@ def look(
         window.labelled if version is None else window.labelled[window.labelled["version"] == version]
     )
     return Findings(
-        model=public(model),
+        model=project.public,
         rules=rules,
         window=window,
         features=distances,
         counts=counts(distances, reference, window, rules.min_rows),
         prediction=prediction,
-        quality=quality(root, model, rows, window.end) if rows is not None else None,
+        quality=quality(project, rows, window.end) if rows is not None else None,
         least_quality=spec.validation.quality,
         live=measure(of_version, schema.TASK, spec.sla.metrics, _classes(schema)),
         version=version,
         whole_weeks=schema.ROLES.time is not None,
-        retrainings=retrainings(git, model),
-        lately=retrainings(git, model, since=datetime.now(UTC) - BUDGET),
+        retrainings=retrainings(git, project.model),
+        lately=retrainings(git, project.model, since=datetime.now(UTC) - BUDGET),
     )
 
 
-def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame":
+def read_reference(project: Project, path: Path) -> "pd.DataFrame":
     """Return the training sample: the model's features in order, and `score` if the model has one.
 
     Raises LoopError if the file is missing, or if it does not fit the model: the clone's own reference must
@@ -81,26 +77,25 @@ def read_reference(paths: ModelPaths, path: Path, roles: Roles) -> "pd.DataFrame
     """
     import pandas as pd
 
+    label = project.folder.roles.label
     if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=f"./loop repro {paths.package}, or --reference PATH")
-    own, recorded = path == paths.reference, (paths.root / "dvc.lock").is_file()
-    if recorded and (own or paths.trained.is_dir()):
+        raise LoopError(f"{path} does not exist", fix=f"./loop repro {project.package}, or --reference PATH")
+    own, recorded = path == project.reference, (project.root / "dvc.lock").is_file()
+    if recorded and (own or project.trained.is_dir()):
         from loop.core.dvc import check  # imported here because the monitor image has no DVC and no clone
 
-        check(paths.root, paths.model, (path if own else paths.trained).name)
+        check(project, (path if own else project.trained).name)
     frame = pd.read_parquet(path)
     columns = [
-        name
-        for name in frame
-        if name != roles.label and not str(name).startswith("score_") and name != PREDICTION
+        name for name in frame if name != label and not str(name).startswith("score_") and name != PREDICTION
     ]
-    meta = paths.trained / "meta.json"
+    meta = project.trained / "meta.json"
     named = meta.is_file() and not (
         own and recorded
     )  # the clone's own reference was already verified against dvc.lock
     if named and (expected := seen(meta)) != columns:
         raise LoopError(
-            f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {paths.package}"
+            f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {project.package}"
         )
     return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
 
@@ -113,10 +108,8 @@ def _classes(schema: Any) -> tuple[Any, ...] | None:
 
 def released(git: Git, model: str, environment: str) -> str | None:
     """Return the key of the stable release in the checked-out commit; None if nothing is released."""
-    path = f"{state.folder(environment, model)}/release.yaml"
-    text = git.read("HEAD", path)
-    stable = state.parse(text, path).stable if text else None
-    return stable.key if stable else None
+    found = release_state.at(git, "HEAD", environment, model)
+    return found.stable.key if found and found.stable else None
 
 
 def _first_difference(found: list[str], expected: list[str]) -> str:

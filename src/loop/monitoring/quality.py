@@ -3,13 +3,12 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop.core import models, params
 from loop.core.models import Roles
-from loop.core.names import package
 from loop.core.params import TimeSplit
+from loop.core.project import Project
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +24,7 @@ class Quality:
     failed: tuple[str, ...]  # one message for each failed check
 
 
-def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality | None:
+def quality(project: Project, rows: "pa.Table", end: datetime) -> Quality | None:
     """Check the store's rows of a window that ends at `end` (UTC, naive); None if there are none.
 
     Checks of columns that only training data has are skipped, because labels arrive late. Checks of the row
@@ -35,21 +34,21 @@ def quality(root: Path, model: str, rows: "pa.Table", end: datetime) -> Quality 
 
     if not rows.num_rows:
         return None
-    schema = models.load_one(root, model, "schema")
+    schema = project.folder.schema
     table = _conformed(rows, schema.COLUMNS, schema.ROLES)
-    checks = [check for check in _suite(root, model, end) if not _of_training(check, schema.ROLES)]
-    report = validate.examine(table, checks, package(model), schema.ROLES)
+    checks = [check for check in _suite(project, end) if not _of_training(check, schema.ROLES)]
+    report = validate.examine(table, checks, project.package, schema.ROLES)
     score = min([report.score, *(finding.share for finding in report.critical)])
     return Quality(score, tuple(_line(finding) for finding in report.failed))
 
 
-def _suite(root: Path, model: str, end: datetime) -> "list[Check]":
+def _suite(project: Project, end: datetime) -> "list[Check]":
     """Return the model's checks, set up for rows that only have to reach `end`."""
-    spec, folder = params.load(root, model), models.load_one(root, model, "expectations", runs=False)
+    spec, folder = project.params, models.load_one(project.root, project.model, "expectations", runs=False)
     split = spec.split
     if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
-    where = f"params.yaml: models.{package(model)}.validate.suite"
+    where = f"params.yaml: models.{project.package}.validate.suite"
     checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
     return checks
 

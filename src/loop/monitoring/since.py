@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from loop.core.errors import LoopError
 from loop.core.git import Git
-from loop.delivery import commit as commits
-from loop.delivery.commit import Place
-from loop.delivery.state import folder, recall
+from loop.core.release_state import file, recall
+from loop.delivery.commit import Place, read
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ def since(git: Git, commit: str, place: Place) -> Since:
     Only main's first-parent line is read, so a merged branch counts from its merge. Raises LoopError if the
     commit has no canary.
     """
-    path = f"{folder(place.environment, place.model)}/release.yaml"
+    path = file(place.environment, place.model)
     lines = git.run("log", "--first-parent", "--format=%H %ct", commit, "--", path).splitlines()
-    canary = commits.read(git, commit, place).canary
+    canary = read(git, commit, place).canary
     if canary is None:
         raise LoopError(f"{path}: no canary in {commit[:12]}")
     times: list[float] = []

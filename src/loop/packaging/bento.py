@@ -13,11 +13,12 @@ from pathlib import Path
 import click
 
 from loop.core import plain
-from loop.core.dvc import Lock, check, md5
+from loop.core.dvc import check, md5
 from loop.core.errors import LoopError
 from loop.core.files import plain_files, read_json, sha256, whole, write_json
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths, cache
+from loop.core.paths import cache
+from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.packaging.key import release_key, sources
 from loop.version import VERSION
@@ -61,58 +62,54 @@ def settings(home: Path) -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": "1", **kept, **set_}
 
 
-def build(root: Path, model: str, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
+def build(project: Project, home: Path | None = None, *, device: plain.Device | None = None) -> Bento:
     """Build the bento of the work tree's release key, and record it in bento.json.
 
     `device` defaults to dev's device. Raises Rejected if an output that the bento contains differs from
     dvc.lock, LoopError if BentoML fails.
     """
-    bento = stored(root, model, device or plain.device(root, model), home)
+    bento = stored(project, device or plain.device(project), home)
     record = {"key": bento.key, "tag": bento.tag, "path": str(bento.path), "device": bento.device}
-    record["model_md5"] = Lock.of(root).model_md5(model)
-    write_json(ModelPaths(root, model).build / "bento.json", record)
+    record["model_md5"] = project.model_md5
+    write_json(project.build / "bento.json", record)
     return bento
 
 
-def stored(root: Path, model: str, device: plain.Device, home: Path | None = None) -> Bento:
+def stored(project: Project, device: plain.Device, home: Path | None = None) -> Bento:
     """Return the bento of the work tree's release key for a device, built if the store lacks a valid one.
 
     Raises Rejected or LoopError as `build` does.
     """
-    key = release_key(root, model, device=device)
-    path = path_of(model, key, home)
+    key = release_key(project, device=device)
+    path = path_of(project.model, key, home)
     if why := fault(path):
         if path.is_dir():
             click.echo(f"{path} is not used, and is built again: {why}", err=True)
-        paths = ModelPaths(root, model)
-        check(
-            root,
-            model,
-            *(out.name for out in (paths.trained, paths.reference) if out != paths.reference or out.exists()),
-        )
+        reference = [project.reference.name] if project.reference.exists() else []
+        check(project, project.trained.name, *reference)
         with whole(path) as aside:
-            _build(root, model, key, device, aside)
+            _build(project, key, device, aside)
         write_json(_seal(path), signed(_told(path), SEAL))
-    return Bento(key, f"{package(model)}:{key}", path, device)
+    return Bento(key, f"{project.package}:{key}", path, device)
 
 
-def built(root: Path, model: str) -> Bento:
+def built(project: Project) -> Bento:
     """Return the bento that `loop bento` last built in this clone.
 
     Raises LoopError if there is none, or if it contains another model than dvc.lock records.
     """
-    record = ModelPaths(root, model).build / "bento.json"
+    record = project.build / "bento.json"
     if not record.is_file():
         raise LoopError(
-            f"{record} does not exist, because no bento was built here", fix=f"./loop bento {public(model)}"
+            f"{record} does not exist, because no bento was built here", fix=f"./loop bento {project.public}"
         )
-    values, recorded = read_json(record), Lock.of(root).model_md5(model)
+    values, recorded = read_json(record), project.model_md5
     if values.get("model_md5") != recorded:
         raise LoopError(
             f"{record} is about model {values.get('model_md5')}, but dvc.lock records {recorded}",
-            fix=f"./loop bento {public(model)}",
+            fix=f"./loop bento {project.public}",
         )
-    path = checked(Path(values["path"]), model)
+    path = checked(Path(values["path"]), project.model)
     return Bento(values["key"], values["tag"], path, values.get("device", "cpu"))
 
 
@@ -167,39 +164,37 @@ def _told(path: Path) -> bytes:
     return json.dumps(told, sort_keys=True).encode()
 
 
-def _build(root: Path, model: str, key: str, device: plain.Device, into: Path) -> None:
+def _build(project: Project, key: str, device: plain.Device, into: Path) -> None:
     """Build in a temporary BentoML home, so that the store never contains an incomplete bento."""
     with tempfile.TemporaryDirectory(prefix="loop-bento-") as scratch:
         context, home = Path(scratch) / "context", Path(scratch) / "home"
-        stage(root, model, key, context, device)
+        stage(project, key, context, device)
         _bentoml("build", "--version", key, str(context), home=home)
-        made = path_of(model, key, home)
+        made = path_of(project.model, key, home)
         if not made.is_dir():
             names = [path.name for path in (home / "bentos").iterdir()]
             raise LoopError(
-                f"bentos/{package(model)}/service.py: BentoML built {names}, should be {package(model)!r}",
-                fix=f"name its service {package(model)!r}",
+                f"bentos/{project.package}/service.py: BentoML built {names}, should be {project.package!r}",
+                fix=f"name its service {project.package!r}",
             )
         _same_bytes(made)
         shutil.copytree(made, into)
 
 
-def stage(root: Path, model: str, key: str, context: Path, device: plain.Device = "cpu") -> None:
+def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu") -> None:
     """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json.
 
     The file reference.parquet is included if it is the one that dvc.lock records, because the monitor reads
     it from the image.
     """
-    trained = ModelPaths(root, model).trained
+    trained = project.trained
     model_files = {
         path.relative_to(trained).as_posix(): path
-        for path in plain_files(root, trained.relative_to(root).as_posix(), bytecode=True)
+        for path in plain_files(project.root, trained.relative_to(project.root).as_posix(), bytecode=True)
     }
-    packed = dict(sources(root, model, device)) | {
-        f"model/{name}": path for name, path in model_files.items()
-    }
-    for reference in plain_files(root, ModelPaths(root, model).reference.relative_to(root).as_posix()):
-        if _recorded(root, model, reference):
+    packed = dict(sources(project, device)) | {f"model/{name}": path for name, path in model_files.items()}
+    for reference in plain_files(project.root, project.reference.relative_to(project.root).as_posix()):
+        if _recorded(project, reference):
             packed[reference.name] = reference
     for name, source in packed.items():
         target = context / name
@@ -207,19 +202,19 @@ def stage(root: Path, model: str, key: str, context: Path, device: plain.Device 
         shutil.copyfile(source, target)
     files = {name: sha256(path) for name, path in model_files.items()}
     release = {
-        "model": public(model),
+        "model": project.public,
         "key": key,
         "engine": VERSION,
         "files": files,
-        "p99_ms": plain.latency_target(root, model),
+        "p99_ms": plain.latency_target(project),
     }
     write_json(context / "release.json", release)
 
 
-def _recorded(root: Path, model: str, out: Path) -> bool:
+def _recorded(project: Project, out: Path) -> bool:
     """Whether an output of the stage `train` is the file that dvc.lock records."""
     try:
-        return Lock.of(root).md5(model, "train", out.name) == md5(out)
+        return project.lock.md5(project.model, "train", out.name) == md5(out)
     except LoopError:  # dvc.lock does not record this output
         return False
 

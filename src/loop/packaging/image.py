@@ -21,8 +21,9 @@ from loop.core import actions, repository
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.names import public
-from loop.core.paths import ModelPaths, cache
+from loop.core.paths import cache
 from loop.core.plain import Device
+from loop.core.project import Project
 from loop.packaging import artifact, attestation, engine, layout
 from loop.packaging.bento import Bento, settings, store
 from loop.packaging.key import release_key
@@ -34,40 +35,40 @@ USUAL = "linux/amd64"  # the platform of most nodes
 MOST: dict[Device, int] = {"cpu": 500_000_000, "cuda": 8_000_000_000}
 
 
-def make(root: Path, model: str, bento: Bento, with_engine: str | None) -> dict[str, Any]:
+def make(project: Project, bento: Bento, with_engine: str | None) -> dict[str, Any]:
     """Build the image of a bento.
 
     Returns the record that it writes to build/<package>/image.json. Raises Rejected if the image is too
     large.
     """
-    name = name_of(root, model)
+    name = name_of(project.root, project.model)
     record: dict[str, Any]
     if with_engine:
         record = container(
-            root, name, bento.key, with_engine, lambda tag: _containerize(with_engine, bento, tag)
+            project.root, name, bento.key, with_engine, lambda tag: _containerize(with_engine, bento, tag)
         )
         small(record, bento.device)
     else:
-        digest = artifact.pack(bento.path, layout_of(model), public(model), bento.key)
+        digest = artifact.pack(bento.path, layout_of(project.model), project.public, bento.key)
         record = {
             "kind": "bento-artifact",
-            "layout": str(layout_of(model)),
+            "layout": str(layout_of(project.model)),
             "image": f"{name}@{digest}",
             "digest": digest,
         }
     record["key"] = bento.key
-    write_json(_folder(root, name) / "image.json", record)
+    write_json(_folder(project.root, name) / "image.json", record)
     return record
 
 
-def push(root: Path, model: str) -> dict[str, Any]:
+def push(project: Project) -> dict[str, Any]:
     """Push the image that `make` built, unless the registry has an attested one with its key.
 
     Returns the record.
     """
-    record = ModelPaths(root, model).build / "bento.json"
+    record = project.build / "bento.json"
     device = read_json(record).get("device") if record.is_file() else None
-    return pushed(root, name_of(root, model), release_key(root, model, device=device))
+    return pushed(project.root, name_of(project.root, project.model), release_key(project, device=device))
 
 
 def name_of(root: Path, model: str) -> str:
@@ -199,7 +200,7 @@ def _check(name: str, folder: Path, record: dict[str, Any]) -> None:
 
 def _folder(root: Path, name: str) -> Path:
     """Return the folder for an image's files: build/<package>, or build/monitor."""
-    return ModelPaths(root, name.rpartition("/")[2]).build
+    return Project(root, name.rpartition("/")[2]).build
 
 
 def _fix(name: str) -> str:

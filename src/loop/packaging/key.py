@@ -9,38 +9,34 @@ from loop.core import edited, plain, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
 from loop.core.files import plain_files
-from loop.core.names import package
-from loop.core.paths import ModelPaths, library
+from loop.core.paths import library
+from loop.core.project import Project
 
 LOCK = "requirements.lock"
 PACKED = "loop/runtime"
-SERVER = "loop.runtime.serve"  # the module that an image runs as its server
-EARLIER_SERVER = "loop.serving.packed.serve"  # the server's module in images built before version 0.2
 # file of the model's folder with the code that scores rows in the pipeline and in the server
 SCORER = "scorer.py"
 PACKAGE = "loop/__init__.py"  # this file makes `loop.runtime` importable in the image
 
 
-def release_key(
-    root: Path, model: str, lock: Lock | None = None, *, device: plain.Device | None = None
-) -> str:
+def release_key(project: Project, lock: Lock | None = None, *, device: plain.Device | None = None) -> str:
     """Return a model's release key: 12 hex digits of a SHA-256 over everything that its image depends on.
 
     These are the model's md5 in dvc.lock, all files packed beside the model, the base image, the p99 target
     and the container registry. Base image and lock file are files in `bentos/<package>/`; LOOP_BASE_IMAGE
     replaces the base. The registry is included because images in a fork's former registry can no longer be
-    pulled. `lock` is a dvc.lock that was read already, or that is not in place yet. `device` is what will
+    pulled. `lock` is a dvc.lock that is not in place yet. `device` is what will
     serve the release, by default dev's. Raises LoopError if dvc.lock does not record the model.
     """
-    device = device or plain.device(root, model)
-    digest = hashlib.sha256((lock or Lock.of(root)).model_md5(model).encode())
+    device = device or plain.device(project)
+    digest = hashlib.sha256((lock or project.lock).model_md5(project.model).encode())
     digest.update(os.environ.get("LOOP_BASE_IMAGE", "").encode() + b"\0")
-    digest.update(repository.read(root).registry.encode() + b"\0")
-    if target := plain.latency_target(root, model):
+    digest.update(repository.read(project.root).registry.encode() + b"\0")
+    if target := plain.latency_target(project):
         digest.update(f"p99_ms {target:g}\0".encode())
     if device != "cpu":
         digest.update(f"device {device}\0".encode())
-    for name, path in sources(root, model, device):
+    for name, path in sources(project, device):
         if name == LOCK:
             edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -48,27 +44,27 @@ def release_key(
     return digest.hexdigest()[:12]
 
 
-def sources(root: Path, model: str, device: plain.Device = "cpu") -> Iterator[tuple[str, Path]]:
+def sources(project: Project, device: plain.Device = "cpu") -> Iterator[tuple[str, Path]]:
     """Yield every file that the bento contains beside the model, sorted.
 
     Each file is given as its path in the bento, and its path on disk. The lock file for `device` becomes
     requirements.lock; the other device's is left out. Raises LoopError for a link or anything else that is
     not a plain file, and if that lock file is missing.
     """
-    bento = ModelPaths(root, model).bento
-    lock = root / plain.serving_lock(model, device)
+    bento = project.bento
+    lock = project.root / plain.serving_lock(project.model, device)
     if lock.name != LOCK and not lock.is_file():
         raise LoopError(
-            f"{lock} does not exist, but params.yaml: models.{package(model)}.serve.device needs it",
+            f"{lock} does not exist, but params.yaml: models.{project.package}.serve.device needs it",
             fix=f"write {lock.with_suffix('.in').name} beside it, then `make lock`; or set the device to cpu",
         )
-    for path in plain_files(root, bento.relative_to(root).as_posix()):
+    for path in plain_files(project.root, bento.relative_to(project.root).as_posix()):
         if path == lock:
             yield LOCK, path
         elif path.parent != bento or not path.match("requirements*"):
             yield path.relative_to(bento).as_posix(), path
-    above = library(root).parent
+    above = library(project.root).parent
     for path in plain_files(above, PACKAGE, PACKED):
         yield path.relative_to(above).as_posix(), path
-    for path in plain_files(root, f"src/models/{package(model)}/{SCORER}"):
+    for path in plain_files(project.root, f"src/models/{project.package}/{SCORER}"):
         yield SCORER, path

@@ -18,8 +18,8 @@ import httpx
 
 from loop.core.errors import LoopError
 from loop.core.paths import environment
+from loop.core.release_state import EARLIER_SERVER, SERVER
 from loop.packaging.bento import settings
-from loop.packaging.key import EARLIER_SERVER, SERVER
 
 PR_SET_PDEATHSIG = 1  # prctl's option to receive a signal when the parent dies
 FAILED = "Application startup failed"  # the server prints this if the model cannot be loaded

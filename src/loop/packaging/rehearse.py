@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,22 +12,22 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.candidate import champion as production
-from loop.core import models, params, plain
+from loop.candidate.champion import checkout, find
+from loop.core import params, plain
 from loop.core.devices import has_gpu
 from loop.core.dvc import check
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, write_json
 from loop.core.markdown import inert
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
+from loop.core.release_state import Track
 from loop.core.text import one_line
-from loop.packaging import bento as bentos
 from loop.packaging import image
-from loop.packaging.bento import Bento
+from loop.packaging.bento import Bento, built, fault, path_of, stored
 from loop.packaging.key import release_key
 from loop.packaging.process import Server
 from loop.pipeline import split
-from loop.runtime import columns as inputs_of
+from loop.runtime import columns
 from loop.runtime.columns import Input
 
 WARM_UP = 20  # number of warm-up requests, which are sent before the measurement starts
@@ -81,18 +80,18 @@ class Side:
         return {name: getattr(self, name) for name in shown}
 
 
-def rehearse(root: Path, model: str) -> dict[str, Any]:
+def rehearse(project: Project) -> dict[str, Any]:
     """Replay held-out rows against candidate and champion, and compare them.
 
     Writes rehearse.json and returns its content. Raises Rejected if the candidate must not be released.
     """
-    spec = params.load(root, model)
+    spec = project.params
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
-    rows = held_out(root, model, limits.requests)
-    candidate = bentos.built(root, model)
-    other, note = champion(root, model)
+    rows = held_out(project, limits.requests)
+    candidate = built(project)
+    other, note = champion(project)
     device = here(candidate.device)
-    played = candidate if device == candidate.device else bentos.stored(root, model, device)
+    played = candidate if device == candidate.device else stored(project, device)
     try:
         sides = play(played, other, rows, limits, share)
         reasons = judge(sides, limits, share)
@@ -109,9 +108,9 @@ def rehearse(root: Path, model: str) -> dict[str, Any]:
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
     if sides:
         result["candidate"] = sides[0].report() | {"key": candidate.key, "device": device}
-    write_json(ModelPaths(root, model).build / "rehearse.json", result)
+    write_json(project.build / "rehearse.json", result)
     if reasons:
-        raise Rejected(f"{model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
+        raise Rejected(f"{project.model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
     return result
 
 
@@ -120,35 +119,35 @@ def here(device: plain.Device) -> plain.Device:
     return device if has_gpu() else "cpu"
 
 
-def held_out(root: Path, model: str, count: int) -> list[Row]:
+def held_out(project: Project, count: int) -> list[Row]:
     """Return up to `count` evenly spread rows of scores.parquet, with features and the pipeline's scores.
 
     Raises LoopError if the rows of scores.parquet and features.parquet do not match.
     """
-    paths, key = ModelPaths(root, model), models.load(root, model).roles.id
-    check(root, model, paths.trained.name, paths.features.name, paths.scores.name)
-    meta = read_json(paths.trained / "meta.json")
+    key = project.folder.roles.id
+    check(project, project.trained.name, project.features.name, project.scores.name)
+    meta = read_json(project.trained / "meta.json")
     names, inputs = meta["features"], msgspec.convert(meta["inputs"], list[Input])
-    scored = pq.read_table(paths.scores)
+    scored = pq.read_table(project.scores)
     vectors = "embedding" in scored.column_names
-    columns = ["embedding"] if vectors else split.score_columns(scored)
-    every = scored.select([key, *columns]).take(_spread(scored.num_rows, count)).sort_by(key)
-    table = pq.read_table(paths.features, columns=[key, *names])
+    answers = ["embedding"] if vectors else split.score_columns(scored)
+    every = scored.select([key, *answers]).take(_spread(scored.num_rows, count)).sort_by(key)
+    table = pq.read_table(project.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
     if place.null_count or len(pc.unique(table[key])) != table.num_rows:
         raise LoopError(
-            f"{paths.scores} contains ids that {paths.features} lacks or repeats",
-            fix=f"./loop repro {model}",
+            f"{project.scores} contains ids that {project.features} lacks or repeats",
+            fix=f"./loop repro {project.model}",
         )
     joined = table.take(place).drop_columns(key)
-    found, body = [], inputs_of.key(inputs)
-    alone, in_order = body != "features", inputs_of.by_place(inputs)
+    found, body = [], columns.key(inputs)
+    alone, in_order = body != "features", columns.by_place(inputs)
     as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
     for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
         named = {name: as_json.get(name, _number)(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
-        scores = given["embedding"] if vectors else [given[name] for name in columns]
+        scores = given["embedding"] if vectors else [given[name] for name in answers]
         found.append(Row(given[key], features, scores, row_itself, body))
     return found
 
@@ -165,37 +164,34 @@ def _spread(available: int, count: int) -> list[int]:
     return [int(i) for i in np.unique(chosen)]
 
 
-def champion(root: Path, model: str) -> tuple[Bento | None, str]:
+def champion(project: Project) -> tuple[Bento | None, str]:
     """Return the bento of production's stable release, and a note on where it comes from.
 
     It is taken from the store or the artifact on disk, or built again from its commit. If there is no
     champion, or its bento is not available, it is None and the note says why. Then only the candidate is
     rehearsed; the gate has already compared the models.
     """
-    stable = production.state(root, model, "production").get("stable")
-    if not stable:
+    stable = find(project)
+    if stable is None:
         return None, "production has no release yet"
-    key, tag, device = stable["key"], stable["bento"], stable.get("device", "cpu")
+    key, tag, device = stable.key, stable.bento, stable.device or "cpu"
     if here(device) != device:
-        return _built_again(root, model, key, device, "it was built for a GPU, which this machine lacks")
-    if not bentos.fault(path := bentos.path_of(model, key)):
+        return _built_again(project, stable, "it was built for a GPU, which this machine lacks")
+    if not fault(path := path_of(project.model, key)):
         return Bento(key, tag, path, device), "champion from the store"
     try:
-        path = image.fetch(model, stable["image"].rpartition("@")[2])
+        path = image.fetch(project.model, stable.image.rpartition("@")[2])
         return Bento(key, tag, path, device), "champion from its artifact"
     except LoopError as missing:
-        return _built_again(root, model, key, device, str(missing))
+        return _built_again(project, stable, str(missing))
 
 
-def _built_again(
-    root: Path, model: str, key: str, device: plain.Device, missing: str
-) -> tuple[Bento | None, str]:
+def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento | None, str]:
+    key, device = stable.key, stable.device or "cpu"
     try:
-        found = production.find(root, model)
-        assert found is not None  # noqa: S101 - the caller has already found its release
-        with production.checkout(root, model, found) as tree:
-            found_key = release_key(tree, model, device=device)
-            bento = bentos.stored(tree, model, here(device))
+        with checkout(project, stable) as theirs:
+            found_key = release_key(theirs, device=device)
+            bento = stored(theirs, here(device))
     except LoopError as error:
         return None, f"champion {key} is not available: {missing}; {error}"
     if found_key != key:

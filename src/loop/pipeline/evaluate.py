@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import read_json, whole, write_json
 from loop.core.models import COMPARED, ModelFolder, Task
 from loop.core.params import Evaluate, Model
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import plots, split
 from loop.runtime.columns import categories
 from loop.stats import metrics
@@ -172,24 +171,24 @@ def _part(judged: Rows, task: Task) -> dict[str, Any]:
     return found
 
 
-def main(root: Path, model: str) -> None:
+def main(project: Project) -> None:
     """Run the stage: read features.parquet and model/, write metrics.json, scores.parquet and plots/."""
-    folder, section, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
-    table = pq.read_table(paths.features)
+    folder, section = project.folder, project.params
+    table = pq.read_table(project.features)
     test = split.masks(table, folder.roles, section.split)[1]
     if leaves_out := own(folder, section.evaluate).leaves_out:
         test &= ~leaves_out(table, section.split)
     rows = table.filter(pa.array(test))
     if not rows.num_rows:
         raise LoopError(
-            f"{paths.features}: the test window has no labelled row, expected some",
+            f"{project.features}: the test window has no labelled row, expected some",
             fix=f"change models.{folder.name}.split in params.yaml",
         )
-    meta = read_json(paths.trained / "meta.json")
-    scored = score(folder, paths.trained, rows)
+    meta = read_json(project.trained / "meta.json")
+    scored = score(folder, project.trained, rows)
     result = evaluate(folder, scored, rows, meta["classes"], section.evaluate)
-    with whole(paths.scores) as aside:
+    with whole(project.scores) as aside:
         pq.write_table(scored, aside)
-    plots.write(paths.plots, *plots.draw(folder, paths.trained, rows, values(scored)))
-    write_json(paths.metrics, result)
+    plots.write(project.plots, *plots.draw(folder, project.trained, rows, values(scored)))
+    write_json(project.metrics, result)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items() if name != "slices"))

@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.models import ModelFolder
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.core.text import one_line
 
 
@@ -104,12 +102,11 @@ def _check_values(folder: ModelFolder, made: pa.Table, features: list[str], miss
             )
 
 
-def main(root: Path, model: str) -> None:
+def main(project: Project) -> None:
     """Run the stage: read data/<package>/raw.parquet, write features.parquet."""
-    folder = models.load(root, model)
-    section = folder.section("features", params.load(root, model).features)
-    paths = ModelPaths(root, model)
-    features = compute(folder, pq.read_table(paths.raw), section)
-    with whole(paths.features) as aside:
+    folder = project.folder
+    section = folder.section("features", project.params.features)
+    features = compute(folder, pq.read_table(project.raw), section)
+    with whole(project.features) as aside:
         pq.write_table(features, aside)
     print(f"{features.num_rows:,} rows, {features.num_columns} columns")

@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loop.core import models, params
+from loop.core import models
 from loop.core.errors import LoopError
 from loop.core.files import whole
 from loop.core.models import ModelFolder
 from loop.core.params import Ingest, Logged
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import files, source, store
 from loop.pipeline.files import File, Wanted
 
@@ -40,13 +40,13 @@ MICROSECONDS = pa.timestamp("us")
 GROUP = 1 << 20  # rows per row group in raw.parquet, independent of the engine's batch size
 
 
-def main(root: Path, model: str) -> None:
+def main(project: Project) -> None:
     """Run the stage: write data/<package>/raw.parquet, by time and id; equal params give equal bytes."""
-    folder = models.load(root, model)
+    folder = project.folder
     wanted = schema_of(folder)
     with (
-        whole(ModelPaths(root, model).raw) as aside,
-        rows(params.load(root, model).ingest, folder, root) as groups,
+        whole(project.raw) as aside,
+        rows(project.params.ingest, folder, project.root) as groups,
         pq.ParquetWriter(aside, wanted.schema, compression="zstd") as file,
     ):
         for group in groups:
@@ -134,7 +134,8 @@ class _Taking:
         `until`.
         """
         roles = self.folder.roles
-        listing, until = store.pinned(root, self.folder.name, logged), pa.scalar(logged.until, MICROSECONDS)
+        listing = store.pinned(Project(root, self.folder.name), logged)
+        until = pa.scalar(logged.until, MICROSECONDS)
         transactions = list(store.files(listing, "transactions", root))
         undated = self._transactions(transactions, roles.time, until)
         again = self._drop("file > 0 and {id} in (select {id} from taken where file = 0)")

@@ -15,9 +15,8 @@ from typing import Any
 from loop.core import remote
 from loop.core.errors import LoopError
 from loop.core.files import sha256, write_json
-from loop.core.names import package
 from loop.core.params import Logged
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline.files import File
 
 PARTS = ("transactions", "labels")
@@ -34,30 +33,30 @@ class Listing:
     labels: Sizes
 
 
-def pin(root: Path, model: str, store: str, until: datetime, *, anew: bool) -> str:
+def pin(project: Project, store: str, until: datetime, *, anew: bool) -> str:
     """Write logged.json and return its SHA-256; a list of this store and time is kept unless `anew`.
 
     Raises LoopError if the store has no transactions.
     """
-    path = ModelPaths(root, model).logged
+    path = project.logged
     if anew or not _is_of(path, store, until):
-        found = {part: _listed(store, part, root) for part in PARTS}
+        found = {part: _listed(store, part, project.root) for part in PARTS}
         if not found["transactions"]:
             raise LoopError(
-                f"{place(store, 'transactions', root)}: has no *.parquet file, expected some",
-                fix=f"check ingest.logged.store or monitor.store of {package(model)} in params.yaml",
+                f"{place(store, 'transactions', project.root)}: has no *.parquet file, expected some",
+                fix=f"check ingest.logged.store or monitor.store of {project.package} in params.yaml",
             )
         write_json(path, asdict(Listing(store, until.isoformat(), **found)))
     return sha256(path)
 
 
-def pinned(root: Path, model: str, logged: Logged) -> Listing:
+def pinned(project: Project, logged: Logged) -> Listing:
     """Return the list of store files in logged.json.
 
     Raises LoopError if the file is missing, if its SHA-256 is not the one that params.yaml pins, or if it
     lists another store or time.
     """
-    path, name = ModelPaths(root, model).logged, package(model)
+    path, name = project.logged, project.package
     where, fix = f"params.yaml: models.{name}.ingest.logged", f"./loop pin {name}"
     if not logged.sha256:
         raise LoopError(f"{where} has no sha256, so it is unknown which files of the store to read", fix=fix)
@@ -69,7 +68,7 @@ def pinned(root: Path, model: str, logged: Logged) -> Listing:
     if (found := sha256(path)) != logged.sha256:
         raise LoopError(
             f"{path}: SHA-256 is {found}, expected {logged.sha256} as in {where}.sha256",
-            fix=f"git checkout {path.relative_to(root)}, or list the store again: {fix}",
+            fix=f"git checkout {path.relative_to(project.root)}, or list the store again: {fix}",
         )
     if not _is_of(path, logged.store, logged.until):
         raise LoopError(f"{path}: lists another store or time than {where}", fix=fix)

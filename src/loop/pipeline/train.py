@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from loop.core import models, params
 from loop.core.errors import LoopError
 from loop.core.files import whole, write_json
 from loop.core.models import VALUED, ModelFolder, Roles
 from loop.core.params import Split
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.pipeline import split
 from loop.runtime import columns, vectors
 
@@ -180,13 +179,13 @@ def reference(folder: ModelFolder, rows: pa.Table, meta: dict[str, Any], out: Pa
     )
 
 
-def main(root: Path, model: str) -> None:
+def main(project: Project) -> None:
     """Run the stage: read features.parquet, write model/ and reference.parquet."""
     started = time.perf_counter()
-    folder, section, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
-    table = pq.read_table(paths.features)
+    folder, section = project.folder, project.params
+    table = pq.read_table(project.features)
     estimator = folder.section("estimator", section.train)
-    with whole(paths.trained) as out, whole(paths.reference) as aside:
+    with whole(project.trained) as out, whole(project.reference) as aside:
         sample = train(folder, table, section.split, estimator, threshold=section.evaluate.threshold, out=out)
         pq.write_table(sample, aside)
     print(f"trained in {time.perf_counter() - started:.1f} s")

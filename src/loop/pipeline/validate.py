@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loop.core import html, models, params
+from loop.core import html
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import whole, write_json, write_text
 from loop.core.models import Roles
 from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.core.text import one_line
 
 EXAMPLES = 5  # rows shown for each failed check
@@ -120,27 +120,27 @@ class Report:
         return [finding for finding in self.failed if finding.critical]
 
 
-def main(root: Path, model: str) -> None:
+def main(project: Project) -> None:
     """Run the stage: write data/<package>/validation, or build/<package>/validation if the data is rejected.
 
     Raises Rejected if a critical check failed or the quality score is too low.
     """
-    folder, wanted, paths = models.load(root, model), params.load(root, model), ModelPaths(root, model)
-    rows = pq.read_table(paths.raw)
+    folder, wanted = project.folder, project.params
+    rows = pq.read_table(project.raw)
     checks = folder.expectations.suite(folder.section("expectations", wanted.validation.suite), wanted.split)
     report = examine(rows, checks, folder.name, folder.roles)
-    least, rejected = wanted.validation.quality, paths.build / "validation"
+    least, rejected = wanted.validation.quality, project.build / "validation"
     Console(stderr=True).print(*_shown(report), sep="\n", highlight=False)
     if report.critical or report.score < least:
-        _write(report, rejected, least, rows.num_rows, model)
+        _write(report, rejected, least, rows.num_rows, project.model)
         raise Rejected(
-            f"{paths.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
+            f"{project.raw}: {len(report.critical)} critical checks failed; data_quality_score is "
             f"{report.score:.4f}, params.yaml models.{folder.name}.validate.quality wants {least}\n"
             f"  report: {rejected / 'data_docs' / 'index.html'}",
             fix="correct the source or, if the data is right, the bounds in models."
             f"{folder.name}.validate.suite",
         )
-    _write(report, paths.validation, least, rows.num_rows, model)
+    _write(report, project.validation, least, rows.num_rows, project.model)
     shutil.rmtree(rejected, ignore_errors=True)  # deletes the report of an earlier rejection
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from loop.core import models, params
-from loop.core.dvc import Lock, check, md5
+from loop.core import params, release_state
+from loop.core.dvc import check, md5
 from loop.core.git import Git
-from loop.core.names import public
-from loop.core.paths import ModelPaths
-from loop.delivery import history, state
+from loop.core.project import Project
+from loop.core.release_state import State
+from loop.delivery import history
 from loop.delivery.commit import Place
-from loop.delivery.state import State
 from loop.pipeline import evaluate
 from loop.pipeline.plots import CURVES
 from loop.report import draw, lineage
@@ -49,7 +48,7 @@ class Facts:
     """The facts about a model; unknown values are None or empty."""
 
     model: str
-    paths: ModelPaths
+    project: Project
     spec: params.Model
     environments: list[Environment]
     evidence: Evidence | None
@@ -87,61 +86,59 @@ class Facts:
 
     @property
     def drift_page(self) -> Path:
-        return self.paths.build / "monitor" / "report.html"
+        return self.project.build / "monitor" / "report.html"
 
 
-def gather(git: Git, root: Path, model: str, commit: str) -> Facts:
+def gather(git: Git, project: Project, commit: str) -> Facts:
     """Read a model's facts from files, its environments from a commit. Raises LoopError for broken files."""
-    paths, spec = ModelPaths(root, model), params.load(root, model)
-    environments = _environments(git, paths, commit)
-    known(paths.metrics), known(paths.trained / "meta.json")  # fails early on invalid JSON
-    found = _evidence(root, model) if paths.metrics.is_file() else None
-    stopped = known(paths.build / "validation" / "quality.json")
-    plots = {name: known(paths.plots / "curves" / f"{name}.json") or [] for name in CURVES}
+    spec = project.params
+    environments = _environments(git, project, commit)
+    known(project.metrics), known(project.trained / "meta.json")  # fails early on invalid JSON
+    found = _evidence(project) if project.metrics.is_file() else None
+    stopped = known(project.build / "validation" / "quality.json")
+    plots = {name: known(project.plots / "curves" / f"{name}.json") or [] for name in CURVES}
     return Facts(
-        model=public(model),
-        paths=paths,
+        model=project.public,
+        project=project,
         spec=spec,
         environments=environments,
         evidence=found,
-        intervals=_intervals(root, model, spec, found),
+        intervals=_intervals(project, spec, found),
         curves=draw.curves(plots, found) if found else [],
-        quality=stopped or known(paths.validation / "quality.json"),
+        quality=stopped or known(project.validation / "quality.json"),
         rejected=stopped is not None,
-        drift=known(paths.build / "monitor" / "report.json"),
-        rehearsal=known(paths.build / "rehearse.json"),
-        meta=known(paths.trained / "meta.json"),
-        words={what: _docstring(paths.source / f"{module}.py") for what, module in WORDS.items()},
-        lineages=_lineages(git, root, model, environments),
-        strange=_strange(paths),
+        drift=known(project.build / "monitor" / "report.json"),
+        rehearsal=known(project.build / "rehearse.json"),
+        meta=known(project.trained / "meta.json"),
+        words={what: _docstring(project.source / f"{module}.py") for what, module in WORDS.items()},
+        lineages=_lineages(git, project, environments),
+        strange=_strange(project),
     )
 
 
-def _evidence(root: Path, model: str) -> Evidence:
+def _evidence(project: Project) -> Evidence:
     try:
-        return evidence.gather(root, model, None)
+        return evidence.gather(project, None)
     except (pa.ArrowException, ValueError, LookupError):
-        check(root, model)  # names the file in a LoopError, if a stage's output was altered
+        check(project)  # names the file in a LoopError, if a stage's output was altered
         raise
 
 
-def _environments(git: Git, paths: ModelPaths, commit: str) -> list[Environment]:
+def _environments(git: Git, project: Project, commit: str) -> list[Environment]:
     """Return the environments with an overlay of the model, production first."""
-    model, found = public(paths.model), []
-    overlays = (paths.root / "kustomize" / "overlays").glob(f"*/{model}")
+    model, found = project.public, []
+    overlays = (project.root / "kustomize" / "overlays").glob(f"*/{model}")
     for name in sorted((path.parent.name for path in overlays), key=lambda name: (name != FIRST, name)):
-        path = f"{state.folder(name, model)}/release.yaml"
-        text = git.read(commit, path)
-        told = state.parse(text, path) if text else State()
+        told = release_state.at(git, commit, name, model) or State()
         found.append(Environment(name, told, history.changes(git, Place(model, name), commit)))
     return found
 
 
-def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
+def _intervals(project: Project, spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
     """Return the confidence interval of each metric, by bootstrap over the test rows."""
     if found is None or found.labels is None:
         return {}
-    folder = models.load(root, model)
+    folder = project.folder
     own = evaluate.own(folder, spec.evaluate)
     known = own.known(folder.task)
     return {
@@ -159,25 +156,26 @@ def _intervals(root: Path, model: str, spec: params.Model, found: Evidence | Non
     }
 
 
-def _lineages(git: Git, root: Path, model: str, environments: list[Environment]) -> list[Lineage]:
+def _lineages(git: Git, project: Project, environments: list[Environment]) -> list[Lineage]:
     """Return the lineage of each served release, and of the work tree if its model is not served."""
     states = {one.name: one.state for one in environments}
     tracks = [track for one in states.values() for track in (one.stable, one.canary) if track]
-    own = lineage.model_md5(Lock.of(root), model)
-    here = None if own in {track.model_md5 for track in tracks} else lineage.candidate(root, model)
-    return lineage.released(git, model, states) + ([here] if here else [])
+    own = lineage.model_md5(project.lock, project.model)
+    here = None if own in {track.model_md5 for track in tracks} else lineage.candidate(project)
+    return lineage.released(git, project.model, states) + ([here] if here else [])
 
 
-def _strange(paths: ModelPaths) -> list[str]:
+def _strange(project: Project) -> list[str]:
     """Return outputs and gate.json that belong to another run than dvc.lock records."""
-    lock, gate, unread = Lock.of(paths.root), paths.build / "gate.json", (paths.raw, paths.features)
-    there = [(paths.root / path, recorded) for path, recorded in lock.outs(paths.model).items()]
+    lock, gate, unread = project.lock, project.build / "gate.json", (project.raw, project.features)
+    there = [(project.root / path, recorded) for path, recorded in lock.outs(project.model).items()]
     found = [
         path for path, recorded in there if path not in unread and path.exists() and md5(path) != recorded
     ]
-    if (judged := known(gate)) and judged["challenger"]["model_md5"] != lineage.model_md5(lock, paths.model):
+    own, judged = lineage.model_md5(lock, project.model), known(gate)
+    if judged and judged["challenger"]["model_md5"] != own:
         found.append(gate)
-    return [str(path.relative_to(paths.root)) for path in found]
+    return [str(path.relative_to(project.root)) for path in found]
 
 
 def _docstring(path: Path) -> str:

@@ -1,7 +1,6 @@
 """Traces a release back: data, stages, model, model registry, bento, image, and overlays that serve it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from loop.core.dvc import Lock
@@ -9,8 +8,8 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.git import Git, GitError
 from loop.core.names import package, public
-from loop.core.paths import ModelPaths
-from loop.delivery.state import State, Track
+from loop.core.project import Project
+from loop.core.release_state import State, Track
 
 
 @dataclass(frozen=True)
@@ -43,17 +42,17 @@ def released(git: Git, model: str, states: dict[str, State]) -> list[Lineage]:
     return [_released(git, model, track, served[key]) for key, track in tracks.items()]
 
 
-def candidate(root: Path, model: str) -> Lineage | None:
+def candidate(project: Project) -> Lineage | None:
     """Return the lineage of the work tree's last run, released or not; None if nothing is trained."""
-    lock, paths = Lock.of(root), ModelPaths(root, model)
-    if not (links := stages(lock, model)):
+    lock = project.lock
+    if not (links := stages(lock, project.model)):
         return None
     for record, what, key in (
         ("register", "Model registry (MLflow)", "version"),
         ("bento", "Bento", "tag"),
         ("image", "Image", "image"),
     ):
-        path = paths.build / f"{record}.json"
+        path = project.build / f"{record}.json"
         if path.is_file():
             links.append(Link(what, [(record, str(read_json(path)[key]))]))
     return Lineage("this work tree's last run", links)

@@ -11,6 +11,7 @@ from loop.core.errors import LoopError
 from loop.core.files import whole, write_text
 from loop.core.git import Git, GitError
 from loop.core.names import public
+from loop.core.project import Project
 from loop.delivery.history import Entry
 from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
@@ -28,7 +29,7 @@ def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main
     """
     git = Git(root, seconds=SECONDS)
     commit, told = tip(git, branch)
-    facts = [gather(git, root, name, commit) for name in models or params.read(root)]
+    facts = [gather(git, Project(root, name), commit) for name in models or params.read(root)]
     ours(out)
     shared = {"commit": commit, "told": told, "now": datetime.now(UTC), "version": VERSION, "fleet": facts}
     with whole(out) as aside:

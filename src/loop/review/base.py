@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loop.core.dvc import DvcError, bring
 from loop.core.git import Git, GitError
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 
 OUTPUTS = ("scores.parquet", "reference.parquet", "plots/importance.json")
 
@@ -30,17 +30,14 @@ def checkout(root: Path, branch: str) -> Iterator[Path | None]:
         yield tree
 
 
-def outputs(tree: Path, model: str) -> ModelPaths:
+def outputs(theirs: Project) -> None:
     """Restore the base branch's scores, reference and importance, as far as DVC's cache or remote has them.
 
-    Returns the paths of the checkout. Raises Rejected if a file differs from what the base's dvc.lock
-    records.
+    Raises Rejected if a file differs from what the base's dvc.lock records.
     """
-    paths = ModelPaths(tree, model)
     for remote in (False, True):
-        missing = [name for name in OUTPUTS if not (paths.data / name).is_file()]
-        if not missing or not (tree / "dvc.lock").is_file():
+        missing = [name for name in OUTPUTS if not (theirs.data / name).is_file()]
+        if not missing or not (theirs.root / "dvc.lock").is_file():
             break
         with suppress(DvcError):  # the files that exist were restored; the report leaves out the others
-            bring(tree, model, *missing, remote=remote)
-    return paths
+            bring(theirs, *missing, remote=remote)

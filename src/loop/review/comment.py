@@ -7,7 +7,7 @@ from loop.core import actions
 from loop.core.dvc import check
 from loop.core.errors import LoopError
 from loop.core.files import read_json, write_text
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.review import base, cluster, locks
 from loop.review.evidence import gather
 from loop.review.report import report, without_model
@@ -19,24 +19,23 @@ def comment(root: Path, model: str | None = None) -> tuple[Path, str]:
     Without a model, the report covers the changes that belong to no model: cluster manifests and locks.
     """
     branch = _base()
-    text = written(root, model, branch) if model else deployed(root, branch)
-    path = (ModelPaths(root, model).build if model else root / "build") / "report.md"
+    text = written(Project(root, model), branch) if model else deployed(root, branch)
+    path = (Project(root, model).build if model else root / "build") / "report.md"
     write_text(path, text)
     actions.summary(text)
     return path, text
 
 
-def written(root: Path, model: str, branch: str) -> str:
+def written(project: Project, branch: str) -> str:
     """Return the report on a model as Markdown, compared with the commit where HEAD left `branch`.
 
     Raises LoopError if the model has not been trained, or an output is not what dvc.lock records.
     """
-    paths = ModelPaths(root, model)
-    if not paths.metrics.is_file():
-        raise LoopError(f"{paths.metrics} does not exist", fix=f"./loop repro {paths.package}")
-    check(root, model)
-    with base.checkout(root, branch) as tree:
-        return report(gather(root, model, tree))
+    if not project.metrics.is_file():
+        raise LoopError(f"{project.metrics} does not exist", fix=f"./loop repro {project.package}")
+    check(project)
+    with base.checkout(project.root, branch) as tree:
+        return report(gather(project, Project(tree, project.model) if tree else None))
 
 
 def deployed(root: Path, branch: str) -> str:

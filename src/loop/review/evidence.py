@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from loop.core import models, params
+from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.models import Task
-from loop.core.names import public
-from loop.core.paths import ModelPaths
+from loop.core.project import Project
 from loop.monitoring.drift import drift, seen
 from loop.pipeline import evaluate, split
 from loop.review import base, cluster, image, locks
@@ -62,41 +61,39 @@ class Evidence:
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
-def gather(root: Path, model: str, tree: Path | None) -> Evidence:
-    """Read a candidate's evidence; `tree` is a checkout of the base branch, or None without an origin."""
-    paths = ModelPaths(root, model)
-    theirs = base.outputs(tree, model) if tree else None
-    rows = pq.read_table(paths.scores) if paths.scores.is_file() else None
-    labels, scores = _scores(root, model, rows, theirs)
+def gather(project: Project, theirs: Project | None) -> Evidence:
+    """Read a candidate's evidence; `theirs` is a checkout of the base branch, or None without an origin."""
+    if theirs:
+        base.outputs(theirs)
+    rows = pq.read_table(project.scores) if project.scores.is_file() else None
+    labels, scores = _scores(project, rows, theirs)
     return Evidence(
-        model=public(model),
-        task=(known(paths.trained / "meta.json") or {}).get("task", "binary"),
-        metrics=read_json(paths.metrics),
+        model=project.public,
+        task=(known(project.trained / "meta.json") or {}).get("task", "binary"),
+        metrics=read_json(project.metrics),
         base=known(theirs.metrics) or {} if theirs else {},
-        quality=known(paths.validation / "quality.json") or {},
-        gate=known(paths.build / "gate.json"),
+        quality=known(project.validation / "quality.json") or {},
+        gate=known(project.build / "gate.json"),
         rows=rows,
         labels=labels,
         scores=scores,
-        intervals=_intervals(root, model, rows, labels, scores),
-        importance=_importance(paths, theirs),
-        drift=_drift(paths, theirs),
-        manifests=cluster.differences(tree, root, model) if tree else None,
-        image=_image(root, model, tree),
-        packages=_packages(tree, root, paths.package) if tree else [],
+        intervals=_intervals(project, rows, labels, scores),
+        importance=_importance(project, theirs),
+        drift=_drift(project, theirs),
+        manifests=cluster.differences(theirs.root, project.root, project.model) if theirs else None,
+        image=_image(project, theirs),
+        packages=_packages(theirs.root, project.root, project.package) if theirs else [],
     )
 
 
-def _scores(
-    root: Path, model: str, rows: pa.Table | None, theirs: ModelPaths | None
-) -> tuple[Any, dict[str, Floats]]:
+def _scores(project: Project, rows: pa.Table | None, theirs: Project | None) -> tuple[Any, dict[str, Floats]]:
     """Return labels and scores of the test rows, by the candidate and by other models for equal rows."""
     if rows is None:
         return None, {}
-    paths, folder = ModelPaths(root, model), models.load(root, model)
-    labels = split.numbers(rows[folder.roles.label], read_json(paths.trained / "meta.json")["classes"])
+    folder = project.folder
+    labels = split.numbers(rows[folder.roles.label], read_json(project.trained / "meta.json")["classes"])
     found = {"candidate": evaluate.values(rows)}
-    others = {"champion": paths.build / "champion.parquet", "base branch": theirs and theirs.scores}
+    others = {"champion": project.build / "champion.parquet", "base branch": theirs and theirs.scores}
     for who, path in others.items():
         if path and path.is_file() and _same_rows(rows, table := pq.read_table(path), folder.roles.id):
             found[who] = evaluate.values(table)
@@ -109,12 +106,12 @@ def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
 
 
 def _intervals(
-    root: Path, model: str, rows: pa.Table | None, labels: Any, scores: dict[str, Floats]
+    project: Project, rows: pa.Table | None, labels: Any, scores: dict[str, Floats]
 ) -> dict[Any, Interval]:
     """Return the candidate's lead over each other model, by paired bootstrap over the same rows."""
     if rows is None:
         return {}
-    folder, section, ours = models.load(root, model), params.load(root, model), scores["candidate"]
+    folder, section, ours = project.folder, project.params, scores["candidate"]
     threshold = evaluate.decisive(section.evaluate)
     own = evaluate.own(folder, section.evaluate)
     known = own.known(folder.task)
@@ -141,18 +138,18 @@ def compared(known: dict[str, Metric], gate: params.Gate) -> list[str]:
     return [name for name in dict.fromkeys((*COMPARED, gate.metric)) if name in known]
 
 
-def _importance(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, list[dict[str, Any]]]:
-    sides = {"candidate": paths, "base branch": theirs}
+def _importance(project: Project, theirs: Project | None) -> dict[str, list[dict[str, Any]]]:
+    sides = {"candidate": project, "base branch": theirs}
     found = {who: known(side.plots / "importance.json") for who, side in sides.items() if side}
     return {who: points for who, points in found.items() if points}
 
 
-def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str, float]]:
+def _drift(project: Project, theirs: Project | None) -> dict[str, tuple[str, float]]:
     """Return how far each feature's training rows have moved from the base branch's."""
-    if not theirs or not theirs.reference.is_file() or not paths.reference.is_file():
+    if not theirs or not theirs.reference.is_file() or not project.reference.is_file():
         return {}
-    names = seen(paths.trained / "meta.json")
-    before, after = (pq.read_table(side.reference) for side in (theirs, paths))
+    names = seen(project.trained / "meta.json")
+    before, after = (pq.read_table(side.reference) for side in (theirs, project))
     both = [name for name in names if name in before.column_names]
     before, after = before.select(both), after.select(both)
     if before.equals(after):
@@ -161,10 +158,10 @@ def _drift(paths: ModelPaths, theirs: ModelPaths | None) -> dict[str, tuple[str,
     return {name: (one.test, one.score) for name, one in found.items()}
 
 
-def _image(root: Path, model: str, tree: Path | None) -> dict[str, tuple[int, int | None]]:
+def _image(project: Project, theirs: Project | None) -> dict[str, tuple[int, int | None]]:
     """Return the bytes of each part of the image, here and on the base branch."""
-    theirs = image.sizes(tree, model) if tree else {}
-    return {part: (size, theirs.get(part)) for part, size in image.sizes(root, model).items()}
+    before = image.sizes(theirs) if theirs else {}
+    return {part: (size, before.get(part)) for part, size in image.sizes(project).items()}
 
 
 def known(path: Path) -> Any:

@@ -4,29 +4,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loop.core import plain
-from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.paths import ModelPaths, environment
+from loop.core.paths import environment
+from loop.core.project import Project
 from loop.packaging.key import sources
 
 
-def sizes(root: Path, model: str) -> dict[str, int]:
+def sizes(project: Project) -> dict[str, int]:
     """Return the bytes of packages (installed from the bento's lock, without bytecode), code and model.
 
     The sizes are of the image that environment dev serves; empty if the tree has no bento of this model.
     Raises LoopError if the lock cannot be installed.
     """
-    if not ModelPaths(root, model).bento.is_dir():
+    if not project.bento.is_dir():
         return {}
-    device = plain.device(root, model)
-    lock = root / plain.serving_lock(model, device)
+    device = plain.device(project)
+    lock = project.root / plain.serving_lock(project.model, device)
     installed = (path for path in environment(lock).rglob("*") if path.suffix != ".pyc")
     found = {
         "packages": _bytes(installed),
-        "code": _bytes(path for _, path in sources(root, model, device)),
+        "code": _bytes(path for _, path in sources(project, device)),
     }
     try:
-        return found | {"model": Lock.of(root).model_size(model)}
+        return found | {"model": project.lock.model_size(project.model)}
     except LoopError:  # the model is not trained there, for instance on the base branch of a new model
         return found
 

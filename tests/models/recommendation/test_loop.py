@@ -9,12 +9,12 @@ from releases import Pulls
 from samples import begun, rehearsed
 from trained import loop
 
-from loop.core import params
+from loop.core import params, release_state
 from loop.core.errors import Exit
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.paths import ModelPaths
-from loop.delivery import candidate, state
+from loop.core.project import Project
+from loop.delivery import candidate
 from loop.delivery.release import propose
 from loop.packaging.process import Server
 from loop_demo.traffic import replay
@@ -34,11 +34,11 @@ def fork(tmp_path, origin, cache, monkeypatch):
     return begun(tmp_path / "clone", MODEL, tmp_path / "store")
 
 
-def released(fork: Path) -> state.State:
+def released(fork: Path) -> release_state.State:
     """Propose what is built to production, and merge it as a reviewer does; returns what production says."""
     loop(fork, "image", MODEL)
     git = Git(fork)
-    built = candidate.read(fork, MODEL, watched=False)  # no monitor, as this machine plays it itself
+    built = candidate.read(Project(fork, MODEL), watched=False)  # no monitor, as this machine plays it itself
     done, _ = propose(git, Pulls(git), built, "production")
     git.run("push", "--quiet", "origin", f"{done.commit}:main")
     git.run("reset", "--quiet", "--keep", str(done.commit))
@@ -74,8 +74,8 @@ def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
         assert f"promote: {REQUESTS} requests, 0 failed" in judged(fork, stable, canary)
         promoted(fork, key, *STEPS[1:])
         git.run("pull", "--quiet", "origin", "main")
-        path = f"{state.folder('production', MODEL)}/release.yaml"
-        now = state.parse((fork / path).read_text(), path)
+        path = f"{release_state.folder('production', MODEL)}/release.yaml"
+        now = release_state.parse((fork / path).read_text(), path)
         assert (now.stable.key, now.canary) == (key, None)
         replay(world, canary.url, world.drift_from, SCORED)
         monitored(fork, log)
@@ -84,7 +84,7 @@ def test_the_whole_loop(fork: Path, tmp_path: Path) -> None:
     loop(fork, "retrain", MODEL, "--until", world.retrain_at.isoformat(), "--reason", printed.splitlines()[0])
     for step in ("repro", "gate"):
         loop(fork, step, MODEL)
-    assert read_json(ModelPaths(fork, MODEL).build / "gate.json")["verdict"] == "promote"
+    assert read_json(Project(fork, MODEL).build / "gate.json")["verdict"] == "promote"
 
 
 def asked(world: World, *tracks: Server) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from loop.core import models
 from loop.core.params import PublishedSplit
+from loop.core.project import Project
 from loop.monitoring.quality import quality
 from loop.pipeline import features, split, validate
 from loop.runtime.columns import BadRow
@@ -141,9 +142,9 @@ def test_logged_rows_pass(rows, folder):
 def test_production_rows_are_of_good_quality(repository):
     """A window has few rows, and these neither a part nor a label: checks of a training are not theirs."""
     rows = pa.table({"id": ["a", "b"], "at": [datetime(2016, 5, 1)] * 2, "user": [900, 901], "film": [1, 2]})  # noqa: DTZ001
-    assert quality(repository, "recommendation", rows, LATER).score == 1
+    assert quality(Project(repository, "recommendation"), rows, LATER).score == 1
     bad = rows.set_column(3, "film", pa.array([1, -2]))
-    assert quality(repository, "recommendation", bad, LATER).score == 0.5
+    assert quality(Project(repository, "recommendation"), bad, LATER).score == 0.5
 
 
 def test_no_test_film_is_in_a_history(rows, trained):

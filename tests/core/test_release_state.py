@@ -7,8 +7,7 @@ from releases import MONITOR, A, B, canary, track
 from ruamel.yaml import YAML
 
 from loop.core.errors import LoopError
-from loop.delivery.state import Barred, State, component, parse, release
-from loop.packaging.key import EARLIER_SERVER, SERVER
+from loop.core.release_state import EARLIER_SERVER, SERVER, Barred, State, component, parse, release
 
 pytestmark = pytest.mark.sample
 
