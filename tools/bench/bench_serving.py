@@ -240,7 +240,7 @@ def running(server: Server, scratch: Path) -> Iterator[Running]:
 @cache
 def litserve() -> str:
     """Return the environment of LitServe, which the project's own lock does not contain."""
-    command = [ROOT / "tools" / "environment", RIVALS / "requirements.lock"]
+    command = [ROOT / "tools" / "environment", BENCH / "requirements.lock"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
