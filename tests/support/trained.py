@@ -56,8 +56,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
 
 def copy(made: Path, to: Path) -> Path:
     """Copy origin and clone to a folder; returns the clone."""
-    for name in ("origin.git", "clone"):
-        shutil.copytree(made / name, to / name, symlinks=True)
+    run("cp", "-a", str(made / "origin.git"), str(made / "clone"), str(to), cwd=to)
     run("git", "remote", "set-url", "origin", str(to / "origin.git"), cwd=to / "clone")
     return to / "clone"
 
@@ -134,6 +133,8 @@ def _make(made: Path) -> None:
     commit(clone, "Begin")
     loop(clone, "repro", MODEL)
     commit(clone, "Train")
+    for repository in (clone, made / "origin.git"):
+        run("git", "gc", "--quiet", cwd=repository)  # each test copies it: few files are copied sooner
 
 
 def work_tree(to: Path) -> None:
