@@ -12,8 +12,6 @@ from loop.core.errors import Rejected
 from loop.delivery import overlays
 from loop.delivery.state import State, files
 
-pytestmark = pytest.mark.sample
-
 DEV, STAGING, PRODUCTION = (
     Path(f"kustomize/overlays/{name}/card-fraud") for name in ("dev", "staging", "production")
 )
