@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from trained import work_tree
+from trained import once, work_tree
 
 from loop.core import git, paths
 
@@ -76,9 +76,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository with the tests' own model in place of a fork's. Tests read it and never write to it."""
-    root = tmp_path_factory.mktemp("template")
-    work_tree(root)
-    return root
+    return once(tmp_path_factory, "template", work_tree)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import here
@@ -33,19 +34,25 @@ TRAINED = re.compile(r"data/|dvc\.lock$")
 OTHERWISE = {"train__n_estimators": 30}
 
 
-@pytest.fixture(scope="session")
-def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `origin.git`, its `clone` after `./loop repro`, and their DVC `cache`: read only."""
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name` that `make` has filled, once for all workers of a session: read only."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # all workers of one session share it
-    made = base / "trained"
-    with FileLock(base / "trained.lock"):
+    made = base / name
+    with FileLock(base / f"{name}.lock"):
         if not (made / "complete").exists():
             shutil.rmtree(made, ignore_errors=True)
-            _make(made)
+            made.mkdir()
+            make(made)
             (made / "complete").touch()
     return made
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `origin.git`, its `clone` after `./loop repro`, and their DVC `cache`: read only."""
+    return once(tmp_path_factory, "trained", _make)
 
 
 @pytest.fixture
