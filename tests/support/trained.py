@@ -39,13 +39,13 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # all workers of one session share it
-    made = base / name
+    made, complete = base / name, base / f"{name}.complete"
     with FileLock(base / f"{name}.lock"):
-        if not (made / "complete").exists():
+        if not complete.exists():
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
             make(made)
-            (made / "complete").touch()
+            complete.touch()
     return made
 
 

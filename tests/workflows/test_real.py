@@ -6,7 +6,7 @@ import httpx
 import pytest
 from releases import track
 from standin import Clone, Server, StandIn
-from trained import MODEL, work_tree
+from trained import MODEL, once, work_tree
 
 from loop.core import repository
 from loop.core.git import BOT
@@ -20,15 +20,24 @@ RELEASED = files(State(stable=track("0123456789ab", 100)), "staging", MODEL)
 NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none
 
 
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This work tree in a repository of one commit. Tests push from it and never write to it."""
+
+    def make(folder: Path) -> None:
+        work_tree(folder)
+        begun = Clone(folder)
+        begun.git("init", "-q", "-b", "main")
+        begun.commit("begin", {})
+        begun.git("gc", "--quiet")  # so each push compresses nothing again
+
+    return once(tmp_path_factory, "work-tree", make)
+
+
 @pytest.fixture
-def clone(standin: StandIn, folder: Path) -> Clone:
+def clone(standin: StandIn, folder: Path, seed: Path) -> Clone:
     """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
-    seed = folder.with_name("work-tree")
-    work_tree(seed)
-    begun = Clone(seed)
-    begun.git("init", "-q", "-b", "main")
-    begun.commit("begin", {})
-    begun.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    Clone(seed).git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     return standin.clone(folder)
 
 
