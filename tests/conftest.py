@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from trained import work_tree
+from trained import once, work_tree
 
 from loop.core import git, paths
 
@@ -76,9 +76,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository with the tests' own model in place of a fork's. Tests read it and never write to it."""
-    root = tmp_path_factory.mktemp("template")
-    work_tree(root)
-    return root
+    return once(tmp_path_factory, "template", work_tree)
 
 
 @pytest.fixture(autouse=True)
@@ -101,13 +99,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Path:
-    """A bare Git remote whose main has one commit, cloned beside it at `clone`."""
-    bare, clone = tmp_path / "origin.git", tmp_path / "clone"
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bare Git remote whose main has one commit, and of its clone: read only."""
+    folder = tmp_path_factory.mktemp("begun")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.test"]
-    subprocess.run([*git, "init", "-q", "--bare", "-b", "main", bare], check=True)
-    subprocess.run([*git, "clone", "-q", bare, clone], check=True, capture_output=True)
-    subprocess.run([*git, "-C", clone, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
-    subprocess.run([*git, "-C", clone, "push", "-q", "origin", "HEAD:main"], check=True)
-    return bare
+    subprocess.run([*git, "init", "-q", "--bare", "-b", "main", folder / "origin.git"], check=True)
+    subprocess.run([*git, "clone", "-q", "origin.git", "clone"], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], cwd=folder / "clone", check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], cwd=folder / "clone", check=True)
+    return folder
+
+
+@pytest.fixture
+def origin(begun: Path, tmp_path: Path) -> Path:
+    """A bare Git remote whose main has one commit, cloned beside it at `clone`."""
+    subprocess.run(["cp", "-a", begun / "origin.git", begun / "clone", tmp_path], check=True)
+    url = ["remote", "set-url", "origin", tmp_path / "origin.git"]
+    subprocess.run(["git", *url], cwd=tmp_path / "clone", check=True)
+    return tmp_path / "origin.git"

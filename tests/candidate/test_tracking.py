@@ -3,7 +3,6 @@
 import base64
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from front import Front
 from s3 import s3  # noqa: F401 - a fixture
+from standin import client, looks
 from tenacity import wait_none
 from trained import MODEL
 
@@ -50,13 +50,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = (sys.executable, "-m", "mlflow", "server", f"--port={port}", "--workers=1", *stores)
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            for _ in range(600):
+            for _ in looks(300):
                 try:
-                    httpx.get(f"{url}/health")
+                    client().get(f"{url}/health")
                     break
                 except httpx.TransportError:
                     assert process.poll() is None, (folder / "log").read_text()
-                    time.sleep(0.1)
             yield url
         finally:
             process.terminate()

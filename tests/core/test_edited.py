@@ -18,7 +18,6 @@ from loop.packaging.key import release_key
 from loop.report import lineage
 from loop.review import locks
 
-pytestmark = pytest.mark.sample
 INPUTS = int(os.environ.get("LOOP_FUZZ", "40"))  # of each file; raise it for a longer search
 MD5 = "0123456789abcdef0123456789abcdef"
 SHA = "0" * 64

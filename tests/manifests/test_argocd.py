@@ -16,8 +16,6 @@ from loop.core import repository as own
 from loop.core.errors import LoopError, Rejected
 from loop.delivery import appproject, render
 
-pytestmark = pytest.mark.sample
-
 SHARED = ("base", "tracks/*", "components/*")
 
 

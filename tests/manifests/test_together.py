@@ -12,8 +12,6 @@ from loop.core.errors import Rejected
 from loop.core.release_state import State, files
 from loop.delivery import overlays
 
-pytestmark = pytest.mark.sample
-
 DEV, STAGING, PRODUCTION = (
     Path(f"kustomize/overlays/{name}/card-fraud") for name in ("dev", "staging", "production")
 )

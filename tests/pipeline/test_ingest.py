@@ -35,8 +35,6 @@ from loop.pipeline.files import File, Wanted
 from models.card_fraud.schema import COLUMNS
 from models.card_fraud.source import Params, simulate
 
-pytestmark = pytest.mark.sample
-
 SMALL = {"cards": 40, "days": 10}
 START = datetime.fromisoformat("2018-04-01")
 

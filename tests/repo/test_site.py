@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from trained import once
 
 from loop.cli import COMMANDS
 from loop.core.errors import Exit
@@ -36,11 +37,15 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strictly: a broken link, or a page without a place in the navigation, fails it."""
-    folder = tmp_path_factory.mktemp("site")  # two workers may build at once
-    command = ["make", "docs", f"SITE={folder}", "ARGS="]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "docs"
+
+    def build(folder: Path) -> None:
+        command = ["make", "docs", f"SITE={folder}", "ARGS="]
+        done = subprocess.run(
+            command, cwd=repository, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "site", build) / "docs"
 
 
 def words(page: Path) -> str:

@@ -8,8 +8,6 @@ from ruamel.yaml import YAML
 
 from loop.pipeline import fingerprints
 
-pytestmark = pytest.mark.sample
-
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"
 
 OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # whose they are

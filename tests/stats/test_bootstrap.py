@@ -10,7 +10,6 @@ from sklearn import metrics
 from loop.stats.bootstrap import difference, interval, resamples
 from loop.stats.metrics import Rows, of
 
-pytestmark = pytest.mark.sample
 AP = of("binary")["average_precision"]
 
 # Few distinct scores, so that ties are common.

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import here
@@ -32,19 +33,25 @@ TRAINED = re.compile(r"data/|dvc\.lock$")
 OTHERWISE = {"train__n_estimators": 30}
 
 
-@pytest.fixture(scope="session")
-def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `origin.git`, its `clone` after `./loop repro`, and their DVC `cache`: read only."""
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name` that `make` has filled, once for all workers of a session: read only."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # all workers of one session share it
-    made = base / "trained"
-    with FileLock(base / "trained.lock"):
-        if not (made / "complete").exists():
+    made, complete = base / name, base / f"{name}.complete"
+    with FileLock(base / f"{name}.lock"):
+        if not complete.exists():
             shutil.rmtree(made, ignore_errors=True)
-            _make(made)
-            (made / "complete").touch()
+            made.mkdir()
+            make(made)
+            complete.touch()
     return made
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `origin.git`, its `clone` after `./loop repro`, and their DVC `cache`: read only."""
+    return once(tmp_path_factory, "trained", _make)
 
 
 @pytest.fixture
@@ -55,8 +62,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
 
 def copy(made: Path, to: Path) -> Path:
     """Copy origin and clone to a folder; returns the clone."""
-    for name in ("origin.git", "clone"):
-        shutil.copytree(made / name, to / name, symlinks=True)
+    run("cp", "-a", str(made / "origin.git"), str(made / "clone"), str(to), cwd=to)
     run("git", "remote", "set-url", "origin", str(to / "origin.git"), cwd=to / "clone")
     return to / "clone"
 
@@ -133,6 +139,8 @@ def _make(made: Path) -> None:
     commit(clone, "Begin")
     loop(clone, "repro", MODEL)
     commit(clone, "Train")
+    for repository in (clone, made / "origin.git"):
+        run("git", "gc", "--quiet", cwd=repository)  # each test copies it: few files are copied sooner
 
 
 def work_tree(to: Path) -> None:

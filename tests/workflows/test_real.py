@@ -6,7 +6,7 @@ import httpx
 import pytest
 from releases import track
 from standin import Clone, Server, StandIn
-from trained import MODEL, work_tree
+from trained import MODEL, once, work_tree
 
 from loop.core import repository
 from loop.core.git import BOT
@@ -15,18 +15,29 @@ from loop.core.release_state import folder as folder_of
 from loop.core.repository import Repository
 
 pytestmark = pytest.mark.slow
+# A change whose CI takes seconds: no test belongs to it, and its manifests are checked.
+RELEASED = files(State(stable=track("0123456789ab", 100)), "staging", MODEL)
 NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none
 
 
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This work tree in a repository of one commit. Tests push from it and never write to it."""
+
+    def make(folder: Path) -> None:
+        work_tree(folder)
+        begun = Clone(folder)
+        begun.git("init", "-q", "-b", "main")
+        begun.commit("begin", {})
+        begun.git("gc", "--quiet")  # so each push compresses nothing again
+
+    return once(tmp_path_factory, "work-tree", make)
+
+
 @pytest.fixture
-def clone(standin: StandIn, folder: Path) -> Clone:
+def clone(standin: StandIn, folder: Path, seed: Path) -> Clone:
     """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
-    seed = folder.with_name("work-tree")
-    work_tree(seed)
-    begun = Clone(seed)
-    begun.git("init", "-q", "-b", "main")
-    begun.commit("begin", {})
-    begun.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
+    Clone(seed).git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     return standin.clone(folder)
 
 
@@ -35,15 +46,14 @@ def lines(standin: StandIn, run: dict[str, object], *words: str) -> list[str]:
 
 
 def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
-    """A pull request that changes only words has the tests of words and no evaluation; by dispatch too."""
+    """A pull request that changes only words has the tests of words and no evaluation."""
     clone.push("say more", {"docs/more.md": "more\n"}, "words")
     standin.as_("person").pull_request("words", "Say more", "why")
-    standin.as_("bot").dispatch("ci.yml", {}, ref="words")
-    for run in standin.wait(2, seconds=300):
-        assert run["conclusion"] == "success", standin.log(run)
-        assert len(lines(standin, run, "Job succeeded")) == 3
-        assert lines(standin, run, "Lint and test: docs", "[100%]")
-        assert not lines(standin, run, "Evaluate")
+    (run,) = standin.wait(seconds=300)
+    assert run["conclusion"] == "success", standin.log(run)
+    assert len(lines(standin, run, "Job succeeded")) == 3
+    assert lines(standin, run, "Lint and test: docs", "[100%]")
+    assert not lines(standin, run, "Evaluate")
 
 
 def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) -> None:
@@ -52,8 +62,8 @@ def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) ->
     queued = StandIn(server, "acme/r")
     clone.git("push", "-q", queued.clone_url("bot"), "HEAD:main")
     clone.git("remote", "set-url", "origin", queued.clone_url("person"))
-    clone.push("say more", {"docs/more.md": "more\n"}, "words")
-    number = queued.as_("person").pull_request("words", "Say more", "why")["number"]
+    clone.push("release", RELEASED, "release")
+    number = queued.as_("person").pull_request("release", "Release", "why")["number"]
     queued.enqueue(number)
     (entry,) = queued.dequeued(seconds=300)
     group = next(run for run in queued.runs() if run["event"] == "merge_group")
@@ -65,13 +75,18 @@ def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) ->
 
 
 def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
-    """A pull request of no model and no code is reported too: what it does to the cluster, in one comment."""
-    state = State(stable=track("0123456789ab", 100))
-    clone.push("release", files(state, "staging", MODEL), "release")
+    """A pull request of no model and no code is reported too: what it does to the cluster, in one comment.
+
+    By dispatch its branch is compared with main as well.
+    """
+    clone.push("release", RELEASED, "release")
     number = standin.as_("person").pull_request("release", "Release", "why")["number"]
-    (run,) = standin.wait(seconds=300)
-    assert run["conclusion"] == "success", standin.log(run)
-    assert len(lines(standin, run, "Job succeeded")) == 3
+    standin.as_("bot").dispatch("ci.yml", {}, ref="release")
+    for run in standin.wait(2, seconds=300):
+        assert run["conclusion"] == "success", standin.log(run)
+        assert len(lines(standin, run, "Job succeeded")) == 3
+        assert lines(standin, run, "Report changes to deployed manifests", "Job succeeded")
+    (run,) = standin.runs(event="pull_request")
     assert standin.reported(run)["conclusion"] == "success"
     (comment,) = standin.ask("GET", f"/issues/{number}/comments").json()
     assert f"<summary><code>staging/{MODEL}</code>: +" in comment["body"]
@@ -172,7 +187,7 @@ def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_pa
     there = tmp_path / "pwned"
     spoilt = f"$(touch${{IFS}}{there});`touch${{IFS}}{there}`"
     branch = f"a$(touch${{IFS}}{there})"
-    clone.push(spoilt, {"docs/more.md": "more\n"}, branch)
+    clone.push(spoilt, RELEASED, branch)
     standin.as_("person").pull_request(branch, f'"; {spoilt} #', spoilt)
     facts = {"model": f"'; {spoilt} #", "key": spoilt, "why": f'"; {spoilt}\n\nAction: release'}
     standin.as_("bot").dispatch("rollback.yml", facts)

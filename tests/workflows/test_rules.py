@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ FILES = [*WORKFLOWS, *sorted(FOLDER.glob("actions/*/action.yml"))]
 PIN = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<sha>[0-9a-f]{40}) # v\d+\.\d+\.\d+$")
 
 
+@cache
 def read(path: Path) -> dict[str, Any]:
+    """A workflow, or an action. Tests read it and never write to it."""
     return YAML(typ="safe").load(path)
 
 

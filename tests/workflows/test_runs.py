@@ -200,7 +200,10 @@ def test_an_environments_secrets(standin: StandIn, folder: Path, branch: str) ->
 
 
 def test_a_report_on_a_forks_pull_request(standin: StandIn, folder: Path) -> None:
-    """Its run writes nothing, and what it leaves becomes one comment a report, by main's own workflow."""
+    """Its run writes nothing, and what it leaves becomes one comment a report, by main's own workflow.
+
+    The next push keeps the comments up to date.
+    """
     hostile = (
         "run: mkdir -p a b; echo '@acme/admins [x](https://evil.test)' > a/report.md; echo fine > b/report.md"
     )
@@ -226,3 +229,11 @@ def test_a_report_on_a_forks_pull_request(standin: StandIn, folder: Path) -> Non
     ]
     assert "@acme" not in comments[0]["body"]
     assert {one["user"]["login"] for one in comments} == {"github-actions[bot]"}
+
+    better = {path: text.replace("fine", "good") for path, text in named.items()}
+    clone.commit("more", better)
+    clone.git("push", "-q", standin.fork.clone_url("person"), "HEAD:topic")
+    standin.reported(standin.wait(2)[0])
+    again = standin.ask("GET", "/issues/1/comments").json()
+    assert [one["id"] for one in again] == [one["id"] for one in comments]
+    assert ["good" in one["body"] for one in again] == [False, True]

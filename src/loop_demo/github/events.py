@@ -1,6 +1,8 @@
 """Decides by GitHub's rules which workflows an event starts. The functions are pure."""
 
 import re
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,6 +19,11 @@ class Unprocessable(Exception):
 
 def parse(text: str) -> dict[str, Any]:
     """Parse a workflow file; {} if the text is not a YAML mapping."""
+    return deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=256)  # each event looks at every workflow of its commit
+def _parsed(text: str) -> dict[str, Any]:
     try:
         workflow = YAML(typ="safe").load(text)
     except YAMLError:
