@@ -13,7 +13,7 @@ ROOT = paths.root()
 @pytest.mark.parametrize("found", doctor.models_of(ROOT), ids=lambda found: found.what)
 def test_a_model_is_whole(found: doctor.Finding) -> None:
     """A model has all folders, keys and definitions that the engine needs, and names no other model."""
-    assert found.state == "ok", f"{found.found}\n{found.fix}"
+    assert found.state != "bad", f"{found.found}\n{found.fix}"
 
 
 def test_overlays_render() -> None:
