@@ -72,6 +72,16 @@ def test_a_curve_is_drawn_on_one_grid(drawn: Any):
         assert 0 <= min(points) <= max(points) <= 1
 
 
+def test_a_regressions_chart_has_an_axis_of_numbers():
+    """Twenty named bins would overlap on the axis, and Mermaid reads no 1e+06. One prediction is no chart."""
+    true = np.linspace(1e-7, 2e6, 1000)
+    text = report(Evidence("m", {"rmse": 1}, task="regression", labels=true, scores={"candidate": true}))
+    assert re.search(r'x-axis "prediction" [\d.]+ --> [\d.]+\n', text)
+    assert not re.search(r"\de[+-]", text)
+    text = report(Evidence("m", {"rmse": 1}, task="regression", labels=true, scores={"candidate": true * 0}))
+    assert "mermaid" not in text
+
+
 def test_what_others_wrote_stays_text():
     """A reason, a check, a column, a feature, a folder: none opens a tag, links, or calls somebody."""
     bad = "![x](https://evil.example)\n\n## <img src=x> @everyone #12 | x"

@@ -29,41 +29,52 @@ BLOCKS = 20  # length of the longest text bar in characters
 def roc(y: Labels, scores: Floats) -> list[float]:
     """Return the true positive rate at evenly spaced false positive rates."""
     false_rate, true_rate = classification.roc_curve(y, scores)
-    return _rounded(np.interp(GRID, false_rate, true_rate))
+    return [float(rate) for rate in np.interp(GRID, false_rate, true_rate)]
 
 
 def precision_recall(y: Labels, scores: Floats) -> list[float]:
     """Return the best precision at or above each of evenly spaced recalls."""
     precision, recall = classification.precision_recall_curve(y, scores)
-    return _rounded(np.array([precision[recall >= least].max() for least in GRID]))
+    return [float(precision[recall >= least].max()) for least in GRID]
 
 
 def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]]:
     """Return a calibration chart: mean score per bin (x axis), and the lines of observed and mean score."""
     curve = calibration.curve(y, scores)
     names = [f"{mean:.2f}" for mean in curve.predicted]
-    return names, [_rounded(curve.observed), _rounded(curve.predicted)]
+    return names, [curve.observed.tolist(), curve.predicted.tolist()]
 
 
-def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[list[str], list[list[float]]]:
-    """Return a chart of labels by prediction: mean prediction per part (x axis), and its two lines."""
+def by_prediction(y: NDArray[Any], scores: Floats) -> tuple[tuple[float, float], list[list[float]]]:
+    """Return a chart of labels by prediction: the x axis, and the lines of labels and predictions.
+
+    Both are interpolated at evenly spaced predictions, because 20 names of bins would overlap on the axis.
+    """
     points = plots.of_values(y, scores)["predicted"]
-    names = [f"{point['x']:.4g}" for point in points]
-    return names, [[point["y"] for point in points], [point["x"] for point in points]]
+    predicted, labels = ([point[axis] for point in points] for axis in "xy")
+    low, high = predicted[0], predicted[-1]
+    grid = low + GRID * (high - low)
+    return (low, high), [np.interp(grid, predicted, labels).tolist(), grid.tolist()]
 
 
-def lines(title: str, x: str, y: str, drawn: Mapping[str, Sequence[float]], bins: Sequence[str] = ()) -> str:
-    """Return a Mermaid line chart over 0 to 1, or over named bins; the y axis covers at least 0 to 1."""
+def lines(
+    title: str,
+    x: str,
+    y: str,
+    drawn: Mapping[str, Sequence[float]],
+    over: tuple[float, float] | list[str] = (0, 1),
+) -> str:
+    """Return a Mermaid line chart over a range or over named bins; the y axis covers at least 0 to 1."""
     legend = " ".join(f"{mark} {name}" for mark, name in zip(COLOURS.values(), drawn, strict=False))
     theme = {"theme": "base", "themeVariables": {"xyChart": {"plotColorPalette": ", ".join(COLOURS)}}}
     size = {"xyChart": {"width": 460, "height": 320}}
-    axis = f"[{', '.join(json.dumps(name) for name in bins)}]" if bins else "0 --> 1"
-    body = "\n".join(f"    line {json.dumps(list(values))}" for values in drawn.values())
+    axis = _range(*over) if isinstance(over, tuple) else json.dumps(over)
+    body = "\n".join(f"    line [{', '.join(map(_number, values))}]" for values in drawn.values())
     every = [value for values in drawn.values() for value in values]
-    low, high = min([0, *every]), max([1, *every])
+    covered = _range(min([0, *every]), max([1, *every]))
     return (
         f"**{title}**: {legend}\n\n```mermaid\n%%{{init: {json.dumps({**theme, **size})}}}%%\nxychart-beta\n"
-        f'    x-axis "{x}" {axis}\n    y-axis "{y}" {low:g} --> {high:g}\n{body}\n```'
+        f'    x-axis "{x}" {axis}\n    y-axis "{y}" {covered}\n{body}\n```'
     )
 
 
@@ -72,5 +83,10 @@ def bar(value: float, most: float) -> str:
     return "█" * round(BLOCKS * max(value, 0) / most) if most > 0 else ""
 
 
-def _rounded(values: Floats) -> list[float]:
-    return [float(value) for value in np.round(values, 3)]
+def _number(value: float) -> str:
+    """Return a number with six significant digits. Mermaid does not read exponents, as in 1e+06."""
+    return np.format_float_positional(value, precision=6, fractional=False, trim="-")
+
+
+def _range(low: float, high: float) -> str:
+    return f"{_number(low)} --> {_number(high)}"

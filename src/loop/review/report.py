@@ -64,12 +64,16 @@ def _charts(found: Evidence) -> str:
         return ""
     y, drawn = found.labels, found.scores
     if found.task == "regression":
-        bins, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
-        each = [
-            charts.lines("Predicted and true values", "mean prediction of a part of the rows", "mean label",
-                         {"candidate": true, "perfect": predicted}, bins),
-        ]  # fmt: skip
-        return "### Curves\n\n" + "\n\n".join(each)
+        over, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
+        if over[0] == over[1]:  # too few rows, or one prediction for all of them
+            return ""
+        return "### Curves\n\n" + charts.lines(
+            "Predicted and true values",
+            "prediction",
+            "mean label",
+            {"candidate": true, "perfect": predicted},
+            over,
+        )
     bins, (observed, predicted) = charts.reliability(y, drawn["candidate"])
     each = [
         charts.lines("ROC", "false positive rate", "true positive rate",
