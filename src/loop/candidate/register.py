@@ -137,7 +137,7 @@ class _Registry:
         lowest version are deleted. So no process waits for another, or deletes what a running process may
         need.
         """
-        md5 = project.lock.model_md5(self.name)
+        md5 = project.model_md5
         if known := self.known(md5):
             # the process that created the version may have been killed before it ended the run
             self._end(known.run_id)
@@ -145,7 +145,7 @@ class _Registry:
         self._remove_dead(md5)
         tags = {
             "model_md5": md5,
-            "data_md5": project.lock.data_md5(self.name),
+            "data_md5": project.data_md5,
             "commit": commit,
             "dvc_lock": sha256(project.root / "dvc.lock"),
         }

@@ -32,8 +32,9 @@ def models(model: str | None, logged: bool, trained: str | None) -> None:
 
     root = paths.root()
     names = [model] if model else sorted(params.read(root))
-    sections = {public(name): Project(root, name).params for name in names}
-    listed = [name for name, section in sections.items() if model or section.monitor.store or not logged]
+    projects = {public(name): Project(root, name) for name in names}
+    # `params` is read first, so that an invalid section is an error for every model
+    listed = [name for name, each in projects.items() if each.params.monitor.store or model or not logged]
     if trained:
         lock = Lock.parse(Git(root).read(trained, LOCK) or "", f"{LOCK} of {trained[:12]}")
         for name in [name for name in listed if not lock.records(name)]:
@@ -47,6 +48,6 @@ def models(model: str | None, logged: bool, trained: str | None) -> None:
     releases = [
         {"model": name, "device": device, "environments": " ".join(environments)}
         for name in listed
-        for device, environments in plain.by_device(Project(root, name)).items()
+        for device, environments in plain.by_device(projects[name]).items()
     ]
     actions.output(models=json.dumps(listed), releases=json.dumps(releases))

@@ -447,8 +447,6 @@ def check_params(project: Project) -> None:
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
             if _at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
-                # params is imported only here, because it imports pydantic, which is slow
-
                 default = _at(project.params.model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
                     f"params.yaml: models.{project.package} lacks {key}, which the stage {name} depends on",
