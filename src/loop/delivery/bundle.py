@@ -60,10 +60,10 @@ class Bundle:
 def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
     """Write the bundle of a model to build/<package>/release.tar.
 
-    If `model` is None, the bundle contains only the monitor image and is build/monitor/release.tar. With
-    `trained` it contains only the outputs of the DVC stages, for `loop land`. Equal files give a
-    byte-identical tar. Raises LoopError if an earlier command has not run yet, or if a file is a symbolic
-    link, because a link could expose a file outside the clone.
+    Without a model, the bundle contains only the monitor image, and its path is
+    build/monitor/release.tar. With `trained` it contains only the outputs of the DVC stages, for `loop land`.
+    Equal files give a byte-identical tar. Raises LoopError if an earlier command has not run yet, or if a
+    file is a symbolic link, because a link could expose a file outside the clone.
     """
     if trained and model:
         files = _outputs(Project(root, model))

@@ -47,7 +47,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Done:
-    """The result of an action. `commit` is None if the state was already as requested."""
+    """The result of an action. `commit` is None if there was nothing to change."""
 
     commit: str | None
     before: State

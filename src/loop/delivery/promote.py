@@ -11,9 +11,9 @@ from loop.delivery.commit import Action, Done, Now, Place
 def promote(git: Git, place: Place, key: str | None, step: str, why: str = "") -> Done:
     """Move canary `key` from `step` to the next step.
 
-    Weights and pod counts come from params.yaml on main, not from the work tree. If `key` is None, it is read
-    from main once, so that a retry after a lost push never promotes another canary. Raises Superseded if the
-    canary is not, or no longer, at `step`.
+    Weights and pod counts come from params.yaml on main, not from the work tree. Without `key`,
+    the canary on main is promoted. Its key is read only once, so that a retry after a lost push never
+    promotes another canary. Raises Superseded if the canary is not, or no longer, at `step`.
     """
     if key is None:
         state = commit.read(git, git.fetch(), place)

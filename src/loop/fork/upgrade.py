@@ -124,7 +124,7 @@ def read(git: Git, source: str) -> Version:
 def plan(git: Git, to: str, base: str | None) -> Upgrade:
     """Plan an upgrade from version `base` to version `to`.
 
-    If `base` is None, `nearest` finds the fork's current version. Raises LoopError if `base` or `to` is not a
+    Without `base`, `nearest` finds the fork's current version. Raises LoopError if `base` or `to` is not a
     version of the template.
     """
     head = git.head()

@@ -49,7 +49,7 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
         return _done(dispatched=False, why=why, budget_spent=True)
     run = github.dispatch(WORKFLOW, wish.inputs)
-    if run is None:  # without an id, our run looks like another monitor's run
+    if run is None:  # an older server returns no id, and without it we cannot tell our run from others
         return _done(dispatched=True, why=wish.reason)
     try:
         if first := _first(github, run, wish, cooldown, now):

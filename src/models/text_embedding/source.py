@@ -19,10 +19,10 @@ PARTS = {"train", "test"}
 def read(files: Mapping[str, Path]) -> Iterator[pa.Table]:
     """Yield two rows per pair.
 
-    The column `part` says whether a pair is for `train` or `test`. Without it, the files whose name has the
-    word `test` are the test part; if there is none, those with the word `dev`. A pair that occurs twice is
-    used once. A training pair with a sentence of the test part is left out. Raises LoopError if a file cannot
-    be read, or if no pair is for training or none for the test.
+    The column `part` says whether a pair is for `train` or `test`. Without that column, the files with the
+    word `test` in their name are the test part. If there is no such file, the files with the word `dev` are.
+    A pair that occurs twice is used once. A training pair with a sentence of the test part is left out.
+    Raises LoopError if a file cannot be read, or if no pair is for training or none for the test.
     """
     words = {name: re.findall("[a-z]+", name.rpartition("/")[2].lower()) for name in files}
     tested = next((word for word in ("test", "dev") if any(word in found for found in words.values())), "")
