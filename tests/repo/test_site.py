@@ -124,13 +124,27 @@ def test_the_picture_of_the_packages_is_the_import_rule(repository: Path, tmp_pa
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 def test_the_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
     """From file://, Chromium finds pages, reports no error, and asks for nothing from elsewhere."""
+    page, said = opened(f"{(site / 'index.html').as_uri()}?q=deadline_hours", tmp_path)
+    found = re.findall(r'class="md-search-result__link"[^>]*href="([^"?#]*)', page)
+    found += re.findall(r'href="([^"?#]*)[^"]*" class="md-search-result__link"', page)
+    assert any(link.endswith("reference/params.html") for link in found), page[-2000:]
+    assert "CONSOLE" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_the_keyboard_reaches_long_lines(site: Path, tmp_path: Path) -> None:
+    """Code that scrolls can be focused, also where there is no mouse. No page is broken below a folder."""
+    page, _ = opened((site / "docs/cluster.html").as_uri(), tmp_path)
+    assert re.search(r'<code[^>]* tabindex="0"', page)
+    assert not (site / "404.html").exists()
+
+
+def opened(address: str, tmp_path: Path) -> tuple[str, str]:
+    """The page that Chromium has made of an address, and what it said about it."""
     flags = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
     flags += ("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom")
-    address = f"{(site / 'index.html').as_uri()}?q=deadline_hours"
     done = subprocess.run(
         ["chromium", *flags, address], capture_output=True, text=True, check=True, timeout=120
     )
-    found = re.findall(r'class="md-search-result__link"[^>]*href="([^"?#]*)', done.stdout)
-    found += re.findall(r'href="([^"?#]*)[^"]*" class="md-search-result__link"', done.stdout)
-    assert any(link.endswith("reference/params.html") for link in found), done.stdout[-2000:]
-    assert "CONSOLE" not in done.stderr
+    return done.stdout, done.stderr
