@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from loop.core.database import opened
@@ -39,16 +40,10 @@ DAY = timedelta(days=1)
 WINDOW = "window"
 FEW = 2_000_000  # store rows; above this, duplicate ids are searched only in a sample
 PART = 64  # the sample holds one in 64 ids
-MEMORY, THREADS = "256MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
+MEMORY, THREADS = "160MB", 2  # limits of DuckDB; beyond this memory it spills to disk, and threads add to it
 NEWEST = 100_000  # number of newest transactions in which the latest prediction is searched first
 MOST = 200_000  # rows used to measure distances; sampling error is then about 0.003 standard deviations
-# Log lines from before the column `scores` existed have the scores of several classes as a list in `score`.
-SCORE = "coalesce(try_cast(score as double), list_max(try_cast(score as double[])))"
 DECIMALS = 5  # scores are rounded to this many decimals if there are more than MOST predictions
-LINE = (
-    "{time: 'TIMESTAMPTZ', id: 'VARCHAR', model: 'VARCHAR', version: 'VARCHAR',"
-    " features: 'FLOAT[]', score: 'JSON', class: 'VARCHAR'}"
-)
 
 
 @dataclass(frozen=True)
@@ -126,18 +121,20 @@ def read(
             corrected, empty = _labels(con, reports, roles, end, kind)
             counts = _counts(con, spans)
             known = sum(count.rows for count in counts)
-            _judged(con, start, matched=matched)
+            counted = _of_width(counts, features, spans)
+            share = _share(max(sum(count.rows for count in of) for of in counted.values()))
+            sample = f"place < {share} and width = {len(features)}"
+            with_label = _judged(con, spans[WINDOW], len(features), sample, matched=matched)
             apart = _why_unmatched(con, stored, known if matched else 0, logged) if stored else ()
             apart += _unmatched_labels(con, reports, start)
             transactions = _transactions(con, stored, roles, start, end)
             labelled, repeated = _labelled(con, answer, many=known > MOST)
-        counted = _of_width(counts, features, spans)
+            con.execute("drop table judged cascade; drop table labels")  # frees memory for the rows
+            parts = _rows(con, features, spans, sample, matched=matched)
         versions: dict[str, int] = {}
         for count in counted[WINDOW]:
             versions[count.version] = versions.get(count.version, 0) + count.rows
-        most = max(sum(count.rows for count in of) for of in counted.values())
         first = min((count.first for count in counted[WINDOW]), default=end)
-        parts = _rows(con, features, spans, most, matched=matched)
         rows, event = parts[WINDOW], parts[WINDOW].pop("event")
         return Window(
             start=start,
@@ -150,7 +147,7 @@ def read(
             learned=parts["learned"].drop(columns="event") if trained else rows.iloc[:0],
             versions=dict(sorted(versions.items())),
             labelled=labelled,
-            unlabelled=sum(count.rows - count.labelled for count in counted[WINDOW]),
+            unlabelled=sum(versions.values()) - with_label,
             logged=logged,
             latest=latest,
             repeated=repeated,
@@ -192,23 +189,25 @@ def _predictions(  # noqa: PLR0917 - the arguments belong to one call
     cases.
     """
     files, cut = segments.of(con, log)
-    of_version = f"and version = '{version}'" if version else ""
     answer, typed = ("score", "varchar") if kind == "double" else ("class", kind)
-    con.execute(
-        f"""create view lines as select * from (
-            select *, coalesce(isfinite(time), false) and version is not null and {answer} is not null
-                      and width is not null as fits
-            from (select * replace (try_cast(class as {typed}) as class) from {parquet(files)})
-        ) where (model = '{model}' {of_version}) or not fits""",  # noqa: S608 — our own constants
-    )
+    lines = f"(select * replace (try_cast(class as {typed}) as class) from {parquet(files)})"  # noqa: S608 — our own
+    fits = f"(coalesce(isfinite(time), false) and not (version is null or {answer} is null or width is null))"
+    mine = f"{fits} and model = '{model}'" + (f" and version = '{version}'" if version else "")
+    logged, whole, unfit, all_, latest = con.execute(
+        f"""select count(*) filter ({mine}), count(whole) filter ({mine}), count(*) filter (not {fits}),
+            count(*), epoch(max(time) filter ({mine} and time <= now())) from {lines}"""  # noqa: S608
+    ).fetchall()[0]
     key = ids.key("id")
     if ids.whole:
-        key = f"case when whole is not null then hash(whole) else {key} end"
-    con.execute(f"create view log as select *, {key} as key from lines where fits")  # noqa: S608
-    logged, rows, latest = con.execute(
-        "select count(*) filter (fits), count(*), epoch(max(time) filter (fits and time <= now())) from lines"
-    ).fetchall()[0]
-    return int(logged), int(rows - logged) + cut, float(latest or 0)
+        key = (
+            "hash(whole)"
+            if whole == logged
+            else f"case when whole is not null then hash(whole) else {key} end"
+        )
+    # Each query reads the whole log again, and checking every line would take as long as reading them.
+    only = "" if logged == all_ else f"where {mine}"
+    con.execute(f"create view log as select *, {key} as key from {lines} {only}")  # noqa: S608
+    return int(logged), int(unfit) + cut, float(latest or 0)
 
 
 def _stored(con: "duckdb.DuckDBPyConnection", store: str | None, part: str, ids: Ids) -> Stored | None:
@@ -276,24 +275,23 @@ class Count(NamedTuple):
     spans: frozenset[str]
     rows: int
     first: datetime
-    labelled: int  # number of the predictions that have a label
 
 
 def _counts(con: "duckdb.DuckDBPyConnection", spans: Mapping[str, tuple[datetime, datetime]]) -> list[Count]:
     """Count all predictions by release, number of features, and the time spans that they fall in."""
-    inside = {
-        name: f"event >= timestamp '{start}' and event < timestamp '{end}'"
-        for name, (start, end) in spans.items()
-    }
+    inside = ", ".join(map(_inside, spans.values()))
     found = con.execute(
-        f"""select version, width, {", ".join(inside.values())}, count(*), min(event), count(known)
-        from events left join (select id as key, true as known from labels) using (key) group by all"""  # noqa: S608
+        f"select version, width, {inside}, count(*), min(event) from events group by all"  # noqa: S608
     ).fetchall()
-    counts = []
-    for version, width, *where, rows, first, labelled in found:
-        within = [name for name, one in zip(spans, where, strict=True) if one]
-        counts.append(Count(version, width, frozenset(within), rows, first, labelled))
-    return counts
+    return [
+        Count(version, width, frozenset(compress(spans, where)), rows, first)
+        for version, width, *where, rows, first in found
+    ]
+
+
+def _inside(span: tuple[datetime, datetime]) -> str:
+    """Return SQL that says whether an event is in a time span."""
+    return f"(event >= timestamp '{span[0]}' and event < timestamp '{span[1]}')"
 
 
 def _of_width(counts: list[Count], features: Sequence[str], spans: Iterable[str]) -> dict[str, list[Count]]:
@@ -365,18 +363,38 @@ def _why_unmatched(
     return (found.line(f"{why}{fallback}"),)
 
 
-def _judged(con: "duckdb.DuckDBPyConnection", start: datetime, *, matched: bool) -> None:
-    """Create the table `judged`: the predictions whose label was reported since `start`, with the label."""
+def _judged(
+    con: "duckdb.DuckDBPyConnection",
+    window: tuple[datetime, datetime],
+    width: int,
+    sample: str,
+    *,
+    matched: bool,
+) -> int:
+    """Create the table `judged`: predictions whose label was reported since the window began, with the label.
+
+    Returns how many predictions in the window have a label, whenever it was reported. If the store gave the
+    events' times, the table `dated` has those of all labelled predictions and of those that `sample` selects.
+    """
     con.execute(
-        """create temp table judged as select key as id, version, score, class, label, time, place
-        from log join (select id as key, label from labels where reported >= $1) using (key)""",
-        [start],
+        """create temp table answered as
+        select key as id, version, width, score, class, label, reported, time, place
+        from log join (select id as key, label, reported from labels) using (key)"""
     )
-    if matched:  # a separate step, because otherwise DuckDB would load all transactions into memory
+    counted, known = "(select *, time::timestamp as event from answered)", ""
+    if matched:
         con.execute(
-            "create temp table dated as select key from happened where key in (select id from judged)"
+            f"""create temp table dated as select * from happened
+            where key in (select id from answered union all select key from log where {sample})"""  # noqa: S608
         )
-        con.execute("delete from judged where id not in (from dated)")
+        counted, known = "answered join dated on id = key", "and id in (select key from dated)"
+    labelled = _one(con, f"select count(*) from {counted} where width = {width} and {_inside(window)}")  # noqa: S608
+    con.execute(
+        f"""create temp table judged as select * exclude (width, reported) from answered
+        where reported >= timestamp '{window[0]}' {known}"""  # noqa: S608
+    )
+    con.execute("drop table answered")
+    return int(labelled)
 
 
 def _unmatched_labels(
@@ -416,17 +434,13 @@ def _labelled(con: "duckdb.DuckDBPyConnection", answer: Answer, *, many: bool) -
     )
     all_, rows = (int(_one(con, f"select count({what}) from judged")) for what in ("*", "distinct id"))  # noqa: S608
     source = "once" if all_ > rows else "judged"
-    if answer == "score":
-        found = con.execute(
-            f"""select version, score, class, label, 1::bigint as rows from {source}
-            where hash(id) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
-        )
-        return found.df(), all_ - rows
     score = f"round(score, {DECIMALS})" if many else "score"
-    found = con.execute(
-        f"select version, {score} as score, class, label, count(*) as rows from {source} group by all"  # noqa: S608
-    )
-    return found.df(), all_ - rows
+    wanted = f"select version, {score} as score, class, label, count(*) as rows from {source} group by all"  # noqa: S608
+    if answer == "score":
+        wanted = f"""select version, score, class, label, 1::bigint as rows from {source}
+            where hash(id) % {SPREAD} < {_share(rows)}"""  # noqa: S608 — ours
+    # As a category, because a Python string for each row would take more memory than everything else.
+    return con.sql(wanted).to_arrow_table().to_pandas(categories=["version"]), all_ - rows
 
 
 def _transactions(
@@ -453,43 +467,25 @@ def _rows(
     con: "duckdb.DuckDBPyConnection",
     features: Sequence[str],
     spans: Mapping[str, tuple[datetime, datetime]],
-    most: int,
+    sample: str,
     *,
     matched: bool,
 ) -> "dict[str, pd.DataFrame]":
     """Return a DataFrame for each time span: one column per feature, plus `score` and `event`.
 
-    `event` is the time of the transaction with the same id, or else the log's time. `most` is the number of
-    rows in the largest span. If it is above the limit MOST, about MOST rows of that span are kept, and the
-    same share of the other spans. A hash of the row decides, so that the same rows are kept each time.
+    `event` is the time of the transaction with the same id, or else the log's time. `sample` is the SQL
+    condition for the rows that are kept. It depends on a hash of the row, so that the same rows are kept each
+    time.
     """
-    import pandas as pd
-
-    con.execute(
-        f"""create temp table picked as select key, score, features, time::timestamp as event from log
-        where place < {_share(most)} and width = {len(features)}"""  # noqa: S608 — ours
-    )
-    if matched:
-        con.execute(
-            """create or replace temp table dated as
-            select * from happened where key in (select key from picked)"""
-        )
-        con.execute(
-            """create or replace temp table picked as
-            select * exclude (event), dated.event as event from picked join dated using (key)"""
-        )
-    found = {}
-    for name, span in spans.items():
-        table = con.sql(
-            "select features, score, event from picked where event >= $1 and event < $2",
-            params=list(span),
-        ).to_arrow_table()
-        flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        frame = pd.DataFrame(flat.reshape(-1, len(features)), columns=list(features))
-        found[name] = frame.assign(
-            score=table["score"].to_numpy(), event=pd.Series(table["event"].to_numpy())
-        )
-    return found
+    source = "log join dated using (key)" if matched else "(select *, time::timestamp as event from log)"
+    quoted = ('"' + name.replace('"', '""') + '"' for name in features)
+    columns = ", ".join(f"features[{place}] as {name}" for place, name in enumerate(quoted, 1))
+    return {
+        name: con.sql(
+            f"select {columns}, score, event from {source} where {sample} and {_inside(span)}"  # noqa: S608
+        ).df()
+        for name, span in spans.items()
+    }
 
 
 def _one(con: "duckdb.DuckDBPyConnection", query: str, values: list[Any] | None = None) -> Any:
