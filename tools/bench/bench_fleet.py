@@ -51,6 +51,7 @@ class Fleet:
             "LOOP_ENGINE": "buildah",
             "BUILDAH_ISOLATION": "chroot",
             **os.environ,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "CONTAINERS_REGISTRIES_CONF": str(registries),
             "LOOP_BASE_IMAGE": run(CLUSTER / "base", f"{registry}/bench").strip(),
         }
@@ -74,8 +75,8 @@ class Fleet:
     def release(self, model: str) -> None:
         """Release a model to the cluster, and wait until its pods are ready."""
         name = public(model)
-        for words in (("bento",), ("rehearse",), ("image",), ("push-image",)):
-            self.loop(*words, name)
+        for command in ("gate", "register", "bento", "rehearse", "image", "push-image"):
+            self.loop(command, name)
         self.loop("release", name, f"--environment={ENVIRONMENT}")
         run("git", "-C", self.clone, "pull", "--quiet", "origin", "main")
         self.apply(self.clone / "kustomize" / "overlays" / ENVIRONMENT / name)
