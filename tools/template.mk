@@ -79,6 +79,12 @@ bench-models: ## Measure each model's bento at the load of its sla, and against 
 	@tools/needs bench-serving
 	@$(PY) tools/bench/bench_models.py $(ARGS)
 
+.PHONY: bench-fleet
+bench-fleet: ## Measure all models at once through the gateway of `make cluster` (needs root)
+	@tools/needs bench-fleet
+	@tools/programs >/dev/null
+	@$(PY) tools/bench/bench_fleet.py $(ARGS)
+
 .PHONY: bench-loop
 bench-loop: ## Time the commands that people wait for, against another commit: make bench-loop ARGS="v1.2.0 --with test demo"
 	@tools/needs bench-loop

@@ -25,6 +25,7 @@ TASKS = (
     "bench-monitor",
     "bench-serving",
     "bench-gitops",
+    "bench-fleet",
     "docs",
 )
 TASKS += ("github-openapi",)

@@ -295,7 +295,9 @@ def serving(connections: int, side: Side, _: int) -> Sample:
     scorers = side.project.source.glob("scorer.py")  # a glob, because earlier builds have no scorer.py
     for path in (*side.project.bento.glob("*.py"), *scorers):
         shutil.copy(path, scratch / "bento")
-    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", "loop.runtime.serve")
+    renamed = (side.tree / "src" / "loop" / "runtime").is_dir()
+    module = release_state.SERVER if renamed else release_state.EARLIER_SERVER
+    start = ("env", f"PYTHONPATH={side.tree}/src", side.python, "-m", module)
     server = replace(bench.SERVERS[0], name=side.name, command=(*start, "--port={port}"))
     asked = bench.write_bodies(server, scratch / "asked")
     with bench.running(server, scratch) as live:

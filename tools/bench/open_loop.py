@@ -20,7 +20,7 @@ import uvloop
 
 PATIENCE = 15.0  # seconds to wait for the last answers
 HEAD = (
-    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    "POST {path} HTTP/1.1\r\nHost: {host}\r\n"
     "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
 )
 
@@ -58,15 +58,13 @@ class Load:
         self.took: list[float] = []
         self.statuses: Counter[int] = Counter()
 
-    async def run(
-        self, port: int, connections: int, requests: list[bytes], rate: float, seconds: float
-    ) -> None:
-        """Send requests at `rate` for `seconds`, and wait for the answers."""
-        loop, bodies = asyncio.get_running_loop(), cycle(requests)
-        for _ in range(connections):
-            _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
+    async def run(self, given: argparse.Namespace, requests: list[bytes]) -> None:
+        """Send the requests at the given rate for the given time, and wait for the answers."""
+        loop, bodies, rate = asyncio.get_running_loop(), cycle(requests), given.rate
+        for _ in range(given.connections):
+            _, connection = await loop.create_connection(lambda: Connection(self), given.address, given.port)
             self._free.append(connection)
-        begun, count = perf_counter(), int(rate * seconds)
+        begun, count = perf_counter(), int(rate * given.seconds)
         for number in range(count):
             due = begun + number / rate
             if (early := due - perf_counter()) > 0:
@@ -101,15 +99,19 @@ class Load:
 def main() -> None:
     """Run the load that the command line describes, and print the totals as JSON."""
     parser = argparse.ArgumentParser("open_loop", description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--host", default="127.0.0.1", help="the Host header, by which a gateway routes")
     parser.add_argument("--connections", type=int, default=64)
     for name, kind in (("port", int), ("path", str), ("rate", float), ("seconds", float)):
         parser.add_argument(name, type=kind)
     parser.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
     bodies = [file.read_bytes() for file in given.files]
-    requests = [HEAD.format(path=given.path, length=len(body)).encode() + body for body in bodies]
+    requests = [
+        HEAD.format(path=given.path, host=given.host, length=len(body)).encode() + body for body in bodies
+    ]
     load = Load()
-    uvloop.run(load.run(given.port, given.connections, requests, given.rate, given.seconds))
+    uvloop.run(load.run(given, requests))
     took = sorted(load.took)
     p50, p99, worst = (took[min(int(share * len(took)), len(took) - 1)] * 1e3 for share in (0.5, 0.99, 1))
     statuses = {str(status or "lost"): count for status, count in load.statuses.items() if count}

@@ -1,0 +1,190 @@
+"""`make bench-fleet`: measures all models at once through the gateway of the cluster that `make cluster` started.
+
+In a scratch clone, each trained model is packed, rehearsed, pushed to the cluster's registry and released to
+dev, as CI would do it, and its overlay is applied. Then one open loop per model sends requests to the gateway.
+Together they send `--rate` requests per second, in the proportions of `sla.requests_per_second`. The load
+generators run on the same cores. `./loop repro` must have trained the models.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from bench_models import bodies
+from rich.console import Console
+from rich.table import Column, Table
+
+from loop.core import params, repository
+from loop.core.dvc import Lock
+from loop.core.errors import LoopError
+from loop.core.names import public
+from loop.core.project import Project
+from loop.delivery import render
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build" / "bench-fleet"
+CLUSTER = ROOT / "tools" / "cluster"
+ENVIRONMENT = "dev"
+MOST_FAILED, MOST_P99 = 0.0005, 100.0  # the accepted share of failed requests, and milliseconds
+HEAD = ("model", "requests/s", "requests", "failed", "p50, ms", "p99, ms", "worst, ms")
+console = Console()
+
+
+class Fleet:
+    """A scratch clone whose models are released to the cluster."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.clone, self.facts = folder / "clone", facts
+        registry = facts["registry"]
+        registries = folder / "registries.conf"
+        registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
+        self.environment = {
+            "LOOP_ENGINE": "buildah",
+            "BUILDAH_ISOLATION": "chroot",
+            **os.environ,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            "CONTAINERS_REGISTRIES_CONF": str(registries),
+            "LOOP_BASE_IMAGE": run(CLUSTER / "base", f"{registry}/bench").strip(),
+        }
+        run("git", "clone", "--quiet", ROOT, self.clone)
+        run("git", "init", "--quiet", "--bare", "--initial-branch=main", folder / "origin.git")
+        for words in (
+            ("config", "user.name", "bench"),
+            ("config", "user.email", "bench@example.com"),
+            ("checkout", "--quiet", "-B", "main"),
+            ("remote", "set-url", "origin", folder / "origin.git"),
+        ):
+            run("git", "-C", self.clone, *words)
+        shutil.copytree(ROOT / "data", self.clone / "data", dirs_exist_ok=True)
+        shutil.copy(ROOT / "dvc.lock", self.clone)
+        ours = repository.read(ROOT)
+        repository.write(self.clone, repository.Repository(ours.name, ours.url, f"{registry}/bench"))
+        run("git", "-C", self.clone, "add", "--all")
+        run("git", "-C", self.clone, "commit", "--quiet", "--message=Trained models")
+        run("git", "-C", self.clone, "push", "--quiet", "origin", "main")
+
+    def release(self, model: str) -> None:
+        """Release a model to the cluster, and wait until its pods are ready."""
+        name = public(model)
+        for command in ("gate", "register", "bento", "rehearse", "image", "push-image"):
+            self.loop(command, name)
+        self.loop("release", name, f"--environment={ENVIRONMENT}")
+        run("git", "-C", self.clone, "pull", "--quiet", "origin", "main")
+        self.apply(self.clone / "kustomize" / "overlays" / ENVIRONMENT / name)
+        space = f"--namespace={name}-{ENVIRONMENT}"
+        self.kubectl("rollout", "status", "deployment/serving-stable", space, "--timeout=180s")
+
+    def loop(self, *words: str) -> None:
+        run(self.clone / "loop", *words, env=self.environment, cwd=self.clone)
+
+    def apply(self, folder: Path) -> None:
+        rendered = render.build(folder)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=rendered)
+
+    def kubectl(self, *words: str, stdin: str | None = None) -> str:
+        program = Path(self.facts["kubeconfig"]).parent / "programs" / "kubectl"
+        return run(program, f"--kubeconfig={self.facts['kubeconfig']}", *words, stdin=stdin)
+
+    def host(self, model: str) -> str:
+        """Return the host name by which the gateway routes to the model."""
+        space = f"--namespace={public(model)}-{ENVIRONMENT}"
+        return self.kubectl("get", "httproute", "serving", space, "--output=jsonpath={.spec.hostnames[0]}")
+
+    def wait_routed(self, model: str) -> None:
+        """Wait until the gateway sends the model's requests to its pods."""
+        deadline = time.monotonic() + 60
+        headers = {"Host": self.host(model)}
+        while True:
+            answer = httpx.get(f"{self.facts['gateway']}/health", headers=headers, trust_env=False)
+            if answer.is_success:
+                return
+            if time.monotonic() > deadline:
+                sys.exit(f"{public(model)}: the gateway answers {answer.status_code}: {answer.text[:200]}")
+            time.sleep(0.2)
+
+
+def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
+    """Run a command and return its output; if it fails, exit with the command's own message."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:6]))}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+def loads(fleet: Fleet, rates: dict[str, float], seconds: int, scratch: Path) -> dict[str, dict[str, Any]]:
+    """Send every model's requests at the same time, and return what each open loop printed."""
+    gateway, started = urlsplit(fleet.facts["gateway"]), {}
+    for model, rate in rates.items():
+        (folder := scratch / public(model)).mkdir()
+        command = [sys.executable, ROOT / "tools" / "bench" / "open_loop.py", f"--address={gateway.hostname}"]
+        command += [f"--host={fleet.host(model)}", str(gateway.port), "/predict", f"{rate:.2f}", str(seconds)]
+        started[model] = command + bodies(model, folder)
+    processes = {
+        model: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for model, command in started.items()
+    }
+    printed = {model: process.communicate()[0] for model, process in processes.items()}
+    return {model: json.loads(text) for model, text in printed.items()}
+
+
+def line(name: str, of: dict[str, Any]) -> list[str]:
+    """Return a model's row of the table."""
+    times = [f"{of[key]:.1f}" for key in ("p50_ms", "p99_ms", "worst_ms")]
+    return [name, f"{of['rate']:,.0f}", f"{of['rate'] * of['seconds']:,.0f}", f"{of['failed']}", *times]
+
+
+def main() -> int:
+    """Release every model, measure them together, and print and write the table; return 1 if one is too slow."""
+    parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
+    parser.add_argument("--rate", type=float, default=3500, help="requests per second of all models (3500)")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds of the measurement (60)")
+    given = parser.parse_args()
+    wanted = {model: Project(ROOT, model).params.sla.requests_per_second for model in params.read(ROOT)}
+    lock = Lock.of(ROOT)
+    models = {model: rate for model, rate in wanted.items() if rate and lock.records(model)}
+    if left := wanted.keys() - models.keys():
+        raise LoopError(
+            f"{', '.join(sorted(left))}: not trained, or sla.requests_per_second is not set", fix="./loop repro"
+        )
+    rates = {model: rate * given.rate / sum(models.values()) for model, rate in models.items()}
+    facts = json.loads(run(sys.executable, CLUSTER, "status", "--json"))
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-", dir="/var/tmp") as made:
+        fleet = Fleet(Path(made), facts)
+        fleet.apply(fleet.clone / "kustomize" / "platform")
+        for model in models:
+            console.print(f"[dim]releasing {public(model)}")
+            fleet.release(model)
+        for model in models:
+            fleet.wait_routed(model)
+        console.print(f"[dim]sending {given.rate:,.0f} requests/s for {given.seconds} s")
+        found = loads(fleet, rates, given.seconds, Path(made))
+    (OUT / "fleet.json").write_text(json.dumps(found, indent=1) + "\n")
+    rows = [line(public(model), of) for model, of in found.items()]
+    table = Table(HEAD[0], *(Column(name, justify="right") for name in HEAD[1:]))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    (OUT / "fleet.md").write_text(
+        "".join(f"| {' | '.join(row)} |\n" for row in (HEAD, ["---", *["--:"] * (len(HEAD) - 1)], *rows))
+    )
+    failed = sum(of["failed"] for of in found.values()) / (given.rate * given.seconds)
+    slowest = max(of["p99_ms"] for of in found.values())
+    console.print(f"{failed:.3%} failed, slowest p99 {slowest:.1f} ms")
+    return int(failed > MOST_FAILED or slowest > MOST_P99)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LoopError as error:
+        sys.exit(f"bench-fleet: {error}")
