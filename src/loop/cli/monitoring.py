@@ -86,7 +86,7 @@ def monitor(  # noqa: PLR0917 — click passes by name
     from dataclasses import replace
 
     from loop.core import params, paths
-    from loop.core.clone import opened
+    from loop.core.github import opened
     from loop.core.errors import LoopError
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
@@ -229,7 +229,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     from functools import cache, partial
 
     from loop.core import actions, paths
-    from loop.core.clone import opened
+    from loop.core.github import opened
     from loop.core.github import GitHub
     from loop.core.names import public
     from loop.delivery.commit import Place
