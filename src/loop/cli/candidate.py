@@ -8,9 +8,9 @@ import click
 
 from loop.cli.arguments import environment_option, model_argument, optional_model
 from loop.cli.printing import Printing, show
-from loop.cli.results import Gate, Status, of
 from loop.core.errors import Exit
 from loop.core.project import Project
+from loop.core.results import Gate, Status, of
 
 PARQUET = click.Path(path_type=Path, dir_okay=False)
 

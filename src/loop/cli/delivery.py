@@ -6,8 +6,8 @@ import click
 
 from loop.cli.arguments import environment_option, model_argument, optional_model
 from loop.cli.printing import Printing, show
-from loop.cli.results import Change, History
 from loop.core.project import Project
+from loop.core.results import Entry, History
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -290,8 +290,6 @@ def history(model: str, environment: str) -> None:
     It reads the commits on main that changed the environment's release, newest first. The keys that it lists
     are those that `rollback --to` takes.
     """
-    from dataclasses import asdict
-
     from loop.core import paths
     from loop.core.git import Git
     from loop.core.names import public
@@ -299,11 +297,11 @@ def history(model: str, environment: str) -> None:
     from loop.delivery.commit import Place
 
     place = Place(model, environment)
-    changes = [Change(**asdict(entry)) for entry in history.history(Git(paths.root()), place)]
+    changes = history.history(Git(paths.root()), place)
     show(History(public(model), environment, changes), lambda: _table(str(place), changes))
 
 
-def _table(title: str, changes: list[Change]) -> None:
+def _table(title: str, changes: list[Entry]) -> None:
     """Print the changes of an environment, one a row."""
     from rich.console import Console
     from rich.table import Table

@@ -10,8 +10,8 @@ import click
 
 from loop.cli import arguments
 from loop.cli.printing import Printing, show
-from loop.cli.results import Doctor, Examined
 from loop.core.errors import Exit
+from loop.core.results import Doctor, Finding
 
 if TYPE_CHECKING:
     from loop.core.git import Git
@@ -149,18 +149,16 @@ def doctor(*, cache: bool) -> Exit:
     Run it when something fails, and after `init`, `new` and `upgrade`. `bad` must be fixed, and the command
     then ends with 2. `default` works, and the table says what to move to when you need more.
     """
-    from dataclasses import asdict
-
     from loop.core import paths
     from loop.fork.doctor import examine
 
-    findings = [Examined(**asdict(finding)) for finding in examine(paths.root(), cache=cache)]
+    findings = examine(paths.root(), cache=cache)
     ok = all(finding.state != "bad" for finding in findings)
     show(Doctor(ok, findings), lambda: _table(findings))
     return Exit.OK if ok else Exit.BAD_INPUT
 
 
-def _table(findings: list[Examined]) -> None:
+def _table(findings: list[Finding]) -> None:
     """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
     import shutil
     from textwrap import TextWrapper

@@ -12,9 +12,9 @@ import click
 
 from loop.cli.arguments import clone_option, environment_option, model_argument
 from loop.cli.printing import Printing, show
-from loop.cli.results import Monitor, of
 from loop.core.errors import Exit
 from loop.core.project import Project
+from loop.core.results import Monitor, of
 
 if TYPE_CHECKING:
     from loop.core.git import Git
@@ -86,8 +86,8 @@ def monitor(  # noqa: PLR0917 — click passes by name
     from dataclasses import replace
 
     from loop.core import params, paths
-    from loop.core.github import opened
     from loop.core.errors import LoopError
+    from loop.core.github import opened
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
@@ -229,8 +229,7 @@ def judge(  # noqa: PLR0917 — click passes by name
     from functools import cache, partial
 
     from loop.core import actions, paths
-    from loop.core.github import opened
-    from loop.core.github import GitHub
+    from loop.core.github import GitHub, opened
     from loop.core.names import public
     from loop.delivery.commit import Place
     from loop.monitoring.judge import Judge

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from loop.cli.results import Result
+from loop.core.results import Result
 
 FLAG = "--json"
 SHOWN = "loop.shown"  # in click's context, with --json: the results to print when the command ends
