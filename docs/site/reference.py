@@ -34,8 +34,6 @@ TYPES = {
     "string": "text",
 }
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-OWN = {"ingest.simulator": "source", "validate.suite": "expectations", "features": "features",
-       "train": "estimator", "evaluate.protocol": "evaluation"}  # fmt: skip
 
 
 def pages(root: Path) -> dict[str, str]:
@@ -144,7 +142,7 @@ def _params(root: Path) -> Iterator[str]:
     yield "\n## The models' own keys\n\nEach model's folder types these sections itself."
     for name in params.read(root):
         folder = models.ModelFolder(root, name)
-        for key, module in OWN.items():
+        for module, key in models.TYPED.items():
             kind = getattr(getattr(folder, module), "Params", None)
             if kind and kind.model_fields:
                 yield from sections(kind, f"{name}.{key}")

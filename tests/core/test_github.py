@@ -3,8 +3,8 @@
 import http.server
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -85,13 +85,15 @@ class Replies:
         self.sent: list[tuple[str, str, Any]] = []
         self.waits: list[float] = []
 
-    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+    @contextmanager
+    def stream(self, method: str, url: str, **options: Any) -> Iterator[httpx.Response]:
         self.sent.append((method, url.removeprefix("https://api.test/repos/acme/shop"), options.get("json")))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         request = httpx.Request(method, url)
         if isinstance(reply, httpx.Response):
             reply.request = request
-            return reply
+            yield reply
+            return
         reply.request = request
         raise reply
 
@@ -100,7 +102,7 @@ class Replies:
 def replies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Replies]:
     def given(*replies: Reply) -> Replies:
         made = Replies(*replies)
-        monkeypatch.setattr(httpx, "request", made.request)
+        monkeypatch.setattr(httpx, "stream", made.stream)
         for method in (GitHub.answer, GitHub.comment, GitHub.pull_request, GitHub.cancel):
             monkeypatch.setattr(method.retry, "sleep", made.waits.append)
         return made

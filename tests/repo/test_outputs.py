@@ -43,7 +43,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The outputs that code has asked for since."""
     asked: set[str] = set()
     for name in OUTPUTS:
-        place = getattr(Project, name).fget
+        place = getattr(Project, name).func
 
         def ask(self: Project, name: str = name, place: object = place) -> Path:
             asked.add(name)

@@ -166,9 +166,9 @@ def test_promote_too_late(standin: StandIn) -> None:
 def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     """Neither a release of an unmerged commit nor one dispatched on its branch runs any of its code."""
     there = tmp_path / "pwned"
-    models = (clone.folder / "src/loop/cli/models.py").read_text()
+    models = (clone.folder / "src/loop/cli/pipeline.py").read_text()
     evil = f"import pathlib\npathlib.Path({str(there)!r}).touch()\n{models.replace('from __future__', '#')}"
-    sha = clone.commit("unreviewed", {"src/loop/cli/models.py": evil})
+    sha = clone.commit("unreviewed", {"src/loop/cli/pipeline.py": evil})
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:topic")
     for ref in ("topic", sha, sha[:7]):
         standin.as_("bot").dispatch("release.yml", {"ref": ref})

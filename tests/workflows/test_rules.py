@@ -10,12 +10,16 @@ import pytest
 from ruamel.yaml import YAML
 from standin import ROOT
 
-from loop.cli import COMMANDS, READS_HISTORY, cli
+from loop.cli import COMMANDS, cli
 from loop.fork.doctor import ENVIRONMENT, WRITERS
 
 pytestmark = pytest.mark.sample
 
 CHECKOUT = "actions/checkout@"
+# Commands that read more of Git's history than the commit that is checked out. A job that runs one checks
+# out with `fetch-depth: 0`; in any other shallow clone `loop.core.git.Git` fetches the rest.
+READS_HISTORY = {"changed", "comment", "gate", "guard", "history", "judge", "merged", "monitor", "register"}
+READS_HISTORY |= {"monitor-release", "propose-upgrade", "release", "report", "rollback", "upgrade"}
 MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
 # Packages run in these.
 UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "test-marked", "lock"}

@@ -10,92 +10,38 @@ from loop.core import actions
 from loop.core.errors import Exit, LoopError
 from loop.core.markdown import fenced
 
-# section: {name: "module:function"}. A module is below loop.cli unless it begins with loop_demo. Help and
-# completion import all of these modules, so at its top each of them imports only what is quick: click, the
-# standard library, loop.core's errors, names and paths.
-SECTIONS = {
-    "Train": {
-        "pin": "pipeline:pin",
-        "repro": "pipeline:repro",
-        "train": "pipeline:train",
-        "models": "models:models",
-        "stage": "pipeline:stage",
-        "push": "pipeline:push",
-    },
-    "Judge a candidate": {
-        "gate": "candidate:gate",
-        "bento": "serving:bento",
-        "rehearse": "serving:rehearse",
-        "serve": "serving:serve",
-        "register": "candidate:register",
-        "score": "candidate:score",
-        "changed": "candidate:changed",
-        "comment": "candidate:comment",
-        "post-reports": "post:post_reports",
-    },
-    "Publish": {
-        "image": "serving:image",
-        "push-image": "serving:push_image",
-        "monitor-image": "serving:monitor_image",
-        "attest": "provenance:attest",
-        "verify": "provenance:verify",
-        "bundle": "bundle:bundle",
-        "unbundle": "bundle:unbundle",
-    },
-    "Release": {
-        "status": "candidate:status",
-        "release": "delivery:release",
-        "promote": "delivery:promote",
-        "rollback": "delivery:rollback",
-        "history": "delivery:history",
-        "monitor-release": "delivery:monitor_release",
-        "render": "delivery:render",
-        "guard": "delivery:guard",
-        "merged": "delivery:merged",
-    },
-    "Watch production": {
-        "monitor": "monitoring:monitor",
-        "judge": "monitoring:judge",
-        "retrain": "pipeline:retrain",
-        "land": "land:land",
-        "report": "report:report",
-    },
-    "Keep a fork": {
-        "init": "fork:init",
-        "doctor": "fork:doctor",
-        "new": "fork:new",
-        "demo": "loop_demo.command:demo",
-        "github": "loop_demo.command:github",
-        "version": "fork:version",
-        "upgrade": "fork:upgrade",
-        "propose-upgrade": "fork:propose_upgrade",
-        "propose-locks": "locks:propose_locks",
-        "completion": "completion:completion",
-    },
+# Each section of the help: the modules of its commands, below loop.cli unless a module has a dot, each with
+# commands. Help and completion import all of these modules, so at its top each of them imports only what is
+# quick: click, the standard library, loop.core's actions, errors, git, names, paths, project and results.
+MODULES = {
+    "Train": (("pipeline", "pin", "repro", "train", "models", "stage", "push"),),
+    "Judge a candidate": (
+        ("candidate", "gate", "bento", "rehearse", "serve", "register", "score", "changed", "comment"),
+        ("candidate", "post-reports"),
+    ),
+    "Publish": (
+        ("publish", "image", "push-image", "monitor-image", "attest", "verify", "bundle", "unbundle"),
+    ),
+    "Release": (
+        ("candidate", "status"),
+        ("delivery", "release", "promote", "rollback", "history", "monitor-release", "render", "guard"),
+        ("delivery", "merged"),
+    ),
+    "Watch production": (
+        ("monitoring", "monitor", "judge"),
+        ("pipeline", "retrain"),
+        ("delivery", "land"),
+        ("monitoring", "report"),
+    ),
+    "Keep a fork": (
+        ("fork", "init", "doctor", "new"),
+        ("loop_demo.command", "demo", "github"),
+        ("fork", "version", "upgrade", "propose-upgrade", "propose-locks"),
+        ("completion", "completion"),
+    ),
 }
-COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
-
-# Commands that read more of Git's history than the commit that is checked out. A workflow's job that runs
-# one checks out with `fetch-depth: 0`; in any other shallow clone `loop.core.git.Git` fetches the rest.
-READS_HISTORY = frozenset(
-    {
-        "changed",
-        "comment",
-        "gate",
-        "guard",
-        "history",
-        "judge",
-        "merged",
-        "monitor",
-        "monitor-release",
-        "propose-upgrade",
-        "register",
-        "release",
-        "report",
-        "rollback",
-        "upgrade",
-    }
-)
+SECTIONS = {title: [name for _, *names in parts for name in names] for title, parts in MODULES.items()}
+COMMANDS = {name: module for parts in MODULES.values() for module, *names in parts for name in names}
 
 
 class Lazy(click.Group):
@@ -107,10 +53,9 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module, function = COMMANDS[name].split(":")
-        where = module if module.startswith("loop_demo.") else f"loop.cli.{module}"
-        command: click.Command = getattr(import_module(where), function)
-        return command
+        module = COMMANDS[name]
+        where = import_module(module if "." in module else f"loop.cli.{module}")
+        return getattr(where, name.replace("-", "_"))  # type: ignore[no-any-return]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section, each with the first sentence of its help."""
@@ -171,8 +116,7 @@ def _address(page: str) -> str:
         own = repository.read(root := paths.root())
     except LoopError:  # outside of a clone, or a broken repository.yaml
         return page
-    path = page.partition("#")[0]
-    if not (root / path).is_file():  # a lean fork
+    if not (root / page.partition("#")[0]).is_file():  # a lean fork
         return str(paths.TEMPLATE / page)
     return page if repository.TEMPLATE in own.url else f"{own.server}/{own.slug}/blob/main/{page}"
 

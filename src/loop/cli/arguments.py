@@ -1,38 +1,46 @@
 """The arguments and options that many commands share, and what a shell completes them with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from loop.core import paths
+from loop.core.errors import LoopError
+from loop.core.names import public
+from loop.core.project import Project
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The models of params.yaml whose names begin with what was typed; none where it cannot be read."""
-    from loop.core import paths, plain
-    from loop.core.errors import LoopError
-    from loop.core.names import public
+    """The models of params.yaml whose names begin with what was typed."""
+    from loop.core import plain
 
-    try:
-        names = [public(name) for name in plain.read(paths.root())]
-    except LoopError:
-        return []
-    return sorted(name for name in names if name.startswith(incomplete.replace("_", "-")))
+    return _begun(incomplete.replace("_", "-"), lambda root: sorted(map(public, plain.read(root))))
 
 
 def environments(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The environments of this repository whose names begin with what was typed; none outside of a clone."""
-    from loop.core import paths, plain
-    from loop.core.errors import LoopError
+    """The environments of this repository whose names begin with what was typed."""
+    from loop.core import plain
 
+    return _begun(incomplete, plain.environments)
+
+
+def _begun(typed: str, names: Callable[[Path], Iterable[str]]) -> list[str]:
+    """The names that begin with what was typed; none outside of a clone, or where params.yaml is broken."""
     try:
-        return [name for name in plain.environments(paths.root()) if name.startswith(incomplete)]
+        return [name for name in names(paths.root()) if name.startswith(typed)]
     except LoopError:
         return []
 
 
-model_argument = click.argument("model", shell_complete=models)
+def _project(_ctx: click.Context, _param: click.Parameter, model: str) -> Project:
+    return Project(paths.root(), model)
+
+
+project_argument = click.argument("project", metavar="MODEL", callback=_project, shell_complete=models)
 optional_model = click.argument("model", required=False, shell_complete=models)
 models_argument = click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=models)
 

@@ -1,4 +1,4 @@
-"""The commands by which CI judges a candidate: `loop changed, status, gate, register, score, comment`."""
+"""The commands that judge a candidate, make and serve its bento, and report what CI found."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from loop.cli.arguments import environment_option, model_argument, optional_model
+from loop.cli.arguments import environment_option, optional_model, project_argument
 from loop.cli.printing import Printing, show
-from loop.cli.results import Gate, Status, of
-from loop.core.errors import Exit
+from loop.core import actions, paths
+from loop.core.errors import Exit, LoopError
 from loop.core.project import Project
+from loop.core.results import Gate, Status, of
 
 PARQUET = click.Path(path_type=Path, dir_okay=False)
 
@@ -36,19 +37,18 @@ def changed(base: str, head: str, parts: int) -> None:
     which is true if the manifests have to be checked.
     """
     from loop.candidate import change
-    from loop.core import actions, paths
 
     found = change.changed(paths.root(), base, head)
-    jobs, models = json.dumps(found.jobs(parts)), json.dumps(found.models)
-    actions.output(tests=jobs, models=models, manifests=_yes(found.manifests))
+    manifests = json.dumps(found.manifests)
+    actions.output(tests=json.dumps(found.jobs(parts)), models=json.dumps(found.models), manifests=manifests)
     said = f"tests: {', '.join(found.tests) or 'none'}; models: {', '.join(found.models) or 'none'}"
-    click.echo(f"{said}; manifests: {_yes(found.manifests)}")
+    click.echo(f"{said}; manifests: {manifests}")
 
 
 @click.command(cls=Printing, result=Status)
-@model_argument
+@project_argument
 @environment_option(default="production", show_default=True, help="Environment to compare with.")
-def status(model: str, environment: str) -> None:
+def status(project: Project, environment: str) -> None:
     """Show whether this work tree has a release to bring.
 
     It computes the key of the release that this work tree would make, and compares it with the releases that
@@ -56,45 +56,42 @@ def status(model: str, environment: str) -> None:
     means blocked), due.
     """
     from loop.candidate.champion import state
-    from loop.core import actions, paths, plain
+    from loop.core import plain
     from loop.core.dvc import begin
     from loop.packaging.key import release_key
 
-    project = Project(paths.root(), model)
     # an unknown model is an error, not one that was never trained
-    plain.section(plain.read(project.root), model)
-    if not project.lock.records(model):
-        actions.output(key="", released="false", barred="false", due="false")
-        said = f"{environment}: nothing to release, as dvc.lock records no training of {project.public}"
-        said += f"; to begin: {begin(model)}"
-        actions.summary(said)
-        never = Status(project.public, environment, None, released=False, blocked=False, due=False)
-        show(never, lambda: click.echo(said))
-        return
-    key = release_key(project, device=plain.device(project, environment))
-    served = state(project, environment)
-    released = any(track is not None and track.key == key for track in (served.stable, served.canary))
-    barred = served.why_barred(key) is not None
-    due = not released and not barred
-    actions.output(key=key, released=_yes(released), barred=_yes(barred), due=_yes(due))
-    line = f"{environment}: release {key}; released: {_yes(released)}; blocked: {_yes(barred)}"
-    found = Status(project.public, environment, key, released=released, blocked=barred, due=due)
-    show(found, lambda: click.echo(line))
+    plain.section(plain.read(project.root), project.model)
+    key, released, blocked = None, False, False
+    if project.lock.records(project.model):
+        key = release_key(project, device=plain.device(project, environment))
+        served = state(project, environment)
+        released = any(track is not None and track.key == key for track in (served.stable, served.canary))
+        blocked = served.why_barred(key) is not None
+        said = f"release {key}; released: {json.dumps(released)}; blocked: {json.dumps(blocked)}"
+    else:
+        said = f"nothing to release, as dvc.lock records no training of {project.public}"
+        said += f"; to begin: {begin(project.model)}"
+        actions.summary(f"{environment}: {said}")
+    due = key is not None and not released and not blocked
+    outputs = {"released": released, "barred": blocked, "due": due}
+    actions.output(key=key or "", **{name: json.dumps(value) for name, value in outputs.items()})
+    found = Status(project.public, environment, key, released=released, blocked=blocked, due=due)
+    show(found, lambda: click.echo(f"{environment}: {said}"))
 
 
 @click.command(cls=Printing, result=Gate)
-@model_argument
+@project_argument
 @click.option("--ci", is_flag=True, help="End with 0 for `keep` too; a workflow reads the output `verdict`.")
-def gate(model: str, ci: bool) -> Exit:
+def gate(project: Project, ci: bool) -> Exit:
     """Decide whether the candidate may replace the champion.
 
     The candidate is what `repro` has trained in this work tree; the champion is what production serves. The
     verdict is promote (exit code 0), keep (3) or block (4), with the reasons. Step output: verdict.
     """
     from loop.candidate import gate
-    from loop.core import actions, paths
 
-    answer = gate.gate(Project(paths.root(), model))
+    answer = gate.gate(project)
     actions.output(verdict=answer["verdict"])
     show(of(Gate, answer), lambda: _table(answer))
     keep = Exit.OK if ci else Exit.KEEP
@@ -102,35 +99,102 @@ def gate(model: str, ci: bool) -> Exit:
 
 
 @click.command
-@model_argument
-def register(model: str) -> None:
+@project_argument
+@environment_option(help="Environment whose `serve.device` it is built for.  [default: the first one]")
+def bento(project: Project, environment: str | None) -> None:
+    """Build the bento of the candidate.
+
+    A bento is a folder with the model, the code that serves it and its locked packages. It is built once for
+    all environments that serve on the same device. The commands from `rehearse` to `release` use the bento
+    that was built last. Step outputs: key, which is the release key, and bento.
+    """
+    from loop.core import plain
+    from loop.packaging import bento
+
+    if environment and environment not in (known := plain.environments(project.root)):
+        raise LoopError(
+            f"{plain.OVERLAYS} has no environment {environment!r}", fix=f"use one of {', '.join(known)}"
+        )
+    built = bento.build(project, device=plain.device(project, environment))
+    actions.output(key=built.key, bento=built.tag)
+    click.echo(f"{built.tag}: {built.path}")
+
+
+@click.command
+@project_argument
+def rehearse(project: Project) -> None:
+    """Test the bento by replaying test rows.
+
+    It serves the bento and the one of production on this machine, sends both the same rows, and compares
+    scores, failures and latency. It ends with 4 if the bento fails, is too slow, or answers otherwise than
+    the model did in training.
+    """
+    from loop.packaging import rehearse
+
+    actions.tell(rehearse.table(rehearse.rehearse(project)))
+
+
+@click.command
+@project_argument
+@click.option("--image", "digest", metavar="DIGEST", help="Digest (sha256:…) of an artifact on this machine.")
+@click.option("--key", metavar="KEY", help="Release key of a bento that was built here.")
+@click.option("--port", default=3000, show_default=True, help="Port to listen at.")
+@click.option(
+    "--log-dir",
+    type=click.Path(path_type=Path),
+    envvar="PREDICTION_LOG_DIR",
+    help="Folder for the prediction log.  [default: no log]",
+)
+def serve(project: Project, digest: str | None, key: str | None, port: int, log_dir: Path | None) -> None:
+    """Serve a bento on this machine, until Ctrl-C.
+
+    It serves the bento that was built last, by the same server as in production; --key or --image takes
+    another one.
+    """
+    from loop.packaging import bento
+    from loop.packaging.image import fetch
+    from loop.packaging.process import Server
+
+    if digest:
+        path = fetch(project.model, digest)
+    elif key:
+        path = bento.checked(bento.path_of(project.model, key), project.model)
+    else:
+        path = bento.built(project).path
+    with Server(path, port, log_dir=log_dir) as server:
+        click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
+        server.wait()
+        click.echo(server.output())
+
+
+@click.command
+@project_argument
+def register(project: Project) -> None:
     """Enter the candidate in MLflow's model registry.
 
     It enters the champion too if the registry does not have it. Step outputs: version, run_id.
     """
     from loop.candidate import register
-    from loop.core import actions, paths
 
-    entered = register.register(Project(paths.root(), model))
+    entered = register.register(project)
     actions.output(version=entered.version, run_id=entered.run_id)
     click.echo(f"{entered.name}/{entered.version}: run {entered.run_id}, experiment {entered.experiment}")
 
 
 @click.command
-@model_argument
+@project_argument
 @click.option("--raw", type=PARQUET, required=True, help="Parquet file with the columns of schema.py.")
 @click.option("--ids", type=PARQUET, required=True, help="Parquet file with the ids of the rows to score.")
 @click.option("--out", type=PARQUET, required=True, help="Parquet file to write the scores to.")
-def score(model: str, raw: Path, ids: Path, out: Path) -> None:
+def score(project: Project, raw: Path, ids: Path, out: Path) -> None:
     """Score rows with the code and the model of this work tree.
 
     The gate calls it in the champion's commit, so that both models score the same rows. It computes the
     features from the raw rows.
     """
     from loop.candidate import score
-    from loop.core import paths
 
-    score.score(Project(paths.root(), model), raw, ids, out)
+    score.score(project, raw, ids, out)
 
 
 @click.command
@@ -142,7 +206,6 @@ def comment(model: str | None) -> None:
     Without MODEL it says what the pull request changes in the cluster and in the locks. Step output: report,
     the file.
     """
-    from loop.core import actions, paths
     from loop.review import comment
 
     path, text = comment.comment(paths.root(), model)
@@ -150,8 +213,17 @@ def comment(model: str | None) -> None:
     click.echo(text)
 
 
-def _yes(value: bool) -> str:
-    return "true" if value else "false"
+@click.command("post-reports")
+def post_reports() -> None:
+    """Post the reports of a CI run to its pull request.
+
+    report.yml calls it when a run of ci.yml has ended. The pull request's own code may have written these
+    reports, so they are cut to a length, and links and mentions in them are made plain text.
+    """
+    from loop.core.github import GitHub
+    from loop.review.post import post, run_of_event
+
+    actions.tell(post(GitHub.of_environment(), run_of_event()))
 
 
 def _table(answer: dict[str, Any]) -> None:

@@ -1,17 +1,19 @@
 """The commands that change what is served, each by one commit, and those that check and list such commits."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import environment_option, model_argument, optional_model
+from loop.cli.arguments import environment_option, optional_model, project_argument
 from loop.cli.printing import Printing, show
-from loop.cli.results import Change, History
+from loop.core import actions, paths
+from loop.core.errors import LoopError, Superseded
+from loop.core.git import Git
 from loop.core.project import Project
+from loop.core.results import Entry, History
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from loop.delivery.commit import Done, Place
 
 place_option = environment_option(required=True)
@@ -19,7 +21,7 @@ why_option = click.option("--why", default="", metavar="TEXT", help="The reason,
 
 
 @click.command()
-@model_argument
+@project_argument
 @environment_option(
     "places",
     required=True,
@@ -30,7 +32,7 @@ why_option = click.option("--why", default="", metavar="TEXT", help="The reason,
     "--pull-request", is_flag=True, help="Propose it in a pull request, as a canary without traffic."
 )
 @why_option
-def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -> None:
+def release(project: Project, places: tuple[str, ...], pull_request: bool, why: str) -> None:
     """Release the candidate to one or more environments.
 
     The candidate must have been built, rehearsed and pushed here. Each environment gets one commit on main,
@@ -43,19 +45,13 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
     It ends with 5 if an environment serves a later commit or has a canary under way. It leaves that one
     alone, and the other environments get their release. Step outputs: commit, step, key, and pull_request.
     """  # noqa: D301
-    from loop.core import paths
-    from loop.core.errors import Superseded
-    from loop.core.git import Git
     from loop.core.github import GitHub
     from loop.delivery import candidate, release
-    from loop.delivery.commit import Place
 
-    root = paths.root()
     watched = pull_request or any(environment in release.REVIEWED for environment in places)
-    found, git = candidate.read(Project(root, model), watched=watched), Git(root)
-    refused = []
+    found, refused = candidate.read(project, watched=watched), []
     for environment in places:
-        place = Place(model, environment)
+        git, place = _at(project, environment)
         try:
             if pull_request:
                 done, number = release.propose(git, GitHub.of_environment(), found, environment, why)
@@ -69,22 +65,19 @@ def release(model: str, places: tuple[str, ...], pull_request: bool, why: str) -
 
 
 @click.command("monitor-release")
-@model_argument
+@project_argument
 @place_option
 @why_option
-def monitor_release(model: str, environment: str, why: str) -> None:
+def monitor_release(project: Project, environment: str, why: str) -> None:
     """Release a new image of judge and monitor alone.
 
     Use it if the image of `monitor-image` has changed and no release is due, because a release brings that
     image with it. It ends with 5 while a canary is under way, and if the image there is from a later commit.
     """
-    from loop.core import paths
-    from loop.core.git import Git
     from loop.delivery import candidate
-    from loop.delivery.commit import Place
     from loop.delivery.release import watch
 
-    place, git = Place(model, environment), Git(paths.root())
+    git, place = _at(project, environment)
     if (image := candidate.monitor(git.root).image) is None:
         click.echo(f"{place}: nothing to do; no engine built an image")
         return
@@ -92,7 +85,7 @@ def monitor_release(model: str, environment: str, why: str) -> None:
 
 
 @click.command()
-@model_argument
+@project_argument
 @place_option
 @click.option(
     "--key",
@@ -107,7 +100,7 @@ def monitor_release(model: str, environment: str, why: str) -> None:
     help="Step that the canary must be at, such as canary-10.",
 )
 @why_option
-def promote(model: str, environment: str, key: str | None, step: str, why: str) -> None:
+def promote(project: Project, environment: str, key: str | None, step: str, why: str) -> None:
     """Take a canary one step further.
 
     The judge starts this through promote.yml. It ends with 5, and changes nothing, if the canary has another
@@ -117,17 +110,14 @@ def promote(model: str, environment: str, key: str | None, step: str, why: str) 
     \b
       ./loop promote churn --environment production --from canary-10
     """  # noqa: D301
-    from loop.core import paths
-    from loop.core.git import Git
     from loop.delivery import promote
-    from loop.delivery.commit import Place
 
-    place = Place(model, environment)
-    _tell(place, promote.promote(Git(paths.root()), place, key, step, why))
+    git, place = _at(project, environment)
+    _tell(place, promote.promote(git, place, key, step, why))
 
 
 @click.command()
-@model_argument
+@project_argument
 @place_option
 @click.option("--why", required=True, metavar="TEXT", help="The reason, for the commit and for the block.")
 @click.option(
@@ -138,7 +128,7 @@ def promote(model: str, environment: str, key: str | None, step: str, why: str) 
     "--to", metavar="KEY", help="Replace stable, not the canary: the earlier release to serve again."
 )
 def rollback(  # noqa: PLR0917 — click passes by name
-    model: str, environment: str, why: str, bar: bool, key: str | None, to: str | None
+    project: Project, environment: str, why: str, bar: bool, key: str | None, to: str | None
 ) -> None:
     """Remove a canary, or bring an earlier release back.
 
@@ -152,13 +142,9 @@ def rollback(  # noqa: PLR0917 — click passes by name
       ./loop rollback churn --environment production --why "p99 doubled"
       ./loop history churn --environment production    (lists the keys for --to)
     """  # noqa: D301
-    from loop.core import paths
-    from loop.core.errors import LoopError
-    from loop.core.git import Git
     from loop.delivery import rollback
-    from loop.delivery.commit import Place
 
-    place, git = Place(model, environment), Git(paths.root())
+    git, place = _at(project, environment)
     if to and not bar:
         raise LoopError(
             "--to always blocks the release that it replaces, so --no-bar cannot be given with it",
@@ -193,8 +179,6 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
       ./loop render churn --environment production
       ./loop render --check
     """  # noqa: D301
-    from loop.core import paths
-    from loop.core.errors import LoopError
     from loop.delivery import overlays, render
 
     root, keep = paths.root(), "objects keep to schema and policy"
@@ -208,25 +192,22 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
             "render needs MODEL and --environment, or --check, with which --base may be given",
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
-    elif check:
-        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
-        click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
-    elif kserve:
-        from loop.delivery.kserve import inference_service, text
-
-        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
-        objects = render.documents(render.build(root / str(one)))
-        click.echo(text(inference_service(objects, one.state(root))), nl=False)
     else:
-        click.echo(render.build(render.overlay(root, model, environment)), nl=False)
+        folder = render.overlay(root, model, environment)
+        one = overlays.Overlay(environment, folder.name)
+        if check:
+            click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+        elif kserve:
+            from loop.delivery.kserve import inference_service, text
+
+            objects = render.documents(render.build(folder))
+            click.echo(text(inference_service(objects, one.state(root))), nl=False)
+        else:
+            click.echo(render.build(folder), nl=False)
 
 
-def _checked(root: "Path", base: str | None) -> dict[str, int]:
-    """Check every overlay, and return how many objects each renders to.
-
-    They are compared with the commit where HEAD left `base`, if that is known.
-    """
-    from loop.core.git import Git
+def _checked(root: Path, base: str | None) -> dict[str, int]:
+    """Return how many objects each overlay renders to; also compare them with where HEAD left `base`."""
     from loop.delivery import overlays
 
     git = Git(root)
@@ -253,9 +234,6 @@ def guard(base: str, head: str) -> None:
     \b
       while read old new ref; do loop guard $old $new || exit 1; done
     """  # noqa: D301
-    from pathlib import Path
-
-    from loop.core.git import Git
     from loop.delivery.guard import check_range
 
     checked, which = check_range(Git(Path.cwd()), base, head)
@@ -270,10 +248,6 @@ def merged(name: str) -> None:
     A workflow that releases calls it first. It ends with 4 if main does not contain COMMIT, so that nobody
     can release what was never merged. Step output: commit.
     """
-    from pathlib import Path
-
-    from loop.core import actions
-    from loop.core.git import Git
     from loop.delivery import merged
 
     commit = merged.merged(Git(Path.cwd()), name)
@@ -282,28 +256,47 @@ def merged(name: str) -> None:
 
 
 @click.command(cls=Printing, result=History)
-@model_argument
+@project_argument
 @place_option
-def history(model: str, environment: str) -> None:
+def history(project: Project, environment: str) -> None:
     """List what an environment served, when and why.
 
     It reads the commits on main that changed the environment's release, newest first. The keys that it lists
     are those that `rollback --to` takes.
     """
-    from dataclasses import asdict
-
-    from loop.core import paths
-    from loop.core.git import Git
-    from loop.core.names import public
     from loop.delivery import history
+
+    git, place = _at(project, environment)
+    changes = history.history(git, place)
+    show(History(project.public, environment, changes), lambda: _table(str(place), changes))
+
+
+@click.command
+@project_argument
+@click.option(
+    "--reason", required=True, metavar="TEXT", help="Why it was retrained, for the commit's message."
+)
+def land(project: Project, reason: str) -> None:
+    """Commit what a retraining wrote, and push it to main.
+
+    train-model.yml calls it in a job of its own, if the gate promotes the retrained model. The commit has
+    this model's part of params.yaml and dvc.lock, its metrics, and logged.json if it reads a store. It is
+    made on top of the current main.
+    """
+    from loop.delivery import land
+
+    commit = land.land(project, reason)
+    actions.tell(f"{project.public}: {f'commit {commit[:12]} on main' if commit else 'main has it already'}")
+
+
+def _at(project: Project, environment: str) -> tuple[Git, "Place"]:
+    """The clone, and the place in it that a command is about."""
     from loop.delivery.commit import Place
 
-    place = Place(model, environment)
-    changes = [Change(**asdict(entry)) for entry in history.history(Git(paths.root()), place)]
-    show(History(public(model), environment, changes), lambda: _table(str(place), changes))
+    return Git(project.root), Place(project.model, environment)
 
 
-def _table(title: str, changes: list[Change]) -> None:
+def _table(title: str, changes: list[Entry]) -> None:
     """Print the changes of an environment, one a row."""
     from rich.console import Console
     from rich.table import Table
@@ -325,7 +318,6 @@ def _table(title: str, changes: list[Change]) -> None:
 
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:
     """Print what was done, and set it as outputs and summary of the workflow's step."""
-    from loop.core import actions
     from loop.core.markdown import inert
     from loop.delivery.steps import described
 

@@ -1,20 +1,26 @@
 """The commands by which a team names, examines and upgrades its fork: `loop init, new, doctor, upgrade`."""
 
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 import click
 
 from loop.cli import arguments
 from loop.cli.printing import Printing, show
-from loop.cli.results import Doctor, Examined
+from loop.core import actions, paths
 from loop.core.errors import Exit
+from loop.core.git import Git
+from loop.core.names import public
+from loop.core.results import Doctor, Finding
 
 if TYPE_CHECKING:
-    from loop.core.git import Git
     from loop.fork.begin import Change
     from loop.fork.upgrade import Upgrade
 
@@ -48,7 +54,6 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
       ./loop init --name churn --registry ghcr.io/acme \\
         --url https://github.com/acme/churn.git
     """  # noqa: D301
-    from loop.core import paths
     from loop.fork import begin
     from loop.fork.lean import convert, vendor
 
@@ -82,10 +87,7 @@ def _on_terminal() -> bool:
 
 
 def _asked(root: Path, given: dict[str, str | None]) -> dict[str, str | None]:
-    """Ask for each value that was not given as an option.
-
-    Returns all values; a value that the person leaves as it is now is None.
-    """
+    """Ask for each value that was not given; returns all, with None for those that a person leaves as is."""
     from loop.fork import begin
 
     current, offered = begin.now(root), begin.suggested(root)
@@ -128,8 +130,6 @@ def new(model: str, like: str) -> None:
     \b
       ./loop new churn --like rents
     """  # noqa: D301
-    from loop.core import paths
-    from loop.core.names import public
     from loop.fork import folders
 
     written = folders.new(paths.root(), model, like)
@@ -149,22 +149,16 @@ def doctor(*, cache: bool) -> Exit:
     Run it when something fails, and after `init`, `new` and `upgrade`. `bad` must be fixed, and the command
     then ends with 2. `default` works, and the table says what to move to when you need more.
     """
-    from dataclasses import asdict
-
-    from loop.core import paths
     from loop.fork.doctor import examine
 
-    findings = [Examined(**asdict(finding)) for finding in examine(paths.root(), cache=cache)]
+    findings = examine(paths.root(), cache=cache)
     ok = all(finding.state != "bad" for finding in findings)
     show(Doctor(ok, findings), lambda: _table(findings))
     return Exit.OK if ok else Exit.BAD_INPUT
 
 
-def _table(findings: list[Examined]) -> None:
+def _table(findings: list[Finding]) -> None:
     """Print what was found and, on lines of its own, how to fix it, so that 80 columns are enough."""
-    import shutil
-    from textwrap import TextWrapper
-
     colours = {"ok": "green", "default": "cyan", "bad": "red"}
     wrapper = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     room = min(max(len(each.what) for each in findings), 26)
@@ -209,10 +203,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
     \b
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
-    import tempfile
-
-    from loop.core import actions, github, paths
-    from loop.core.git import Git
+    from loop.core import github
     from loop.fork import proposal, upgrade
 
     root = paths.root()
@@ -232,44 +223,33 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
         click.echo(f"nothing to do: this fork has all of {planned.to.name}")
         return
     upgrade.write(git, planned)
-    actions.output(branch=planned.branch)
+    branch = planned.branch
+    actions.output(branch=branch)
+    proposed = f"git push origin {branch}, and open one pull request"
     if planned.conflicts:
         click.echo(
-            f"next: git switch {planned.branch}, settle the conflicts above, git commit -a, ./loop doctor, "
-            f"git push origin {planned.branch}, and open one pull request"
+            f"next: git switch {branch}, settle the conflicts above, git commit -a, ./loop doctor, {proposed}"
         )
         raise SystemExit(Exit.BLOCK)
-    if not no_check and (failed := _check(git, planned.branch)):
-        click.echo(
-            f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, fix it, "
-            f"commit, git push origin {planned.branch}, and open one pull request"
-        )
+    if not no_check and (failed := _check(git, branch)):
+        said = f"failed on {branch}: {', '.join(failed)}"
+        click.echo(f"{said}; next: git switch {branch}, fix it, commit, {proposed}")
         raise SystemExit(Exit.BLOCK)
     if github.token():
-        click.echo(proposal.propose(git, github.GitHub.of_environment(root), planned.branch, planned.branch))
-        return
-    click.echo(
-        f"next: git push origin {planned.branch}, and open one pull request; to look at it first: "
-        f"git switch {planned.branch}"
-    )
+        click.echo(proposal.propose(git, github.GitHub.of_environment(root), branch, branch))
+    else:
+        click.echo(f"next: {proposed}; to look at it first: git switch {branch}")
 
 
-def _planned(git: "Git", to: str | None, base: str | None) -> "Upgrade | None":
-    """Plan an upgrade to a source, by default to the newest release.
-
-    Returns None if this version is the newest, and prints that.
-    """
-    from dataclasses import replace
-
-    from loop.core import actions
+def _planned(git: Git, to: str | None, base: str | None) -> "Upgrade | None":
+    """Plan an upgrade to a source, by default to the newest release; None if this version is the newest."""
     from loop.fork import releases, upgrade
 
     if to is not None:
         return upgrade.plan(git, to, base)
     release = releases.newest(git)
     if not release.source:
-        click.echo(said := f"nothing to do: {release.why}")
-        actions.summary(said)
+        actions.tell(f"nothing to do: {release.why}")
         return None
     planned = upgrade.plan(git, release.source, base)
     return replace(planned, to=replace(planned.to, name=release.version))
@@ -286,19 +266,30 @@ def propose_upgrade(branch: str) -> None:
     \b
       ./loop propose-upgrade upgrade-0.3.0
     """  # noqa: D301
-    from loop.core import actions, paths
-    from loop.core.git import Git
     from loop.core.github import GitHub
     from loop.fork import proposal
 
     github = GitHub.of_environment()
     said = proposal.propose(Git(paths.root()), github, branch, proposal.BRANCH)
     github.dispatch("ci.yml", {}, ref=proposal.BRANCH)  # a push by a run's token starts nothing
-    click.echo(said)
-    actions.summary(said)
+    actions.tell(said)
 
 
-def _check(git: "Git", branch: str) -> list[str]:
+@click.command("propose-locks")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, for the commit's message.")
+def propose_locks(reason: str) -> None:
+    """Open or update the pull request of the locks.
+
+    refresh-lock.yml calls it after `make lock`. There is at most one such pull request.
+    """
+    from loop.core.github import GitHub
+    from loop.delivery.relock import propose
+
+    where = propose(paths.root(), GitHub.of_environment(), reason)
+    actions.tell(f"the locks change: {where}" if where else "no lock has changed")
+
+
+def _check(git: Git, branch: str) -> list[str]:
     """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
     from rich.console import Console
 
@@ -321,9 +312,7 @@ def _tell(planned: "Upgrade", *, every: bool) -> None:
         click.echo(f"{row.what:17}  {row.path}{f'  ({row.note})' if row.note else ''}")
     counts = Counter(row.what for row in planned.rows)
     click.echo(", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no path changes")
-    for title, entries in (
-        ("for a person to do:", planned.by_hand),
-        ("why, by the template's changelog:", planned.news if planned.conflicts else ()),
-    ):
-        if entries:
-            click.echo("\n".join((title, *entries)))
+    if planned.by_hand:
+        click.echo("\n".join(("for a person to do:", *planned.by_hand)))
+    if planned.conflicts and planned.news:
+        click.echo("\n".join(("why, by the template's changelog:", *planned.news)))

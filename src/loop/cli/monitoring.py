@@ -1,29 +1,32 @@
-"""The commands that watch production: `loop monitor` and `loop judge`."""
+"""The commands that watch production, and the site about it: `loop monitor, judge, report`."""
 
 import json
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.arguments import clone_option, environment_option, model_argument
+from loop.cli.arguments import clone_option, environment_option, models_argument, project_argument
 from loop.cli.printing import Printing, show
-from loop.cli.results import Monitor, of
-from loop.core.errors import Exit
+from loop.core import actions, paths
+from loop.core.errors import Exit, LoopError
+from loop.core.git import Git
 from loop.core.project import Project
+from loop.core.results import Monitor, of
 
 if TYPE_CHECKING:
-    from loop.core.git import Git
     from loop.monitoring.judge import Track
     from loop.monitoring.report import Findings
 
 
 @click.command(cls=Printing, result=Monitor)
-@model_argument
+@project_argument
 @click.option(
     "--log",
     required=True,
@@ -62,7 +65,7 @@ if TYPE_CHECKING:
 )
 @clone_option
 def monitor(  # noqa: PLR0917 — click passes by name
-    model: str,
+    project: Project,
     log: str,
     store: str | None,
     reference: Path | None,
@@ -83,25 +86,20 @@ def monitor(  # noqa: PLR0917 — click passes by name
     \b
       ./loop monitor churn --log s3://acme/log
     """  # noqa: D301
-    from dataclasses import replace
-
-    from loop.core import params, paths
-    from loop.core.clone import opened
-    from loop.core.errors import LoopError
+    from loop.core import params
+    from loop.core.github import opened
     from loop.monitoring import report
     from loop.monitoring.monitor import look, read_reference, released
 
-    root = paths.root()
-    project = Project(root, model)
     rows = read_reference(project, reference or project.reference)
     failure = None
-    with opened(root, clone=clone) as git:
-        version = released(git, model, environment)
+    with opened(project.root, clone=clone) as git:
+        version = released(git, project.model, environment)
         end = params.instant(until, "--until") if until else None
         found = look(git, project, log, store=store, reference=rows, until=end, version=version)
         if dispatch and found.over:
             try:
-                found = replace(found, dispatch=_ask(git, root, found))
+                found = replace(found, dispatch=_ask(git, project.root, found))
             except LoopError as error:  # the report is written all the same
                 failure = error
                 found = replace(found, dispatch={"dispatched": False, "why": str(error)})
@@ -110,14 +108,14 @@ def monitor(  # noqa: PLR0917 — click passes by name
     lines = _tell(found, folder)
     show(of(Monitor, found.plain() | {"folder": str(folder)}), lambda: click.echo("\n".join(lines)))
     if push:
-        _push(push, found.model, folder, root if dispatch else None)
+        _push(push, found.model, folder, project.root if dispatch else None)
     if failure:
         raise failure
     if found.over and exit_code:
         sys.exit(Exit.DRIFT)
 
 
-def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
+def _ask(git: Git, root: Path, found: "Findings") -> dict[str, object]:
     """Start a retraining, unless there is a reason against it; what came of it."""
     from loop.core.github import GitHub
     from loop.monitoring.dispatch import Wish, dispatch
@@ -128,7 +126,6 @@ def _ask(git: "Git", root: Path, found: "Findings") -> dict[str, object]:
 
 def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
     """Send the metrics to a Pushgateway; with `root`, also when the token ends, if GitHub says it."""
-    from loop.core.errors import LoopError
     from loop.core.github import GitHub
     from loop.monitoring.push import push, token_ends
 
@@ -141,7 +138,6 @@ def _push(url: str, model: str, folder: Path, root: Path | None) -> None:
 
 def _tell(found: "Findings", folder: Path) -> list[str]:
     """Set what was found as outputs and summary of the workflow's step; the lines to print for a person."""
-    from loop.core import actions
     from loop.core.markdown import inert
 
     shown = {
@@ -155,15 +151,8 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
     numbers = f"drift {shown['drift_score'] or 'unknown'}, quality {good}"
     labels = f"{live}of {found.live.labelled} labels, {found.window.unlabelled} without a label yet"
     rows = f"{found.window.predictions} predictions from {found.window.start} to {found.window.end}"
-    lines = [
-        f"{found.model}: {found.verdict}",
-        f"{numbers}, {rows}",
-        labels,
-        *found.over,
-        *found.alarms,
-        *found.unknown,
-        *found.window.apart,
-    ]
+    lines = [f"{found.model}: {found.verdict}", f"{numbers}, {rows}", labels]
+    lines += [*found.over, *found.alarms, *found.unknown, *found.window.apart]
     if found.window.broken:
         lines.append(f"{found.window.broken} broken log lines skipped")
     if found.window.repeated:
@@ -176,7 +165,7 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
 
 
 @click.command
-@model_argument
+@project_argument
 @click.option("--stable", required=True, metavar="URL", help="URL of the stable track.")
 @click.option("--canary", required=True, metavar="URL", help="URL of the canary track.")
 @click.option(
@@ -206,7 +195,7 @@ def _tell(found: "Findings", folder: Path) -> list[str]:
 @click.option("--alive", type=click.Path(path_type=Path), help="File to touch at every check.")
 @clone_option
 def judge(  # noqa: PLR0917 — click passes by name
-    model: str,
+    project: Project,
     stable: str,
     canary: str,
     prometheus: str | None,
@@ -226,28 +215,22 @@ def judge(  # noqa: PLR0917 — click passes by name
     something has changed. In a cluster it runs as a Deployment beside the canary. Without --dispatch it only
     prints what it would do. Step outputs: verdict, dispatched.
     """
-    from functools import cache, partial
-
-    from loop.core import actions, paths
-    from loop.core.clone import opened
-    from loop.core.github import GitHub
-    from loop.core.names import public
+    from loop.core.github import GitHub, opened
     from loop.delivery.commit import Place
     from loop.monitoring.judge import Judge
     from loop.monitoring.watch import watch
 
-    root = paths.root()
-    rules, place = Project(root, model).params.canary, Place(model, environment)
-    where = (prometheus, namespace or f"{public(model)}-{environment}") if prometheus else None
+    rules, place = project.params.canary, Place(project.model, environment)
+    where = (prometheus, namespace or f"{project.public}-{environment}") if prometheus else None
     tracks = [_track(name, url, where, once) for name, url in (("stable", stable), ("canary", canary))]
-    github = partial(GitHub.of_environment, root) if dispatch else None
+    github = partial(GitHub.of_environment, project.root) if dispatch else None
     if forever:  # as process 1 of a container, which ignores a signal that it does not handle
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
 
         @cache  # an error is not cached, so the next check asks origin again
         def watcher() -> Judge:
-            git = stack.enter_context(opened(root, clone=clone))
+            git = stack.enter_context(opened(project.root, clone=clone))
             return Judge(git, place, rules, tracks[0], tracks[1], github=github)
 
         if once:
@@ -268,3 +251,23 @@ def _track(name: str, url: str, where: tuple[str, str] | None, once: bool) -> "T
     if where:
         return Track(url, Prometheus(where[0].rstrip("/"), where[1], name))
     return Track(url, Scrape(url, from_start=once))
+
+
+@click.command
+@models_argument
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.  [default: build/report]",
+)
+@click.option("--branch", default="main", show_default=True, help="Branch of origin that has the releases.")
+def report(models: tuple[str, ...], out: Path | None, branch: str) -> None:
+    """Write static pages about every model.
+
+    They show metrics, plots, data checks, the monitor's last report and the releases, and need no server.
+    Without MODEL they are about every model of params.yaml.
+    """
+    from loop.report.site import build
+
+    root = paths.root()
+    click.echo(f"{build(root, out or root / 'build' / 'report', models, branch)}: open it in a browser")

@@ -1,5 +1,6 @@
 """The commands that run the pipeline, or change the data that it starts from."""
 
+import json
 import shutil
 import time
 from collections.abc import Collection, Sequence
@@ -11,10 +12,11 @@ from typing import Any
 
 import click
 
-from loop.cli.arguments import model_argument, models_argument
+from loop.cli.arguments import models_argument, optional_model, project_argument
 from loop.core import actions
 from loop.core.errors import LoopError, Rejected
-from loop.core.names import package, public
+from loop.core.git import Git
+from loop.core.names import public
 from loop.core.paths import root
 from loop.core.project import Project
 
@@ -30,20 +32,22 @@ STAGES = {
 
 @click.command()
 @click.argument("name", metavar="STAGE", type=click.Choice(list(STAGES)))
-@model_argument
-def stage(name: str, model: str) -> None:
+@project_argument
+def stage(name: str, project: Project) -> None:
     """Run one stage of a model, even if it is up to date.
 
     dvc.yaml calls it. To run only the stages that are out of date, use `repro`.
     """
+    import pyarrow.parquet as pq
+
     from loop.pipeline import evaluate
 
-    project, began = Project(root(), model), time.monotonic()
+    began = time.monotonic()
     # A wrong metric in params.yaml is reported now instead of by `evaluate`, which may run hours later.
     evaluate.check(project.folder, project.params)
     click.secho(f"{name} {project.package} …", err=True, dim=True)
     import_module(f"loop.pipeline.{name}").main(project)
-    rows, seconds = _rows(getattr(project, STAGES[name])), time.monotonic() - began
+    rows, seconds = pq.read_metadata(getattr(project, STAGES[name])).num_rows, time.monotonic() - began
     click.secho(f"{name} {project.package}: {rows:,} rows in {seconds:.1f} s", err=True, dim=True)
 
 
@@ -75,16 +79,57 @@ def repro(models: tuple[str, ...], check: bool) -> None:
 
 
 @click.command()
-@model_argument
-def push(model: str) -> None:
+@optional_model
+@click.option(
+    "--logged", is_flag=True, help="Only models whose production is logged: those with monitor.store."
+)
+@click.option(
+    "--trained", metavar="COMMIT", help="Only models whose training the dvc.lock of this commit records."
+)
+def models(model: str | None, logged: bool, trained: str | None) -> None:
+    """List the models of params.yaml.
+
+    Workflows start a job for each of them. With MODEL it lists this one, and fails if there is no such model.
+    With --trained it also says which models it leaves out, and how to train them.
+    Step outputs: models, and releases, which has one entry for each release of a model: its device and the
+    environments that it goes to. A model has several if `serve.device` differs between environments.
+    """
+    from loop.core import params, plain
+    from loop.core.dvc import LOCK, Lock, begin
+
+    here = root()
+    names = [model] if model else sorted(params.read(here))
+    projects = {public(name): Project(here, name) for name in names}
+    # `params` is read first, so that an invalid section is an error for every model
+    listed = [name for name, each in projects.items() if each.params.monitor.store or model or not logged]
+    if trained:
+        lock = Lock.parse(Git(here).read(trained, LOCK) or "", f"{LOCK} of {trained[:12]}")
+        for name in [name for name in listed if not lock.records(name)]:
+            listed.remove(name)
+            said = f"{name}: nothing to release, as dvc.lock records no training of it; to begin: "
+            said += begin(name)
+            click.echo(said, err=True)
+            actions.summary(said)
+    click.echo("\n".join(listed))
+    releases = [
+        {"model": name, "device": device, "environments": " ".join(environments)}
+        for name in listed
+        for device, environments in plain.by_device(projects[name]).items()
+    ]
+    actions.output(models=json.dumps(listed), releases=json.dumps(releases))
+
+
+@click.command()
+@project_argument
+def push(project: Project) -> None:
     """Copy the outputs of a model's stages to the DVC remote.
 
     Other machines then fetch them instead of training again. Without a DVC remote it does nothing.
     """
     from loop.core import dvc
 
-    kept = dvc.push(Project(root(), model))
-    click.echo(f"{public(model)}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
+    kept = dvc.push(project)
+    click.echo(f"{project.public}: {'copied to the DVC remote' if kept else 'there is no DVC remote'}")
 
 
 @click.command()
@@ -121,7 +166,7 @@ def train(models: tuple[str, ...]) -> None:
 
 
 @click.command()
-@model_argument
+@project_argument
 @click.option(
     "--source",
     "sources",
@@ -129,7 +174,7 @@ def train(models: tuple[str, ...]) -> None:
     metavar="PLACE",
     help="First set the source to this path or URL; may be given several times.",
 )
-def pin(model: str, sources: tuple[str, ...]) -> None:
+def pin(project: Project, sources: tuple[str, ...]) -> None:
     """Pin the bytes of a model's source in params.yaml.
 
     Use it for a new source, and whenever the source has changed. It writes the SHA-256 into params.yaml, and
@@ -139,12 +184,13 @@ def pin(model: str, sources: tuple[str, ...]) -> None:
     \b
       ./loop pin churn --source s3://acme/churn.parquet
     """  # noqa: D301
-    from loop.core import params
+    from loop.core import params, plain
     from loop.pipeline import store
     from loop.pipeline.source import source_sha256
 
-    here, key = root(), f"models.{package(model)}.ingest"
-    section = _section(here, model).get("ingest") or {}
+    here, key = project.root, f"models.{project.package}.ingest"
+    # unchecked, because a check would want the hash that is written here
+    section = plain.at(plain.section(plain.read(here), project.model), "ingest") or {}
     source = sources or section.get("source", "simulator")
     places = [source] if isinstance(source, str) else [*source]
     logged = section.get("logged")
@@ -155,20 +201,18 @@ def pin(model: str, sources: tuple[str, ...]) -> None:
     elif not logged:
         raise LoopError(
             f"params.yaml: {key}.source is `simulator`: it is pinned by its params",
-            fix=f"./loop pin {package(model)} --source PATH-OR-URL, to ingest a file",
+            fix=f"./loop pin {project.package} --source PATH-OR-URL, to ingest a file",
         )
     if logged:
         wanted = params.parse(params.Logged, logged, f"params.yaml: {key}.logged")
-        changes[f"{key}.logged.sha256"] = store.pin(
-            Project(here, model), wanted.store, wanted.until, anew=True
-        )
+        changes[f"{key}.logged.sha256"] = store.pin(project, wanted.store, wanted.until, anew=True)
     _change(here, changes)
-    if why := params.unshared(Project(here, model)):
+    if why := params.unshared(Project(here, project.model)):
         actions.warning("Source", f"{why}: {params.SHARE}")
 
 
 @click.command()
-@model_argument
+@project_argument
 @click.option("--until", required=True, metavar="ISO", help="Use what was known at this time, UTC.")
 @click.option("--reason", required=True, metavar="TEXT", help="The reason, for the commit's message.")
 @click.option(
@@ -179,7 +223,7 @@ def pin(model: str, sources: tuple[str, ...]) -> None:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device to train on.")
 @click.option("--days", type=click.IntRange(min=1), help="Length of the training window in days.")
 def retrain(  # noqa: PLR0917 — click passes by name
-    model: str, until: str, reason: str, store: str | None, device: str | None, days: int | None
+    project: Project, until: str, reason: str, store: str | None, device: str | None, days: int | None
 ) -> None:
     """Set params.yaml to train on what production has logged.
 
@@ -192,8 +236,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
     from loop.core import params
     from loop.pipeline.store import pin
 
-    here, name = root(), package(model)
-    wanted = Project(here, model).params
+    name, wanted = project.package, project.params
     if days and not isinstance(wanted.split, params.TimeSplit):
         raise LoopError(
             f"--days is {days}, and params.yaml: models.{name}.split.kind is `{wanted.split.kind}`,"
@@ -208,7 +251,7 @@ def retrain(  # noqa: PLR0917 — click passes by name
             docs="docs/monitoring.md",
         )
     instant = params.instant(until, "--until")
-    sha256 = pin(Project(here, model), store, instant, anew=False)
+    sha256 = pin(project, store, instant, anew=False)
     logged = {"store": store, "until": instant.isoformat(), "sha256": sha256}
     changes: dict[str, Any] = {"ingest.logged": logged}
     if isinstance(wanted.split, params.TimeSplit):
@@ -218,19 +261,16 @@ def retrain(  # noqa: PLR0917 — click passes by name
     if days:
         changes["split.train_days"] = days
     click.echo(f"retrain {name}: {reason}")
-    _change(here, {f"models.{name}.{key}": value for key, value in changes.items()})
+    _change(project.root, {f"models.{name}.{key}": value for key, value in changes.items()})
 
 
 def _current(here: Path, models: Sequence[str]) -> Collection[str]:
-    """Bring the stages' fingerprints up to date, and return the models of which no stage would run.
-
-    For one model alone the answer is empty, because its own repro asks DVC anyway.
-    """
+    """Bring the stages' fingerprints up to date, and return the models of which no stage would run."""
     from loop.core import dvc
     from loop.pipeline import fingerprints
 
     fingerprints.write(here)
-    return dvc.current(here, models) if len(models) > 1 else ()
+    return dvc.current(here, models) if len(models) > 1 else ()  # the repro of one model asks DVC anyway
 
 
 def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
@@ -260,7 +300,6 @@ def _repro(here: Path, model: str, current: Collection[str] = ()) -> None:
 def _committed(here: Path, model: str) -> None:
     """Raise Rejected if the stages' results are not those in Git. A fork that never trained has none."""
     from loop.core.dvc import begin
-    from loop.core.git import Git
     from loop.pipeline.fingerprints import FOLDER
 
     project = Project(here, model)
@@ -268,50 +307,26 @@ def _committed(here: Path, model: str) -> None:
     files = ["dvc.lock", FOLDER, *(str(path.relative_to(here)) for path in written)]
     git = Git(here)
     if not git.run("log", "-1", "--format=%h", "--", "dvc.lock"):
-        said = f"{public(model)}: no commit has a dvc.lock yet, so there is nothing to compare with."
-        said += f" Nothing is released until you commit one: {begin(model)}"
-        click.echo(said)
-        actions.summary(said)
+        said = f"{project.public}: no commit has a dvc.lock yet, so there is nothing to compare with."
+        actions.tell(f"{said} Nothing is released until you commit one: {begin(model)}")
         return
     if git.run("status", "--porcelain", "--", *files):
         raise Rejected(
             f"{' or '.join(files)} in Git is not what the params, the code and the data give:\n"
             + git.run("diff", "--unified=0", "HEAD", "--", *files)[:3000],
-            fix=f"./loop repro {public(model)} && git add {' '.join(files)} && git commit {' '.join(files)}",
+            fix=f"./loop repro {project.public} && git add {' '.join(files)} && git commit {' '.join(files)}",
         )
-
-
-def _rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _section(here: Path, model: str) -> dict[str, Any]:
-    """A model's section of params.yaml, unchecked, because `pin` adds the hash that a check would want."""
-    from loop.core import params
-
-    models, name = params.read(here), package(model)
-    if name not in models:
-        raise LoopError(f"params.yaml has no model {name!r}; it has {', '.join(sorted(models))}")
-    return models[name] or {}
 
 
 def _change(here: Path, changes: dict[str, Any]) -> None:
     """Set keys of params.yaml, and print each value that changes."""
-    from loop.core import params
+    from loop.core import params, plain
 
     before = {"models": params.read(here)}
-    new = {key: value for key, value in changes.items() if _get(before, key) != value}
+    new = {key: value for key, value in changes.items() if plain.at(before, key) != value}
     if not new:
         click.echo("params.yaml has these values already")
         return
     params.edit(here, new)
     for key, value in new.items():
-        click.echo(f"params.yaml: {key}: {_get(before, key)} → {value}")
-
-
-def _get(node: Any, dotted: str) -> Any:
-    for key in dotted.split("."):
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
+        click.echo(f"params.yaml: {key}: {plain.at(before, key)} → {value}")

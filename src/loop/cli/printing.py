@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from loop.cli.results import Result
+from loop.core.results import Result
 
 FLAG = "--json"
 SHOWN = "loop.shown"  # in click's context, with --json: the results to print when the command ends
@@ -48,7 +48,10 @@ class Printing(click.Command):
 
     def _print_schema(self, ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(json.dumps(schema(self.result), indent=2))
+            from pydantic import TypeAdapter
+
+            schema = TypeAdapter(self.result).json_schema(mode="serialization")
+            click.echo(json.dumps(schema, indent=2))
             ctx.exit()
 
 
@@ -65,13 +68,6 @@ def document(result: Result) -> str:
     """Return a result as JSON, with `##[` escaped, because GitHub reads it in a log as a workflow command."""
     plain = asdict(result, dict_factory=lambda items: {name.rstrip("_"): value for name, value in items})  # type: ignore[call-overload]
     return json.dumps(plain, indent=2, ensure_ascii=False).replace("##[", "#\\u0023[")
-
-
-def schema(result: type[Result]) -> dict[str, Any]:
-    """The JSON Schema of a type of result."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(result).json_schema(mode="serialization")
 
 
 @contextmanager

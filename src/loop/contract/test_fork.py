@@ -3,6 +3,7 @@
 import pytest
 
 from loop.core import edited, paths, repository
+from loop.core.results import Finding
 from loop.delivery import overlays, render
 from loop.fork import doctor
 from loop.pipeline import fingerprints
@@ -11,7 +12,7 @@ ROOT = paths.root()
 
 
 @pytest.mark.parametrize("found", doctor.models_of(ROOT), ids=lambda found: found.what)
-def test_a_model_is_whole(found: doctor.Finding) -> None:
+def test_a_model_is_whole(found: Finding) -> None:
     """A model has all folders, keys and definitions that the engine needs, and names no other model."""
     assert found.state != "bad", f"{found.found}\n{found.fix}"
 

@@ -19,30 +19,33 @@ LEFT_OUT = "The rest is left out, because GitHub limits a summary to 1 MiB."
 
 
 def output(**values: object) -> None:
-    """Set outputs of the workflow step, as in `output(released="true")`.
-
-    Raises LoopError if a value has several lines.
-    """
-    _append("GITHUB_OUTPUT", "".join(f"{key}={_one_line(value)}\n" for key, value in values.items()))
+    """Set outputs of the workflow step. Raises LoopError if a value has several lines."""
+    for text in map(str, values.values()):
+        if "\n" in text or "\r" in text:
+            said = f"a step's output is {text!r}, should be one line"
+            raise LoopError(said, fix="remove the line break")
+    _append("GITHUB_OUTPUT", "".join(f"{key}={value}\n" for key, value in values.items()))
 
 
 def summary(markdown: str) -> None:
-    """Append Markdown to the job's summary.
-
-    LOOP_GITHUB_STEP_SUMMARY takes precedence over GITHUB_STEP_SUMMARY, because act does not keep the latter.
-    """
-    own = "LOOP_GITHUB_STEP_SUMMARY"
+    """Append Markdown to the job's summary."""
+    own = "LOOP_GITHUB_STEP_SUMMARY"  # takes precedence, because act does not keep GITHUB_STEP_SUMMARY
     variable = own if os.environ.get(own) else "GITHUB_STEP_SUMMARY"
     path = Path(os.environ.get(variable, ""))
     used = path.stat().st_size if path.is_file() else 0
     _append(variable, cut(markdown + "\n", SUMMARY - used, LEFT_OUT))
 
 
+def tell(markdown: str) -> None:
+    """Print a text, and append it to the job's summary."""
+    print(markdown)
+    summary(markdown)
+
+
 def cut(markdown: str, most: int, rest: str) -> str:
     """Cut `markdown` to `most` bytes of UTF-8, before a heading or a line, and append the sentence `rest`.
 
-    A text that fits is not changed. Space for `rest` is reserved even then, so that it still fits when a
-    later text is cut.
+    Space for `rest` is reserved even if the text fits, so that it still fits when a later text is cut.
     """
     last = f"\n\n{rest}\n"
     if (room := most - len(last.encode())) < 0:
@@ -68,7 +71,7 @@ def mask(value: str) -> None:
             _command(f"::add-mask::{_escaped(part)}")
 
 
-def stop_commands(stream: TextIO | None = None) -> None:
+def stop_commands(stream: TextIO) -> None:
     """Make GitHub ignore workflow commands in the rest of this step's output.
 
     Printed data may contain text such as `::add-mask::…`, in a column name for example. GitHub processes
@@ -77,7 +80,7 @@ def stop_commands(stream: TextIO | None = None) -> None:
     """
     if os.environ.get("GITHUB_ACTIONS") and STOPPED not in os.environ:
         os.environ[STOPPED] = secrets.token_hex(16)
-        print(f"::stop-commands::{os.environ[STOPPED]}", file=stream or sys.stdout, flush=True)
+        print(f"::stop-commands::{os.environ[STOPPED]}", file=stream, flush=True)
 
 
 def _command(line: str) -> None:
@@ -98,10 +101,3 @@ def _append(variable: str, text: str) -> None:
     if path := os.environ.get(variable):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(text)
-
-
-def _one_line(value: object) -> str:
-    text = str(value)
-    if "\n" in text or "\r" in text:
-        raise LoopError(f"a step's output is {text!r}, should be one line", fix="remove the line break")
-    return text

@@ -24,10 +24,7 @@ PREFIX = "loop-duckdb-"
 def opened(
     *urls: str | None, memory: str = MEMORY, threads: int = THREADS
 ) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """Yield a connection to a temporary DuckDB database that can read `urls`.
-
-    URLs that are not local files are read through fsspec.
-    """
+    """Yield a connection to a temporary DuckDB database that can read `urls` (through fsspec)."""
     import duckdb
 
     with scratch() as folder, duckdb.connect(folder / "tables.duckdb") as con:
@@ -39,22 +36,16 @@ def opened(
         con.execute(f"set temp_directory = '{folder}/spilled'")
         for url in urls:
             if url and "://" in url and not url.startswith("file://"):
-                _register(con, url)
+                fs, _ = filesystem(url)
+                name = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+                if not con.filesystem_is_registered(name):
+                    con.register_filesystem(fs)
         yield con
-
-
-def _register(con: "duckdb.DuckDBPyConnection", url: str) -> None:
-    fs, _ = filesystem(url)
-    if not con.filesystem_is_registered(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]):
-        con.register_filesystem(fs)
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a temporary folder for this process.
-
-    Folders that killed processes left behind are removed first.
-    """
+    """Yield a temporary folder. Folders that killed processes left behind are removed first."""
     parent = Path(tempfile.gettempdir())
     with ExitStack() as held:
         # The parent folder stays locked until the new folder is locked, so that no other process removes the

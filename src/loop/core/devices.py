@@ -19,8 +19,7 @@ def has_gpu() -> bool:
 def of_jax(device: Device, threads: int) -> Any:
     """Return the JAX device for `train.device`; `threads` is how many threads it uses if it is a CPU.
 
-    Must be called before JAX is imported. Raises LoopError if JAX finds no such device, as on a machine
-    without a GPU.
+    Must be called before JAX is imported. Raises LoopError if JAX finds no such device.
     """
     # XLA reads the number of threads only from this variable, when it starts
     os.environ["PJRT_NPROC"] = str(threads)

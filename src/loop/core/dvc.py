@@ -54,10 +54,7 @@ class Lock:
 
     @classmethod
     def parse(cls, text: str, where: str = LOCK) -> "Lock":
-        """Parse the text of a dvc.lock.
-
-        Raises LoopError with the line of anything that DVC would not write.
-        """
+        """Parse a dvc.lock's text. Raises LoopError with the line of anything that DVC would not write."""
         return cls(_stages(text, where))
 
     @classmethod
@@ -71,11 +68,8 @@ class Lock:
         return f"train@{package(model)}" in self.stages
 
     def md5(self, model: str, stage: str, out: str) -> str:
-        """Return the md5 of a stage's output; `out` is the path below data/<package>/.
-
-        Raises LoopError if dvc.lock does not record the output.
-        """
-        return str(self._out(model, stage, out)["md5"])
+        """Return the md5 of a stage's output data/<package>/<out>. Raises LoopError if it is not recorded."""
+        return str(self._recorded(model, stage, out, "md5"))
 
     def model_md5(self, model: str) -> str:
         """Return the trained model's md5, which identifies it in releases, model registry and caches."""
@@ -83,35 +77,26 @@ class Lock:
 
     def model_size(self, model: str) -> int:
         """Return the size of the trained model's folder in bytes. Raises LoopError if it is not recorded."""
-        if "size" not in (out := self._out(model, "train", "model")):
-            raise LoopError(
-                f"dvc.lock does not record the size of {out['path']}", fix=f"./loop repro {public(model)}"
-            )
-        return int(out["size"])
+        return int(self._recorded(model, "train", "model", "size"))
 
-    def outs(self, model: str) -> dict[str, str]:
-        """Return {path: md5} of the recorded outputs of a model's stages."""
-        return _md5s(self._entries(model).values())
+    def outs(self, model: str | None = None) -> dict[str, str]:
+        """Return {path: md5} of the recorded outputs of a model's stages, or of all stages."""
+        entries = self._entries(model).values() if model else self.stages.values()
+        return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
 
     def torn(self, model: str) -> str:
         """Return an error message if a stage's input has another md5 than dvc.lock records, otherwise "".
 
-        A merge without conflicts can take some stages from one side and some from the other. DVC detects this
-        only when it runs the stage.
+        A merge without conflicts can mix stages of both sides, which DVC detects only when it runs them.
         """
         outs = self.outs(model)
         for name, entry in self._entries(model).items():
             for dep in entry.get("deps", []):
                 path, md5 = str(dep["path"]), str(dep.get("md5"))
                 if outs.get(path, md5) != md5:
-                    return (
-                        f"{LOCK}: {name} ran with md5 {md5} of {path}, but the recorded md5 is {outs[path]}"
-                    )
+                    ran = f"{LOCK}: {name} ran with md5 {md5} of {path}"
+                    return f"{ran}, but the recorded md5 is {outs[path]}"
         return ""
-
-    def every(self) -> dict[str, str]:
-        """Return {path: md5} of the recorded outputs of all models."""
-        return _md5s(self.stages.values())
 
     def params(self, model: str) -> dict[str, dict[str, Any]]:
         """Return {section: values} of params.yaml as recorded when the model's stages ran."""
@@ -128,42 +113,29 @@ class Lock:
         """Return {stage's name: its record} for a model's stages."""
         return {name: entry for name, entry in self.stages.items() if name.endswith(f"@{package(model)}")}
 
-    def _out(self, model: str, stage: str, out: str) -> dict[str, Any]:
+    def _recorded(self, model: str, stage: str, out: str, key: str) -> Any:
         name = package(model)
-        entry = self.stages.get(f"{stage}@{name}")
         path = f"data/{name}/{out}"
-        for recorded in (entry or {}).get("outs", []):
-            if recorded["path"] == path:
-                return dict(recorded)
-        raise LoopError(
-            f"dvc.lock does not record {path} of stage {stage}@{name}", fix=f"./loop repro {name}"
-        )
-
-
-def _md5s(entries: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Return {path: md5} of the outputs that these stage records list."""
-    return {str(out["path"]): str(out["md5"]) for entry in entries for out in entry.get("outs", [])}
+        for recorded in self.stages.get(f"{stage}@{name}", {}).get("outs", []):
+            if recorded["path"] == path and key in recorded:
+                return recorded[key]
+        said = f"dvc.lock does not record {path} of stage {stage}@{name} with its {key}"
+        raise LoopError(said, fix=f"./loop repro {name}")
 
 
 # Cached, because a command parses the same dvc.lock dozens of times, at 0.02 s per model.
 @lru_cache(maxsize=8)
 def _stages(text: str, where: str) -> dict[str, Any]:
-    """Return the stages that a dvc.lock's text records.
-
-    Raises LoopError with the line of anything that DVC would not write.
-    """
+    """Return the stages that a dvc.lock's text records, without null values, which DVC treats as missing."""
     document = edited.yaml(text, where, MERGE) or {}
     for keys, expected in _odd(document):
-        line = f"line {found}: " if (found := edited.line_of(text, *keys)) else ""
+        line = edited.said(text, *keys)
         raise LoopError(f"{where}: {line}{'.'.join(map(str, keys))}: should be {expected}", fix=MERGE)
-    return {name: _given(entry) for name, entry in (document.get("stages") or {}).items()}
-
-
-def _given(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage's record without null values, which DVC treats as missing keys."""
-    given = {key: value for key, value in entry.items() if value is not None}
-    if "params" in given:
-        given["params"] = {file: section or {} for file, section in given["params"].items()}
+    stages = (document.get("stages") or {}).items()
+    given = {name: {key: each for key, each in entry.items() if each is not None} for name, entry in stages}
+    for entry in given.values():
+        if "params" in entry:
+            entry["params"] = {file: section or {} for file, section in entry["params"].items()}
     return given
 
 
@@ -184,23 +156,20 @@ def _odd(document: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
             if not isinstance(listed := entry.get(part) or [], list):
                 yield ("stages", name, part), "a list"
                 continue
-            yield from (
-                (("stages", name, part, place), form)
-                for place, each in enumerate(listed)
-                for form in _form(each)
-            )
+            for place, each in enumerate(listed):
+                if form := _form(each):
+                    yield ("stages", name, part, place), form
 
 
-def _form(entry: Any) -> Iterator[str]:
-    """Yield a description of the expected form if an entry of `deps` or `outs` is malformed."""
+def _form(entry: Any) -> str:
+    """Return the expected form of an entry of `deps` or `outs` if it is malformed, otherwise ""."""
     if not isinstance(entry, dict) or not isinstance(path := entry.get("path"), str):
-        yield "a file with its `path`"
-    elif "://" in path:
-        return  # for a file outside the clone, DVC records an etag instead of an md5
-    elif not isinstance(found := entry.get("md5"), str) or not NAME.fullmatch(found):
-        yield f"{path} with an `md5` of 32 hexadecimal digits"
-    elif not isinstance(entry.get("size", 0), int):
-        yield f"{path} with a `size` in bytes"
+        return "a file with its `path`"
+    if "://" in path:
+        return ""  # for a file outside the clone, DVC records an etag instead of an md5
+    if not isinstance(found := entry.get("md5"), str) or not NAME.fullmatch(found):
+        return f"{path} with an `md5` of 32 hexadecimal digits"
+    return "" if isinstance(entry.get("size", 0), int) else f"{path} with a `size` in bytes"
 
 
 def begin(model: str) -> str:
@@ -212,15 +181,9 @@ def dvc(root: Path, *args: str, quiet: bool = False) -> str:
     """Run dvc in `root`. Returns its output if `quiet`, otherwise prints it. Raises DvcError if dvc fails."""
     share_cache(root)
     forget_the_dead(root)
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *args],
-        cwd=root,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.PIPE if quiet else None,
-        text=True,
-        check=False,
-    )
+    words, env = [sys.executable, "-m", "dvc", *args], {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    to = subprocess.PIPE if quiet else None
+    done = subprocess.run(words, cwd=root, env=env, stdout=to, stderr=to, text=True, check=False)
     if done.returncode:
         raise DvcError(f"dvc {' '.join(args)} failed in {root}: {(done.stderr or '').strip()}".strip(": "))
     return done.stdout or ""
@@ -234,10 +197,10 @@ def forget_the_dead(root: Path) -> None:
     the file is incomplete because its writer was killed.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
-    if not path.is_file() or _empty(path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8") if path.is_file() else "{{}}"
+    if '"pid"' not in text and text.endswith("}}"):  # nobody holds it
         return
-    # dvc.lock is imported only here, because its import is slow and rarely needed
-    from dvc.lock import make_lock
+    from dvc.lock import make_lock  # imported here, because it is slow and rarely needed
 
     with make_lock(f"{path}.lock", tmp_dir=str(path.parent)):
         pids = re.findall(r'"pid": (\d+)', path.read_text(encoding="utf-8"))
@@ -245,13 +208,9 @@ def forget_the_dead(root: Path) -> None:
             path.unlink()
 
 
-def _empty(lock: str) -> bool:
-    return '"pid"' not in lock and lock.endswith("}}")
-
-
 def _runs(pid: int) -> bool:
     """Whether a process id belongs to a running dvc."""
-    import psutil  # psutil is imported only here, because it is rarely needed
+    import psutil  # imported here, because it is rarely needed
 
     try:
         process = psutil.Process(pid)
@@ -298,22 +257,13 @@ def made_of(objects: Path, md5: str) -> dict[str, Path]:
 
 
 def altered(files: dict[str, Path]) -> dict[str, str]:
-    """Return {name: md5 found} of the cached objects whose bytes do not match their names.
-
-    Missing objects are skipped.
-    """
-    found = {}
-    for name, path in files.items():
-        if path.is_file() and (content := _hashed(path)) != name.removesuffix(".dir"):
-            found[name] = content
-    return found
+    """Return {name: md5 found} of the cached objects that exist and whose bytes do not match their names."""
+    found = {name: _hashed(path) for name, path in files.items() if path.is_file()}
+    return {name: content for name, content in found.items() if content != name.removesuffix(".dir")}
 
 
 def md5(path: Path) -> str:
-    """Return the md5 of a file or folder as dvc.lock records it.
-
-    Raises FileNotFoundError if it does not exist.
-    """
+    """Return the md5 of a file or folder as dvc.lock records it. Raises FileNotFoundError without it."""
     if path.is_file():
         return _hashed(path)
     # stat raises FileNotFoundError for a missing path, which would otherwise look like an empty folder
@@ -327,10 +277,9 @@ def md5(path: Path) -> str:
 def check(project: Project, *outs: str) -> None:
     """Raise Rejected if outputs in data/<package>/ differ from what dvc.lock records.
 
-    Outputs given by name must exist and be recorded. Without names, all recorded outputs are checked except
-    those that do not exist. Files are hashed, because DVC itself compares only times and sizes. Rejected is
-    also raised if the stages in dvc.lock do not match each other, because its metrics could belong to another
-    model.
+    Outputs given by name must exist and be recorded. Without names, all recorded outputs that exist are
+    checked. Files are hashed, because DVC itself compares only times and sizes. Rejected is also raised if
+    the stages in dvc.lock do not match each other, because its metrics could belong to another model.
     """
     lock = Lock.of(project.root)
     if why := lock.torn(project.model):
@@ -372,10 +321,7 @@ def bring(project: Project, *outs: str, remote: bool = False) -> None:
 
 
 def checkout(project: Project) -> None:
-    """Copy all outputs that dvc.lock records for a model from DVC's cache to data/<package>/.
-
-    Raises Rejected if bytes differ from the record.
-    """
+    """Copy a model's outputs from DVC's cache to data/. Raises Rejected if they differ from dvc.lock."""
     _check_cache(project)
     dvc(project.root, "checkout", "--with-deps", *_ends(project.model))
     check(project)
@@ -398,11 +344,8 @@ def repro(project: Project, *, current: bool = False) -> None:
         if pulls:
             _fetch(project)
         if pulls and (worse := _set_aside(project)):
-            there = ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(worse))
-            _warn(
-                worse,
-                f"the DVC remote has the same bytes: remove {there} there, then ./loop push {project.public}",
-            )
+            then = f"remove {_in_remote(worse)} there, then ./loop push {project.public}"
+            _warn(worse, f"the DVC remote has the same bytes: {then}")
     dropped = _drop_altered(project)
     if current and not bad and not dropped:
         click.echo(f"{project.public}: every stage is up to date")
@@ -415,12 +358,8 @@ def repro(project: Project, *, current: bool = False) -> None:
 
 
 def current(root: Path, models: Iterable[str]) -> set[str]:
-    """Return the models with no stage to run.
-
-    One call of DVC covers all models, because starting DVC takes longer than the check. Returns an empty set
-    if DVC fails; each model's own repro then reports the error.
-    """
-    try:
+    """Return the models with no stage to run; none if DVC fails, as each model's repro reports the error."""
+    try:  # one call for all models, because starting DVC takes longer than the check
         said = dvc(root, "status", "--json", quiet=True)
     except DvcError:
         return set()
@@ -446,27 +385,17 @@ def check_params(project: Project) -> None:
                 f"dvc.yaml: stages.{name}: should have a `cmd` and lists of deps and params", fix=STAGES
             )
         for key in (str(each).removeprefix(begins) for each in listed if str(each).startswith(begins)):
-            if _at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
-                default = _at(project.params.model_dump(by_alias=True, mode="json"), key)
+            if plain.at(plain.read(project.root).get(project.package), key, MISSING) is MISSING:
+                default = plain.at(project.params.model_dump(by_alias=True, mode="json"), key)
                 raise LoopError(
                     f"params.yaml: models.{project.package} lacks {key}, which the stage {name} depends on",
                     fix=f"add it to params.yaml; the default is {json.dumps(default)}",
                 )
 
 
-def _at(node: Any, key: str, missing: Any = None) -> Any:
-    """Return the value at a dotted key in nested dicts, or `missing` if a part of the key does not exist."""
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return missing
-        node = node[part]
-    return node
-
-
 def _fetch(project: Project) -> None:
     try:
         dvc(project.root, "fetch", "--with-deps", *_ends(project.model), quiet=True)
-    # a failed fetch is accepted, because the stages create the outputs that the remote lacks
     except DvcError as error:
         click.secho(f"{error}\nThe stages create the outputs that were not fetched.", fg="yellow", err=True)
 
@@ -478,15 +407,12 @@ def _ends(model: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Rotten:
-    """An object of DVC's cache whose bytes do not match its name.
-
-    `path` is an output that contains the object, and `aside` is where the object was moved.
-    """
+    """An object of DVC's cache whose bytes do not match its name."""
 
     name: str
     found: str
-    aside: Path
-    path: str = ""
+    aside: Path  # where the object was moved
+    path: str = ""  # an output that contains the object
 
     def __str__(self) -> str:
         part = self.path or self.name
@@ -494,53 +420,41 @@ class Rotten:
 
 
 def sweep(root: Path) -> list[Rotten]:
-    """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names.
-
-    Outputs in data/ that contain such a damaged object are removed too, because DVC would keep using them.
-    Returns the objects moved.
-    """
+    """Hash every object in DVC's cache and move aside all objects whose bytes do not match their names."""
     cache, lock = objects(root), Lock.of(root)
-    used = {name: path for path, output in lock.every().items() for name in _parts(cache, output)}
+    used = {name: path for path, output in lock.outs().items() for name in _parts(cache, output)}
     there = {path.parent.name + path.name: path for path in cache.glob("[0-9a-f][0-9a-f]/*")}
     files = {name: path for name, path in there.items() if MD5.fullmatch(name)}
-    bad = [_aside(root, name, found, used.get(name, "")) for name, found in altered(files).items()]
+    bad = [_aside(cache, name, found, used.get(name, "")) for name, found in altered(files).items()]
     for path in (each.path for each in bad if each.path):
-        _remove(root / path)
+        _remove(root / path)  # because DVC would keep using this output in data/
     return bad
 
 
 def _check_cache(project: Project, paths: Iterable[str] = ()) -> None:
-    """Raise Rejected if cached bytes of an output differ from what dvc.lock records.
-
-    These objects are moved aside, so that the next command fetches them or creates them again.
-    """
+    """Raise Rejected if cached bytes of an output differ from dvc.lock. They are moved aside first."""
     if bad := _set_aside(project, paths):
-        remote = " ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in _names(bad))
         raise Rejected(
             "\n".join(map(str, bad)),
             fix=f"./loop repro {project.public}; if the DVC remote has the same bytes, first remove "
-            f"{remote} there, and run ./loop push {project.public} last",
+            f"{_in_remote(bad)} there, and run ./loop push {project.public} last",
         )
 
 
 def _set_aside(project: Project, paths: Iterable[str] = ()) -> list[Rotten]:
-    """Move cached objects whose bytes differ from dvc.lock aside, and remove their outputs from data/.
-
-    Returns these objects.
-    """
+    """Move cached objects that differ from dvc.lock aside, and remove their outputs; returns the objects."""
     cache, outs = objects(project.root), Lock.of(project.root).outs(project.model)
     bad = []
-    for path in paths or outs:
-        for name, found in _altered(cache, outs[path]).items() if path in outs else ():
+    for path in (path for path in paths or outs if path in outs):
+        for name, found in altered(_parts(cache, outs[path])).items():
             part = f"{path}{_name_in(cache, outs[path], name)}"
-            bad.append(_aside(project.root, name, found, part))
+            bad.append(_aside(cache, name, found, part))
             _remove(project.root / path)
     return bad
 
 
-def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
-    place, cache = _place(objects(root), name), objects(root)
-    aside = cache.parents[1] / "rotten" / name
+def _aside(cache: Path, name: str, found: str, path: str) -> Rotten:
+    place, aside = _place(cache, name), cache.parents[1] / "rotten" / name
     aside.parent.mkdir(exist_ok=True)
     if place.is_file():  # if the object is gone, another output that shares it has already moved it
         place.replace(aside)
@@ -548,15 +462,12 @@ def _aside(root: Path, name: str, found: str, path: str) -> Rotten:
 
 
 def _drop_altered(project: Project) -> list[str]:
-    """Remove outputs in data/ whose md5 differs from dvc.lock, because DVC could mistake them for its own.
-
-    Returns their paths.
-    """
+    """Remove outputs in data/ that differ from dvc.lock, as DVC could take them for its own; returns them."""
     outs = Lock.of(project.root).outs(project.model)
-    kept = {path: project.root / path for path in outs if not path.endswith(f"/{METRICS}")}
-    bad = [path for path, place in kept.items() if place.exists() and md5(place) != outs[path]]
+    there = [path for path in outs if not path.endswith(f"/{METRICS}") and (project.root / path).exists()]
+    bad = [path for path in there if md5(project.root / path) != outs[path]]
     for path in bad:
-        _remove(kept[path])
+        _remove(project.root / path)
     return bad
 
 
@@ -570,32 +481,19 @@ def _warn(bad: list[Rotten], then: str) -> None:
         actions.warning("Changed outputs", f"{each}; {then}")
 
 
-def _names(bad: list[Rotten]) -> list[str]:
-    return sorted({each.name for each in bad})
+def _in_remote(bad: list[Rotten]) -> str:
+    """Return the paths of these objects in a DVC remote."""
+    return ", ".join(f"files/md5/{name[:2]}/{name[2:]}" for name in sorted({each.name for each in bad}))
 
 
 def _place(cache: Path, name: str) -> Path:
     return cache / name[:2] / name[2:]
 
 
-def _parts(cache: Path, recorded: str) -> Iterable[str]:
-    """Return the names of the objects that make up an output.
-
-    If a folder's list is missing or damaged, only the list's name is returned.
-    """
-    place = _place(cache, recorded)
-    return made_of(cache, recorded) if place.is_file() and not altered({recorded: place}) else [recorded]
-
-
-def _altered(cache: Path, recorded: str) -> dict[str, str]:
-    """Return {name: md5 found} of an output's damaged objects.
-
-    A folder's list is read only if its own md5 matches.
-    """
-    place = _place(cache, recorded)
-    if not place.is_file():
-        return {}
-    return altered({recorded: place}) or altered(made_of(cache, recorded))
+def _parts(cache: Path, recorded: str) -> dict[str, Path]:
+    """Return {name: path in the cache} of an output's objects; a missing or damaged list is not read."""
+    itself = {recorded: _place(cache, recorded)}
+    return made_of(cache, recorded) if itself[recorded].is_file() and not altered(itself) else itself
 
 
 def _name_in(cache: Path, folder: str, name: str) -> str:
@@ -607,10 +505,7 @@ def _name_in(cache: Path, folder: str, name: str) -> str:
 
 
 def _hashed(path: Path) -> str:
-    """Return the md5 of a file's bytes.
-
-    It is cached by device, inode, size and ctime, because every change of the bytes changes the ctime.
-    """
+    """Return the md5 of a file's bytes, cached because every change of the bytes changes the ctime."""
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         version = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
@@ -623,11 +518,7 @@ def _hashed(path: Path) -> str:
 
 
 def push(project: Project) -> bool:
-    """Upload a model's outputs to the DVC remote, so that others can pull them.
-
-    Returns False if there is no remote. Raises Rejected if cached bytes differ from dvc.lock, and DvcError if
-    the upload fails.
-    """
+    """Upload a model's outputs to the DVC remote, so that others can pull them. False without a remote."""
     if not _has_remote(project.root):
         return False
     _check_cache(project)
@@ -648,20 +539,14 @@ def _has_remote(root: Path) -> bool:
 
 
 def default_remote(root: Path, *, local: bool = True) -> str:
-    """Return the URL of the default DVC remote, or an empty string.
-
-    With `local`, a user's own settings in .dvc/config.local override those of the repository.
-    """
+    """Return the URL of the default DVC remote, or "". `local` settings are a user's in config.local."""
     config = _config(root, local=local)
     name = config.get("core", "remote", fallback="")
     return config.get(f"'remote \"{name}\"'", "url", fallback=name)
 
 
 def _config(root: Path, *, local: bool = True) -> ConfigParser:
-    """Return DVC's settings, read directly from its INI files because starting dvc takes a second.
-
-    Raises LoopError if a file is invalid.
-    """
+    """Return DVC's settings, read directly from its INI files because starting dvc takes a second."""
     config = ConfigParser(interpolation=None)
     for name in (".dvc/config", ".dvc/config.local")[: 1 + local]:
         if (path := root / name).is_file():

@@ -37,18 +37,12 @@ def read(path: Path, where: str, fix: str) -> str:
 
 
 def yaml(text: str, where: str, fix: str = "correct that line") -> Any:
-    """Return the only YAML document of a text.
-
-    Raises LoopError with `where`, the line and `fix` if it is not valid YAML.
-    """
+    """Return the only YAML document of a text. LoopErrors name `where`, the line and `fix`."""
     return _parsed(text, where, fix, lambda: YAML(typ="safe").load(text))
 
 
 def yamls(text: str, where: str, fix: str = "correct that line") -> list[Any]:
-    """Return all YAML documents of a text.
-
-    Raises LoopError with `where`, the line and `fix` if they are not valid YAML.
-    """
+    """Return all YAML documents of a text. LoopErrors name `where`, the line and `fix`."""
     return list(_parsed(text, where, fix, lambda: list(YAML(typ="safe").load_all(text))))
 
 
@@ -60,31 +54,22 @@ def merged(text: str, where: str, fix: str) -> str:
     return text
 
 
-def line_of(text: str, *keys: str | int) -> int | None:
-    """Return the line number of a key in a YAML text, or of its nearest parent; None if neither is found."""
+def said(text: str, *keys: str | int) -> str:
+    """Return `line 5: ` for a key in a YAML text, or for its nearest parent; empty if neither is found."""
     try:
         node: Node | None = YAML().compose(text)
     except FAULTS:
-        return None
-    line = None
+        return ""
+    line = 0
     for key in keys:
-        found = _entry(node, key)
-        if found is None:
-            continue  # pydantic inserts a key for each union, which the text does not contain
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
-
-
-def said(text: str, *keys: str | int) -> str:
-    """Return `line 5: ` for an error message; empty if the text does not contain the key."""
-    return f"line {line}: " if (line := line_of(text, *keys)) else ""
+        # pydantic inserts a key for each union, which the text does not contain
+        if found := _entry(node, key):
+            line, node = found[0].start_mark.line + 1, found[1]
+    return f"line {line}: " if line else ""
 
 
 def sections(text: str, where: str) -> dict[str, Any]:
-    """Return the `models:` section of a params.yaml's text as plain dicts.
-
-    Raises LoopError if it is missing or invalid; `where` names the file.
-    """
+    """Return the `models:` section of a params.yaml's text. Raises LoopError if it is missing or invalid."""
     return deepcopy(_sections(text, where))
 
 
@@ -135,10 +120,7 @@ def _writer(width: int = WIDE) -> YAML:
 def _dates(
     node: Any, keys: tuple[str | int, ...], seen: set[int] | None = None
 ) -> Iterator[tuple[tuple[str | int, ...], date]]:
-    """Yield each date in a document with the keys that lead to it.
-
-    A node that YAML aliases repeat is visited once.
-    """
+    """Yield each date in a document with the keys that lead to it. `seen` are the ids of visited nodes."""
     seen = set() if seen is None else seen
     if isinstance(node, date):  # datetime is a subclass of date
         yield keys, node
@@ -165,10 +147,7 @@ def _parsed(text: str, where: str, fix: str, parse: Callable[[], Any]) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """Describe a parser's error with its line.
-
-    The text of the file is not shown, because it may contain a credential.
-    """
+    """Describe a parser's error with its line, but without the file's text: it may contain a credential."""
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         said = one_line(error.problem or error.context or "is not valid YAML").partition(" with value ")[0]

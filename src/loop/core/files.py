@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold an exclusive lock on a folder.
-
-    The lock ends with the process. Raises OSError if `how` is LOCK_NB and another process holds the lock.
-    """
+    """Hold an exclusive lock on a folder. Raises OSError if `how` is LOCK_NB and another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)
@@ -82,11 +80,9 @@ def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
     """
     found: list[Path] = []
     for name in names or (".",):
-        way = [root]
-        for part in Path(name).parts:
-            way.append(way[-1] / part)
-        top = way[-1]
-        if all(_plain(path) for path in way[1:]):
+        _, *way = accumulate(Path(name).parts, Path.joinpath, initial=root)
+        top = root / name
+        if all(map(_plain, way)):
             inside = sorted(top.rglob("*")) if top.is_dir() else [top]
             kept = [path for path in inside if bytecode or "__pycache__" not in path.relative_to(root).parts]
             found += [path for path in kept if _plain(path) and path.is_file()]
@@ -94,10 +90,7 @@ def plain_files(root: Path, *names: str, bytecode: bool = False) -> list[Path]:
 
 
 def _plain(path: Path) -> bool:
-    """Whether `path` is an existing file or folder.
-
-    Raises LoopError if it is a link, FIFO, socket or device.
-    """
+    """Whether `path` is an existing file or folder. Raises LoopError if it is of another kind."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

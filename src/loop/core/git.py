@@ -13,25 +13,18 @@ from loop.core.errors import LoopError
 
 # The identity of GitHub's bot for Actions. Any other `…@users.noreply.github.com` address belongs to a
 # person's account.
-_NAME, _EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
-BOT = {
-    "GIT_AUTHOR_NAME": _NAME,
-    "GIT_AUTHOR_EMAIL": _EMAIL,
-    "GIT_COMMITTER_NAME": _NAME,
-    "GIT_COMMITTER_EMAIL": _EMAIL,
-}
+_BOT = {"NAME": "github-actions[bot]", "EMAIL": "41898282+github-actions[bot]@users.noreply.github.com"}
+BOT = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in _BOT.items()}
 # Git sets these variables for its hooks, to name the repository that a hook runs for. They are removed,
 # because a git that inherits them would use that repository instead of the one in its working directory.
 HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
-PLAIN = {  # git settings that override those in a user's configuration
-    "log.follow": "false",  # a user's log.follow would make `git log` accept only one path
-    # a user's log.showSignature would print signature checks between the lines of a log
-    "log.showSignature": "false",
-    # a user's push.followTags would push the user's tags together with the commit
-    "push.followTags": "false",
-    # a user's safe.bareRepository could forbid the temporary bare repository that `bare` creates
-    "safe.bareRepository": "all",
+PLAIN = {  # git settings that override those in a user's configuration, which could
+    "log.follow": "false",  # make `git log` accept only one path
+    "log.showSignature": "false",  # print signature checks between the lines of a log
+    "push.followTags": "false",  # push the user's tags together with the commit
+    "safe.bareRepository": "all",  # forbid the temporary bare repository that `bare` creates
 }
+Env = Mapping[str, str] | None  # environment variables beside those of this process
 # git commands that give wrong answers in a shallow clone, because it lacks history
 HISTORY = ("log", "merge-base", "rev-list")
 RACED = (
@@ -64,41 +57,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Git:
-    """A clone.
-
-    Each method runs a few git commands; none changes files in the work tree. `settings` returns environment
-    variables for each git command. `seconds` is the time limit of a command.
-    """
+    """A clone. No method changes files in the work tree."""
 
     root: Path
-    settings: Callable[[], Mapping[str, str]] = dict
-    seconds: float | None = None
+    settings: Callable[[], Mapping[str, str]] = dict  # returns environment variables for each git command
+    seconds: float | None = None  # time limit of a command
 
-    def run(
-        self,
-        *args: str,
-        stdin: str | None = None,
-        env: Mapping[str, str] | None = None,
-        fine: Container[int] = (0,),
-    ) -> str:
-        """Run git in this clone and return its output without the last newline.
-
-        Raises GitError with git's output if the exit code is not in `fine`.
-        """
+    def run(self, *args: str, stdin: str | None = None, env: Env = None, fine: Container[int] = (0,)) -> str:
+        """Return git's output without the last newline. Raises GitError if the exit code is not in `fine`."""
         given = None if stdin is None else stdin.encode()
         return _decoded(self._bytes(*args, stdin=given, env=env, fine=fine), args).removesuffix("\n")
 
     def _bytes(
-        self,
-        *args: str,
-        stdin: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        fine: Container[int] = (0,),
+        self, *args: str, stdin: bytes | None = None, env: Env = None, fine: Container[int] = (0,)
     ) -> bytes:
-        """Run git in this clone and return its output as bytes.
-
-        If the command reads history and the clone is shallow, the missing history is fetched first.
-        """
+        """Run git in this clone and return its output as bytes."""
         if args[0] in HISTORY:
             self.deepen()
         # In a server's pre-receive hook, git can read the pushed commits only with these variables.
@@ -128,10 +101,7 @@ class Git:
         return self.run("rev-parse", "HEAD")
 
     def deepen(self) -> bool:
-        """Fetch the history that a shallow clone lacks; returns whether the clone was shallow.
-
-        Raises GitError if the fetch fails.
-        """
+        """Fetch the history that a shallow clone lacks; returns whether the clone was shallow."""
         if self.run("rev-parse", "--is-shallow-repository") != "true":
             return False
         try:
@@ -158,12 +128,9 @@ class Git:
     def fork_point(self, base: str, head: str) -> str | None:
         """Return the newest common ancestor of `base` and `head`; None without an ancestor or a known `base`.
 
-        A base is unknown after a forced push, or if GitHub's event names only zeros or nothing, as for a new
-        branch.
+        A base is unknown after a forced push; for a new branch, GitHub's event names only zeros or nothing.
         """
-        # Called outside of `try`, because a failed fetch of history must not look like an unknown base
-        # commit.
-        self.deepen()
+        self.deepen()  # outside of `try`, because a failed fetch must not look like an unknown base
         known = self.commit(base)
         try:
             return self.run("merge-base", known, head) if known else None
@@ -171,29 +138,20 @@ class Git:
             return None
 
     def listed(self, branch: str) -> str:
-        """Return the id of the commit that origin's branch points to; empty if origin lacks the branch.
-
-        `git ls-remote` matches names by their end, so for `refs/heads/main` it also lists
-        `x/refs/heads/main`.
-        """
+        """Return the id of the commit that origin's branch points to; empty if origin lacks the branch."""
         ref = f"refs/heads/{branch}"
         lines = (line.split("\t") for line in self.run("ls-remote", "origin", ref).splitlines())
+        # git matches names by their end, so for `refs/heads/main` it also lists `x/refs/heads/main`
         return next((commit for commit, name in lines if name == ref), "")
 
     def tip(self, branch: str = "main") -> str:
-        """Return the id of the commit that origin's branch points to, without fetching it.
-
-        Raises GitError if origin does not have the branch.
-        """
+        """Return the id of the commit that origin's branch points to. Raises GitError if origin lacks it."""
         if not (commit := self.listed(branch)):
             raise GitError(f"origin has no branch {branch}", fix=f"git push origin {branch}")
         return commit
 
     def fetch(self, branch: str = "main") -> str:
-        """Fetch origin's branch and return its commit id.
-
-        No ref changes, so commands can fetch at the same time.
-        """
+        """Fetch origin's branch and return its commit id. As no ref changes, commands can fetch at once."""
         tip, ref = self.tip(branch), f"refs/heads/{branch}"
         here = self.run("for-each-ref", "--format=%(objectname)", ref, f"refs/remotes/origin/{branch}")
         if tip not in here.split():
@@ -202,10 +160,8 @@ class Git:
 
     def read(self, commit: str, path: str) -> str | None:
         """Return a file's text at a commit; None if the commit does not have the file."""
-        if not self.run("ls-tree", commit, "--", path):
-            return None
         show = ("show", f"{commit}:{path}")
-        return _decoded(self._bytes(*show), show)
+        return _decoded(self._bytes(*show), show) if self.run("ls-tree", commit, "--", path) else None
 
     def contents(self, blobs: Sequence[str]) -> list[bytes]:
         """Return the bytes of each blob, in the order of `blobs`."""
@@ -223,13 +179,10 @@ class Git:
         return self._bytes("hash-object", "-w", "--stdin", stdin=content).decode().strip()
 
     def tree(self, tree: str, entries: Mapping[str, tuple[str, str] | None]) -> str:
-        """Write a copy of `tree` with the paths in `entries` changed, and return its id.
-
-        `entries` maps a path to its mode and blob id, or to None to remove it.
-        """
-        gone = ("0", "0" * 40)
+        """Write `tree` with changed `entries` {path: (mode, blob), or None to remove it}; returns its id."""
+        # removed paths come first, because a file may take the place of a folder
         ordered = sorted(entries.items(), key=lambda entry: entry[1] is not None)
-        lines = (f"{mode} {blob}\t{path}\0" for path, (mode, blob) in ((p, e or gone) for p, e in ordered))
+        lines = ("{} {}\t{}\0".format(*(entry or ("0", "0" * 40)), path) for path, entry in ordered)
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index"}
             self.run("read-tree", tree, env=env)
@@ -237,17 +190,11 @@ class Git:
             return self.run("write-tree", env=env)
 
     def tracks(self, path: str) -> bool:
-        """Whether Git tracks a file of the work tree."""
-        try:
-            return bool(self.run("ls-files", "--error-unmatch", "--", path))
-        except GitError:
-            return False
+        """Whether Git tracks a file of the work tree; False outside a repository (exit code 128)."""
+        return bool(self.run("ls-files", "--", path, fine=(0, 128)))
 
     def commit_on(self, parent: str, change: Change) -> str:
-        """Create a commit on top of `parent` and return its id.
-
-        It uses a temporary index, so work tree and index do not change.
-        """
+        """Create a commit on top of `parent` and return its id. Work tree and index do not change."""
         entries = {
             path: None if content is None else ("100644", self.keep(content.encode()))
             for path, content in change.files.items()
@@ -307,10 +254,8 @@ class Git:
 
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
-        """Yield the path of a temporary checkout of `commit`, which is removed afterwards.
-
-        Stale work trees are not pruned, because a user's work tree in a container looks missing from here.
-        """
+        """Yield the path of a temporary checkout of `commit`, which is removed afterwards."""
+        # stale work trees are not pruned, because a user's work tree in a container looks missing from here
         with tempfile.TemporaryDirectory(prefix="loop-worktree-") as scratch:
             path = Path(scratch) / "tree"
             self.run("worktree", "add", "--quiet", "--detach", str(path), commit)
@@ -321,17 +266,12 @@ class Git:
 
 
 @contextmanager
-def bare(
-    url: str, settings: Callable[[], Mapping[str, str]] = dict, branch: str = "main", seconds: float = 60
-) -> Iterator[Git]:
-    """Yield a temporary bare clone of one branch; git downloads a file's content when it is read.
-
-    `seconds` is the time limit of each git command; the clone itself may take ten times as long.
-    """
+def bare(url: str, settings: Callable[[], Mapping[str, str]] = dict) -> Iterator[Git]:
+    """Yield a temporary bare clone of branch main; git downloads a file's content when it is read."""
     with tempfile.TemporaryDirectory(prefix="loop-clone-", ignore_cleanup_errors=True) as scratch:
-        only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", f"--branch={branch}")
-        Git(Path(scratch), settings, 10 * seconds).run("clone", "--quiet", *only, url, ".")
-        yield Git(Path(scratch), settings, seconds)
+        only = ("--bare", "--single-branch", "--filter=blob:none", "--origin=origin", "--branch=main")
+        Git(Path(scratch), settings, seconds=600).run("clone", "--quiet", *only, url, ".")
+        yield Git(Path(scratch), settings, seconds=60)
 
 
 def _decoded(said: bytes, args: Sequence[str]) -> str:

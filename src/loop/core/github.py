@@ -8,13 +8,14 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import click
 import httpx
@@ -22,8 +23,11 @@ from tenacity import RetryCallState, retry, retry_if_exception, wait_random_expo
 
 from loop.core import actions, repository
 from loop.core.errors import LoopError
+from loop.core.git import Git, bare
 from loop.core.remote import by_proxy
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MAIN = "main"  # the branch on which dispatched workflows run
 PAGE = 100  # entries per page of a list, the maximum that GitHub allows
 TIMES = 4  # maximum number of attempts for one API call
@@ -82,10 +86,7 @@ def token() -> str:
 
 
 def authorized(server: str) -> dict[str, str]:
-    """Return environment variables that make git send the token to `server` only.
-
-    The token is written neither to the command line nor to disk.
-    """
+    """Return variables that make git send the token to `server` only, without a command line or a file."""
     if not (secret := token()):
         return {}
     said = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
@@ -106,12 +107,18 @@ def own(run: dict[str, Any]) -> bool:
     return bool(head.get("full_name")) and head["full_name"] == here.get("full_name")
 
 
-def _repeatable(error: BaseException) -> bool:
-    return isinstance(error, GitHubError) and error.again
+@contextmanager
+def opened(root: Path, *, clone: bool | None = None) -> Iterator[Git]:
+    """Yield the work tree at `root`, or a temporary bare clone of the URL in its argocd/repository.yaml.
 
-
-def _unclear(error: BaseException) -> bool:
-    return isinstance(error, GitHubError) and error.unclear
+    A clone is made if `clone` is true, and by default if `root` has no .git, as in the monitor's image.
+    """
+    if clone or (clone is None and not (root / ".git").exists()):
+        own = repository.read(root)
+        with bare(own.clone_url, partial(authorized, own.server)) as git:
+            yield git
+    else:
+        yield Git(root)
 
 
 def _error(state: RetryCallState) -> GitHubError:
@@ -119,7 +126,7 @@ def _error(state: RetryCallState) -> GitHubError:
 
 
 def _pause(state: RetryCallState) -> float:
-    """Return the seconds to wait: GitHub's, plus a random time so that callers do not retry all at once."""
+    """Return the seconds to wait: GitHub's, and a random time so that callers do not retry all at once."""
     return _error(state).wait + BACKOFF(state)
 
 
@@ -134,23 +141,19 @@ def _say(state: RetryCallState) -> None:
     click.echo(f"{_error(state).args[0]}; trying again in {state.upcoming_sleep:.0f} s", err=True)
 
 
-# Retries a call that can be repeated without harm.
-_patiently = retry(
-    retry=retry_if_exception(_repeatable), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
-)
-# Retries a method if it is unclear whether its last attempt took effect. Such a method first checks whether
-# its result exists.
-_looking_again = retry(
-    retry=retry_if_exception(_unclear), wait=_pause, stop=_impatient, before_sleep=_say, reraise=True
-)
+def _retried(flag: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that retries a method after each GitHubError whose attribute `flag` is true."""
+    again = retry_if_exception(lambda error: isinstance(error, GitHubError) and getattr(error, flag))
+    return retry(retry=again, wait=_pause, stop=_impatient, before_sleep=_say, reraise=True)
+
+
+_patiently = _retried("again")
+_looking_again = _retried("unclear")  # for methods that first check whether their result exists
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return this machine's TLS certificates.
-
-    They are loaded once, because loading takes longer than most calls.
-    """
+    """Return this machine's TLS certificates, loaded once: loading takes longer than most calls."""
     return httpx.create_ssl_context()
 
 
@@ -189,45 +192,43 @@ class GitHub:
         return cls(url.rstrip("/"), str(slug), token())
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Call a path below /repos/{owner}/{name} and return the response's JSON, or None if it is empty.
-
-        Raises GitHubError if the call fails.
-        """
+        """Call a path below /repos/{owner}/{name} and return the response's JSON, or None if it is empty."""
         answer = self.answer(method, path, **kwargs)
-        if not answer.content:
-            return None
         try:
-            return answer.json()
+            return answer.json() if answer.content else None
         except (ValueError, RecursionError) as error:
             said = f"{method} {answer.request.url}: {answer.status_code}, but not JSON: {answer.text[:200]!r}"
             fix = f"check that {self.url} is the URL of GitHub's API"
-            unclear = method != "GET"
-            raise GitHubError(said, answer.status_code, fix=fix, unclear=unclear) from error
+            raise GitHubError(said, answer.status_code, fix=fix, unclear=method != "GET") from error
 
-    @_patiently
-    def answer(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        """Call a path and return the response.
-
-        The call is retried where GitHubError allows it. Raises GitHubError if the call fails.
-        """
+    @contextmanager
+    def _sent(self, method: str, path: str, headers: dict[str, str], **rest: Any) -> Iterator[httpx.Response]:
+        """Yield the response to one call, whose content is not read yet. Raises GitHubError if it fails."""
         url = f"{self.url}/repos/{self.repository}{path}"
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/vnd.github+json"}
-        timeout = httpx.Timeout(30, connect=5)
         try:
-            answer = httpx.request(
+            with httpx.stream(
                 method,
                 url,
-                headers=headers,
-                timeout=timeout,
+                headers={"Authorization": f"Bearer {self.token}", **headers},
+                timeout=httpx.Timeout(30, connect=5),
                 follow_redirects=method == "GET",  # httpx would turn a redirected POST into a GET
                 verify=_trusted(),
                 trust_env=by_proxy(url),
-                **kwargs,
-            )
+                **rest,
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refused(method, answer)
+                yield answer
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _unanswered(method, url, error) from error
-        if not answer.is_success:
-            raise _refused(method, answer)
+
+    @_patiently
+    def answer(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """Call a path and return the response. Raises GitHubError if the call fails, also when repeated."""
+        headers = {"Accept": "application/vnd.github+json"}
+        with self._sent(method, path, headers, **kwargs) as answer:
+            answer.read()
         return answer
 
     @_patiently
@@ -236,28 +237,12 @@ class GitHub:
 
         The size that GitHub states is not used, because the uploader of a file controls it.
         """
-        url, found = f"{self.url}/repos/{self.repository}{path}", bytearray()
-        headers = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity"}
-        timeout = httpx.Timeout(30, connect=5)
-        try:
-            with httpx.stream(
-                "GET",
-                url,
-                headers=headers,
-                timeout=timeout,
-                follow_redirects=True,
-                verify=_trusted(),
-                trust_env=by_proxy(url),
-            ) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise _refused("GET", answer)
-                for part in answer.iter_raw():
-                    found += part
-                    if len(found) > most:
-                        return None
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _unanswered("GET", url, error) from error
+        found = bytearray()
+        with self._sent("GET", path, {"Accept-Encoding": "identity"}) as answer:
+            for part in answer.iter_raw():
+                found += part
+                if len(found) > most:
+                    return None
         return bytes(found)
 
     def dispatch(self, workflow: str, inputs: dict[str, str], ref: str = MAIN) -> Run | None:
@@ -276,12 +261,8 @@ class GitHub:
         return Run(made["workflow_run_id"], made["html_url"]) if made else None
 
     def runs(self, workflow: str, **query: str) -> list[dict[str, Any]]:
-        """Return a workflow's runs, newest first.
-
-        Runs of pull requests from forks are included; `own` and `trusted` exclude them.
-        """
-        found = self.call("GET", f"/actions/workflows/{workflow}/runs", params=query)
-        return list(found["workflow_runs"])
+        """Return a workflow's runs, newest first, also those of forks, which `own` and `trusted` exclude."""
+        return list(self.call("GET", f"/actions/workflows/{workflow}/runs", params=query)["workflow_runs"])
 
     def trusted(self, workflow: str, since: datetime, *events: str) -> list[dict[str, Any]]:
         """Return a workflow's runs since `since` that `events` started on main, newest first.
@@ -293,10 +274,8 @@ class GitHub:
         """
         found = {}
         for event in events:
-            listed = self.every(
-                f"/actions/workflows/{workflow}/runs", "workflow_runs", event=event, branch=MAIN
-            )
-            for run in listed:
+            path = f"/actions/workflows/{workflow}/runs"
+            for run in self.every(path, "workflow_runs", event=event, branch=MAIN):
                 if datetime.fromisoformat(run["created_at"]) < since:
                     break
                 if run["event"] == event and run["head_branch"] == MAIN and own(run):
@@ -323,10 +302,7 @@ class GitHub:
 
     @_looking_again
     def pull_request(self, head: str, title: str, body: str, base: str = MAIN) -> dict[str, Any]:
-        """Create the open pull request from branch `head`, or update its title and body if it exists.
-
-        Returns the pull request.
-        """
+        """Create or update the open pull request from branch `head`; returns it."""
         owner = self.repository.split("/", maxsplit=1)[0]
         query = {"head": f"{owner}:{head}", "state": "open", "base": base}
         body = actions.cut(body, LONGEST, "The rest is left out, because it is too long.")
@@ -340,8 +316,7 @@ class GitHub:
     def comment(self, number: int, mark: str, body: str, rest: str = "The rest is left out.") -> None:
         """Create or update the bot's comment on a pull request that starts with the hidden line `mark`.
 
-        Comments by people are never changed, even if they contain `mark`. A body that is too long is cut and
-        ends with `rest`.
+        Comments by people are never changed. A body that is too long is cut and ends with `rest`.
         """
         text = actions.cut(f"<!-- {mark} -->\n{body}", LONGEST, rest)
         for comment in self.every(f"/issues/{number}/comments"):
@@ -363,10 +338,8 @@ class GitHub:
 
 
 def _unanswered(method: str, url: str, error: Exception) -> GitHubError:
-    """Return the error for a call without a response.
-
-    A POST is repeated only if no connection was made, because it is not idempotent.
-    """
+    """Return the error for a call without a response."""
+    # a POST is repeated only if no connection was made, because it is not idempotent
     unclear = method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
     return GitHubError(
         f"{method} {url}: {error!r}",
@@ -382,10 +355,7 @@ UNCLEAR = "GitHub may have carried this out anyway: check, and run this again on
 
 
 def _refused(method: str, answer: httpx.Response) -> GitHubError:
-    """Return the error for a response with an error status.
-
-    At a rate limit nothing was done; after a 5xx status, a POST may have taken effect.
-    """
+    """Return the error for a response with an error status. After a 5xx, a POST may have taken effect."""
     status, limit = answer.status_code, _limit(answer)
     unclear = status >= BROKEN and method == "POST"
     fix = FIXES.get(status, "")
@@ -431,10 +401,7 @@ def _seconds(answer: httpx.Response) -> float:
 
 
 def _message(answer: httpx.Response) -> str:
-    """Return GitHub's error message, with the error of each field.
-
-    A proxy's page is cut to 500 characters.
-    """
+    """Return GitHub's error message with the error of each field, or the start of a proxy's page."""
     try:
         said = answer.json()
         return " ".join(str(part) for part in (said["message"], *(said.get("errors") or [])))[:500]

@@ -15,10 +15,7 @@ POLICY = Markup(
 
 
 def page(template: str, *rooms: str, filters: dict[str, Callable[[Any], str]], **values: Any) -> str:
-    """Render the template `template` of one of the Python packages `rooms`.
-
-    Every value is escaped. Returns HTML.
-    """
+    """Return a template of one of the Python packages `rooms` as HTML, with every value escaped."""
     made = Environment(
         loader=ChoiceLoader([PackageLoader(room, ".") for room in rooms]),
         autoescape=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from loop.core import params
+from loop.core import params, plain
 from loop.core.errors import LoopError
 from loop.core.names import package
 from loop.core.paths import environment
@@ -24,13 +24,8 @@ Task = Literal["binary", "multiclass", "regression", "ranking", "embedding"]
 VALUED = ("regression", "ranking", "embedding")  # tasks whose labels are numbers instead of classes
 COMPARED = ("ranking", "embedding")  # tasks whose metrics compare rows of one entity, such as a user's items
 
-PACKAGED = (
-    "source",
-    "expectations",
-    "estimator",
-    "scorer",
-    "demo",
-)  # modules that may import packages from the model's own requirements.lock
+# modules that may import packages from the model's own requirements.lock
+PACKAGED = ("source", "expectations", "estimator", "scorer", "demo")
 GUIDE = "docs/fork.md#a-second-model"
 THEIRS = ("src/models", "bentos")  # folders with code that a team writes
 CONTRACT = {
@@ -43,6 +38,13 @@ CONTRACT = {
     "evaluation": ("Params", "evaluation"),
 }
 OPTIONAL = {"demo": ("FIRST", "BETTER", "WORSE", "bad", "production")}
+TYPED = {  # modules whose class Params defines the keys of a section of params.yaml
+    "source": "ingest.simulator",
+    "expectations": "validate.suite",
+    "features": "features",
+    "estimator": "train",
+    "evaluation": "evaluate.protocol",
+}
 
 
 @dataclass(frozen=True)
@@ -143,29 +145,17 @@ class ModelFolder:
         return getattr(self.schema, "CLASSES", None)
 
     def section(self, module: str, values: dict[str, Any]) -> Any:
-        """Return a section of params as an instance of the class Params of one of the folder's modules.
-
-        Raises LoopError if Params or a value is wrong.
-        """
-        keys = {
-            "source": "ingest.simulator",
-            "expectations": "validate.suite",
-            "features": "features",
-            "estimator": "train",
-            "evaluation": "evaluate.protocol",
-        }
+        """Return a section of params as the module's Params. Raises LoopError if one of both is wrong."""
         kind = getattr(load_one(self.root, self.name, module, runs=False), "Params", None)
         if not (isinstance(kind, type) and issubclass(kind, params.Section)):
             fix = "define `class Params(Section)`, with Section from loop.core.params"
             raise LoopError(f"src/models/{self.name}/{module}.py: Params is {kind!r}, not a Section", fix=fix)
-        return params.part(self.root, kind, values, f"models.{self.name}.{keys[module]}")
+        where = f"{plain.FILE}: models.{self.name}.{TYPED[module]}"
+        return params.parse(kind, values, where, plain.text(self.root))
 
 
 def load(root: Path, model: str) -> ModelFolder:
-    """Return the folder of a model in `root`/src.
-
-    Raises LoopError if it does not exist or its schema is invalid.
-    """
+    """Return the folder of a model. Raises LoopError if it does not exist or its schema is invalid."""
     folder = ModelFolder(root, package(model))
     _ = folder.schema  # the schema is loaded now, so that an unknown model is an error at once
     return folder
@@ -174,30 +164,22 @@ def load(root: Path, model: str) -> ModelFolder:
 def check(project: Project) -> None:
     """Import all modules of a model's folder, and check its section of params.
 
-    Raises LoopError if a module, a name or a valid parameter is missing.
+    Raises LoopError if a module, a name, a type of Arrow or a valid parameter is missing.
     """
     for module in CONTRACT:
         load_one(project.root, project.model, module, runs=False)
-    folder = project.folder
-    _check_types(folder.schema.COLUMNS, f"{folder.root}/src/models/{folder.name}/schema.py")
-    check_params(project, {})
-
-
-def _check_types(columns: dict[str, str], where: str) -> None:
-    """Raise LoopError if a column has a type that Arrow does not know."""
-    for name, kind in columns.items():
+    for name, kind in project.folder.schema.COLUMNS.items():
         try:
             arrow(kind)
         except ValueError as error:
             fix = "use a type of Arrow, such as int64, float64, string, timestamp[us], list<int64>"
-            raise LoopError(f"{where}: COLUMNS: {name} is {kind!r}, no type of Arrow", fix=fix) from error
+            said = f"{project.source}/schema.py: COLUMNS: {name} is {kind!r}, no type of Arrow"
+            raise LoopError(said, fix=fix) from error
+    check_params(project, {})
 
 
 def arrow(kind: str) -> "pa.DataType":
-    """Return the Arrow type for a name in COLUMNS, such as `list<int64>`.
-
-    Raises ValueError if Arrow does not have the type.
-    """
+    """Return the Arrow type for a name in COLUMNS, such as `list<int64>`. Raises ValueError for others."""
     import pyarrow as pa  # pyarrow is imported only here, because most commands do not need it
 
     if kind.startswith("list<") and kind.endswith(">"):
@@ -208,22 +190,14 @@ def arrow(kind: str) -> "pa.DataType":
 def check_params(project: Project, recorded: dict[str, Any]) -> None:
     """Raise LoopError if a section that the model's folder defines has a wrong key or value.
 
-    `recorded` is params as dvc.lock records them. A section that has not changed since was right when its
-    stage ran, so its module is not imported.
+    A section that is as in `recorded`, dvc.lock's params, was right when its stage ran and is skipped.
     """
     settings, written = project.params, params.read(project.root)[project.package]
-    typed = {
-        "ingest": ("source", settings.ingest.simulator),
-        "validate": ("expectations", settings.validation.suite),
-        "features": ("features", settings.features),
-        "train": ("estimator", settings.train),
-        "evaluate": ("evaluation", settings.evaluate.protocol),
-    }
-    if settings.ingest.source != "simulator":
-        del typed["ingest"]
-    for section, (module, values) in typed.items():
-        if section not in recorded or recorded[section] != written.get(section):
-            project.folder.section(module, values)
+    for module, keys in TYPED.items():
+        section = keys.partition(".")[0]
+        changed = section not in recorded or recorded[section] != written.get(section)
+        if changed and (module != "source" or settings.ingest.source == "simulator"):
+            project.folder.section(module, plain.at(written, keys, {}))
 
 
 def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> ModuleType:
@@ -264,32 +238,25 @@ def load_one(root: Path, model: str, module: str, *, runs: bool = True) -> Modul
 
 
 def _add_packages(root: Path, folder: Path, module: str) -> None:
-    """Make the packages of a model's own lock importable, after those of the repository's lock.
-
-    Only the estimator gets the packages for CUDA, because gate and registration run on machines without a
-    GPU.
-    """
+    """Make the packages of a model's own lock importable, after those of the repository's lock."""
     if not (lock := folder / "requirements.lock").is_file():
         return
-    train = params.read(root).get(folder.name, {}).get("train") or {}
-    if module == "estimator" and train.get("device") == "cuda":
+    # only the estimator needs CUDA, because gate and registration run on machines without a GPU
+    if module == "estimator" and plain.at(params.read(root).get(folder.name), "train.device") == "cuda":
         lock = folder / "requirements-cuda.lock"
     if not lock.is_file():
         raise LoopError(f"{lock} is missing", fix=f"write {lock.stem}.in beside it, and run `make lock`")
     [packages] = environment(lock).glob("lib/python*/site-packages")
     if str(packages) not in sys.path:
-        # The model's packages come last in sys.path, so that a package in both locks comes from the
-        # repository's lock.
-        sys.path.append(str(packages))
+        sys.path.append(str(packages))  # last, so that a package in both locks comes from the repository's
 
 
 def _check_source(source: ModuleType, where: str) -> None:
     """Raise LoopError if source.py defines both `read` and `columns`."""
     if hasattr(source, "read") and hasattr(source, "columns"):
         fix = "call `columns` in `read` under another name, or remove the one that you do not need"
-        raise LoopError(
-            f"{where}: defines `read` and `columns`, but `columns` would never be called", fix=fix
-        )
+        said = "defines `read` and `columns`, but `columns` would never be called"
+        raise LoopError(f"{where}: {said}", fix=fix)
 
 
 def _check_scorer(scorer: ModuleType, where: str) -> None:
@@ -311,18 +278,12 @@ def _check_schema(schema: ModuleType, where: str) -> None:
         fix = f"name in ROLES the entity whose rows are compared, {example}"
         raise LoopError(f"{where}: TASK is {schema.TASK!r}, but ROLES has no entity", fix=fix)
     if strange := [name for name in schema.ROLES.kept if name not in schema.COLUMNS]:
-        names = ", ".join(schema.COLUMNS)
-        raise LoopError(
-            f"{where}: ROLES names unknown columns: {', '.join(strange)}",
-            fix=f"use columns of COLUMNS: {names}",
-        )
+        fix = f"use columns of COLUMNS: {', '.join(schema.COLUMNS)}"
+        raise LoopError(f"{where}: ROLES names unknown columns: {', '.join(strange)}", fix=fix)
 
 
 def failure(root: Path, error: BaseException) -> LoopError | None:
-    """Return a LoopError for an exception from a team's own Python, with only the frames in the team's files.
-
-    Returns None if no frame is in src/models or bentos.
-    """
+    """Return a LoopError for an exception, with only the frames in a team's own files; None without any."""
     frames = [
         f"{folder}/{inside}:{line} in {name}"
         for file, line, name in _frames(error)
@@ -352,9 +313,6 @@ def _below(folder: Path, file: str) -> Path | None:
 
 
 def _said(error: BaseException) -> str:
-    """Return an error's type and message on one line.
-
-    For a SyntaxError, without its place, which the frames show.
-    """
+    """Return an error's type and message on one line; the frames show the place of a SyntaxError."""
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {one_line(said)}"

@@ -6,10 +6,7 @@ from loop.core.errors import LoopError
 
 
 def package(name: str) -> str:
-    """Return the model's name with underscores, as in Python, DVC and params.yaml.
-
-    Raises LoopError if the name is not valid.
-    """
+    """Return the name with underscores, as in Python, DVC and params.yaml. Raises LoopError if not valid."""
     spelled = name.replace("-", "_")
     if not re.fullmatch(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?", spelled):
         raise LoopError(
@@ -20,8 +17,5 @@ def package(name: str) -> str:
 
 
 def public(name: str) -> str:
-    """Return the model's name with dashes, as in MLflow, Kubernetes, images and on the command line.
-
-    Raises LoopError if the name is not valid.
-    """
+    """Return the name with dashes, as in MLflow, Kubernetes and images. Raises LoopError if not valid."""
     return package(name).replace("_", "-")

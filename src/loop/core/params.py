@@ -21,10 +21,9 @@ def naive(instant: datetime) -> datetime:
 
 
 def instant(text: str, where: str) -> datetime:
-    """Parse an ISO 8601 time and return it in UTC without a time zone.
+    """Parse an ISO 8601 time, which is UTC without an offset, and return it in UTC without a time zone.
 
-    A text without an offset is read as UTC. Raises LoopError if `text` is not an ISO 8601 time; `where` names
-    the key in that message.
+    Raises LoopError with the key `where` if `text` is not an ISO 8601 time.
     """
     try:
         return naive(datetime.fromisoformat(text))
@@ -259,10 +258,7 @@ sections, read = edited.sections, plain.read
 
 
 def load(root: Path, model: str) -> Model:
-    """Return one model's section of params.yaml as a typed object.
-
-    Raises LoopError with the file, the key, the value found and the value expected.
-    """
+    """Return one model's section of params.yaml as a typed object. Raises LoopError if it is not valid."""
     text = plain.text(root)
     found = typed(sections(text, FILE), model, FILE, text)
     named, known = found.serve.device, plain.environments(root)
@@ -279,25 +275,15 @@ def load(root: Path, model: str) -> Model:
 def typed(models: dict[str, Any], model: str, where: str, text: str = "") -> Model:
     """Return one model's section of `models` as a typed object.
 
-    `where` is the name of the file that `models` was read from, and `text` its content: with it, errors also
-    name the line. Raises LoopError if the model is missing or a key is wrong.
+    `where` names the file that `models` was read from, and `text` is its content, for the line in an error.
     """
     return parse(Model, plain.section(models, model, where), f"{where}: models.{package(model)}", text)
 
 
-def part(root: Path, kind: type[S], values: Any, keys: str) -> S:
-    """Validate `values`, found in params.yaml at the dotted key `keys`, as a section of type `kind`.
+def parse(kind: type[S], values: Any, where: str, text: str = "", fix: str = "") -> S:
+    """Validate `values`, found at `where`, which is `<file>: <dotted key>`, as a section of type `kind`.
 
-    Raises LoopError with the line, the key, the value found and the value expected.
-    """
-    return parse(kind, values, f"{FILE}: {keys}", plain.text(root))
-
-
-def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
-    """Validate `values` as a section of type `kind`.
-
-    Raises LoopError with the key below `where`, the value found and the value expected. `where` is `<file>:
-    <dotted key>`. If `text` is the file's content, errors also name the line.
+    Raises LoopError with the key, what was found and expected, and the line if `text` is the file's content.
     """
     try:
         return kind.model_validate(values)
@@ -309,14 +295,12 @@ def parse(kind: type[S], values: Any, where: str, text: str = "") -> S:
             said = f"is {SHOWN.repr(e['input'])}; {e['msg']}"
             lines.append(f"{file}: {edited.said(text, *keys)}{'.'.join(map(str, keys))}: {said}")
         code = f"src/{kind.__module__.replace('.', '/')}.py"
-        raise LoopError("\n".join(lines), fix=f"{code} lists the valid keys, types and ranges") from error
+        fix = fix or f"{code} lists the valid keys, types and ranges"
+        raise LoopError("\n".join(lines), fix=fix) from error
 
 
 def pinned_here(root: Path, ingest: Ingest) -> bool:
-    """Whether this machine has the files of a pinned source.
-
-    Other machines may have only the ingested rows, which DVC shares. False for URLs.
-    """
+    """Whether this machine has the files of a pinned source, not only the ingested rows; False for URLs."""
     if ingest.sha256 is None or any("://" in place for place in ingest.places):
         return False
     paths = [(root / place).absolute() for place in ingest.places]  # a source's path may be a glob pattern
@@ -326,10 +310,7 @@ def pinned_here(root: Path, ingest: Ingest) -> bool:
 
 
 def unshared(project: Project) -> str:
-    """Return an error message if a model's source is a file on this machine only, otherwise an empty string.
-
-    Such a file cannot be ingested by CI or by another person.
-    """
+    """Return an error message if a model's source is a file on this machine only, otherwise ""."""
     key = f"{FILE}: models.{project.package}.ingest.source"
     for place in project.params.ingest.places:
         path = (project.root / place).resolve()

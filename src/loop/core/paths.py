@@ -18,10 +18,7 @@ TOOL = TEMPLATE / "tools" / "environment"
 
 
 def root(start: Path | None = None) -> Path:
-    """Return the repository's root: the nearest parent folder that contains params.yaml and dvc.yaml.
-
-    Raises LoopError if there is none.
-    """
+    """Return the nearest parent folder with params.yaml and dvc.yaml. Raises LoopError if there is none."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
@@ -35,10 +32,7 @@ KEPT = ("metrics.json", "logged.json", ".gitignore")
 
 
 def library(root: Path) -> Path:
-    """Return the folder of the package `loop` that a clone runs.
-
-    It is the clone's own src/loop if there is one, otherwise the installed package.
-    """
+    """Return the folder of the package `loop` that a clone runs: its src/loop, or the installed package."""
     own = root / "src" / "loop"
     return own if own.is_dir() else LIBRARY
 
@@ -50,10 +44,7 @@ def outputs(paths: Iterable[str]) -> list[str]:
 
 
 def tracked(paths: Iterable[str]) -> Rejected | None:
-    """Return a Rejected error if Git tracks outputs of DVC stages, otherwise None.
-
-    `paths` are all paths that Git tracks.
-    """
+    """Return a Rejected error if `paths`, which Git tracks, contain outputs of DVC stages, otherwise None."""
     if not (found := outputs(paths)):
         return None
     shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
@@ -65,25 +56,18 @@ def tracked(paths: Iterable[str]) -> Rejected | None:
 
 
 def cache() -> Path:
-    """Return the folder of files that all clones share.
-
-    It holds environments, programs, caches of DVC and images, and empty MLflow databases.
-    """
+    """Return the folder of what all clones share: environments, programs, caches, empty MLflow databases."""
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return Path(base) if base else Path(xdg) / "loop"
 
 
 def environment(lock: Path) -> Path:
-    """Return the folder of a lock file's Python environment, which is created if missing.
-
-    Raises LoopError if tools/environment, which installs the lock's packages, is missing or fails.
-    """
+    """Return the folder of a lock file's Python environment, which tools/environment creates if missing."""
     # The monitor's image lacks the script tools/environment, because its packages are already installed.
     if not TOOL.is_file():
-        raise LoopError(
-            f"{lock}: cannot be installed, because {TOOL} does not exist", fix="run this in a clone"
-        )
+        said = f"{lock}: cannot be installed, because {TOOL} does not exist"
+        raise LoopError(said, fix="run this in a clone")
     done = subprocess.run([TOOL, lock], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LoopError(f"tools/environment {lock} failed; its output is above")

@@ -24,18 +24,21 @@ def text(root: Path) -> str:
 
 
 def read(root: Path) -> dict[str, Any]:
-    """Return every model's section of params.yaml as `{model: section}`.
-
-    Raises LoopError if it is not valid YAML.
-    """
+    """Return every model's section of params.yaml. Raises LoopError if it is not valid YAML."""
     return edited.sections(text(root), FILE)
 
 
-def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
-    """Return one model's section of `models`.
+def at(node: Any, key: str, missing: Any = None) -> Any:
+    """Return the value at a dotted key in nested dicts, or `missing` if a part of the key does not exist."""
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return missing
+        node = node[part]
+    return node
 
-    Raises LoopError if `models`, read from the file `where`, lacks the model.
-    """
+
+def section(models: dict[str, Any], model: str, where: str = FILE) -> Any:
+    """Return one model's section of `models`, read from `where`. Raises LoopError if it is missing."""
     name = package(model)
     if name not in models:
         raise LoopError(
@@ -50,17 +53,14 @@ def device(project: Project, environment: str | None = None) -> Device:
 
     It reads only this key, so it also works on commits whose params.yaml has an older schema.
     """
-    found = _packed(project, "serve", "device")
+    found = at(read(project.root).get(project.package), "serve.device")
     if isinstance(found, dict):
         found = found.get(environment or environments(project.root)[0])
     return "cuda" if found == "cuda" else "cpu"
 
 
 def environments(root: Path) -> list[str]:
-    """Return the folders of kustomize/overlays, or ENVIRONMENTS where a repository has no overlays.
-
-    They are in the order in which a release reaches them: dev, staging, others, and production last.
-    """
+    """Return the environments in the order in which a release reaches them; ENVIRONMENTS without overlays."""
     found = [path.name for path in (root / OVERLAYS).glob("*") if path.is_dir()] or ENVIRONMENTS
     return sorted(found, key=lambda name: (name == "production", name != "dev", name != "staging", name))
 
@@ -91,10 +91,5 @@ def latency_target(project: Project) -> float | None:
     The image contains it, because the server's latency histogram has a bucket boundary there. It reads only
     this key, so older schemas work too.
     """
-    target = _packed(project, "sla", "p99_ms")
+    target = at(read(project.root).get(project.package), "sla.p99_ms")
     return float(target) if target else None
-
-
-def _packed(project: Project, part: str, key: str) -> Any:
-    found = (read(project.root).get(project.package) or {}).get(part)
-    return found.get(key) if isinstance(found, dict) else None

@@ -10,10 +10,7 @@ TOOL = TEMPLATE / "tools" / "programs"
 
 
 def folder() -> str:
-    """Return the folder with act, kustomize, kubeconform, actionlint and crane, built if missing.
-
-    Raises LoopError if the build fails.
-    """
+    """Return the folder with act, kustomize, kubeconform, actionlint and crane, built if missing."""
     done = subprocess.run([TOOL], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoopError(f"{TOOL}: {done.stderr.strip()[-300:]}", fix=f"run {TOOL} to see its whole output")
@@ -21,11 +18,7 @@ def folder() -> str:
 
 
 def program(name: str) -> str:
-    """Return the path of a pinned program.
-
-    An image has no tools/programs, so the program on PATH is used there. Raises LoopError if the program is
-    found in neither place.
-    """
+    """Return the path of a pinned program, or of the one on PATH in an image, which has no tools/programs."""
     if TOOL.is_file():
         return f"{folder()}/{name}"
     if found := shutil.which(name):

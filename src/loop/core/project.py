@@ -13,12 +13,14 @@ if TYPE_CHECKING:  # imported on first use, because most commands need only some
     from loop.core.params import Model
 
 
+def _path(folder: str, *names: str) -> cached_property[Path]:
+    """Return a property with the path <root>/<folder>/<package>/<names>."""
+    return cached_property(lambda project: Path(project.root, folder, project.package, *names))
+
+
 @dataclass(frozen=True)
 class Project:
-    """One model of a clone.
-
-    Each file is read once: after a change of params.yaml or dvc.lock, create a new Project.
-    """
+    """One model of a clone. It reads each file once: after a change, create a new Project."""
 
     root: Path
     model: str  # the model's name, in either spelling
@@ -62,66 +64,18 @@ class Project:
         """The md5 in dvc.lock of raw.parquet, the ingested rows that the model was made from."""
         return self.lock.data_md5(self.model)
 
-    @cached_property
-    def data(self) -> Path:
-        """Folder with the outputs of the DVC stages."""
-        return self.root / "data" / self.package
-
-    @property
-    def raw(self) -> Path:
-        return self.data / "raw.parquet"
-
-    @property
-    def logged(self) -> Path:
-        """List of production's logged files to train on.
-
-        `loop retrain` and `loop pin` write it, and Git tracks it.
-        """
-        return self.data / "logged.json"
-
-    @property
-    def validation(self) -> Path:
-        """Folder with quality.json and Great Expectations' Data Docs."""
-        return self.data / "validation"
-
-    @property
-    def features(self) -> Path:
-        return self.data / "features.parquet"
-
-    @property
-    def trained(self) -> Path:
-        """Folder with the trained model: meta.json and the estimator's own files."""
-        return self.data / "model"
-
-    @property
-    def reference(self) -> Path:
-        """Sample of the training rows, against which drift is measured."""
-        return self.data / "reference.parquet"
-
-    @property
-    def scores(self) -> Path:
-        return self.data / "scores.parquet"
-
-    @property
-    def metrics(self) -> Path:
-        return self.data / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        return self.data / "plots"
-
-    @property
-    def build(self) -> Path:
-        """Folder of the records that commands such as gate, bento and image write for each other.
-
-        Git ignores it.
-        """
-        return self.root / "build" / self.package
-
-    @property
-    def source(self) -> Path:
-        return self.root / "src" / "models" / self.package
-
-    @property
-    def bento(self) -> Path:
-        return self.root / "bentos" / self.package
+    data = _path("data")  # folder with the outputs of the DVC stages
+    raw = _path("data", "raw.parquet")
+    logged = _path(
+        "data", "logged.json"
+    )  # production's logged files to train on; `retrain` and `pin` write it
+    validation = _path("data", "validation")  # folder with quality.json and Great Expectations' Data Docs
+    features = _path("data", "features.parquet")
+    trained = _path("data", "model")  # folder with meta.json and the estimator's own files
+    reference = _path("data", "reference.parquet")  # training rows, against which drift is measured
+    scores = _path("data", "scores.parquet")
+    metrics = _path("data", "metrics.json")
+    plots = _path("data", "plots")
+    build = _path("build")  # folder of the records that commands write for each other, which Git ignores
+    source = _path("src/models")
+    bento = _path("bentos")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST = 8 * 2**30  # maximum bytes of a file fetched over HTTP, after decompression
 SECONDS = 3600.0  # time limit in seconds for downloading a file
 SILENCE = 60.0  # time limit in seconds for connecting, and for each wait for data
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv6 addresses that contain an IPv4 address in their last 32 bits
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -62,10 +63,7 @@ def reaching(place: str) -> Iterator[None]:
 
 
 def fetch(url: str, to: Path) -> None:
-    """Copy the file at a URL to the path `to`.
-
-    Raises LoopError if a file over HTTP is larger than MOST bytes.
-    """
+    """Copy the file at a URL to a path. Raises LoopError if a file over HTTP has more than MOST bytes."""
     system, path = filesystem(url)
     if path.startswith(("http://", "https://")):
         with _Bounded(url, to) as file:
@@ -115,10 +113,7 @@ class _Guard:
         request: "aiohttp.ClientRequest",
         send: "Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]",
     ) -> "aiohttp.ClientResponse":
-        """Check the URL of each request, including redirects.
-
-        Raises LoopError if a redirect leads from https to http.
-        """
+        """Check the URL of each request. Raises LoopError if a redirect leads from https to http."""
         if self.encrypted and request.url.scheme != "https":
             raise LoopError(
                 f"https://{self.host}: redirects to {request.url}, which is not encrypted",
@@ -128,10 +123,9 @@ class _Guard:
         return await send(request)
 
     def _socket(self, address: Any) -> socket.socket:
-        """Return a socket for one resolved address.
+        """Return a socket for one resolved address. Raises PermissionError if the address is not allowed.
 
-        The connection goes to this very address, so a second DNS answer cannot change it. Raises
-        PermissionError if the address is not allowed.
+        The connection goes to this very address, so a second DNS answer cannot change it.
         """
         family, kind, protocol, _, place = address
         if not self._may_reach(str(place[0])):
@@ -149,9 +143,7 @@ class _Guard:
         return not own or self.host in {"localhost", place}
 
 
-def _inner(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _inner(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 address contains, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

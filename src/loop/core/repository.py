@@ -1,16 +1,12 @@
 """The repository's name, URL and container registry. Only argocd/repository.yaml states them."""
 
-import io
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from loop.core import edited
 from loop.core.errors import LoopError
-from loop.core.files import write_text
 
 PATH = "argocd/repository.yaml"
 # the placeholder for the owner in the template's URL and registry; `loop init` replaces it
@@ -34,6 +30,7 @@ HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 REGISTRY = re.compile(
     rf"(localhost|(?=[^/]*[.:]){HOST})(:(?P<port>\d{{1,5}}))?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
+PATTERNS = {"name": re.compile(r"[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?"), "url": URL, "registry": REGISTRY}
 # On these registries every image belongs to an owner, so the host alone is not a valid registry.
 OWNED = ("docker.io", "gcr.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.gitlab.com")
 # The user part reaches to the last `@`, because a password pasted without URL encoding may itself contain `@`
@@ -57,10 +54,7 @@ class Repository:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Repository":
-        """Return the Repository that `values` describe.
-
-        Raises LoopError that lists each wrong or unknown key.
-        """
+        """Return the Repository that `values` describe. Raises LoopError with each wrong or unknown key."""
         _sound(values)
         return cls(**values)
 
@@ -89,10 +83,7 @@ class Repository:
 
     @property
     def api(self) -> str:
-        """The URL of GitHub's REST API.
-
-        A repository outside github.com uses the API of its GitHub Enterprise Server.
-        """
+        """The URL of GitHub's REST API, outside github.com that of a GitHub Enterprise Server."""
         public = self.server == "https://github.com"
         return "https://api.github.com" if public else f"{self.server}/api/v3"
 
@@ -103,10 +94,7 @@ class Repository:
 
 
 def read(root: Path) -> Repository:
-    """Return the repository's name, URL and registry from argocd/repository.yaml.
-
-    Raises LoopError if a value is missing or wrong.
-    """
+    """Return what argocd/repository.yaml states. Raises LoopError if a value is missing or wrong."""
     return Repository.of(stated(root))
 
 
@@ -120,10 +108,7 @@ def stated(root: Path) -> dict[str, Any]:
 
 
 def initialised(root: Path, given: dict[str, str]) -> Repository:
-    """Return the file's values, replaced by those in `given`.
-
-    Raises LoopError if a value is wrong or still names the template's owner.
-    """
+    """Return the file's values with those in `given`. Raises LoopError if one is wrong or a placeholder."""
     wanted = Repository.of(stated(root) | given)
     for key in ("url", "registry"):
         if key in given and TEMPLATE in re.split("[/:]", given[key]):
@@ -144,28 +129,14 @@ def masked(text: str) -> str:
     return re.sub(r"[?#].*", "?***", text, flags=re.DOTALL)
 
 
-def write(root: Path, repository: Repository) -> bool:
-    """Write name, URL and registry into argocd/repository.yaml and keep its comments.
-
-    Returns whether the file changed.
-    """
-    yaml, path = YAML(), root / PATH
-    before = path.read_text(encoding="utf-8")
-    document = yaml.load(before)
-    document["data"].update(asdict(repository))
-    text = io.StringIO()
-    yaml.dump(document, text)
-    if text.getvalue() == before:
-        return False
-    write_text(path, text.getvalue())
-    return True
+def write(root: Path, repository: Repository) -> None:
+    """Write name, URL and registry into argocd/repository.yaml and keep its comments."""
+    with edited.rewriting(root / PATH) as document:
+        document["data"].update(asdict(repository))
 
 
 def _sound(values: dict[str, Any]) -> None:
-    """Raise LoopError if a value is wrong.
-
-    The message names each wrong key, its value without credentials, and the expected form.
-    """
+    """Raise LoopError with each wrong key, its value without credentials, and the expected form."""
     faults = [(key, "is not a known key", "") for key in values if key not in FORMS]
     faults += [(key, *found) for key in FORMS if (found := _fault(key, values.get(key)))]
     if faults:
@@ -179,52 +150,40 @@ def _fault(key: str, value: Any) -> tuple[str, str] | None:
     form, example = FORMS[key]
     if not isinstance(value, str) or not value:
         return f"is {'not a text' if value else 'empty'}; should be {form}", f"./loop init --{key} {example}"
-    why = {"name": _of_name, "url": _of_url, "registry": _of_registry}[key]
-    if (reason := why(value)) is None:
+    if (reason := _why(key, value)) is None:
         return None
     right = _right(key, value)
-    fix = f"./loop init --{key} {example if why(right) else right}"
+    fix = f"./loop init --{key} {example if _why(key, right) else right}"
     if reason == CREDENTIAL:
         fix += "; then revoke the credential, because your shell's history and perhaps Git's contain it"
     return f"is {masked(value)!r}, which {reason}; should be {form}", fix
 
 
-def _of_name(name: str) -> str | None:
-    return None if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?", name) else OTHER
-
-
-def _of_url(url: str) -> str | None:
-    found, userinfo = URL.fullmatch(url), USERINFO.match(url)
-    if userinfo and (":" in userinfo["user"] or (userinfo["scheme"] or "").lower().startswith("http")):
-        return CREDENTIAL
-    reasons = {
-        "has a query, which may contain a credential": re.search(r"[?#]", url),
-        "has a space": re.search(r"\s", url),
-        OTHER: not found,
-        "does not name the server in lower case": found and not re.fullmatch(HOST, found["host"]),
-        "has an impossible port": found and not _port(found["port"]),
-    }
+def _why(key: str, value: str) -> str | None:
+    """Return the reason why a value is wrong; None if it is right."""
+    found, userinfo = PATTERNS[key].fullmatch(value), USERINFO.match(value)
+    reasons: dict[str, object] = {}
+    if key == "url":
+        user, scheme = userinfo.group("user", "scheme") if userinfo else ("", "")
+        reasons = {
+            CREDENTIAL: ":" in user or (scheme or "").lower().startswith("http"),
+            "has a query, which may contain a credential": re.search(r"[?#]", value),
+            "has a space": re.search(r"\s", value),
+            "does not name the server in lower case": found and not re.fullmatch(HOST, found["host"]),
+        }
+    elif key == "registry":
+        reasons = {
+            CREDENTIAL: userinfo,
+            "has a space": re.search(r"\s", value),
+            "has a scheme": "://" in value,
+            "is not in lower case": value != value.lower(),
+            "ends with a slash": value.endswith("/"),
+            "has a tag or a digest": re.search(r"@|/[^/]*:", value),
+            "names no owner, but on this registry every image belongs to one": value in OWNED,
+        }
+    port = found.groupdict().get("port") if found else None
+    reasons |= {OTHER: not found, "has an impossible port": port and not 0 < int(port) < 1 << 16}
     return next((reason for reason, is_so in reasons.items() if is_so), None)
-
-
-def _of_registry(registry: str) -> str | None:
-    found, userinfo = REGISTRY.fullmatch(registry), USERINFO.match(registry)
-    reasons = {
-        CREDENTIAL: userinfo,
-        "has a space": re.search(r"\s", registry),
-        "has a scheme": "://" in registry,
-        "is not in lower case": registry != registry.lower(),
-        "ends with a slash": registry.endswith("/"),
-        "has a tag or a digest": re.search(r"@|/[^/]*:", registry),
-        "names no owner, but on this registry every image belongs to one": registry in OWNED,
-        OTHER: not found,
-        "has an impossible port": found and not _port(found["port"]),
-    }
-    return next((reason for reason, is_so in reasons.items() if is_so), None)
-
-
-def _port(digits: str | None) -> bool:
-    return digits is None or 0 < int(digits) < 1 << 16
 
 
 def _right(key: str, value: str) -> str:

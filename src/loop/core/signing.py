@@ -28,10 +28,7 @@ def signed(payload: bytes, kind: str = STATEMENT) -> dict[str, Any]:
 
 
 def opened(envelope: Any, kind: str = STATEMENT) -> bytes:
-    """Return the payload of an envelope signed by this machine's key.
-
-    Raises ValueError if the signature does not match.
-    """
+    """Return the payload of an envelope. Raises ValueError if this machine's key has not signed it."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
         signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)

@@ -1,30 +1,14 @@
 """The history of an environment: which release it served when and why, read from Git's log."""
 
-from dataclasses import dataclass
-
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.core.names import public
 from loop.core.release_state import Track, file, recall
+from loop.core.results import Entry
 from loop.delivery.commit import Now, Place
 
 TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
 FIELD, RECORD = "\x1f", "\x1e"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One commit of an environment's history."""
-
-    commit: str
-    when: str  # time of the commit in ISO 8601 format
-    author: str
-    subject: str
-    action: str
-    step: str
-    key: str
-    digest: str
-    why: str
 
 
 def history(git: Git, place: Place, branch: str = "main") -> list[Entry]:

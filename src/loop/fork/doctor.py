@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from loop.candidate.tracking import Tracking, TrackingError
 from loop.core import edited, models, params, paths, plain, programs, release_state, repository
@@ -17,6 +17,7 @@ from loop.core.github import MISSING, GitHub, GitHubError
 from loop.core.names import package, public
 from loop.core.project import Project
 from loop.core.repository import masked
+from loop.core.results import Finding
 from loop.core.text import one_line
 from loop.packaging.engine import engine
 
@@ -30,16 +31,6 @@ REVIEW = {  # parameters that main's rule `pull_request` needs: their names in G
     "require_code_owner_review": "require review from code owners",
 }
 PROTECTION = "see docs/protection.md"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A row of the doctor's table. The state `default` works, and `fix` says how to set up more than that."""
-
-    state: Literal["ok", "default", "bad"]
-    what: str
-    found: str
-    fix: str = ""
 
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:

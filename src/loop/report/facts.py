@@ -13,6 +13,7 @@ from loop.core.dvc import check, md5
 from loop.core.git import Git
 from loop.core.project import Project
 from loop.core.release_state import State
+from loop.core.results import Entry
 from loop.delivery import history
 from loop.delivery.commit import Place
 from loop.pipeline import evaluate
@@ -40,7 +41,7 @@ class Environment:
 
     name: str
     state: State
-    history: list[history.Entry]
+    history: list[Entry]
 
 
 @dataclass(frozen=True)

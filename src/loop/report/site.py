@@ -12,7 +12,7 @@ from loop.core.files import whole, write_text
 from loop.core.git import Git, GitError
 from loop.core.names import public
 from loop.core.project import Project
-from loop.delivery.history import Entry
+from loop.core.results import Entry
 from loop.pipeline.validate import FILTERS
 from loop.report.facts import Facts, gather
 from loop.version import VERSION

@@ -92,7 +92,7 @@ class Gate(Result):
 
 
 @dataclass(frozen=True)
-class Change(Result):
+class Entry(Result):
     """One commit that changed what an environment serves."""
 
     commit: str
@@ -123,7 +123,7 @@ class History(Result):
     """The model, spelled with dashes."""
     environment: str
     """The environment."""
-    changes: list[Change]
+    changes: list[Entry]
     """Its changes on main, newest first."""
 
 
@@ -272,7 +272,7 @@ class Monitor(Result):
 
 
 @dataclass(frozen=True)
-class Examined(Result):
+class Finding(Result):
     """One question of the doctor, and its answer."""
 
     state: Literal["ok", "default", "bad"]
@@ -281,7 +281,7 @@ class Examined(Result):
     """The thing that was examined."""
     found: str
     """The answer."""
-    fix: str
+    fix: str = ""
     """The command or the edit that fixes it, or that moves to something larger; may be empty."""
 
 
@@ -291,7 +291,7 @@ class Doctor(Result):
 
     ok: bool
     """Whether nothing is bad."""
-    findings: list[Examined]
+    findings: list[Finding]
     """One for each question, in the order of the table."""
 
 
