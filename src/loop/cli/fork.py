@@ -55,8 +55,9 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
     if wheels and vendored:
         raise click.UsageError("--lean deletes the source that --vendor brings back: give one of them")
     root, asks = paths.root(), not yes and _on_terminal()
-    wanted = begin.Wanted(**(_asked(root, given) if asks and not (wheels or vendored) else given))
-    changes = begin.changes(root, wanted)
+    if asks and not (wheels or vendored):
+        given = _asked(root, given)
+    changes = begin.changes(root, given)
     if wheels:
         changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
     if vendored:
@@ -64,14 +65,14 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
     _show(changes)
     if changes and asks and not click.confirm("Make these changes?", default=True):
         raise click.Abort
-    begin.apply(root, wanted)
+    begin.apply(root, given)
     if wheels or vendored:
         files = convert(root, wheels) if wheels else vendor(root)
         click.echo(f"{len(files)} files written or deleted; next: make test")
-    if wanted.mlflow:
+    if mlflow := given["mlflow"]:
         click.echo(
-            f"MLflow: export MLFLOW_TRACKING_URI={wanted.mlflow} here, and for CI "
-            f"gh variable set MLFLOW_TRACKING_URI --body {wanted.mlflow}"
+            f"MLflow: export MLFLOW_TRACKING_URI={mlflow} here, and for CI "
+            f"gh variable set MLFLOW_TRACKING_URI --body {mlflow}"
         )
     if changes:
         click.echo("next: git add --all && git commit -m 'Name this fork' && git push && ./loop doctor")
@@ -107,7 +108,7 @@ def _show(changes: "Sequence[Change]") -> None:
         return
     table = Table(*(Column(title, overflow="fold") for title in ("what", "now", "then")), box=None)
     for change in changes:
-        table.add_row(*map(Text, (change.what, change.now, change.then)))
+        table.add_row(*map(Text, change))
     Console().print(table)
 
 
