@@ -23,6 +23,7 @@ from loop.core import paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
 from loop.fork import lean, migrations
+from loop.fork.releases import order
 from loop.fork.template import owned
 
 Tree = dict[str, tuple[str, str]]  # {path: (mode, blob)}; the blobs are in the fork's Git repository
@@ -111,8 +112,7 @@ def read(git: Git, source: str) -> Version:
     if path.is_dir():
         found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
         files = {each.relative_to(path).as_posix(): each for each in found}
-        modes = {name: _mode(each.stat().st_mode) for name, each in files.items()}
-        return Version(_stated(path), _kept(git, files, modes))
+        return Version(_stated(path), _kept(git, files))
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
     raise LoopError(
@@ -137,10 +137,7 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     mine = partial(owned, vendored=vendored)
     before, theirs = (
         {path: entry for path, entry in files.items() if mine(path)}
-        for files in (
-            old.files if vendored else lean.layer(old.files),
-            new.files if vendored else lean.layer(new.files),
-        )
+        for files in (version.files if vendored else lean.layer(version.files) for version in (old, new))
     )
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # the merge would delete each file that is missing there
@@ -202,13 +199,9 @@ def write(git: Git, upgrade: Upgrade) -> str:
     lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
     lines += ["", *upgrade.news] if upgrade.news else []
-    commit = git.run(
-        "commit-tree",
-        upgrade.tree,
-        *("-p", upgrade.head, "-F", "-"),
-        stdin="\n".join(lines) + "\n",
-        env=None if git.run("config", "user.email", fine=(0, 1)) else BOT,
-    )
+    said = "\n".join(lines) + "\n"
+    env = None if git.run("config", "user.email", fine=(0, 1)) else BOT
+    commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin=said, env=env)
     git.run("update-ref", ref, commit, "0" * len(commit))
     return commit
 
@@ -223,7 +216,8 @@ def refuse_changes(git: Git) -> None:
 def _versions(git: Git, to: str) -> Iterator[Version]:
     """Yield the versions that the fork may be at, newest first: see `nearest`."""
     if WHEEL.fullmatch(Path(to).name):
-        for wheel in sorted(Path(to).parent.glob("loop-*.whl"), key=_order, reverse=True):
+        wheels = Path(to).parent.glob("loop-*.whl")
+        for wheel in sorted(wheels, key=lambda path: order(path.name.split("-")[1]), reverse=True):
             yield read(git, str(wheel))
         return
     tip = git.commit(to.removeprefix("commit:")) if to.startswith("commit:") else None
@@ -231,11 +225,6 @@ def _versions(git: Git, to: str) -> Iterator[Version]:
         tip = _fetched(git, Path(to))
     for commit in git.run("log", "--format=%H", tip).split() if tip else ():
         yield Version(commit[:12], _listed(git, commit))
-
-
-def _order(wheel: Path) -> tuple[int, ...]:
-    named = WHEEL.fullmatch(wheel.name)
-    return tuple(map(int, re.findall(r"\d+", named[1]))) if named else ()
 
 
 def _fetched(git: Git, clone: Path) -> str:
@@ -258,12 +247,11 @@ def _listed(git: Git, tree: str) -> Tree:
 
 def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
     """Return the files with `pins` as the pins of the wheels in the locks and in requirements.in."""
-    texts = {
-        path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, lean.WANTED)
-    }
-    changed = {
-        path: (files[path][0], git.keep(text.encode())) for path, text in texts.items() if path in files
-    }
+    changed = {}
+    for path in (*lean.LOCKS, lean.WANTED):
+        if path in files:
+            text = lean.repinned(path, _text(git, files[path]), pins)
+            changed[path] = (files[path][0], git.keep(text.encode()))
     return files | changed
 
 
@@ -273,7 +261,7 @@ def _unpacked(git: Git, wheel: Path) -> Tree:
     The packages get the paths src/loop and src/loop_demo. The files of the demo's wheel are included if that
     wheel is in the same folder.
     """
-    files, modes = {}, {}
+    files: dict[str, Path] = {}
     demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
     with tempfile.TemporaryDirectory() as scratch:
         for each in (wheel, demo) if demo.is_file() else (wheel,):
@@ -284,19 +272,16 @@ def _unpacked(git: Git, wheel: Path) -> Tree:
                     name = info.filename
                     path = name.removeprefix(SHIPPED) if name.startswith(SHIPPED) else f"src/{name}"
                     files[path] = Path(archive.extract(info, scratch))
-                    modes[path] = _mode(info.external_attr >> 16)
-        return _kept(git, files, modes)
+                    files[path].chmod(0o600 | info.external_attr >> 16 & 0o100)
+        return _kept(git, files)
 
 
-def _kept(git: Git, files: dict[str, Path], modes: dict[str, str]) -> Tree:
+def _kept(git: Git, files: dict[str, Path]) -> Tree:
     """Write files as Git blobs without conversion of line ends, and return them as a tree."""
     lines = "".join(f"{file.absolute()}\n" for file in files.values())
     blobs = git.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()
-    return {path: (modes[path], blob) for path, blob in zip(files, blobs, strict=True)}
-
-
-def _mode(mode: int) -> str:
-    return "100755" if mode & 0o100 else "100644"
+    modes = ("100755" if file.stat().st_mode & 0o100 else "100644" for file in files.values())
+    return dict(zip(files, zip(modes, blobs, strict=True), strict=True))
 
 
 def _stated(folder: Path) -> str:
