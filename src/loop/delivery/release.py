@@ -15,8 +15,7 @@ from loop.core.project import Project
 from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
 from loop.delivery.candidate import Candidate
-from loop.delivery.commit import Action, Done, Now, Place
-from loop.delivery.message import told
+from loop.delivery.commit import Action, Done, Now, Place, told
 from loop.delivery.promote import rules
 from loop.delivery.proposal import opened
 

@@ -12,11 +12,8 @@ def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: b
     With `bar` the canary's release is blocked for good; without it the release may be proposed again, for
     instance because it was removed for lack of evidence. A promotion that was committed first is undone too.
     """
-
-    def change(now: Now) -> State | None:
-        return steps.rolled_back(now.state, why, key, bar=bar)
-
-    return commit.land(git, Action("rollback", place, change, why))
+    action = Action("rollback", place, lambda now: steps.rolled_back(now.state, why, key, bar=bar), why)
+    return commit.land(git, action)
 
 
 def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -> Done:
