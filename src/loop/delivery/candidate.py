@@ -107,17 +107,26 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     """
     build = project.build
     gate, rehearse = record(build, Gate, project.model), record(build, Rehearse, project.model)
-    _accepted(gate, rehearse, project.model)
+    if gate.verdict != "promote":
+        raise Rejected(f"{project.public}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
+    if not rehearse.passed:
+        raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
     registered, bento = record(build, Register, project.model), record(build, Bento, project.model)
     image, watching = record(build, Image, project.model), monitor(project.root) if watched else None
     _pushed(build / "image.json", image, f"./loop push-image {project.public}")
     commit = _committed(project)
-    about = {"gate": gate.challenger.model_md5, "register": registered.model_md5, "bento": bento.model_md5}
-    for name, md5 in about.items():
-        _about(build / f"{name}.json", md5, project.model_md5, f"./loop {name} {project.public}")
-    _about(build / "image.json", image.key, bento.key, f"./loop image {project.public}")
-    rehearsed = rehearse.sides.get("candidate", {}).get("key")
-    _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {project.public}")
+    for name, found, expected in (  # a record in build/ may belong to an earlier candidate
+        ("gate", gate.challenger.model_md5, project.model_md5),
+        ("register", registered.model_md5, project.model_md5),
+        ("bento", bento.model_md5, project.model_md5),
+        ("image", image.key, bento.key),
+        ("rehearse", rehearse.sides.get("candidate", {}).get("key"), bento.key),
+    ):
+        if found != expected:
+            raise LoopError(
+                f"{build / name}.json belongs to {found}, the candidate is {expected}",
+                fix=f"./loop {name} {project.public}",
+            )
     track = Track(
         key=bento.key,
         image=image.image,
@@ -169,13 +178,6 @@ def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
         raise LoopError(f"{path}: {image.image} was built but not pushed", fix=fix)
 
 
-def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
-    if gate.verdict != "promote":
-        raise Rejected(f"{public(model)}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
-    if not rehearse.passed:
-        raise Rejected(f"{public(model)}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
-
-
 def on_main(git: Git) -> str:
     """Return HEAD, from which everything in build/ was made. Raises LoopError unless origin's main has it."""
     commit = git.head()
@@ -196,9 +198,3 @@ def _committed(project: Project) -> str:
         fix = "git commit dvc.lock params.yaml, push, and release again"
         raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
     return on_main(git)
-
-
-def _about(path: Path, found: str | None, expected: str, fix: str) -> None:
-    """Raise LoopError if a record in build/ belongs to an earlier candidate."""
-    if found != expected:
-        raise LoopError(f"{path} belongs to {found}, the candidate is {expected}", fix=fix)
