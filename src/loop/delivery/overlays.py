@@ -20,11 +20,10 @@ from loop.core.project import Project
 from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
 from loop.delivery.release import REVIEWED
-from loop.delivery.workloads import Manifest, of
+from loop.delivery.workloads import Manifest, of, sync_options
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
-OPTIONS = "argocd.argoproj.io/sync-options"
 ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize reports a missing file
 # With both sync options, Argo CD deletes an object and creates it again instead of changing it.
 REPLACED = {"Force=true", "Replace=true"}
@@ -209,11 +208,10 @@ def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
         if _storage(new) < _storage(old):
             what.append("its storage shrank")
         yield from (f"{each}: {refused}. Undo it, or give the new claim another name" for each in what)
-    options = str(new["metadata"].get("annotations", {}).get(OPTIONS, "")).split(",")
-    if new["kind"] == "Deployment" and "selector" in changed and not set(options) >= REPLACED:
+    if new["kind"] == "Deployment" and "selector" in changed and not sync_options(new) >= REPLACED:
         yield (
             f"spec.selector changed: {refused}. Undo it (`includeSelectors: false`), or let Argo CD "
-            f"replace the Deployment with {OPTIONS}: {','.join(sorted(REPLACED))}"
+            f"replace the Deployment with argocd.argoproj.io/sync-options: {','.join(sorted(REPLACED))}"
         )
 
 
