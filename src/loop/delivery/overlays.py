@@ -10,17 +10,19 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from loop.core import edited, plain, release_state
+from loop.core import plain, release_state
 from loop.core.errors import LoopError, Rejected
 from loop.core.project import Project
 from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
+from loop.delivery.appproject import named, spec
 from loop.delivery.release import REVIEWED
-from loop.delivery.workloads import Manifest, of, sync_options
+from loop.delivery.workloads import OPTIONS, Manifest, of, sync_options
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
@@ -101,7 +103,8 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
             except Rejected as rejected:
                 said.append(str(rejected))
                 continue
-            for host in {host for route in of("HTTPRoute", serving) for host in _hosts(route)}:
+            routes = (route["spec"].get("hostnames") or ["any host"] for route in of("HTTPRoute", serving))
+            for host in set(chain.from_iterable(routes)):
                 hosts[host].append(str(overlay))
             breaches = [*_unwatched(tree, overlay, _watched(annotation, overlay))]
             if before:
@@ -139,10 +142,6 @@ def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
     return render.documents(manifests)
 
 
-def _hosts(route: Manifest) -> list[str]:
-    return route["spec"].get("hostnames") or ["any host"]
-
-
 def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
     """Yield a fault if an overlay uses files outside the folders that Argo CD watches for it."""
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
@@ -163,13 +162,9 @@ def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str
 
 def _annotation(root: Path) -> str:
     """Return the annotation that lists, for every overlay, the folders that Argo CD watches."""
-    fix = "restore it from the template"
-    documents = edited.yamls(edited.read(root / APPLICATIONS, APPLICATIONS, fix), APPLICATIONS, fix)
-    try:
-        (models,) = (each for each in documents if each["metadata"]["name"] == "models")
-        return str(models["spec"]["template"]["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LoopError(f"{APPLICATIONS}: no ApplicationSet named models: {error!r}", fix=fix) from error
+    with named(APPLICATIONS):
+        template = spec(root, APPLICATIONS, "ApplicationSet")["template"]
+        return str(template["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
 
 
 def _watched(annotation: str, overlay: Overlay) -> list[str]:
@@ -211,7 +206,7 @@ def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
     if new["kind"] == "Deployment" and "selector" in changed and not sync_options(new) >= REPLACED:
         yield (
             f"spec.selector changed: {refused}. Undo it (`includeSelectors: false`), or let Argo CD "
-            f"replace the Deployment with argocd.argoproj.io/sync-options: {','.join(sorted(REPLACED))}"
+            f"replace the Deployment with {OPTIONS}: {','.join(sorted(REPLACED))}"
         )
 
 

@@ -27,9 +27,8 @@ def overlay(root: Path, model: str, environment: str) -> Path:
     """Return the folder of a model's overlay in an environment. Raises LoopError if there is no overlay."""
     path = root / "kustomize" / "overlays" / environment / public(model)
     if not (path / KUSTOMIZATION).is_file():
-        raise LoopError(
-            f"{path}/{KUSTOMIZATION} does not exist", fix="name a model and an environment with an overlay"
-        )
+        fix = "name a model and an environment with an overlay"
+        raise LoopError(f"{path}/{KUSTOMIZATION} does not exist", fix=fix)
     return path
 
 
@@ -42,7 +41,13 @@ def build(folder: Path) -> str:
     """
     if beside := sorted(folder.glob(".argocd-source*")):
         raise LoopError(f"{beside[0]}: with this file Argo CD renders other manifests", fix="remove it")
-    return _run([program("kustomize"), "build", str(folder)])
+    command = [program("kustomize"), "build", str(folder)]
+    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoopError(
+            f"{' '.join(command)}: {done.stderr.strip()}", fix="correct it; refer only to files in this clone"
+        )
+    return done.stdout
 
 
 def documents(manifests: str) -> list[dict[str, Any]]:
@@ -105,23 +110,7 @@ def _given(node: Any) -> Any:
 
 def _schemas(manifests: str) -> list[str]:
     """Return kubeconform's findings against the schemas in this package; a kind without a schema fails."""
-    command = [
-        program("kubeconform"),
-        "-strict",
-        "-output",
-        "text",
-        "-schema-location",
-        SCHEMAS,
-    ]
+    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
     found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
     return found or (["kubeconform failed without a message"] if done.returncode else [])
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LoopError(
-            f"{' '.join(command)}: {done.stderr.strip()}", fix="correct it; refer only to files in this clone"
-        )
-    return done.stdout

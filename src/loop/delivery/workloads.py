@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Manifest = dict[str, Any]
+OPTIONS = "argocd.argoproj.io/sync-options"
 JOBS = ("Job", "CronJob")
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", *JOBS)
 
@@ -67,5 +68,4 @@ def of(kind: str, manifests: list[Manifest]) -> list[Manifest]:
 
 def sync_options(manifest: Manifest) -> set[str]:
     """Return the sync options that a manifest sets for Argo CD."""
-    annotations = manifest["metadata"].get("annotations", {})
-    return set(str(annotations.get("argocd.argoproj.io/sync-options", "")).split(","))
+    return set(str(manifest["metadata"].get("annotations", {}).get(OPTIONS, "")).split(","))
