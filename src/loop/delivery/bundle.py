@@ -286,10 +286,7 @@ class _Unpacked:
         return record if (record["kind"], record["image"]) == ("none", None) else self._image(theirs)
 
     def _image(self, theirs: Project) -> dict[str, Any]:
-        """Return image.json once its name and digest match this repository's image in the bundle.
-
-        Raises Rejected if the name, the digest or the kind of image is not the expected one.
-        """
+        """Return image.json if its kind, name and digest are those of this repository's image there."""
         name, folder = theirs.model, theirs.build / "image"
         record = dict(read_json(theirs.build / "image.json"))
         if record["kind"] == "container":
@@ -309,8 +306,7 @@ class _Unpacked:
     def _put_outputs(self, lock: Lock) -> list[str]:
         """Copy the verified outputs of the DVC stages into the clone; returns the changed files of Git.
 
-        Objects in DVC's cache are replaced in case they were altered. In dvc.lock only this model's stages
-        change.
+        Objects in DVC's cache are replaced in case they were altered. Other models' stages stay in dvc.lock.
         """
         ours, theirs = self.ours, self.theirs
         cache, folder = dvc.objects(ours.root), theirs.root / "objects"

@@ -119,10 +119,7 @@ def _monitor(before: State, after: State) -> str:
 
 
 def _about(action: str, before: State, after: State) -> Track:
-    """Return the release that a change is about.
-
-    For a rollback it is the release that is taken away, otherwise the canary or, without a canary, stable.
-    """
+    """Return the release that a change is about: for a rollback, the one that is taken away."""
     track = before.canary or before.stable if action == "rollback" else after.canary or after.stable
     if track is None:
         raise ValueError("neither stable nor canary has a release")

@@ -58,31 +58,24 @@ def _metrics(candidate: Candidate) -> str:
         if isinstance(value, int | float)
     ]
     champion = f"champion {gate.champion.key}" if gate.champion else "no champion"
-    return _table(("metric", "candidate", champion), rows) + _difference(gate.difference)
-
-
-def _difference(difference: dict[str, Any] | None) -> str:
-    if difference is None:
-        return ""
-    low, mean, high = (_figure(difference.get(name)) for name in ("low", "mean", "high"))
-    return f"\n\nDifference of {difference.get('metric')}: {mean} [{low}, {high}]"
+    table = _table(("metric", "candidate", champion), rows)
+    if gate.difference is None:
+        return table
+    low, mean, high = (_figure(gate.difference.get(name)) for name in ("low", "mean", "high"))
+    return f"{table}\n\nDifference of {gate.difference.get('metric')}: {mean} [{low}, {high}]"
 
 
 def _sides(sides: dict[str, dict[str, Any]]) -> str:
     """Return a Markdown table with one column for each side of the rehearsal and one row for each figure."""
     names = dict.fromkeys(name for side in sides.values() for name in side)
-    return _table(
-        ("", *sides), [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]
-    )
+    rows = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]
+    return _table(("", *sides), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", "\\|")
+    cells = ([one_line(text).replace("|", "\\|") for text in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _figure(value: Any) -> str:

@@ -83,10 +83,7 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
 
 
 def _ours(line: str) -> bool:
-    """Return whether a line of `git log` is a commit of the bot.
-
-    The line has the commit, the committer's address, and the trailer `Action`, which may be empty.
-    """
+    """Return whether a line `commit committer's-address Action-trailer` of `git log` is the bot's."""
     _, committer, action = line.split(" ", 2)
     return committer == BEFORE or (committer == BOT["GIT_COMMITTER_EMAIL"] and bool(action))
 

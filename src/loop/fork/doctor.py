@@ -235,10 +235,7 @@ def _github(root: Path) -> GitHub:
 
 
 def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
-    """Return the names of the secrets that GitHub lists at `path`.
-
-    The result is empty if GitHub answers with one of the HTTP statuses in `nothing`.
-    """
+    """Return the names of the secrets at `path`; none if GitHub answers with an HTTP status in `nothing`."""
     try:
         return {str(secret["name"]) for secret in github.every(path, "secrets")}
     except GitHubError as error:

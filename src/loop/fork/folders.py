@@ -66,10 +66,7 @@ def new(root: Path, model: str, like: str) -> list[str]:
 
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
-    """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy.
-
-    Raises LoopError if `like` is neither a model of params.yaml nor an example.
-    """
+    """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy."""
     if like in known:
         _ = Project(root, like).params  # raises LoopError if the section is invalid
         path, code, manifests = root / plain.FILE, root, like
@@ -194,11 +191,7 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 
 
 def _forget(root: Path, models: list[str]) -> None:
-    """Delete what a file of the fork has about the models.
-
-    These are their sections of params.yaml, their stages in dvc.lock, such as `train@churn`, and the rows of
-    the README that begin with their names.
-    """
+    """Delete the models' rows of the README, sections of params.yaml and stages in dvc.lock."""
     if (readme := root / "README.md").is_file():
         names = "|".join(map(re.escape, map(public, models)))
         text = readme.read_text(encoding="utf-8")

@@ -47,10 +47,7 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
 
 
 def _kept(git: Git, to: str, main: str) -> str:
-    """Return why origin's branch `to` must not be replaced.
-
-    The result is empty if the bot made the last commit, or if main contains it already.
-    """
+    """Return why origin's branch `to` must stay; empty if its tip is the bot's or is on main already."""
     tip = git.fetch(to)
     author = git.run("log", "-1", "--format=%ae", tip)
     if author == BOT["GIT_AUTHOR_EMAIL"] or git.descends(main, tip):

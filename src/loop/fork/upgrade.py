@@ -382,10 +382,7 @@ def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[s
 
 
 def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
-    """Run the new version's migrations with the new version's code, and return the files afterwards.
-
-    Raises LoopError if the migrations fail.
-    """
+    """Run the new version's migrations with the new version's code, and return the files afterwards."""
     if "__main__" not in _text(git, new.get(MIGRATIONS)):  # before 0.2.0, migrations could not run alone
         return migrations.migrated(files)
     code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
