@@ -19,6 +19,14 @@ def land(project: Project, reason: str) -> str | None:
     """
     git = Git(project.root)
     head, files = git.head(), _files(project)
+    trailers = {
+        "Action": "retrain",
+        "Model": project.public,
+        "Model-MD5": project.model_md5,
+        "Data-MD5": project.data_md5,
+        "Why": quiet(reason),
+    }
+    message = "".join(f"{name}: {value}\n" for name, value in trailers.items())
     check(project, project.metrics.name)
     guard.check(files, f"a retraining of {project.public}")
 
@@ -30,7 +38,7 @@ def land(project: Project, reason: str) -> str | None:
                 f"{project.public} was trained at {head[:12]}; main has since changed {', '.join(moved)}",
                 fix="train again from the current main",
             )
-        return Change(files, _message(project, reason))
+        return Change(files, f"{project.public}: retrain\n\n{message}")
 
     return git.land("main", decide)
 
@@ -41,15 +49,3 @@ def _files(project: Project) -> dict[str, str]:
     if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
         raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
     return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
-
-
-def _message(project: Project, reason: str) -> str:
-    trailers = {
-        "Action": "retrain",
-        "Model": project.public,
-        "Model-MD5": project.model_md5,
-        "Data-MD5": project.data_md5,
-        "Why": quiet(reason),
-    }
-    lines = (f"{name}: {value}" for name, value in trailers.items())
-    return f"{project.public}: retrain\n\n" + "\n".join(lines) + "\n"
