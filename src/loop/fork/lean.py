@@ -8,7 +8,7 @@ import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import httpx
 
@@ -23,7 +23,6 @@ from loop.version import VERSION
 # The folder of files that a lean fork has in place of the template's files of the same names.
 WITHIN = "src/loop/fork/lean/"
 OWN = LIBRARY / "fork" / "lean"
-E = TypeVar("E")
 # Workflows that test the engine and publish it and its documentation; a lean fork does not have them.
 DROPPED = (".github/workflows/docs.yml", ".github/workflows/e2e.yml", ".github/workflows/wheels.yml")
 DISTRIBUTIONS = ("loop", "loop_demo")
@@ -79,9 +78,8 @@ def vendor(root: Path) -> list[str]:
     Raises LoopError if the fork has the source already.
     """
     if (root / "src" / "loop").is_dir():
-        raise LoopError(
-            f"{root}/src/loop exists, so this fork has the source already", fix="to update it: ./loop upgrade"
-        )
+        what = f"{root}/src/loop exists, so this fork has the source already"
+        raise LoopError(what, fix="to update it: ./loop upgrade")
     packages = {"src/loop": LIBRARY, "src/loop_demo": LIBRARY.with_name("loop_demo"), "": SHIPPED}
     files = {
         f"{to}/{path.relative_to(folder).as_posix()}".lstrip("/"): path
@@ -94,9 +92,8 @@ def vendor(root: Path) -> list[str]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / path)
     for lock in LOCKS:
-        write_text(
-            root / lock, PINNED.sub("", edited.read(root / lock, lock, "restore it from the template"))
-        )
+        text = edited.read(root / lock, lock, "restore it from the template")
+        write_text(root / lock, PINNED.sub("", text))
     return [*wanted, *LOCKS]
 
 
@@ -115,7 +112,7 @@ def _prune(folder: Path) -> None:
         folder.rmdir()
 
 
-def layer(files: dict[str, E]) -> dict[str, E]:
+def layer(files: dict[str, Any]) -> dict[str, Any]:
     """Return the files of a lean fork, selected from all of a version's files of the template."""
     own = {path.removeprefix(WITHIN): entry for path, entry in files.items() if path.startswith(WITHIN)}
     return {path: entry for path, entry in files.items() if not _source(path)} | own
@@ -162,9 +159,8 @@ def downloaded(url: str) -> bytes:
     except httpx.HTTPError as error:
         raise LoopError(f"{url}: {error}", fix="check the address and the network") from error
     if not answer.is_success:
-        raise LoopError(
-            f"{url}: the server answered {answer.status_code}", fix="give the URL of a release's wheels"
-        )
+        what = f"{url}: the server answered {answer.status_code}"
+        raise LoopError(what, fix="give the URL of a release's wheels")
     return answer.content
 
 
@@ -180,8 +176,7 @@ def pinned(place: str, name: str, version: str = VERSION) -> str:
     else:
         path = Path(place).resolve() / file
         if not path.is_file():
-            raise LoopError(
-                f"{path} does not exist", fix="build it with `tools/wheels` in a clone of the template"
-            )
+            fix = "build it with `tools/wheels` in a clone of the template"
+            raise LoopError(f"{path} does not exist", fix=fix)
         source, content = path.as_uri(), path.read_bytes()
     return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"
