@@ -16,6 +16,7 @@ from loop.core import plain, repository
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.git import Git
+from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.packaging import attestation, monitor_image
@@ -153,11 +154,10 @@ def _lock(project: Project) -> str:
 
 def _bill(root: Path, lock: str, to: Path) -> None:
     """Write a CycloneDX SBOM of the packages and hashes in the lock file that the image installs from."""
-    tools = [str(root / "tools" / "environment"), str(root / "tools" / "audit.lock")]
-    place = subprocess.run(tools, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    program = environment(root / "tools" / "audit.lock") / "bin" / "cyclonedx-py"
     with whole(to) as aside:
         options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(aside)]
-        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, "-"]
+        command = [str(program), "requirements", *options, "-"]
         text = _on_linux((root / lock).read_text(encoding="utf-8"))
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -169,10 +169,9 @@ def _on_linux(lock: str) -> str:
     from packaging.markers import Marker
 
     linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
-    packages = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
-    markers = (re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE) for package in packages)
-    return "".join(
-        package
-        for package, marker in zip(packages, markers, strict=True)
-        if not marker or Marker(marker[1]).evaluate(linux)
-    )
+    kept = []
+    for package in re.split(r"(?m)^(?=[A-Za-z0-9])", lock):
+        marker = re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE)
+        if not marker or Marker(marker[1]).evaluate(linux):
+            kept.append(package)
+    return "".join(kept)
