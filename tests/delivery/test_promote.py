@@ -15,10 +15,9 @@ from loop.core.git import Git
 from loop.core.params import edit
 from loop.core.release_state import State, release
 from loop.delivery import commit
+from loop.delivery.canary import promote, restore, rollback
 from loop.delivery.commit import Action, Place
 from loop.delivery.history import history
-from loop.delivery.promote import promote
-from loop.delivery.rollback import restore, rollback
 from loop.delivery.steps import promoted, released
 
 

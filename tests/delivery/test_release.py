@@ -29,9 +29,9 @@ from loop.core.git import Change, Git
 from loop.core.project import Project
 from loop.core.release_state import State
 from loop.delivery import candidate, commit
+from loop.delivery.canary import restore
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
-from loop.delivery.rollback import restore
 from loop.delivery.steps import step_of
 
 MODEL = "card-fraud"

@@ -119,11 +119,11 @@ def promote(model: str, environment: str, key: str | None, step: str, why: str) 
     """  # noqa: D301
     from loop.core import paths
     from loop.core.git import Git
-    from loop.delivery import promote
+    from loop.delivery import canary
     from loop.delivery.commit import Place
 
     place = Place(model, environment)
-    _tell(place, promote.promote(Git(paths.root()), place, key, step, why))
+    _tell(place, canary.promote(Git(paths.root()), place, key, step, why))
 
 
 @click.command()
@@ -155,7 +155,7 @@ def rollback(  # noqa: PLR0917 — click passes by name
     from loop.core import paths
     from loop.core.errors import LoopError
     from loop.core.git import Git
-    from loop.delivery import rollback
+    from loop.delivery import canary
     from loop.delivery.commit import Place
 
     place, git = Place(model, environment), Git(paths.root())
@@ -166,9 +166,9 @@ def rollback(  # noqa: PLR0917 — click passes by name
             docs="docs/runbooks/production.md#bring-an-older-release-back",
         )
     if to:
-        _tell(place, rollback.restore(git, place, to, why, key))
+        _tell(place, canary.restore(git, place, to, why, key))
         return
-    done = rollback.rollback(git, place, why, key, bar=bar)
+    done = canary.rollback(git, place, why, key, bar=bar)
     _tell(place, done)
     if not done.commit:
         click.echo("there is no canary; if stable is bad, --to KEY brings an earlier release back")

@@ -13,9 +13,9 @@ from loop.core.names import package, public
 from loop.core.project import Project
 from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
+from loop.delivery.canary import rules
 from loop.delivery.candidate import Candidate
 from loop.delivery.commit import Action, Done, Now, Place, told
-from loop.delivery.promote import rules
 from loop.delivery.proposal import opened, tested
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
