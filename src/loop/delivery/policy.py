@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from loop.delivery.network import ANY_PORT, ANYWHERE, edges, wide
 from loop.delivery.workloads import Manifest, of, sync_options, workloads
 
 Policy = Callable[[list[Manifest]], Iterator[str]]
@@ -42,6 +41,7 @@ PRIVATE = (
     *map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")),
     *map(ip_network, ("fc00::/7", "fe80::/10")),
 )
+SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 DNS_PORT = 53
 DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
 
@@ -224,14 +224,11 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def segmented(manifests: list[Manifest]) -> Iterator[str]:
-    """Each connection that a NetworkPolicy allows must name its source, its target and its port."""
-    for edge in () if any(denied_by_default(manifests)) else sorted(edges(manifests)):
-        if ANYWHERE in edge or ANY_PORT in edge:
-            said = f"{edge.source} → {edge.target} at {edge.port}"
-            yield f"NetworkPolicies allow {said}: must name source, target and port"
+    """Each connection that a NetworkPolicy allows must name its peer and its port."""
     for policy in of("NetworkPolicy", manifests):
         name = f"NetworkPolicy {policy['metadata']['name']}"
-        yield from (f"{name}: {side} allows {what}, must name peer and port" for side, what in wide(policy))
+        for side, what in _wide(policy["spec"]):
+            yield f"{name}: {side} allows {what}, must name peer and port"
         for rule in policy["spec"].get("ingress", []):
             for cidr in (peer["ipBlock"]["cidr"] for peer in rule.get("from", []) if "ipBlock" in peer):
                 if not any(_within(ip_network(cidr), net) for net in PRIVATE):
@@ -368,6 +365,24 @@ def _of_the_host(container: dict[str, Any]) -> Iterator[str]:
     for name, handler in {**handlers, **container.get("lifecycle", {})}.items():
         if any("host" in handler.get(action, {}) for action in ("httpGet", "tcpSocket")):
             yield f"{name} must not set host, because the node would send requests to it"
+
+
+def _wide(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
+
+    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
+    """
+    for side in spec.get("policyTypes") or SIDES:
+        rules, peers = SIDES[side]
+        for rule in spec.get(rules, []):
+            if not rule.get("ports") or any(
+                "port" not in port or "endPort" in port for port in rule["ports"]
+            ):
+                yield side, "any port"
+            for peer in rule.get(peers) or [{}]:
+                selector = peer.get("namespaceSelector")
+                if not peer or (selector is not None and not selector.get("matchLabels")):
+                    yield side, "anywhere"
 
 
 def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -116,22 +116,6 @@ class _World:
         return "/".join(_told(each) for each in (selector, peer.get("podSelector")) if each) or ANYWHERE
 
 
-def wide(policy: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
-
-    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
-    """
-    for side in _sides(policy["spec"]):
-        rules, peers = SIDES[side]
-        for rule in policy["spec"].get(rules, []):
-            if ANY_PORT in _ports(rule, None):
-                yield side, ANY_PORT
-            for peer in rule.get(peers) or [{}]:
-                selector = peer.get("namespaceSelector")
-                if not peer or (selector is not None and not selector.get("matchLabels")):
-                    yield side, ANYWHERE
-
-
 def _sides(spec: dict[str, Any]) -> list[str]:
     """Return a policy's types; by default Kubernetes takes Ingress, and Egress if egress rules exist."""
     return list(spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])])
