@@ -327,7 +327,7 @@ def _tell(place: "Place", done: "Done", **outputs: object) -> None:
     """Print what was done, and set it as outputs and summary of the workflow's step."""
     from loop.core import actions
     from loop.core.markdown import inert
-    from loop.delivery.steps import described
+    from loop.delivery.steps import described, step_of
 
     what = f"commit {done.commit[:12]}" if done.commit else "nothing to do"
     said = f"{place}: {what}; {described(done.after)}"
@@ -337,5 +337,6 @@ def _tell(place: "Place", done: "Done", **outputs: object) -> None:
         said + "".join(f"; {name.replace('_', ' ')} {value}" for name, value in outputs.items() if value)
     )
     canary = done.after.canary or done.after.stable
-    actions.output(commit=done.commit or "", step=done.step, key=canary.key if canary else "", **outputs)
+    key, step = canary.key if canary else "", step_of(done.after)
+    actions.output(commit=done.commit or "", step=step, key=key, **outputs)
     actions.summary("\n".join(f"- {inert(line)}" for line in (said, *done.notes)))

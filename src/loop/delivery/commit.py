@@ -53,13 +53,8 @@ class Done:
     """The result of an action. `commit` is None if there was nothing to change."""
 
     commit: str | None
-    before: State
     after: State
     notes: tuple[str, ...] = ()
-
-    @property
-    def step(self) -> str:
-        return steps.step_of(self.after)
 
 
 def read(git: Git, commit: str, place: Place) -> State:
@@ -83,7 +78,7 @@ def land(git: Git, action: Action) -> Done:
 
     commit = git.land("main", decide)
     now, after = seen[-1]
-    return Done(commit, now.state, after, tuple(now.notes))
+    return Done(commit, after, tuple(now.notes))
 
 
 def change(action: Action, now: Now, after: State) -> Change:

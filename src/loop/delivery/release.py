@@ -75,7 +75,7 @@ def propose(
     now = Now(main, before)
     after = action.change(now)
     if after is None:
-        return Done(None, before, before), None
+        return Done(None, before), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
     pushed = _push(git, main, branch, commit.change(action, now, after))
     title = f"{action.place}: {told(action.name, before, after)}"
@@ -83,7 +83,7 @@ def propose(
     # A run of a fork's pull request may be for the same commit, but it waits for a person's approval.
     if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
         tested(github, branch)
-    return Done(pushed, before, after, tuple(now.notes)), number
+    return Done(pushed, after, tuple(now.notes)), number
 
 
 def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:

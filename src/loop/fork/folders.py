@@ -67,12 +67,11 @@ def new(root: Path, model: str, like: str) -> list[str]:
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
     """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy."""
+    code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
     if like in known:
         _ = Project(root, like).params  # raises LoopError if the section is invalid
-        path, code, manifests = root / plain.FILE, root, like
-    else:
-        code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
-        path = code / plain.FILE
+        code, manifests = root, like
+    path = code / plain.FILE
     if not path.is_file():
         examples = sorted(each.parent.name for each in TEMPLATE.glob(f"{EXAMPLES}/*/{plain.FILE}"))
         raise LoopError(
