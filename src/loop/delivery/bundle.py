@@ -60,7 +60,8 @@ def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
     path = project.build / TAR
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(files.items()):
-            _plain(root, source)
+            top = root if source.is_relative_to(root) else dvc.objects(root)
+            plain_files(top, source.relative_to(top).as_posix())  # raises LoopError for a link
             entry = tarfile.TarInfo(name)
             entry.size = source.stat().st_size
             with source.open("rb") as content:
@@ -93,12 +94,6 @@ def unpack(
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
 
 
-def _plain(root: Path, source: Path) -> None:
-    """Raise LoopError unless `source` is a regular file inside the clone or inside DVC's cache."""
-    top = root if source.is_relative_to(root) else dvc.objects(root)
-    plain_files(top, source.relative_to(top).as_posix())
-
-
 def _candidate(project: Project) -> dict[str, Path]:
     """Return the files of a model's release candidate, keyed by their names in the bundle."""
     for kind in RECORDS:
@@ -108,12 +103,9 @@ def _candidate(project: Project) -> dict[str, Path]:
         with whole(project.build / "image") as aside:
             artifact.pack(Path(bento["path"]), aside, project.public, bento["key"])
     names = ("gate.json", "rehearse.json", "bento.json", "champion.parquet")
-    found = {f"build/{project.package}/{name}": project.build / name for name in names}
-    return {
-        **{name: path for name, path in found.items() if path.is_file()},
-        **_image(project),
-        **_outputs(project),
-    }
+    made = [path for name in names if (path := project.build / name).is_file()]
+    found = {path.relative_to(project.root).as_posix(): path for path in made}
+    return found | _image(project) | _outputs(project)
 
 
 def _outputs(project: Project) -> dict[str, Path]:
@@ -213,8 +205,7 @@ class _Unpacked:
             other = not name.endswith(f"@{self.ours.package}")
             if other and theirs.stages.get(name) != ours.stages.get(name):
                 raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
-        self._check_objects(theirs)
-        self._check_files(theirs)
+        self._check_outputs(theirs)
         return self._put_outputs(theirs)
 
     def _put_candidate(self) -> list[str]:
@@ -222,8 +213,7 @@ class _Unpacked:
         for kind in RECORDS:
             candidate.record(build, kind, model)
         lock, bento = self._lock(), candidate.record(build, candidate.Bento, model)
-        self._check_objects(lock)
-        self._check_files(lock)
+        self._check_outputs(lock)
         key = release_key(ours, lock, device=bento.device)
         if bento.key != key:
             raise Rejected(f"the bundle contains release {bento.key}, this checkout builds {key}", fix=FIX)
@@ -252,13 +242,13 @@ class _Unpacked:
                 )
         return ours if ours.outs(model) else theirs
 
-    def _check_objects(self, lock: Lock) -> None:
-        """Reject the bundle unless its DVC objects have the right md5 and are exactly those in dvc.lock."""
-        folder = self.theirs.root / "objects"
+    def _check_outputs(self, lock: Lock) -> None:
+        """Reject the bundle unless its outputs are exactly those that dvc.lock records, with these hashes."""
+        theirs, folder = self.theirs, self.theirs.root / "objects"
         found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
         for md5, content in dvc.altered(found).items():
             raise Rejected(f"the bundle's object {md5} has content with md5 {content}", fix=FIX)
-        wanted = {name for md5 in _cached(lock, self.ours.model) for name in dvc.made_of(folder, md5)}
+        wanted = {name for md5 in _cached(lock, theirs.model) for name in dvc.made_of(folder, md5)}
         stable = champion.find(self.ours)
         allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
         lock_file = "dvc.lock of this checkout"
@@ -266,15 +256,13 @@ class _Unpacked:
             raise Rejected(f"the bundle lacks object {missing[0]}, which {lock_file} records", fix=FIX)
         if more := sorted(found.keys() - wanted - allowed):
             raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
-
-    def _check_files(self, lock: Lock) -> None:
-        """Reject the bundle unless metrics.json and logged.json have the hashes that dvc.lock records."""
-        here = self.theirs
-        recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
-        if found != recorded:
-            raise Rejected(f"the bundle's metrics.json has md5 {found}, dvc.lock records {recorded}", fix=FIX)
-        listed = sha256(here.logged) if here.logged.is_file() else None
-        if listed != (pinned := _logged(lock, here.model)):
+        recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
+        if (metrics := dvc.md5(theirs.metrics)) != recorded:
+            raise Rejected(
+                f"the bundle's metrics.json has md5 {metrics}, dvc.lock records {recorded}", fix=FIX
+            )
+        listed = sha256(theirs.logged) if theirs.logged.is_file() else None
+        if listed != (pinned := _logged(lock, theirs.model)):
             raise Rejected(f"the bundle's logged.json is {listed}, dvc.lock records {pinned}", fix=FIX)
 
     def _monitor(self) -> dict[str, Any]:
