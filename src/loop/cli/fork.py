@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from loop.fork.begin import Change
     from loop.fork.upgrade import Upgrade
 
-SHOWN = 30  # last lines of what a failed check printed
-
 
 @click.command()
 @click.option("--name", help="Name of the repository: lower-case letters, digits, dashes.")
@@ -214,7 +212,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
 
     from loop.core import actions, github, paths
     from loop.core.git import Git
-    from loop.fork import proposal, upgrade
+    from loop.fork import checks, proposal, upgrade
 
     root = paths.root()
     git = Git(root)
@@ -240,7 +238,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
             f"git push origin {planned.branch}, and open one pull request"
         )
         raise SystemExit(Exit.BLOCK)
-    if not no_check and (failed := _check(git, planned.branch)):
+    if not no_check and (failed := checks.run(git, planned.branch)):
         click.echo(
             f"failed on {planned.branch}: {', '.join(failed)}; next: git switch {planned.branch}, fix it, "
             f"commit, git push origin {planned.branch}, and open one pull request"
@@ -297,21 +295,6 @@ def propose_upgrade(branch: str) -> None:
     github.dispatch("ci.yml", {}, ref=proposal.BRANCH)  # a push by a run's token starts nothing
     click.echo(said)
     actions.summary(said)
-
-
-def _check(git: "Git", branch: str) -> list[str]:
-    """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
-    from rich.console import Console
-
-    from loop.fork import checks
-
-    console, failed = Console(stderr=True), []
-    for check in checks.run(git, branch, lambda command: console.status(f"{command} on {branch}")):
-        click.echo(f"{'ok' if check.passed else 'failed':17}  {check.command}  ({check.seconds:.0f} s)")
-        if not check.passed:
-            click.echo("\n".join(f"  {line}" for line in check.said.splitlines()[-SHOWN:]))
-            failed.append(check.command)
-    return failed
 
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:
