@@ -78,9 +78,8 @@ def every(root: Path) -> list[Overlay]:
 def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
     """Check one overlay and return its manifests. Raises Rejected, naming every fault."""
     manifests = render.build(root / str(overlay))
-    peak = Project(root, overlay.model).params.canary.peak
-    render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
-    return render.documents(manifests)
+    state, peak = overlay.state(root), Project(root, overlay.model).params.canary.peak
+    return render.check(root, manifests, str(overlay), overlay.namespace, state=state, peak=peak)
 
 
 def check(root: Path, before: Path | None = None) -> dict[str, int]:
@@ -99,7 +98,11 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
             try:
                 objects = check_one(root, overlay)
                 counts[str(overlay)] = len(objects)
-                serving = objects if overlay.state(root).stable else _first(root, tree, overlay)
+                serving = objects
+                if not overlay.state(root).stable:
+                    where = f"{overlay}, once it serves a release"
+                    manifests = render.build(tree / str(overlay))
+                    serving = render.check(root, manifests, where, overlay.namespace)
             except Rejected as rejected:
                 said.append(str(rejected))
                 continue
@@ -133,13 +136,6 @@ def _released(root: Path, tree: Path) -> Path:
             for path, text in files(first, overlay.environment, overlay.model).items():
                 (tree / path).write_text(text, encoding="utf-8")
     return tree
-
-
-def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
-    """Return an overlay's manifests with a placeholder release. Raises Rejected if they break a policy."""
-    manifests = render.build(tree / str(overlay))
-    render.check(root, manifests, f"{overlay}, once it serves a release", overlay.namespace)
-    return render.documents(manifests)
 
 
 def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from loop.core.programs import program
 from loop.core.release_state import State
 from loop.delivery import appproject, policy
 from loop.delivery.steps import step_of
-from loop.delivery.workloads import of
+from loop.delivery.workloads import Manifest, of
 
 # kustomize can fetch remote files with git or over HTTP. An empty PATH and a dead proxy prevent both.
 OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
@@ -50,7 +50,7 @@ def build(folder: Path) -> str:
     return done.stdout
 
 
-def documents(manifests: str) -> list[dict[str, Any]]:
+def documents(manifests: str) -> list[Manifest]:
     """Parse rendered YAML, and drop keys with null values because Kubernetes treats them as absent."""
     return [_given(document) for document in edited.yamls(manifests, "what kustomize renders") if document]
 
@@ -63,8 +63,8 @@ def check(
     *,
     state: State | None = None,
     peak: int = 1,
-) -> None:
-    """Raise Rejected, naming every fault, if a manifest breaks a policy or its schema.
+) -> list[Manifest]:
+    """Return the manifests. Raises Rejected, naming every fault, if one breaks a policy or its schema.
 
     `namespace` is given for a model's overlay, whose objects must all be in that namespace. With `state`, the
     autoscalers of a canary and of stable must allow the pods that the state names, and up to `peak` pods.
@@ -80,9 +80,10 @@ def check(
         breaches.append(f"a field is missing or malformed in an object: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
+    return objects
 
 
-def _too_few_pods(objects: list[dict[str, Any]], state: State, peak: int) -> Iterator[str]:
+def _too_few_pods(objects: list[Manifest], state: State, peak: int) -> Iterator[str]:
     """Yield each autoscaler that allows fewer pods than a track needs now or at a later step."""
     tracks = {"serving-stable": state.stable, "serving-canary": state.canary}
     for scaler in of("HorizontalPodAutoscaler", objects) if state.canary else ():
