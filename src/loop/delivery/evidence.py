@@ -14,7 +14,9 @@ WEIGHTLESS = "Merging sends no traffic to this canary. The canary judge raises i
 
 def markdown(candidate: Candidate, before: State, after: State) -> str:
     """Return the pull request's body as Markdown: what changes, the gate, metrics, rehearsal and image."""
-    track = candidate.track
+    track, sides = candidate.track, candidate.rehearse.sides
+    figures = dict.fromkeys(figure for side in sides.values() for figure in side)
+    rehearsed = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in figures]
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
@@ -30,7 +32,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         _table(("what", "is"), [[name, value] for name, value in facts.items()]),
         "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in candidate.gate.reasons),
         _metrics(candidate),
-        "### Rehearsal: passed\n\n" + _sides(candidate.rehearse.sides),
+        "### Rehearsal: passed\n\n" + _table(("", *sides), rehearsed),
         inert(candidate.rehearse.note),
         WEIGHTLESS if after.canary else "",
     ]
@@ -63,13 +65,6 @@ def _metrics(candidate: Candidate) -> str:
         return table
     low, mean, high = (_figure(gate.difference.get(name)) for name in ("low", "mean", "high"))
     return f"{table}\n\nDifference of {gate.difference.get('metric')}: {mean} [{low}, {high}]"
-
-
-def _sides(sides: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table with one column for each side of the rehearsal and one row for each figure."""
-    names = dict.fromkeys(name for side in sides.values() for name in side)
-    rows = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]
-    return _table(("", *sides), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -18,7 +18,11 @@ def land(project: Project, reason: str) -> str | None:
     that the pipeline reads since the training began.
     """
     git = Git(project.root)
-    head, files = git.head(), _files(project)
+    head, logged = git.head(), project.logged  # logged is absent if the model reads no data store
+    paths = {path: project.root / path for path in guard.retrained(project.model)}
+    if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
+        raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
+    files = {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
     trailers = {
         "Action": "retrain",
         "Model": project.public,
@@ -41,11 +45,3 @@ def land(project: Project, reason: str) -> str | None:
         return Change(files, f"{project.public}: retrain\n\n{message}")
 
     return git.land("main", decide)
-
-
-def _files(project: Project) -> dict[str, str]:
-    paths = {path: project.root / path for path in guard.retrained(project.model)}
-    logged = project.logged  # absent if the model reads no data store
-    if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
-        raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
-    return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
