@@ -145,10 +145,8 @@ def _objects(project: Project) -> dict[str, Path]:
         except FileNotFoundError:
             found[md5] = cache / md5[:2] / md5[2:]
     if missing := [md5 for md5, path in found.items() if not path.is_file()]:
-        raise LoopError(
-            f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock",
-            fix=f"./loop repro {project.public}",
-        )
+        what = f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock"
+        raise LoopError(what, fix=f"./loop repro {project.public}")
     return found
 
 
@@ -258,9 +256,8 @@ class _Unpacked:
             raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
         recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
         if (metrics := dvc.md5(theirs.metrics)) != recorded:
-            raise Rejected(
-                f"the bundle's metrics.json has md5 {metrics}, dvc.lock records {recorded}", fix=FIX
-            )
+            what = f"the bundle's metrics.json has md5 {metrics}, dvc.lock records {recorded}"
+            raise Rejected(what, fix=FIX)
         listed = sha256(theirs.logged) if theirs.logged.is_file() else None
         if listed != (pinned := _logged(lock, theirs.model)):
             raise Rejected(f"the bundle's logged.json is {listed}, dvc.lock records {pinned}", fix=FIX)

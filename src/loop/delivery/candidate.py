@@ -123,10 +123,8 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
         ("rehearse", rehearse.sides.get("candidate", {}).get("key"), bento.key),
     ):
         if found != expected:
-            raise LoopError(
-                f"{build / name}.json belongs to {found}, the candidate is {expected}",
-                fix=f"./loop {name} {project.public}",
-            )
+            fix = f"./loop {name} {project.public}"
+            raise LoopError(f"{build / name}.json belongs to {found}, the candidate is {expected}", fix=fix)
     track = Track(
         key=bento.key,
         image=image.image,

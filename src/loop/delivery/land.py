@@ -38,10 +38,8 @@ def land(project: Project, reason: str) -> str | None:
         if all(git.read(parent, path) == text for path, text in files.items()):
             return None
         if moved := git.run("diff", "--name-only", head, parent, "--", *READ).splitlines():
-            raise Superseded(
-                f"{project.public} was trained at {head[:12]}; main has since changed {', '.join(moved)}",
-                fix="train again from the current main",
-            )
+            what = f"{project.public} was trained at {head[:12]}; main has since changed {', '.join(moved)}"
+            raise Superseded(what, fix="train again from the current main")
         return Change(files, f"{project.public}: retrain\n\n{message}")
 
     return git.land("main", decide)

@@ -40,10 +40,8 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
         what = f"{project.build}/image.json: {image['image']} was built but not pushed"
         raise LoopError(what, fix=_command(project, "push-image"))
     if model and (found := _record(project, "bento").get("model_md5")) != project.model_md5:
-        raise LoopError(
-            f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}",
-            fix=f"./loop bento {project.public} && ./loop image {project.public}",
-        )
+        what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
+        raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
     _bill(root, _lock(project), project.build / "sbom.json")
     predicate = _predicate(project)
     write_json(project.build / "provenance.json", predicate)

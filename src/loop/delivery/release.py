@@ -41,9 +41,8 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
     commit.
     """
     if place.environment not in REVIEWED:
-        raise LoopError(
-            f"{place.environment} runs neither judge nor drift job", fix="use --environment production"
-        )
+        fix = "use --environment production"
+        raise LoopError(f"{place.environment} runs neither judge nor drift job", fix=fix)
 
     def change(now: Now) -> State | None:
         after = steps.watched(now.state, monitor, built)

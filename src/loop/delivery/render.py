@@ -44,9 +44,8 @@ def build(folder: Path) -> str:
     command = [program("kustomize"), "build", str(folder)]
     done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LoopError(
-            f"{' '.join(command)}: {done.stderr.strip()}", fix="correct it; refer only to files in this clone"
-        )
+        fix = "correct it; refer only to files in this clone"
+        raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}", fix=fix)
     return done.stdout
 
 

@@ -90,10 +90,8 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
     """
     kept, known = {package(model) for model in models}, params.read(root)
     if strange := sorted(kept - known.keys()):
-        raise LoopError(
-            f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}",
-            fix="give the names of models to keep",
-        )
+        what = f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}"
+        raise LoopError(what, fix="give the names of models to keep")
     dropped = [name for name in known if name not in kept]
     for name in dropped:
         for environment in _environments(root, name):

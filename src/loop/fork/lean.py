@@ -51,10 +51,8 @@ def convert(root: Path, place: str) -> list[str]:
     tracked = git.run("ls-files", "-z").split("\0")[:-1]
     gone = [path for path in tracked if _source(path) and (root / path).is_file()]
     if edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines():
-        raise LoopError(
-            f"{', '.join(edits)}: has uncommitted changes, but would be deleted",
-            fix="git commit or git stash it",
-        )
+        fix = "git commit or git stash it"
+        raise LoopError(f"{', '.join(edits)}: has uncommitted changes, but would be deleted", fix=fix)
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
     written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
@@ -125,10 +123,8 @@ def pins(source: str, version: str) -> dict[str, str]:
     """
     place, _, file = source.rpartition("/")
     if file != f"loop-{version}-py3-none-any.whl":
-        raise LoopError(
-            f"{source} is not a wheel, but this fork installs the engine from a wheel",
-            fix="give the path or URL of a release's wheel",
-        )
+        fix = "give the path or URL of a release's wheel"
+        raise LoopError(f"{source} is not a wheel, but this fork installs the engine from a wheel", fix=fix)
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
 
 

@@ -22,9 +22,8 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
     commit, main = git.run("rev-parse", "--verify", f"refs/heads/{branch}"), git.fetch()
     parents = git.run("log", "-1", "--format=%P", commit).split()
     if len(parents) != 1 or not git.descends(main, parents[0]):
-        raise Rejected(
-            f"{branch} is not one commit on top of main", fix="create the branch again: ./loop upgrade"
-        )
+        fix = "create the branch again: ./loop upgrade"
+        raise Rejected(f"{branch} is not one commit on top of main", fix=fix)
     there = git.listed(to)
     if there and (kept := _kept(git, to, main)):
         return kept

@@ -115,10 +115,8 @@ def read(git: Git, source: str) -> Version:
         return Version(_stated(path), _kept(git, files))
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
-    raise LoopError(
-        f"{source}: is neither a wheel of the template nor a folder nor a commit",
-        fix="give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
-    )
+    fix = "give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>"
+    raise LoopError(f"{source}: is neither a wheel of the template nor a folder nor a commit", fix=fix)
 
 
 def plan(git: Git, to: str, base: str | None) -> Upgrade:
@@ -141,10 +139,8 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     )
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # the merge would delete each file that is missing there
-            raise LoopError(
-                f"{version.name}: has no {NEEDED}, so it is not a version of the template",
-                fix="give the wheel of a release, or the root of a clone of the template",
-            )
+            what = f"{version.name}: has no {NEEDED}, so it is not a version of the template"
+            raise LoopError(what, fix="give the wheel of a release, or the root of a clone of the template")
     here = lean.found(_text(git, fork.get(lean.LOCK)))
     pins = lean.pins(to, new.name) if here else {}
     if pins:
@@ -176,10 +172,8 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
 
     found = max(_versions(git, to), key=common, default=None)
     if found is None or not common(found):
-        raise LoopError(
-            f"{to}: no version up to this one has a file in common with this fork",
-            fix="give --from SOURCE, the version that this fork was created from or last upgraded to",
-        )
+        fix = "give --from SOURCE, the version that this fork was created from or last upgraded to"
+        raise LoopError(f"{to}: no version up to this one has a file in common with this fork", fix=fix)
     return replace(
         found, name=f"{found.name}, which has {common(found)} of the {len(ours)} files as this fork has them"
     )
@@ -192,10 +186,8 @@ def write(git: Git, upgrade: Upgrade) -> str:
     """
     ref = f"refs/heads/{upgrade.branch}"
     if git.run("for-each-ref", "--format=x", ref):
-        raise Superseded(
-            f"branch {upgrade.branch} exists already",
-            fix=f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}",
-        )
+        fix = f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}"
+        raise Superseded(f"branch {upgrade.branch} exists already", fix=fix)
     lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
     lines += ["", *upgrade.news] if upgrade.news else []
@@ -320,9 +312,8 @@ def _merged(
     try:
         said = git.run(*settings, "merge-tree", "--write-tree", "-z", "--no-messages", ours, new, fine=(0, 1))
     except GitError as error:
-        raise GitError(
-            str(error), fix="install Git 2.38 or newer, which has git merge-tree --write-tree"
-        ) from error
+        fix = "install Git 2.38 or newer, which has git merge-tree --write-tree"
+        raise GitError(str(error), fix=fix) from error
     tree, *lines = said.split("\0")
     stages: dict[str, set[str]] = {}
     for line in filter(None, lines):
@@ -400,8 +391,6 @@ def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str,
             check=False,
         )
     if done.returncode:
-        raise LoopError(
-            f"the new version's migrations failed: {done.stderr.strip()[-2000:]}",
-            fix="upgrade to an intermediate version first, or report the error to the template's maintainers",
-        )
+        fix = "upgrade to an intermediate version first, or report the error to the template's maintainers"
+        raise LoopError(f"the new version's migrations failed: {done.stderr.strip()[-2000:]}", fix=fix)
     return dict(json.loads(done.stdout))
