@@ -97,7 +97,7 @@ def unpack(
 def _candidate(project: Project) -> dict[str, Path]:
     """Return the files of a model's release candidate, keyed by their names in the bundle."""
     for kind in RECORDS:
-        candidate.record(project.build, kind, project.model)
+        candidate.record(project, kind)
     if read_json(project.build / "image.json")["kind"] == "bento-artifact":
         bento = read_json(project.build / "bento.json")
         with whole(project.build / "image") as aside:
@@ -209,8 +209,8 @@ class _Unpacked:
     def _put_candidate(self) -> list[str]:
         ours, build, model = self.ours, self.theirs.build, self.ours.model
         for kind in RECORDS:
-            candidate.record(build, kind, model)
-        lock, bento = self._lock(), candidate.record(build, candidate.Bento, model)
+            candidate.record(self.theirs, kind)
+        lock, bento = self._lock(), candidate.record(self.theirs, candidate.Bento)
         self._check_outputs(lock)
         key = release_key(ours, lock, device=bento.device)
         if bento.key != key:

@@ -10,7 +10,6 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.names import public
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
@@ -106,13 +105,13 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     command has not run for this candidate, and Rejected if the gate or the rehearsal failed.
     """
     build = project.build
-    gate, rehearse = record(build, Gate, project.model), record(build, Rehearse, project.model)
+    gate, rehearse = record(project, Gate), record(project, Rehearse)
     if gate.verdict != "promote":
         raise Rejected(f"{project.public}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
     if not rehearse.passed:
         raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
-    registered, bento = record(build, Register, project.model), record(build, Bento, project.model)
-    image, watching = record(build, Image, project.model), monitor(project.root) if watched else None
+    registered, bento = record(project, Register), record(project, Bento)
+    image, watching = record(project, Image), monitor(project.root) if watched else None
     _pushed(build / "image.json", image, f"./loop push-image {project.public}")
     commit = _committed(project)
     for name, found, expected in (  # a record in build/ may belong to an earlier candidate
@@ -152,13 +151,13 @@ def monitor_record(root: Path) -> Monitor:
     return _read(root / MONITOR, Monitor, "./loop monitor-image")
 
 
-def record(build: Path, kind: type[R], model: str) -> R:
+def record(project: Project, kind: type[R]) -> R:
     """Return one record of a candidate; the class names the file, so `Gate` reads gate.json.
 
     Raises LoopError, with the command that writes the record, if the file is missing or invalid.
     """
     name = kind.__name__.lower()
-    return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
+    return _read(project.build / f"{name}.json", kind, f"./loop {name} {project.public}")
 
 
 def _read(path: Path, kind: type[R], fix: str) -> R:
