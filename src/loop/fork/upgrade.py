@@ -174,16 +174,12 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
     if found is None or not common(found):
         fix = "give --from SOURCE, the version that this fork was created from or last upgraded to"
         raise LoopError(f"{to}: no version up to this one has a file in common with this fork", fix=fix)
-    return replace(
-        found, name=f"{found.name}, which has {common(found)} of the {len(ours)} files as this fork has them"
-    )
+    share = f"{common(found)} of the {len(ours)} files as this fork has them"
+    return replace(found, name=f"{found.name}, which has {share}")
 
 
-def write(git: Git, upgrade: Upgrade) -> str:
-    """Create the upgrade's branch with one commit, and return the commit.
-
-    Raises Superseded if the branch exists already.
-    """
+def write(git: Git, upgrade: Upgrade) -> None:
+    """Create the upgrade's branch with one commit. Raises Superseded if the branch exists already."""
     ref = f"refs/heads/{upgrade.branch}"
     if git.run("for-each-ref", "--format=x", ref):
         fix = f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}"
@@ -195,7 +191,6 @@ def write(git: Git, upgrade: Upgrade) -> str:
     env = None if git.run("config", "user.email", fine=(0, 1)) else BOT
     commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin=said, env=env)
     git.run("update-ref", ref, commit, "0" * len(commit))
-    return commit
 
 
 def refuse_changes(git: Git) -> None:
@@ -222,9 +217,8 @@ def _versions(git: Git, to: str) -> Iterator[Version]:
 def _fetched(git: Git, clone: Path) -> str:
     """Fetch the HEAD commit of another clone into the fork, without changing a ref of the fork; return it."""
     commit = Git(clone).head()
-    git.run(
-        "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", str(clone.resolve()), "HEAD"
-    )
+    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
+    git.run("fetch", *quietly, str(clone.resolve()), "HEAD")
     return commit
 
 
