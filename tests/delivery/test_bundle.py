@@ -73,19 +73,20 @@ def publisher(builder, cache):
 
 def carry(packed, to, model=MODEL):
     """Take the tar to the other machine, as a workflow's artifact."""
-    target = Project(to, model).build / packed.path.name
+    target = Project(to, model).build / packed.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(packed.path, target)
+    shutil.copyfile(packed, target)
     return target
 
 
 def test_a_release_is_published_where_nothing_was_built(builder, publisher, monkeypatch):
     """Outputs, records and image come over; register, attest, verify and release find all that they read."""
     packed = bundle.pack(builder, MODEL)
-    assert bundle.pack(builder, MODEL) == packed
+    digest = sha256(packed)
+    assert sha256(bundle.pack(builder, MODEL)) == digest
     carry(packed, publisher)
     for _ in ("first", "again"):
-        assert bundle.unpack(publisher, MODEL, packed.sha256) == []
+        assert bundle.unpack(publisher, MODEL, digest) == []
     paths = Project(publisher, MODEL)
     for name in ("raw.parquet", "model/meta.json", "validation/quality.json", "plots/curves/roc.json"):
         assert sha256(paths.data / name) == sha256(Project(builder, MODEL).data / name)
@@ -119,7 +120,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         run("git", "pull", "--quiet", cwd=publisher)
         packed = bundle.pack(build(builder, "buildah"), MODEL)
         carry(packed, publisher)
-        bundle.unpack(publisher, MODEL, packed.sha256)
+        bundle.unpack(publisher, MODEL, sha256(packed))
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(publisher)
         for served in (image.push(Project(publisher, MODEL)), monitor_image.push(publisher)):
@@ -129,7 +130,7 @@ def test_an_image_is_pushed_where_it_was_not_built(builder, publisher, monkeypat
         carry(alone, publisher, "monitor")
         monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
         monkeypatch.chdir(publisher)
-        cli.main(["unbundle", "--sha256", alone.sha256], standalone_mode=False)
+        cli.main(["unbundle", "--sha256", sha256(alone)], standalone_mode=False)
         assert (tmp_path / "told").read_text() == f"registry={host}\n"
 
 
@@ -139,7 +140,7 @@ def test_a_checkout_that_knows_nothing_of_the_model_gets_its_lock_and_is_told(bu
     run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "Forget", cwd=publisher)
     packed = bundle.pack(builder, MODEL)
     carry(packed, publisher)
-    new = bundle.unpack(publisher, MODEL, packed.sha256)
+    new = bundle.unpack(publisher, MODEL, sha256(packed))
     assert new == ["dvc.lock", "data/card_fraud/metrics.json"]
     assert Lock.of(publisher) == Lock.of(builder)
     md5 = Lock.of(builder).model_md5(MODEL)
@@ -173,7 +174,7 @@ def test_a_retraining_is_committed_where_nothing_was_trained(builder, publisher)
     with pytest.raises(Rejected, match="differs from this checkout's in train@other"):
         bundle.unpack(publisher, MODEL, forgery, trained=True)
     tar = carry(packed, publisher).rename(publisher.parent / "elsewhere.tar")
-    new = bundle.unpack(publisher, MODEL, packed.sha256, trained=True, file=tar)
+    new = bundle.unpack(publisher, MODEL, sha256(packed), trained=True, file=tar)
     assert new == ["dvc.lock", "data/card_fraud/metrics.json", listed]
     assert Lock.of(publisher) == Lock.of(builder)
     change(publisher, **OTHERWISE, ingest=wanted)
@@ -200,7 +201,7 @@ def test_the_champions_model_comes_along(trained, cache, monkeypatch):  # noqa: 
     run("git", "clone", "--quiet", str(trained.parent / "origin.git"), str(publisher), cwd=cache)
     monkeypatch.setenv("LOOP_CACHE", str(cache.parent / "empty"))
     carry(packed, publisher)
-    bundle.unpack(publisher, MODEL, packed.sha256)
+    bundle.unpack(publisher, MODEL, sha256(packed))
     found = champion.find(Project(publisher, MODEL))
     assert found.model_md5 == folder
     monkeypatch.setattr(champion, "own_loop", None)
@@ -214,20 +215,20 @@ def test_a_tar_that_is_not_the_one_that_was_packed_is_refused(builder, publisher
     monkeypatch.setenv("GITHUB_OUTPUT", str(told))
     monkeypatch.chdir(builder)
     cli.main(["bundle", MODEL], standalone_mode=False)
-    packed = bundle.Bundle(builder / "build/card_fraud/release.tar", told.read_text()[7:71])
-    assert sha256(packed.path) == packed.sha256
+    packed = builder / "build/card_fraud/release.tar"
+    assert sha256(packed) == told.read_text()[7:71]
     tar = carry(packed, publisher)
     content = bytearray(tar.read_bytes())
     content[len(content) // 2] ^= 1
     tar.write_bytes(content)
     monkeypatch.chdir(publisher)
-    with pytest.raises(Rejected, match=rf"release\.tar: sha256 is {sha256(tar)}, expected {packed.sha256}"):
-        cli.main(["unbundle", MODEL, "--sha256", packed.sha256], standalone_mode=False)
+    with pytest.raises(Rejected, match=rf"release\.tar: sha256 is {sha256(tar)}, expected {sha256(packed)}"):
+        cli.main(["unbundle", MODEL, "--sha256", sha256(packed)], standalone_mode=False)
 
 
 def forged(packed, to, change):
     """A tar whose files a job that builds has changed, at the publisher's; returns its own SHA-256."""
-    with tarfile.open(packed.path) as tar:
+    with tarfile.open(packed) as tar:
         files = {entry.name: tar.extractfile(entry).read() for entry in tar}
     files = change(files)
     path = carry(packed, to)

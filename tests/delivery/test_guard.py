@@ -10,8 +10,8 @@ from releases import B, canary, git, save, serve
 from loop.cli.delivery import guard as command
 from loop.core.errors import LoopError, Rejected
 from loop.core.git import BOT, Change, GitError
+from loop.delivery.canary import promote
 from loop.delivery.guard import BEFORE, check, check_range
-from loop.delivery.promote import promote
 
 EMAIL = BOT["GIT_AUTHOR_EMAIL"]
 OVERSTEP = {"src/a.py": "1"}

@@ -15,11 +15,10 @@ from loop.core.git import Git
 from loop.core.params import edit
 from loop.core.release_state import State, release
 from loop.delivery import commit
+from loop.delivery.canary import promote, restore, rollback
 from loop.delivery.commit import Action, Place
 from loop.delivery.history import history
-from loop.delivery.promote import promote
-from loop.delivery.rollback import restore, rollback
-from loop.delivery.steps import promoted, released
+from loop.delivery.steps import promoted, released, step_of
 
 
 def attempt(do):
@@ -176,7 +175,7 @@ def test_a_branch_that_was_forced_back_is_read_anew(clone, another, here, produc
     assert isinstance(attempt(lambda: promote(machine, production, B, "canary-50")), Superseded)
     done = promote(machine, production, B, "canary-10")
     assert here.run("rev-parse", f"{here.fetch()}^") == old
-    assert done.step == "canary-50"
+    assert step_of(done.after) == "canary-50"
 
 
 def test_rolling_back_what_is_rolled_back_makes_no_commit(clone, here, production):
@@ -208,7 +207,7 @@ def test_the_weights_are_those_that_main_has(clone, another, here, production):
     other = another()
     edit(other, {"models.card_fraud.canary.weights": [10, 30, 100]})
     save(other, {})
-    assert promote(here, production, B, "canary-10").step == "canary-30"
+    assert step_of(promote(here, production, B, "canary-10").after) == "canary-30"
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ from loop.core.git import Change, Git
 from loop.core.project import Project
 from loop.core.release_state import State
 from loop.delivery import candidate, commit
+from loop.delivery.canary import restore
 from loop.delivery.commit import Place
 from loop.delivery.release import propose, release, watch
-from loop.delivery.rollback import restore
 from loop.delivery.steps import step_of
 
 MODEL = "card-fraud"
@@ -91,7 +91,7 @@ def test_a_pull_request_proposes_a_canary_without_traffic(clone, here, found, gi
     done, number = propose(here, github, found, "production")
     branch = here.fetch(f"release/{MODEL}/{B}")
     assert (number, here.fetch(), here.run("rev-parse", f"{branch}^")) == (1, main, main)
-    assert step_of(commit.read(here, branch, production)) == done.step == "canary-0"
+    assert step_of(commit.read(here, branch, production)) == step_of(done.after) == "canary-0"
     assert github.checked == [branch]
     body = github.open[f"release/{MODEL}/{B}"]["body"]
     for evidence in (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from network import Edge, edges
 from releases import MONITOR, A, B, canary, git, track
 from ruamel.yaml import YAML
 from trained import loop
@@ -18,7 +19,6 @@ from loop.core.errors import Rejected
 from loop.core.project import Project
 from loop.core.release_state import State, Track, files
 from loop.delivery import render
-from loop.delivery.network import Edge, edges
 from loop.delivery.policy import PUBLIC
 from loop.delivery.steps import promoted, released, rolled_back, step_of
 

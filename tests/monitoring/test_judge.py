@@ -20,9 +20,8 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.git import Change, Git
 from loop.core.github import GitHub, GitHubError
 from loop.delivery import commit
+from loop.delivery.canary import promote, rollback
 from loop.delivery.commit import Place
-from loop.delivery.promote import promote
-from loop.delivery.rollback import rollback
 from loop.monitoring.judge import SHOWN, Judge, Look, Track, unready
 from loop.monitoring.prometheus import Prometheus
 from loop.monitoring.sample import Histogram, Sample, Scrape, Unread

@@ -11,8 +11,8 @@ from releases import LOCK, MODEL, A, B, built, save, track
 
 from loop.core.git import Git
 from loop.core.release_state import State, files
+from loop.delivery.canary import rollback
 from loop.delivery.commit import Action, Place, land
-from loop.delivery.rollback import rollback
 from loop.delivery.steps import released
 
 CARRIED = ("params.yaml", "dvc.yaml", ".gitignore")

@@ -12,7 +12,7 @@ from oci import CRANE, archive, attest, crane, serving
 
 from loop.core import repository as names
 from loop.core.errors import LoopError
-from loop.core.files import read_json, write_json
+from loop.core.files import read_json, sha256, write_json
 from loop.delivery import bundle, candidate
 from loop.packaging import layout, monitor_image
 
@@ -95,7 +95,7 @@ def test_what_a_bundle_says_of_the_registry_is_not_believed(root, cache, monkeyp
         told = {"pushed": True, "attested": True, "layers": [], "key": key}
         record = {"kind": "container", "image": f"{name}@{digest}", "digest": digest, **told}
         write_json(root / "build/monitor/image.json", record)
-        bundle.unpack(root, None, bundle.pack(root, None).sha256)
+        bundle.unpack(root, None, sha256(bundle.pack(root, None)))
         with pytest.raises(LoopError, match="built but not pushed"):
             candidate.monitor(root)
         with pytest.raises(LoopError, match=r"image\.json names"):

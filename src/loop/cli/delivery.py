@@ -110,10 +110,10 @@ def promote(project: Project, environment: str, key: str | None, step: str, why:
     \b
       ./loop promote churn --environment production --from canary-10
     """  # noqa: D301
-    from loop.delivery import promote
+    from loop.delivery import canary
 
     git, place = _at(project, environment)
-    _tell(place, promote.promote(git, place, key, step, why))
+    _tell(place, canary.promote(git, place, key, step, why))
 
 
 @click.command()
@@ -142,7 +142,7 @@ def rollback(  # noqa: PLR0917 — click passes by name
       ./loop rollback churn --environment production --why "p99 doubled"
       ./loop history churn --environment production    (lists the keys for --to)
     """  # noqa: D301
-    from loop.delivery import rollback
+    from loop.delivery import canary
 
     git, place = _at(project, environment)
     if to and not bar:
@@ -152,9 +152,9 @@ def rollback(  # noqa: PLR0917 — click passes by name
             docs="docs/runbooks/production.md#bring-an-older-release-back",
         )
     if to:
-        _tell(place, rollback.restore(git, place, to, why, key))
+        _tell(place, canary.restore(git, place, to, why, key))
         return
-    done = rollback.rollback(git, place, why, key, bar=bar)
+    done = canary.rollback(git, place, why, key, bar=bar)
     _tell(place, done)
     if not done.commit:
         click.echo("there is no canary; if stable is bad, --to KEY brings an earlier release back")
@@ -187,23 +187,23 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     if not model and check and not environment:
         for overlay, count in _checked(root, base).items():
             click.echo(f"{overlay}: {count} {keep}")
-    elif not model or not environment or base:
+        return
+    if not model or not environment or base:
         raise LoopError(
             "render needs MODEL and --environment, or --check, with which --base may be given",
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
-    else:
-        folder = render.overlay(root, model, environment)
-        one = overlays.Overlay(environment, folder.name)
-        if check:
-            click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
-        elif kserve:
-            from loop.delivery.kserve import inference_service, text
+        return
+    one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
+    if check:
+        click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
+        return
+    manifests = render.build(root / str(one))
+    if kserve:
+        from loop.delivery.kserve import inference_service, text
 
-            objects = render.documents(render.build(folder))
-            click.echo(text(inference_service(objects, one.state(root))), nl=False)
-        else:
-            click.echo(render.build(folder), nl=False)
+        manifests = text(inference_service(render.documents(manifests), one.state(root)))
+    click.echo(manifests, nl=False)
 
 
 def _checked(root: Path, base: str | None) -> dict[str, int]:
@@ -319,7 +319,7 @@ def _table(title: str, changes: list[Entry]) -> None:
 def _tell(place: "Place", done: "Done", **outputs: object) -> None:
     """Print what was done, and set it as outputs and summary of the workflow's step."""
     from loop.core.markdown import inert
-    from loop.delivery.steps import described
+    from loop.delivery.steps import described, step_of
 
     what = f"commit {done.commit[:12]}" if done.commit else "nothing to do"
     said = f"{place}: {what}; {described(done.after)}"
@@ -329,5 +329,6 @@ def _tell(place: "Place", done: "Done", **outputs: object) -> None:
         said + "".join(f"; {name.replace('_', ' ')} {value}" for name, value in outputs.items() if value)
     )
     canary = done.after.canary or done.after.stable
-    actions.output(commit=done.commit or "", step=done.step, key=canary.key if canary else "", **outputs)
+    key, step = canary.key if canary else "", step_of(done.after)
+    actions.output(commit=done.commit or "", step=step, key=key, **outputs)
     actions.summary("\n".join(f"- {inert(line)}" for line in (said, *done.notes)))

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from loop.fork.begin import Change
     from loop.fork.upgrade import Upgrade
 
-SHOWN = 30  # last lines of what a failed check printed
-
 
 @click.command()
 @click.option("--name", help="Name of the repository: lower-case letters, digits, dashes.")
@@ -60,8 +58,9 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
     if wheels and vendored:
         raise click.UsageError("--lean deletes the source that --vendor brings back: give one of them")
     root, asks = paths.root(), not yes and _on_terminal()
-    wanted = begin.Wanted(**(_asked(root, given) if asks and not (wheels or vendored) else given))
-    changes = begin.changes(root, wanted)
+    if asks and not (wheels or vendored):
+        given = _asked(root, given)
+    changes = begin.changes(root, given)
     if wheels:
         changes.append(begin.Change("engine", "as it is", f"two wheels from {wheels}, without its source"))
     if vendored:
@@ -69,14 +68,14 @@ def init(wheels: str | None, *, vendored: bool, yes: bool, **given: str | None) 
     _show(changes)
     if changes and asks and not click.confirm("Make these changes?", default=True):
         raise click.Abort
-    begin.apply(root, wanted)
+    begin.apply(root, given)
     if wheels or vendored:
         files = convert(root, wheels) if wheels else vendor(root)
         click.echo(f"{len(files)} files written or deleted; next: make test")
-    if wanted.mlflow:
+    if mlflow := given["mlflow"]:
         click.echo(
-            f"MLflow: export MLFLOW_TRACKING_URI={wanted.mlflow} here, and for CI "
-            f"gh variable set MLFLOW_TRACKING_URI --body {wanted.mlflow}"
+            f"MLflow: export MLFLOW_TRACKING_URI={mlflow} here, and for CI "
+            f"gh variable set MLFLOW_TRACKING_URI --body {mlflow}"
         )
     if changes:
         click.echo("next: git add --all && git commit -m 'Name this fork' && git push && ./loop doctor")
@@ -109,7 +108,7 @@ def _show(changes: "Sequence[Change]") -> None:
         return
     table = Table(*(Column(title, overflow="fold") for title in ("what", "now", "then")), box=None)
     for change in changes:
-        table.add_row(*map(Text, (change.what, change.now, change.then)))
+        table.add_row(*map(Text, change))
     Console().print(table)
 
 
@@ -204,7 +203,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
       ./loop upgrade --to loop-0.3.0-py3-none-any.whl --dry-run
     """  # noqa: D301
     from loop.core import github
-    from loop.fork import proposal, upgrade
+    from loop.fork import checks, proposal, upgrade
 
     root = paths.root()
     git = Git(root)
@@ -231,7 +230,7 @@ def upgrade(to: str | None, base: str | None, *, dry_run: bool, no_check: bool) 
             f"next: git switch {branch}, settle the conflicts above, git commit -a, ./loop doctor, {proposed}"
         )
         raise SystemExit(Exit.BLOCK)
-    if not no_check and (failed := _check(git, branch)):
+    if not no_check and (failed := checks.run(git, branch)):
         said = f"failed on {branch}: {', '.join(failed)}"
         click.echo(f"{said}; next: git switch {branch}, fix it, commit, {proposed}")
         raise SystemExit(Exit.BLOCK)
@@ -287,21 +286,6 @@ def propose_locks(reason: str) -> None:
 
     where = propose(paths.root(), GitHub.of_environment(), reason)
     actions.tell(f"the locks change: {where}" if where else "no lock has changed")
-
-
-def _check(git: Git, branch: str) -> list[str]:
-    """Check a branch, print a line for each check and the output of what fails; returns the failed ones."""
-    from rich.console import Console
-
-    from loop.fork import checks
-
-    console, failed = Console(stderr=True), []
-    for check in checks.run(git, branch, lambda command: console.status(f"{command} on {branch}")):
-        click.echo(f"{'ok' if check.passed else 'failed':17}  {check.command}  ({check.seconds:.0f} s)")
-        if not check.passed:
-            click.echo("\n".join(f"  {line}" for line in check.said.splitlines()[-SHOWN:]))
-            failed.append(check.command)
-    return failed
 
 
 def _tell(planned: "Upgrade", *, every: bool) -> None:

@@ -118,13 +118,14 @@ def bundle(model: str | None, trained: bool) -> None:
     right, runs none of that code, and unpacks this file with `unbundle`. Without MODEL, the image of judge
     and monitor is packed. Step outputs: sha256, for `unbundle`; bundle, the file; folder, where it lies.
     """
+    from loop.core import files
     from loop.delivery import bundle
 
     root = paths.root()
     packed = bundle.pack(root, model, trained=trained)
-    path = packed.path.relative_to(root)
-    actions.output(sha256=packed.sha256, bundle=path, folder=path.parent)
-    click.echo(f"{path}: {packed.path.stat().st_size / 1e6:.1f} MB, sha256 {packed.sha256}")
+    path, digest = packed.relative_to(root), files.sha256(packed)
+    actions.output(sha256=digest, bundle=path, folder=path.parent)
+    click.echo(f"{path}: {packed.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
 
 
 @click.command

@@ -28,12 +28,17 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
     overlay or no admission policy would check its pods. Raises LoopError if a file of `argocd/` cannot be
     read.
     """
-    with _named(PROJECT):
-        project = _read(root, PROJECT, "AppProject")
-        whole, inner = (_kinds(project, f"{scope}ResourceWhitelist") for scope in ("cluster", "namespace"))
+    with named(PROJECT):
+        project = spec(root, PROJECT, "AppProject")
+        whole, inner = (
+            {(each["group"], each["kind"]) for each in project[f"{scope}ResourceWhitelist"]}
+            for scope in ("cluster", "namespace")
+        )
         destinations = [fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]]
-    with _named(ADMISSION):
-        admitted = [re.search(pattern, namespace) for pattern in _admitted(root)]
+    with named(ADMISSION):
+        conditions = spec(root, ADMISSION, "ValidatingAdmissionPolicy")["matchConditions"]
+        patterns = (found[1] for each in conditions if (found := MATCHES.fullmatch(each["expression"])))
+        admitted = [re.search(pattern, namespace) for pattern in patterns]
     for manifest in manifests:
         kind, metadata = manifest["kind"], manifest["metadata"]
         known, told = (manifest["apiVersion"].rpartition("/")[0], kind), f"{kind} {metadata['name']}"
@@ -55,7 +60,7 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
 
 
 @contextmanager
-def _named(path: str) -> Iterator[None]:
+def named(path: str) -> Iterator[None]:
     """Turn an error from a missing or malformed value into a LoopError that names the file."""
     try:
         yield
@@ -89,23 +94,13 @@ def _lax(namespace: Manifest) -> Iterator[str]:
         yield f"Namespace {name}: label {ENFORCE}-version is {version}, must be v1.34 or newer"
 
 
-def _admitted(root: Path) -> list[str]:
-    """Return the patterns of the namespaces that the admission policy covers."""
-    conditions = _read(root, ADMISSION, "ValidatingAdmissionPolicy")["matchConditions"]
-    return [found[1] for each in conditions if (found := MATCHES.fullmatch(each["expression"]))]
-
-
-def _read(root: Path, path: str, kind: str) -> dict[str, Any]:
+def spec(root: Path, path: str, kind: str) -> dict[str, Any]:
     """Return the spec of the object named `models` in a file. Raises LoopError if there is no such object."""
     documents = edited.yamls(edited.read(root / path, path, TEMPLATE), path, TEMPLATE)
     try:
-        (spec,) = [
+        (found,) = (
             each["spec"] for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, "models")
-        ]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise LoopError(f"{path}: no {kind} named models: {error}", fix=TEMPLATE) from error
-    return dict(spec)
-
-
-def _kinds(project: dict[str, Any], key: str) -> set[tuple[str, str]]:
-    return {(each["group"], each["kind"]) for each in project[key]}
+    return dict(found)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from loop.candidate import champion
@@ -22,7 +21,7 @@ from loop.core import dvc
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import plain_files, read_json, sha256, whole, write_json, write_text
-from loop.core.names import package, public
+from loop.core.names import package
 from loop.core.project import Project
 from loop.delivery import candidate
 from loop.packaging import artifact, image, layout, monitor_image
@@ -31,12 +30,7 @@ from loop.packaging.key import release_key
 
 TAR = "release.tar"
 MONITOR = monitor_image.NAME
-RECORDS: dict[str, type[BaseModel]] = {
-    "gate": candidate.Gate,
-    "rehearse": candidate.Rehearse,
-    "bento": candidate.Bento,
-    "image": candidate.Image,
-}
+RECORDS = (candidate.Gate, candidate.Rehearse, candidate.Bento, candidate.Image)
 NAMES = (  # the file names that a bundle may contain; {0} is the model's Python package name
     r"build/({0}|monitor)/image\.json",
     r"build/({0}|monitor)/image/(oci-layout|index\.json|blobs/sha256/[0-9a-f]{{64}})",
@@ -49,36 +43,30 @@ NAMES = (  # the file names that a bundle may contain; {0} is the model's Python
 FIX = "run the build job again; if the bundle is rejected again, check what the build job writes"
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """The path of a bundle's tar file, and the SHA-256 by which the publish job verifies it."""
-
-    path: Path
-    sha256: str
-
-
-def pack(root: Path, model: str | None, *, trained: bool = False) -> Bundle:
-    """Write the bundle of a model to build/<package>/release.tar.
+def pack(root: Path, model: str | None, *, trained: bool = False) -> Path:
+    """Write the bundle of a model to build/<package>/release.tar, and return its path.
 
     Without a model, the bundle contains only the monitor image, and its path is
     build/monitor/release.tar. With `trained` it contains only the outputs of the DVC stages, for `loop land`.
     Equal files give a byte-identical tar. Raises LoopError if an earlier command has not run yet, or if a
     file is a symbolic link, because a link could expose a file outside the clone.
     """
+    project = Project(root, model or MONITOR)
     if trained and model:
-        files = _outputs(Project(root, model))
+        files = _outputs(project)
     else:
         candidate.monitor_record(root)
-        files = _image(root, MONITOR) | (_candidate(Project(root, model)) if model else {})
-    path = _path(root, model)
+        files = _image(Project(root, MONITOR)) | (_candidate(project) if model else {})
+    path = project.build / TAR
     with whole(path) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, source in sorted(files.items()):
-            _plain(root, source)
+            top = root if source.is_relative_to(root) else dvc.objects(root)
+            plain_files(top, source.relative_to(top).as_posix())  # raises LoopError for a link
             entry = tarfile.TarInfo(name)
             entry.size = source.stat().st_size
             with source.open("rb") as content:
                 tar.addfile(entry, content)
-    return Bundle(path, sha256(path))
+    return path
 
 
 def unpack(
@@ -86,48 +74,38 @@ def unpack(
 ) -> list[str]:
     """Verify a bundle, then copy its files into this checkout; returns the copied files that Git lacks.
 
-    `file` is the tar's path if it differs from the path that `pack` writes. No file is copied until the
-    whole bundle is verified. Running `unpack` twice is safe. Raises LoopError if the tar is missing, and
-    Rejected if its SHA-256 differs from `expected` or a file in it does not match this checkout.
+    `expected` is the tar's SHA-256, and `file` its path if it differs from the path that `pack` writes. No
+    file is copied until the whole bundle is verified. Running `unpack` twice is safe. Raises LoopError if the
+    tar is missing, and Rejected if its SHA-256 differs or a file in it does not match this checkout.
     """
-    path = file or _path(root, model)
+    project = Project(root, model or MONITOR)
+    path = file or project.build / TAR
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix="copy it from the job that ran `./loop bundle`")
     if (found := sha256(path)) != expected.lower():
         raise Rejected(f"{path}: sha256 is {found}, expected {expected}", fix=FIX)
     (root / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / "build", prefix=".bundle.") as scratch:
-        tree = Path(scratch)
+        there = _Unpacked(project, Project(Path(scratch), project.model))
         try:
-            _extract(path, tree, model or MONITOR)
-            there = _Unpacked(root, tree, model)
-            return there.put_trained(model) if trained and model else there.put()
+            _extract(path, there.theirs)
+            return there.put_trained() if trained and model else there.put()
         except (tarfile.TarError, OSError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise Rejected(f"{path}: {error!r}", fix=FIX) from error
 
 
-def _plain(root: Path, source: Path) -> None:
-    """Raise LoopError unless `source` is a regular file inside the clone or inside DVC's cache."""
-    top = root if source.is_relative_to(root) else dvc.objects(root)
-    plain_files(top, source.relative_to(top).as_posix())
-
-
 def _candidate(project: Project) -> dict[str, Path]:
     """Return the files of a model's release candidate, keyed by their names in the bundle."""
-    for kind in RECORDS.values():
-        candidate.record(project.build, kind, project.model)
-    names = [f"{name}.json" for name in RECORDS] + ["champion.parquet"]
-    found = {f"build/{project.package}/{name}": project.build / name for name in names}
-    record = read_json(project.build / "image.json")
-    if record["kind"] == "bento-artifact":
+    for kind in RECORDS:
+        candidate.record(project, kind)
+    if read_json(project.build / "image.json")["kind"] == "bento-artifact":
         bento = read_json(project.build / "bento.json")
         with whole(project.build / "image") as aside:
             artifact.pack(Path(bento["path"]), aside, project.public, bento["key"])
-    return {
-        **{name: path for name, path in found.items() if path.is_file()},
-        **_image(project.root, project.package),
-        **_outputs(project),
-    }
+    names = ("gate.json", "rehearse.json", "bento.json", "champion.parquet")
+    made = [path for name in names if (path := project.build / name).is_file()]
+    found = {path.relative_to(project.root).as_posix(): path for path in made}
+    return found | _image(project) | _outputs(project)
 
 
 def _outputs(project: Project) -> dict[str, Path]:
@@ -141,14 +119,13 @@ def _outputs(project: Project) -> dict[str, Path]:
     return found | {f"objects/{md5[:2]}/{md5[2:]}": path for md5, path in _objects(project).items()}
 
 
-def _image(root: Path, name: str) -> dict[str, Path]:
+def _image(project: Project) -> dict[str, Path]:
     """Return the path of an image's image.json, plus its OCI layout unless the image is already pushed."""
-    folder = root / "build" / name
-    record = read_json(folder / "image.json")
+    record = read_json(project.build / "image.json")
     needed = record["kind"] != "none" and not record.get("pushed")
-    files = [path for path in sorted((folder / "image").rglob("*")) if path.is_file()] if needed else []
+    files = [path for path in (project.build / "image").rglob("*") if needed and path.is_file()]
     kept = [path for path in files if not path.name.startswith(".")]
-    return {path.relative_to(root).as_posix(): path for path in (folder / "image.json", *kept)}
+    return {path.relative_to(project.root).as_posix(): path for path in (project.build / "image.json", *kept)}
 
 
 def _objects(project: Project) -> dict[str, Path]:
@@ -168,10 +145,8 @@ def _objects(project: Project) -> dict[str, Path]:
         except FileNotFoundError:
             found[md5] = cache / md5[:2] / md5[2:]
     if missing := [md5 for md5, path in found.items() if not path.is_file()]:
-        raise LoopError(
-            f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock",
-            fix=f"./loop repro {project.public}",
-        )
+        what = f"DVC's cache {cache} lacks {', '.join(missing[:3])} of the outputs in dvc.lock"
+        raise LoopError(what, fix=f"./loop repro {project.public}")
     return found
 
 
@@ -188,22 +163,17 @@ def _logged(lock: Lock, model: str) -> str | None:
     return logged.get("sha256")
 
 
-def _path(root: Path, model: str | None) -> Path:
-    return Project(root, model or MONITOR).build / TAR
-
-
-def _extract(path: Path, into: Path, model: str) -> None:
+def _extract(path: Path, into: Project) -> None:
     """Extract the tar into a folder. Raises Rejected for an unknown or repeated name or an irregular file."""
-    names = re.compile("|".join(NAMES).format(package(model)))
+    names = re.compile("|".join(NAMES).format(into.package))
     with tarfile.open(path, "r:") as tar:
         for member in tar:
-            target = into / member.name
+            target = into.root / member.name
             # A sparse file is tiny in the tar but may expand to any size on disk, so it is rejected.
             plain = member.isreg() and not member.issparse()
             if not plain or not names.fullmatch(member.name) or target.exists():
-                raise Rejected(
-                    f"{path}: unexpected file {member.name!r} in a bundle of {public(model)}", fix=FIX
-                )
+                what = f"{path}: unexpected file {member.name!r} in a bundle of {into.public}"
+                raise Rejected(what, fix=FIX)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
                 shutil.copyfileobj(tar.extractfile(member) or io.BytesIO(), file)
@@ -213,162 +183,148 @@ def _extract(path: Path, into: Path, model: str) -> None:
 class _Unpacked:
     """A bundle extracted to a temporary folder: its files are verified first, then copied into the clone."""
 
-    root: Path
-    tree: Path
-    model: str | None
+    ours: Project
+    theirs: Project  # its root is the temporary folder
 
     def put(self) -> list[str]:
         monitor = self._monitor()
-        said = self._put_candidate(self.model) if self.model else []
+        said = self._put_candidate() if self.ours.model != MONITOR else []
         self._put_image(MONITOR)
-        write_json(self.root / "build" / MONITOR / "image.json", monitor)
+        write_json(self.ours.root / "build" / MONITOR / "image.json", monitor)
         return said
 
-    def put_trained(self, model: str) -> list[str]:
+    def put_trained(self) -> list[str]:
         """Copy a retraining's outputs from the bundle into the clone.
 
         Raises Rejected if the bundle's dvc.lock differs from the clone's in the stages of another model.
         """
-        theirs, ours, mine = Lock.of(self.tree), Lock.of(self.root), f"@{package(model)}"
+        theirs, ours = self.theirs.lock, self.ours.lock
         for name in sorted({*theirs.stages, *ours.stages}):
-            if not name.endswith(mine) and theirs.stages.get(name) != ours.stages.get(name):
+            other = not name.endswith(f"@{self.ours.package}")
+            if other and theirs.stages.get(name) != ours.stages.get(name):
                 raise Rejected(f"the bundle's dvc.lock differs from this checkout's in {name}", fix=FIX)
-        self._check_objects(model, theirs)
-        self._check_files(Project(self.tree, model), theirs)
-        self._put_objects()
-        said = self._put_tracked(model, theirs)
-        dvc.checkout(Project(self.root, model))
-        return said
+        self._check_outputs(theirs)
+        return self._put_outputs(theirs)
 
-    def _put_candidate(self, model: str) -> list[str]:
-        ours, here = Project(self.root, model), Project(self.tree, model)
-        records = {name: candidate.record(here.build, kind, model) for name, kind in RECORDS.items()}
-        lock = self._lock(model)
-        self._check_objects(model, lock)
-        self._check_files(here, lock)
-        bento = records["bento"].model_dump()
-        key, found = release_key(ours, lock, device=bento["device"]), bento["key"]
-        if found != key:
-            raise Rejected(f"the bundle contains release {found}, this checkout builds {key}", fix=FIX)
-        record = self._image(model, here.build)
+    def _put_candidate(self) -> list[str]:
+        ours, build, model = self.ours, self.theirs.build, self.ours.model
+        for kind in RECORDS:
+            candidate.record(self.theirs, kind)
+        lock, bento = self._lock(), candidate.record(self.theirs, candidate.Bento)
+        self._check_outputs(lock)
+        key = release_key(ours, lock, device=bento.device)
+        if bento.key != key:
+            raise Rejected(f"the bundle contains release {bento.key}, this checkout builds {key}", fix=FIX)
+        record = self._image(self.theirs)
 
-        self._put_objects()
-        said = self._put_tracked(model, lock)
+        said = self._put_outputs(lock)
         if record["kind"] == "bento-artifact":
-            artifact.take(here.build / "image", record["digest"], image.layout_of(model), key)
+            artifact.take(build / "image", record["digest"], image.layout_of(model), key)
             record["layout"] = str(image.layout_of(model))
         self._put_image(ours.package)
-        dvc.checkout(ours)
         for name in ("gate.json", "rehearse.json", "champion.parquet"):
-            self._copy(here.build / name, ours.build / name)
+            _copy(build / name, ours.build / name)
         write_json(ours.build / "image.json", record)
-        bento = {**read_json(here.build / "bento.json"), "path": str(path_of(model, key))}
-        write_json(ours.build / "bento.json", bento)
+        here = read_json(build / "bento.json") | {"path": str(path_of(model, key))}
+        write_json(ours.build / "bento.json", here)
         return said
 
-    def _lock(self, model: str) -> Lock:
+    def _lock(self) -> Lock:
         """Return the dvc.lock to verify against: this checkout's, or the bundle's if ours lacks the model."""
-        theirs, ours = Lock.of(self.tree), Lock.of(self.root)
-        if known := ours.outs(model):
-            for path, md5 in known.items():
-                if (found := theirs.outs(model).get(path)) != md5:
-                    raise Rejected(
-                        f"the bundle's {path} has md5 {found}, dvc.lock of this checkout records {md5}",
-                        fix=f"./loop repro {public(model)}, commit dvc.lock, and build from that commit",
-                    )
-            return ours
-        return theirs
+        theirs, ours, model = self.theirs.lock, self.ours.lock, self.ours.model
+        for path, md5 in ours.outs(model).items():
+            if (found := theirs.outs(model).get(path)) != md5:
+                raise Rejected(
+                    f"the bundle's {path} has md5 {found}, dvc.lock of this checkout records {md5}",
+                    fix=f"./loop repro {self.ours.public}, commit dvc.lock, and build from that commit",
+                )
+        return ours if ours.outs(model) else theirs
 
-    def _check_objects(self, model: str, lock: Lock) -> None:
-        """Reject the bundle unless its DVC objects have the right md5 and are exactly those in dvc.lock."""
-        folder = self.tree / "objects"
+    def _check_outputs(self, lock: Lock) -> None:
+        """Reject the bundle unless its outputs are exactly those that dvc.lock records, with these hashes."""
+        theirs, folder = self.theirs, self.theirs.root / "objects"
         found = {"".join(path.parts[-2:]): path for path in folder.rglob("*") if path.is_file()}
         for md5, content in dvc.altered(found).items():
             raise Rejected(f"the bundle's object {md5} has content with md5 {content}", fix=FIX)
-        wanted = {name for md5 in _cached(lock, model) for name in dvc.made_of(folder, md5)}
-        stable = champion.find(Project(self.root, model))
+        wanted = {name for md5 in _cached(lock, theirs.model) for name in dvc.made_of(folder, md5)}
+        stable = champion.find(self.ours)
         allowed = {*dvc.made_of(folder, stable.model_md5)} if stable and stable.model_md5 in found else set()
         lock_file = "dvc.lock of this checkout"
         if missing := sorted(wanted - found.keys()):
             raise Rejected(f"the bundle lacks object {missing[0]}, which {lock_file} records", fix=FIX)
         if more := sorted(found.keys() - wanted - allowed):
             raise Rejected(f"the bundle has object {more[0]}, which {lock_file} does not record", fix=FIX)
-
-    def _check_files(self, here: Project, lock: Lock) -> None:
-        """Reject the bundle unless metrics.json and logged.json have the hashes that dvc.lock records."""
-        recorded, found = lock.md5(here.model, "evaluate", "metrics.json"), dvc.md5(here.metrics)
-        if found != recorded:
-            raise Rejected(f"the bundle's metrics.json has md5 {found}, dvc.lock records {recorded}", fix=FIX)
-        listed = sha256(here.logged) if here.logged.is_file() else None
-        if listed != (pinned := _logged(lock, here.model)):
+        recorded = lock.md5(theirs.model, "evaluate", "metrics.json")
+        if (metrics := dvc.md5(theirs.metrics)) != recorded:
+            what = f"the bundle's metrics.json has md5 {metrics}, dvc.lock records {recorded}"
+            raise Rejected(what, fix=FIX)
+        listed = sha256(theirs.logged) if theirs.logged.is_file() else None
+        if listed != (pinned := _logged(lock, theirs.model)):
             raise Rejected(f"the bundle's logged.json is {listed}, dvc.lock records {pinned}", fix=FIX)
 
-    def _image(self, name: str, folder: Path) -> dict[str, Any]:
-        """Return image.json once its name and digest match this repository's image in the bundle.
+    def _monitor(self) -> dict[str, Any]:
+        theirs, key = Project(self.theirs.root, MONITOR), monitor_image.image_key(self.ours.root)
+        record = dict(read_json(theirs.build / "image.json"))
+        if record["key"] != key:
+            what = f"the bundle's monitor image has key {record['key']}, this checkout builds {key}"
+            raise Rejected(what, fix=FIX)
+        return record if (record["kind"], record["image"]) == ("none", None) else self._image(theirs)
 
-        Raises Rejected if the name, the digest or the kind of image is not the expected one.
-        """
-        record = dict(read_json(folder / "image.json"))
+    def _image(self, theirs: Project) -> dict[str, Any]:
+        """Return image.json if its kind, name and digest are those of this repository's image there."""
+        name, folder = theirs.model, theirs.build / "image"
+        record = dict(read_json(theirs.build / "image.json"))
         if record["kind"] == "container":
             # A bundle without an OCI layout has no image to hash. `push-image` checks the container registry
             # itself then, and accepts the image only with signed provenance.
-            found = layout.verify(folder / "image") if (folder / "image").is_dir() else record["digest"]
+            found = layout.verify(folder) if folder.is_dir() else record["digest"]
             record |= {"pushed": False, "attested": False}
         elif record["kind"] == "bento-artifact":
-            artifact.verify(folder / "image", found := record["digest"])
+            artifact.verify(folder, found := record["digest"])
         else:
             raise Rejected(f"the bundle's image of {name} has unknown kind {record['kind']!r}", fix=FIX)
-        expected = f"{image.name_of(self.root, name)}@{found}"
+        expected = f"{image.name_of(self.ours.root, name)}@{found}"
         if (record["image"], record["digest"]) != (expected, found):
             raise Rejected(f"the bundle's image.json names {record['image']}, expected {expected}", fix=FIX)
         return record
 
-    def _monitor(self) -> dict[str, Any]:
-        folder, key = self.tree / "build" / MONITOR, monitor_image.image_key(self.root)
-        record = dict(read_json(folder / "image.json"))
-        if record["key"] != key:
-            raise Rejected(
-                f"the bundle's monitor image has key {record['key']}, this checkout builds {key}", fix=FIX
-            )
-        if record["kind"] == "none" and record["image"] is None:
-            return record
-        return self._image(MONITOR, folder)
+    def _put_outputs(self, lock: Lock) -> list[str]:
+        """Copy the verified outputs of the DVC stages into the clone; returns the changed files of Git.
 
-    def _put_objects(self) -> None:
-        """Copy the verified objects into DVC's cache, replacing existing files in case they were altered."""
-        cache, folder = dvc.objects(self.root), self.tree / "objects"
+        Objects in DVC's cache are replaced in case they were altered. Other models' stages stay in dvc.lock.
+        """
+        ours, theirs = self.ours, self.theirs
+        cache, folder = dvc.objects(ours.root), theirs.root / "objects"
         for path in (path for path in folder.rglob("*") if path.is_file()):
             target = cache / path.relative_to(folder)
-            self._copy(path, target)
+            _copy(path, target)
             target.chmod(0o444)
-
-    def _put_tracked(self, model: str, lock: Lock) -> list[str]:
-        """Update dvc.lock (this model only), metrics.json and logged.json; returns the files that changed."""
-        said, ours = [], Lock.of(self.root)
-        mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{package(model)}")}
-        if any(ours.stages.get(name) != entry for name, entry in mine.items()):
+        said, stages = [], ours.lock.stages
+        mine = {name: entry for name, entry in lock.stages.items() if name.endswith(f"@{ours.package}")}
+        if any(stages.get(name) != entry for name, entry in mine.items()):
             text = io.StringIO()
-            YAML().dump({"schema": "2.0", "stages": {**ours.stages, **mine}}, text)
-            write_text(self.root / "dvc.lock", text.getvalue())
+            YAML().dump({"schema": "2.0", "stages": {**stages, **mine}}, text)
+            write_text(ours.root / "dvc.lock", text.getvalue())
             said.append("dvc.lock")
-        project, made = Project(self.root, model), Project(self.tree, model)
-        for here, there in ((project.metrics, made.metrics), (project.logged, made.logged)):
+        for here, there in ((ours.metrics, theirs.metrics), (ours.logged, theirs.logged)):
             same = here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes()
             if there.is_file() and not same:
-                self._copy(there, here)
-                said.append(here.relative_to(self.root).as_posix())
+                _copy(there, here)
+                said.append(here.relative_to(ours.root).as_posix())
+        dvc.checkout(Project(ours.root, ours.model))  # by the new dvc.lock
         return said
 
     def _put_image(self, name: str) -> None:
         """Copy the OCI layout that is to be pushed; without one, delete the layout of an earlier build."""
-        made, target = (place / "build" / name / "image" for place in (self.tree, self.root))
+        made, target = (each.root / "build" / name / "image" for each in (self.theirs, self.ours))
         if made.is_dir():
             with whole(target) as aside:
                 shutil.copytree(made, aside)
         else:
             shutil.rmtree(target, ignore_errors=True)
 
-    def _copy(self, path: Path, to: Path) -> None:
-        if path.is_file():
-            with whole(to) as aside:
-                shutil.copyfile(path, aside)
+
+def _copy(path: Path, to: Path) -> None:
+    if path.is_file():
+        with whole(to) as aside:
+            shutil.copyfile(path, aside)

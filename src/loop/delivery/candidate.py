@@ -10,7 +10,6 @@ from loop.core.dvc import Lock
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json
 from loop.core.git import Git
-from loop.core.names import public
 from loop.core.plain import Device
 from loop.core.project import Project
 from loop.core.release_state import SERVER, Track
@@ -106,18 +105,25 @@ def read(project: Project, *, watched: bool = True) -> Candidate:
     command has not run for this candidate, and Rejected if the gate or the rehearsal failed.
     """
     build = project.build
-    gate, rehearse = record(build, Gate, project.model), record(build, Rehearse, project.model)
-    _accepted(gate, rehearse, project.model)
-    registered, bento = record(build, Register, project.model), record(build, Bento, project.model)
-    image, watching = record(build, Image, project.model), monitor(project.root) if watched else None
+    gate, rehearse = record(project, Gate), record(project, Rehearse)
+    if gate.verdict != "promote":
+        raise Rejected(f"{project.public}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
+    if not rehearse.passed:
+        raise Rejected(f"{project.public}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
+    registered, bento = record(project, Register), record(project, Bento)
+    image, watching = record(project, Image), monitor(project.root) if watched else None
     _pushed(build / "image.json", image, f"./loop push-image {project.public}")
     commit = _committed(project)
-    about = {"gate": gate.challenger.model_md5, "register": registered.model_md5, "bento": bento.model_md5}
-    for name, md5 in about.items():
-        _about(build / f"{name}.json", md5, project.model_md5, f"./loop {name} {project.public}")
-    _about(build / "image.json", image.key, bento.key, f"./loop image {project.public}")
-    rehearsed = rehearse.sides.get("candidate", {}).get("key")
-    _about(build / "rehearse.json", rehearsed, bento.key, f"./loop rehearse {project.public}")
+    for name, found, expected in (  # a record in build/ may belong to an earlier candidate
+        ("gate", gate.challenger.model_md5, project.model_md5),
+        ("register", registered.model_md5, project.model_md5),
+        ("bento", bento.model_md5, project.model_md5),
+        ("image", image.key, bento.key),
+        ("rehearse", rehearse.sides.get("candidate", {}).get("key"), bento.key),
+    ):
+        if found != expected:
+            fix = f"./loop {name} {project.public}"
+            raise LoopError(f"{build / name}.json belongs to {found}, the candidate is {expected}", fix=fix)
     track = Track(
         key=bento.key,
         image=image.image,
@@ -145,13 +151,13 @@ def monitor_record(root: Path) -> Monitor:
     return _read(root / MONITOR, Monitor, "./loop monitor-image")
 
 
-def record(build: Path, kind: type[R], model: str) -> R:
+def record(project: Project, kind: type[R]) -> R:
     """Return one record of a candidate; the class names the file, so `Gate` reads gate.json.
 
     Raises LoopError, with the command that writes the record, if the file is missing or invalid.
     """
     name = kind.__name__.lower()
-    return _read(build / f"{name}.json", kind, f"./loop {name} {public(model)}")
+    return _read(project.build / f"{name}.json", kind, f"./loop {name} {project.public}")
 
 
 def _read(path: Path, kind: type[R], fix: str) -> R:
@@ -167,13 +173,6 @@ def _pushed(path: Path, image: Image | Monitor, fix: str) -> None:
     """Raise LoopError if an image is not pushed, because the cluster could not pull what Git names."""
     if not image.pushed:
         raise LoopError(f"{path}: {image.image} was built but not pushed", fix=fix)
-
-
-def _accepted(gate: Gate, rehearse: Rehearse, model: str) -> None:
-    if gate.verdict != "promote":
-        raise Rejected(f"{public(model)}: the gate says {gate.verdict}: {'; '.join(gate.reasons)}")
-    if not rehearse.passed:
-        raise Rejected(f"{public(model)}: the rehearsal failed: {'; '.join(rehearse.reasons)}")
 
 
 def on_main(git: Git) -> str:
@@ -196,9 +195,3 @@ def _committed(project: Project) -> str:
         fix = "git commit dvc.lock params.yaml, push, and release again"
         raise LoopError(f"dvc.lock of {commit[:12]} does not record the model in the work tree", fix=fix)
     return on_main(git)
-
-
-def _about(path: Path, found: str | None, expected: str, fix: str) -> None:
-    """Raise LoopError if a record in build/ belongs to an earlier candidate."""
-    if found != expected:
-        raise LoopError(f"{path} belongs to {found}, the candidate is {expected}", fix=fix)

@@ -14,7 +14,9 @@ WEIGHTLESS = "Merging sends no traffic to this canary. The canary judge raises i
 
 def markdown(candidate: Candidate, before: State, after: State) -> str:
     """Return the pull request's body as Markdown: what changes, the gate, metrics, rehearsal and image."""
-    track = candidate.track
+    track, sides = candidate.track, candidate.rehearse.sides
+    figures = dict.fromkeys(figure for side in sides.values() for figure in side)
+    rehearsed = [[name, *(_figure(side.get(name)) for side in sides.values())] for name in figures]
     facts = {
         "now": described(before),
         "after the merge": f"{track.key} at step {step_of(after)}",
@@ -30,7 +32,7 @@ def markdown(candidate: Candidate, before: State, after: State) -> str:
         _table(("what", "is"), [[name, value] for name, value in facts.items()]),
         "### Gate: promote\n\n" + "\n".join(f"- {inert(reason)}" for reason in candidate.gate.reasons),
         _metrics(candidate),
-        "### Rehearsal: passed\n\n" + _sides(candidate.rehearse.sides),
+        "### Rehearsal: passed\n\n" + _table(("", *sides), rehearsed),
         inert(candidate.rehearse.note),
         WEIGHTLESS if after.canary else "",
     ]
@@ -58,31 +60,17 @@ def _metrics(candidate: Candidate) -> str:
         if isinstance(value, int | float)
     ]
     champion = f"champion {gate.champion.key}" if gate.champion else "no champion"
-    return _table(("metric", "candidate", champion), rows) + _difference(gate.difference)
-
-
-def _difference(difference: dict[str, Any] | None) -> str:
-    if difference is None:
-        return ""
-    low, mean, high = (_figure(difference.get(name)) for name in ("low", "mean", "high"))
-    return f"\n\nDifference of {difference.get('metric')}: {mean} [{low}, {high}]"
-
-
-def _sides(sides: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table with one column for each side of the rehearsal and one row for each figure."""
-    names = dict.fromkeys(name for side in sides.values() for name in side)
-    return _table(
-        ("", *sides), [[name, *(_figure(side.get(name)) for side in sides.values())] for name in names]
-    )
+    table = _table(("metric", "candidate", champion), rows)
+    if gate.difference is None:
+        return table
+    low, mean, high = (_figure(gate.difference.get(name)) for name in ("low", "mean", "high"))
+    return f"{table}\n\nDifference of {gate.difference.get('metric')}: {mean} [{low}, {high}]"
 
 
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", "\\|")
+    cells = ([one_line(text).replace("|", "\\|") for text in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _figure(value: Any) -> str:

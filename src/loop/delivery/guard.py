@@ -73,22 +73,15 @@ def check_range(git: Git, base: str, head: str) -> tuple[int, str]:
     else:
         commits, which = [known], f"of the whole history, because base {base[:12] or '(none)'} is unknown"
     form = "--format=%H %ce %(trailers:key=Action,valueonly,separator=%x20)"
-    mine = [line.split()[0] for line in git.run("log", form, *commits, "--").splitlines() if _ours(line)]
+    lines = [line.split(" ", 2) for line in git.run("log", form, *commits, "--").splitlines()]
+    own = BOT["GIT_COMMITTER_EMAIL"]
+    mine = [commit for commit, email, action in lines if email == BEFORE or (email == own and action)]
     for commit in mine:
         check(touched(git, commit), f"commit {commit[:12]}")
     listed = git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", known, "data/")
     if error := paths.tracked(listed.split("\0")):
         raise error
     return len(mine), which
-
-
-def _ours(line: str) -> bool:
-    """Return whether a line of `git log` is a commit of the bot.
-
-    The line has the commit, the committer's address, and the trailer `Action`, which may be empty.
-    """
-    _, committer, action = line.split(" ", 2)
-    return committer == BEFORE or (committer == BOT["GIT_COMMITTER_EMAIL"] and bool(action))
 
 
 def touched(git: Git, commit: str) -> set[str]:

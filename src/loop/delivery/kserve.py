@@ -32,7 +32,10 @@ def inference_service(objects: list[dict[str, Any]], state: State) -> dict[str, 
     (serving,) = template["spec"]["containers"]
     predictor: dict[str, Any] = {
         "containers": [_container(serving, template["spec"])],
-        "volumes": _volumes(template["spec"]),
+        "volumes": [  # a folder of the pod's own in place of a claim
+            volume if MOUNTED & volume.keys() else {"name": volume["name"], "emptyDir": {}}
+            for volume in template["spec"]["volumes"]
+        ],
     }
     if split and state.canary:
         predictor["canaryTrafficPercent"] = state.canary.weight
@@ -56,14 +59,6 @@ def text(service: Mapping[str, Any]) -> str:
     yaml.width = 1000  # an image by digest stays on one line
     yaml.dump(service, written)
     return written.getvalue()
-
-
-def _volumes(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pod's volumes, with a folder of the pod's own in place of a claim."""
-    return [
-        volume if MOUNTED & volume.keys() else {"name": volume["name"], "emptyDir": {}}
-        for volume in pod["volumes"]
-    ]
 
 
 def _container(container: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, Any]:

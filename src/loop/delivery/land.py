@@ -18,32 +18,11 @@ def land(project: Project, reason: str) -> str | None:
     that the pipeline reads since the training began.
     """
     git = Git(project.root)
-    head, files = git.head(), _files(project)
-    check(project, project.metrics.name)
-    guard.check(files, f"a retraining of {project.public}")
-
-    def decide(parent: str) -> Change | None:
-        if all(git.read(parent, path) == text for path, text in files.items()):
-            return None
-        if moved := git.run("diff", "--name-only", head, parent, "--", *READ).splitlines():
-            raise Superseded(
-                f"{project.public} was trained at {head[:12]}; main has since changed {', '.join(moved)}",
-                fix="train again from the current main",
-            )
-        return Change(files, _message(project, reason))
-
-    return git.land("main", decide)
-
-
-def _files(project: Project) -> dict[str, str]:
+    head, logged = git.head(), project.logged  # logged is absent if the model reads no data store
     paths = {path: project.root / path for path in guard.retrained(project.model)}
-    logged = project.logged  # absent if the model reads no data store
     if missing := [path for path, file in paths.items() if not file.is_file() and file != logged]:
         raise LoopError(f"{project.root} has no {', '.join(missing)}", fix=f"./loop repro {project.public}")
-    return {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
-
-
-def _message(project: Project, reason: str) -> str:
+    files = {path: file.read_text(encoding="utf-8") for path, file in paths.items() if file.is_file()}
     trailers = {
         "Action": "retrain",
         "Model": project.public,
@@ -51,5 +30,16 @@ def _message(project: Project, reason: str) -> str:
         "Data-MD5": project.data_md5,
         "Why": quiet(reason),
     }
-    lines = (f"{name}: {value}" for name, value in trailers.items())
-    return f"{project.public}: retrain\n\n" + "\n".join(lines) + "\n"
+    message = "".join(f"{name}: {value}\n" for name, value in trailers.items())
+    check(project, project.metrics.name)
+    guard.check(files, f"a retraining of {project.public}")
+
+    def decide(parent: str) -> Change | None:
+        if all(git.read(parent, path) == text for path, text in files.items()):
+            return None
+        if moved := git.run("diff", "--name-only", head, parent, "--", *READ).splitlines():
+            what = f"{project.public} was trained at {head[:12]}; main has since changed {', '.join(moved)}"
+            raise Superseded(what, fix="train again from the current main")
+        return Change(files, f"{project.public}: retrain\n\n{message}")
+
+    return git.land("main", decide)

@@ -10,21 +10,22 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from loop.core import edited, plain, release_state
+from loop.core import plain, release_state
 from loop.core.errors import LoopError, Rejected
 from loop.core.project import Project
 from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
+from loop.delivery.appproject import named, spec
 from loop.delivery.release import REVIEWED
-from loop.delivery.workloads import Manifest, of
+from loop.delivery.workloads import OPTIONS, Manifest, of, sync_options
 
 APPLICATIONS = "argocd/applications.yaml"
 WATCHED = "argocd.argoproj.io/manifest-generate-paths"
-OPTIONS = "argocd.argoproj.io/sync-options"
 ABSENT = re.compile(r"(\S+): no such file or directory")  # how kustomize reports a missing file
 # With both sync options, Argo CD deletes an object and creates it again instead of changing it.
 REPLACED = {"Force=true", "Replace=true"}
@@ -77,9 +78,8 @@ def every(root: Path) -> list[Overlay]:
 def check_one(root: Path, overlay: Overlay) -> list[Manifest]:
     """Check one overlay and return its manifests. Raises Rejected, naming every fault."""
     manifests = render.build(root / str(overlay))
-    peak = Project(root, overlay.model).params.canary.peak
-    render.check(root, manifests, str(overlay), overlay.namespace, state=overlay.state(root), peak=peak)
-    return render.documents(manifests)
+    state, peak = overlay.state(root), Project(root, overlay.model).params.canary.peak
+    return render.check(root, manifests, str(overlay), overlay.namespace, state=state, peak=peak)
 
 
 def check(root: Path, before: Path | None = None) -> dict[str, int]:
@@ -98,11 +98,16 @@ def check(root: Path, before: Path | None = None) -> dict[str, int]:
             try:
                 objects = check_one(root, overlay)
                 counts[str(overlay)] = len(objects)
-                serving = objects if overlay.state(root).stable else _first(root, tree, overlay)
+                serving = objects
+                if not overlay.state(root).stable:
+                    where = f"{overlay}, once it serves a release"
+                    manifests = render.build(tree / str(overlay))
+                    serving = render.check(root, manifests, where, overlay.namespace)
             except Rejected as rejected:
                 said.append(str(rejected))
                 continue
-            for host in {host for route in of("HTTPRoute", serving) for host in _hosts(route)}:
+            routes = (route["spec"].get("hostnames") or ["any host"] for route in of("HTTPRoute", serving))
+            for host in set(chain.from_iterable(routes)):
                 hosts[host].append(str(overlay))
             breaches = [*_unwatched(tree, overlay, _watched(annotation, overlay))]
             if before:
@@ -133,17 +138,6 @@ def _released(root: Path, tree: Path) -> Path:
     return tree
 
 
-def _first(root: Path, tree: Path, overlay: Overlay) -> list[Manifest]:
-    """Return an overlay's manifests with a placeholder release. Raises Rejected if they break a policy."""
-    manifests = render.build(tree / str(overlay))
-    render.check(root, manifests, f"{overlay}, once it serves a release", overlay.namespace)
-    return render.documents(manifests)
-
-
-def _hosts(route: Manifest) -> list[str]:
-    return route["spec"].get("hostnames") or ["any host"]
-
-
 def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str]:
     """Yield a fault if an overlay uses files outside the folders that Argo CD watches for it."""
     with TemporaryDirectory(prefix="loop-watched-") as scratch:
@@ -164,13 +158,9 @@ def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str
 
 def _annotation(root: Path) -> str:
     """Return the annotation that lists, for every overlay, the folders that Argo CD watches."""
-    fix = "restore it from the template"
-    documents = edited.yamls(edited.read(root / APPLICATIONS, APPLICATIONS, fix), APPLICATIONS, fix)
-    try:
-        (models,) = (each for each in documents if each["metadata"]["name"] == "models")
-        return str(models["spec"]["template"]["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LoopError(f"{APPLICATIONS}: no ApplicationSet named models: {error!r}", fix=fix) from error
+    with named(APPLICATIONS):
+        template = spec(root, APPLICATIONS, "ApplicationSet")["template"]
+        return str(template["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
 
 
 def _watched(annotation: str, overlay: Overlay) -> list[str]:
@@ -209,8 +199,7 @@ def _refused(old: Manifest, new: Manifest) -> Iterator[str]:
         if _storage(new) < _storage(old):
             what.append("its storage shrank")
         yield from (f"{each}: {refused}. Undo it, or give the new claim another name" for each in what)
-    options = str(new["metadata"].get("annotations", {}).get(OPTIONS, "")).split(",")
-    if new["kind"] == "Deployment" and "selector" in changed and not set(options) >= REPLACED:
+    if new["kind"] == "Deployment" and "selector" in changed and not sync_options(new) >= REPLACED:
         yield (
             f"spec.selector changed: {refused}. Undo it (`includeSelectors: false`), or let Argo CD "
             f"replace the Deployment with {OPTIONS}: {','.join(sorted(REPLACED))}"

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from loop.delivery.network import ANY_PORT, ANYWHERE, edges, wide
-from loop.delivery.workloads import Manifest, of, workloads
+from loop.delivery.workloads import Manifest, of, sync_options, workloads
 
 Policy = Callable[[list[Manifest]], Iterator[str]]
 PINNED = re.compile(r"(?:[^/@]+/)*[^/@:]+@sha256:[0-9a-f]{64}")
@@ -22,6 +21,7 @@ FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier")  # route filters t
 RELABELINGS = ("relabelings", "metricRelabelings")
 WHO = {"namespace", "pod", "container", "track", "job"}  # labels by which judge and alerts identify a pod
 KEPT = {"Prune=false", "Delete=false"}
+NO_LABEL = re.compile(r"[^a-zA-Z0-9_]")  # Prometheus makes an underscore of it in the name of a pod's label
 LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 # The volume types that the Pod Security Standard "restricted" allows. Other types may expose the node.
 VOLUMES = {
@@ -34,25 +34,15 @@ VOLUMES = {
     "projected",
     "secret",
 }
-UNSET = (
-    "privileged",
-    "procMount",
-    "seLinuxOptions",
-    "sysctls",
-    "windowsOptions",
-)  # fields that a securityContext must not set
-PRIVATE = [  # private networks and the cloud's metadata server; egress to the internet must exclude them
-    ip_network(cidr)
-    for cidr in (
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "fc00::/7",
-        "fe80::/10",
-    )
-]
+# Fields that a securityContext must not set.
+UNSET = ("privileged", "procMount", "seLinuxOptions", "sysctls", "windowsOptions")
+# Private networks and the cloud's metadata server. Egress to the internet must exclude them.
+PRIVATE = (
+    *map(ip_network, ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")),
+    *map(ip_network, ("fc00::/7", "fe80::/10")),
+)
+SIDES = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
+DNS_PORT = 53
 DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
 
 
@@ -68,24 +58,27 @@ def digest_only(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{name}: image is {image}, must be name@sha256:<digest> without a tag"
 
 
-def weights_sum(manifests: list[Manifest]) -> Iterator[str]:
-    """The weights in a route's rule must sum to 100, because people read them as percentages."""
-    for name, rule in _rules(manifests):
-        weights = [backend.get("weight") for backend in rule.get("backendRefs", [])]
-        if not all(isinstance(weight, int) for weight in weights) or sum(weights) != 100:  # noqa: PLR2004
-            yield f"{name}: weights are {weights}, must be whole numbers that sum to 100"
+def backends(manifests: list[Manifest]) -> Iterator[str]:
+    """A route must have matches, and split its calls between Services that are rendered with it.
 
-
-def explicit_backends(manifests: list[Manifest]) -> Iterator[str]:
-    """A route must set group, kind and matches, because Argo CD reports defaulted fields as a difference."""
+    Group and kind must be set, because Argo CD reports defaulted fields as a difference. The weights must sum
+    to 100, because people read them as percentages.
+    """
+    services = {service["metadata"]["name"] for service in of("Service", manifests)}
     for name, rule in _rules(manifests):
         if not rule.get("matches"):
             yield f"{name}: a rule has no matches, must have some"
+        weights = [backend.get("weight") for backend in rule.get("backendRefs", [])]
+        if not all(isinstance(weight, int) for weight in weights) or sum(weights) != 100:  # noqa: PLR2004
+            yield f"{name}: weights are {weights}, must be whole numbers that sum to 100"
         for backend in rule.get("backendRefs", []):
+            named = f"{name}: backendRef {backend.get('name')}"
             if (backend.get("group"), backend.get("kind")) != ("", "Service"):
-                yield f'{name}: backendRef {backend.get("name")} must set group: "" and kind: Service'
+                yield f'{named} must set group: "" and kind: Service'
             if "namespace" in backend:
-                yield f"{name}: backendRef {backend.get('name')} must not set a namespace"
+                yield f"{named} must not set a namespace"
+            if backend.get("name") not in services:
+                yield f"{named} names a Service that is not rendered"
 
 
 def public_paths(manifests: list[Manifest]) -> Iterator[str]:
@@ -110,15 +103,6 @@ def behind_the_gateway(manifests: list[Manifest]) -> Iterator[str]:
             yield f"Service {name}: type is {kind}, must be ClusterIP"
         if spec.get("externalIPs"):
             yield f"Service {name}: must have no externalIPs"
-
-
-def backends_exist(manifests: list[Manifest]) -> Iterator[str]:
-    """A route may refer only to Services that are rendered with it."""
-    services = {service["metadata"]["name"] for service in of("Service", manifests)}
-    for name, rule in _rules(manifests):
-        for backend in rule.get("backendRefs", []):
-            if backend.get("name") not in services:
-                yield f"{name}: backendRef {backend.get('name')} names a Service that is not rendered"
 
 
 def autoscaler_owns_replicas(manifests: list[Manifest]) -> Iterator[str]:
@@ -154,15 +138,11 @@ def serves_on(manifests: list[Manifest]) -> Iterator[str]:
             continue
         asks, built = _limits_gpu(workload.containers), labels.get("device") == "cuda"
         if built and not asks:
-            yield (
-                f"{workload}: its release was built for a GPU, but it does not limit {GPU}; list component"
-                " gpu after release in its overlay, and remove component small"
-            )
+            fix = "list component gpu after release in its overlay, and remove component small"
+            yield f"{workload}: its release was built for a GPU, but it does not limit {GPU}; {fix}"
         if asks and not built:
-            yield (
-                f"{workload}: limits {GPU}, but its release was built for the CPU; set"
-                " `serve: {device: cuda}` in params.yaml and release again, or remove the limit"
-            )
+            fix = "set `serve: {device: cuda}` in params.yaml and release again, or remove the limit"
+            yield f"{workload}: limits {GPU}, but its release was built for the CPU; {fix}"
 
 
 def _limits_gpu(containers: list[Manifest]) -> bool:
@@ -185,9 +165,8 @@ def drained(manifests: list[Manifest]) -> Iterator[str]:
     for workload in workloads(manifests):
         for container in workload.containers:
             wait = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            if container.get("ports") and not 0 < wait < workload.pod.get(
-                "terminationGracePeriodSeconds", 30
-            ):
+            most = workload.pod.get("terminationGracePeriodSeconds", 30)
+            if container.get("ports") and not 0 < wait < most:
                 yield f"{workload}/{container['name']}: must sleep in preStop, shorter than its grace period"
 
 
@@ -212,9 +191,8 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
                     yield f"{name}: has no resources.{bound}.{resource}"
     for workload in workloads(manifests):
         spec = workload.manifest["spec"]
-        if not workload.stays and "activeDeadlineSeconds" not in spec.get("jobTemplate", {}).get(
-            "spec", spec
-        ):
+        job = spec.get("jobTemplate", {}).get("spec", spec)
+        if not workload.stays and "activeDeadlineSeconds" not in job:
             yield f"{workload}: has no activeDeadlineSeconds"
 
 
@@ -246,14 +224,11 @@ def denied_by_default(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def segmented(manifests: list[Manifest]) -> Iterator[str]:
-    """Each connection that a NetworkPolicy allows must name its source, its target and its port."""
-    for edge in () if any(denied_by_default(manifests)) else sorted(edges(manifests)):
-        if ANYWHERE in edge or ANY_PORT in edge:
-            said = f"{edge.source} → {edge.target} at {edge.port}"
-            yield f"NetworkPolicies allow {said}: must name source, target and port"
+    """Each connection that a NetworkPolicy allows must name its peer and its port."""
     for policy in of("NetworkPolicy", manifests):
         name = f"NetworkPolicy {policy['metadata']['name']}"
-        yield from (f"{name}: {side} allows {what}, must name peer and port" for side, what in wide(policy))
+        for side, what in _wide(policy["spec"]):
+            yield f"{name}: {side} allows {what}, must name peer and port"
         for rule in policy["spec"].get("ingress", []):
             for cidr in (peer["ipBlock"]["cidr"] for peer in rule.get("from", []) if "ipBlock" in peer):
                 if not any(_within(ip_network(cidr), net) for net in PRIVATE):
@@ -267,7 +242,9 @@ def resolved_by_the_cluster(manifests: list[Manifest]) -> Iterator[str]:
     """Pods may query only the cluster's DNS, because another server would see what they look up."""
     wanted = {"namespaceSelector": {"matchLabels": DNS[0]}, "podSelector": {"matchLabels": DNS[1]}}
     for name, rule in _ways_out(manifests):
-        if any(_has_port(port, 53) for port in rule.get("ports", [])) and rule.get("to") != [wanted]:
+        numbers = [port for port in rule.get("ports", []) if isinstance(port.get("port"), int)]
+        asks = any(port["port"] <= DNS_PORT <= port.get("endPort", port["port"]) for port in numbers)
+        if asks and rule.get("to") != [wanted]:
             yield f"{name}: port 53 must allow only the pods k8s-app=kube-dns in namespace kube-system"
 
 
@@ -276,7 +253,7 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
     kept = {
         claim["metadata"]["name"]
         for claim in of("PersistentVolumeClaim", manifests)
-        if set(_options(claim)) >= KEPT
+        if sync_options(claim) >= KEPT
     }
     for workload in workloads(manifests):
         claims = {
@@ -284,9 +261,8 @@ def log_outlives(manifests: list[Manifest]) -> Iterator[str]:
             for volume in workload.pod.get("volumes", [])
         }
         for container in workload.containers:
-            mounted = {
-                each["mountPath"]: claims.get(each["name"]) for each in container.get("volumeMounts", [])
-            }
+            mounts = container.get("volumeMounts", [])
+            mounted = {each["mountPath"]: claims.get(each["name"]) for each in mounts}
             logs = [env.get("value") for env in container.get("env", []) if env["name"] == LOG]
             if any(mounted.get(log) not in kept for log in logs):
                 wanted = " and ".join(sorted(KEPT))
@@ -313,7 +289,8 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
         name, spec = f"PodMonitor {monitor['metadata']['name']}", monitor["spec"]
         if spec.get("namespaceSelector"):
             yield f"{name}: must have no namespaceSelector, which would scrape pods of other namespaces"
-        if taken := sorted(WHO - {"track"} & {_label(each) for each in spec.get("podTargetLabels", [])}):
+        labels = {NO_LABEL.sub("_", each) for each in spec.get("podTargetLabels", [])}
+        if taken := sorted(WHO - {"track"} & labels):
             yield f"{name}: podTargetLabels {', '.join(taken)} would let a pod report as another pod"
         for endpoint in spec.get("podMetricsEndpoints", []):
             rules = endpoint.get("metricRelabelings", [])
@@ -328,11 +305,9 @@ def pods_pose_as_none(manifests: list[Manifest]) -> Iterator[str]:
 
 POLICIES: tuple[Policy, ...] = (
     digest_only,
-    weights_sum,
-    explicit_backends,
+    backends,
     public_paths,
     behind_the_gateway,
-    backends_exist,
     autoscaler_owns_replicas,
     gpu_pool,
     serves_on,
@@ -392,16 +367,28 @@ def _of_the_host(container: dict[str, Any]) -> Iterator[str]:
             yield f"{name} must not set host, because the node would send requests to it"
 
 
+def _wide(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
+
+    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
+    """
+    for side in spec.get("policyTypes") or SIDES:
+        rules, peers = SIDES[side]
+        for rule in spec.get(rules, []):
+            if not rule.get("ports") or any(
+                "port" not in port or "endPort" in port for port in rule["ports"]
+            ):
+                yield side, "any port"
+            for peer in rule.get(peers) or [{}]:
+                selector = peer.get("namespaceSelector")
+                if not peer or (selector is not None and not selector.get("matchLabels")):
+                    yield side, "anywhere"
+
+
 def _ways_out(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
     for policy in of("NetworkPolicy", manifests):
         for rule in policy["spec"].get("egress", []):
             yield f"NetworkPolicy {policy['metadata']['name']}", rule
-
-
-def _has_port(port: dict[str, Any], number: int) -> bool:
-    """Return whether an entry of a NetworkPolicy's ports covers a port number."""
-    first = port.get("port")
-    return isinstance(first, int) and first <= number <= port.get("endPort", first)
 
 
 def _inside(block: dict[str, Any]) -> Iterator[Any]:
@@ -410,15 +397,9 @@ def _inside(block: dict[str, Any]) -> Iterator[Any]:
     A block that lies inside a private network is left out, because it names that network on purpose.
     """
     cidr, left_out = ip_network(block["cidr"]), [ip_network(each) for each in block.get("except", [])]
-    for net in (net for net in PRIVATE if net.version == cidr.version):
-        covered = any(net.subnet_of(each) for each in left_out)  # type: ignore[arg-type]
-        if net != cidr and net.subnet_of(cidr) and not covered:  # type: ignore[arg-type]
+    for net in PRIVATE:
+        if net != cidr and _within(net, cidr) and not any(_within(net, each) for each in left_out):
             yield net
-
-
-def _label(name: str) -> str:
-    """Return the label name that Prometheus derives from a pod's label."""
-    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
 
 
 def _says_who(rule: dict[str, Any]) -> bool:
@@ -437,12 +418,6 @@ def _renames_back(rule: dict[str, Any]) -> bool:
 
 def _within(inner: Any, outer: Any) -> bool:
     return bool(inner.version == outer.version and inner.subnet_of(outer))
-
-
-def _options(manifest: Manifest) -> list[str]:
-    """Return the sync options that a manifest sets for Argo CD."""
-    annotations = manifest["metadata"].get("annotations", {})
-    return str(annotations.get("argocd.argoproj.io/sync-options", "")).split(",")
 
 
 def _containers(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,6 +1,8 @@
-"""Opens the pull request for a branch that the bot has pushed."""
+"""Opens the pull request for a branch that the bot has pushed, and starts its CI."""
 
 import os
+
+import click
 
 from loop.core import actions
 from loop.core.github import GitHub, GitHubError
@@ -26,3 +28,9 @@ def opened(github: GitHub, branch: str, title: str, body: str) -> int | None:
     setting = "Settings → Actions → General → Allow GitHub Actions to create and approve pull requests"
     actions.warning("No pull request", f"workflows may not open one. Open it yourself: {link} ({setting})")
     return None
+
+
+def tested(github: GitHub, branch: str) -> None:
+    """Start ci.yml on a branch, because GitHub starts no workflow for a push with a workflow's token."""
+    run = github.dispatch("ci.yml", {}, ref=branch)
+    click.echo(f"{branch}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)

@@ -16,7 +16,7 @@ from loop.core import plain, repository
 from loop.core.errors import LoopError, Rejected
 from loop.core.files import read_json, sha256, whole, write_json
 from loop.core.git import Git
-from loop.core.names import public
+from loop.core.paths import environment
 from loop.core.project import Project
 from loop.core.signing import opened, signed
 from loop.packaging import attestation, monitor_image
@@ -32,21 +32,23 @@ def attest(root: Path, model: str | None) -> dict[str, Any]:
     container too. Nothing is written if an earlier release has attested the image or if no image was built.
     Raises LoopError if the image is not pushed yet or contains another model than dvc.lock records.
     """
-    build, image = _image(root, model)
+    project = Project(root, model or MONITOR)
+    image = _record(project, "image")
     if not _new(image):
         return image
     if not image.get("pushed", True):
-        fix = f"./loop push-image {public(model)}" if model else "./loop push-image"
-        raise LoopError(f"{build}/image.json: {image['image']} was built but not pushed", fix=fix)
-    if model:
-        _check_record(Project(root, model))
-    _bill(root, _lock(root, model), build / "sbom.json")
-    predicate = _predicate(root, model)
-    write_json(build / "provenance.json", predicate)
+        what = f"{project.build}/image.json: {image['image']} was built but not pushed"
+        raise LoopError(what, fix=_command(project, "push-image"))
+    if model and (found := _record(project, "bento").get("model_md5")) != project.model_md5:
+        what = f"{project.build}/bento.json contains model {found}, dvc.lock records {project.model_md5}"
+        raise LoopError(what, fix=f"./loop bento {project.public} && ./loop image {project.public}")
+    _bill(root, _lock(project), project.build / "sbom.json")
+    predicate = _predicate(project)
+    write_json(project.build / "provenance.json", predicate)
     name, digest = image["image"].split("@")
     said = attestation.statement(name, digest, predicate)
     envelope = signed(json.dumps(said, sort_keys=True).encode())
-    write_json(build / "provenance.dsse.json", envelope)
+    write_json(project.build / "provenance.dsse.json", envelope)
     if _kept(image):
         attestation.keep(Registry.of(name), digest, envelope)
     return image
@@ -58,23 +60,31 @@ def verify(root: Path, model: str | None) -> str:
     For a new image it checks signature, image, SBOM and commit; for an image that an earlier release
     attested, the signature, image and release key. Raises Rejected if one of them is wrong.
     """
-    build, image = _image(root, model)
+    project = Project(root, model or MONITOR)
+    image = _record(project, "image")
     if image["kind"] == "none":
         return ""
     name, digest = str(image["image"]).split("@")
     if _new(image):
-        _verify_here(root, model, name, digest)
+        _verify_here(project, name, digest)
     registry = Registry.of(name) if image.get("attested") or _kept(image) else None
-    if registry and (why := attestation.doubt(registry, digest, _key(root, model))):
-        raise Rejected(f"{build}/image.json: {why}", fix=f"build {name} and push it again")
+    if registry and (why := attestation.doubt(registry, digest, _key(project))):
+        raise Rejected(f"{project.build}/image.json: {why}", fix=f"build {name} and push it again")
     return digest
 
 
-def _image(root: Path, model: str | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of an image's records, and its image.json. Raises LoopError if that is missing."""
-    build = Project(root, model or MONITOR).build
-    fix = f"./loop image {public(model)}" if model else "./loop monitor-image"
-    return build, read_json(_there(build / "image.json", fix))
+def _record(project: Project, name: str) -> dict[str, Any]:
+    """Return a record that another command wrote to build/. Raises LoopError if it is missing."""
+    path = project.build / f"{name}.json"
+    if not path.is_file():
+        raise LoopError(f"{path} does not exist", fix=_command(project, name))
+    return dict(read_json(path))
+
+
+def _command(project: Project, name: str) -> str:
+    if project.model == MONITOR:
+        return "./loop monitor-image" if name == "image" else f"./loop {name}"
+    return f"./loop {name} {project.public}"
 
 
 def _new(image: dict[str, Any]) -> bool:
@@ -87,34 +97,38 @@ def _kept(image: dict[str, Any]) -> bool:
     return image["kind"] == "container" and not attestation.on_github()
 
 
-def _verify_here(root: Path, model: str | None, name: str, digest: str) -> None:
+def _verify_here(project: Project, name: str, digest: str) -> None:
     """Raise Rejected unless provenance.dsse.json describes this image as this checkout would build it."""
-    path = Project(root, model or MONITOR).build / "provenance.dsse.json"
-    fix = f"./loop attest {public(model)}" if model else "./loop attest"
+    path, fix = project.build / "provenance.dsse.json", _command(project, "attest")
+    if not path.is_file():
+        raise LoopError(f"{path} does not exist", fix=fix)
     try:
-        found = json.loads(opened(read_json(_there(path, fix))))
+        found = json.loads(opened(read_json(path)))
     except ValueError as error:
         raise Rejected(f"{path} is not signed by this machine's key", fix=fix) from error
-    expected = attestation.statement(name, digest, _predicate(root, model))
+    expected = attestation.statement(name, digest, _predicate(project))
     if wrong := [part for part in expected if found[part] != expected[part]]:
         raise Rejected(f"{path} describes another {' and '.join(wrong)}", fix=fix)
 
 
-def _predicate(root: Path, model: str | None) -> dict[str, Any]:
+def _predicate(project: Project) -> dict[str, Any]:
     """Return the SLSA predicate: the image's commit, model, data, packages and workflow."""
+    root, locked = project.root, _lock(project)
     source = f"git+{repository.read(root).clone_url}"
-    locked = _lock(root, model)
-    bill = Project(root, model or MONITOR).build / "sbom.json"
+    data = {"model": project.model_md5, "raw.parquet": project.data_md5} if project.model != MONITOR else {}
     return {
         "buildDefinition": {
             "buildType": "https://slsa.dev/container-based-build/v0.1",
-            "externalParameters": {"model": public(model or MONITOR), "source": source},
-            "internalParameters": {"releaseKey": _key(root, model)},
+            "externalParameters": {"model": project.public, "source": source},
+            "internalParameters": {"releaseKey": _key(project)},
             "resolvedDependencies": [
                 {"uri": source, "digest": {"gitCommit": Git(root).head()}},
-                *(_data(Project(root, model)) if model else []),
+                *(
+                    {"uri": f"data/{project.package}/{name}", "digest": {"md5": md5}}
+                    for name, md5 in data.items()
+                ),
                 {"uri": locked, "digest": {"sha256": sha256(root / locked)}},
-                {"uri": "sbom.json", "digest": {"sha256": sha256(bill)}},
+                {"uri": "sbom.json", "digest": {"sha256": sha256(project.build / "sbom.json")}},
             ],
         },
         "runDetails": {
@@ -124,43 +138,24 @@ def _predicate(root: Path, model: str | None) -> dict[str, Any]:
     }
 
 
-def _data(project: Project) -> list[dict[str, Any]]:
-    data = f"data/{project.package}"
-    return [
-        {"uri": f"{data}/model", "digest": {"md5": project.model_md5}},
-        {"uri": f"{data}/raw.parquet", "digest": {"md5": project.data_md5}},
-    ]
+def _key(project: Project) -> str:
+    """Return the image's key: the bento's release key, or the monitor image's key."""
+    return str(_record(project, "image" if project.model == MONITOR else "bento")["key"])
 
 
-def _check_record(project: Project) -> None:
-    """Raise LoopError if bento.json names another model than dvc.lock, which the provenance would cite."""
-    path, recorded = project.build / "bento.json", project.model_md5
-    fix = f"./loop bento {project.public} && ./loop image {project.public}"
-    if (found := read_json(_there(path, fix)).get("model_md5")) != recorded:
-        raise LoopError(f"{path} contains model {found}, dvc.lock records {recorded}", fix=fix)
-
-
-def _key(root: Path, model: str | None) -> str:
-    """Return the image's key: the bento's release key or, without a model, the monitor image's key."""
-    record = "bento.json" if model else "image.json"
-    return str(read_json(Project(root, model or MONITOR).build / record)["key"])
-
-
-def _lock(root: Path, model: str | None) -> str:
+def _lock(project: Project) -> str:
     """Return the path of the lock file of the image's packages, relative to the repository's root."""
-    if not model:
+    if project.model == MONITOR:
         return monitor_image.LOCK
-    record = read_json(Project(root, model).build / "bento.json")
-    return plain.serving_lock(model, record.get("device", "cpu"))
+    return plain.serving_lock(project.model, _record(project, "bento").get("device", "cpu"))
 
 
 def _bill(root: Path, lock: str, to: Path) -> None:
     """Write a CycloneDX SBOM of the packages and hashes in the lock file that the image installs from."""
-    tools = [str(root / "tools" / "environment"), str(root / "tools" / "audit.lock")]
-    place = subprocess.run(tools, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    program = environment(root / "tools" / "audit.lock") / "bin" / "cyclonedx-py"
     with whole(to) as aside:
         options = ["--output-reproducible", "--output-format", "JSON", "--output-file", str(aside)]
-        command = [f"{place}/bin/cyclonedx-py", "requirements", *options, "-"]
+        command = [str(program), "requirements", *options, "-"]
         text = _on_linux((root / lock).read_text(encoding="utf-8"))
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -172,16 +167,9 @@ def _on_linux(lock: str) -> str:
     from packaging.markers import Marker
 
     linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
-    packages = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
-    markers = (re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE) for package in packages)
-    return "".join(
-        package
-        for package, marker in zip(packages, markers, strict=True)
-        if not marker or Marker(marker[1]).evaluate(linux)
-    )
-
-
-def _there(path: Path, fix: str) -> Path:
-    if not path.is_file():
-        raise LoopError(f"{path} does not exist", fix=fix)
-    return path
+    kept = []
+    for package in re.split(r"(?m)^(?=[A-Za-z0-9])", lock):
+        marker = re.match(r"\S+ ; (.*?) \\?$", package, re.MULTILINE)
+        if not marker or Marker(marker[1]).evaluate(linux):
+            kept.append(package)
+    return "".join(kept)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import click
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from loop.core import plain
@@ -14,11 +13,10 @@ from loop.core.names import package, public
 from loop.core.project import Project
 from loop.core.release_state import State
 from loop.delivery import commit, evidence, steps
+from loop.delivery.canary import rules
 from loop.delivery.candidate import Candidate
-from loop.delivery.commit import Action, Done, Now, Place
-from loop.delivery.message import told
-from loop.delivery.promote import rules
-from loop.delivery.proposal import opened
+from loop.delivery.commit import Action, Done, Now, Place, told
+from loop.delivery.proposal import opened, tested
 
 REVIEWED = ("production",)  # environments where a release needs a pull request and starts as a canary
 
@@ -43,9 +41,8 @@ def watch(git: Git, place: Place, monitor: str, built: str, why: str = "") -> Do
     commit.
     """
     if place.environment not in REVIEWED:
-        raise LoopError(
-            f"{place.environment} runs neither judge nor drift job", fix="use --environment production"
-        )
+        fix = "use --environment production"
+        raise LoopError(f"{place.environment} runs neither judge nor drift job", fix=fix)
 
     def change(now: Now) -> State | None:
         after = steps.watched(now.state, monitor, built)
@@ -77,13 +74,15 @@ def propose(
     now = Now(main, before)
     after = action.change(now)
     if after is None:
-        return Done(None, before, before), None
+        return Done(None, before), None
     branch = f"release/{public(candidate.model)}/{candidate.track.key}"
     pushed = _push(git, main, branch, commit.change(action, now, after))
     title = f"{action.place}: {told(action.name, before, after)}"
     number = opened(github, branch, title, evidence.markdown(candidate, before, after))
-    _checked(git, github, branch)
-    return Done(pushed, before, after, tuple(now.notes)), number
+    # A run of a fork's pull request may be for the same commit, but it waits for a person's approval.
+    if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
+        tested(github, branch)
+    return Done(pushed, after, tuple(now.notes)), number
 
 
 def _action(git: Git, candidate: Candidate, environment: str, why: str, *, canary: bool) -> Action:
@@ -153,30 +152,18 @@ def _later(git: Git, now: Now, commit: str, served: str) -> bool:
 
 
 def _push(git: Git, main: str, branch: str, change: Change) -> str | None:
-    """Push a branch that is main plus one change; returns the new commit, or None if it is up to date."""
-    listed = git.listed(branch)
-    if listed and _proposes(git, git.fetch(branch), main, change):
-        return None
+    """Push a branch that is main plus one change, and return the new commit.
+
+    Returns None if the branch has the change already, and main has not changed its files since.
+    """
+    if listed := git.listed(branch):
+        tip = git.fetch(branch)
+        base = git.run("merge-base", tip, main)
+        if all(
+            git.read(tip, path) == text and git.read(base, path) == git.read(main, path)
+            for path, text in change.files.items()
+        ):
+            return None
     new = git.commit_on(main, change)
     git.push(new, branch, replaces=listed)
     return new
-
-
-def _checked(git: Git, github: GitHub, branch: str) -> None:
-    """Start ci.yml on a branch, because GitHub starts no workflow for a push with a workflow's token.
-
-    Nothing is started if ci.yml has already run for the branch's last commit. A run of a fork's pull request
-    does not count: it may be for the same commit, but it waits for a person's approval.
-    """
-    if not any(own(run) for run in github.runs("ci.yml", head_sha=git.fetch(branch), branch=branch)):
-        run = github.dispatch("ci.yml", {}, ref=branch)
-        click.echo(f"{branch}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
-
-
-def _proposes(git: Git, tip: str, main: str, change: Change) -> bool:
-    """Return whether a release branch has the change already, and main has not changed its files since."""
-    base = git.run("merge-base", tip, main)
-    return all(
-        git.read(tip, path) == text and git.read(base, path) == git.read(main, path)
-        for path, text in change.files.items()
-    )

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import click
-
 from loop.core.errors import Rejected
 from loop.core.files import plain_files
 from loop.core.git import BOT, Change, Git
 from loop.core.github import GitHub
 from loop.core.markdown import inert, quiet
-from loop.delivery.proposal import opened
+from loop.delivery.proposal import opened, tested
 
 BRANCH = "refresh-lock"
 
@@ -17,8 +15,7 @@ BRANCH = "refresh-lock"
 def propose(root: Path, github: GitHub, reason: str) -> str | None:
     """Push the work tree's changed lock files to branch `refresh-lock` and open its pull request.
 
-    Returns "pull request #N" or "branch refresh-lock"; None if no lock file changed. CI is started
-    explicitly, because GitHub starts no workflow for a push with a workflow's token. Raises Rejected if any
+    Returns "pull request #N" or "branch refresh-lock"; None if no lock file changed. Raises Rejected if any
     other file changed or a lock file was deleted, and LoopError if a lock file is a symbolic link, because
     the link's target would be published.
     """
@@ -37,6 +34,5 @@ def propose(root: Path, github: GitHub, reason: str) -> str | None:
     git.push(commit, BRANCH, replaces=git.listed(BRANCH))
     body = f"By {BOT['GIT_AUTHOR_NAME']}: {inert(reason)}. It changes {len(files)} locks; CI tests them."
     number = opened(github, BRANCH, "Refresh the locks", body)
-    run = github.dispatch("ci.yml", {}, ref=BRANCH)
-    click.echo(f"{BRANCH}: dispatched ci.yml{f': {run.url}' if run else ''}", err=True)
+    tested(github, BRANCH)
     return f"pull request #{number}" if number else f"branch {BRANCH}"

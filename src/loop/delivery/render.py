@@ -13,7 +13,7 @@ from loop.core.programs import program
 from loop.core.release_state import State
 from loop.delivery import appproject, policy
 from loop.delivery.steps import step_of
-from loop.delivery.workloads import of
+from loop.delivery.workloads import Manifest, of
 
 # kustomize can fetch remote files with git or over HTTP. An empty PATH and a dead proxy prevent both.
 OFFLINE = {"PATH": "/dev/null", "NO_PROXY": "", "no_proxy": ""} | dict.fromkeys(
@@ -27,9 +27,8 @@ def overlay(root: Path, model: str, environment: str) -> Path:
     """Return the folder of a model's overlay in an environment. Raises LoopError if there is no overlay."""
     path = root / "kustomize" / "overlays" / environment / public(model)
     if not (path / KUSTOMIZATION).is_file():
-        raise LoopError(
-            f"{path}/{KUSTOMIZATION} does not exist", fix="name a model and an environment with an overlay"
-        )
+        fix = "name a model and an environment with an overlay"
+        raise LoopError(f"{path}/{KUSTOMIZATION} does not exist", fix=fix)
     return path
 
 
@@ -42,10 +41,15 @@ def build(folder: Path) -> str:
     """
     if beside := sorted(folder.glob(".argocd-source*")):
         raise LoopError(f"{beside[0]}: with this file Argo CD renders other manifests", fix="remove it")
-    return _run([program("kustomize"), "build", str(folder)])
+    command = [program("kustomize"), "build", str(folder)]
+    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        fix = "correct it; refer only to files in this clone"
+        raise LoopError(f"{' '.join(command)}: {done.stderr.strip()}", fix=fix)
+    return done.stdout
 
 
-def documents(manifests: str) -> list[dict[str, Any]]:
+def documents(manifests: str) -> list[Manifest]:
     """Parse rendered YAML, and drop keys with null values because Kubernetes treats them as absent."""
     return [_given(document) for document in edited.yamls(manifests, "what kustomize renders") if document]
 
@@ -58,8 +62,8 @@ def check(
     *,
     state: State | None = None,
     peak: int = 1,
-) -> None:
-    """Raise Rejected, naming every fault, if a manifest breaks a policy or its schema.
+) -> list[Manifest]:
+    """Return the manifests. Raises Rejected, naming every fault, if one breaks a policy or its schema.
 
     `namespace` is given for a model's overlay, whose objects must all be in that namespace. With `state`, the
     autoscalers of a canary and of stable must allow the pods that the state names, and up to `peak` pods.
@@ -75,9 +79,10 @@ def check(
         breaches.append(f"a field is missing or malformed in an object: {error!r}")
     if breaches:
         raise Rejected(f"{where}:\n" + "\n".join(f"- {breach}" for breach in breaches))
+    return objects
 
 
-def _too_few_pods(objects: list[dict[str, Any]], state: State, peak: int) -> Iterator[str]:
+def _too_few_pods(objects: list[Manifest], state: State, peak: int) -> Iterator[str]:
     """Yield each autoscaler that allows fewer pods than a track needs now or at a later step."""
     tracks = {"serving-stable": state.stable, "serving-canary": state.canary}
     for scaler in of("HorizontalPodAutoscaler", objects) if state.canary else ():
@@ -105,23 +110,7 @@ def _given(node: Any) -> Any:
 
 def _schemas(manifests: str) -> list[str]:
     """Return kubeconform's findings against the schemas in this package; a kind without a schema fails."""
-    command = [
-        program("kubeconform"),
-        "-strict",
-        "-output",
-        "text",
-        "-schema-location",
-        SCHEMAS,
-    ]
+    command = [program("kubeconform"), "-strict", "-output", "text", "-schema-location", SCHEMAS]
     done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
     found = [line.removeprefix("stdin - ") for line in (done.stdout + done.stderr).splitlines()]
     return found or (["kubeconform failed without a message"] if done.returncode else [])
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LoopError(
-            f"{' '.join(command)}: {done.stderr.strip()}", fix="correct it; refer only to files in this clone"
-        )
-    return done.stdout

@@ -110,15 +110,12 @@ def restored(state: State, track: Track, why: str, key: str | None = None) -> St
     if state.stable is None or state.stable.key == track.key:
         return None
     if barred := state.why_barred(track.key):
-        raise Rejected(
-            f"release {track.key} is blocked: {barred}",
-            fix="choose another, or remove it from `barred`",
-            docs=BARRED,
-        )
+        fix = "choose another, or remove it from `barred`"
+        raise Rejected(f"release {track.key} is blocked: {barred}", fix=fix, docs=BARRED)
     if key and key != state.stable.key:
         raise Superseded(f"expected {key} on stable, found {described(state)}")
-    barred_now = _barred(state, state.stable.key, why)
-    return state.model_copy(update={"stable": _at(track, 100), "barred": barred_now})
+    update = {"stable": _at(track, 100), "barred": _barred(state, state.stable.key, why)}
+    return state.model_copy(update=update)
 
 
 def watched(state: State, monitor: str, built: str) -> State | None:
@@ -172,10 +169,8 @@ def _with_pods(state: State, rules: params.Canary) -> State:
         return state
     step, weight = step_of(state), state.canary.weight
     ahead = weight if state.previous else _next(weight, rules) or weight
-    least = {"canary": max(1, ceil(rules.peak * ahead / 100))}
+    least = max(1, ceil(rules.peak * ahead / 100))
+    update = {"canary": state.canary.model_copy(update={"replicas": least})}
     if step != "canary-0" and rules.peak > 1:  # with peak 1, the overlay's minimum of pods stays
-        least["stable"] = rules.peak
-    tracks = {"stable": state.stable, "canary": state.canary}
-    return state.model_copy(
-        update={name: tracks[name].model_copy(update={"replicas": n}) for name, n in least.items()}
-    )
+        update["stable"] = state.stable.model_copy(update={"replicas": rules.peak})
+    return state.model_copy(update=update)

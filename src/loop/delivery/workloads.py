@@ -1,19 +1,12 @@
 """Finds the pod template in every Kubernetes object that runs pods, whatever its kind."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Manifest = dict[str, Any]
-TEMPLATES: dict[
-    str, Callable[[Manifest], Manifest]
-] = {  # by kind of object: from its spec to its pod template
-    "Deployment": lambda spec: spec["template"],
-    "StatefulSet": lambda spec: spec["template"],
-    "DaemonSet": lambda spec: spec["template"],
-    "Job": lambda spec: spec["template"],
-    "CronJob": lambda spec: spec["jobTemplate"]["spec"]["template"],
-}
+OPTIONS = "argocd.argoproj.io/sync-options"
+JOBS = ("Job", "CronJob")
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", *JOBS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Workload:
     @property
     def stays(self) -> bool:
         """Whether the workload's pods run until they are removed, unlike those of a Job or CronJob."""
-        return self.manifest["kind"] not in {"Job", "CronJob"}
+        return self.manifest["kind"] not in JOBS
 
     @property
     def containers(self) -> list[Manifest]:
@@ -63,13 +56,16 @@ class Workload:
 
 def workloads(manifests: list[Manifest]) -> list[Workload]:
     """Return the manifests that run pods, as workloads."""
-    return [
-        Workload(manifest, TEMPLATES[manifest["kind"]](manifest["spec"]))
-        for manifest in manifests
-        if manifest["kind"] in TEMPLATES
-    ]
+    found = [manifest for manifest in manifests if manifest["kind"] in KINDS]
+    runs = (each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each for each in found)
+    return [Workload(each, run["spec"]["template"]) for each, run in zip(found, runs, strict=True)]
 
 
 def of(kind: str, manifests: list[Manifest]) -> list[Manifest]:
     """Return the manifests of one kind, such as Deployment."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def sync_options(manifest: Manifest) -> set[str]:
+    """Return the sync options that a manifest sets for Argo CD."""
+    return set(str(manifest["metadata"].get("annotations", {}).get(OPTIONS, "")).split(","))

@@ -1,8 +1,10 @@
 """Sets up a team's fork for `loop init`: lists the changes that the given values need, and applies them."""
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from loop.core import plain, repository
 from loop.core.dvc import default_remote, dvc
@@ -12,32 +14,11 @@ from loop.core.names import public
 from loop.fork import folders
 
 STORE = "storage"  # name of the DVC remote that `loop init --remote` writes
+# The values that a person gave to `loop init`, by option. None keeps the current value.
+Given = Mapping[str, str | None]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The values that a person gave to `loop init`. None keeps the current value.
-
-    `mlflow` is only printed for the person, because no file of a fork contains it.
-    """
-
-    name: str | None = None
-    url: str | None = None
-    registry: str | None = None
-    models: str | None = None
-    environments: str | None = None
-    remote: str | None = None
-    mlflow: str | None = None
-
-    @property
-    def named(self) -> dict[str, str]:
-        """Return the given values that argocd/repository.yaml states."""
-        own = {"name": self.name, "url": self.url, "registry": self.registry}
-        return {key: value for key, value in own.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A change that `loop init` shows to a person before applying it."""
 
     what: str
@@ -72,41 +53,48 @@ def suggested(root: Path) -> dict[str, str]:
     return values
 
 
-def changes(root: Path, wanted: Wanted) -> list[Change]:
+def changes(root: Path, given: Given) -> list[Change]:
     """Return the changes that the values need, without writing. Raises LoopError if a value is invalid."""
     stated, found = repository.stated(root), []
-    if wanted.named:
-        then = asdict(repository.initialised(root, wanted.named))
+    if named := _named(given):
+        then = asdict(repository.initialised(root, named))
         found = [
             Change(key, repository.masked(str(stated.get(key, ""))), then[key])
             for key in then
             if then[key] != stated.get(key)
         ]
-    for what, value, going in (
-        ("models", wanted.models, folders.unwanted),
-        ("environments", wanted.environments, folders.leaving),
-    ):
+    for what, going in (("models", folders.unwanted), ("environments", folders.leaving)):
+        value = given[what]
         if value is not None and (gone := going(root, value.split(","))):
-            found.append(
-                Change(what, now(root)[what], f"without {', '.join(gone)}; their folders are deleted")
-            )
-    if wanted.remote is not None and wanted.remote != (remote := default_remote(root, local=False)):
-        if repository.masked(wanted.remote) != wanted.remote:
+            without = f"without {', '.join(gone)}; their folders are deleted"
+            found.append(Change(what, now(root)[what], without))
+    if (remote := _remote(root, given)) is not None:
+        if repository.masked(remote) != remote:
             raise LoopError(
-                f"--remote is {repository.masked(wanted.remote)!r}, which contains a credential",
+                f"--remote is {repository.masked(remote)!r}, which contains a credential",
                 fix="give the address alone; pass credentials as environment variables, as AWS_ACCESS_KEY_ID",
             )
-        found.append(Change("remote", remote or "none", wanted.remote))
+        found.append(Change("remote", default_remote(root, local=False) or "none", remote))
     return found
 
 
-def apply(root: Path, wanted: Wanted) -> None:
+def apply(root: Path, given: Given) -> None:
     """Write the values into the fork's files. Values that are there already are skipped."""
-    if wanted.named:
-        repository.write(root, repository.initialised(root, wanted.named))
-    if wanted.models is not None:
-        folders.keep(root, wanted.models.split(","))
-    if wanted.environments is not None:
-        folders.keep_environments(root, wanted.environments.split(","))
-    if wanted.remote is not None and wanted.remote != default_remote(root, local=False):
-        dvc(root, "remote", "add", "--default", "--force", "--quiet", STORE, wanted.remote, quiet=True)
+    if named := _named(given):
+        repository.write(root, repository.initialised(root, named))
+    if (models := given["models"]) is not None:
+        folders.keep(root, models.split(","))
+    if (environments := given["environments"]) is not None:
+        folders.keep_environments(root, environments.split(","))
+    if (remote := _remote(root, given)) is not None:
+        dvc(root, "remote", "add", "--default", "--force", "--quiet", STORE, remote, quiet=True)
+
+
+def _named(given: Given) -> dict[str, str]:
+    """Return the given values that argocd/repository.yaml states."""
+    return {key: value for key in ("name", "url", "registry") if (value := given[key]) is not None}
+
+
+def _remote(root: Path, given: Given) -> str | None:
+    """Return the given DVC remote if it is not the default one already."""
+    return None if given["remote"] == default_remote(root, local=False) else given["remote"]

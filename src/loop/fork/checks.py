@@ -5,10 +5,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
+
+import click
+from rich.console import Console
 
 from loop.candidate.champion import WORKFLOW
 from loop.core.git import Git
@@ -19,24 +19,13 @@ CHECKS = (
     ("make", "lint"),
     ("make", "test-marked", "MARKS=contract or params"),
 )
+SHOWN = 30  # last lines of what a failed check printed
 LOCAL = ".dvc/config.local"  # a user's own DVC settings, which are not in Git
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of a command that ran on the branch; `said` is its output."""
-
-    command: str
-    passed: bool
-    seconds: float
-    said: str
-
-
-def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[object]]) -> Iterator[Check]:
-    """Run every check with the branch's own code and locks, and yield its result.
-
-    `during` returns a context manager for a command; it is entered while the command runs.
-    """
+def run(git: Git, branch: str) -> list[str]:
+    """Run every check with the branch's own code and locks, print the results, and return what failed."""
+    console, failed = Console(stderr=True), []
     outer = {name: value for name, value in os.environ.items() if name not in WORKFLOW}
     with tempfile.TemporaryDirectory(prefix="loop-upgrade-") as folder:
         git.run("clone", "--quiet", "--shared", "--branch", branch, ".", folder)
@@ -49,7 +38,7 @@ def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[ob
             shutil.copy(git.root / LOCAL, clone.root / LOCAL)
         for words in CHECKS:
             command, begun = " ".join(words), time.monotonic()
-            with during(command):
+            with console.status(f"{command} on {branch}"):
                 done = subprocess.run(
                     words,
                     cwd=folder,
@@ -60,4 +49,9 @@ def run(git: Git, branch: str, during: Callable[[str], AbstractContextManager[ob
                     text=True,
                     check=False,
                 )
-            yield Check(command, done.returncode == 0, time.monotonic() - begun, done.stdout)
+            took = time.monotonic() - begun
+            click.echo(f"{'failed' if done.returncode else 'ok':17}  {command}  ({took:.0f} s)")
+            if done.returncode:
+                click.echo("\n".join(f"  {line}" for line in done.stdout.splitlines()[-SHOWN:]))
+                failed.append(command)
+    return failed

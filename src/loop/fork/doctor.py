@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loop.candidate.tracking import Tracking, TrackingError
+from loop.candidate.tracking import Tracking
 from loop.core import edited, models, params, paths, plain, programs, release_state, repository
 from loop.core.dvc import dvc, sweep
 from loop.core.errors import LoopError
 from loop.core.git import Git, GitError
 from loop.core.github import MISSING, GitHub, GitHubError
-from loop.core.names import package, public
+from loop.core.names import public
 from loop.core.project import Project
 from loop.core.repository import masked
 from loop.core.results import Finding
@@ -35,39 +35,40 @@ PROTECTION = "see docs/protection.md"
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:
     """Run all checks of this machine and this clone. With `cache`, also hash every object in DVC's cache."""
-    questions = (
-        _programs,
-        _engine,
-        _name,
-        _top,
-        _origin,
-        _branch,
-        _remote,
-        _outputs,
-        _tracking,
-        _secrets,
-        _review,
-    )
-    found = [_asked(root, question.__name__.strip("_"), question) for question in questions]
+    checks = {
+        "Go programs": _programs,
+        "container engine": _engine,
+        "repository": _name,
+        "top of the repository": _top,
+        "git remote": _origin,
+        "default branch": _branch,
+        "DVC remote": _remote,
+        "outputs": _outputs,
+        "MLflow": _tracking,
+        "write secrets": _secrets,
+        f"review of {FOLLOWED}": _review,
+    }
+    found = [_checked(root, what, check) for what, check in checks.items()]
     return [*found, *models_of(root), *(_cache(root) if cache else ())]
 
 
-def _asked(root: Path, what: str, question: Callable[[Path], Finding]) -> Finding:
+def _checked(root: Path, what: str, check: Callable[[Path], Finding]) -> Finding:
     """Return the finding of a check. An exception becomes a finding, so that the other checks still run."""
     try:
-        return question(root)
-    except LoopError as error:
-        return Finding("bad", what, str(error.args[0]), error.fix)
+        return replace(check(root), what=what)
     except Exception as error:  # noqa: BLE001
-        told = models.failure(root, error) or LoopError(f"{type(error).__name__}: {one_line(error)}")
-        return Finding("bad", what, str(told.args[0]), told.fix)
+        known = error if isinstance(error, LoopError) else models.failure(root, error)
+        return _bad(known or LoopError(f"{type(error).__name__}: {one_line(error)}"), what)
+
+
+def _bad(error: LoopError, what: str = "") -> Finding:
+    return Finding("bad", str(error.args[0]), error.fix, what)
 
 
 def _outputs(root: Path) -> Finding:
     """Check that Git does not track outputs of stages, which DVC tracks."""
-    if error := paths.tracked(Git(root).run("ls-files", "-z", "--", "data").split("\0")):
-        return Finding("bad", "outputs", str(error.args[0]), error.fix)
-    return Finding("ok", "outputs", "Git tracks no output of a stage")
+    error = paths.tracked(Git(root).run("ls-files", "-z", "--", "data").split("\0"))
+    return _bad(error) if error else Finding("ok", "Git tracks no output of a stage")
 
 
 def _cache(root: Path) -> Iterator[Finding]:
@@ -76,44 +77,34 @@ def _cache(root: Path) -> Iterator[Finding]:
     try:
         bad = sweep(root)
     except LoopError as error:
-        yield Finding("bad", what, str(error.args[0]), error.fix)
+        yield _bad(error, what)
         return
     for each in bad:
-        name = package(each.path.split("/")[1]) if each.path else ""
-        fix = (
-            f"./loop repro {public(name)} fetches or recreates it"
-            if name
-            else "nothing to do: no stage in this clone uses it"
-        )
-        yield Finding("bad", what, str(each), fix)
+        fix = "nothing to do: no stage in this clone uses it"
+        if each.path:
+            fix = f"./loop repro {public(each.path.split('/')[1])} fetches or recreates it"
+        yield Finding("bad", str(each), fix, what)
     if not bad:
-        yield Finding("ok", what, "the hash of every object matches its name")
+        yield Finding("ok", "the hash of every object matches its name", what=what)
 
 
 def _programs(_root: Path) -> Finding:
-    try:
-        programs.folder()
-    except LoopError as error:
-        return Finding("bad", "Go programs", error.args[0], error.fix)
-    return Finding("ok", "Go programs", "act, kustomize, kubeconform, actionlint and crane are built")
+    programs.folder()
+    return Finding("ok", "act, kustomize, kubeconform, actionlint and crane are built")
 
 
 def _engine(_root: Path) -> Finding:
     if found := engine():
-        return Finding("ok", "container engine", f"{found} runs")
+        return Finding("ok", f"{found} runs")
     advice = "start docker, podman or buildah for container images"
-    return Finding(
-        "default", "container engine", "none, so bentos are built as OCI artifacts on disk", advice
-    )
+    return Finding("default", "none, so bentos are built as OCI artifacts on disk", advice)
 
 
 def _name(root: Path) -> Finding:
     here = repository.read(root)
     if repository.TEMPLATE in here.url:
-        return Finding(
-            "default", "repository", f"{here.name}, {here.url}", "./loop init --name --url --registry"
-        )
-    return Finding("ok", "repository", f"{here.name}, {here.url}, images at {here.registry}")
+        return Finding("default", f"{here.name}, {here.url}", "./loop init --name --url --registry")
+    return Finding("ok", f"{here.name}, {here.url}, images at {here.registry}")
 
 
 def _top(root: Path) -> Finding:
@@ -124,83 +115,58 @@ def _top(root: Path) -> Finding:
     if folder := Git(root).run("rev-parse", "--show-prefix"):
         found = f"the folder {folder} of a larger repository, where GitHub runs no workflow"
         split = f"git subtree split --prefix={folder.rstrip('/')} -b {FOLLOWED}-alone"
-        return Finding("bad", "top of the repository", found, f"move it into its own repository: {split}")
-    return Finding("ok", "top of the repository", "this folder")
+        return Finding("bad", found, f"move it into its own repository: {split}")
+    return Finding("ok", "this folder")
 
 
 def _origin(root: Path) -> Finding:
-    remotes = Git(root).run("remote", "-v").split()
-    if not remotes:
-        return Finding(
-            "default",
-            "git remote",
-            "none",
-            "git remote add origin URL, because releases are pushed to origin",
-        )
+    if not Git(root).run("remote"):
+        return Finding("default", "none", "git remote add origin URL, because releases are pushed to origin")
     url, here = Git(root).run("remote", "get-url", "origin"), repository.read(root)
-    shown, other = repository.masked(url), repository.URL.fullmatch(url)
+    shown, other = masked(url), repository.URL.fullmatch(url)
     if here.named and other and other["path"] != here.slug:
         found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD deploys"
-        return Finding("bad", "git remote", found, "./loop init --url URL, or git remote set-url origin URL")
-    return Finding("ok", "git remote", shown)
+        return Finding("bad", found, "./loop init --url URL, or git remote set-url origin URL")
+    return Finding("ok", shown)
 
 
 def _branch(root: Path) -> Finding:
     """Check that the default branch of origin is the branch that the workflows and Argo CD use."""
-    what = "default branch"
     try:
         said = Git(root, seconds=10).run("ls-remote", "--symref", "origin", "HEAD")
     except GitError:
-        return Finding(
-            "default",
-            what,
-            "unknown, because origin did not answer",
-            "to see the reason: git ls-remote origin",
-        )
+        advice = "to see the reason: git ls-remote origin"
+        return Finding("default", "unknown, because origin did not answer", advice)
     named = re.match(r"ref: refs/heads/(\S+)\s", said)
     if named is None:
-        return Finding(
-            "default", what, "origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}"
-        )
+        return Finding("default", "origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}")
     if named[1] == FOLLOWED:
-        return Finding("ok", what, FOLLOWED)
+        return Finding("ok", FOLLOWED)
     rename = (
         "rename it on GitHub: Settings → General → Default branch, or gh api -X POST "
         f"'repos/{{owner}}/{{repo}}/branches/{named[1]}/rename' -f new_name={FOLLOWED}; then here: git fetch "
         f"origin && git branch -m {named[1]} {FOLLOWED} && git branch -u origin/{FOLLOWED} {FOLLOWED}"
     )
-    return Finding(
-        "bad", what, f"{named[1]}, but the workflows and Argo CD use {FOLLOWED}, so nothing runs", rename
-    )
+    found = f"{named[1]}, but the workflows and Argo CD use {FOLLOWED}, so nothing runs"
+    return Finding("bad", found, rename)
 
 
 def _remote(root: Path) -> Finding:
     found = dvc(root, "remote", "list", quiet=True).strip()
     if not found:
         advice = "dvc remote add --default storage s3://bucket/prefix; do not run `dvc gc` before that"
-        return Finding(
-            "default",
-            "DVC remote",
-            "none: all clones on this machine share one cache, and there is no other copy",
-            advice,
-        )
+        none = "none: all clones on this machine share one cache, and there is no other copy"
+        return Finding("default", none, advice)
     if not dvc(root, "config", "core.remote", quiet=True).strip():
-        name = found.split()[0]
-        return Finding(
-            "bad", "DVC remote", f"{found}, but no remote is the default", f"dvc remote default {name}"
-        )
-    return Finding("ok", "DVC remote", found)
+        fix = f"dvc remote default {found.split()[0]}"
+        return Finding("bad", f"{found}, but no remote is the default", fix)
+    return Finding("ok", found)
 
 
 def _tracking(root: Path) -> Finding:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        advice = "export MLFLOW_TRACKING_URI=https://…"
-        return Finding("default", "MLflow", "SQLite in this clone (mlflow.db)", advice)
-    try:
-        uri = Tracking.connect(root, attempts=1).uri
-    except TrackingError as error:
-        return Finding("bad", "MLflow", str(error.args[0]), error.fix)
-    return Finding("ok", "MLflow", f"{masked(uri)} answers")
+        return Finding("default", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…")
+    return Finding("ok", f"{masked(Tracking.connect(root, attempts=1).uri)} answers")
 
 
 def _secrets(root: Path) -> Finding:
@@ -208,7 +174,6 @@ def _secrets(root: Path) -> Finding:
 
     Anyone who can push a branch can read every secret that no GitHub environment protects.
     """
-    what = "write secrets"
     try:
         github = _github(root)
         loose = _named(github, "/actions/secrets") | _named(github, "/actions/organization-secrets", MISSING)
@@ -216,20 +181,19 @@ def _secrets(root: Path) -> Finding:
         held = {name: WRITERS & _named(github, f"/environments/{name}/secrets") for name in places}
         wide = {name: _branches(github, places[name]) for name in places if held[name]}
     except LoopError as error:
-        return _unknown(what, error)
+        return _unknown(error)
     if loose := loose & WRITERS:
         found = f"{', '.join(sorted(loose))} can be read by a workflow on any branch"
-        return Finding("bad", what, found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
+        return Finding("bad", found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
     for name, branches in wide.items():
         if branches != [FOLLOWED]:
             found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, can be used from "
             found += ", ".join(branches) or "any branch"
-            return Finding("bad", what, found, f"limit it to {FOLLOWED}: {PROTECTION}")
+            return Finding("bad", found, f"limit it to {FOLLOWED}: {PROTECTION}")
     if wide:
-        return Finding("ok", what, f"in {', '.join(wide)}, which only {FOLLOWED} can use")
-    return Finding(
-        "default", what, "none", f"create the environment {ENVIRONMENT} before the first secret: {PROTECTION}"
-    )
+        return Finding("ok", f"in {', '.join(wide)}, which only {FOLLOWED} can use")
+    fix = f"create the environment {ENVIRONMENT} before the first secret: {PROTECTION}"
+    return Finding("default", "none", fix)
 
 
 def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
@@ -245,17 +209,16 @@ def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
 
 def _review(root: Path) -> Finding:
     """Check that main's ruleset requires an approval of the commits that are merged."""
-    what = f"review of {FOLLOWED}"
     try:
         rules = list(_github(root).every(f"/rules/branches/{FOLLOWED}"))
     except LoopError as error:
-        return _unknown(what, error)
+        return _unknown(error)
     given = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if not given:
-        return Finding("default", what, f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
+        return Finding("default", f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
     if lacking := [said for key, said in REVIEW.items() if not any(each.get(key) for each in given)]:
-        return Finding("bad", what, f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
-    return Finding("ok", what, "code owners must approve the latest push")
+        return Finding("bad", f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
+    return Finding("ok", "code owners must approve the latest push")
 
 
 def _github(root: Path) -> GitHub:
@@ -263,10 +226,7 @@ def _github(root: Path) -> GitHub:
 
 
 def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
-    """Return the names of the secrets that GitHub lists at `path`.
-
-    The result is empty if GitHub answers with one of the HTTP statuses in `nothing`.
-    """
+    """Return the names of the secrets at `path`; none if GitHub answers with an HTTP status in `nothing`."""
     try:
         return {str(secret["name"]) for secret in github.every(path, "secrets")}
     except GitHubError as error:
@@ -275,9 +235,9 @@ def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
         return set()
 
 
-def _unknown(what: str, error: LoopError) -> Finding:
+def _unknown(error: LoopError) -> Finding:
     fix = "as an administrator of the repository: export GITHUB_TOKEN=$(gh auth token)"
-    return Finding("default", what, f"not checked: {error.args[0]}", fix)
+    return Finding("default", f"not checked: {error.args[0]}", fix)
 
 
 def models_of(root: Path) -> list[Finding]:
@@ -285,8 +245,8 @@ def models_of(root: Path) -> list[Finding]:
     try:
         names = list(params.read(root))
     except LoopError as error:
-        return [Finding("bad", plain.FILE, str(error.args[0]), error.fix)]
-    known = [_asked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
+        return [_bad(error, plain.FILE)]
+    known = [_checked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
     return [*known, *_unnamed(root, set(names))]
 
 
@@ -298,53 +258,52 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
     for pattern in ("src/models/*", "bentos/*", "kustomize/models/*", "kustomize/overlays/*/*"):
         for path in sorted(root.glob(pattern)):
             if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
-                where = path.relative_to(root)
+                where = str(path.relative_to(root))
                 fix = f"add a section for it under `models:`, or git rm -r {where}"
-                yield Finding("bad", str(where), f"{plain.FILE} has no model {path.name}", fix)
+                yield Finding("bad", f"{plain.FILE} has no model {path.name}", fix, where)
 
 
 def _model(root: Path, name: str) -> Finding:
     from loop.pipeline import evaluate, source  # imported here, because they import NumPy and Arrow
 
-    what, project = f"model {public(name)}", Project(root, name)
+    project = Project(root, name)
     models.check(project)
     evaluate.check(project.folder, settings := project.params)
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
     if why := params.unshared(project):
-        return Finding("bad", what, why, params.SHARE)
-    bento, shared = f"bentos/{name}", f"kustomize/models/{public(name)}/{KUSTOMIZATION}"
+        return Finding("bad", why, params.SHARE)
     locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]
-    wanted = (f"{bento}/asgi.py", f"{bento}/service.py", *locks, shared)
-    overlays = list((root / "kustomize" / "overlays").glob(f"*/{public(name)}"))
+    shared = f"kustomize/models/{project.public}/{KUSTOMIZATION}"
+    wanted = (f"bentos/{name}/asgi.py", f"bentos/{name}/service.py", *locks, shared)
     if missing := [path for path in wanted if not (root / path).is_file()]:
-        return Finding("bad", what, f"{', '.join(missing)} missing", "see docs/fork.md")
+        return Finding("bad", f"{', '.join(missing)} missing", "see docs/fork.md")
+    overlays = sorted((root / plain.OVERLAYS).glob(f"*/{project.public}"))
     if not overlays:
-        return Finding("bad", what, "it has no overlay in kustomize/overlays", "see docs/fork.md")
-    for overlay in sorted(overlays):
+        return Finding("bad", "it has no overlay in kustomize/overlays", "see docs/fork.md")
+    for overlay in overlays:
         release_state.read(root, overlay.parent.name, name)
-    if strange := list(_strangers(root, name, overlays)):
-        return Finding("bad", what, "; ".join(strange), "see docs/fork.md")
-    found = f"complete; overlays: {', '.join(sorted(overlay.parent.name for overlay in overlays))}"
+    if strange := list(_strangers(project, overlays)):
+        return Finding("bad", "; ".join(strange), "see docs/fork.md")
+    found = f"complete; overlays: {', '.join(overlay.parent.name for overlay in overlays)}"
     if not settings.gate.floors:
         found += "; gate.floors is empty, so its first release needs to reach no metric"
-        return Finding("default", what, found, f"set models.{name}.gate.floors in {plain.FILE}")
-    return Finding("ok", what, found)
+        return Finding("default", found, f"set models.{name}.gate.floors in {plain.FILE}")
+    return Finding("ok", found)
 
 
-def _strangers(root: Path, name: str, overlays: list[Path]) -> Iterator[str]:
+def _strangers(project: Project, overlays: list[Path]) -> Iterator[str]:
     """Yield a message for each file of a model that still has another model's name."""
-    service, shared = root / "bentos" / name / "service.py", root / "kustomize" / "models" / public(name)
+    name, shared = project.public, project.root / "kustomize" / "models" / project.public
     wanted = [
-        (service, r'(?m)^ *name="(.*)",$', name),
-        (shared / KUSTOMIZATION, r"(?m)^ *app\.kubernetes\.io/name: *(\S+)$", public(name)),
-        *(
-            (overlay / KUSTOMIZATION, r"(?m)^namespace: *(\S+)$", f"{public(name)}-{overlay.parent.name}")
-            for overlay in sorted(overlays)
-        ),
+        (project.bento / "service.py", r'(?m)^ *name="(.*)",$', project.package),
+        (shared / KUSTOMIZATION, r"(?m)^ *app\.kubernetes\.io/name: *(\S+)$", name),
     ]
+    for overlay in overlays:
+        namespace = f"{name}-{overlay.parent.name}"
+        wanted.append((overlay / KUSTOMIZATION, r"(?m)^namespace: *(\S+)$", namespace))
     for path, pattern, should in wanted:
-        text = edited.read(path, str(path.relative_to(root)), "see docs/fork.md")
-        for found in re.findall(pattern, text):
+        where = path.relative_to(project.root)
+        for found in re.findall(pattern, edited.read(path, str(where), "see docs/fork.md")):
             if found != should:
-                yield f"{path.relative_to(root)} has {found}, but should have {should}"
+                yield f"{where} has {found}, but should have {should}"

@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ruamel.yaml import YAML
 
 from loop.core import edited, params, plain, release_state
 from loop.core.errors import LoopError
-from loop.core.files import plain_files
+from loop.core.files import plain_files, write_text
 from loop.core.names import package, public
 from loop.core.paths import TEMPLATE
 from loop.core.plain import OVERLAYS
@@ -40,12 +41,8 @@ def new(root: Path, model: str, like: str) -> list[str]:
     folders = dict(zip(_folders(manifests, environments), _folders(name, environments), strict=True))
     there = [folder for folder in folders.values() if (root / folder).exists()]
     if name in known or there:
-        raise LoopError(
-            f"the model {name!r} exists already, in {', '.join(there) or 'params.yaml'}",
-            fix=f"choose another name, or remove them: rm -r {' '.join(there)}"
-            if there
-            else "choose another name",
-        )
+        fix = "choose another name" + (f", or remove them: rm -r {' '.join(there)}" if there else "")
+        raise LoopError(f"the model {name!r} exists already, in {', '.join(there) or plain.FILE}", fix=fix)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
         for folder, to in folders.items():
             if folder.startswith("kustomize/"):
@@ -56,9 +53,11 @@ def new(root: Path, model: str, like: str) -> list[str]:
             shutil.copy(shared, Path(scratch) / "bentos" / name)
         for environment in environments:
             for path, text in release_state.files(State(), environment, name).items():
-                _write(Path(scratch) / path, text)
+                write_text(Path(scratch) / path, text)
         service = Path(scratch) / "bentos" / name / "service.py"
-        _write(service, CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8")))
+        write_text(
+            service, CLASS.sub(rf'\1"""Serves {public(name)}."""', service.read_text(encoding="utf-8"))
+        )
         for to in folders.values():
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(Path(scratch) / to, root / to)
@@ -67,16 +66,12 @@ def new(root: Path, model: str, like: str) -> list[str]:
 
 
 def _copied(root: Path, like: str, known: dict[str, Any]) -> tuple[Path, str, Any]:
-    """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy.
-
-    Raises LoopError if `like` is neither a model of params.yaml nor an example.
-    """
+    """Return the folder with the code to copy, the model whose manifests to copy, and the section to copy."""
+    code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
     if like in known:
         _ = Project(root, like).params  # raises LoopError if the section is invalid
-        path, code, manifests = root / plain.FILE, root, like
-    else:
-        code, manifests = TEMPLATE / EXAMPLES / like, next(iter(known))
-        path = code / plain.FILE
+        code, manifests = root, like
+    path = code / plain.FILE
     if not path.is_file():
         examples = sorted(each.parent.name for each in TEMPLATE.glob(f"{EXAMPLES}/*/{plain.FILE}"))
         raise LoopError(
@@ -95,10 +90,8 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
     """
     kept, known = {package(model) for model in models}, params.read(root)
     if strange := sorted(kept - known.keys()):
-        raise LoopError(
-            f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}",
-            fix="give the names of models to keep",
-        )
+        what = f"params.yaml has no model {', '.join(strange)}; it has {', '.join(sorted(known))}"
+        raise LoopError(what, fix="give the names of models to keep")
     dropped = [name for name in known if name not in kept]
     for name in dropped:
         for environment in _environments(root, name):
@@ -106,8 +99,8 @@ def unwanted(root: Path, models: list[str]) -> list[str]:
     return dropped
 
 
-def keep(root: Path, models: list[str]) -> list[str]:
-    """Delete all models except `models`; returns the deleted models.
+def keep(root: Path, models: list[str]) -> None:
+    """Delete all models except `models`.
 
     Their folders, data, cards, rows of the README's table, sections of params.yaml and stages in dvc.lock are
     deleted. Raises LoopError in the same cases as `unwanted`.
@@ -119,7 +112,6 @@ def keep(root: Path, models: list[str]) -> list[str]:
         (root / "docs" / "models" / f"{public(name)}.md").unlink(missing_ok=True)
     if dropped:
         _forget(root, dropped)
-    return dropped
 
 
 def leaving(root: Path, environments: list[str]) -> list[str]:
@@ -135,10 +127,8 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
             fix="give the names of environments to keep; docs/fork.md explains how to add one",
         )
     if PRODUCTION not in environments:
-        raise LoopError(
-            f"{PRODUCTION} cannot be deleted, because it serves the champion",
-            fix=f"name {PRODUCTION} too",
-        )
+        what = f"{PRODUCTION} cannot be deleted, because it serves the champion"
+        raise LoopError(what, fix=f"name {PRODUCTION} too")
     dropped = [name for name in there if name not in environments]
     for environment in dropped:
         for folder in sorted((root / OVERLAYS / environment).iterdir()):
@@ -146,15 +136,13 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
     return dropped
 
 
-def keep_environments(root: Path, environments: list[str]) -> list[str]:
-    """Delete the overlays of all environments except `environments`; returns the deleted environments.
+def keep_environments(root: Path, environments: list[str]) -> None:
+    """Delete the overlays of all environments except `environments`.
 
     Raises LoopError in the same cases as `leaving`.
     """
-    dropped = leaving(root, environments)
-    for environment in dropped:
+    for environment in leaving(root, environments):
         shutil.rmtree(root / OVERLAYS / environment)
-    return dropped
 
 
 def _refuse_served(root: Path, environment: str, model: str) -> None:
@@ -200,11 +188,7 @@ def _add_section(root: Path, name: str, section: Any) -> None:
 
 
 def _forget(root: Path, models: list[str]) -> None:
-    """Delete what a file of the fork has about the models.
-
-    These are their sections of params.yaml, their stages in dvc.lock, such as `train@churn`, and the rows of
-    the README that begin with their names.
-    """
+    """Delete the models' rows of the README, sections of params.yaml and stages in dvc.lock."""
     if (readme := root / "README.md").is_file():
         names = "|".join(map(re.escape, map(public, models)))
         text = readme.read_text(encoding="utf-8")
@@ -226,21 +210,18 @@ def _copy(root: Path, folder: str, to: Path, other: str, name: str) -> None:
     `__init__.py` there is not copied, because its docstring describes the other model, and Python imports a
     package without that file.
     """
-    imports = re.compile(rf"\bmodels\.{other}\b")
+    source = folder.startswith("src/")
     for path in plain_files(root, folder):
-        if folder.startswith("src/") and path.name == "__init__.py":
+        if source and path.name == "__init__.py":
             continue
-        target = to / path.relative_to(root / folder)
         content = path.read_bytes()
-        try:
-            text = content.decode("utf-8")
-            own = folder.startswith("src/")
-            _write(
-                target, imports.sub(f"models.{name}", text) if own else _renamed(text, folder, other, name)
-            )
-        except UnicodeDecodeError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        with suppress(UnicodeDecodeError):  # other files are copied as they are
+            text = content.decode()
+            imported = re.sub(rf"\bmodels\.{other}\b", f"models.{name}", text)
+            content = (imported if source else _renamed(text, folder, other, name)).encode()
+        target = to / path.relative_to(root / folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
         shutil.copymode(path, target)
 
 
@@ -259,8 +240,3 @@ def _renamed(text: str, folder: str, other: str, name: str) -> str:
 
 def _class(name: str) -> str:
     return name.title().replace("_", "")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import httpx
 
@@ -23,7 +23,6 @@ from loop.version import VERSION
 # The folder of files that a lean fork has in place of the template's files of the same names.
 WITHIN = "src/loop/fork/lean/"
 OWN = LIBRARY / "fork" / "lean"
-E = TypeVar("E")
 # Workflows that test the engine and publish it and its documentation; a lean fork does not have them.
 DROPPED = (".github/workflows/docs.yml", ".github/workflows/e2e.yml", ".github/workflows/wheels.yml")
 DISTRIBUTIONS = ("loop", "loop_demo")
@@ -52,10 +51,8 @@ def convert(root: Path, place: str) -> list[str]:
     tracked = git.run("ls-files", "-z").split("\0")[:-1]
     gone = [path for path in tracked if _source(path) and (root / path).is_file()]
     if edits := git.run("diff", "--name-only", "HEAD", "--", *gone).splitlines():
-        raise LoopError(
-            f"{', '.join(edits)}: has uncommitted changes, but would be deleted",
-            fix="git commit or git stash it",
-        )
+        fix = "git commit or git stash it"
+        raise LoopError(f"{', '.join(edits)}: has uncommitted changes, but would be deleted", fix=fix)
     wheels = {name: pinned(place, name) for name in DISTRIBUTIONS}
     written = {path.name: path.read_text(encoding="utf-8") for path in OWN.iterdir()}
     lines = (each.partition(" \\")[0].replace("loop @", "loop[test] @") for each in wheels.values())
@@ -79,9 +76,8 @@ def vendor(root: Path) -> list[str]:
     Raises LoopError if the fork has the source already.
     """
     if (root / "src" / "loop").is_dir():
-        raise LoopError(
-            f"{root}/src/loop exists, so this fork has the source already", fix="to update it: ./loop upgrade"
-        )
+        what = f"{root}/src/loop exists, so this fork has the source already"
+        raise LoopError(what, fix="to update it: ./loop upgrade")
     packages = {"src/loop": LIBRARY, "src/loop_demo": LIBRARY.with_name("loop_demo"), "": SHIPPED}
     files = {
         f"{to}/{path.relative_to(folder).as_posix()}".lstrip("/"): path
@@ -94,9 +90,8 @@ def vendor(root: Path) -> list[str]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / path)
     for lock in LOCKS:
-        write_text(
-            root / lock, PINNED.sub("", edited.read(root / lock, lock, "restore it from the template"))
-        )
+        text = edited.read(root / lock, lock, "restore it from the template")
+        write_text(root / lock, PINNED.sub("", text))
     return [*wanted, *LOCKS]
 
 
@@ -115,7 +110,7 @@ def _prune(folder: Path) -> None:
         folder.rmdir()
 
 
-def layer(files: dict[str, E]) -> dict[str, E]:
+def layer(files: dict[str, Any]) -> dict[str, Any]:
     """Return the files of a lean fork, selected from all of a version's files of the template."""
     own = {path.removeprefix(WITHIN): entry for path, entry in files.items() if path.startswith(WITHIN)}
     return {path: entry for path, entry in files.items() if not _source(path)} | own
@@ -128,10 +123,8 @@ def pins(source: str, version: str) -> dict[str, str]:
     """
     place, _, file = source.rpartition("/")
     if file != f"loop-{version}-py3-none-any.whl":
-        raise LoopError(
-            f"{source} is not a wheel, but this fork installs the engine from a wheel",
-            fix="give the path or URL of a release's wheel",
-        )
+        fix = "give the path or URL of a release's wheel"
+        raise LoopError(f"{source} is not a wheel, but this fork installs the engine from a wheel", fix=fix)
     return {name: pinned(place or ".", name, version) for name in DISTRIBUTIONS}
 
 
@@ -162,9 +155,8 @@ def downloaded(url: str) -> bytes:
     except httpx.HTTPError as error:
         raise LoopError(f"{url}: {error}", fix="check the address and the network") from error
     if not answer.is_success:
-        raise LoopError(
-            f"{url}: the server answered {answer.status_code}", fix="give the URL of a release's wheels"
-        )
+        what = f"{url}: the server answered {answer.status_code}"
+        raise LoopError(what, fix="give the URL of a release's wheels")
     return answer.content
 
 
@@ -180,8 +172,7 @@ def pinned(place: str, name: str, version: str = VERSION) -> str:
     else:
         path = Path(place).resolve() / file
         if not path.is_file():
-            raise LoopError(
-                f"{path} does not exist", fix="build it with `tools/wheels` in a clone of the template"
-            )
+            fix = "build it with `tools/wheels` in a clone of the template"
+            raise LoopError(f"{path} does not exist", fix=fix)
         source, content = path.as_uri(), path.read_bytes()
     return f"{name.replace('_', '-')} @ {source} \\\n    --hash=sha256:{sha256(content).hexdigest()}\n"

@@ -10,7 +10,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -69,13 +68,9 @@ def mlflow(files: Files) -> Files:
 
 def modules(files: Files) -> Files:
     """Migrate to 0.2.0: replace old names of packages and modules in Python files, as listed in MOVED."""
-    changed = {}
-    for path, before in files.items():
-        text = before
-        if path.endswith(".py"):
-            for old, new in MOVED:
-                text = re.sub(rf"\b{old}\b", new, text)
-            changed[path] = text
+    changed = {path: text for path, text in files.items() if path.endswith(".py")}
+    for old, new in MOVED:
+        changed = {path: re.sub(rf"\b{old}\b", new, text) for path, text in changed.items()}
     return files | changed
 
 
@@ -87,12 +82,10 @@ def servers(files: Files) -> Files:
     """
     changed = {}
     for path, text in files.items():
-        if path.endswith("/release/release.yaml"):
-            read = release_state.parse(text, path)
-            if read.stable:  # without a release there is no image that needs the patch
-                changed[str(PurePosixPath(path).with_name("kustomization.yaml"))] = release_state.component(
-                    read
-                )
+        if path.endswith("/release.yaml"):
+            state = release_state.parse(text, path)
+            if state.stable:  # without a release there is no image that needs the patch
+                changed[path.replace("release.yaml", "kustomization.yaml")] = release_state.component(state)
     return files | changed
 
 

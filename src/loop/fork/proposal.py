@@ -22,9 +22,8 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
     commit, main = git.run("rev-parse", "--verify", f"refs/heads/{branch}"), git.fetch()
     parents = git.run("log", "-1", "--format=%P", commit).split()
     if len(parents) != 1 or not git.descends(main, parents[0]):
-        raise Rejected(
-            f"{branch} is not one commit on top of main", fix="create the branch again: ./loop upgrade"
-        )
+        fix = "create the branch again: ./loop upgrade"
+        raise Rejected(f"{branch} is not one commit on top of main", fix=fix)
     there = git.listed(to)
     if there and (kept := _kept(git, to, main)):
         return kept
@@ -47,10 +46,7 @@ def propose(git: Git, github: GitHub, branch: str, to: str) -> str:
 
 
 def _kept(git: Git, to: str, main: str) -> str:
-    """Return why origin's branch `to` must not be replaced.
-
-    The result is empty if the bot made the last commit, or if main contains it already.
-    """
+    """Return why origin's branch `to` must stay; empty if its tip is the bot's or is on main already."""
     tip = git.fetch(to)
     author = git.run("log", "-1", "--format=%ae", tip)
     if author == BOT["GIT_AUTHOR_EMAIL"] or git.descends(main, tip):

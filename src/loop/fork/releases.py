@@ -40,8 +40,8 @@ def newest(git: Git) -> Release:
     tags = TAG.findall(git.run("ls-remote", "--tags", place, "v*"))
     # git lists an annotated tag first and then the commit that it points to, which is the entry that stays
     commits = {version: commit for commit, version in tags}
-    version = max(commits, key=_order, default=VERSION)
-    if _order(version) <= _order(VERSION):
+    version = max(commits, key=order, default=VERSION)
+    if order(version) <= order(VERSION):
         return Release(why=f"{place} has no release newer than {VERSION}")
     if released:
         return Release(version, pin.replace(VERSION, version))
@@ -49,5 +49,6 @@ def newest(git: Git) -> Release:
     return Release(version, f"commit:{commits[version]}")
 
 
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+def order(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, by which versions are sorted."""
+    return tuple(map(int, re.findall(r"\d+", version)))

@@ -23,6 +23,7 @@ from loop.core import paths
 from loop.core.errors import LoopError, Superseded
 from loop.core.git import BOT, Git, GitError
 from loop.fork import lean, migrations
+from loop.fork.releases import order
 from loop.fork.template import owned
 
 Tree = dict[str, tuple[str, str]]  # {path: (mode, blob)}; the blobs are in the fork's Git repository
@@ -111,14 +112,11 @@ def read(git: Git, source: str) -> Version:
     if path.is_dir():
         found = (each for each in path.rglob("*") if each.is_file() and each.suffix != ".pyc")
         files = {each.relative_to(path).as_posix(): each for each in found}
-        modes = {name: _mode(each.stat().st_mode) for name, each in files.items()}
-        return Version(_stated(path), _kept(git, files, modes))
+        return Version(_stated(path), _kept(git, files))
     if path.is_file() and (named := WHEEL.fullmatch(path.name)):
         return Version(named[1], _unpacked(git, path))
-    raise LoopError(
-        f"{source}: is neither a wheel of the template nor a folder nor a commit",
-        fix="give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>",
-    )
+    fix = "give a file loop-<version>-py3-none-any.whl, a folder, or commit:<revision>"
+    raise LoopError(f"{source}: is neither a wheel of the template nor a folder nor a commit", fix=fix)
 
 
 def plan(git: Git, to: str, base: str | None) -> Upgrade:
@@ -137,17 +135,12 @@ def plan(git: Git, to: str, base: str | None) -> Upgrade:
     mine = partial(owned, vendored=vendored)
     before, theirs = (
         {path: entry for path, entry in files.items() if mine(path)}
-        for files in (
-            old.files if vendored else lean.layer(old.files),
-            new.files if vendored else lean.layer(new.files),
-        )
+        for files in (version.files if vendored else lean.layer(version.files) for version in (old, new))
     )
     for version, files in ((old, before), (new, theirs)):
         if NEEDED not in files:  # the merge would delete each file that is missing there
-            raise LoopError(
-                f"{version.name}: has no {NEEDED}, so it is not a version of the template",
-                fix="give the wheel of a release, or the root of a clone of the template",
-            )
+            what = f"{version.name}: has no {NEEDED}, so it is not a version of the template"
+            raise LoopError(what, fix="give the wheel of a release, or the root of a clone of the template")
     here = lean.found(_text(git, fork.get(lean.LOCK)))
     pins = lean.pins(to, new.name) if here else {}
     if pins:
@@ -179,38 +172,25 @@ def nearest(git: Git, fork: Tree, to: str, *, vendored: bool) -> Version:
 
     found = max(_versions(git, to), key=common, default=None)
     if found is None or not common(found):
-        raise LoopError(
-            f"{to}: no version up to this one has a file in common with this fork",
-            fix="give --from SOURCE, the version that this fork was created from or last upgraded to",
-        )
-    return replace(
-        found, name=f"{found.name}, which has {common(found)} of the {len(ours)} files as this fork has them"
-    )
+        fix = "give --from SOURCE, the version that this fork was created from or last upgraded to"
+        raise LoopError(f"{to}: no version up to this one has a file in common with this fork", fix=fix)
+    share = f"{common(found)} of the {len(ours)} files as this fork has them"
+    return replace(found, name=f"{found.name}, which has {share}")
 
 
-def write(git: Git, upgrade: Upgrade) -> str:
-    """Create the upgrade's branch with one commit, and return the commit.
-
-    Raises Superseded if the branch exists already.
-    """
+def write(git: Git, upgrade: Upgrade) -> None:
+    """Create the upgrade's branch with one commit. Raises Superseded if the branch exists already."""
     ref = f"refs/heads/{upgrade.branch}"
     if git.run("for-each-ref", "--format=x", ref):
-        raise Superseded(
-            f"branch {upgrade.branch} exists already",
-            fix=f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}",
-        )
+        fix = f"to continue: git switch {upgrade.branch}; to start over: git branch -D {upgrade.branch}"
+        raise Superseded(f"branch {upgrade.branch} exists already", fix=fix)
     lines = [f"Upgrade the template to {upgrade.to.name}", "", f"From {upgrade.base.name}."]
     lines += [f"Conflict: {row.path}" for row in upgrade.conflicts]
     lines += ["", *upgrade.news] if upgrade.news else []
-    commit = git.run(
-        "commit-tree",
-        upgrade.tree,
-        *("-p", upgrade.head, "-F", "-"),
-        stdin="\n".join(lines) + "\n",
-        env=None if git.run("config", "user.email", fine=(0, 1)) else BOT,
-    )
+    said = "\n".join(lines) + "\n"
+    env = None if git.run("config", "user.email", fine=(0, 1)) else BOT
+    commit = git.run("commit-tree", upgrade.tree, "-p", upgrade.head, "-F", "-", stdin=said, env=env)
     git.run("update-ref", ref, commit, "0" * len(commit))
-    return commit
 
 
 def refuse_changes(git: Git) -> None:
@@ -223,7 +203,8 @@ def refuse_changes(git: Git) -> None:
 def _versions(git: Git, to: str) -> Iterator[Version]:
     """Yield the versions that the fork may be at, newest first: see `nearest`."""
     if WHEEL.fullmatch(Path(to).name):
-        for wheel in sorted(Path(to).parent.glob("loop-*.whl"), key=_order, reverse=True):
+        wheels = Path(to).parent.glob("loop-*.whl")
+        for wheel in sorted(wheels, key=lambda path: order(path.name.split("-")[1]), reverse=True):
             yield read(git, str(wheel))
         return
     tip = git.commit(to.removeprefix("commit:")) if to.startswith("commit:") else None
@@ -233,17 +214,11 @@ def _versions(git: Git, to: str) -> Iterator[Version]:
         yield Version(commit[:12], _listed(git, commit))
 
 
-def _order(wheel: Path) -> tuple[int, ...]:
-    named = WHEEL.fullmatch(wheel.name)
-    return tuple(map(int, re.findall(r"\d+", named[1]))) if named else ()
-
-
 def _fetched(git: Git, clone: Path) -> str:
     """Fetch the HEAD commit of another clone into the fork, without changing a ref of the fork; return it."""
     commit = Git(clone).head()
-    git.run(
-        "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", str(clone.resolve()), "HEAD"
-    )
+    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
+    git.run("fetch", *quietly, str(clone.resolve()), "HEAD")
     return commit
 
 
@@ -258,12 +233,11 @@ def _listed(git: Git, tree: str) -> Tree:
 
 def _repinned(git: Git, files: Tree, pins: dict[str, str]) -> Tree:
     """Return the files with `pins` as the pins of the wheels in the locks and in requirements.in."""
-    texts = {
-        path: lean.repinned(path, _text(git, files.get(path)), pins) for path in (*lean.LOCKS, lean.WANTED)
-    }
-    changed = {
-        path: (files[path][0], git.keep(text.encode())) for path, text in texts.items() if path in files
-    }
+    changed = {}
+    for path in (*lean.LOCKS, lean.WANTED):
+        if path in files:
+            text = lean.repinned(path, _text(git, files[path]), pins)
+            changed[path] = (files[path][0], git.keep(text.encode()))
     return files | changed
 
 
@@ -273,7 +247,7 @@ def _unpacked(git: Git, wheel: Path) -> Tree:
     The packages get the paths src/loop and src/loop_demo. The files of the demo's wheel are included if that
     wheel is in the same folder.
     """
-    files, modes = {}, {}
+    files: dict[str, Path] = {}
     demo = wheel.with_name(wheel.name.replace("loop-", "loop_demo-", 1))
     with tempfile.TemporaryDirectory() as scratch:
         for each in (wheel, demo) if demo.is_file() else (wheel,):
@@ -284,19 +258,16 @@ def _unpacked(git: Git, wheel: Path) -> Tree:
                     name = info.filename
                     path = name.removeprefix(SHIPPED) if name.startswith(SHIPPED) else f"src/{name}"
                     files[path] = Path(archive.extract(info, scratch))
-                    modes[path] = _mode(info.external_attr >> 16)
-        return _kept(git, files, modes)
+                    files[path].chmod(0o600 | info.external_attr >> 16 & 0o100)
+        return _kept(git, files)
 
 
-def _kept(git: Git, files: dict[str, Path], modes: dict[str, str]) -> Tree:
+def _kept(git: Git, files: dict[str, Path]) -> Tree:
     """Write files as Git blobs without conversion of line ends, and return them as a tree."""
     lines = "".join(f"{file.absolute()}\n" for file in files.values())
     blobs = git.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()
-    return {path: (modes[path], blob) for path, blob in zip(files, blobs, strict=True)}
-
-
-def _mode(mode: int) -> str:
-    return "100755" if mode & 0o100 else "100644"
+    modes = ("100755" if file.stat().st_mode & 0o100 else "100644" for file in files.values())
+    return dict(zip(files, zip(modes, blobs, strict=True), strict=True))
 
 
 def _stated(folder: Path) -> str:
@@ -335,9 +306,8 @@ def _merged(
     try:
         said = git.run(*settings, "merge-tree", "--write-tree", "-z", "--no-messages", ours, new, fine=(0, 1))
     except GitError as error:
-        raise GitError(
-            str(error), fix="install Git 2.38 or newer, which has git merge-tree --write-tree"
-        ) from error
+        fix = "install Git 2.38 or newer, which has git merge-tree --write-tree"
+        raise GitError(str(error), fix=fix) from error
     tree, *lines = said.split("\0")
     stages: dict[str, set[str]] = {}
     for line in filter(None, lines):
@@ -397,10 +367,7 @@ def _migrated(git: Git, tree: str, theirs: Tree, new: Tree) -> tuple[str, list[s
 
 
 def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str, str]:
-    """Run the new version's migrations with the new version's code, and return the files afterwards.
-
-    Raises LoopError if the migrations fail.
-    """
+    """Run the new version's migrations with the new version's code, and return the files afterwards."""
     if "__main__" not in _text(git, new.get(MIGRATIONS)):  # before 0.2.0, migrations could not run alone
         return migrations.migrated(files)
     code = {path: blob for path, (_, blob) in new.items() if re.fullmatch(r"src/loop/.+\.py", path)}
@@ -418,8 +385,6 @@ def _by_the_new_version(git: Git, files: dict[str, str], new: Tree) -> dict[str,
             check=False,
         )
     if done.returncode:
-        raise LoopError(
-            f"the new version's migrations failed: {done.stderr.strip()[-2000:]}",
-            fix="upgrade to an intermediate version first, or report the error to the template's maintainers",
-        )
+        fix = "upgrade to an intermediate version first, or report the error to the template's maintainers"
+        raise LoopError(f"the new version's migrations failed: {done.stderr.strip()[-2000:]}", fix=fix)
     return dict(json.loads(done.stdout))

@@ -1,10 +1,10 @@
-"""Promotes a canary by one step; the caller names the current step, and the code computes the next one."""
+"""Promotes a canary by one step, rolls it back, or returns stable to an earlier release: one commit each."""
 
 from loop.core import params
 from loop.core.errors import Superseded
 from loop.core.git import Git
 from loop.core.release_state import State
-from loop.delivery import commit, steps
+from loop.delivery import commit, history, steps
 from loop.delivery.commit import Action, Done, Now, Place
 
 
@@ -32,3 +32,26 @@ def rules(git: Git, now: Now, model: str) -> params.Canary:
     where = f"params.yaml of {now.commit[:12]}"
     models = params.sections(git.read(now.commit, "params.yaml") or "", where)
     return params.typed(models, model, where).canary
+
+
+def rollback(git: Git, place: Place, why: str, key: str | None = None, *, bar: bool = True) -> Done:
+    """Remove the canary, whatever its step. Without a canary, or if `key` is blocked already, commit nothing.
+
+    With `bar` the canary's release is blocked for good; without it the release may be proposed again, for
+    instance because it was removed for lack of evidence. A promotion that was committed first is undone too.
+    """
+    action = Action("rollback", place, lambda now: steps.rolled_back(now.state, why, key, bar=bar), why)
+    return commit.land(git, action)
+
+
+def restore(git: Git, place: Place, to: str, why: str, key: str | None = None) -> Done:
+    """Set stable back to release `to`, which it served before; no commit if stable serves it now.
+
+    There is no gate and no canary: the release passed them when it was first served, and the rollback is
+    urgent because the release that stable serves now is causing harm.
+    """
+
+    def change(now: Now) -> State | None:
+        return steps.restored(now.state, history.served(git, place, to, now), why, key)
+
+    return commit.land(git, Action("rollback", place, change, why))

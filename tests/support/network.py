@@ -49,28 +49,23 @@ class _World:
 
     @classmethod
     def of(cls, manifests: list[Manifest]) -> "_World":
-        names = {each["metadata"]["name"]: each["metadata"] for each in of("Namespace", manifests)}
+        spaces = [each["metadata"] for each in of("Namespace", manifests)]
         labels = {
-            name: {**metadata.get("labels", {}), "kubernetes.io/metadata.name": name}
-            for name, metadata in names.items()
+            each["name"]: {**each.get("labels", {}), "kubernetes.io/metadata.name": each["name"]}
+            for each in spaces
         }
         return cls(workloads(manifests), of("NetworkPolicy", manifests), labels)
 
-    def rules(self, pod: Workload, side: str) -> list[tuple[str, dict[str, Any]]] | None:
-        """Return (namespace, rule) of each policy rule on a pod's side; None if no policy selects the pod."""
+    def rules(self, pod: Workload, side: str) -> list[dict[str, Any]] | None:
+        """Return the rules on a pod's side of the policies that select it; None if no policy does."""
         binding = [
-            policy
+            policy["spec"]
             for policy in self.policies
             if policy["metadata"].get("namespace", "") == pod.namespace
             and side in _sides(policy["spec"])
             and _matches(policy["spec"]["podSelector"], pod.labels)
         ]
-        allowed = [
-            (policy["metadata"].get("namespace", ""), rule)
-            for policy in binding
-            for rule in policy["spec"].get(SIDES[side][0], [])
-        ]
-        return allowed if binding else None
+        return [rule for spec in binding for rule in spec.get(SIDES[side][0], [])] if binding else None
 
     def allows(self, pod: Workload, side: str, other: Workload, port: str) -> bool:
         """Return whether a pod's policies allow ingress from the other pod, or egress to it, on a port."""
@@ -78,40 +73,34 @@ class _World:
             return True
         target = pod if side == "Ingress" else other
         return any(
-            {port, ANY_PORT} & set(_ports(rule, target)) and self._selects(rule, side, namespace, other)
-            for namespace, rule in rules
+            {port, ANY_PORT} & set(_ports(rule, target)) and self._selects(rule, side, pod.namespace, other)
+            for rule in rules
         )
 
     def outside(self, pod: Workload, side: str) -> Iterator[tuple[str, str]]:
         """Yield each allowed peer outside the rendered pods, with the port of the connection's target."""
         if (rules := self.rules(pod, side)) is None:
             yield ANYWHERE, ANY_PORT
-        for _, rule in rules or []:
+        for rule in rules or []:
             for peer in rule.get(SIDES[side][1]) or [{}]:
                 if name := self._outsider(peer):
                     yield from ((name, port) for port in _ports(rule, pod if side == "Ingress" else None))
 
     def ports(self, pod: Workload) -> set[str]:
         """Return the ports to test on a pod: those it declares, those that rules name, and "any port"."""
-        rules = [rule for side in SIDES for each in self.pods for _, rule in self.rules(each, side) or []]
+        rules = [rule for side in SIDES for each in self.pods for rule in self.rules(each, side) or []]
         return {ANY_PORT, *_declared(pod).values(), *(port for rule in rules for port in _ports(rule, pod))}
 
     def _selects(self, rule: dict[str, Any], side: str, namespace: str, pod: Workload) -> bool:
-        return any(
-            not peer
-            or (
-                "ipBlock" not in peer
-                and self._there(peer, namespace, pod)
-                and _matches(peer.get("podSelector", {}), pod.labels)
-            )
-            for peer in rule.get(SIDES[side][1]) or [{}]
-        )
-
-    def _there(self, peer: dict[str, Any], namespace: str, pod: Workload) -> bool:
-        """Return whether a pod's namespace matches a peer, by default the policy's own namespace."""
-        if "namespaceSelector" not in peer:
-            return pod.namespace == namespace
-        return _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
+        """Return whether a peer of a rule matches a pod; `namespace` is that of the rule's policy."""
+        for peer in rule.get(SIDES[side][1]) or [{}]:
+            there = pod.namespace == namespace
+            if "namespaceSelector" in peer:
+                there = _matches(peer["namespaceSelector"], self.namespaces.get(pod.namespace, {}))
+            here = "ipBlock" not in peer and _matches(peer.get("podSelector", {}), pod.labels)
+            if not peer or (there and here):
+                return True
+        return False
 
     def _outsider(self, peer: dict[str, Any]) -> str | None:
         """Return a name for a peer outside the rendered pods; None if the peer selects rendered pods only."""
@@ -125,22 +114,6 @@ class _World:
         if selector is None or (selector and any(_matches(selector, labels) for labels in known)):
             return None
         return "/".join(_told(each) for each in (selector, peer.get("podSelector")) if each) or ANYWHERE
-
-
-def wide(policy: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield (side, "anywhere" or "any port") for each rule of a NetworkPolicy that is too open.
-
-    The policy's podSelector is ignored, because the cluster may add labels to pods that no manifest shows.
-    """
-    for side in _sides(policy["spec"]):
-        rules, peers = SIDES[side]
-        for rule in policy["spec"].get(rules, []):
-            if ANY_PORT in _ports(rule, None):
-                yield side, ANY_PORT
-            for peer in rule.get(peers) or [{}]:
-                selector = peer.get("namespaceSelector")
-                if not peer or (selector is not None and not selector.get("matchLabels")):
-                    yield side, ANYWHERE
 
 
 def _sides(spec: dict[str, Any]) -> list[str]:
