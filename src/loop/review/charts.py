@@ -18,11 +18,8 @@ from loop.stats import calibration, classification
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 GRID = np.linspace(0, 1, 41)
-COLOURS = {
-    "#2f81f7": "🟦",
-    "#f0883e": "🟧",
-    "#8b949e": "⬜",
-}  # marks for the chart's title, which serves as legend because Mermaid's xychart has none
+# The marks are for the chart's title, which serves as legend because Mermaid's xychart has none.
+COLOURS = {"#2f81f7": "🟦", "#f0883e": "🟧", "#8b949e": "⬜"}
 BLOCKS = 20  # length of the longest text bar in characters
 
 

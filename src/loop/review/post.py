@@ -6,16 +6,14 @@ request the run belongs to.
 """
 
 import io
-import os
 import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from loop.core import actions
 from loop.core.errors import LoopError
-from loop.core.files import read_json
 from loop.core.github import MAIN, GitHub
 
 NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # name of a report's artifact: `report-<model>`
@@ -24,10 +22,8 @@ LARGEST = 1024 * 1024  # maximum size in bytes of an artifact, and of its text
 MOST = 20  # maximum number of comments that one run may post
 REST = "The rest is too long for a comment; the summary of the CI run has all of it."
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other methods whole, however large
-BROKEN = (
-    *(zipfile.BadZipFile, zlib.error),
-    *(KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError),
-)  # exceptions that zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method
+# Exceptions that zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method.
+BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, OSError, EOFError)
 # Matches text that GitHub would turn into a link, image, mention, reference or HTML, except the report's own
 # tags. Markdown may drop a backslash or an underscore inside such text. Diagrams, maps and formulas may hold
 # links, too, so only the one kind of chart that the report draws is left as it is.
@@ -43,12 +39,9 @@ ENTITY = re.compile(r"&(?!lt;)")  # matches HTML entities, which could spell for
 
 def run_of_event() -> dict[str, Any]:
     """Return the CI run whose end started this workflow. Raises LoopError if the event names none."""
-    path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
-    found = read_json(path).get("workflow_run") if path.is_file() else None
-    if not found:
-        raise LoopError(
-            "no CI run started this workflow", fix="let report.yml call it when a run of ci.yml ends"
-        )
+    if not (found := actions.event().get("workflow_run")):
+        fix = "let report.yml call it when a run of ci.yml ends"
+        raise LoopError("no CI run started this workflow", fix=fix)
     return dict(found)
 
 
