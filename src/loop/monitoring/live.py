@@ -1,6 +1,7 @@
 """Measures how good production's predictions were, from the labels that were reported later."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,8 @@ def measure(
         columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
         known = columns["class"].notna() & columns["label"].notna()
         labelled = labelled.assign(**columns)[known].astype({"class": "int64", "label": "int64"})
-    if (
-        labelled.empty or task in COMPARED
-    ):  # ranking and embedding metrics need entities, which are not logged
+    # ranking and embedding metrics need entities, which are not logged
+    if labelled.empty or task in COMPARED:
         return Live(task, int(labelled["rows"].sum()), {}, targets)
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
@@ -77,10 +77,8 @@ def measure(
     rows = Rows(label, scores, answered=answered)
     found = {}
     for name, metric in of(task).items():
-        try:
+        with suppress(ValueError):  # the rows do not allow this metric, such as AUC with a single class
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # the rows do not allow this metric, such as AUC with a single class
-            continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)
 

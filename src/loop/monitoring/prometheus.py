@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, FailFast, ValidationError
 
 from loop.core.text import one_line
-from loop.monitoring.fetch import post
+from loop.monitoring.fetch import fetch
 from loop.monitoring.sample import (
     FAILED,
     HTTP,
@@ -28,9 +28,7 @@ from loop.monitoring.sample import (
 )
 
 SERIES = f"{LATENCY}_bucket|{SCORE}_bucket|{FAILED}_total|{HTTP}_total"
-LOOKBACK = (
-    300.0  # seconds before `since` in which a counter's starting value is searched, Prometheus' default
-)
+LOOKBACK = 300.0  # seconds before `since` in which a counter's start is searched, as Prometheus does
 OVERLAP = 120.0  # seconds by which two queries overlap, so that no late scrape is missed
 RECENT = 90.0  # seconds in which every pod is scraped at least once; scrape intervals are at most a minute
 LONGEST = 6 * 3600.0  # seconds that a judge reads back if it starts in the middle of a step
@@ -94,9 +92,8 @@ class Series(BaseModel):
 class Found(BaseModel):
     """The time series that a Prometheus query found."""
 
-    result: Annotated[
-        list[Series], FailFast()
-    ]  # validation stops at the first error, because millions of errors would fill memory
+    # validation stops at the first error, because millions of errors would fill memory
+    result: Annotated[list[Series], FailFast()]
 
 
 class Said(BaseModel):
@@ -168,16 +165,16 @@ class Prometheus:
     def _pods(self) -> str:
         return f'namespace="{self.namespace}",track="{self.track}"'
 
-    def _now(self, name: str) -> "list[Series]":
+    def _now(self, name: str) -> list[Series]:
         """Return the series of a metric that were scraped recently, without pods that have gone."""
         series = f"{name}{{{self._pods}}}"
         return self._query(f"{series} and timestamp({series}) > time() - {RECENT:g}")
 
-    def _query(self, query: str, end: float | None = None) -> "list[Series]":
+    def _query(self, query: str, end: float | None = None) -> list[Series]:
         """Run an instant query at a Unix time, by default now. Raises Unread if there is no result."""
         form = {"query": query, **({"time": f"{end:.3f}"} if end else {})}
         try:
-            answer = Said.model_validate_json(post(f"{self.url}/api/v1/query", form, TIMEOUT, ANSWER).body)
+            answer = Said.model_validate_json(fetch(f"{self.url}/api/v1/query", TIMEOUT, ANSWER, form).body)
         except (httpx.HTTPError, ValidationError) as error:
             why = one_line(f"{type(error).__name__} {error}", 300)
             raise Unread(f"Prometheus at {self.url} cannot be read: {why}") from error

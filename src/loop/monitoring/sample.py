@@ -4,14 +4,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from math import inf
-from typing import Protocol
 
 from loop.core.errors import LoopError
 from loop.core.text import one_line
-from loop.monitoring.fetch import get
+from loop.monitoring.fetch import fetch
 from loop.stats.stability import psi
 
 LATENCY = "model_prediction_latency_seconds"
@@ -98,13 +97,13 @@ class Sample:
         """Return the answers after `before`, or all of them if a restart has reset the counters."""
         if self.fewer_than(before):
             return self
-        return Sample(
-            self.requests - before.requests,
-            self.failed - before.failed,
-            self.latency.minus(before.latency),
-            self.scores.minus(before.scores),
-            self.refused - before.refused,
-            self.skipped,
+        return replace(
+            self,
+            requests=self.requests - before.requests,
+            failed=self.failed - before.failed,
+            latency=self.latency.minus(before.latency),
+            scores=self.scores.minus(before.scores),
+            refused=self.refused - before.refused,
         )
 
     def fewer_than(self, before: "Sample") -> bool:
@@ -114,16 +113,6 @@ class Sample:
 
 class Unread(LoopError):
     """Metrics cannot be read or lack a release, so they say nothing good or bad about it."""
-
-
-class Reader(Protocol):
-    """The interface for reading one track's metrics, from a server's page or from Prometheus."""
-
-    def sample(self, version: str, since: float) -> Sample:
-        """Return the answers of a release since a Unix time. Raises Unread if nothing is known of it."""
-
-    def unlike(self, version: str, pods: int) -> str | None:
-        """Return how the track's pods differ from `pods` ready pods of `version`; None if they do not."""
 
 
 @dataclass
@@ -143,7 +132,7 @@ class Scrape:
         import httpx
 
         try:
-            answer = get(f"{self.url}/metrics", TIMEOUT, PAGE)
+            answer = fetch(f"{self.url}/metrics", TIMEOUT, PAGE)
         except httpx.HTTPError as error:
             raise Unread(f"metrics cannot be read: {error}") from error
         if not answer.good:
@@ -173,9 +162,8 @@ def parse(text: str, version: str) -> Sample:
     try:
         rows = [row for family in text_string_to_metric_families(text) for row in family.samples]
     except Exception as error:
-        raise Unread(
-            f"metrics cannot be read: {one_line(f'{type(error).__name__}: {error}', 200)}"
-        ) from error
+        why = one_line(f"{type(error).__name__}: {error}", 200)
+        raise Unread(f"metrics cannot be read: {why}") from error
     return of_rows(((row.name, row.labels, row.value) for row in rows), version)
 
 

@@ -13,9 +13,7 @@ CHANCE = 0.01  # accepted probability of calling a canary slow although its late
 class Verdict:
     """The judge's decision about a canary, and its reasons."""
 
-    what: Literal[
-        "promote", "rollback", "remove", "wait"
-    ]  # "remove" does not block the release, "rollback" does
+    what: Literal["promote", "rollback", "remove", "wait"]  # "rollback" blocks the release, "remove" does not
     reasons: tuple[str, ...]
 
 
@@ -69,9 +67,8 @@ def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
 
     most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
     slow, answers = canary.latency.above(most), canary.latency.total
-    if (
-        bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE
-    ):  # the probability of as many slow answers or more
+    # the probability of as many slow answers or more
+    if bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE:
         return None
     p99 = canary.latency.quantile(0.99)
     return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"

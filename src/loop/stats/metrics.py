@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats import calibration, classification
+from loop.stats import curves
+from loop.stats.curves import Floats, Labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Counts = NDArray[np.int64]
 Measure = Callable[[Counts], float]  # maps how often each row counts (n,) to the metric's value
 
@@ -96,38 +95,35 @@ def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
     return prepare
 
 
-def average_precision(rows: Rows) -> Measure:
-    """Sum of (gain in recall) x precision over falling thresholds.
+def of_thresholds(value: Callable[[Counts, Counts], float]) -> Callable[[Rows], Measure]:
+    """Return a metric's `prepare` for a function of the true and the false positives at falling thresholds.
 
     Rows with equal scores share a threshold.
     """
-    order, ends = classification.thresholds(rows.scores)
-    positive = _of_both(rows.labels)[order] == 1
 
-    def measure(counts: Counts) -> float:
-        drawn = counts[order]
-        found = np.cumsum(drawn * positive)[ends]
-        flagged = np.cumsum(drawn)[ends]
-        gained = np.diff(found, prepend=0)
-        precision = found / np.maximum(flagged, 1)
-        return float(gained @ precision / found[-1])
+    def prepare(rows: Rows) -> Measure:
+        order, ends = curves.thresholds(rows.scores)
+        positive = _of_both(rows.labels)[order] == 1
 
-    return measure
+        def measure(counts: Counts) -> float:
+            drawn = counts[order]
+            return value(np.cumsum(drawn * positive)[ends], np.cumsum(drawn * ~positive)[ends])
+
+        return measure
+
+    return prepare
 
 
-def roc_auc(rows: Rows) -> Measure:
+def average_precision(found: Counts, false: Counts) -> float:
+    """Sum of (gain in recall) x precision over falling thresholds."""
+    precision = found / np.maximum(found + false, 1)
+    return float(np.diff(found, prepend=0) @ precision / found[-1])
+
+
+def roc_auc(found: Counts, false: Counts) -> float:
     """Probability that a positive row scores higher than a negative one; ties count half."""
-    order, ends = classification.thresholds(rows.scores)
-    positive = _of_both(rows.labels)[order] == 1
-
-    def measure(counts: Counts) -> float:
-        drawn = counts[order]
-        found = np.cumsum(drawn * positive)[ends]
-        missed = np.cumsum(drawn * ~positive)[ends]
-        gained, false = np.diff(found, prepend=0), np.diff(missed, prepend=0)
-        return float(gained @ (missed[-1] - missed + false / 2) / (found[-1] * missed[-1]))
-
-    return measure
+    lower = false[-1] - false + np.diff(false, prepend=0) / 2
+    return float(np.diff(found, prepend=0) @ lower / (found[-1] * false[-1]))
 
 
 def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
@@ -179,8 +175,16 @@ def surprise(rows: Rows) -> Floats:
 
 
 def calibration_error(rows: Rows) -> Measure:
-    """Expected calibration error: how far scores are from the share of class 1 in their bin."""
-    return lambda counts: calibration.expected_error(rows.labels, rows.scores, counts)
+    """Expected calibration error: |share of positives - mean score| per bin, weighted by rows.
+
+    Naeini et al. 2015.
+    """
+
+    def measure(counts: Counts) -> float:
+        predicted, observed, weights = curves.calibration(rows.labels, rows.scores, counts)
+        return float(np.abs(observed - predicted) @ weights / weights.sum())
+
+    return measure
 
 
 def rmse(rows: Rows) -> Measure:
@@ -312,8 +316,8 @@ LOG_LOSS = Metric("log_loss", mean_of(surprise), lower=True)
 RMSE = Metric("rmse", rmse, lower=True)
 TASKS = {
     "binary": (
-        Metric("average_precision", average_precision),
-        Metric("roc_auc", roc_auc),
+        Metric("average_precision", of_thresholds(average_precision)),
+        Metric("roc_auc", of_thresholds(roc_auc)),
         ACCURACY,
         F1,
         Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
