@@ -93,7 +93,7 @@ def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metri
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     push(server.url, "shop", metrics)
-    assert fetch(f"{server.url}/readyz", 3).good
+    assert fetch(f"{server.url}/readyz", 3).is_success
     assert token_ends(GitHub(server.url, "team/shop", "secret")) is None
 
 

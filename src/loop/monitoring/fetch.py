@@ -1,25 +1,15 @@
 """HTTP requests to untrusted servers, with limits on time and size."""
 
 import asyncio
-from typing import NamedTuple
 
 import httpx
 
 from loop.core.remote import by_proxy
 
 
-class Fetched(NamedTuple):
-    """A server's answer: HTTP status and body."""
-
-    status: int
-    body: bytes
-
-    @property
-    def good(self) -> bool:
-        return self.status // 100 == 2  # noqa: PLR2004 — 2xx
-
-
-def fetch(url: str, seconds: float, most: int = 64 * 1024, form: dict[str, str] | None = None) -> Fetched:
+def fetch(
+    url: str, seconds: float, most: int = 64 * 1024, form: dict[str, str] | None = None
+) -> httpx.Response:
     """GET a URL, or POST a form to it.
 
     Raises httpx.HTTPError if the answer takes too long or is larger than `most` bytes.
@@ -32,7 +22,7 @@ def fetch(url: str, seconds: float, most: int = 64 * 1024, form: dict[str, str] 
         raise httpx.RemoteProtocolError(f"{url}: {type(error).__name__}: {error}") from error
 
 
-async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | None) -> Fetched:
+async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | None) -> httpx.Response:
     body = bytearray()
     plain = {"Accept-Encoding": "identity"}  # no compression, because a small answer could expand to any size
     async with (
@@ -43,4 +33,4 @@ async def _answer(url: str, seconds: float, most: int, form: dict[str, str] | No
             body += part
             if len(body) > most:
                 raise httpx.ReadError(f"{url}: the answer is larger than {most} bytes")
-    return Fetched(answer.status_code, bytes(body))
+    return httpx.Response(answer.status_code, content=bytes(body))

@@ -283,10 +283,10 @@ def unready(url: str, key: str) -> str | None:
         ready, health = (fetch(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
     except httpx.HTTPError as error:
         return f"does not answer: {type(error).__name__}"
-    if not ready.good or not health.good:
-        return f"is not ready: /readyz {ready.status}, /health {health.status}"
+    if not ready.is_success or not health.is_success:
+        return f"is not ready: /readyz {ready.status_code}, /health {health.status_code}"
     try:
-        said = Health.model_validate_json(health.body)
+        said = Health.model_validate_json(health.content)
     except ValidationError:
         return "does not answer: /health has no model_version"
     return None if said.model_version == key else f"serves {one_line(said.model_version, 40)}, not {key}"
@@ -295,7 +295,7 @@ def unready(url: str, key: str) -> str | None:
 def answers(url: str) -> bool:
     """Return whether a track is ready, whichever release it serves."""
     try:
-        return fetch(f"{url}/readyz", SLOWEST).good
+        return fetch(f"{url}/readyz", SLOWEST).is_success
     except httpx.HTTPError:
         return False
 
