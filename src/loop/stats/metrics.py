@@ -77,9 +77,8 @@ class Metric:
         """Return a message if a value misses a bound, otherwise None. NaN always misses."""
         if self.margin(value, bound) >= 0:
             return None
-        return (
-            f"{self.name} is {value:.4f}, {'over its bound' if self.lower else 'under its floor'} {bound:g}"
-        )
+        missed = "over its bound" if self.lower else "under its floor"
+        return f"{self.name} is {value:.4f}, {missed} {bound:g}"
 
 
 def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
@@ -95,35 +94,34 @@ def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
     return prepare
 
 
-def of_thresholds(value: Callable[[Counts, Counts], float]) -> Callable[[Rows], Measure]:
-    """Return a metric's `prepare` for a function of the true and the false positives at falling thresholds.
+def average_precision(rows: Rows) -> Measure:
+    """Sum of (gain in recall) x precision over falling thresholds.
 
     Rows with equal scores share a threshold.
     """
+    order, ends = curves.thresholds(rows.scores)
+    positive = _of_both(rows.labels)[order] == 1
 
-    def prepare(rows: Rows) -> Measure:
-        order, ends = curves.thresholds(rows.scores)
-        positive = _of_both(rows.labels)[order] == 1
+    def measure(counts: Counts) -> float:
+        drawn = counts[order]
+        found, flagged = np.cumsum(drawn * positive)[ends], np.cumsum(drawn)[ends]
+        return float(np.diff(found, prepend=0) @ (found / np.maximum(flagged, 1)) / found[-1])
 
-        def measure(counts: Counts) -> float:
-            drawn = counts[order]
-            return value(np.cumsum(drawn * positive)[ends], np.cumsum(drawn * ~positive)[ends])
-
-        return measure
-
-    return prepare
+    return measure
 
 
-def average_precision(found: Counts, false: Counts) -> float:
-    """Sum of (gain in recall) x precision over falling thresholds."""
-    precision = found / np.maximum(found + false, 1)
-    return float(np.diff(found, prepend=0) @ precision / found[-1])
-
-
-def roc_auc(found: Counts, false: Counts) -> float:
+def roc_auc(rows: Rows) -> Measure:
     """Probability that a positive row scores higher than a negative one; ties count half."""
-    lower = false[-1] - false + np.diff(false, prepend=0) / 2
-    return float(np.diff(found, prepend=0) @ lower / (found[-1] * false[-1]))
+    order, ends = curves.thresholds(rows.scores)
+    positive = _of_both(rows.labels)[order] == 1
+
+    def measure(counts: Counts) -> float:
+        drawn = counts[order]
+        found, missed = (np.cumsum(drawn * side)[ends] for side in (positive, ~positive))
+        lower = missed[-1] - missed + np.diff(missed, prepend=0) / 2
+        return float(np.diff(found, prepend=0) @ lower / (found[-1] * missed[-1]))
+
+    return measure
 
 
 def mean_of(value: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Measure]:
@@ -294,9 +292,8 @@ def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
 
 def _different(labels: NDArray[Any]) -> NDArray[Any]:
     if len(labels) and labels.min() == labels.max():
-        raise ValueError(
-            f"the metric needs rows with different labels, but all {len(labels)} are {labels[0]:g}"
-        )
+        alike = f"all {len(labels)} are {labels[0]:g}"
+        raise ValueError(f"the metric needs rows with different labels, but {alike}")
     return labels
 
 
@@ -316,8 +313,8 @@ LOG_LOSS = Metric("log_loss", mean_of(surprise), lower=True)
 RMSE = Metric("rmse", rmse, lower=True)
 TASKS = {
     "binary": (
-        Metric("average_precision", of_thresholds(average_precision)),
-        Metric("roc_auc", of_thresholds(roc_auc)),
+        Metric("average_precision", average_precision),
+        Metric("roc_auc", roc_auc),
         ACCURACY,
         F1,
         Metric("precision", of_decisions(lambda hits, answered, _: (hits, answered))),
