@@ -133,9 +133,8 @@ def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | No
     main's first-parent line, the bot committed it, and it changes only files that `loop land` writes,
     dvc.lock included. Weekly and manual retrainings do not count, so that the budget is left for drift.
     """
-    trailers = (
-        f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in ("Action", "Model", "Why")
-    )
+    keys = ("Action", "Model", "Why")
+    trailers = (f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in keys)
     # Use --since-as-filter, because --since stops at the first commit whose clock is wrong.
     query = [f"--since-as-filter={since.isoformat()}"] if since else []
     form = f"--format={'%x1f'.join(('%H', '%ae', '%ce', *trailers))}"

@@ -1,6 +1,6 @@
 """Measures how good production's predictions were, from the labels that were reported later."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
@@ -27,12 +27,12 @@ class Live:
     @property
     def margins(self) -> dict[str, float]:
         """How much better each metric is than its target; negative if the target is missed."""
-        return {metric.name: metric.margin(value, bound) for metric, value, bound in self._judged()}
+        return {name: metric.margin(self.metrics[name], bound) for name, metric, bound in self._judged()}
 
     @property
     def missed(self) -> list[str]:
         """A sentence with the numbers for each target that is missed."""
-        found = [metric.missed(value, bound) for metric, value, bound in self._judged()]
+        found = (metric.missed(self.metrics[name], bound) for name, metric, bound in self._judged())
         return [why for why in found if why]
 
     @property
@@ -40,12 +40,10 @@ class Live:
         """The metrics that have a target but cannot be computed from the labelled rows."""
         return [name for name in self.targets if name not in self.metrics]
 
-    def _judged(self) -> Iterator[tuple[Metric, float, float]]:
-        """Yield each metric that has a target and was measured, with its value and its target."""
+    def _judged(self) -> list[tuple[str, Metric, float]]:
+        """Return each metric that has a target and was measured, with its target."""
         known = of(self.task)
-        for name, bound in self.targets.items():
-            if name in self.metrics:
-                yield known[name], self.metrics[name], bound
+        return [(name, known[name], bound) for name, bound in self.targets.items() if name in self.metrics]
 
 
 def measure(

@@ -3,7 +3,6 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import inf, nan
@@ -23,6 +22,7 @@ HIGHEST = 1e15  # largest value of a counter that is accepted
 TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
 LINE = 4096  # longest line of a metrics page, because the parser's time grows with the square of its length
 
+VERSIONS = ("version", "service_version")  # labels that name the release; the second one is BentoML's
 Labels = tuple[tuple[str, str], ...]  # a series' labels and name, sorted
 
 
@@ -129,8 +129,9 @@ class Counted:
 
         A series that first appears after `since` began at zero.
         """
-        series, name, at = tuple(sorted(labels.items())), labels.get("__name__"), 0.0
-        if name not in SERIES or self.version not in _versions(labels):
+        labels, at = own(labels), 0.0
+        series, releases = tuple(sorted(labels.items())), (labels.get(name) for name in VERSIONS)
+        if labels.get("__name__") not in SERIES or self.version not in releases:
             return at
         for at, text in scrapes:
             if not 0 <= (value := _number(text)) <= HIGHEST:
@@ -156,16 +157,15 @@ class Counted:
             name = labels["__name__"]
             try:
                 if (histogram := name.removesuffix("_bucket")) in buckets:
-                    buckets[histogram][_bound(said(labels, "le"), least[histogram])] += count.gained
+                    buckets[histogram][_bound(labels["le"], least[histogram])] += count.gained
                 elif kind := _kind(name, labels):
                     bad[kind][name] += count.gained
             except KeyError as error:
                 skipped.append(f"{name} has no label {error}")
             except ValueError as error:
                 skipped.append(f"{name}: {error}")
-        skipped += [
-            f"{dict(series)['__name__']}: a value is not a valid count" for series in sorted(self._odd)
-        ]
+        odd = (dict(series)["__name__"] for series in sorted(self._odd))
+        skipped += [f"{name}: a value is not a valid count" for name in odd]
         self._odd.clear()
         latency, scores = (Histogram.of_cumulative(buckets[name]) for name in (LATENCY, SCORE))
         failed, refused = (max(counts.values(), default=0.0) for counts in bad.values())
@@ -227,29 +227,22 @@ def series(page: str) -> list[tuple[dict[str, str], float]]:
 def _kind(name: str, labels: Mapping[str, str]) -> str | None:
     """Return "failed" or "refused" if a counter counts such requests, else None."""
     if name == f"{FAILED}_total":
-        return REASONS.get(said(labels, "reason"))
-    if name == f"{HTTP}_total" and said(labels, "endpoint") == "/predict":
-        code = said(labels, "http_response_code")
+        return REASONS.get(labels["reason"])
+    if name == f"{HTTP}_total" and labels["endpoint"] == "/predict":
+        code = labels["http_response_code"]
         return "refused" if code == "429" else "failed" if code.startswith("5") else None
     return None
 
 
-def said(labels: Mapping[str, str], name: str) -> str:
-    """Return the value of a label that the pod set. Raises KeyError if the pod set none.
+def own(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a series' labels as its pod set them.
 
     If the scrape target has a label of the same name, Prometheus renames the pod's label to `exported_<name>`
     unless `honorLabels` is set.
     """
-    return labels.get(f"exported_{name}") or labels[name]
-
-
-def _versions(labels: Mapping[str, str]) -> set[str]:
-    """Return the releases that a series names by `version` or, in BentoML's metrics, `service_version`."""
-    found = set()
-    for name in ("version", "service_version"):
-        with suppress(KeyError):
-            found.add(said(labels, name))
-    return found
+    prefix = "exported_"
+    renamed = {name.removeprefix(prefix): text for name, text in labels.items() if name.startswith(prefix)}
+    return {**labels, **renamed}
 
 
 def _bound(le: str, least: float) -> float:

@@ -55,10 +55,8 @@ def _fails(canary: Sample, refused: float, rules: params.Canary) -> str | None:
         return None
     share = canary.failed / canary.requests
     with_429 = f", {refused:.0f} of them refused with 429, more than by stable" if refused else ""
-    return (
-        f"{canary.failed:.0f} of {canary.requests:.0f} requests failed "
-        f"({share:.1%} > {rules.max_failed:.1%}){with_429}"
-    )
+    failed = f"{canary.failed:.0f} of {canary.requests:.0f} requests failed"
+    return f"{failed} ({share:.1%} > {rules.max_failed:.1%}){with_429}"
 
 
 def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:

@@ -61,9 +61,8 @@ def ours(out: Path) -> None:
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
     """Return the latest changes of the served releases: (model, environment, change), newest first."""
-    found = [
-        (one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history
-    ]
+    served = [(one.model, one.served) for one in facts if one.served]
+    found = [(model, place.name, entry) for model, place in served for entry in place.history]
     return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
 
 

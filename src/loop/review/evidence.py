@@ -134,6 +134,5 @@ def known(path: Path) -> Any:
     try:
         return read_json(path) if path.is_file() else None
     except ValueError as error:
-        raise LoopError(
-            f"{path}: is not JSON: {error}", fix="run the command that writes it again"
-        ) from error
+        fix = "run the command that writes it again"
+        raise LoopError(f"{path}: is not JSON: {error}", fix=fix) from error

@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from loop.core import actions
@@ -51,9 +52,14 @@ def post(github: GitHub, run: dict[str, Any]) -> str:
     if number is None:
         return "nothing is posted, because no open pull request into main has this run's commit as its head"
     told = []
-    for name, id_, size in _artifacts(github, run):
-        if text := _text(github, id_, size):
-            github.comment(number, f"loop-{name}", harmless(text) + _took(run), REST)
+    listed = github.call("GET", f"/actions/runs/{run['id']}/artifacts", params={"per_page": "100"})
+    reports = [each for each in listed["artifacts"] if NAME.fullmatch(each["name"])]
+    for artifact in sorted(reports, key=itemgetter("name", "id"))[:MOST]:
+        name = artifact["name"]
+        if text := _text(github, artifact):
+            seconds = (datetime.now(UTC) - datetime.fromisoformat(run["created_at"])).total_seconds()
+            took = f"\n<sub>This report was posted {seconds:.0f} s after the push.</sub>\n"
+            github.comment(number, f"loop-{name}", harmless(text) + took, REST)
         told.append(name if text else f"not {name}, which is not a zip with a {FILE} of at most 1 MiB")
     return f"posted to #{number}: {', '.join(told) or 'nothing, because the run left no report'}"
 
@@ -72,18 +78,11 @@ def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
     return None
 
 
-def _artifacts(github: GitHub, run: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Return name, id and size in bytes of each report artifact of a run."""
-    found = github.call("GET", f"/actions/runs/{run['id']}/artifacts", params={"per_page": "100"})
-    listed = [(each["name"], each["id"], each["size_in_bytes"]) for each in found["artifacts"]]
-    return sorted(each for each in listed if NAME.fullmatch(each[0]))[:MOST]
-
-
-def _text(github: GitHub, id_: int, size: int) -> str:
+def _text(github: GitHub, artifact: dict[str, Any]) -> str:
     """Return a report's text; empty if the artifact is too large or has no report."""
-    if size > LARGEST:
+    if artifact["size_in_bytes"] > LARGEST:
         return ""
-    packed = github.content(f"/actions/artifacts/{id_}/zip", LARGEST)
+    packed = github.content(f"/actions/artifacts/{artifact['id']}/zip", LARGEST)
     try:
         with zipfile.ZipFile(io.BytesIO(packed or b"")) as archive:
             if archive.getinfo(FILE).compress_type not in METHODS:
@@ -99,9 +98,3 @@ def harmless(markdown: str) -> str:
     """Return the text with every link, image, mention, reference and foreign HTML disabled."""
     plain = HTML.sub("&lt;", ENTITY.sub("&amp;", markdown))
     return LIVE.sub(lambda found: f"{found[0]}\u200b", plain)
-
-
-def _took(run: dict[str, Any]) -> str:
-    """Return a line that says how long after the run's start the report was posted."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(run["created_at"])).total_seconds()
-    return f"\n<sub>This report was posted {seconds:.0f} s after the push.</sub>\n"
