@@ -211,18 +211,17 @@ def _prometheus(path: Path, f: Findings) -> None:
     """Write the metrics as Prometheus text; values without a verdict are left out, to raise no alarm."""
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
-    served, live, margins = f.version or "all", dict(f.live.metrics), f.live.margins
-    if f.few_labels:
-        live, margins = {}, {}
+    served, live, enough = f.version or "all", f.live, f.few_labels is None
+    accuracy = {(served,): live.metrics["accuracy"]} if "accuracy" in live.metrics else {}
     unknown = {"drift": f.drift_unknown, "sla": f.sla_unknown}
-    values: dict[str, dict[tuple[str, ...], float]] = {
-        "model_accuracy_score": {(served,): live["accuracy"]} if "accuracy" in live else {},
-        "model_live_metric": {(served, name): value for name, value in live.items()},
-        "model_sla_margin": {(served, name): value for name, value in margins.items()},
+    values: dict[str, dict[tuple[str, ...], float] | None] = {
+        "model_accuracy_score": accuracy if enough else None,
+        "model_live_metric": {(served, name): n for name, n in live.metrics.items()} if enough else None,
+        "model_sla_margin": {(served, name): n for name, n in live.margins.items()} if enough else None,
         "model_labels_missing": {(): f.window.unlabelled},
-        "data_quality_score": {(): f.quality.score} if f.quality else {},
+        "data_quality_score": {(): f.quality.score} if f.quality else None,
         "data_quality_threshold": {(): f.least_quality},
-        "prediction_drift_score": {(): f.prediction.score} if f.prediction else {},
+        "prediction_drift_score": {(): f.prediction.score} if f.prediction else None,
         "prediction_log_latest_seconds": {(): f.window.latest},
         "monitor_verdict_unknown": {(of,): float(why is not None) for of, why in unknown.items()},
         "auto_retrain_budget_spent": {(): float(f.dispatch.get("budget_spent", False))},
@@ -233,7 +232,7 @@ def _prometheus(path: Path, f: Findings) -> None:
     }
     registry = CollectorRegistry()
     for name, (text, *labels) in GAUGES.items():
-        if found := values[name]:
+        if (found := values[name]) is not None:
             gauge = Gauge(name, text, ["model", *labels], registry=registry)
             for by, value in found.items():
                 gauge.labels(f.model, *by).set(value)
