@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["retrain", "healthy", "undecided"]
+Values = dict[tuple[str, ...], float]  # a metric's values by its labels
 PREDICTION = "score"  # the column of the model's predictions
 COUNTS = ("logged", "broken", "repeated", "unmatched", "corrected", "empty")  # fields of Window to report
 MISSED = "SLA missed:"  # prefix of a reason about a metric that misses its target
@@ -212,10 +213,10 @@ def _prometheus(path: Path, f: Findings) -> None:
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
     served, live, enough = f.version or "all", f.live, f.few_labels is None
-    accuracy = {(served,): live.metrics["accuracy"]} if "accuracy" in live.metrics else {}
+    right: Values = {(served,): live.metrics["accuracy"]} if "accuracy" in live.metrics else {}
     unknown = {"drift": f.drift_unknown, "sla": f.sla_unknown}
-    values: dict[str, dict[tuple[str, ...], float] | None] = {
-        "model_accuracy_score": accuracy if enough else None,
+    values: dict[str, Values | None] = {
+        "model_accuracy_score": right if enough else None,
         "model_live_metric": {(served, name): n for name, n in live.metrics.items()} if enough else None,
         "model_sla_margin": {(served, name): n for name, n in live.margins.items()} if enough else None,
         "model_labels_missing": {(): f.window.unlabelled},

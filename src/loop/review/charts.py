@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loop.pipeline import plots
 from loop.stats import curves
-from loop.stats.metrics import Floats, Labels
+from loop.stats.curves import Floats, Labels
 
 GRID = np.linspace(0, 1, 41)
 # The marks are for the chart's title, which serves as legend because Mermaid's xychart has none.

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats.metrics import Counts, Labels, Measure, Metric, Rows
+from loop.stats.curves import Labels
+from loop.stats.metrics import Counts, Measure, Metric, Rows
 
 
 class Interval(NamedTuple):
