@@ -1,11 +1,8 @@
 """The reference pages of the site: params.yaml, commands, exit codes, metrics and alerts, from the code."""
 
-import ast
 import inspect
-import io
 import json
 import re
-import tokenize
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -20,7 +17,7 @@ from loop.cli import SECTIONS, cli
 from loop.core import models, params
 from loop.core.errors import Exit
 from loop.monitoring import push
-from loop.monitoring import report as monitored
+from loop.monitoring.report import GAUGES, RETRAININGS
 from loop.runtime.metrics import Metrics
 
 MODEL = "models.<package>"
@@ -49,25 +46,17 @@ def pages(root: Path) -> dict[str, str]:
 
 def comments(kind: type) -> dict[str, str]:
     """The comment of each attribute of a class: on its last line, or on the lines above it."""
-    source = inspect.getsource(kind)
-    lines = source.splitlines()
-    found = {
-        token.start[0]: (token.string.lstrip("# "), not lines[token.start[0] - 1][: token.start[1]].strip())
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    texts = {}
-    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    for node in body:
-        if isinstance(node, ast.AnnAssign | ast.Assign):
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            above, line = [], node.lineno - 1
-            while found.get(line, ("", False))[1]:
-                above.insert(0, found[line][0])
-                line -= 1
-            beside = [found[node.end_lineno][0]] if node.end_lineno in found else []
-            texts[ast.unparse(target)] = " ".join([*above, *beside])
-    return texts
+    texts: dict[str, str] = {}
+    above, name = "", ""
+    for line in inspect.getsource(kind).splitlines():
+        code, _, comment = line.partition("# ")
+        if begun := re.match(r"    (\w+)(:| =)", code):
+            name = begun[1]
+            texts[name] = above + comment
+        elif name and re.match(r"    [)\]}]", code):
+            texts[name] += comment
+        above = "" if code.strip() else f"{above}{comment} "
+    return {name: text.strip() for name, text in texts.items()}
 
 
 def table(head: str, rows: Iterable[list[str]]) -> Iterator[str]:
@@ -115,9 +104,8 @@ def sections(kind: type[BaseModel], keys: str, level: int = 3) -> Iterator[str]:
         if parts and not keys:
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = (
-            "required" if field.is_required() else f"`{json.dumps(default, default=str)}`".replace('"', "")
-        )
+        given = json.dumps(default, default=str).replace('"', "")
+        shown = "required" if field.is_required() else f"`{given}`"
         meaning = escape(told.get(name, ""), quote=False)
         rows.append([f"`{key}`", meaning, typed(schema["properties"][key]), shown])
     if rows:
@@ -189,28 +177,13 @@ def _metrics(root: Path) -> Iterator[str]:
         rows.append(_metric(name, family.documentation, family.type, labels))
     yield from table("name|meaning|kind|labels", sorted(rows))
     yield "## Of the monitor\n\nPushed to the Pushgateway after each look, as job `monitor`."
-    yield from table("name|meaning|kind|labels", sorted(_pushed()))
+    rows = [_metric(name, text, "gauge", ["model", *by]) for name, (text, *by) in GAUGES.items()]
+    rows.append(_metric(f"{RETRAININGS[0]}_total", RETRAININGS[1], "counter", ["model"]))
+    rows.append(_metric(push.ENDS, push.HELP, "gauge", ["model"]))
+    yield from table("name|meaning|kind|labels", sorted(rows))
     yield "## Recorded by Prometheus\n\nThe rules in `" + RULES + "` compute these."
     for rule in _rules(root, "record"):
         yield f"\n### `{rule['record']}`\n\n```promql\n{rule['expr']}\n```"
-
-
-def _pushed() -> Iterator[list[str]]:
-    """The metrics that loop.monitoring.report writes, read from its calls, and the one that push adds."""
-    for node in ast.walk(ast.parse(inspect.getsource(monitored))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
-            if node.func.id in {"gauge", "gauges", "Counter"} and len(texts) > 1:
-                name, text, *by = map(str, texts)
-                kind = "counter" if node.func.id == "Counter" else "gauge"
-                labels = [
-                    "model",
-                    *(str(keyword.arg) for keyword in node.keywords if keyword.arg != "registry"),
-                    *by,
-                ]
-                full = f"{name}_total" if kind == "counter" else name
-                yield _metric(full, text, kind, labels)
-    yield _metric(push.ENDS, push.HELP, "gauge", ["model"])
 
 
 def _metric(name: str, text: str, kind: str, labels: list[str]) -> list[str]:

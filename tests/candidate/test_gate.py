@@ -16,7 +16,7 @@ from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.project import Project
 from loop.stats.bootstrap import Interval, difference
-from loop.stats.metrics import of
+from loop.stats.metrics import Rows, of
 
 GATE = params.Gate(metric="roc_auc")
 
@@ -59,7 +59,8 @@ def test_an_end_at_the_tolerance_shows_nothing():
     """One row that only the challenger gets right: its interval begins at 0, which is no proof."""
     labels, champion = np.repeat([0, 1], 500), np.repeat([0.0, 1.0], 500)
     champion[0], challenger = 1.0, np.repeat([0.0, 1.0], 500)
-    found = difference(labels, champion, challenger, metric=of("binary")["accuracy"], samples=500)
+    models = Rows(labels, champion), Rows(labels, challenger)
+    found = difference(*models, of("binary")["accuracy"], samples=500)
     assert found.low == 0 < found.mean
     assert gate.judge(found, GATE)[0] == "keep"
 
@@ -70,8 +71,8 @@ def pairs(rarer: int, count: int, rows: int = 400) -> Counter[str]:
     labels = (np.arange(rows) < rarer).astype(np.int64)
     for _ in range(count):
         shared = 1.5 * labels + 0.7 * rng.normal(size=rows)
-        champion, challenger = (shared + 0.7 * rng.normal(size=rows) for _ in range(2))
-        found = difference(labels, champion, challenger, metric=of("binary")["roc_auc"], samples=100)
+        models = (Rows(labels, shared + 0.7 * rng.normal(size=rows)) for _ in range(2))
+        found = difference(*models, of("binary")["roc_auc"], samples=100)
         seen[gate.judge(found, GATE)[0]] += 1
     return seen
 
@@ -131,9 +132,9 @@ def test_each_model_decides_by_its_own_threshold():
     """A champion that is served with 0.9 is measured with 0.9, whatever the candidate's threshold is."""
     y = np.repeat([0, 1], 50)
     scores = np.where(y == 1, 0.8, 0.6)
-    same = {"metric": of("binary")["accuracy"], "samples": 50}
-    assert difference(y, scores, scores, thresholds=(0.7, 0.7), **same)[:3] == (0, 0, 0)
-    assert difference(y, scores, scores, thresholds=(0.9, 0.7), **same).mean == 0.5
+    metric, (low, high) = of("binary")["accuracy"], (Rows(y, scores, at) for at in (0.7, 0.9))
+    assert difference(low, low, metric, samples=50)[:3] == (0, 0, 0)
+    assert difference(high, low, metric, samples=50).mean == 0.5
 
 
 @pytest.mark.parametrize(

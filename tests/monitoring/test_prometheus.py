@@ -16,20 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shop import FakeTrack
 
-from loop.monitoring.prometheus import Counted, Prometheus
-from loop.monitoring.sample import Unread
+from loop.monitoring.prometheus import Prometheus
+from loop.monitoring.sample import FAILED, Counted, Unread
 from loop.packaging.process import free_port
 
 OLD, NEW = "0" * 12, "1" * 12
-POD = (("pod", "a"),)
+POD = {"__name__": f"{FAILED}_total", "version": NEW, "pod": "a"}
 RECORDED = Path(__file__).parent / "prometheus.json"  # what a real one answered in the slow test below
 SINCE = 1_800_000_000.0
 
 
-def gained(scrapes: list[tuple[float, float]], since: float = 0.0) -> float:
-    counted = Counted(since, since)
-    counted.add(POD, scrapes)
-    return counted.counts[POD].gained
+def gained(*scrapes: list[tuple[float, float]]) -> float:
+    counted = Counted(NEW)
+    for each in scrapes:
+        counted.add(POD, each)
+    (found,) = counted.counts.values()
+    return found.gained
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_gains(scrapes: list[tuple[float, float]], gain: float) -> None:
 def test_looks_do_not_matter(values: list[float], looks: list[tuple[int, int]]) -> None:
     """Many looks that overlap find what a judge that was restarted finds in one."""
     scrapes = [(float(at), value) for at, value in enumerate(values, start=-5)]
-    counted, read = Counted(0, 0), 0
+    parts, read = [], 0
     for end, overlap in [*sorted(looks), (len(scrapes), 0)]:
-        counted.add(POD, scrapes[max(0, min(read, end) - overlap) : end])
+        parts.append(scrapes[max(0, min(read, end) - overlap) : end])
         read = max(read, end)
-    assert counted.counts[POD].gained == gained(scrapes)
+    assert gained(*parts) == gained(scrapes)
 
 
 @pytest.fixture
@@ -232,7 +234,7 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 def earliest(reader: Prometheus) -> float:
     """When the series that was read longest ago was scraped."""
-    return min(count.at for count in reader._counted[NEW].counts.values())
+    return min(count.at for count in reader._counted.counts.values())
 
 
 @pytest.mark.slow

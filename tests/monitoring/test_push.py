@@ -14,7 +14,7 @@ from shop import Production, rows
 from loop.cli.monitoring import monitor
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
-from loop.monitoring.fetch import get
+from loop.monitoring.fetch import fetch
 from loop.monitoring.push import HEADER, _put, push, token_ends
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -93,7 +93,7 @@ def test_a_way_out_to_the_internet_is_not_taken_within_the_cluster(server, metri
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     push(server.url, "shop", metrics)
-    assert get(f"{server.url}/readyz", 3).good
+    assert fetch(f"{server.url}/readyz", 3).is_success
     assert token_ends(GitHub(server.url, "team/shop", "secret")) is None
 
 

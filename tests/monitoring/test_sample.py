@@ -3,14 +3,31 @@
 import pytest
 from shop import exposition
 
-from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Sample, Unread, of_rows, parse
+from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Counted, Sample, Unread, series
 
 pytestmark = pytest.mark.sample
+Row = tuple[str, dict[str, str], float]
+
+
+def of_rows(*looks: list[Row]) -> Sample:
+    """What is counted of a1's series, each with its name, labels and value, at one look or several."""
+    counted = Counted("a1", since=-1)
+    for at, rows in enumerate(looks):
+        for name, labels, value in rows:
+            counted.add({**labels, "__name__": name}, [(at, value)])
+    return counted.sample()
+
+
+def parse(*pages: str) -> Sample:
+    """The same of pages."""
+    return of_rows(
+        *([(labels["__name__"], labels, value) for labels, value in series(each)] for each in pages)
+    )
 
 
 def test_counts() -> None:
     """Answers and the model's failures count, a caller's mistakes and probes do not."""
-    found = parse(exposition("a1", 20, 2, 2, caller=9), "a1")
+    found = parse(exposition("a1", 20, 2, 2, caller=9))
     assert (found.requests, found.failed) == (22, 2)
     assert found.latency.counts == {0.01: 0, 0.1: 20, float("inf"): 0}
     assert found.latency.quantile(0.5) == pytest.approx(0.055)
@@ -19,7 +36,7 @@ def test_counts() -> None:
 
 def test_failed_before_the_model() -> None:
     """A request that failed before it came to the model is in HTTP's counters only, and counts."""
-    found = parse(exposition("a1", 20, 0, 7), "a1")
+    found = parse(exposition("a1", 20, 0, 7))
     assert (found.requests, found.failed) == (27, 7)
 
 
@@ -29,10 +46,8 @@ def test_refused() -> None:
         (f"{FAILED}_total", {**OURS, "reason": "overload"}, 3.0),
         (f"{HTTP}_total", {**SERVED, "http_response_code": "429"}, 4.0),
     ]
-    found = of_rows(rows, "a1")
+    found = of_rows(rows)
     assert (found.refused, found.requests, found.failed) == (4, 0, 0)
-    assert of_rows(rows[:1], "a1").since(Sample(refused=1.0)).refused == 2
-    assert of_rows(rows[:1], "a1").since(Sample(refused=9.0)).refused == 3  # restarted
 
 
 def test_labels_that_prometheus_renamed() -> None:
@@ -51,21 +66,19 @@ def test_labels_that_prometheus_renamed() -> None:
         )
         for name, labels, n in rows
     ]
-    assert of_rows(renamed, "a1") == of_rows(rows, "a1")
-    assert of_rows(renamed, "a1").failed == 5
+    assert of_rows(renamed) == of_rows(rows)
+    assert of_rows(renamed).failed == 5
 
 
 def test_another_version() -> None:
     """What another release answered is not this one's."""
-    assert parse(exposition("b2", 20, 2, 2), "a1") == Sample()
+    assert parse(exposition("b2", 20, 2, 2)) == Sample()
 
 
-def test_since() -> None:
-    """The difference of two looks; after a restart, all that is there."""
-    before, after = (parse(exposition("a1", n, 1, 0), "a1") for n in (10, 30))
-    added = after.since(before)
-    assert (added.requests, added.failed, added.latency.total, added.scores.total) == (20, 0, 20, 20)
-    assert before.since(after) == before
+def test_a_restart() -> None:
+    """What was answered before it counts, and what has been answered since."""
+    found = parse(*(exposition("a1", answers, 1, 0) for answers in (10, 30, 7)))
+    assert (found.requests, found.failed, found.latency.total, found.scores.total) == (38, 1, 37, 37)
 
 
 OURS = {"version": "a1"}
@@ -91,7 +104,7 @@ ODD = {
 def test_a_series_that_cannot_be_read_is_skipped(row: tuple[str, dict[str, str], float]) -> None:
     """The others count as without it, and what was skipped is named in a few printable words."""
     good = [(f"{name}_bucket", {**OURS, "le": "0.5"}, 7.0) for name in (LATENCY, SCORE)]
-    found = of_rows([*good, row], "a1")
+    found = of_rows([*good, row])
     assert (found.requests, found.failed, found.scores.total) == (7, 0, 7)
     (said,) = found.skipped
     assert said.startswith(row[0])
@@ -100,12 +113,10 @@ def test_a_series_that_cannot_be_read_is_skipped(row: tuple[str, dict[str, str],
 
 
 def test_counts_that_fall_are_no_negative_answers() -> None:
-    """Buckets below those that they hold, and a restart of some, leave no count under nothing."""
+    """A bucket below one that it holds leaves no count under nothing."""
     buckets = {"0.1": 9.0, "0.5": 4.0, "+Inf": 6.0}
     rows = [(f"{LATENCY}_bucket", {**OURS, "le": le}, value) for le, value in buckets.items()]
-    found = of_rows(rows, "a1")
-    assert list(found.latency.counts.values()) == [9, 0, 0]
-    assert min(Sample(9, latency=found.latency).since(found).latency.counts.values()) == 0
+    assert list(of_rows(rows).latency.counts.values()) == [9, 0, 0]
 
 
 LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minutes
@@ -117,4 +128,4 @@ LONG_LINE = 'a{b="' + '\\"' * 900_000 + '"} 1\n'  # the parser would take minute
 def test_a_page_that_is_none_is_unread(page: str) -> None:
     """Prometheus takes nothing of such a page either."""
     with pytest.raises(Unread, match=r"^metrics cannot be read: .{1,250}$"):
-        parse(page, "a1")
+        series(page)

@@ -14,6 +14,7 @@ from loop.core.project import Project
 from loop.review import charts, comment
 from loop.review.evidence import Evidence
 from loop.review.report import report
+from loop.stats.metrics import Rows
 
 GATE = {
     "verdict": "keep",
@@ -75,10 +76,10 @@ def test_a_curve_is_drawn_on_one_grid(drawn: Any):
 def test_a_regressions_chart_has_an_axis_of_numbers():
     """Twenty named bins would overlap on the axis, and Mermaid reads no 1e+06. One prediction is no chart."""
     true = np.linspace(1e-7, 2e6, 1000)
-    text = report(Evidence("m", {"rmse": 1}, task="regression", labels=true, scores={"candidate": true}))
+    text = report(Evidence("m", {"rmse": 1}, task="regression", scored={"candidate": Rows(true, true)}))
     assert re.search(r'x-axis "prediction" [\d.]+ --> [\d.]+\n', text)
     assert not re.search(r"\de[+-]", text)
-    text = report(Evidence("m", {"rmse": 1}, task="regression", labels=true, scores={"candidate": true * 0}))
+    text = report(Evidence("m", {"rmse": 1}, task="regression", scored={"candidate": Rows(true, true * 0)}))
     assert "mermaid" not in text
 
 

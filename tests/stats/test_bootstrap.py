@@ -40,7 +40,7 @@ def test_metrics_agree_with_sklearn(rows, seed):
     """Each is scikit-learn's, ties included, of the rows once and of the rows that a resample draws."""
     labels, scores = _arrays(rows)
     known = of("binary")
-    counts = next(resamples(labels, 1, np.random.default_rng(seed)))
+    counts = next(resamples(Rows(labels, scores), 1, np.random.default_rng(seed)))
     for drawn in (np.ones_like(labels), counts):
         copies = np.repeat(np.arange(len(labels)), drawn)
         y, s = labels[copies], scores[copies]
@@ -56,7 +56,7 @@ def test_metrics_of_several_classes_agree_with_sklearn(rows, seed):
     labels, chosen = np.array([(0, 0), (1, 1), (2, 2), *rows]).T
     scores = np.random.default_rng(seed).dirichlet(np.ones(4), len(labels)) / 9 + np.eye(4)[chosen]
     scores /= scores.sum(axis=1, keepdims=True)
-    counts = next(resamples(labels, 1, np.random.default_rng(seed)))
+    counts = next(resamples(Rows(labels, scores), 1, np.random.default_rng(seed)))
     for drawn in (np.ones_like(labels), counts):
         copies = np.repeat(np.arange(len(labels)), drawn)
         y, s, d = labels[copies], scores[copies], chosen[copies]
@@ -78,7 +78,7 @@ VALUES = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=4,
 def test_metrics_of_values_agree_with_sklearn_and_scipy(rows, seed):
     """A regression's, of the rows once and of the rows that a resample draws, tied values included."""
     labels, scores = np.array(rows, dtype=float).T
-    counts = next(resamples(labels, 1, np.random.default_rng(seed)))
+    counts = next(resamples(Rows(labels, scores), 1, np.random.default_rng(seed)))
     for drawn in (np.ones(len(labels), dtype=int), counts):
         copies = np.repeat(np.arange(len(labels)), drawn)
         y, s = labels[copies], scores[copies]
@@ -98,13 +98,16 @@ def test_a_better_regression_stands_clear_of_zero():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=500)
     good, bad = truth + rng.normal(size=500) * 0.5, truth + rng.normal(size=500)
-    found = difference(truth, bad, good, metric=of("regression")["rmse"], samples=200)
+    metric, models = of("regression")["rmse"], _scored(truth, bad, good)
+    found = difference(*models, metric, samples=200)
     assert found.high < 0
     assert found.rarer == 500
-    whole = difference(
-        truth, bad, good, metric=of("regression")["rmse"], samples=200, units=np.arange(500) // 10
-    )
-    assert whole.rarer == 50
+    models = _scored(truth, bad, good, units=np.arange(500) // 10)
+    assert difference(*models, metric, samples=200).rarer == 50
+
+
+def _scored(labels, *scores, **columns):
+    return [Rows(labels, each, **columns) for each in scores]
 
 
 def _shop(rows=4000):
@@ -117,14 +120,15 @@ def _shop(rows=4000):
 def test_a_better_model_stands_clear_of_zero():
     """Against a noisy copy of itself a model is better by an interval above zero; the copy, below."""
     labels, good, noisy = _shop()
-    assert difference(labels, noisy, good, metric=AP, samples=200).low > 0
-    assert difference(labels, good, noisy, metric=AP, samples=200).high < 0
+    assert difference(*_scored(labels, noisy, good), AP, samples=200).low > 0
+    assert difference(*_scored(labels, good, noisy), AP, samples=200).high < 0
 
 
 def test_a_metric_lies_in_its_own_interval():
     """One model's interval holds what it measures on the rows themselves; more rows make it narrower."""
     few, many = (_shop(rows) for rows in (500, 8000))
-    found = [interval(y, good, metric=of("binary")["roc_auc"], samples=200) for y, good, _ in (few, many)]
+    prepare = of("binary")["roc_auc"].prepare
+    found = [interval(rows := Rows(y, good), prepare(rows), samples=200) for y, good, _ in (few, many)]
     for (low, _, high, _), (y, good, _) in zip(found, (few, many), strict=True):
         assert low < metrics.roc_auc_score(y, good) < high
     assert found[1].high - found[1].low < found[0].high - found[0].low
@@ -133,21 +137,22 @@ def test_a_metric_lies_in_its_own_interval():
 def test_the_same_model_differs_by_nothing():
     """Scores compared with themselves differ by exactly nothing: the draws are paired."""
     labels, good, _ = _shop()
-    assert difference(labels, good, good, metric=AP, samples=100)[:3] == (0.0, 0.0, 0.0)
+    assert difference(*_scored(labels, good, good), AP, samples=100)[:3] == (0.0, 0.0, 0.0)
 
 
 def test_same_seed_same_interval():
     """The seed alone decides the draws."""
     labels, good, noisy = _shop()
-    first, again = (difference(labels, noisy, good, metric=AP, samples=100, seed=3) for _ in range(2))
-    assert first == again != difference(labels, noisy, good, metric=AP, samples=100, seed=4)
+    models = _scored(labels, noisy, good)
+    first, again = (difference(*models, AP, samples=100, seed=3) for _ in range(2))
+    assert first == again != difference(*models, AP, samples=100, seed=4)
 
 
 def test_accuracy_of_several_classes():
     """With a score for each class, accuracy takes the largest."""
     labels = np.array([0, 1, 2, 2])
     right, wrong = np.eye(3)[labels], np.eye(3)[[0, 1, 2, 1]]
-    interval = difference(labels, wrong, right, metric=of("multiclass")["accuracy"], samples=500)
+    interval = difference(*_scored(labels, wrong, right), of("multiclass")["accuracy"], samples=500)
     assert 0 <= interval.low <= interval.mean <= interval.high <= 0.5
 
 
@@ -158,9 +163,9 @@ def test_rows_that_belong_together_are_drawn_together():
     units = np.repeat(np.arange(50), 40)
     first, second = (labels * 0.5 + np.repeat(rng.normal(size=50), 40) for _ in range(2))
     once = np.unique(units, return_index=True)[1]
-    few = difference(labels[once], first[once], second[once], metric=AP, samples=300)
-    grouped = difference(labels, first, second, metric=AP, units=units, samples=300)
-    alone = difference(labels, first, second, metric=AP, samples=300)
+    few = difference(*_scored(labels[once], first[once], second[once]), AP, samples=300)
+    grouped = difference(*_scored(labels, first, second, units=units), AP, samples=300)
+    alone = difference(*_scored(labels, first, second), AP, samples=300)
     assert grouped.rarer == few.rarer < 25 < alone.rarer
     assert grouped.high - grouped.low == pytest.approx(few.high - few.low, rel=0.05)
     assert alone.high - alone.low < 0.4 * (few.high - few.low)
@@ -169,4 +174,4 @@ def test_rows_that_belong_together_are_drawn_together():
 def test_rows_of_one_class_have_no_ranking():
     """They are refused, and not measured as 0 or NaN."""
     with pytest.raises(ValueError, match="both classes"):
-        difference(np.array([1, 1]), np.zeros(2), np.ones(2), metric=AP)
+        difference(*_scored(np.array([1, 1]), np.zeros(2), np.ones(2)), AP)

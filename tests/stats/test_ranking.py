@@ -97,8 +97,9 @@ def test_the_bootstrap_draws_whole_entities():
     rng = np.random.default_rng(0)
     users, stars = np.repeat(np.arange(60), 8), rng.integers(0, 6, 480).astype(float)
     good, poor = stars + rng.normal(0, 1, 480), stars + rng.normal(0, 6, 480)
+    worse, better = (Rows(stars, scores, units=users) for scores in (poor, good))
     metric = RANKED["pairwise_accuracy"]
-    found = bootstrap.difference(stars, poor, good, metric=metric, samples=200, units=users)
+    found = bootstrap.difference(worse, better, metric, samples=200)
     assert 0 < found.low < found.mean < found.high
-    same = bootstrap.difference(stars, good, good, metric=metric, samples=200, units=users)
+    same = bootstrap.difference(better, better, metric, samples=200)
     assert (same.low, same.high) == (0, 0)

@@ -19,7 +19,7 @@ If the challenger's model file is the champion's own, the gate promotes without 
 of the server around the model can be released.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -160,20 +160,12 @@ def compare(project: Project, theirs: pa.Table, threshold: float | None) -> Judg
     ours = pq.read_table(project.scores)
     theirs = _in_columns_of(ours, theirs)
     classes = read_json(project.trained / "meta.json")["classes"]
-    own = evaluate.own(folder, settings.evaluate)
     plain = settings.evaluate.model_copy(update={"slices": [], "threshold": threshold})
-    metric = own.known(folder.task)[settings.gate.metric]
-    difference = bootstrap.difference(
-        split.numbers(ours[folder.roles.label], classes),
-        evaluate.values(theirs),
-        evaluate.values(ours),
-        metric=metric,
-        samples=settings.gate.samples,
-        confidence=settings.gate.confidence,
-        thresholds=(evaluate.decisive(plain), evaluate.decisive(settings.evaluate)),
-        columns=ours,
-        units=own.units(ours),
-    )
+    metric = evaluate.own(folder, settings.evaluate).known(folder.task)[settings.gate.metric]
+    challenger = evaluate.measurable(folder, ours, classes, settings.evaluate)
+    champion = replace(challenger, scores=evaluate.values(theirs), threshold=evaluate.decisive(plain))
+    how = {"samples": settings.gate.samples, "confidence": settings.gate.confidence}
+    difference = bootstrap.difference(champion, challenger, metric, **how)
     verdict, why = judge(difference, settings.gate, lower=metric.lower)
     measured = evaluate.evaluate(folder, theirs, theirs, classes, plain)
     return Judged(

@@ -7,15 +7,22 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from loop.core.errors import LoopError
+from loop.core.files import read_json
 from loop.core.markdown import inert
 
 SUMMARY = 1024 * 1024  # GitHub rejects a step's summary of more bytes than this
 # name of the environment variable with the token that lets GitHub process workflow commands again
 STOPPED = "LOOP_STOPPED"
 LEFT_OUT = "The rest is left out, because GitHub limits a summary to 1 MiB."
+
+
+def event() -> dict[str, Any]:
+    """Return the event that started this workflow, as GitHub describes it; empty outside a workflow."""
+    path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def output(**values: object) -> None:

@@ -14,7 +14,7 @@ from loop.core.names import package, public
 from loop.delivery import guard
 
 WORKFLOW = "train.yml"
-TITLE = re.compile("Train (.+?): ?(.*)")  # the run-name of train.yml: `Train <model>: <reason>`
+TITLE = re.compile("Train (.+?):")  # the run-name of train.yml: `Train <model>: <reason>`
 EVERY = "every model"  # the model in the run-name of a run of train.yml without the input `model`
 EVENTS = ("workflow_dispatch", "schedule")
 AUTOMATIC = ("drift ", "SLA missed: ", "accuracy ")  # prefixes of the monitor's reasons; "accuracy " is older
@@ -41,25 +41,26 @@ def dispatch(git: Git, github: GitHub, wish: Wish, rules: params.Monitor, now: d
     If two monitors dispatch at the same time, the monitor whose run has the higher id cancels its own run.
     """
     main = git.fetch()
+    until = trained_until(git, wish.model, main)
+    if until and until >= wish.until:
+        return _done(dispatched=False, why=f"main already trains on rows until {until.isoformat()}")
     runs, cooldown = _runs(github, now), timedelta(hours=rules.cooldown_hours)
-    if against := trained_on(git, main, wish) or recent(runs, wish, cooldown, now):
+    if against := recent(runs, wish, cooldown, now):
         return _done(dispatched=False, why=against)
     asked = max(spent(runs, wish), retrainings(git, wish.model, main, since=now - BUDGET))
     if asked >= rules.budget:
         why = f"the budget is spent: {asked} of {rules.budget} retrainings in 30 days; a person must check"
         return _done(dispatched=False, why=why, budget_spent=True)
     run = github.dispatch(WORKFLOW, wish.inputs)
-    if run is None:  # an older server returns no id, and without it we cannot tell our run from others
-        return _done(dispatched=True, why=wish.reason)
-    try:
-        if first := _first(github, run, wish, cooldown, now):
+    why, url = wish.reason, run.url if run else ""
+    try:  # an older server returns no run, and without its id we cannot tell our run from others
+        if run and (first := _first(github, run, wish, cooldown, now)):
             github.cancel(run.id)
             why = f"{first}; run {run.id}, dispatched at the same time, is cancelled"
-            return _done(dispatched=False, why=why, url=run.url)
+            return _done(dispatched=False, why=why, url=url)
     except LoopError as error:
-        why = f"{wish.reason}; could not check whether another monitor has dispatched one too: {error}"
-        return _done(dispatched=True, why=why, url=run.url)
-    return _done(dispatched=True, why=wish.reason, url=run.url)
+        why += f"; could not check whether another monitor has dispatched one too: {error}"
+    return _done(dispatched=True, why=why, url=url)
 
 
 def _done(*, dispatched: bool, why: str, budget_spent: bool = False, url: str = "") -> dict[str, Any]:
@@ -85,14 +86,6 @@ def _runs(github: GitHub, now: datetime) -> list[dict[str, Any]]:
     """Return the runs of train.yml of the last 30 days, without cancelled runs, which retrained nothing."""
     runs = github.trusted(WORKFLOW, now - BUDGET, *EVENTS)
     return [run for run in runs if run["conclusion"] != "cancelled"]
-
-
-def trained_on(git: Git, main: str, wish: Wish) -> str | None:
-    """Return the reason not to retrain if main already trains on rows up to the window's end, else None."""
-    until = trained_until(git, wish.model, main)
-    if until and until >= wish.until:
-        return f"main already trains on rows until {until.isoformat()}"
-    return None
 
 
 def trained_until(git: Git, model: str, commit: str = "HEAD") -> datetime | None:
@@ -129,11 +122,8 @@ def recent(runs: list[dict[str, Any]], wish: Wish, cooldown: timedelta, now: dat
 
 def spent(runs: list[dict[str, Any]], wish: Wish) -> int:
     """Return how many of the given workflow runs the monitor dispatched to retrain this model."""
-    titles = (TITLE.match(_title(run)) for run in runs)
-    return sum(
-        title is not None and title[1] == public(wish.model) and title[2].startswith(AUTOMATIC)
-        for title in titles
-    )
+    titles = tuple(f"Train {public(wish.model)}: {reason}" for reason in AUTOMATIC)
+    return sum(_title(run).startswith(titles) for run in runs)
 
 
 def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | None = None) -> int:
@@ -143,9 +133,8 @@ def retrainings(git: Git, model: str, commit: str = "HEAD", since: datetime | No
     main's first-parent line, the bot committed it, and it changes only files that `loop land` writes,
     dvc.lock included. Weekly and manual retrainings do not count, so that the budget is left for drift.
     """
-    trailers = (
-        f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in ("Action", "Model", "Why")
-    )
+    keys = ("Action", "Model", "Why")
+    trailers = (f"%(trailers:key={key},valueonly,unfold,separator=%x20)" for key in keys)
     # Use --since-as-filter, because --since stops at the first commit whose clock is wrong.
     query = [f"--since-as-filter={since.isoformat()}"] if since else []
     form = f"--format={'%x1f'.join(('%H', '%ae', '%ce', *trailers))}"

@@ -50,16 +50,8 @@ def drift(reference: Columns, current: Columns) -> dict[str, Drift]:
     PSI, too, and the greater distance is the score. `chance` comes from the Kolmogorov-Smirnov test for
     numbers and the chi-squared test for flags, with Bonferroni's correction for the number of columns.
     """
-    names = list(reference)
-    return {
-        name: _column(
-            _served(reference[name]),
-            _served(current[name]),
-            len(names),
-            coded=np.asarray(reference[name]).dtype.kind in "iu",
-        )
-        for name in names
-    }
+    columns = len(list(reference))
+    return {name: _column(reference[name], current[name], columns) for name in reference}
 
 
 def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
@@ -71,9 +63,11 @@ def least(one: dict[str, Drift], other: dict[str, Drift]) -> dict[str, Drift]:
     }
 
 
-def _column(reference: Floats, current: Floats, columns: int, *, coded: bool) -> Drift:
+def _column(trained: ArrayLike, served: ArrayLike, columns: int) -> Drift:
     from scipy import stats  # scipy is imported only here, because the import is slow
 
+    coded = np.asarray(trained).dtype.kind in "iu"
+    reference, current = (np.asarray(side).astype(np.float32).astype(float) for side in (trained, served))
     then, now = reference[np.isfinite(reference)], current[np.isfinite(current)]
     values = np.unique(then)
     flag = coded or len(values) <= FEW
@@ -95,8 +89,3 @@ def _counts(column: Floats, bins: Floats) -> NDArray[np.int64]:
     finite = column[np.isfinite(column)]
     known = [np.count_nonzero(finite == value) for value in bins]
     return np.array([*known, len(finite) - sum(known), len(column) - len(finite)])
-
-
-def _served(column: ArrayLike) -> Floats:
-    """Convert a column to the precision of a server's input: rounded to float32, returned as float64."""
-    return np.asarray(column).astype(np.float32).astype(np.float64)

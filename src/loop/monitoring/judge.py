@@ -17,14 +17,13 @@ from loop.core.release_state import State
 from loop.core.text import one_line
 from loop.delivery import commit, steps
 from loop.delivery.commit import Place
-from loop.monitoring.fetch import get
-from loop.monitoring.sample import Reader, Sample, Unread
+from loop.monitoring.fetch import fetch
+from loop.monitoring.prometheus import Prometheus
+from loop.monitoring.sample import Sample, Scrape, Unread
 from loop.monitoring.since import Since, since
 from loop.monitoring.verdict import Verdict, verdict
 
-PATIENCE = (
-    3  # consecutive checks in which a canary may be unready, or past its deadline, before it is removed
-)
+PATIENCE = 3  # checks in a row in which a canary may be unready or past its deadline before it is removed
 SLOWEST = 3  # seconds until a probe without an answer counts as unready
 ATTEMPTS = 3  # workflow runs that may end without any effect before the judge asks for a person
 SHOWN = 60  # seconds within which GitHub lists a run after its dispatch
@@ -39,7 +38,7 @@ class Track:
     """The base URL of a track's pods, and the reader of its metrics."""
 
     url: str
-    metrics: Reader
+    metrics: Scrape | Prometheus
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,7 @@ class Judge:
     rules: params.Canary
     stable: Track
     canary: Track
-    github: Callable[[], GitHub] | None = (
-        None  # a function, because the token may change while the judge runs
-    )
+    github: Callable[[], GitHub] | None = None  # a function, because the token may change meanwhile
     _seen: tuple[str, State] | None = None
     _unready: int = 0
     _overdue: int = 0
@@ -162,7 +159,9 @@ class Judge:
             ready = missing or (Verdict("wait", (f"{name} {problem}",)) if problem else READY)
             if idle or state.stable is None:
                 return ready, ""
-            stable, canary = self._samples(main, state.stable.key, key, step)
+            began = self._began(main, key, step)
+            stable = self.stable.metrics.sample(state.stable.key, began.canary)
+            canary = self.canary.metrics.sample(key, began.step)
         except Unread as error:
             return missing or Verdict("wait", (str(error),)), ""
         found = verdict(stable, canary, self.rules)
@@ -175,11 +174,6 @@ class Judge:
         if (key, step) not in self._since:
             self._since[key, step] = since(self.git, main, self.place)
         return self._since[key, step]
-
-    def _samples(self, main: str, old: str, key: str, step: str) -> tuple[Sample, Sample]:
-        """Return stable's answers since the canary's release, and the canary's since its step began."""
-        began = self._began(main, key, step)
-        return self.stable.metrics.sample(old, began.canary), self.canary.metrics.sample(key, began.step)
 
     def _missing(self, problem: str) -> Verdict:
         """Remove a canary that stays unready while it has traffic, unless stable is unready as well.
@@ -286,13 +280,13 @@ class Health(BaseModel):
 def unready(url: str, key: str) -> str | None:
     """Return why a track may not get traffic: it is not ready, or serves another release than Git names."""
     try:
-        ready, health = (get(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
+        ready, health = (fetch(f"{url}{path}", SLOWEST) for path in ("/readyz", "/health"))
     except httpx.HTTPError as error:
         return f"does not answer: {type(error).__name__}"
-    if not ready.good or not health.good:
-        return f"is not ready: /readyz {ready.status}, /health {health.status}"
+    if not ready.is_success or not health.is_success:
+        return f"is not ready: /readyz {ready.status_code}, /health {health.status_code}"
     try:
-        said = Health.model_validate_json(health.body)
+        said = Health.model_validate_json(health.content)
     except ValidationError:
         return "does not answer: /health has no model_version"
     return None if said.model_version == key else f"serves {one_line(said.model_version, 40)}, not {key}"
@@ -301,7 +295,7 @@ def unready(url: str, key: str) -> str | None:
 def answers(url: str) -> bool:
     """Return whether a track is ready, whichever release it serves."""
     try:
-        return get(f"{url}/readyz", SLOWEST).good
+        return fetch(f"{url}/readyz", SLOWEST).is_success
     except httpx.HTTPError:
         return False
 
@@ -312,16 +306,14 @@ def told(stable: Sample, canary: Sample) -> str:
     def p99(sample: Sample) -> str:
         return f"{1000 * sample.latency.quantile(0.99):.0f} ms" if sample.latency.total else "unknown"
 
-    shift = (
-        f"PSI {stable.scores.psi(canary.scores):.2f}" if stable.scores.total and canary.scores.total else ""
-    )
-    odd = {name: len(side.skipped) for name, side in (("canary", canary), ("stable", stable)) if side.skipped}
-    skipped = [f"{count} series of {name} skipped" for name, count in odd.items()]
-    first = [f"the first: {one_line((canary.skipped + stable.skipped)[0], 150)}"] if odd else []
     refused = f", {canary.refused:.0f} refused" if canary.refused else ""
     mine = f"{canary.requests:.0f} requests, {canary.failed:.0f} failed{refused}, p99 {p99(canary)}"
-    return ", ".join(
-        part
-        for part in (f"{mine} (stable {stable.requests:.0f}, {p99(stable)})", shift, *skipped, *first)
-        if part
-    )
+    parts = [f"{mine} (stable {stable.requests:.0f}, {p99(stable)})"]
+    if stable.scores.total and canary.scores.total:
+        parts.append(f"PSI {stable.scores.psi(canary.scores):.2f}")
+    for name, side in (("canary", canary), ("stable", stable)):
+        if side.skipped:
+            parts.append(f"{len(side.skipped)} series of {name} skipped")
+    if odd := canary.skipped + stable.skipped:
+        parts.append(f"the first: {one_line(odd[0], 150)}")
+    return ", ".join(parts)

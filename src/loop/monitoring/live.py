@@ -1,6 +1,7 @@
 """Measures how good production's predictions were, from the labels that were reported later."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,12 @@ class Live:
     @property
     def margins(self) -> dict[str, float]:
         """How much better each metric is than its target; negative if the target is missed."""
-        return {metric.name: metric.margin(value, bound) for metric, value, bound in self._judged()}
+        return {name: metric.margin(self.metrics[name], bound) for name, metric, bound in self._judged()}
 
     @property
     def missed(self) -> list[str]:
         """A sentence with the numbers for each target that is missed."""
-        found = [metric.missed(value, bound) for metric, value, bound in self._judged()]
+        found = (metric.missed(self.metrics[name], bound) for name, metric, bound in self._judged())
         return [why for why in found if why]
 
     @property
@@ -39,12 +40,10 @@ class Live:
         """The metrics that have a target but cannot be computed from the labelled rows."""
         return [name for name in self.targets if name not in self.metrics]
 
-    def _judged(self) -> Iterator[tuple[Metric, float, float]]:
-        """Yield each metric that has a target and was measured, with its value and its target."""
+    def _judged(self) -> list[tuple[str, Metric, float]]:
+        """Return each metric that has a target and was measured, with its target."""
         known = of(self.task)
-        for name, bound in self.targets.items():
-            if name in self.metrics:
-                yield known[name], self.metrics[name], bound
+        return [(name, known[name], bound) for name, bound in self.targets.items() if name in self.metrics]
 
 
 def measure(
@@ -61,9 +60,8 @@ def measure(
         columns = {name: labelled[name].map(_text).map(places) for name in ("class", "label")}
         known = columns["class"].notna() & columns["label"].notna()
         labelled = labelled.assign(**columns)[known].astype({"class": "int64", "label": "int64"})
-    if (
-        labelled.empty or task in COMPARED
-    ):  # ranking and embedding metrics need entities, which are not logged
+    # ranking and embedding metrics need entities, which are not logged
+    if labelled.empty or task in COMPARED:
         return Live(task, int(labelled["rows"].sum()), {}, targets)
     counts = labelled["rows"].to_numpy()
     answered, label = labelled["class"].to_numpy(), labelled["label"].to_numpy()
@@ -77,10 +75,8 @@ def measure(
     rows = Rows(label, scores, answered=answered)
     found = {}
     for name, metric in of(task).items():
-        try:
+        with suppress(ValueError):  # the rows do not allow this metric, such as AUC with a single class
             found[name] = metric.prepare(rows)(counts)
-        except ValueError:  # the rows do not allow this metric, such as AUC with a single class
-            continue
     known = {name: value for name, value in found.items() if isfinite(value)}
     return Live(task, int(counts.sum()), known, targets)
 

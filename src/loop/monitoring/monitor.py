@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loop.core import models, release_state
 from loop.core.errors import LoopError
@@ -48,10 +48,11 @@ def look(
     )
     distances = drift(reference, window.rows) if window.predictions >= rules.min_rows else {}
     prediction = distances.pop(PREDICTION, None)
-    rows = window.transactions
-    of_version = (
-        window.labelled if version is None else window.labelled[window.labelled["version"] == version]
-    )
+    labelled, rows = window.labelled, window.transactions
+    if version is not None:
+        labelled = labelled[labelled["version"] == version]
+    boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
+    classes = getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
     return Findings(
         model=project.public,
         rules=rules,
@@ -61,7 +62,7 @@ def look(
         prediction=prediction,
         quality=quality(project, rows, window.end) if rows is not None else None,
         least_quality=spec.validation.quality,
-        live=measure(of_version, schema.TASK, spec.sla.metrics, _classes(schema)),
+        live=measure(labelled, schema.TASK, spec.sla.metrics, classes),
         version=version,
         whole_weeks=schema.ROLES.time is not None,
         retrainings=retrainings(git, project.model),
@@ -77,7 +78,6 @@ def read_reference(project: Project, path: Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    label = project.folder.roles.label
     if not path.is_file():
         raise LoopError(f"{path} does not exist", fix=f"./loop repro {project.package}, or --reference PATH")
     own, recorded = path == project.reference, (project.root / "dvc.lock").is_file()
@@ -86,24 +86,13 @@ def read_reference(project: Project, path: Path) -> "pd.DataFrame":
 
         check(project, (path if own else project.trained).name)
     frame = pd.read_parquet(path)
-    columns = [
-        name for name in frame if name != label and not str(name).startswith("score_") and name != PREDICTION
-    ]
-    meta = project.trained / "meta.json"
-    named = meta.is_file() and not (
-        own and recorded
-    )  # the clone's own reference was already verified against dvc.lock
-    if named and (expected := seen(meta)) != columns:
-        raise LoopError(
-            f"{path}: {_first_difference(columns, expected)} ({meta})", fix=f"./loop repro {project.package}"
-        )
+    others = (project.folder.roles.label, PREDICTION)
+    columns = [name for name in frame if name not in others and not str(name).startswith("score_")]
+    meta, verified = project.trained / "meta.json", own and recorded  # against dvc.lock
+    if meta.is_file() and not verified and (expected := seen(meta)) != columns:
+        said = f"{path}: {_first_difference(columns, expected)} ({meta})"
+        raise LoopError(said, fix=f"./loop repro {project.package}")
     return frame[[*columns, *([PREDICTION] if PREDICTION in frame else [])]]
-
-
-def _classes(schema: Any) -> tuple[Any, ...] | None:
-    """Return a model's class labels in order; None if they are 0 and 1."""
-    boolean = schema.COLUMNS[schema.ROLES.label] == "bool"
-    return getattr(schema, "CLASSES", None) or ((False, True) if boolean else None)
 
 
 def released(git: Git, model: str, environment: str) -> str | None:

@@ -1,6 +1,7 @@
 """Checks production's rows with the same expectations that training data must pass."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from loop.core.project import Project
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from loop.pipeline.validate import Check, Finding
+    from loop.pipeline.validate import Check
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def quality(project: Project, rows: "pa.Table", end: datetime) -> Quality | None
     checks = [check for check in _suite(project, end) if not _of_training(check, schema.ROLES)]
     report = validate.examine(table, checks, project.package, schema.ROLES)
     score = min([report.score, *(finding.share for finding in report.critical)])
-    return Quality(score, tuple(_line(finding) for finding in report.failed))
+    seen = ((each, f"{each.unexpected} rows" if each.unexpected else each.found) for each in report.failed)
+    return Quality(score, tuple(f"{each.column}: {each.check}: {what}" for each, what in seen))
 
 
 def _suite(project: Project, end: datetime) -> "list[Check]":
@@ -49,8 +51,7 @@ def _suite(project: Project, end: datetime) -> "list[Check]":
     if isinstance(split, TimeSplit):  # a window has no training days, but its last hours must be present
         split = split.model_copy(update={"until": end, "train_days": 0, "delay_days": 0, "test_days": 0})
     where = f"params.yaml: models.{project.package}.validate.suite"
-    checks: list[Check] = folder.suite(params.parse(folder.Params, spec.validation.suite, where), split)
-    return checks
+    return list(folder.suite(params.parse(folder.Params, spec.validation.suite, where), split))
 
 
 def _of_training(check: "Check", roles: Roles) -> bool:
@@ -68,21 +69,10 @@ def _conformed(rows: "pa.Table", columns: dict[str, str], roles: Roles) -> "pa.T
     """Cast rows to the schema's types where they fit; columns that only training data has become null."""
     import pyarrow as pa
 
-    found = {name: _cast(rows[name], columns.get(name)) for name in rows.column_names}
+    found = {name: rows[name] for name in rows.column_names}
+    for name in columns.keys() & found.keys():
+        with suppress(pa.ArrowInvalid):  # the suite's own check reports the wrong type
+            found[name] = found[name].cast(models.arrow(columns[name]))
     for name in {*roles.unlogged} & columns.keys() - found.keys():
         found[name] = pa.nulls(rows.num_rows, models.arrow(columns[name]))
     return pa.table(found)
-
-
-def _cast(column: "pa.ChunkedArray", kind: str | None) -> "pa.ChunkedArray":
-    import pyarrow as pa
-
-    try:
-        return column.cast(models.arrow(kind)) if kind else column
-    except pa.ArrowInvalid:
-        return column  # the column is left as it is, because the suite's own check reports its wrong type
-
-
-def _line(finding: "Finding") -> str:
-    seen = f"{finding.unexpected} rows" if finding.unexpected else finding.found
-    return f"{finding.column}: {finding.check}: {seen}"

@@ -1,6 +1,5 @@
 """The monitor's findings and verdict, written as JSON, as an HTML page and as Prometheus metrics."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +15,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Verdict = Literal["retrain", "healthy", "undecided"]
+Values = dict[tuple[str, ...], float]  # a metric's values by its labels
 PREDICTION = "score"  # the column of the model's predictions
+COUNTS = ("logged", "broken", "repeated", "unmatched", "corrected", "empty")  # fields of Window to report
 MISSED = "SLA missed:"  # prefix of a reason about a metric that misses its target
+GAUGES = {  # what each metric tells, and its labels beside `model`
+    "model_accuracy_score": ("Share of labelled predictions that are right.", "version"),
+    "model_live_metric": ("A metric over labelled predictions.", "version", "metric"),
+    "model_sla_margin": ("How much a metric is better than its target.", "version", "metric"),
+    "model_labels_missing": ("Predictions in the window without a label so far.",),
+    "data_quality_score": ("Data quality of the window.",),
+    "data_quality_threshold": ("Lowest data_quality_score without an alarm.",),
+    "prediction_drift_score": ("Drift of the scores.",),
+    "prediction_log_latest_seconds": ("Unix time of the newest prediction in the log.",),
+    "monitor_verdict_unknown": ("1 if there is too little data for a verdict.", "of"),
+    "auto_retrain_budget_spent": ("1 if a retraining is due but the budget is spent.",),
+    "auto_retrain_in_30_days": ("Automatic retrainings of the last 30 days.",),
+    "auto_retrain_budget_left": ("Automatic retrainings left in these 30 days.",),
+    "feature_drift_score": ("Distance from the training data that counts.", "feature"),
+    "feature_drift_threshold": ("Drift from which a retraining is dispatched.",),
+}
+RETRAININGS = ("auto_retrain", "Automatic retrainings in Git's log.")  # the counter
 
 
 @dataclass(frozen=True)
@@ -118,34 +136,24 @@ class Findings:
 
     def plain(self) -> dict[str, Any]:
         """Return the findings as a JSON-serialisable dict."""
-        w = self.window
+        w, told = self.window, self.prediction
+        start, end = (time.isoformat() for time in (w.start, w.end))
         return {
             "model": self.model,
-            "window": {
-                "from": w.start.isoformat(),
-                "until": w.end.isoformat(),
-                "covered_days": round(w.covered_days, 2),
-            },
+            "window": {"from": start, "until": end, "covered_days": round(w.covered_days, 2)},
             "rows": {
                 "window": w.predictions,
                 "versions": w.versions,
-                "logged": w.logged,
-                "broken": w.broken,
-                "repeated": w.repeated,
-                "unmatched": w.unmatched,
-                "corrected": w.corrected,
-                "empty": w.empty,
+                **{name: getattr(w, name) for name in COUNTS},
                 "apart": list(w.apart),
             },
             "drift": {
                 "score": self.drift,
                 "threshold": self.rules.drift,
                 "features": {
-                    name: {"test": d.test, "score": d.score, "chance": d.chance, "counts": self.counts[name]}
-                    for name, d in self.features.items()
+                    name: {**vars(far), "counts": self.counts[name]} for name, far in self.features.items()
                 },
-                "prediction": self.prediction
-                and {"test": self.prediction.test, "score": self.prediction.score},
+                "prediction": told and {"test": told.test, "score": told.score},
             },
             "live": {
                 "metrics": dict(self.live.metrics),
@@ -194,63 +202,40 @@ def _bars(reference: "pd.Series", current: "pd.Series") -> list[tuple[float, flo
     both = np.concatenate([reference.dropna(), current.dropna()])
     low, high = np.quantile(both, [0.01, 0.99])
     edges = np.linspace(low, high if high > low else low + 1, 25)
-    shares = [
-        np.histogram(side.clip(edges[0], edges[-1]), edges)[0] / max(len(side), 1)
-        for side in (reference, current)
-    ]
-    top = max(shares[0].max(), shares[1].max()) or 1
+    sides = (reference, current)
+    shares = [np.histogram(side.clip(edges[0], edges[-1]), edges)[0] / max(len(side), 1) for side in sides]
+    top = np.max(shares) or 1
     return [(float(then / top), float(now / top)) for then, now in zip(*shares, strict=True)]
 
 
-def _prometheus(path: Path, findings: Findings) -> None:
+def _prometheus(path: Path, f: Findings) -> None:
     """Write the metrics as Prometheus text; values without a verdict are left out, to raise no alarm."""
     from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
 
+    served, live, enough = f.version or "all", f.live, f.few_labels is None
+    right: Values = {(served,): live.metrics["accuracy"]} if "accuracy" in live.metrics else {}
+    unknown = {"drift": f.drift_unknown, "sla": f.sla_unknown}
+    values: dict[str, Values | None] = {
+        "model_accuracy_score": right if enough else None,
+        "model_live_metric": {(served, name): n for name, n in live.metrics.items()} if enough else None,
+        "model_sla_margin": {(served, name): n for name, n in live.margins.items()} if enough else None,
+        "model_labels_missing": {(): f.window.unlabelled},
+        "data_quality_score": {(): f.quality.score} if f.quality else None,
+        "data_quality_threshold": {(): f.least_quality},
+        "prediction_drift_score": {(): f.prediction.score} if f.prediction else None,
+        "prediction_log_latest_seconds": {(): f.window.latest},
+        "monitor_verdict_unknown": {(of,): float(why is not None) for of, why in unknown.items()},
+        "auto_retrain_budget_spent": {(): float(f.dispatch.get("budget_spent", False))},
+        "auto_retrain_in_30_days": {(): f.lately},
+        "auto_retrain_budget_left": {(): f.budget_left},
+        "feature_drift_score": {} if f.drift_unknown else {(name,): far for name, far in f.counts.items()},
+        "feature_drift_threshold": {(): f.rules.drift},
+    }
     registry = CollectorRegistry()
-    f = findings
-
-    def gauge(name: str, said: str, value: float | None) -> None:
-        if value is not None:
-            Gauge(name, said, ["model"], registry=registry).labels(f.model).set(value)
-
-    def gauges(name: str, said: str, by: str, values: Mapping[str, float], **labels: str) -> None:
-        found = Gauge(name, said, ["model", *labels, by], registry=registry)
-        for key, value in values.items():
-            found.labels(f.model, *labels.values(), key).set(value)
-
-    if f.few_labels is None:
-        served = f.version or "all"
-        accuracy = {served: f.live.metrics["accuracy"]} if "accuracy" in f.live.metrics else {}
-        gauges("model_accuracy_score", "Share of labelled predictions that are right.", "version", accuracy)
-        gauges(
-            "model_live_metric",
-            "A metric over labelled predictions.",
-            "metric",
-            f.live.metrics,
-            version=served,
-        )
-        gauges(
-            "model_sla_margin",
-            "How much a metric is better than its target.",
-            "metric",
-            f.live.margins,
-            version=served,
-        )
-    gauge("model_labels_missing", "Predictions in the window without a label so far.", f.window.unlabelled)
-    gauge("data_quality_score", "Data quality of the window.", f.quality.score if f.quality else None)
-    gauge("data_quality_threshold", "Lowest data_quality_score without an alarm.", f.least_quality)
-    gauge("prediction_drift_score", "Drift of the scores.", f.prediction.score if f.prediction else None)
-    gauge("prediction_log_latest_seconds", "Unix time of the newest prediction in the log.", f.window.latest)
-    why = {"drift": f.drift_unknown, "sla": f.sla_unknown}
-    unknown = {of: float(reason is not None) for of, reason in why.items()}
-    gauges("monitor_verdict_unknown", "1 if there is too little data for a verdict.", "of", unknown)
-    spent = f.dispatch.get("budget_spent", False)
-    gauge("auto_retrain_budget_spent", "1 if a retraining is due but the budget is spent.", float(spent))
-    gauge("auto_retrain_in_30_days", "Automatic retrainings of the last 30 days.", f.lately)
-    gauge("auto_retrain_budget_left", "Automatic retrainings left in these 30 days.", f.budget_left)
-    moved = f.counts if f.drift_unknown is None else {}
-    gauges("feature_drift_score", "Distance from the training data that counts.", "feature", moved)
-    gauge("feature_drift_threshold", "Drift from which a retraining is dispatched.", f.rules.drift)
-    retrained = Counter("auto_retrain", "Automatic retrainings in Git's log.", ["model"], registry=registry)
-    retrained.labels(f.model).inc(f.retrainings)
+    for name, (text, *labels) in GAUGES.items():
+        if (found := values[name]) is not None:
+            gauge = Gauge(name, text, ["model", *labels], registry=registry)
+            for by, value in found.items():
+                gauge.labels(f.model, *by).set(value)
+    Counter(*RETRAININGS, ["model"], registry=registry).labels(f.model).inc(f.retrainings)
     write_to_textfile(str(path), registry)

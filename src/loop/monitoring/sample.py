@@ -3,25 +3,27 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from math import inf
-from typing import Protocol
+from math import inf, nan
 
 from loop.core.errors import LoopError
 from loop.core.text import one_line
-from loop.monitoring.fetch import get
+from loop.monitoring.fetch import fetch
 from loop.stats.stability import psi
 
 LATENCY = "model_prediction_latency_seconds"
 SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
 HTTP = "bentoml_service_request"  # BentoML's counter; it includes requests that failed before the model
+SERIES = (f"{LATENCY}_bucket", f"{SCORE}_bucket", f"{FAILED}_total", f"{HTTP}_total")
 REASONS = {"model": "failed", "overload": "refused"}  # values of label `reason`; others are callers' mistakes
 HIGHEST = 1e15  # largest value of a counter that is accepted
 TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
 LINE = 4096  # longest line of a metrics page, because the parser's time grows with the square of its length
+
+VERSIONS = ("version", "service_version")  # labels that name the release; the second one is BentoML's
+Labels = tuple[tuple[str, str], ...]  # a series' labels and name, sorted
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,6 @@ class Histogram:
     @property
     def total(self) -> float:
         return sum(self.counts.values())
-
-    def minus(self, other: "Histogram") -> "Histogram":
-        """Subtract another histogram, with zero as the minimum, because a restart sets counters back."""
-        left = {bound: count - other.counts.get(bound, 0) for bound, count in self.counts.items()}
-        return Histogram({bound: max(0.0, count) for bound, count in left.items()})
 
     def psi(self, current: "Histogram") -> float:
         """Return the population stability index of `current` against this histogram, by shared bounds."""
@@ -94,36 +91,85 @@ class Sample:
     refused: float = 0.0  # number of 429 answers (overload), which no other field includes
     skipped: tuple[str, ...] = ()  # messages about series that could not be read
 
-    def since(self, before: "Sample") -> "Sample":
-        """Return the answers after `before`, or all of them if a restart has reset the counters."""
-        if self.fewer_than(before):
-            return self
-        return Sample(
-            self.requests - before.requests,
-            self.failed - before.failed,
-            self.latency.minus(before.latency),
-            self.scores.minus(before.scores),
-            self.refused - before.refused,
-            self.skipped,
-        )
-
-    def fewer_than(self, before: "Sample") -> bool:
-        """Return whether a counter is lower than in `before`, which means that the server restarted."""
-        return self.requests < before.requests or self.refused < before.refused
-
 
 class Unread(LoopError):
     """Metrics cannot be read or lack a release, so they say nothing good or bad about it."""
 
 
-class Reader(Protocol):
-    """The interface for reading one track's metrics, from a server's page or from Prometheus."""
+@dataclass
+class Count:
+    """One series' counter: its last scrape, and its increase since a given time."""
 
-    def sample(self, version: str, since: float) -> Sample:
-        """Return the answers of a release since a Unix time. Raises Unread if nothing is known of it."""
+    at: float
+    value: float
+    gained: float
 
-    def unlike(self, version: str, pods: int) -> str | None:
-        """Return how the track's pods differ from `pods` ready pods of `version`; None if they do not."""
+    def add(self, at: float, value: float, since: float) -> None:
+        """Add a later scrape; a smaller value means that the container restarted, counting from zero."""
+        if at <= self.at:
+            return
+        new = value - self.value if value >= self.value else value
+        self.at, self.value = at, value
+        self.gained = self.gained + new if at > since else 0.0
+
+
+@dataclass
+class Counted:
+    """The increases of one release's series since a given time."""
+
+    version: str = ""
+    asked: float = 0.0  # the requested start of counting
+    since: float = 0.0  # the start of counting
+    seen: float = 0.0  # time of the newest scrape
+    counts: dict[Labels, Count] = field(default_factory=dict)
+    _odd: set[Labels] = field(default_factory=set)  # series with a bad value since the last sample
+
+    def add(self, labels: Mapping[str, str], scrapes: Iterable[tuple[float, float | str]]) -> float:
+        """Add a series' scrapes in order, if it is the release's; returns the time of the last, else 0.
+
+        A series that first appears after `since` began at zero.
+        """
+        labels, at = own(labels), 0.0
+        series, releases = tuple(sorted(labels.items())), (labels.get(name) for name in VERSIONS)
+        if labels.get("__name__") not in SERIES or self.version not in releases:
+            return at
+        for at, text in scrapes:
+            if not 0 <= (value := _number(text)) <= HIGHEST:
+                self._odd.add(series)
+            elif series in self.counts:
+                self.counts[series].add(at, value, self.since)
+            else:
+                self.counts[series] = Count(at, value, value if at > self.since else 0.0)
+        self.seen = max(self.seen, at)
+        return at
+
+    def sample(self) -> Sample:
+        """Sum up the series.
+
+        Failed requests are the 5xx answers or the model's own failure count, whichever is greater; refused
+        requests are the 429 answers or the app's own count of refusals, whichever is greater. A series is
+        skipped if it lacks a required label, or has a bucket bound or value that no counter can have.
+        """
+        buckets: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
+        bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
+        least, skipped = {LATENCY: 0.0, SCORE: -inf}, []
+        for labels, count in ((dict(series), count) for series, count in self.counts.items()):
+            name = labels["__name__"]
+            try:
+                if (histogram := name.removesuffix("_bucket")) in buckets:
+                    buckets[histogram][_bound(labels["le"], least[histogram])] += count.gained
+                elif kind := _kind(name, labels):
+                    bad[kind][name] += count.gained
+            except KeyError as error:
+                skipped.append(f"{name} has no label {error}")
+            except ValueError as error:
+                skipped.append(f"{name}: {error}")
+        odd = (dict(series)["__name__"] for series in sorted(self._odd))
+        skipped += [f"{name}: a value is not a valid count" for name in odd]
+        self._odd.clear()
+        latency, scores = (Histogram.of_cumulative(buckets[name]) for name in (LATENCY, SCORE))
+        failed, refused = (max(counts.values(), default=0.0) for counts in bad.values())
+        return Sample(latency.total + failed, failed, latency, scores, refused, tuple(skipped))
 
 
 @dataclass
@@ -136,116 +182,79 @@ class Scrape:
 
     url: str
     from_start: bool = False
-    _bases: dict[tuple[str, float], Sample] = field(default_factory=dict)
+    _pages: int = 0  # the pages read so far, which stand for the time
+    _counted: Counted = field(default_factory=Counted)
 
     def sample(self, version: str, since: float) -> Sample:
         """Return a release's answers, zeros if there are none. Raises Unread if the page is unreadable."""
         import httpx
 
         try:
-            answer = get(f"{self.url}/metrics", TIMEOUT, PAGE)
+            answer = fetch(f"{self.url}/metrics", TIMEOUT, PAGE)
         except httpx.HTTPError as error:
             raise Unread(f"metrics cannot be read: {error}") from error
-        if not answer.good:
-            raise Unread(f"metrics cannot be read: {self.url}/metrics answers {answer.status}")
-        found = parse(answer.body.decode(errors="replace"), version)
-        if self.from_start:
-            return found
-        base = self._bases.setdefault((version, since), found)
-        if found.fewer_than(base):  # the server restarted, so its counters began again at zero
-            base = self._bases[version, since] = Sample()
-        return found.since(base)
+        if not answer.is_success:
+            raise Unread(f"metrics cannot be read: {self.url}/metrics answers {answer.status_code}")
+        self._pages += 1
+        if (self._counted.version, self._counted.asked) != (version, since):
+            self._counted = Counted(version, since, -inf if self.from_start else self._pages)
+        for labels, value in series(answer.text):
+            self._counted.add(labels, [(self._pages, value)])
+        return self._counted.sample()
 
     def unlike(self, version: str, pods: int) -> str | None:
         """Return None, because a single server cannot know of other pods."""
         return None
 
 
-Row = tuple[str, Mapping[str, str], float]  # name, labels and value of a time series
+def series(page: str) -> list[tuple[dict[str, str], float]]:
+    """Return labels and value of each series of a page in Prometheus' text format.
 
-
-def parse(text: str, version: str) -> Sample:
-    """Parse Prometheus' text format. Raises Unread if a line is malformed, as Prometheus would."""
+    Raises Unread if a line is malformed, as Prometheus would.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
-    if max(map(len, text.split("\n"))) > LINE:
+    if max(map(len, page.split("\n"))) > LINE:
         raise Unread(f"metrics cannot be read: a line is longer than {LINE} characters")
     try:
-        rows = [row for family in text_string_to_metric_families(text) for row in family.samples]
+        rows = [row for family in text_string_to_metric_families(page) for row in family.samples]
     except Exception as error:
-        raise Unread(
-            f"metrics cannot be read: {one_line(f'{type(error).__name__}: {error}', 200)}"
-        ) from error
-    return of_rows(((row.name, row.labels, row.value) for row in rows), version)
-
-
-def of_rows(rows: Iterable[Row], version: str) -> Sample:
-    """Sum up a release's series.
-
-    Failed requests are the 5xx answers or the model's own failure count, whichever is greater; refused
-    requests are the 429 answers or the app's own count of refusals, whichever is greater. A series is skipped
-    if it lacks a required label, or has a bucket bound or value that no counter can have.
-    """
-    cumulative: dict[str, dict[float, float]] = {LATENCY: defaultdict(float), SCORE: defaultdict(float)}
-    bad: dict[str, dict[str, float]] = {"failed": defaultdict(float), "refused": defaultdict(float)}
-    least, skipped = {LATENCY: 0.0, SCORE: -inf}, []
-    for name, labels, value in rows:
-        ours, histogram = version in versions(labels), name.removesuffix("_bucket")
-        try:
-            if ours and name.endswith("_bucket") and histogram in cumulative:
-                cumulative[histogram][_bound(said(labels, "le"), least[histogram])] += counted(value)
-            elif ours and (kind := _kind(name, labels)):
-                bad[kind][name] += counted(value)
-        except KeyError as error:
-            skipped.append(f"{name} has no label {error}")
-        except ValueError as error:
-            skipped.append(f"{name}: {error}")
-    latency, scores = (Histogram.of_cumulative(cumulative[name]) for name in (LATENCY, SCORE))
-    failed, refused = (max(counts.values(), default=0.0) for counts in bad.values())
-    return Sample(latency.total + failed, failed, latency, scores, refused, tuple(skipped))
+        why = one_line(f"{type(error).__name__}: {error}", 200)
+        raise Unread(f"metrics cannot be read: {why}") from error
+    return [({**row.labels, "__name__": row.name}, row.value) for row in rows]
 
 
 def _kind(name: str, labels: Mapping[str, str]) -> str | None:
     """Return "failed" or "refused" if a counter counts such requests, else None."""
     if name == f"{FAILED}_total":
-        return REASONS.get(said(labels, "reason"))
-    if name == f"{HTTP}_total" and said(labels, "endpoint") == "/predict":
-        code = said(labels, "http_response_code")
+        return REASONS.get(labels["reason"])
+    if name == f"{HTTP}_total" and labels["endpoint"] == "/predict":
+        code = labels["http_response_code"]
         return "refused" if code == "429" else "failed" if code.startswith("5") else None
     return None
 
 
-def said(labels: Mapping[str, str], name: str) -> str:
-    """Return the value of a label that the pod set. Raises KeyError if the pod set none.
+def own(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a series' labels as its pod set them.
 
     If the scrape target has a label of the same name, Prometheus renames the pod's label to `exported_<name>`
     unless `honorLabels` is set.
     """
-    return labels.get(f"exported_{name}") or labels[name]
-
-
-def versions(labels: Mapping[str, str]) -> set[str]:
-    """Return the releases that a series names by `version` or, in BentoML's metrics, `service_version`."""
-    found = set()
-    for name in ("version", "service_version"):
-        with suppress(KeyError):
-            found.add(said(labels, name))
-    return found
-
-
-def counted(value: float | str) -> float:
-    """Return a counter's value as a number. Raises ValueError unless it is from 0 to HIGHEST."""
-    if not 0 <= (number := float(value)) <= HIGHEST:
-        raise ValueError(f"its value is {number:g}")
-    return number
+    prefix = "exported_"
+    renamed = {name.removeprefix(prefix): text for name, text in labels.items() if name.startswith(prefix)}
+    return {**labels, **renamed}
 
 
 def _bound(le: str, least: float) -> float:
     """Return the upper bound of a bucket. Raises ValueError unless it is a number above `least`."""
-    try:
-        bound = float(le)
-    except ValueError:
-        bound = float("nan")
-    if not bound > least:
+    if not (bound := _number(le)) > least:
         raise ValueError(f"le is {one_line(ascii(le), 40)}")
     return bound
+
+
+def _number(text: float | str) -> float:
+    """Return a number from an untrusted text; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return nan

@@ -13,9 +13,7 @@ CHANCE = 0.01  # accepted probability of calling a canary slow although its late
 class Verdict:
     """The judge's decision about a canary, and its reasons."""
 
-    what: Literal[
-        "promote", "rollback", "remove", "wait"
-    ]  # "remove" does not block the release, "rollback" does
+    what: Literal["promote", "rollback", "remove", "wait"]  # "rollback" blocks the release, "remove" does not
     reasons: tuple[str, ...]
 
 
@@ -57,10 +55,8 @@ def _fails(canary: Sample, refused: float, rules: params.Canary) -> str | None:
         return None
     share = canary.failed / canary.requests
     with_429 = f", {refused:.0f} of them refused with 429, more than by stable" if refused else ""
-    return (
-        f"{canary.failed:.0f} of {canary.requests:.0f} requests failed "
-        f"({share:.1%} > {rules.max_failed:.1%}){with_429}"
-    )
+    failed = f"{canary.failed:.0f} of {canary.requests:.0f} requests failed"
+    return f"{failed} ({share:.1%} > {rules.max_failed:.1%}){with_429}"
 
 
 def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
@@ -69,9 +65,8 @@ def _slow(stable: Sample, canary: Sample, rules: params.Canary) -> str | None:
 
     most = max(rules.max_p99_ratio * stable.latency.quantile(0.99), rules.min_p99_ms / 1000)
     slow, answers = canary.latency.above(most), canary.latency.total
-    if (
-        bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE
-    ):  # the probability of as many slow answers or more
+    # the probability of as many slow answers or more
+    if bdtrc(round(slow) - 1, round(max(answers, rules.min_requests)), 0.01) >= CHANCE:
         return None
     p99 = canary.latency.quantile(0.99)
     return f"p99 {1000 * p99:.0f} ms: {slow:.0f} of {answers:.0f} answers took over {1000 * most:.0f} ms"

@@ -27,7 +27,12 @@ def watch(
     """
     ends, said = time.monotonic() + deadline if deadline else float("inf"), ""
     while True:
-        found = outliving(look) if forever else look()
+        try:
+            found = look()
+        except Exception as error:
+            if not forever:  # the loop must survive any answer of a server
+                raise
+            found = Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")
         if alive:
             alive.touch()
         if found.line != said:
@@ -38,11 +43,3 @@ def watch(
         if time.monotonic() + every > ends:
             raise Rejected(f"after {deadline:g} s: {found.line}")
         time.sleep(every)
-
-
-def outliving(look: Callable[[], Look]) -> Look:
-    """Run one check; an exception becomes its result's line, so that the loop continues."""
-    try:
-        return look()
-    except Exception as error:  # noqa: BLE001 — the loop must survive any answer of a server
-        return Look(one_line(f"{type(error).__name__}: {error}", LONGEST), "wait")

@@ -57,9 +57,8 @@ def evaluate(
 
     Raises LoopError if all test rows have the same label.
     """
-    y = split.numbers(scored[folder.roles.label], classes)
-    mine = own(folder, section)
-    judged = Rows(y, values(scored), decisive(section), scored, units=mine.units(scored))
+    judged = measurable(folder, scored, classes, section)
+    y = judged.labels
     result: dict[str, Any] = {"rows": len(y)}
     if folder.task != "multiclass" and len(np.unique(y)) == 1:
         alike = classes[int(y[0])] if classes else y[0]
@@ -69,9 +68,15 @@ def evaluate(
         )
     if folder.task == "binary":
         result["positives"] = int(y.sum())
-    known = mine.known(folder.task)
+    known = own(folder, section).known(folder.task)
     result |= {name: metric.of(judged) for name, metric in known.items()}
     return {**result, "slices": slices(judged, rows, section, folder.task)}
+
+
+def measurable(folder: ModelFolder, scored: pa.Table, classes: list[Any], section: Evaluate) -> Rows:
+    """Return a scored table as the metrics of its model take it, with class numbers for labels."""
+    labels, units = split.numbers(scored[folder.roles.label], classes), own(folder, section).units(scored)
+    return Rows(labels, values(scored), decisive(section), scored, units=units)
 
 
 def decisive(section: Evaluate) -> float:

@@ -13,7 +13,7 @@ from loop.core.files import read_json, whole, write_json
 from loop.core.models import COMPARED, ModelFolder
 from loop.pipeline import split
 from loop.runtime.columns import Columns, take
-from loop.stats import calibration, classification
+from loop.stats import curves
 from loop.stats.metrics import LOSS, Metric, Rows, ndcg
 
 Floats = NDArray[np.float64]
@@ -75,10 +75,10 @@ def of_classes(y: NDArray[Any], scores: Floats) -> dict[str, Points]:
     true, score = y, scores
     if scores.ndim > 1:
         true, score = np.eye(scores.shape[1], dtype=np.int64)[y].ravel(), scores.ravel()
-    precision, recall = classification.precision_recall_curve(true, score)
-    observed = calibration.curve(true, score)
+    precision, recall = curves.precision_recall(true, score)
+    observed = curves.calibration(true, score)
     return {
-        "roc": thin(*classification.roc_curve(true, score)),
+        "roc": thin(*curves.roc(true, score)),
         "precision_recall": thin(recall, precision),
         "calibration": thin(observed.predicted, observed.observed),
     }

@@ -16,7 +16,6 @@ from loop.core.release_state import State
 from loop.core.results import Entry
 from loop.delivery import history
 from loop.delivery.commit import Place
-from loop.pipeline import evaluate
 from loop.pipeline.plots import CURVES
 from loop.report import draw, lineage
 from loop.report.draw import Chart
@@ -27,12 +26,8 @@ from loop.stats import bootstrap, metrics
 from loop.stats.bootstrap import Interval
 
 FIRST = "production"  # the environment that is listed first
-WORDS = {  # texts of the model card, and the module whose docstring holds each text
-    "model": "__init__",
-    "data": "schema",
-    "features": "features",
-    "estimator": "estimator",
-}
+# texts of the model card, and the module whose docstring holds each text
+WORDS = {"model": "__init__", "data": "schema", "features": "features", "estimator": "estimator"}
 
 
 @dataclass(frozen=True)
@@ -92,19 +87,17 @@ class Facts:
 
 def gather(git: Git, project: Project, commit: str) -> Facts:
     """Read a model's facts from files, its environments from a commit. Raises LoopError for broken files."""
-    spec = project.params
     environments = _environments(git, project, commit)
-    known(project.metrics), known(project.trained / "meta.json")  # fails early on invalid JSON
     found = _evidence(project) if project.metrics.is_file() else None
     stopped = known(project.build / "validation" / "quality.json")
     plots = {name: known(project.plots / "curves" / f"{name}.json") or [] for name in CURVES}
     return Facts(
         model=project.public,
         project=project,
-        spec=spec,
+        spec=project.params,
         environments=environments,
         evidence=found,
-        intervals=_intervals(project, spec, found),
+        intervals=_intervals(project, found),
         curves=draw.curves(plots, found) if found else [],
         quality=stopped or known(project.validation / "quality.json"),
         rejected=stopped is not None,
@@ -135,25 +128,14 @@ def _environments(git: Git, project: Project, commit: str) -> list[Environment]:
     return found
 
 
-def _intervals(project: Project, spec: params.Model, found: Evidence | None) -> dict[str, Interval]:
+def _intervals(project: Project, found: Evidence | None) -> dict[str, Interval]:
     """Return the confidence interval of each metric, by bootstrap over the test rows."""
-    if found is None or found.labels is None:
+    if found is None or not found.scored:
         return {}
-    folder = project.folder
-    own = evaluate.own(folder, spec.evaluate)
-    known = own.known(folder.task)
+    rows, confidence = found.scored["candidate"], project.params.gate.confidence
     return {
-        metric: bootstrap.interval(
-            found.labels,
-            found.scores["candidate"],
-            metric=known[metric],
-            samples=SAMPLES,
-            confidence=spec.gate.confidence,
-            threshold=evaluate.decisive(spec.evaluate),
-            columns=found.rows,
-            units=own.units(found.rows),
-        )
-        for metric in compared(known, spec.gate)
+        metric.name: bootstrap.interval(rows, metric.prepare(rows), samples=SAMPLES, confidence=confidence)
+        for metric in compared(project)
     }
 
 
@@ -161,22 +143,20 @@ def _lineages(git: Git, project: Project, environments: list[Environment]) -> li
     """Return the lineage of each served release, and of the work tree if its model is not served."""
     states = {one.name: one.state for one in environments}
     tracks = [track for one in states.values() for track in (one.stable, one.canary) if track]
-    own = lineage.model_md5(project.lock, project.model)
+    own = project.lock.outs(project.model).get(f"data/{project.package}/model")
     here = None if own in {track.model_md5 for track in tracks} else lineage.candidate(project)
     return lineage.released(git, project.model, states) + ([here] if here else [])
 
 
 def _strange(project: Project) -> list[str]:
     """Return outputs and gate.json that belong to another run than dvc.lock records."""
-    lock, gate, unread = project.lock, project.build / "gate.json", (project.raw, project.features)
-    there = [(project.root / path, recorded) for path, recorded in lock.outs(project.model).items()]
-    found = [
-        path for path, recorded in there if path not in unread and path.exists() and md5(path) != recorded
-    ]
-    own, judged = lineage.model_md5(lock, project.model), known(gate)
-    if judged and judged["challenger"]["model_md5"] != own:
-        found.append(gate)
-    return [str(path.relative_to(project.root)) for path in found]
+    outs, unread = project.lock.outs(project.model), (project.raw, project.features)
+    there = {name: project.root / name for name in outs if (project.root / name).exists()}
+    found = [name for name, path in there.items() if path not in unread and md5(path) != outs[name]]
+    judged = known(project.build / "gate.json")
+    if judged and judged["challenger"]["model_md5"] != outs.get(f"data/{project.package}/model"):
+        found.append(f"build/{project.package}/gate.json")
+    return found
 
 
 def _docstring(path: Path) -> str:

@@ -1,10 +1,8 @@
 """Traces a release back: data, stages, model, model registry, bento, image, and overlays that serve it."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from loop.core.dvc import Lock
-from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.git import Git, GitError
 from loop.core.names import package, public
@@ -44,8 +42,7 @@ def released(git: Git, model: str, states: dict[str, State]) -> list[Lineage]:
 
 def candidate(project: Project) -> Lineage | None:
     """Return the lineage of the work tree's last run, released or not; None if nothing is trained."""
-    lock = project.lock
-    if not (links := stages(lock, project.model)):
+    if not (links := stages(project.lock, project.model)):
         return None
     for record, what, key in (
         ("register", "Model registry (MLflow)", "version"),
@@ -58,26 +55,18 @@ def candidate(project: Project) -> Lineage | None:
     return Lineage("this work tree's last run", links)
 
 
-def model_md5(lock: Lock, model: str) -> str | None:
-    """Return the md5 of the trained model; None if dvc.lock does not record it."""
-    try:
-        return lock.model_md5(model)
-    except LoopError:
-        return None
-
-
 def stages(lock: Lock, model: str) -> list[Link]:
     """Return the links for a model's stages in dvc.lock, in order, with outputs and inputs."""
-    ending = f"@{package(model)}"
-    return [
-        Link(
-            f"DVC stage {name.removesuffix(ending)}",
-            [(_short(out["path"], model), out["md5"]) for out in stage.get("outs", [])],
-            [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])] + _params(stage, model),
-        )
-        for name, stage in lock.stages.items()
-        if name.endswith(ending)
-    ]
+    ending, folder, section = f"@{package(model)}", f"data/{package(model)}/", f"models.{package(model)}."
+    found = []
+    for name, stage in lock.stages.items():
+        if name.endswith(ending):
+            outs = [(out["path"].removeprefix(folder), out["md5"]) for out in stage.get("outs", [])]
+            deps = [(dep["path"], dep.get("md5", "")) for dep in stage.get("deps", [])]
+            values = stage.get("params", {}).get("params.yaml", {}).items()
+            params = [(key.removeprefix(section), str(value)) for key, value in values]
+            found.append(Link(f"DVC stage {name.removesuffix(ending)}", outs, deps + params))
+    return found
 
 
 def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]]) -> Lineage:
@@ -86,11 +75,9 @@ def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]])
         lock = Lock.parse(git.read(track.commit, "dvc.lock") or "")
     except GitError:
         missing = f"commit {track.commit[:12]} is not in this clone, so its stages are not shown"
+    unknown = [Link("Data", [("raw.parquet", track.data_md5)]), Link("Model", [("model", track.model_md5)])]
     links = [
-        *(
-            stages(lock, model)
-            or [Link("Data", [("raw.parquet", track.data_md5)]), Link("Model", [("model", track.model_md5)])]
-        ),
+        *(stages(lock, model) or unknown),
         Link("Commit with this dvc.lock", [("dvc.lock", track.commit)]),
         Link("Model registry (MLflow)", [("name and version", track.mlflow)]),
         Link("Bento", [("tag", track.bento), ("release key", track.key)]),
@@ -98,12 +85,3 @@ def _released(git: Git, model: str, track: Track, served: list[tuple[str, str]])
         Link("Overlays that serve the release", [(f"{at}/{public(model)}", weight) for at, weight in served]),
     ]
     return Lineage(track.key, links, missing)
-
-
-def _short(path: str, model: str) -> str:
-    return path.removeprefix(f"data/{package(model)}/")
-
-
-def _params(stage: dict[str, Any], model: str) -> list[tuple[str, str]]:
-    found = stage.get("params", {}).get("params.yaml", {})
-    return [(name.removeprefix(f"models.{package(model)}."), str(value)) for name, value in found.items()]

@@ -36,7 +36,11 @@ def build(root: Path, out: Path, models: Sequence[str] = (), branch: str = "main
         aside.mkdir()
         write_text(aside / "index.html", page("index.html.j2", latest=latest(facts), **shared))
         for one in facts:
-            _model(aside / one.model, one, shared)
+            drift = one.drift_page if one.drift_page.is_file() else None
+            text = page("model.html.j2", one=one, drift_page=drift, weakest=weakest(one), **shared)
+            write_text(aside / one.model / "index.html", text)
+            if drift:
+                shutil.copy(drift, aside / one.model / "drift.html")
     return out / "index.html"
 
 
@@ -57,24 +61,17 @@ def ours(out: Path) -> None:
 
 def latest(facts: Sequence[Facts]) -> list[tuple[str, str, Entry]]:
     """Return the latest changes of the served releases: (model, environment, change), newest first."""
-    found = [
-        (one.model, one.served.name, entry) for one in facts if one.served for entry in one.served.history
-    ]
+    served = [(one.model, one.served) for one in facts if one.served]
+    found = [(model, place.name, entry) for model, place in served for entry in place.history]
     return sorted(found, key=lambda each: when(each[2].when), reverse=True)[:LATEST]
 
 
 def weakest(facts: Facts) -> tuple[str, str, float] | None:
     """Return the part of the test rows with the worst gate metric: feature, part, and the metric's value."""
-    metric, slices = (
-        facts.spec.gate.metric,
-        (facts.evidence.metrics if facts.evidence else {}).get("slices", {}),
-    )
-    parts = [
-        (feature, part, found[metric])
-        for feature, cut in slices.items()
-        for part, found in cut.items()
-        if metric in found
-    ]
+    metric = facts.spec.gate.metric
+    slices = facts.evidence.metrics.get("slices", {}) if facts.evidence else {}
+    values = ((feature, part, found) for feature, cut in slices.items() for part, found in cut.items())
+    parts = [(feature, part, found[metric]) for feature, part, found in values if metric in found]
     worst = max if metric in facts.lower else min
     return worst(parts, key=lambda part: part[2], default=None)
 
@@ -83,16 +80,6 @@ def page(template: str, **values: Any) -> str:
     """Render a page from its template."""
     filters = {**FILTERS, "when": when, "public": public}
     return html.page(template, "loop.report", "loop.pipeline", filters=filters, **values)
-
-
-def _model(folder: Path, facts: Facts, shared: dict[str, Any]) -> None:
-    drift = facts.drift_page if facts.drift_page.is_file() else None
-    write_text(
-        folder / "index.html",
-        page("model.html.j2", one=facts, drift_page=drift, weakest=weakest(facts), **shared),
-    )
-    if drift:
-        shutil.copy(drift, folder / "drift.html")
 
 
 def when(iso: str) -> str:

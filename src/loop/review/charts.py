@@ -13,34 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.pipeline import plots
-from loop.stats import calibration, classification
+from loop.stats import curves
+from loop.stats.curves import Floats, Labels
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 GRID = np.linspace(0, 1, 41)
-COLOURS = {
-    "#2f81f7": "🟦",
-    "#f0883e": "🟧",
-    "#8b949e": "⬜",
-}  # marks for the chart's title, which serves as legend because Mermaid's xychart has none
+# The marks are for the chart's title, which serves as legend because Mermaid's xychart has none.
+COLOURS = {"#2f81f7": "🟦", "#f0883e": "🟧", "#8b949e": "⬜"}
 BLOCKS = 20  # length of the longest text bar in characters
 
 
 def roc(y: Labels, scores: Floats) -> list[float]:
     """Return the true positive rate at evenly spaced false positive rates."""
-    false_rate, true_rate = classification.roc_curve(y, scores)
+    false_rate, true_rate = curves.roc(y, scores)
     return [float(rate) for rate in np.interp(GRID, false_rate, true_rate)]
 
 
 def precision_recall(y: Labels, scores: Floats) -> list[float]:
     """Return the best precision at or above each of evenly spaced recalls."""
-    precision, recall = classification.precision_recall_curve(y, scores)
+    precision, recall = curves.precision_recall(y, scores)
     return [float(precision[recall >= least].max()) for least in GRID]
 
 
 def reliability(y: Labels, scores: Floats) -> tuple[list[str], list[list[float]]]:
     """Return a calibration chart: mean score per bin (x axis), and the lines of observed and mean score."""
-    curve = calibration.curve(y, scores)
+    curve = curves.calibration(y, scores)
     names = [f"{mean:.2f}" for mean in curve.predicted]
     return names, [curve.observed.tolist(), curve.predicted.tolist()]
 

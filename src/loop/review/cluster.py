@@ -17,14 +17,19 @@ MOST = 400  # maximum number of diff lines in a comment, over all folders
 def differences(before: Path, after: Path, model: str | None = None) -> dict[str, list[str]]:
     """Return the diff lines by folder: of the model's own overlays always, of others if they differ."""
     files = Git(after).run("diff", "--name-only", Git(before).head(), "--", "kustomize", "argocd")
-    folders = {path.parent.relative_to(root) for root in (before, after) for path in _applied(root)}
-    found = {folder: _difference(before, after, folder) if files else [] for folder in sorted(folders)}
-    own = public(model) if model else None
-    return {
-        str(folder).removeprefix(f"{OVERLAYS}/"): lines
-        for folder, lines in found.items()
-        if lines or folder.name == own
+    folders = {
+        path.parent.relative_to(root)
+        for root in (before, after)
+        for folder in RENDERED
+        for path in root.glob(f"{folder}/kustomization.yaml")
     }
+    found = {}
+    for folder in sorted(folders):
+        old, new = (_rendered(root / folder) if files else [] for root in (before, after))
+        lines = list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=4))
+        if lines or (model and folder.name == public(model)):
+            found[str(folder).removeprefix(f"{OVERLAYS}/")] = lines
+    return found
 
 
 def markdown(found: dict[str, list[str]]) -> str:
@@ -43,16 +48,7 @@ def _told(folder: str, lines: list[str], most: int) -> str:
     return f"<details>{said}\n\n{shown}\n</details>"
 
 
-def _difference(before: Path, after: Path, folder: Path) -> list[str]:
-    old, new = (_rendered(root / folder) for root in (before, after))
-    return list(difflib.unified_diff(old, new, "before", "after", lineterm="", n=4))
-
-
 def _rendered(folder: Path) -> list[str]:
     if not (folder / "kustomization.yaml").is_file():
         return []
     return render.build(folder).splitlines()
-
-
-def _applied(root: Path) -> list[Path]:
-    return [path for folder in RENDERED for path in root.glob(f"{folder}/kustomization.yaml")]

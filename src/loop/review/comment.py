@@ -1,12 +1,11 @@
 """Writes the report on a pull request to a file and to the job summary; `loop.review.post` posts it."""
 
-import os
 from pathlib import Path
 
 from loop.core import actions
 from loop.core.dvc import check
 from loop.core.errors import LoopError
-from loop.core.files import read_json, write_text
+from loop.core.files import write_text
 from loop.core.project import Project
 from loop.review import base, cluster, locks
 from loop.review.evidence import gather
@@ -16,9 +15,10 @@ from loop.review.report import report, without_model
 def comment(root: Path, model: str | None = None) -> tuple[Path, str]:
     """Write the report; returns its path and its text.
 
-    Without a model, the report covers the changes that belong to no model: cluster manifests and locks.
+    Without a model, the report covers the changes that belong to no model: cluster manifests and locks. It
+    compares with the base branch of the pull request that started this workflow, or with main.
     """
-    branch = _base()
+    branch = str((actions.event().get("pull_request") or {}).get("base", {}).get("ref", "main"))
     text = written(Project(root, model), branch) if model else deployed(root, branch)
     path = (Project(root, model).build if model else root / "build") / "report.md"
     write_text(path, text)
@@ -42,14 +42,6 @@ def deployed(root: Path, branch: str) -> str:
     """Return the report on changes of no model. Raises LoopError if there is no remote `origin`."""
     with base.checkout(root, branch) as tree:
         if tree is None:
-            raise LoopError(
-                f"{root} has no remote `origin`", fix=f"add it; the report compares with its {branch}"
-            )
+            fix = f"add it; the report compares with its {branch}"
+            raise LoopError(f"{root} has no remote `origin`", fix=fix)
         return without_model(cluster.differences(tree, root), locks.changes(tree, root, locks.every(root)))
-
-
-def _base() -> str:
-    """Return the base branch of the pull request that started this workflow; main for other events."""
-    path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
-    event = read_json(path) if path.is_file() else {}
-    return str((event.get("pull_request") or {}).get("base", {}).get("ref", "main"))

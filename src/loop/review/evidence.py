@@ -1,34 +1,25 @@
 """Gathers the content of the report from the stages' outputs, the gate, and the base branch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from loop.core import params
 from loop.core.errors import LoopError
 from loop.core.files import read_json
 from loop.core.models import Task
 from loop.core.project import Project
 from loop.monitoring.drift import drift, seen
-from loop.pipeline import evaluate, split
+from loop.pipeline import evaluate
 from loop.review import base, cluster, image, locks
 from loop.stats import bootstrap
 from loop.stats.bootstrap import Interval
-from loop.stats.metrics import Metric
+from loop.stats.metrics import Metric, Rows
 
-Floats = NDArray[np.float64]
-COMPARED = (
-    "average_precision",
-    "roc_auc",
-    "accuracy",
-    "rmse",
-    "mae",
-)  # metrics to compare besides the gate's, if the task has them
+# metrics to compare besides the gate's, if the task has them
+COMPARED = ("average_precision", "roc_auc", "accuracy", "rmse", "mae")
 SAMPLES = 300  # bootstrap resamples; enough for display, while the gate decides with its own number
 
 
@@ -41,23 +32,16 @@ class Evidence:
     base: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
-    rows: pa.Table | None = None  # the candidate's scores.parquet
-    labels: NDArray[np.int64] | None = None
-    scores: dict[str, Floats] = field(
-        default_factory=dict
-    )  # by model: scores of the same rows, the candidate's first
-    intervals: dict[tuple[str, str], Interval] = field(
-        default_factory=dict
-    )  # by (model, metric): the candidate's lead
+    scored: dict[str, Rows] = field(default_factory=dict)  # the test rows by model, the candidate's first
+    # by (model, metric): the candidate's lead
+    intervals: dict[tuple[str, str], Interval] = field(default_factory=dict)
     task: Task = "binary"
     importance: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    drift: dict[str, tuple[str, float]] = field(
-        default_factory=dict
-    )  # by feature: test, distance from the base branch
+    # by feature: test, distance from the base branch
+    drift: dict[str, tuple[str, float]] = field(default_factory=dict)
     manifests: dict[str, list[str]] | None = None
-    image: dict[str, tuple[int, int | None]] = field(
-        default_factory=dict
-    )  # by part of the image: bytes here, bytes on the base branch
+    # by part of the image: bytes here, bytes on the base branch
+    image: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     packages: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
@@ -65,39 +49,39 @@ def gather(project: Project, theirs: Project | None) -> Evidence:
     """Read a candidate's evidence; `theirs` is a checkout of the base branch, or None without an origin."""
     if theirs:
         base.outputs(theirs)
-    rows = pq.read_table(project.scores) if project.scores.is_file() else None
-    labels, scores = _scores(project, rows, theirs)
+    meta = known(project.trained / "meta.json") or {}
+    scored, before = _scored(project, theirs), image.sizes(theirs) if theirs else {}
+    mine = ("requirements.lock", f"bentos/{project.package}/requirements.lock")
     return Evidence(
         model=project.public,
-        task=(known(project.trained / "meta.json") or {}).get("task", "binary"),
-        metrics=read_json(project.metrics),
+        task=meta.get("task", "binary"),
+        metrics=known(project.metrics),
         base=known(theirs.metrics) or {} if theirs else {},
         quality=known(project.validation / "quality.json") or {},
         gate=known(project.build / "gate.json"),
-        rows=rows,
-        labels=labels,
-        scores=scores,
-        intervals=_intervals(project, rows, labels, scores),
+        scored=scored,
+        intervals=_intervals(project, scored),
         importance=_importance(project, theirs),
         drift=_drift(project, theirs),
         manifests=cluster.differences(theirs.root, project.root, project.model) if theirs else None,
-        image=_image(project, theirs),
-        packages=_packages(theirs.root, project.root, project.package) if theirs else [],
+        image={part: (size, before.get(part)) for part, size in image.sizes(project).items()},
+        packages=locks.changes(theirs.root, project.root, mine) if theirs else [],
     )
 
 
-def _scores(project: Project, rows: pa.Table | None, theirs: Project | None) -> tuple[Any, dict[str, Floats]]:
-    """Return labels and scores of the test rows, by the candidate and by other models for equal rows."""
-    if rows is None:
-        return None, {}
-    folder = project.folder
-    labels = split.numbers(rows[folder.roles.label], read_json(project.trained / "meta.json")["classes"])
-    found = {"candidate": evaluate.values(rows)}
+def _scored(project: Project, theirs: Project | None) -> dict[str, Rows]:
+    """Return the test rows with the candidate's scores, and with those of other models for equal rows."""
+    if not project.scores.is_file():
+        return {}
+    folder, rows = project.folder, pq.read_table(project.scores)
+    classes = read_json(project.trained / "meta.json")["classes"]
+    ours = evaluate.measurable(folder, rows, classes, project.params.evaluate)
+    found = {"candidate": ours}
     others = {"champion": project.build / "champion.parquet", "base branch": theirs and theirs.scores}
     for who, path in others.items():
         if path and path.is_file() and _same_rows(rows, table := pq.read_table(path), folder.roles.id):
-            found[who] = evaluate.values(table)
-    return labels, found
+            found[who] = replace(ours, scores=evaluate.values(table))
+    return found
 
 
 def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
@@ -105,37 +89,22 @@ def _same_rows(ours: pa.Table, theirs: pa.Table, key: str) -> bool:
     return set(names) <= set(theirs.column_names) and bool(ours[key].equals(theirs[key]))
 
 
-def _intervals(
-    project: Project, rows: pa.Table | None, labels: Any, scores: dict[str, Floats]
-) -> dict[Any, Interval]:
+def _intervals(project: Project, scored: dict[str, Rows]) -> dict[tuple[str, str], Interval]:
     """Return the candidate's lead over each other model, by paired bootstrap over the same rows."""
-    if rows is None:
-        return {}
-    folder, section, ours = project.folder, project.params, scores["candidate"]
-    threshold = evaluate.decisive(section.evaluate)
-    own = evaluate.own(folder, section.evaluate)
-    known = own.known(folder.task)
-    return {
-        (who, name): bootstrap.difference(
-            labels,
-            theirs,
-            ours,
-            metric=known[name],
-            samples=SAMPLES,
-            confidence=section.gate.confidence,
-            thresholds=(threshold, threshold),
-            columns=rows,
-            units=own.units(rows),
-        )
-        for who, theirs in scores.items()
-        for name in compared(known, section.gate)
-        if who != "candidate"
-    }
+    found = {}
+    others = {who: rows for who, rows in scored.items() if who != "candidate"}
+    for who, theirs in others.items():
+        for metric in compared(project):
+            how = {"samples": SAMPLES, "confidence": project.params.gate.confidence}
+            found[who, metric.name] = bootstrap.difference(theirs, scored["candidate"], metric, **how)
+    return found
 
 
-def compared(known: dict[str, Metric], gate: params.Gate) -> list[str]:
-    """Return the metrics to compare two models by: the usual metrics among `known`, and the gate's."""
-    return [name for name in dict.fromkeys((*COMPARED, gate.metric)) if name in known]
+def compared(project: Project) -> list[Metric]:
+    """Return the metrics to compare two models by: the usual ones of the task, and the gate's."""
+    known = evaluate.own(project.folder, project.params.evaluate).known(project.folder.task)
+    names = dict.fromkeys((*COMPARED, project.params.gate.metric))
+    return [known[name] for name in names if name in known]
 
 
 def _importance(project: Project, theirs: Project | None) -> dict[str, list[dict[str, Any]]]:
@@ -158,22 +127,10 @@ def _drift(project: Project, theirs: Project | None) -> dict[str, tuple[str, flo
     return {name: (one.test, one.score) for name, one in found.items()}
 
 
-def _image(project: Project, theirs: Project | None) -> dict[str, tuple[int, int | None]]:
-    """Return the bytes of each part of the image, here and on the base branch."""
-    before = image.sizes(theirs) if theirs else {}
-    return {part: (size, before.get(part)) for part, size in image.sizes(project).items()}
-
-
 def known(path: Path) -> Any:
     """Return a JSON file's content; None if there is no file. Raises LoopError if it is not valid JSON."""
     try:
         return read_json(path) if path.is_file() else None
     except ValueError as error:
-        raise LoopError(
-            f"{path}: is not JSON: {error}", fix="run the command that writes it again"
-        ) from error
-
-
-def _packages(before: Path, after: Path, package: str) -> list[tuple[str, str, str, str]]:
-    """Return the changed packages in the locks that the model is trained and served with."""
-    return locks.changes(before, after, ("requirements.lock", f"bentos/{package}/requirements.lock"))
+        fix = "run the command that writes it again"
+        raise LoopError(f"{path}: is not JSON: {error}", fix=fix) from error

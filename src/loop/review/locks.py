@@ -20,11 +20,8 @@ def changes(before: Path, after: Path, locks: Iterable[str]) -> list[tuple[str, 
     found = []
     for lock in locks:
         old, new = _packages(before / lock), _packages(after / lock)
-        found += [
-            (lock, name, old.get(name, "-"), new.get(name, "-"))
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
+        both = ((name, old.get(name, "-"), new.get(name, "-")) for name in sorted({*old, *new}))
+        found += [(lock, name, was, now) for name, was, now in both if was != now]
     return found
 
 

@@ -6,16 +6,15 @@ request the run belongs to.
 """
 
 import io
-import os
 import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path
+from operator import itemgetter
 from typing import Any
 
+from loop.core import actions
 from loop.core.errors import LoopError
-from loop.core.files import read_json
 from loop.core.github import MAIN, GitHub
 
 NAME = re.compile(r"report-[a-z0-9][a-z0-9_-]{0,62}")  # name of a report's artifact: `report-<model>`
@@ -24,10 +23,8 @@ LARGEST = 1024 * 1024  # maximum size in bytes of an artifact, and of its text
 MOST = 20  # maximum number of comments that one run may post
 REST = "The rest is too long for a comment; the summary of the CI run has all of it."
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other methods whole, however large
-BROKEN = (
-    *(zipfile.BadZipFile, zlib.error),
-    *(KeyError, ValueError, NotImplementedError, RuntimeError, OSError, EOFError),
-)  # exceptions that zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method
+# Exceptions that zipfile raises for a file that is not a zip, is encrypted, or uses an unknown method.
+BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, OSError, EOFError)
 # Matches text that GitHub would turn into a link, image, mention, reference or HTML, except the report's own
 # tags. Markdown may drop a backslash or an underscore inside such text. Diagrams, maps and formulas may hold
 # links, too, so only the one kind of chart that the report draws is left as it is.
@@ -43,12 +40,9 @@ ENTITY = re.compile(r"&(?!lt;)")  # matches HTML entities, which could spell for
 
 def run_of_event() -> dict[str, Any]:
     """Return the CI run whose end started this workflow. Raises LoopError if the event names none."""
-    path = Path(os.environ.get("GITHUB_EVENT_PATH", ""))
-    found = read_json(path).get("workflow_run") if path.is_file() else None
-    if not found:
-        raise LoopError(
-            "no CI run started this workflow", fix="let report.yml call it when a run of ci.yml ends"
-        )
+    if not (found := actions.event().get("workflow_run")):
+        fix = "let report.yml call it when a run of ci.yml ends"
+        raise LoopError("no CI run started this workflow", fix=fix)
     return dict(found)
 
 
@@ -58,9 +52,14 @@ def post(github: GitHub, run: dict[str, Any]) -> str:
     if number is None:
         return "nothing is posted, because no open pull request into main has this run's commit as its head"
     told = []
-    for name, id_, size in _artifacts(github, run):
-        if text := _text(github, id_, size):
-            github.comment(number, f"loop-{name}", harmless(text) + _took(run), REST)
+    listed = github.call("GET", f"/actions/runs/{run['id']}/artifacts", params={"per_page": "100"})
+    reports = [each for each in listed["artifacts"] if NAME.fullmatch(each["name"])]
+    for artifact in sorted(reports, key=itemgetter("name", "id"))[:MOST]:
+        name = artifact["name"]
+        if text := _text(github, artifact):
+            seconds = (datetime.now(UTC) - datetime.fromisoformat(run["created_at"])).total_seconds()
+            took = f"\n<sub>This report was posted {seconds:.0f} s after the push.</sub>\n"
+            github.comment(number, f"loop-{name}", harmless(text) + took, REST)
         told.append(name if text else f"not {name}, which is not a zip with a {FILE} of at most 1 MiB")
     return f"posted to #{number}: {', '.join(told) or 'nothing, because the run left no report'}"
 
@@ -79,18 +78,11 @@ def pull_request(github: GitHub, run: dict[str, Any]) -> int | None:
     return None
 
 
-def _artifacts(github: GitHub, run: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Return name, id and size in bytes of each report artifact of a run."""
-    found = github.call("GET", f"/actions/runs/{run['id']}/artifacts", params={"per_page": "100"})
-    listed = [(each["name"], each["id"], each["size_in_bytes"]) for each in found["artifacts"]]
-    return sorted(each for each in listed if NAME.fullmatch(each[0]))[:MOST]
-
-
-def _text(github: GitHub, id_: int, size: int) -> str:
+def _text(github: GitHub, artifact: dict[str, Any]) -> str:
     """Return a report's text; empty if the artifact is too large or has no report."""
-    if size > LARGEST:
+    if artifact["size_in_bytes"] > LARGEST:
         return ""
-    packed = github.content(f"/actions/artifacts/{id_}/zip", LARGEST)
+    packed = github.content(f"/actions/artifacts/{artifact['id']}/zip", LARGEST)
     try:
         with zipfile.ZipFile(io.BytesIO(packed or b"")) as archive:
             if archive.getinfo(FILE).compress_type not in METHODS:
@@ -106,9 +98,3 @@ def harmless(markdown: str) -> str:
     """Return the text with every link, image, mention, reference and foreign HTML disabled."""
     plain = HTML.sub("&lt;", ENTITY.sub("&amp;", markdown))
     return LIVE.sub(lambda found: f"{found[0]}\u200b", plain)
-
-
-def _took(run: dict[str, Any]) -> str:
-    """Return a line that says how long after the run's start the report was posted."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(run["created_at"])).total_seconds()
-    return f"\n<sub>This report was posted {seconds:.0f} s after the push.</sub>\n"

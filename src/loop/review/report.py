@@ -1,7 +1,6 @@
 """Formats the report on a pull request as Markdown that GitHub shows without any upload."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from loop.core.markdown import inert
 from loop.core.models import COMPARED
@@ -22,15 +21,26 @@ MUCH = 0.1  # distance from which a feature is marked: a tenth of a standard dev
 
 def report(found: Evidence) -> str:
     """Return the report on a model as Markdown: the gate's verdict and reasons first, then the details."""
-    parts = (_verdict, _metrics, _charts, _importance, _data, _cluster, _image, _packages)
-    return "\n\n".join(text for part in parts if (text := part(found))) + "\n"
+    return _page(f"{_verdict(found)}\n\n{_metrics(found)}", found)
 
 
 def without_model(manifests: dict[str, list[str]], packages: list[tuple[str, str, str, str]]) -> str:
     """Return the report on a pull request that changes no model: the differences of manifests and locks."""
-    found = Evidence("", {}, manifests=manifests, packages=packages)
     head = "## Deployment\n\nNo model changes, so nothing was trained and the gate did not run."
-    return "\n\n".join((head, _cluster(found), _packages(found))) + "\n"
+    return _page(head, Evidence("", {}, manifests=manifests, packages=packages))
+
+
+def _page(head: str, found: Evidence) -> str:
+    """Return `head` with the sections for which there is evidence."""
+    sections = {
+        "Curves": _charts(found),
+        "Importance": _importance(found),
+        "Data": _data(found),
+        "In the cluster": _cluster(found),
+        "Image": _image(found),
+        "Packages": _packages(found),
+    }
+    return "\n\n".join([head, *(f"### {name}\n\n{text}" for name, text in sections.items() if text)]) + "\n"
 
 
 def _verdict(found: Evidence) -> str:
@@ -49,10 +59,10 @@ def _metrics(found: Evidence) -> str:
     rows = []
     for name, value in found.metrics.items():
         if isinstance(value, int | float):
-            change = _change(value, found.base.get(name)) + _interval(found, "base branch", name)
-            lead = _interval(found, "champion", name)
-            rows.append((name, _number(value), _number(found.base.get(name)), change,
-                         _number(theirs.get(name)) + lead))  # fmt: skip
+            base = found.base.get(name)
+            change = _change(value, base) + _interval(found, "base branch", name)
+            champions = _number(theirs.get(name)) + _interval(found, "champion", name)
+            rows.append((name, _number(value), _number(base), change, champions))
     said = "[low, high]: interval of the difference from this commit, by paired bootstrap over the same rows"
     note = f"\n\n<sub>{said}</sub>" if found.intervals else ""
     return _table(("metric", "this commit", "base branch", "change", head), rows, right=4) + note
@@ -60,30 +70,25 @@ def _metrics(found: Evidence) -> str:
 
 def _charts(found: Evidence) -> str:
     """Return the curves of all models that scored these rows, and the candidate's calibration."""
-    if found.labels is None or found.scores["candidate"].ndim > 1 or found.task in COMPARED:
+    if not found.scored or found.scored["candidate"].scores.ndim > 1 or found.task in COMPARED:
         return ""
-    y, drawn = found.labels, found.scores
+    y, drawn = found.scored["candidate"].labels, {who: rows.scores for who, rows in found.scored.items()}
     if found.task == "regression":
         over, (true, predicted) = charts.by_prediction(y, drawn["candidate"])
         if over[0] == over[1]:  # too few rows, or one prediction for all of them
             return ""
-        return "### Curves\n\n" + charts.lines(
-            "Predicted and true values",
-            "prediction",
-            "mean label",
-            {"candidate": true, "perfect": predicted},
-            over,
-        )
+        both = {"candidate": true, "perfect": predicted}
+        return charts.lines("Predicted and true values", "prediction", "mean label", both, over)
+    roc = {who: charts.roc(y, scores) for who, scores in drawn.items()}
+    precision = {who: charts.precision_recall(y, scores) for who, scores in drawn.items()}
     bins, (observed, predicted) = charts.reliability(y, drawn["candidate"])
-    each = [
-        charts.lines("ROC", "false positive rate", "true positive rate",
-                     {who: charts.roc(y, scores) for who, scores in drawn.items()}),
-        charts.lines("Precision and recall", "recall", "precision",
-                     {who: charts.precision_recall(y, scores) for who, scores in drawn.items()}),
-        charts.lines("Calibration", "mean score of a bin", "share of positives",
-                     {"candidate": observed, "perfect": predicted}, bins),
-    ]  # fmt: skip
-    return "### Curves\n\n" + "\n\n".join(each)
+    both = {"candidate": observed, "perfect": predicted}
+    each = (
+        charts.lines("ROC", "false positive rate", "true positive rate", roc),
+        charts.lines("Precision and recall", "recall", "precision", precision),
+        charts.lines("Calibration", "mean score of a bin", "share of positives", both, bins),
+    )
+    return "\n\n".join(each)
 
 
 def _importance(found: Evidence) -> str:
@@ -97,14 +102,16 @@ def _importance(found: Evidence) -> str:
         for p in ours
     ]
     head = ("feature", "importance", f"rise of {LOSS[found.task].name.replace('_', ' ')}", "base branch")
-    return "### Importance\n\n" + _table(head, rows)
+    return _table(head, rows)
 
 
 def _data(found: Evidence) -> str:
     """Return the data quality, and how far the training rows moved from the base branch's."""
     score = found.quality.get("data_quality_score")
     lines = [] if score is None else [f"Data quality: {score:.2%}"]
-    lines += [f"- {inert(check)}" for check in _failed(found.quality)]
+    for check in found.quality.get("failed", []):  # the failed checks that did not reject the data
+        parts = (str(check[key]) for key in ("check", "column", "found") if check.get(key) is not None)
+        lines.append(f"- {inert(' '.join(parts))}")
     if found.drift and all(test == "equal" for test, _ in found.drift.values()):
         lines += ["", "The training data is the same as on the base branch."]
     elif found.drift:
@@ -114,13 +121,7 @@ def _data(found: Evidence) -> str:
         ]
         head = ("feature", "", "distance from the base branch", "test")
         lines += ["", "Drift of the training data, largest first:", "", _table(head, rows)]
-    return "### Data\n\n" + "\n".join(lines) if lines else ""
-
-
-def _failed(quality: dict[str, Any]) -> Iterator[str]:
-    """Yield the failed checks that did not reject the data: check, column and what was found."""
-    for check in quality.get("failed", []):
-        yield " ".join(str(check[key]) for key in ("check", "column", "found") if check.get(key) is not None)
+    return "\n".join(lines)
 
 
 def _cluster(found: Evidence) -> str:
@@ -128,7 +129,7 @@ def _cluster(found: Evidence) -> str:
         return ""
     said = "The changes that the merge itself makes; a release is a separate commit."
     told = cluster.markdown(found.manifests) or "Nothing changes."
-    return f"### In the cluster\n\n{said}\n\n{told}"
+    return f"{said}\n\n{told}"
 
 
 def _image(found: Evidence) -> str:
@@ -142,7 +143,7 @@ def _image(found: Evidence) -> str:
     most = f"an image over {MOST['cpu'] / 1e6:.0f} MB, or {MOST['cuda'] / 1e6:,.0f} MB with CUDA, is rejected"
     said = f"Of the dev image, without base image and bytecode. The release shows the layers; {most}."
     head = ("part of the image, MB", "this commit", "base branch", "change")
-    return f"### Image\n\n{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
+    return f"{_table(head, rows, right=3)}\n\n<sub>{said}</sub>"
 
 
 def _sizes(ours: int, theirs: int | None) -> tuple[str, str, str]:
@@ -153,10 +154,10 @@ def _sizes(ours: int, theirs: int | None) -> tuple[str, str, str]:
 
 def _packages(found: Evidence) -> str:
     if not found.packages:
-        return "### Packages\n\nThe locks did not change." if found.manifests is not None else ""
+        return "The locks did not change." if found.manifests is not None else ""
     table = _table(("lock", "package", "before", "after"), found.packages)
     said = f"<summary>{len(found.packages)} packages change</summary>"
-    return f"### Packages\n\n<details>{said}\n\n{table}\n</details>"
+    return f"<details>{said}\n\n{table}\n</details>"
 
 
 def _interval(found: Evidence, who: str, metric: str) -> str:

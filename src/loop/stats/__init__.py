@@ -1,1 +1,1 @@
-"""Statistics on arrays as pure functions: bootstrap, calibration, classification, metrics and stability."""
+"""Statistics on arrays as pure functions: bootstrap, curves, metrics and stability."""

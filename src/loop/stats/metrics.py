@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.stats import calibration, classification
+from loop.stats import curves
+from loop.stats.curves import Floats, Labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Counts = NDArray[np.int64]
 Measure = Callable[[Counts], float]  # maps how often each row counts (n,) to the metric's value
 
@@ -78,9 +77,8 @@ class Metric:
         """Return a message if a value misses a bound, otherwise None. NaN always misses."""
         if self.margin(value, bound) >= 0:
             return None
-        return (
-            f"{self.name} is {value:.4f}, {'over its bound' if self.lower else 'under its floor'} {bound:g}"
-        )
+        missed = "over its bound" if self.lower else "under its floor"
+        return f"{self.name} is {value:.4f}, {missed} {bound:g}"
 
 
 def by_rows(function: Callable[[Rows], float]) -> Callable[[Rows], Measure]:
@@ -101,31 +99,27 @@ def average_precision(rows: Rows) -> Measure:
 
     Rows with equal scores share a threshold.
     """
-    order, ends = classification.thresholds(rows.scores)
+    order, ends = curves.thresholds(rows.scores)
     positive = _of_both(rows.labels)[order] == 1
 
     def measure(counts: Counts) -> float:
         drawn = counts[order]
-        found = np.cumsum(drawn * positive)[ends]
-        flagged = np.cumsum(drawn)[ends]
-        gained = np.diff(found, prepend=0)
-        precision = found / np.maximum(flagged, 1)
-        return float(gained @ precision / found[-1])
+        found, flagged = np.cumsum(drawn * positive)[ends], np.cumsum(drawn)[ends]
+        return float(np.diff(found, prepend=0) @ (found / np.maximum(flagged, 1)) / found[-1])
 
     return measure
 
 
 def roc_auc(rows: Rows) -> Measure:
     """Probability that a positive row scores higher than a negative one; ties count half."""
-    order, ends = classification.thresholds(rows.scores)
+    order, ends = curves.thresholds(rows.scores)
     positive = _of_both(rows.labels)[order] == 1
 
     def measure(counts: Counts) -> float:
         drawn = counts[order]
-        found = np.cumsum(drawn * positive)[ends]
-        missed = np.cumsum(drawn * ~positive)[ends]
-        gained, false = np.diff(found, prepend=0), np.diff(missed, prepend=0)
-        return float(gained @ (missed[-1] - missed + false / 2) / (found[-1] * missed[-1]))
+        found, missed = (np.cumsum(drawn * side)[ends] for side in (positive, ~positive))
+        lower = missed[-1] - missed + np.diff(missed, prepend=0) / 2
+        return float(np.diff(found, prepend=0) @ lower / (found[-1] * missed[-1]))
 
     return measure
 
@@ -179,8 +173,16 @@ def surprise(rows: Rows) -> Floats:
 
 
 def calibration_error(rows: Rows) -> Measure:
-    """Expected calibration error: how far scores are from the share of class 1 in their bin."""
-    return lambda counts: calibration.expected_error(rows.labels, rows.scores, counts)
+    """Expected calibration error: |share of positives - mean score| per bin, weighted by rows.
+
+    Naeini et al. 2015.
+    """
+
+    def measure(counts: Counts) -> float:
+        predicted, observed, weights = curves.calibration(rows.labels, rows.scores, counts)
+        return float(np.abs(observed - predicted) @ weights / weights.sum())
+
+    return measure
 
 
 def rmse(rows: Rows) -> Measure:
@@ -290,9 +292,8 @@ def _by_entity(rows: Rows, parts: Floats, wholes: Floats) -> Measure:
 
 def _different(labels: NDArray[Any]) -> NDArray[Any]:
     if len(labels) and labels.min() == labels.max():
-        raise ValueError(
-            f"the metric needs rows with different labels, but all {len(labels)} are {labels[0]:g}"
-        )
+        alike = f"all {len(labels)} are {labels[0]:g}"
+        raise ValueError(f"the metric needs rows with different labels, but {alike}")
     return labels
 
 
