@@ -37,10 +37,7 @@ def spoilt(service: str) -> str:
     for old, new in (
         ("from pathlib import Path\n", IMPORTS),
         ("application = ", NUMBERED.replace("'''", '"""')),
-        (
-            "app.create(Path(__file__).parent, load)",
-            "numbered(app.create(Path(__file__).parent, load))",
-        ),
+        ("app.create(Path(__file__).parent, load)", "numbered(app.create(Path(__file__).parent, load))"),
     ):
         if old not in service:
             raise LoopError(f"asgi.py has no {old!r}, so the demo cannot add its fault there")

@@ -96,14 +96,7 @@ def staged(
         world = World(clone, model, folder / "store", **DAYS)
         ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
         envoy = stack.enter_context(Envoy(folder / "envoy", ports))
-        node = Node(
-            Git(scratch(hub, folder)),
-            model,
-            ENVIRONMENT,
-            envoy,
-            starter(model, folder),
-            tell.step,
-        )
+        node = Node(Git(scratch(hub, folder)), model, ENVIRONMENT, envoy, starter(model, folder), tell.step)
         stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
         stack.enter_context(node)
         yield stage

@@ -58,11 +58,7 @@ def node(pool: str, number: int) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {
-            "name": name,
-            "annotations": {FAKE: "fake"},
-            "labels": labels | facts["labels"],
-        },
+        "metadata": {"name": name, "annotations": {FAKE: "fake"}, "labels": labels | facts["labels"]},
         "spec": {"taints": [{"key": FAKE, "value": "fake", "effect": "NoSchedule"}, *facts["taints"]]},
         "status": {"capacity": facts["room"], "allocatable": facts["room"]},
     }

@@ -40,6 +40,7 @@ ANY = ""  # no scope is needed: every token may make the call
 # The header in which GitHub tells a client when its token expires
 ENDS = "github-authentication-token-expiration"
 REPO = "/repos/{owner}/{repo}"
+PLACE = f"{REPO}/environments/{{environment_name}}"
 Handler = Callable[[Call], Response]
 
 
@@ -70,62 +71,44 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("POST", f"{REPO}/statuses/{{sha}}", notes.add_status, "statuses"),
     ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
     ("GET", f"{REPO}/environments", settings.environments, "actions"),
-    (
-        "GET",
-        f"{REPO}/environments/{{environment_name}}/deployment-branch-policies",
-        settings.policies,
-        "actions",
-    ),
-    ("GET", f"{REPO}/environments/{{environment_name}}/secrets", settings.environment_secrets, "secrets"),
+    ("GET", f"{PLACE}/deployment-branch-policies", settings.policies, "actions"),
+    ("GET", f"{PLACE}/secrets", settings.environment_secrets, "secrets"),
     ("GET", f"{REPO}/actions/secrets", settings.secrets, "secrets"),
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-# Calls that only the stand-in has, in the same columns; GitHub shows these things on web pages or not at all
-OWN: list[tuple[str, str, Handler, str]] = [
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
-    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
-    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
-    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
-    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
+# Calls that only the stand-in has, for any token; GitHub shows these things on web pages or not at all
+OWN: list[tuple[str, str, Handler]] = [
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content),
+    ("POST", "/_settings/{owner}/{repo}", settings.change),
+    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost),
+    ("GET", "/_queue/{owner}/{repo}", pulls.queue),
 ]
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
 
-def build(
-    runner: Runner,
-    queue: Queue,
-    skies: weather.Weather,
-    *,
-    tokens: dict[str, str],
-    ends: datetime,
-    on_ready: Callable[[], None],
-) -> weather.Closable:
-    """Build the web application. Its answers say that `tokens` expire at `ends` (UTC).
-
-    `on_ready` is called when the application can answer.
-    """
+def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
+    """Build the web application. `on_ready` is called when it can answer."""
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        runner.start()
-        queue.start()
+        server.runner.start()
+        server.queue.start()
         on_ready()
         yield
-        queue.stop()
-        runner.stop()
+        server.queue.stop()
+        server.runner.stop()
 
-    server = Server(runner, queue, skies, tokens, ends)
     routes = [
         Route(start + NUMBERS.sub(r"{\1:int}", path), server.endpoint(how, path, call, need), methods=[how])
         for how, path, call, need in GITHUBS
         for start in ("", ENTERPRISE)
     ]
     routes += [
-        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how])
-        for how, path, call, need in OWN
+        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, ANY), methods=[how]) for how, path, call in OWN
     ]
     graphql = server.own(graphql_api.graphql, "contents")
     routes += [Route(path, graphql, methods=["POST"]) for path in ("/graphql", "/api/graphql")]
@@ -166,7 +149,7 @@ def _level(request: Request) -> str:
 
 
 class Server:
-    """Checks who makes a call and whether they may, and sends the answer."""
+    """Checks who makes a call and whether they may, and sends the answer. `tokens` expire at `ends` (UTC)."""
 
     def __init__(
         self, runner: Runner, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime

@@ -68,7 +68,7 @@ class Operation:
     """Checks the requests and answers of one REST call."""
 
     def __init__(self, described: dict[str, Any], contract: Contract) -> None:
-        self._contract, self._numbers = contract, []
+        self._contract = contract
         properties = described["query"]["properties"]
         self._numbers = [name for name, schema in properties.items() if schema.get("type") == "integer"]
         self._query = contract.checked(described["query"])

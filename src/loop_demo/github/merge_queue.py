@@ -83,9 +83,7 @@ class Queue:
 
     def _step(self, entry: dict[str, Any]) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
-        repo = self.runner.hosting.find(entry["repository"])
-        if repo is None:
-            raise FileNotFoundError(entry["repository"])
+        repo = self.runner.hosting.known(entry["repository"])
         with self.runner.state.look() as data:
             pulls = [pull for pull in data["pulls"] if pull["repository"] == repo.name]
         pull = next(pull for pull in pulls if pull["number"] == entry["number"])

@@ -3,12 +3,12 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,10 @@ from loop_demo.github.state import State, now, write
 LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
 MARK = "STAND_IN_RUN"  # an environment variable of every process of a run, by which they are found and killed
 
-
 # Prefixes of environment variables that must not reach a run, because they describe the process that started
-# the
-# stand-in: its clone, its workflow, its tests.
-FOREIGN: tuple[str, ...] = (
-    "GIT_",
-    "GITHUB_",
-    "RUNNER_",
-    "ACTIONS_",
-    "ACT_",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "PYTEST_",
-)
-# Variables of make, whose arguments belong to the caller's tests and not to a run
-FOREIGN += ("MAKE", "MFLAGS", "ARGS")
+# the stand-in: its clone, its workflow, its tests, and the arguments that make got for them
+FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+MAKES = ("MAKE", "MFLAGS", "ARGS")
 OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
 # GitHub's actions and the folders of the stand-in's replacements, which are used whatever commit a workflow
 # pins.
@@ -76,7 +64,6 @@ class Runner:
     secrets: list[str]
     variables: list[str]
     hooks: Hooks
-    keep: bool = False
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
     pulls_by_actions: bool = True
@@ -214,13 +201,11 @@ class Runner:
         self._kill(run)  # kill processes that a step has left running
         with self.log(run).open("a") as log:
             log.write(words)
-        if not self.keep:
-            (self._folder(run) / "secrets").unlink(missing_ok=True)
-            # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on
-            # main
-            # downloads them later.
-            for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
-                shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
+        (self._folder(run) / "secrets").unlink(missing_ok=True)
+        # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on main
+        # downloads them later.
+        for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
+            shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
         if self._stopping:
@@ -228,11 +213,8 @@ class Runner:
         try:
             self.on_end(run)
         except Exception as error:  # noqa: BLE001 - the run is over all the same, and the server goes on
-            print(
-                f"starting workflows at the end of run {run['id']} failed: {error}",
-                file=sys.stderr,
-                flush=True,
-            )
+            words = f"starting workflows at the end of run {run['id']} failed: {error}"
+            print(words, file=sys.stderr, flush=True)
 
     def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
         """Write the workflows of the run's commit for act, and return the grants of the jobs' tokens.
@@ -240,16 +222,13 @@ class Runner:
         Only the workflows are written, because a job's workspace begins empty, as at GitHub;
         `actions/checkout` fills it.
         """
-        repo = self.hosting.find(run["repository"])
-        if repo is None:
-            raise FileNotFoundError(run["repository"])
+        repo = self.hosting.known(run["repository"])
         folder = self._folder(run) / "plan" / ".github" / "workflows"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files, file = repo.workflows(run["commit"]), Path(run["path"]).name
-        ready, tokens = jobs.prepared(
-            files, file, "read" if run["fork"] else "write", self._environments(run)
-        )
+        most = "read" if run["fork"] else "write"
+        ready, tokens = jobs.prepared(files, file, most, self._environments(run))
         for name, text in ready.items():
             (folder / name).write_text(text)
         (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
@@ -334,28 +313,25 @@ class Runner:
 
     def _host(self, run: dict[str, Any]) -> dict[str, str]:
         """Return the environment for act: the stand-in's own, without its caller's variables (FOREIGN)."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN + MAKES)}
         ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
         return {**kept, **ours}
 
     def _kill(self, run: dict[str, Any]) -> None:
         """Kill every process of a run, found by MARK, because act starts each step in its own session."""
-        while pids := _processes_with(MARK, str(self._folder(run))):
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        import psutil  # imported here, because psutil is needed only when a run ends
+
+        def running() -> list[psutil.Process]:
+            found = psutil.process_iter(["environ"])
+            return [each for each in found if (each.info["environ"] or {}).get(MARK) == folder]
+
+        folder = str(self._folder(run))
+        while left := running():
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def _free_port(host: str) -> int:
     with socket.create_server((host, 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def _processes_with(name: str, value: str) -> list[int]:
-    """Return the ids of running processes whose environment has the variable `name` with this value."""
-    import psutil  # imported here, because psutil is needed only when a run ends
-
-    running = psutil.process_iter(["environ"])
-    return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]

@@ -14,55 +14,35 @@ LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory
 BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
 BORN = "2026-01-01T00:00:00Z"  # the creation time that every account and repository shows
 
-USER_URLS = (
-    "followers_url followers",
-    "following_url following{/other_user}",
-    "gists_url gists{/gist_id}",
-    "starred_url starred{/owner}{/repo}",
-    "subscriptions_url subscriptions",
-    "organizations_url orgs",
-    "repos_url repos",
-    "events_url events{/privacy}",
-    "received_events_url received_events",
-)
-REPOSITORY_URLS = (
-    "archive_url {archive_format}{/ref}",
-    "assignees_url assignees{/user}",
-    "blobs_url git/blobs{/sha}",
-    "branches_url branches{/branch}",
-    "collaborators_url collaborators{/collaborator}",
-    "comments_url comments{/number}",
-    "commits_url commits{/sha}",
-    "compare_url compare/{base}...{head}",
-    "contents_url contents/{+path}",
-    "contributors_url contributors",
-    "deployments_url deployments",
-    "downloads_url downloads",
-    "events_url events",
-    "forks_url forks",
-    "git_commits_url git/commits{/sha}",
-    "git_refs_url git/refs{/sha}",
-    "git_tags_url git/tags{/sha}",
-    "hooks_url hooks",
-    "issue_comment_url issues/comments{/number}",
-    "issue_events_url issues/events{/number}",
-    "issues_url issues{/number}",
-    "keys_url keys{/key_id}",
-    "labels_url labels{/name}",
-    "languages_url languages",
-    "merges_url merges",
-    "milestones_url milestones{/number}",
-    "notifications_url notifications{?since,all,participating}",
-    "pulls_url pulls{/number}",
-    "releases_url releases{/id}",
-    "stargazers_url stargazers",
-    "statuses_url statuses/{sha}",
-    "subscribers_url subscribers",
-    "subscription_url subscription",
-    "tags_url tags",
-    "teams_url teams",
-    "trees_url git/trees{/sha}",
-)
+# The fields whose names end in _url, and their paths below an account's and a repository's own URL
+USER_URLS = """
+followers followers                       following following{/other_user}
+gists gists{/gist_id}                     starred starred{/owner}{/repo}
+subscriptions subscriptions               organizations orgs
+repos repos                               events events{/privacy}
+received_events received_events
+"""
+REPOSITORY_URLS = """
+archive {archive_format}{/ref}            assignees assignees{/user}
+blobs git/blobs{/sha}                     branches branches{/branch}
+collaborators collaborators{/collaborator}
+comments comments{/number}                commits commits{/sha}
+compare compare/{base}...{head}           contents contents/{+path}
+contributors contributors                 deployments deployments
+downloads downloads                       events events
+forks forks                               git_commits git/commits{/sha}
+git_refs git/refs{/sha}                   git_tags git/tags{/sha}
+hooks hooks                               issue_comment issues/comments{/number}
+issue_events issues/events{/number}       issues issues{/number}
+keys keys{/key_id}                        labels labels{/name}
+languages languages                       merges merges
+milestones milestones{/number}            pulls pulls{/number}
+notifications notifications{?since,all,participating}
+releases releases{/id}                    stargazers stargazers
+statuses statuses/{sha}                   subscribers subscribers
+subscription subscription                 tags tags
+teams teams                               trees git/trees{/sha}
+"""
 
 
 def number(name: str) -> int:
@@ -73,14 +53,16 @@ def number(name: str) -> int:
     return crc32(name.encode())
 
 
-def _urls(base: str, table: tuple[str, ...]) -> dict[str, str]:
-    return {name: f"{base}/{path}" for name, _, path in (line.partition(" ") for line in table)}
+def _urls(base: str, table: str) -> dict[str, str]:
+    words = table.split()
+    return {f"{name}_url": f"{base}/{path}" for name, path in zip(words[::2], words[1::2], strict=True)}
 
 
 def user(runner: Runner, login: str) -> dict[str, Any]:
     """Return GitHub's JSON object for an account."""
     bot = login.endswith("[bot]")
     known = BOT_ID if bot else number(login)
+    name = number(login) if bot else login
     return {
         "login": login,
         "id": known,
@@ -89,9 +71,9 @@ def user(runner: Runner, login: str) -> dict[str, Any]:
         "site_admin": False,
         "gravatar_id": "",
         "avatar_url": f"{runner.url}/avatars/u/{known}",
-        "url": f"{runner.url}/users/{number(login) if bot else login}",
-        "html_url": f"{runner.url}/{number(login) if bot else login}",
-        **_urls(f"{runner.url}/users/{number(login) if bot else login}", USER_URLS),
+        "url": f"{runner.url}/users/{name}",
+        "html_url": f"{runner.url}/{name}",
+        **_urls(f"{runner.url}/users/{name}", USER_URLS),
     }
 
 
@@ -99,15 +81,8 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
     """Return GitHub's JSON object for a repository."""
     owner, _, name = repo.name.partition("/")
     page, known = f"{runner.url}/{repo.name}", number(repo.name)
-    counts: tuple[str, ...] = (
-        "forks",
-        "forks_count",
-        "open_issues",
-        "open_issues_count",
-        "stargazers_count",
-        "watchers",
-    )
-    counts += ("watchers_count", "size")
+    counts = ("forks", "forks_count", "open_issues", "open_issues_count", "stargazers_count", "size")
+    watchers = ("watchers", "watchers_count")
     offered = ("has_issues", "has_projects", "has_wiki", "has_pages", "has_discussions", "has_downloads")
     absent = ("description", "homepage", "language", "license", "mirror_url")
     return {
@@ -132,7 +107,7 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
         "created_at": BORN,
         "updated_at": BORN,
         "pushed_at": BORN,
-        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(counts + watchers, 0),
         **dict.fromkeys(offered, False),
         **dict.fromkeys(absent),
         **_urls(f"{runner.url}/repos/{repo.name}", REPOSITORY_URLS),
@@ -149,20 +124,11 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
     source = runner.hosting.find(record["head_repository"]) or repo
     api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
     url = f"{api}/actions/runs/{record['id']}"
-    shown: tuple[str, ...] = (
-        "id",
-        "name",
-        "display_title",
-        "path",
-        "run_number",
-        "event",
-        "status",
-        "conclusion",
-    )
-    shown += ("head_branch", "head_sha", "created_at", "updated_at")
+    shown = ("id", "name", "display_title", "path", "run_number", "event", "status", "conclusion")
+    times = ("head_branch", "head_sha", "created_at", "updated_at")
     actor = user(runner, record["actor"]["login"])
     return {
-        **{key: record[key] for key in shown},
+        **{key: record[key] for key in (*shown, *times)},
         "node_id": f"WFR_{record['id']}",
         "run_attempt": 1,
         "run_started_at": record["run_started_at"] or record["created_at"],
@@ -192,7 +158,7 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
 def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
     """Return a run for the event workflow_run, in which GitHub shows fewer fields of the repositories."""
     shown = run(runner, repo, record)
-    kept: tuple[str, ...] = (
+    kept = {
         "id",
         "node_id",
         "name",
@@ -203,8 +169,8 @@ def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[
         "html_url",
         "url",
         "description",
-    )
-    kept += tuple(name for name, *_ in map(str.split, REPOSITORY_URLS))
+    }
+    kept |= _urls("", REPOSITORY_URLS).keys()
     for side in ("repository", "head_repository"):
         shown[side] = {key: value for key, value in shown[side].items() if key in kept}
     return shown

@@ -1,5 +1,6 @@
 """Turns what happens at the stand-in (pushes, pull requests, dispatches, ended runs) into workflow runs."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +19,7 @@ def _event(name: str, payload: dict[str, Any], **fields: Any) -> Event:
 
 def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
     """Return the fields that the payload of every event has: the repository and the sender."""
-    return {
-        "repository": shapes.repository(runner, repo),
-        "sender": shapes.user(runner, LOGINS[who]),
-    }
+    return {"repository": shapes.repository(runner, repo), "sender": shapes.user(runner, LOGINS[who])}
 
 
 def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
@@ -42,7 +40,7 @@ def _choose_default_branch(repo: Repository, before: dict[str, str], after: dict
     """Make the first branch of an empty repository its default, unless the configured one was pushed too."""
     had, has = ([ref for ref in refs if ref.startswith("refs/heads/")] for refs in (before, after))
     if not had and has and f"refs/heads/{repo.default_branch}" not in has:
-        repo.name_default_branch(min(has).removeprefix("refs/heads/"))
+        repo.git("symbolic-ref", "HEAD", min(has))
 
 
 def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str) -> dict[str, Any]:
@@ -72,6 +70,16 @@ def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str
     return payload
 
 
+def _listening(
+    repo: Repository, commit: str, event: str, fits: Callable[[dict[str, Any]], bool]
+) -> Iterator[str]:
+    """Yield the workflow files at a commit that listen to an event, with a rule that fits."""
+    for file, text in repo.workflows(commit).items():
+        rule = events.trigger(events.parse(text), event)
+        if rule is not None and fits(rule):
+            yield file
+
+
 def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) -> None:
     ref, commit, head = payload["ref"], payload["after"], payload["head_commit"]
     if head is None or events.SKIP.search(str(head["message"])):
@@ -79,10 +87,8 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
     paths = repo.changed(payload["before"], commit)
     title = str(head["message"]).partition("\n")[0]
     event = Event("push", payload, commit=commit, head=commit, ref=ref, title=title)
-    for file, text in repo.workflows(commit).items():
-        rule = events.trigger(events.parse(text), event.name)
-        if rule is not None and events.starts_on_push(rule, ref, paths):
-            runner.enqueue(repo, file, event)
+    for file in _listening(repo, commit, "push", lambda rule: events.starts_on_push(rule, ref, paths)):
+        runner.enqueue(repo, file, event)
 
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
@@ -170,10 +176,12 @@ def pull_changed(
     )
     base = repo.resolve(f"{merge}^1") or ZERO
     paths = repo.changed_since_fork(base, head)
-    for file, text in repo.workflows(merge).items():
-        rule = events.trigger(events.parse(text), event.name)
-        if rule is not None and events.starts_on_pull(rule, action, pull["base_ref"], paths):
-            runner.enqueue(repo, file, event)
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_pull(rule, action, pull["base_ref"], paths)
+
+    for file in _listening(repo, merge, event.name, fits):
+        runner.enqueue(repo, file, event)
 
 
 def checks_requested(
@@ -194,12 +202,10 @@ def checks_requested(
     }
     title = str(repo.commit_facts(head)["message"]).partition("\n")[0]
     event = _event("merge_group", payload, commit=head, head=head, ref=ref, title=title)
-    return [
-        runner.enqueue(repo, file, event)
-        for file, text in repo.workflows(head).items()
-        if (rule := events.trigger(events.parse(text), event.name)) is not None
-        and events.starts_on_queue(rule, entry["base_ref"])
-    ]
+    listening = _listening(
+        repo, head, event.name, lambda rule: events.starts_on_queue(rule, entry["base_ref"])
+    )
+    return [runner.enqueue(repo, file, event) for file in listening]
 
 
 def dispatched(
@@ -252,12 +258,11 @@ def completed(runner: Runner, run: dict[str, Any]) -> None:
     commit = repo.resolve(repo.default_branch) if repo else None
     if repo is None or commit is None:
         return
-    waiting = [
-        file
-        for file, text in repo.workflows(commit).items()
-        if (rule := events.trigger(events.parse(text), "workflow_run")) is not None
-        and events.starts_on_run(rule, run["name"], run["head_branch"])
-    ]
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_run(rule, run["name"], run["head_branch"])
+
+    waiting = list(_listening(repo, commit, "workflow_run", fits))
     if not waiting:
         return
     payload = {
