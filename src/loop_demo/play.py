@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.project import Project
 from loop.fork.folders import keep
-from loop.packaging.image import fetch
 from loop.packaging.process import Server, free_port
 from loop.runtime import columns
 from loop_demo import story
@@ -96,7 +95,7 @@ def staged(
         world = World(clone, model, folder / "store", **DAYS)
         ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
         envoy = stack.enter_context(Envoy(folder / "envoy", ports))
-        node = Node(Git(scratch(hub, folder)), model, ENVIRONMENT, envoy, starter(model, folder), tell.step)
+        node = Node(hub.clone_url, folder, model, envoy, tell.step)
         stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
         stack.enter_context(node)
         yield stage
@@ -179,29 +178,6 @@ def credentials(hub: Hub) -> dict[str, str]:
         "GITHUB_REPOSITORY": hub.bot.repository,
         "GITHUB_TOKEN": hub.bot.token,
     }
-
-
-def scratch(hub: Hub, folder: Path) -> Path:
-    """Make the bare clone from which the node reads main, and return its path."""
-    path = folder / "node.git"
-    Git(folder).run("init", "--quiet", "--bare", str(path))
-    Git(path).run("remote", "add", "origin", hub.clone_url)
-    return path
-
-
-def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
-    """Return the function with which the node starts a track's server.
-
-    It verifies the artifact of the image's digest and serves it in an environment made from the artifact's
-    lock.
-    """
-
-    def start(image: str, port: int) -> Server:
-        bento = fetch(model, image.partition("@")[2])
-        server = Server(bento, port, log_dir=folder / "predictions")
-        return server.__enter__()
-
-    return start
 
 
 def closing(stage: Stage, folder: Path, tell: Console) -> None:

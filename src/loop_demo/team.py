@@ -103,6 +103,13 @@ class Team:
                 f"{run['name']} ended in {run['conclusion']}, expected {conclusion} {told!r}\n{log[-3000:]}"
             )
 
+    def merge(self, proposal: Proposal) -> None:
+        """Merge a pull request, and wait until release.yml has released the model."""
+        before = self.hub.runs("release.yml")
+        self.hub.merge(proposal.number)
+        self.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
+        self.expect(self.finished("release.yml", before), "success")
+
     def merge_release(self) -> int:
         """Merge the pull request of a release to production, as a reviewer does, and return its number."""
         pulls = self.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
