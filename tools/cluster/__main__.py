@@ -116,11 +116,6 @@ def prepare(place: Place, built: Path) -> None:
     cgroup.enter()
 
 
-def begin() -> None:
-    """Let a thread enter the cluster's network; every thread that starts a part does this first."""
-    network.enter()
-
-
 def start_all(place: Place) -> None:
     """Start the cluster's parts, each as soon as the parts that it needs are ready, and print their times.
 
@@ -131,7 +126,11 @@ def start_all(place: Place) -> None:
     order.prepare()
     running: dict[Future[None], tuple[str, float]] = {}
     begun = time.monotonic()
-    with ThreadPoolExecutor(len(PARTS), initializer=begin) as pool, SCREEN.status("starting") as status:
+    # Every thread that starts a part enters the cluster's network first
+    with (
+        ThreadPoolExecutor(len(PARTS), initializer=network.enter) as pool,
+        SCREEN.status("starting") as status,
+    ):
         pool.submit(network.tune).result()
         while order.is_active():
             for name in order.get_ready():
@@ -157,7 +156,17 @@ def runs(place: Place) -> bool:
 
 def facts(place: Place) -> dict[str, object]:
     """Return the addresses and paths with which other programs use the cluster."""
-    return {**place.facts(), "hooks": argocd.hooks()}
+    return {
+        "kubeconfig": str(place.kubeconfig),
+        "gateway": f"http://{places.NODE}:{places.GATEWAY_PORT}",
+        "prometheus": f"http://{prometheus.PROMETHEUS}",
+        "alertmanager": f"http://{prometheus.ALERTMANAGER}",
+        "argocd": f"http://{places.NODE}:{places.ARGOCD_PORT}",
+        "registry": places.REGISTRY,
+        "host": places.HOST,
+        "webhook_secret": place.webhook_secret,
+        "hooks": argocd.hooks(),
+    }
 
 
 def up(_: argparse.Namespace) -> None:
@@ -215,9 +224,8 @@ def nodes(options: argparse.Namespace) -> None:
     place = places.place()
     cgroup.enter()
     network.enter()
-    kwok.scale(
-        place, {pool: int(count) for pool, _, count in (word.partition("=") for word in options.pools)}
-    )
+    pools = dict(word.split("=", 1) for word in options.pools)
+    kwok.scale(place, {pool: int(count) for pool, count in pools.items()})
 
 
 def build(_: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import kube
 import process
-from place import API_PORT, NODE, PODS, SERVICES, ClusterError, Place
+from place import API_PORT, NODE, PODS, SERVICES, Place
 
 ETCD = "http://127.0.0.1:2379"
 PEER = "http://127.0.0.1:2380"
@@ -85,12 +85,4 @@ def start_controllers(place: Place) -> None:
     manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]
     process.start(place, "controllers", manager)
     process.start(place, "scheduler", [place.program("kube-scheduler"), *_component(place, "scheduler")])
-    process.wait(place, "controllers", lambda: _there(place, "serviceaccount/default"))
-
-
-def _there(place: Place, what: str) -> bool:
-    try:
-        kube.kubectl(place, "get", what)
-    except ClusterError:
-        return False
-    return True
+    process.wait(place, "controllers", lambda: kube.succeeds(place, "get", "serviceaccount/default"))

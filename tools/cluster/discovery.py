@@ -94,13 +94,13 @@ def _holds(rule: Thing, labels: dict[str, str]) -> bool:
 
 def targets(monitors: list[Thing], pods: list[Thing]) -> list[Thing]:
     """Return the scrape targets in Prometheus' file format, sorted so that equal targets give equal files."""
-    running = [pod for pod in pods if _scrapable(pod)]
+    running = [pod for pod in pods if runs_here(pod)]
     groups = [group for monitor in monitors for pod in running for group in _groups(monitor, pod)]
     return sorted(groups, key=lambda group: (group["labels"]["job"], group["targets"]))
 
 
-def _scrapable(pod: Thing) -> bool:
-    """Return whether a pod can be scraped: it runs and has an address on this node, which fake pods lack."""
+def runs_here(pod: Thing) -> bool:
+    """Return whether a pod runs and has an address on this node, which fake pods lack."""
     address, phase = pod["status"].get("podIP"), pod["status"].get("phase")
     return phase not in ("Succeeded", "Failed") and bool(address) and ip_address(address) in ip_network(PODS)
 
@@ -199,11 +199,10 @@ def client(place: Place) -> httpx.Client:
     return httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
 
 
-def follow(place: Place) -> None:
-    """Watch the cluster and rewrite the files after each change, until the process is killed."""
+def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:
+    """Yield the objects at each API path, at first and after each change, until the process is killed."""
     api, changed = client(place), threading.Event()
-    paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
-    pods, monitors, rules = mirrors = [Mirror(api, path, changed) for path in paths]
+    mirrors = [Mirror(api, path, changed) for path in paths]
     for mirror in mirrors:
         mirror.start()
     for mirror in mirrors:
@@ -211,8 +210,15 @@ def follow(place: Place) -> None:
     while changed.wait():
         time.sleep(SETTLE)
         changed.clear()
-        write_json(place.run / "prometheus/targets/pods.json", targets(monitors.things(), pods.things()))
-        if write_rules(place.run / "prometheus/rules", rules.things()):
+        yield [mirror.things() for mirror in mirrors]
+
+
+def follow(place: Place) -> None:
+    """Rewrite the files after each change of the cluster."""
+    paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
+    for pods, monitors, rules in changes(place, *paths):
+        write_json(place.run / "prometheus/targets/pods.json", targets(monitors, pods))
+        if write_rules(place.run / "prometheus/rules", rules):
             reload(place)
 
 

@@ -6,9 +6,11 @@ They are constants, because a machine has at most one cluster.
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]  # the clone
 NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
 NETWORK = Path("/run/netns") / NAME
 LINK = Path("/run") / NAME  # a link to the state folder of the running cluster, whichever LOOP_CACHE it uses
@@ -43,6 +45,12 @@ def cache() -> Path:
     base = os.environ.get("LOOP_CACHE")
     xdg = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return (Path(base) if base else Path(xdg) / "loop").resolve()
+
+
+def pinned() -> Path:
+    """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
+    done = subprocess.run([ROOT / "tools" / "programs"], check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
 
 
 @dataclass(frozen=True)
@@ -112,27 +120,11 @@ class Place:
     def program(self, name: str) -> str:
         """Return a program's path: the one built for the cluster, or else the machine's own."""
         built = self.programs / name
-        found = (
-            str(built)
-            if built.is_file()
-            else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        )
+        own = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        found = str(built) if built.is_file() else own
         if not found:
             raise ClusterError(f"no program {name}: neither in {self.programs} nor in {SYSTEM_PATH}")
         return found
-
-    def facts(self) -> dict[str, str]:
-        """Return the addresses and paths with which other programs use the cluster."""
-        return {
-            "kubeconfig": str(self.kubeconfig),
-            "gateway": f"http://{NODE}:{GATEWAY_PORT}",
-            "prometheus": f"http://{NODE}:{PROMETHEUS_PORT}",
-            "alertmanager": f"http://{NODE}:{ALERTMANAGER_PORT}",
-            "argocd": f"http://{NODE}:{ARGOCD_PORT}",
-            "registry": REGISTRY,
-            "host": HOST,
-            "webhook_secret": self.webhook_secret,
-        }
 
 
 def place() -> Place:

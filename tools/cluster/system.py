@@ -4,7 +4,7 @@ import os
 
 import kube
 import process
-from place import DNS, NODE, STORAGE_OWNER, ClusterError, Place, write
+from place import DNS, NODE, STORAGE_OWNER, Place, write
 
 METRICS_PORT = 4443
 VOLUMES = 24
@@ -87,15 +87,8 @@ def start_metrics(place: Place) -> None:
     argv += ["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]
     argv += ["--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s"]
     process.start(place, "metrics-server", argv)
-    process.wait(place, "metrics-server", lambda: _has_metrics(place), seconds=90)
-
-
-def _has_metrics(place: Place) -> bool:
-    try:
-        kube.kubectl(place, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
-    except ClusterError:
-        return False
-    return True
+    nodes = ("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
+    process.wait(place, "metrics-server", lambda: kube.succeeds(place, *nodes), seconds=90)
 
 
 def volume(name: str, path: str) -> dict[str, object]:
