@@ -4,9 +4,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -145,30 +144,18 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
     if "cuda" in plain.by_device(project):
         # The demo's production is this machine, which may have no GPU
         changes[f"models.{model}.serve.device"] = "cpu"
+    files: list[Path] = []
     if source:
-        changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
+        time, files = project.folder.roles.time, [source.resolve()]
+        latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
+        # The test window ends before the file's last day, because that day's rows may be incomplete
+        changes[f"models.{model}.split.until"] = f"{latest.date()}T00:00:00"
+    elif hasattr(demo, "sample"):
+        (clone / "sample").mkdir()
+        files = [path.relative_to(clone) for path in demo.sample(clone / "sample")]
     params.edit(clone, changes)
-    if files := [source.resolve()] if source else sampled(clone, demo):
+    if files:
         loop(clone, {}, "pin", model, *(f"--source={file}" for file in files))
-
-
-def sampled(clone: Path, demo: ModuleType) -> list[Path]:
-    """Write the demo's sample files and return their paths in the clone; none if the model has no sample."""
-    if not hasattr(demo, "sample"):
-        return []
-    folder = clone / "sample"
-    folder.mkdir()
-    return [path.relative_to(clone) for path in demo.sample(folder)]
-
-
-def last_day(root: Path, model: str, source: Path) -> date:
-    """Return the last day in a Parquet file.
-
-    The test window ends before that day, because its rows may be incomplete.
-    """
-    time = Project(root, model).folder.roles.time
-    latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
-    return latest.date()
 
 
 def credentials(hub: Hub) -> dict[str, str]:

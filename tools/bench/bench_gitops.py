@@ -17,16 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from ruamel.yaml import YAML
 from shared import ROOT, write_table
 
-from loop.core import params
+from loop.core import edited, params, repository
 from loop.core.names import public
 from loop.core.release_state import State, Track, files
 from loop_demo.hub import launched
@@ -92,7 +92,7 @@ class Fleet:
             shutil.copytree(self.pattern / name, tree / name)
         for name in ("models", "overlays"):
             shutil.rmtree(tree / "kustomize" / name)
-        self._name_itself(url)
+        repository.write(tree, replace(repository.read(tree), url=url))
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
         self._git("init", "--quiet", "--initial-branch=main")
@@ -135,18 +135,14 @@ class Fleet:
             overlay = self.tree / "kustomize/overlays" / environment / name
             _copy(pattern / "overlays" / environment / PATTERN, overlay, name)
             self._write(environment, name)
-            _bring(overlay / "kustomization.yaml", ["../../../components/small", "../../../components/fake"])
+            with edited.rewriting(overlay / "kustomization.yaml") as document:
+                wanted = [f"../../../components/{name}" for name in ("small", "fake")]
+                document["components"] += [one for one in wanted if one not in document["components"]]
 
     def _write(self, environment: str, name: str) -> None:
         self.releases += 1
         for path, text in files(released(self.releases), environment, name).items():
             (self.tree / path).write_text(text)
-
-    def _name_itself(self, url: str) -> None:
-        path, yaml = self.tree / "argocd/repository.yaml", YAML()
-        document = yaml.load(path.read_text())
-        document["data"]["url"] = url
-        yaml.dump(document, path)
 
     def _git(self, *args: str) -> str:
         return run(["git", "-C", self.tree, *args])
@@ -160,14 +156,6 @@ def _copy(source: Path, to: Path, name: str) -> None:
     shutil.copytree(source, to)
     for path in (path for path in to.rglob("*") if path.is_file()):
         path.write_text(path.read_text().replace(PATTERN, name))
-
-
-def _bring(path: Path, components: list[str]) -> None:
-    """Add components to a kustomization that lacks them."""
-    yaml = YAML()
-    document = yaml.load(path.read_text())
-    document["components"] += [one for one in components if one not in document["components"]]
-    yaml.dump(document, path)
 
 
 # The cluster under test

@@ -237,16 +237,15 @@ class Server:
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
         body = await request.body()
-        serve = self._receive if request.url.path.endswith("/git-receive-pack") else self._serve
-        status, headers, content = await run_in_threadpool(serve, repo, environment, body, who)
+        status, headers, content = await run_in_threadpool(self._served, repo, environment, body, who)
         return Response(content, status, headers)
 
-    def _serve(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
-        return backend(self.runner.hosting.root, environment, body)
-
-    def _receive(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
-        with self.runner.hosting.moving:
+    def _served(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        root, moving = self.runner.hosting.root, self.runner.hosting.moving
+        if not environment["PATH_INFO"].endswith("/git-receive-pack"):
+            return backend(root, environment, body)
+        with moving:
             before = repo.refs()
-            answer = backend(self.runner.hosting.root, environment, body)
+            answer = backend(root, environment, body)
             triggers.pushed(self.runner, repo, before, repo.refs(), who)
         return answer

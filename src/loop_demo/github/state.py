@@ -27,17 +27,10 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        empty = {
-            "next_id": 1,
-            "pulls": [],
-            "comments": [],
-            "statuses": [],
-            "runs": [],
-            "queue": [],
-            "settings": {},
-        }
+        empty = {"next_id": 1, "settings": {}}
+        lists: dict[str, Any] = {kind: [] for kind in ("pulls", "comments", "statuses", "runs", "queue")}
         kept = json.loads(path.read_text()) if path.exists() else {}
-        self._data: dict[str, Any] = {**empty, **kept}
+        self._data: dict[str, Any] = {**empty, **lists, **kept}
 
     @contextmanager
     def look(self) -> Iterator[dict[str, Any]]:
