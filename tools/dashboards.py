@@ -109,9 +109,8 @@ def every_model() -> Panel:
 def fleet_lines() -> Iterator[Panel]:
     """Yield the panels that show every model over time."""
     where, name = "by (namespace, model)", "{{namespace}}"
-    quantiles = {
-        f"{name} {q}": f"max {where} (model:latency_seconds:{q}{{{PLACE}}})" for q in ("p50", "p95", "p99")
-    }
+    latency = {q: f"max {where} (model:latency_seconds:{q}{{{PLACE}}})" for q in ("p50", "p95", "p99")}
+    quantiles = {f"{name} {q}": expr for q, expr in latency.items()}
     volume = f"sum {where} (model:predictions:rate5m{{{PLACE}}})"
     burn = {f"{name} {window}": f"model:sla_burn:{window}{{{PLACE}}}" for window in ("1h", "6h")}
     gpu = f"avg {where} (model:gpu_utilisation:avg{{{PLACE}}})"

@@ -78,9 +78,8 @@ def staged(
 ) -> Iterator[Stage]:
     """Start the stand-in for GitHub, a gateway and a node, and make a person's clone with a trained model."""
     with ExitStack() as stack:
-        hub = stack.enter_context(
-            Hub(folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
-        )
+        log = {"PREDICTION_LOG": f"{folder}/predictions"}
+        hub = stack.enter_context(Hub(folder / "github", environment, log))
         os.environ.update(environment)
         clone = folder / "clone"
         fork(root, clone, hub, OURS, model)
@@ -160,11 +159,8 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
 
 def credentials(hub: Hub) -> dict[str, str]:
     """Environment variables with which a person's or the judge's commands reach the stand-in for GitHub."""
-    return {
-        "LOOP_GITHUB_API_URL": hub.bot.url,
-        "GITHUB_REPOSITORY": hub.bot.repository,
-        "GITHUB_TOKEN": hub.bot.token,
-    }
+    bot = hub.bot
+    return {"LOOP_GITHUB_API_URL": bot.url, "GITHUB_REPOSITORY": bot.repository, "GITHUB_TOKEN": bot.token}
 
 
 def closing(stage: Stage, folder: Path, tell: Console) -> None:

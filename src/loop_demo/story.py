@@ -221,6 +221,5 @@ def bad_canary(stage: Stage) -> None:
     now = stage.state()
     if now.canary or now.stable != served or key not in {barred.key for barred in now.barred}:
         raise LoopError(f"{key} was not rolled back: production is {now}")
-    stage.tell.step(
-        f"rolled back by commit: production serves {served.key if served else None}, {key} is blocked"
-    )
+    before = served.key if served else None
+    stage.tell.step(f"rolled back by commit: production serves {before}, {key} is blocked")

@@ -107,9 +107,8 @@ class Team:
         for error in dict.fromkeys(ERROR.findall(log)):
             self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
-            raise LoopError(
-                f"{run['name']} ended in {run['conclusion']}, expected {conclusion} {told!r}\n{log[-3000:]}"
-            )
+            ended = f"{run['name']} ended in {run['conclusion']}"
+            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{log[-3000:]}")
 
     def merge(self, proposal: Proposal) -> None:
         """Merge a pull request, and wait until release.yml has released the model."""

@@ -66,19 +66,12 @@ patches:
 # The scratch repository
 
 
-def image(number: int) -> str:
-    """Return an image name with a made-up digest; no such image exists."""
-    return f"registry.example/bench@sha256:{number:064x}"
-
-
 def released(number: int) -> State:
     """Return a release state in the form that `loop release` writes."""
-    md5, commit = f"{number:032x}", f"{number:040x}"
-    key, names = f"{number:012x}", {"mlflow": "bench/1", "bento": "bench:1"}
-    track = Track(
-        key=key, image=image(number), weight=100, model_md5=md5, data_md5=md5, commit=commit, **names
-    )
-    return State(stable=track)
+    md5, names = f"{number:032x}", {"mlflow": "bench/1", "bento": "bench:1", "commit": f"{number:040x}"}
+    image = f"registry.example/bench@sha256:{number:064x}"  # no such image exists
+    key = f"{number:012x}"
+    return State(stable=Track(key=key, image=image, weight=100, model_md5=md5, data_md5=md5, **names))
 
 
 class Fleet:
@@ -352,12 +345,8 @@ def memory(cluster: Cluster) -> dict[str, float]:
 
 def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
     """Return all figures of the benchmark for one number of models."""
-    return {
-        **appear(cluster, fleet, models),
-        **deliver(cluster, fleet, commits),
-        **memory(cluster),
-        **render(cluster, fleet),
-    }
+    found = appear(cluster, fleet, models) | deliver(cluster, fleet, commits)
+    return found | memory(cluster) | render(cluster, fleet)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -437,15 +426,14 @@ def claim(cluster: Cluster) -> None:
 
 def remove(cluster: Cluster) -> None:
     """Remove everything that the benchmark put into the cluster."""
-    cluster.kubectl(
-        "delete", "applicationset", "models", "--namespace=argocd", "--ignore-not-found", "--timeout=600s"
-    )
+    there = ("--namespace=argocd", "--ignore-not-found")
+    cluster.kubectl("delete", "applicationset", "models", *there, "--timeout=600s")
     wait("the Applications are gone", lambda: not cluster.applications(), 900, every=1)
     names = cluster.kubectl("get", "namespaces", "--output=name").split()
     if mine := [name for name in names if name.startswith("namespace/model-")]:
         cluster.kubectl("delete", "--timeout=600s", *mine)
     cluster.kubectl("delete", "persistentvolume", "--selector=bench=gitops", "--timeout=300s")
-    cluster.kubectl("delete", "secret", "bench", "--namespace=argocd", "--ignore-not-found")
+    cluster.kubectl("delete", "secret", "bench", *there)
     cluster.nodes(0)
 
 

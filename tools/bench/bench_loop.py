@@ -199,15 +199,14 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
     side.run("git", "switch", "--quiet", "--force-create", "change", "main")
     try:
         with standin(side) as (pid, github, ready):
-            bot, person = (
-                ready["url"].replace("//", f"//x:{ready[key]}@", 1) for key in ("bot_token", "token")
-            )
-            side.run("git", "push", "--quiet", f"{bot}/{REPOSITORY}.git", "main:main")
+            url = ready["repositories"][REPOSITORY]
+            bot, person = (url.replace("//", f"//x:{ready[key]}@", 1) for key in ("bot_token", "token"))
+            side.run("git", "push", "--quiet", bot, "main:main")
             change(side, number)
             side.run("./loop", "repro", MODEL)
             side.commit_all("Change")
             before, begun = spent(pid), time.perf_counter()
-            side.run("git", "push", "--quiet", "--force", f"{person}/{REPOSITORY}.git", "change:change")
+            side.run("git", "push", "--quiet", "--force", person, "change:change")
             pull = github.pull_request("change", "Change", "why")["number"]
             run = ended(github, "pull_request")
             if reported:
@@ -479,10 +478,7 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
     for axes, which, title in zip(both, (0, 1), ("time", "CPU"), strict=True):
         ratios = [figures(samples, which)[2:] for samples in shown.values()]
         middles = [middle for middle, _, _ in ratios]
-        spread = [
-            [middle - least for middle, least, _ in ratios],
-            [most - middle for middle, _, most in ratios],
-        ]
+        spread = list(zip(*((middle - least, most - middle) for middle, least, most in ratios), strict=True))
         bars = axes.barh(list(shown), middles, xerr=spread, color="#0072b2", ecolor="#444444")
         axes.bar_label(bars, fmt="{:.2f}", padding=3)
         axes.axvline(1, color="#999999", linewidth=1)
@@ -496,11 +492,8 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
 def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None:
     """Print the result table, and write it as Markdown, JSON and a plot."""
     write_table(OUT / "loop.md", lines(results))
-    facts = {
-        **machine(),
-        "writes_bytecode": not sys.dont_write_bytecode,
-        "commits": {one.name: one.commit for one in sides},
-    }
+    commits = {one.name: one.commit for one in sides}
+    facts = {**machine(), "writes_bytecode": not sys.dont_write_bytecode, "commits": commits}
     (OUT / "loop.json").write_text(json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
     plot(results).savefig(OUT / "loop.svg")
     console.print(f"{OUT}: loop.md, loop.json, loop.svg")

@@ -217,9 +217,7 @@ def running(server: Server, scratch: Path) -> Iterator[Running]:
         at = {"port": port, "bento": bento, "litserve": litserve()}
         words = [word.format(**at) for word in server.command]
         begun = time.perf_counter()
-        process = psutil.Popen(
-            words, cwd=bento, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = psutil.Popen(words, cwd=bento, env=env, stdout=file, stderr=file, start_new_session=True)
         started = Running(server, process, port, output)
         try:
             started.wait()
@@ -397,9 +395,8 @@ def lines(servers: dict[str, Any]) -> list[list[str]]:
     for name, path, times, form in ROWS_OF_TABLE:
         values = [figure(result, path) for result in servers.values()]
         table.append([name, *("-" if value is None else format(value * times, form) for value in values)])
-    failed = [
-        sum(one["failed"] for one in (*result["wrk"].values(), result["open"])) for result in servers.values()
-    ]
+    runs = [(*result["wrk"].values(), result["open"]) for result in servers.values()]
+    failed = [sum(one["failed"] for one in each) for each in runs]
     return [*table, ["failed requests", *(f"{count:.0f}" for count in failed)]]
 
 

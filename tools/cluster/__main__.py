@@ -86,13 +86,11 @@ def lock(seconds: float, busy: str) -> Iterator[None]:
 def check() -> None:
     """Raise ClusterError if this machine cannot run the cluster."""
     if platform.system() != "Linux":
-        raise ClusterError(
-            "the local cluster needs Linux; to use another cluster, set KUBECONFIG (docs/cluster.md)"
-        )
+        other = "to use another cluster, set KUBECONFIG (docs/cluster.md)"
+        raise ClusterError(f"the local cluster needs Linux; {other}")
     if os.geteuid():
-        raise ClusterError(
-            "the local cluster needs root (network namespace, cgroups, mounts): sudo make cluster"
-        )
+        why = "network namespace, cgroups, mounts"
+        raise ClusterError(f"the local cluster needs root ({why}): sudo make cluster")
 
 
 def clean(place: Place) -> None:
@@ -127,10 +125,8 @@ def start_all(place: Place) -> None:
     running: dict[Future[None], tuple[str, float]] = {}
     begun = time.monotonic()
     # Every thread that starts a part enters the cluster's network first
-    with (
-        ThreadPoolExecutor(len(PARTS), initializer=network.enter) as pool,
-        SCREEN.status("starting") as status,
-    ):
+    threads = ThreadPoolExecutor(len(PARTS), initializer=network.enter)
+    with threads as pool, SCREEN.status("starting") as status:
         pool.submit(network.tune).result()
         while order.is_active():
             for name in order.get_ready():
@@ -266,10 +262,8 @@ def main() -> int:
         print(f"tools/cluster: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "tools/cluster: interrupted; stop the programs that have started with `make cluster-down`",
-            file=sys.stderr,
-        )
+        fix = "stop the programs that have started with `make cluster-down`"
+        print(f"tools/cluster: interrupted; {fix}", file=sys.stderr)
         return 130
     return 0
 

@@ -76,10 +76,8 @@ def start_controllers(place: Place) -> None:
     pki = place.pki
     manager = [place.program("kube-controller-manager"), *_component(place, "controllers")]
     manager += ["--use-service-account-credentials=true", "--controllers=*"]
-    manager += [
-        f"--service-account-private-key-file={pki}/service-account.key",
-        f"--root-ca-file={pki}/ca.crt",
-    ]
+    manager += [f"--service-account-private-key-file={pki}/service-account.key"]
+    manager += [f"--root-ca-file={pki}/ca.crt"]
     manager += [f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key"]
     manager += ["--allocate-node-cidrs=true", f"--cluster-cidr={PODS}"]
     manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]

@@ -116,11 +116,9 @@ def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
         for container in pod["spec"]["containers"]:
             for port in container.get("ports") or []:
                 if port.get("name") == endpoint["port"]:
+                    address = f"{pod['status']['podIP']}:{port['containerPort']}"
                     fixed = _fixed(monitor, endpoint, pod, container["name"])
-                    yield {
-                        "targets": [f"{pod['status']['podIP']}:{port['containerPort']}"],
-                        "labels": copied | fixed,
-                    }
+                    yield {"targets": [address], "labels": copied | fixed}
 
 
 def _looks_at(monitor: Thing, namespace: str) -> bool:
@@ -149,9 +147,9 @@ def _label(name: str) -> str:
 
 def write_rules(folder: Path, rules: list[Thing]) -> bool:
     """Write a file for each valid PrometheusRule, and return whether any file changed."""
-    wanted = {
-        f"{rule['metadata']['namespace']}-{rule['metadata']['name']}.json": _rules(rule) for rule in rules
-    }
+    metas = [rule["metadata"] for rule in rules]
+    names = [f"{meta['namespace']}-{meta['name']}.json" for meta in metas]
+    wanted = dict(zip(names, map(_rules, rules), strict=True))
     before = _written(folder)
     for name in before.keys() - wanted.keys():
         (folder / name).unlink()

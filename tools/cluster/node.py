@@ -144,12 +144,8 @@ def start(place: Place) -> None:
     kubelet += [f"--hostname-override={NODE_NAME}", f"--node-ip={NODE}", f"--root-dir={place.run}/kubelet"]
     kubelet += [f"--cert-dir={place.pki}", f"--tls-cert-file={place.pki}/kubelet.crt"]
     process.start(place, "kubelet", [*kubelet, f"--tls-private-key-file={place.pki}/kubelet.key"])
-    proxy = [
-        place.program("kube-proxy"),
-        f"--kubeconfig={place.pki}/proxy.kubeconfig",
-        "--proxy-mode=nftables",
-    ]
-    proxy += [f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
+    proxy = [place.program("kube-proxy"), f"--kubeconfig={place.pki}/proxy.kubeconfig"]
+    proxy += ["--proxy-mode=nftables", f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
     proxy += [f"--nodeport-addresses={NODE}/32", "--conntrack-max-per-core=0"]
     proxy += [f"--conntrack-tcp-timeout-{state}=0s" for state in ("established", "close-wait")]
     process.start(place, "kube-proxy", proxy)

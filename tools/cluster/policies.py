@@ -114,10 +114,8 @@ def _chain(name: str, lines: list[str]) -> str:
 
 
 def _takes(policy: Thing, end: End) -> bool:
-    spec = policy["spec"]
-    return policy["metadata"]["namespace"] == end.namespace and selects(
-        spec.get("podSelector") or {}, end.labels
-    )
+    selector = policy["spec"].get("podSelector") or {}
+    return policy["metadata"]["namespace"] == end.namespace and selects(selector, end.labels)
 
 
 def _types(spec: Thing) -> list[str]:

@@ -71,11 +71,8 @@ def start(place: Place) -> None:
     process.start(place, "pushgateway", pushgateway)
     process.start(place, "prometheus", server)
     process.start(place, "discovery", [sys.executable, HERE / "discovery.py"])
-    for name, address in (
-        ("prometheus", PROMETHEUS),
-        ("alertmanager", ALERTMANAGER),
-        ("pushgateway", PUSHGATEWAY),
-    ):
+    servers = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER, "pushgateway": PUSHGATEWAY}
+    for name, address in servers.items():
         wait(place, name, partial(answers, f"http://{address}/-/ready"))
     wait(place, "discovery", (place.run / "prometheus/targets/pods.json").is_file)
 
@@ -113,9 +110,8 @@ def _snake(value: Any) -> Any:
     if isinstance(value, list):
         return [_snake(each) for each in value]
     if isinstance(value, dict):
-        return {
-            re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): _snake(of) for key, of in value.items()
-        }
+        keys = [re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key) for key in value]
+        return dict(zip(keys, map(_snake, value.values()), strict=True))
     return value
 
 

@@ -33,10 +33,10 @@ def service(
     """
     fixed = {"clusterIP": address} if address else {}
     meta = {"name": name, "namespace": "kube-system"}
-    outer = [
-        {"name": word, "protocol": kind, "port": port, "targetPort": to} for word, kind, port, to in ports
-    ]
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
+    outer = [
+        {**one, "port": port, "targetPort": to} for one, (_, _, port, to) in zip(inner, ports, strict=True)
+    ]
     # k8s-app is the label of this Service's pods in other clusters, by which NetworkPolicies select them.
     labels = {"kubernetes.io/service-name": name, "k8s-app": name}
     return [

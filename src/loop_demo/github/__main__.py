@@ -144,7 +144,7 @@ def main() -> None:
     if options.with_stdin:
         stop_with_stdin()
     queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)
-    server = Server(runner, queue, Weather(options.weather, options.weather_rate), known, ends)
+    server = Server(queue, Weather(options.weather, options.weather_rate), known, ends)
     app = build(server, lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])

@@ -32,7 +32,6 @@ from loop_demo.github import (
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import Repository, backend
 from loop_demo.github.merge_queue import Queue
-from loop_demo.github.runs import Runner
 
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
 ENTERPRISE = "/api/v3"
@@ -108,7 +107,7 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
         for start in ("", ENTERPRISE)
     ]
     routes += [
-        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, ANY), methods=[how]) for how, path, call in OWN
+        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]) for how, path, call in OWN
     ]
     graphql = server.own(graphql_api.graphql, "contents")
     routes += [Route(path, graphql, methods=["POST"]) for path in ("/graphql", "/api/graphql")]
@@ -151,10 +150,8 @@ def _level(request: Request) -> str:
 class Server:
     """Checks who makes a call and whether they may, and sends the answer. `tokens` expire at `ends` (UTC)."""
 
-    def __init__(
-        self, runner: Runner, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime
-    ) -> None:
-        self.runner, self.queue, self.weather, self.tokens = runner, queue, skies, tokens
+    def __init__(self, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime) -> None:
+        self.runner, self.queue, self.weather, self.tokens = queue.runner, queue, skies, tokens
         self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
         self.contract = contract.read()
 
@@ -184,7 +181,7 @@ class Server:
             raise HTTPException(404, "Not Found")
         return repo
 
-    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
+    def own(self, handler: Handler, need: str = ANY) -> Callable[[Request], Any]:
         """Wrap a handler of a call that GitHub's REST description does not contain."""
 
         async def answer(request: Request) -> Response:
@@ -192,7 +189,7 @@ class Server:
             repo = self.repository(request) if "repo" in request.path_params else None
             body = await _body(request)
             # repo is None only for paths without a repository, whose handlers do not use it.
-            call = Call(self.runner, self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
+            call = Call(self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
             return await run_in_threadpool(handler, call)
 
         return answer

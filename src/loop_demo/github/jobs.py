@@ -20,9 +20,7 @@ LEVELS = ("none", "read", "write")
 
 Grants = dict[str, str]  # {scope: read or write}
 SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-DENIED = (
-    "echo '::error::This branch is not allowed to deploy to {} due to environment protection rules.'; exit 1"
-)
+DENIED = "::error::This branch is not allowed to deploy to {} due to environment protection rules."
 
 
 class Invalid(Exception):
@@ -86,7 +84,7 @@ def prepared(
             place = job.pop("environment", None)
             place = place.get("name") if isinstance(place, dict) else place
             if place in environments and not environments[place].allowed:
-                job["steps"] = [{"run": DENIED.format(place)}]
+                job["steps"] = [{"run": f"echo '{DENIED.format(place)}'; exit 1"}]
             names = {secret for secret, where in passed if where == place}
             job["steps"] = _own(job.get("steps"), names, str(place))
             token = f"ghs_{token_hex(18)}"

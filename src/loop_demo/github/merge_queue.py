@@ -13,7 +13,7 @@ from typing import Any
 from loop_demo.github import events, merging, shapes, triggers
 from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
-from loop_demo.github.state import now
+from loop_demo.github.state import Record, now
 
 TICK = 0.1  # seconds between two checks of the waiting entries
 WAITING = ("QUEUED", "AWAITING_CHECKS")
@@ -38,7 +38,7 @@ class Queue:
         self._stopping = True
         self._wake.set()
 
-    def add(self, repo: Repository, pull: dict[str, Any], who: str, *, jump: bool = False) -> dict[str, Any]:
+    def add(self, repo: Repository, pull: Record, who: str, *, jump: bool = False) -> dict[str, Any]:
         """Add a pull request to its base branch's queue: at the end, or with `jump` at the front."""
         entry = self.runner.state.add(
             "queue",
@@ -74,14 +74,12 @@ class Queue:
                     with self.runner.hosting.moving:
                         self._step(entry)
                 except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
-                    words = f"{type(error).__name__}: {error}"
-                    self.runner.state.update(
-                        entry, state="UNMERGEABLE", reason="UNKNOWN_REMOVAL_REASON", words=words
-                    )
+                    words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
+                    self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words)
             self._wake.wait(TICK if bases else None)
             self._wake.clear()
 
-    def _step(self, entry: dict[str, Any]) -> None:
+    def _step(self, entry: Record) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
         repo = self.runner.hosting.known(entry["repository"])
         with self.runner.state.look() as data:
@@ -98,7 +96,7 @@ class Queue:
         else:
             self._judge(repo, entry, pull)
 
-    def _begin(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
+    def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Create the branch with the merge, and request its checks by a merge_group event."""
         before, login = repo.refs(), shapes.LOGINS[entry["who"]]
         base = before.get(f"refs/heads/{entry['base_ref']}")
@@ -121,7 +119,7 @@ class Queue:
         ]
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
 
-    def _judge(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
+    def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Merge the entry if its required check succeeded.
 
         Remove it if the check failed or ran out of time.
@@ -147,9 +145,7 @@ class Queue:
             words = f"'{self.required}' did not end within {self.limit:g} s" if runs else missing
             self._remove(repo, entry, pull, "CI_TIMEOUT", words)
 
-    def _remove(
-        self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any], reason: str, words: str
-    ) -> None:
+    def _remove(self, repo: Repository, entry: Record, pull: Record, reason: str, words: str) -> None:
         """Remove an entry from the queue.
 
         `reason` is one of GitHub's codes, `words` explains it to people.
@@ -158,10 +154,10 @@ class Queue:
         self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words, removed_at=now())
         self._told(repo, pull, entry)
 
-    def _told(self, repo: Repository, pull: dict[str, Any], entry: dict[str, Any]) -> None:
+    def _told(self, repo: Repository, pull: Record, entry: Record) -> None:
         triggers.pull_changed(self.runner, repo, pull, "dequeued", entry["who"], reason=entry["reason"])
 
-    def _drop_branch(self, repo: Repository, entry: dict[str, Any]) -> None:
+    def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()
         if f"refs/heads/{entry.get('branch')}" in before:
             repo.remove(f"refs/heads/{entry['branch']}")

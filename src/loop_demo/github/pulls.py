@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from loop_demo.github import merging, shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import ZERO, GitFailed, Repository
+from loop_demo.github.state import Record
 
 
 def pulls(call: Call) -> Response:
@@ -28,7 +29,7 @@ def pull(call: Call) -> Response:
     return _shown(call, call.find("pulls", "number", "pull_number"))
 
 
-def _shown(call: Call, pull: dict[str, Any], status: int = 200) -> Response:
+def _shown(call: Call, pull: Record, status: int = 200) -> Response:
     return JSONResponse(shapes.pull(call.runner, call.repo, pull), status)
 
 
@@ -100,7 +101,7 @@ def edit_pull(call: Call) -> Response:
     return _shown(call, pull)
 
 
-def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _edits(call: Call, pull: Record) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields that an edit changes, and the `changes` of GitHub's event for it."""
     new: dict[str, Any] = {}
     changes: dict[str, Any] = {}
@@ -118,7 +119,7 @@ def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return new, changes
 
 
-def _close_or_reopen(call: Call, pull: dict[str, Any], state: str) -> None:
+def _close_or_reopen(call: Call, pull: Record, state: str) -> None:
     if state == pull["state"]:
         return
     if state == "closed":

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from loop_demo.github import events, jobs
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting, Repository
-from loop_demo.github.state import State, now, write
+from loop_demo.github.state import Record, State, now, write
 
 # The labels that `runs-on` may name; all of them mean this host
 LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
@@ -28,13 +28,9 @@ MARK = "STAND_IN_RUN"  # an environment variable of every process of a run, by w
 FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
 MAKES = ("MAKE", "MFLAGS", "ARGS")
 OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
-# GitHub's actions and the folders of the stand-in's replacements, which are used whatever commit a workflow
-# pins.
-PLAYED = {
-    "actions/checkout": "checkout",
-    "actions/download-artifact": "artifact",
-    "actions/upload-artifact": "artifact",
-}
+# GitHub's actions and the folders of the stand-in's replacements, whatever commit a workflow pins
+PLAYED = {f"actions/{act}-artifact": "artifact" for act in ("upload", "download")}
+PLAYED["actions/checkout"] = "checkout"
 PLAYS = Path(__file__).resolve().parent / "played"
 USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
@@ -130,7 +126,7 @@ class Runner:
         self._submit(run)
         return run
 
-    def cancel(self, run: dict[str, Any]) -> bool:
+    def cancel(self, run: Record) -> bool:
         """Cancel a queued or started run; False if it has already ended."""
         with self.state.look():
             if run["status"] == "completed":
@@ -148,15 +144,15 @@ class Runner:
         """The host name of the stand-in, which the artifact servers of its runs use too."""
         return urlsplit(self.url).hostname or "127.0.0.1"
 
-    def summary(self, run: dict[str, Any]) -> Path:
+    def summary(self, run: Record) -> Path:
         """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
         return self._folder(run).resolve() / "summary.md"
 
-    def log(self, run: dict[str, Any]) -> Path:
+    def log(self, run: Record) -> Path:
         """Return the file with act's output for a run."""
         return self._folder(run) / "log.txt"
 
-    def artifacts(self, run: dict[str, Any]) -> list[Path]:
+    def artifacts(self, run: Record) -> list[Path]:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
 
@@ -165,7 +161,7 @@ class Runner:
         with self.state.look() as data:
             return dict(data["settings"].get(repository, {}))
 
-    def _environments(self, run: dict[str, Any]) -> dict[str, jobs.Environment]:
+    def _environments(self, run: Record) -> dict[str, jobs.Environment]:
         """Return the repository's environments, and whether the run's branch may use each."""
         branch, held = run["ref"].removeprefix("refs/heads/"), self.settings(run["repository"])
         return {
@@ -173,14 +169,14 @@ class Runner:
             for name, each in held.get("environments", {}).items()
         }
 
-    def _folder(self, run: dict[str, Any]) -> Path:
+    def _folder(self, run: Record) -> Path:
         return self.root / str(run["id"])
 
-    def _submit(self, run: dict[str, Any]) -> None:
+    def _submit(self, run: Record) -> None:
         if self.at_once:
             self._pool.submit(self._execute, run)
 
-    def _execute(self, run: dict[str, Any]) -> None:
+    def _execute(self, run: Record) -> None:
         with self.state.look():
             if run.get("cancelled"):
                 return
@@ -197,7 +193,7 @@ class Runner:
             for token in tokens:
                 self.grants.pop(token, None)
 
-    def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
+    def _finish(self, run: Record, conclusion: str, words: str = "") -> None:
         self._kill(run)  # kill processes that a step has left running
         with self.log(run).open("a") as log:
             log.write(words)
@@ -216,7 +212,7 @@ class Runner:
             words = f"starting workflows at the end of run {run['id']} failed: {error}"
             print(words, file=sys.stderr, flush=True)
 
-    def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
+    def _plan(self, run: Record) -> dict[str, jobs.Grants]:
         """Write the workflows of the run's commit for act, and return the grants of the jobs' tokens.
 
         Only the workflows are written, because a job's workspace begins empty, as at GitHub;
@@ -234,7 +230,7 @@ class Runner:
         (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
         return tokens
 
-    def _act(self, run: dict[str, Any]) -> int:
+    def _act(self, run: Record) -> int:
         """Run a workflow with act, and return act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
@@ -256,7 +252,7 @@ class Runner:
                 self._kill(run)
             return process.wait()
 
-    def _command(self, run: dict[str, Any]) -> list[str]:
+    def _command(self, run: Record) -> list[str]:
         folder = self._folder(run)
         options = {
             "directory": f"{folder}/plan",
@@ -294,7 +290,7 @@ class Runner:
         folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
         return " ".join(f"--volume={folder}:{folder}" for folder in folders)
 
-    def _environment(self, run: dict[str, Any]) -> dict[str, str]:
+    def _environment(self, run: Record) -> dict[str, str]:
         """Return the environment variables of a run's jobs that differ from act's own values."""
         return {
             "GITHUB_REPOSITORY": run["repository"],
@@ -311,13 +307,13 @@ class Runner:
             **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
         }
 
-    def _host(self, run: dict[str, Any]) -> dict[str, str]:
+    def _host(self, run: Record) -> dict[str, str]:
         """Return the environment for act: the stand-in's own, without its caller's variables (FOREIGN)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN + MAKES)}
         ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
         return {**kept, **ours}
 
-    def _kill(self, run: dict[str, Any]) -> None:
+    def _kill(self, run: Record) -> None:
         """Kill every process of a run, found by MARK, because act starts each step in its own session."""
         import psutil  # imported here, because psutil is needed only when a run ends
 

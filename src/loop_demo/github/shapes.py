@@ -9,6 +9,7 @@ from zlib import crc32
 
 from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
+from loop_demo.github.state import Record
 
 LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
 BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
@@ -119,7 +120,7 @@ def pushed_commit(page: str, facts: dict[str, object]) -> dict[str, object]:
     return {**facts, "distinct": True, "url": f"{page}/commit/{facts['id']}"}
 
 
-def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a workflow run. In a fork's run, `head_repository` is the fork."""
     source = runner.hosting.find(record["head_repository"]) or repo
     api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
@@ -155,10 +156,10 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
     }
 
 
-def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def ended_run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return a run for the event workflow_run, in which GitHub shows fewer fields of the repositories."""
     shown = run(runner, repo, record)
-    kept = {
+    names = (
         "id",
         "node_id",
         "name",
@@ -169,14 +170,14 @@ def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[
         "html_url",
         "url",
         "description",
-    }
-    kept |= _urls("", REPOSITORY_URLS).keys()
+    )
+    kept = {*names, *_urls("", REPOSITORY_URLS)}
     for side in ("repository", "head_repository"):
         shown[side] = {key: value for key, value in shown[side].items() if key in kept}
     return shown
 
 
-def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) -> dict[str, Any]:
+def artifact(runner: Runner, repo: Repository, run: Record, path: Path) -> dict[str, Any]:
     """Return GitHub's JSON object for an artifact of a run, whose zip file is `path`."""
     known, source = number(f"{run['id']}/{path.stem}"), number(run["head_repository"])
     url = f"{runner.url}/repos/{repo.name}/actions/artifacts/{known}"
@@ -195,7 +196,7 @@ def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) 
     }
 
 
-def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def workflow(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for the workflow of a run, as the event workflow_run has it."""
     known = number(f"{repo.name}/{record['path']}")
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}"
@@ -211,7 +212,7 @@ def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[s
     }
 
 
-def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def pull(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a single pull request, which events contain too."""
     base = repo.resolve(f"refs/heads/{record['base_ref']}")
     tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
@@ -232,7 +233,7 @@ def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, 
     }
 
 
-def pull_in_list(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def pull_in_list(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a pull request in a list, which has fewer fields."""
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}/pull/{record['number']}"
     url, issue = f"{api}/pulls/{record['number']}", f"{api}/issues/{record['number']}"
@@ -276,7 +277,7 @@ def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = 
     return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": shown, "user": user(runner, owner)}
 
 
-def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def comment(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a comment; `user` is null if the author's account was deleted."""
     api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
     return {
@@ -291,7 +292,7 @@ def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[st
     }
 
 
-def status(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def status(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a commit's status in one context."""
     shown = ("id", "state", "context", "description", "target_url", "created_at", "updated_at")
     creator = user(runner, record["login"])

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+Record = dict[str, Any]  # a pull request, comment, status, run or entry of a merge queue
+
 
 def write(path: Path, value: Any) -> None:
     """Write a JSON file atomically, so that a reader never sees a part of it."""

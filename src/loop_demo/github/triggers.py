@@ -8,7 +8,9 @@ from loop_demo.github import contract, events, shapes
 from loop_demo.github.hosting import ZERO, Repository
 from loop_demo.github.runs import Event, Runner
 from loop_demo.github.shapes import LOGINS
-from loop_demo.github.state import now
+from loop_demo.github.state import Record, now
+
+Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow with this rule
 
 
 def _event(name: str, payload: dict[str, Any], **fields: Any) -> Event:
@@ -70,9 +72,7 @@ def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str
     return payload
 
 
-def _listening(
-    repo: Repository, commit: str, event: str, fits: Callable[[dict[str, Any]], bool]
-) -> Iterator[str]:
+def _listening(repo: Repository, commit: str, event: str, fits: Fits) -> Iterator[str]:
     """Yield the workflow files at a commit that listen to an event, with a rule that fits."""
     for file, text in repo.workflows(commit).items():
         rule = events.trigger(events.parse(text), event)
@@ -117,14 +117,14 @@ def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> N
                 _try_merge(repo, pull)
 
 
-def closed(runner: Runner, repo: Repository, pull: dict[str, Any], who: str) -> None:
+def closed(runner: Runner, repo: Repository, pull: Record, who: str) -> None:
     """Close a pull request, and start the workflows that listen to that."""
     runner.state.update(pull, state="closed", closed_at=now())
     pull_changed(runner, repo, pull, "closed", who)
 
 
 def merged(
-    runner: Runner, repo: Repository, pull: dict[str, Any], sha: str, *, before: dict[str, str], who: str
+    runner: Runner, repo: Repository, pull: Record, sha: str, *, before: dict[str, str], who: str
 ) -> None:
     """Close a merged pull request, and start the workflows that listen to the push to its base."""
     _mark_merged(runner, pull, sha, who)
@@ -133,11 +133,11 @@ def merged(
     pull_changed(runner, repo, pull, "closed", who)
 
 
-def _mark_merged(runner: Runner, pull: dict[str, Any], sha: str, who: str) -> None:
+def _mark_merged(runner: Runner, pull: Record, sha: str, who: str) -> None:
     runner.state.update(pull, merged=True, merged_by=LOGINS[who], merge_commit_sha=sha, merged_at=now())
 
 
-def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
+def _try_merge(repo: Repository, pull: Record) -> str | None:
     """Update refs/pull/N/head and merge, and return the merge commit.
 
     Returns None if head and base conflict or the base no longer exists.
@@ -152,9 +152,7 @@ def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
     return merge
 
 
-def pull_changed(
-    runner: Runner, repo: Repository, pull: dict[str, Any], action: str, who: str, **told: Any
-) -> None:
+def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, who: str, **told: Any) -> None:
     """Start the workflows that listen to pull requests, at the merge commit of head and base, as GitHub does.
 
     `told` holds further fields of the event's payload, such as `changes` of an edit.
@@ -171,9 +169,8 @@ def pull_changed(
         return
     if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
         return
-    event = _event(
-        "pull_request", payload, commit=merge, head=head, ref=pull["head_ref"], title=pull["title"]
-    )
+    title, ref = pull["title"], pull["head_ref"]
+    event = _event("pull_request", payload, commit=merge, head=head, ref=ref, title=title)
     base = repo.resolve(f"{merge}^1") or ZERO
     paths = repo.changed_since_fork(base, head)
 
@@ -184,9 +181,7 @@ def pull_changed(
         runner.enqueue(repo, file, event)
 
 
-def checks_requested(
-    runner: Runner, repo: Repository, entry: dict[str, Any], who: str
-) -> list[dict[str, Any]]:
+def checks_requested(runner: Runner, repo: Repository, entry: Record, who: str) -> list[dict[str, Any]]:
     """Start the workflows that listen to a merge queue's request for checks, and return their runs."""
     head, base, ref = entry["queue_sha"], entry["base_sha"], f"refs/heads/{entry['branch']}"
     payload = {
@@ -202,10 +197,11 @@ def checks_requested(
     }
     title = str(repo.commit_facts(head)["message"]).partition("\n")[0]
     event = _event("merge_group", payload, commit=head, head=head, ref=ref, title=title)
-    listening = _listening(
-        repo, head, event.name, lambda rule: events.starts_on_queue(rule, entry["base_ref"])
-    )
-    return [runner.enqueue(repo, file, event) for file in listening]
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_queue(rule, entry["base_ref"])
+
+    return [runner.enqueue(repo, file, event) for file in _listening(repo, head, event.name, fits)]
 
 
 def dispatched(
@@ -252,7 +248,7 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
     return runner.enqueue(repo, file, event)
 
 
-def completed(runner: Runner, run: dict[str, Any]) -> None:
+def completed(runner: Runner, run: Record) -> None:
     """Start the workflows that listen to a run's end, from the default branch and with its rights."""
     repo = runner.hosting.find(run["repository"])
     commit = repo.resolve(repo.default_branch) if repo else None

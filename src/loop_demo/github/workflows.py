@@ -1,7 +1,6 @@
 """Handlers of GitHub's calls about workflows and their runs."""
 
 from pathlib import Path
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -9,6 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.events import Unprocessable
+from loop_demo.github.state import Record
 
 # The most bytes of a summary; GitHub's runner drops a larger one completely, and the step goes on
 SUMMARY = 1024 * 1024
@@ -44,7 +44,7 @@ def runs(call: Call) -> Response:
     return JSONResponse({"total_count": len(found), "workflow_runs": shown})
 
 
-def _asked_for(call: Call, run: dict[str, Any]) -> bool:
+def _asked_for(call: Call, run: Record) -> bool:
     file, query = call.path.get("workflow_id"), call.query
     fits = {
         "status": query.get("status") in (run["status"], run["conclusion"]),
