@@ -74,10 +74,7 @@ def grants() -> Result:
 
 
 def credentials(root: Path) -> Result:
-    """Check that no tracked text file has a URL with user and password.
-
-    A finding shows file, line and masked URL.
-    """
+    """Check that no tracked text file has a URL with user and password; findings are masked."""
     found = []
     for name in tracked(root=root):
         path = root / name

@@ -33,16 +33,8 @@ class Envoy:
         self.route({}, {}, ())
         write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
         write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
-        command = [
-            "envoy",
-            "-c",
-            "bootstrap.json",
-            "--use-dynamic-base-id",
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-        ]
+        command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id"]
+        command += ["--concurrency", "1", "--log-level", "warning"]
         with (self.folder / "envoy.log").open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         self._wait_ready()
@@ -92,10 +84,7 @@ def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
 
 
 def _listeners(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    """Envoy's listeners.
-
-    The gateway reads its routes from a file; a track's own address leads to that track only.
-    """
+    """Return the listeners: the gateway's routes come from a file, a track's address leads to that track."""
     gateway = {"rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")}}
     routes = {"gateway": gateway}
     for track in ports.keys() - {"gateway", "admin"}:

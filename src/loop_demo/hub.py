@@ -21,10 +21,7 @@ STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re
 def launched(
     options: Sequence[str], log: BinaryIO, environment: Mapping[str, str], **process: Any
 ) -> tuple["subprocess.Popen[bytes]", dict[str, Any]]:
-    """Start the stand-in, and return its process and the facts that it prints when it is ready.
-
-    Raises LoopError if it does not start.
-    """
+    """Start the stand-in; return its process and what it prints when ready. LoopError if it fails."""
     started = subprocess.Popen(
         [sys.executable, "-m", "loop_demo.github", *options],
         stdout=subprocess.PIPE,

@@ -64,10 +64,7 @@ def start(root: Path) -> str:
 
 
 def stop(root: Path) -> bool:
-    """Stop the stand-in and let Git use the fork's real URL again.
-
-    Return whether the stand-in was running.
-    """
+    """Stop the stand-in and let Git use the fork's real URL again; return whether it was running."""
     path = folder(root) / "standin.json"
     if not path.is_file():
         return False
@@ -82,10 +79,7 @@ def stop(root: Path) -> bool:
 
 
 def hub(root: Path) -> GitHub:
-    """Return a client for the fork at the stand-in, as its owner.
-
-    LoopError if the stand-in is not running.
-    """
+    """Return a client for the fork at the stand-in, as its owner; LoopError if it is not running."""
     path = folder(root) / "standin.json"
     if not path.is_file() or not _serves((facts := read_json(path))["api"]):
         raise LoopError("no stand-in for GitHub is running for this clone", fix=START)

@@ -123,10 +123,7 @@ def bad_data(stage: Stage) -> Proposal:
 
 
 def stopped(stage: Stage) -> None:
-    """Chapter 3: validation rejects bad data, and the gate blocks a model that has learnt next to nothing.
-
-    CI checks both at the same time.
-    """
+    """Chapter 3: validation rejects bad data, and the gate blocks a model that learnt next to nothing."""
     data, candidate = bad_data(stage), trained_with(stage, "worse", stage.world.folder.demo.WORSE)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
     unchanged = "nothing was trained, and production is unchanged"
@@ -137,10 +134,7 @@ def stopped(stage: Stage) -> None:
 
 
 def drift(stage: Stage) -> None:
-    """Chapter 4: production drifts.
-
-    The workflow drift.yml detects this and dispatches train.yml, which retrains the model.
-    """
+    """Chapter 4: production drifts; drift.yml detects it and dispatches train.yml, which retrains."""
     calm = passed(stage, stage.world.drift_from)
     stage.tell.step(f"{calm}, distributed like the training data")
     if stage.world.roles.time is None:

@@ -33,10 +33,7 @@ class Proposal:
 
 @dataclass
 class Team:
-    """The people of a team, who share one clone.
-
-    `environment` is added to the environment of their commands.
-    """
+    """The people of a team, who share one clone; `environment` is what their commands get besides."""
 
     tell: Console
     hub: Hub

@@ -217,10 +217,7 @@ def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait until three checks in a row find Argo CD idle.
-
-    They are 2 s apart because Prometheus scrapes every 2 s.
-    """
+    """Wait until Argo CD is idle in three checks in a row, 2 s apart as Prometheus' scrapes are."""
     quiet = [0]
 
     def calm() -> bool:
@@ -374,10 +371,7 @@ def report(results: dict[int, dict[str, float]]) -> None:
 
 
 def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
-    """Plot seconds and MB over the number of models, on logarithmic axes.
-
-    A power is a straight line there.
-    """
+    """Plot seconds and MB over the number of models on logarithmic axes, where a power is a line."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, values in rows.items():

@@ -79,10 +79,7 @@ def bodies(model: str, scratch: Path) -> list[Path]:
 
 
 def most(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
-    """Send as many requests as possible over 16 connections.
-
-    Return requests per second and CPU per request.
-    """
+    """Send as many requests as 16 connections can; return requests per second and CPU per request."""
     got = wrk(server, "/predict", files, 16, seconds)
     if got["failed"]:
         raise LoopError(f"{server.bento}: {got['failed']} requests failed: {server.output()[-500:]}")
@@ -160,10 +157,7 @@ HEAD = (
 
 
 def line(model: str, of: dict[str, Any]) -> list[str]:
-    """Return a model's row of the table.
-
-    The scorer's share is the share of CPU that is saved when the scorer is replaced by a constant.
-    """
+    """Return a model's row; the scorer's share is the CPU that a constant in its place would save."""
     ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
     return [
         public(model),

@@ -61,10 +61,7 @@ def start_apiserver(place: Place) -> None:
 
 
 def _component(place: Place, user: str) -> list[str]:
-    """Return the options that controller manager and scheduler share.
-
-    Leader election is off, because each runs once.
-    """
+    """Return the options of controller manager and scheduler. Each runs once, so no leader is elected."""
     config = place.pki / f"{user}.kubeconfig"
     names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     flags = [f"--{name}={config}" for name in names]

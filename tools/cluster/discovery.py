@@ -167,10 +167,7 @@ def _rules(rule: Thing) -> str:
 
 
 def _write_right(path: Path, text: str) -> None:
-    """Write a rule file if promtool accepts it; otherwise print the reason.
-
-    One invalid file would keep Prometheus from loading any rules.
-    """
+    """Write a rule file if promtool accepts it, because one invalid file would stop all rules."""
     aside = path.with_suffix(".new")
     write(aside, text)
     done = subprocess.run(["promtool", "check", "rules", aside], capture_output=True, text=True, check=False)

@@ -24,10 +24,7 @@ STATS = f"{LOOPBACK}:8204"  # address of Envoy's statistics
 
 
 def start(place: Place) -> None:
-    """Start the gateway and wait until it is programmed.
-
-    Prometheus' CRDs must exist, because the platform contains a PrometheusRule.
-    """
+    """Start the gateway and wait until it is programmed. Its platform needs Prometheus' CRDs."""
     apply(place, place.crds / "gateway")
     established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
     apply(place, text=platform())

@@ -10,11 +10,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
-    """Run kubectl and return its output.
-
-    Raises:
-        ClusterError: kubectl failed; the message is its own.
-    """
+    """Run kubectl and return its output; ClusterError with kubectl's own message if it fails."""
     command = [place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:

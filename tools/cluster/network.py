@@ -54,10 +54,7 @@ def enter() -> None:
 
 
 def tune() -> None:
-    """Set the kernel's network options for a node.
-
-    Call this inside the namespace, which has its own options.
-    """
+    """Set the kernel's network options for a node; inside the namespace, which has its own options."""
     bridge = Path("/proc/sys/net/bridge")
     if not bridge.is_dir():
         subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)

@@ -99,10 +99,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def pause_image(program: Path, name: str = PAUSE) -> bytes:
-    """Return an image of one static program in the format of `docker save`.
-
-    The same program gives the same bytes.
-    """
+    """Return an image of one static program as `docker save` writes it; equal programs, equal bytes."""
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
         "architecture": "amd64",

@@ -1,7 +1,4 @@
-"""Names, addresses and folders of the cluster.
-
-They are constants, because a machine has at most one cluster.
-"""
+"""Names, addresses and folders of the cluster: constants, because a machine has at most one cluster."""
 
 import json
 import os

@@ -136,10 +136,7 @@ def wait(
 
 
 def answers(url: str) -> bool:
-    """Return whether a URL answers with 2xx.
-
-    Callers run in the cluster's network, whose loopback works too.
-    """
+    """Return whether a URL answers with 2xx. Callers run in the cluster's network: loopback works."""
     with suppress(httpx.HTTPError):
         return httpx.get(url, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
     return False

@@ -31,10 +31,7 @@ PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
-    """Start Prometheus, Alertmanager, Pushgateway and discovery, and wait until all answer.
-
-    The API server must be running.
-    """
+    """Start Prometheus, Alertmanager, Pushgateway and discovery, once the API server runs."""
     apply(place, place.crds / "prometheus")
     established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
     apply(place, HERE / "manifests" / "prometheus.yaml")

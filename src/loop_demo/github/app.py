@@ -17,21 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loop_demo.github import (
-    contract,
-    graphql_api,
-    jobs,
-    notes,
-    pulls,
-    settings,
-    shapes,
-    triggers,
-    weather,
-    workflows,
-)
+from loop_demo.github import contract, graphql_api, notes, pulls, settings, shapes, weather, workflows
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import Repository, backend
+from loop_demo.github.jobs import allows
 from loop_demo.github.merge_queue import Queue
+from loop_demo.github.triggers import pushed
 
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
 ENTERPRISE = "/api/v3"
@@ -165,7 +156,7 @@ class Server:
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-        if granted is not None and need and not jobs.allows(granted, need, level):
+        if granted is not None and need and not allows(granted, need, level):
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
         who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
         proposes = need == "pull-requests" and request.method == "POST"
@@ -244,5 +235,5 @@ class Server:
         with moving:
             before = repo.refs()
             answer = backend(root, environment, body)
-            triggers.pushed(self.runner, repo, before, repo.refs(), who)
+            pushed(self.runner, repo, before, repo.refs(), who)
         return answer

@@ -50,10 +50,7 @@ class Call:
             return [r for r in data[kind] if all(r[key] == value for key, value in wanted.items())]
 
     def find(self, kind: str, key: str, name: str) -> dict[str, Any]:
-        """Return the record whose `key` equals the path parameter `name`.
-
-        HTTPException 404 if there is none.
-        """
+        """Return the record whose `key` equals the path parameter `name`; HTTPException 404 without one."""
         found = self.of(kind, **{key: self.path[name]})
         if not found:
             raise HTTPException(404, "Not Found")

@@ -102,10 +102,7 @@ def prepared(
 
 
 def granted(permissions: Any) -> Grants:
-    """Return the grants of `permissions:`.
-
-    Without it, a job may read the contents, as in a new repository.
-    """
+    """Return the grants of `permissions:`; without it, contents may be read, as in a new repository."""
     if permissions is None:
         return {"contents": "read"}
     if isinstance(permissions, str):

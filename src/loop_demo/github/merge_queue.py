@@ -120,10 +120,7 @@ class Queue:
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
 
     def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
-        """Merge the entry if its required check succeeded.
-
-        Remove it if the check failed or ran out of time.
-        """
+        """Merge the entry if its required check succeeded; remove it if that failed or ran out of time."""
         before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
         if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
@@ -146,10 +143,7 @@ class Queue:
             self._remove(repo, entry, pull, "CI_TIMEOUT", words)
 
     def _remove(self, repo: Repository, entry: Record, pull: Record, reason: str, words: str) -> None:
-        """Remove an entry from the queue.
-
-        `reason` is one of GitHub's codes, `words` explains it to people.
-        """
+        """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
         self._drop_branch(repo, entry)
         self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words, removed_at=now())
         self._told(repo, pull, entry)

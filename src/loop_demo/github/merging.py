@@ -28,10 +28,7 @@ def write(
 
 
 def _words(repo: Repository, pull: Record, method: str, base: str) -> tuple[str, str]:
-    """Return GitHub's default title and text of a merge.
-
-    A squash of a single commit keeps that commit's message with its trailers.
-    """
+    """Return GitHub's default title and text of a merge; a squash of one commit keeps its message."""
     number, title = pull["number"], pull["title"]
     if method == "merge":
         owner = pull["head_repository"].split("/")[0]

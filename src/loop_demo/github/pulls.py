@@ -76,10 +76,7 @@ def _source(call: Call, owner: str) -> Repository:
 
 
 def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None:
-    """Check a pull request's base.
-
-    HTTPException 422 if a pull request from the head into it is not possible.
-    """
+    """Raise HTTPException 422 if a pull request from this head into this base is not possible."""
     base_sha = call.repo.resolve(f"refs/heads/{base}")
     if base_sha is None:
         raise HTTPException(422, "Validation Failed: base is invalid")
@@ -136,10 +133,7 @@ def _close_or_reopen(call: Call, pull: Record, state: str) -> None:
 
 
 def merge(call: Call) -> Response:
-    """Merge a pull request.
-
-    HTTPException 405 if a merge queue is required, because only the queue may merge then.
-    """
+    """Merge a pull request; HTTPException 405 if a merge queue is required, which alone may merge."""
     pull, method = call.find("pulls", "number", "pull_number"), call.body.get("merge_method", "merge")
     if method not in merging.METHODS:
         raise HTTPException(422, f"Validation Failed: merge_method {method}")
@@ -165,8 +159,5 @@ def merge(call: Call) -> Response:
 
 
 def queue(call: Call) -> Response:
-    """Answer with the merge queue's entries, finished ones too, with reasons.
-
-    Only the stand-in has this call.
-    """
+    """Answer with all entries of the merge queue and their reasons. Only the stand-in has this call."""
     return JSONResponse(call.of("queue"))

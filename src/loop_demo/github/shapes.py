@@ -47,10 +47,7 @@ teams teams                               trees git/trees{/sha}
 
 
 def number(name: str) -> int:
-    """Return an id for the name of an account, repository or workflow.
-
-    The same name always gets the same id.
-    """
+    """Return the id of an account, repository or workflow, which is always the same for a name."""
     return crc32(name.encode())
 
 
@@ -159,19 +156,8 @@ def run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
 def ended_run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return a run for the event workflow_run, in which GitHub shows fewer fields of the repositories."""
     shown = run(runner, repo, record)
-    names = (
-        "id",
-        "node_id",
-        "name",
-        "full_name",
-        "owner",
-        "private",
-        "fork",
-        "html_url",
-        "url",
-        "description",
-    )
-    kept = {*names, *_urls("", REPOSITORY_URLS)}
+    kept = {"id", "node_id", "name", "full_name", "owner", "private", "fork"}
+    kept |= {"html_url", "url", "description", *_urls("", REPOSITORY_URLS)}
     for side in ("repository", "head_repository"):
         shown[side] = {key: value for key, value in shown[side].items() if key in kept}
     return shown

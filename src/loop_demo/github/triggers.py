@@ -138,10 +138,7 @@ def _mark_merged(runner: Runner, pull: Record, sha: str, who: str) -> None:
 
 
 def _try_merge(repo: Repository, pull: Record) -> str | None:
-    """Update refs/pull/N/head and merge, and return the merge commit.
-
-    Returns None if head and base conflict or the base no longer exists.
-    """
+    """Update refs/pull/N/head and merge; return the merge commit, None on conflict or without a base."""
     number, head, base = pull["number"], pull["head_sha"], repo.resolve(f"refs/heads/{pull['base_ref']}")
     repo.move(f"refs/pull/{number}/head", head)
     tree = repo.merged_tree(base, head) if base else None

@@ -127,10 +127,7 @@ def log(call: Call) -> Response:
 
 
 def summary(call: Call) -> Response:
-    """Answer with a run's summary.
-
-    All steps of a run write one file here, so GitHub's limit for a step's summary applies to the whole run.
-    """
+    """Answer with a run's summary, to which GitHub's limit for one step applies, as all steps write it."""
     path = call.runner.summary(call.find("runs", "id", "run_id"))
     size = path.stat().st_size if path.exists() else 0
     return PlainTextResponse(DROPPED.format(SUMMARY // 1024, size // 1024)) if size > SUMMARY else _text(path)
