@@ -13,10 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import argocd
@@ -120,24 +119,26 @@ def start_all(place: Place) -> None:
     Raises:
         ClusterError: a part failed; the parts that were already being started are waited for first.
     """
-    order = TopologicalSorter({name: part.needs for name, part in PARTS.items()})
-    order.prepare()
-    running: dict[Future[None], tuple[str, float]] = {}
-    begun = time.monotonic()
+    begun, futures = time.monotonic(), {}
+
+    def start(name: str) -> None:
+        for need in PARTS[name].needs:
+            futures[need].result()
+        since = time.monotonic()
+        PARTS[name].start(place)
+        now = time.monotonic()
+        SCREEN.print(f"{now - begun:6.1f} s  {name} [dim]({now - since:.1f} s)")
+        left = [name for name, future in futures.items() if not future.done()]
+        status.update(f"starting {', '.join(left)}")
+
     # Every thread that starts a part enters the cluster's network first
     threads = ThreadPoolExecutor(len(PARTS), initializer=network.enter)
     with threads as pool, SCREEN.status("starting") as status:
         pool.submit(network.tune).result()
-        while order.is_active():
-            for name in order.get_ready():
-                running[pool.submit(PARTS[name].start, place)] = (name, time.monotonic())
-            status.update("starting " + ", ".join(name for name, _ in running.values()))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name, since = running.pop(future)
-                future.result()
-                now = time.monotonic()
-                SCREEN.print(f"{now - begun:6.1f} s  {name} [dim]({now - since:.1f} s)")
-                order.done(name)
+        for name in PARTS:  # a part is listed after the parts that it needs
+            futures[name] = pool.submit(start, name)
+        for future in futures.values():
+            future.result()
 
 
 def runs(place: Place) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import process
 from kube import apply, established
-from place import ARGOCD_PORT, NODE, Place, pinned
+from place import ARGOCD_PORT, LINK, NODE, Place, pinned
 from process import answers, environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
@@ -105,7 +105,7 @@ def _environment(place: Place) -> dict[str, str]:
 
     Two installations of Argo CD that share the socket for Git passwords would disturb each other.
     """
-    folder = place.link / "argocd"
+    folder = LINK / "argocd"
     for name in ("tls", "ssh", "gpg/source", "gpg/keys", "plugins"):
         place.folder(f"argocd/{name}")
     (place.run / "argocd/ssh/ssh_known_hosts").touch()

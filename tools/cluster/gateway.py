@@ -12,7 +12,7 @@ from pathlib import Path
 
 import process
 from kube import apply, established, kubectl
-from place import NODE, ROOT, ClusterError, Place, pinned, write_json
+from place import LINK, NODE, ROOT, ClusterError, Place, pinned, write_json
 from process import answers, environment, wait
 
 PLATFORM = ROOT / "kustomize" / "platform"
@@ -74,7 +74,7 @@ def _envoy(place: Place, config: Path) -> list[str | Path]:
         f"--xds-address={LOOPBACK}",
         f"--xds-port={XDS_PORT}",
         "--xds-resource-version=v3",
-        f"--admin-address={place.link}/gateway/admin.sock",
+        f"--admin-address={LINK}/gateway/admin.sock",
     ]
     command = [place.program("contour"), "bootstrap", config, *bootstrap]
     subprocess.run(command, check=True, capture_output=True, env=environment(place))

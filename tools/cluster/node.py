@@ -9,7 +9,7 @@ from pathlib import Path
 
 import kube
 import process
-from place import DNS, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
+from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
 
 PAUSE = "loop-cluster/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
@@ -24,7 +24,7 @@ version = 2
 root = "{run}/containerd"
 state = "{run}/containerd-state"
 [grpc]
-  address = "{place.link}/{SOCKET}"
+  address = "{LINK}/{SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
   disable_apparmor = true
@@ -75,7 +75,7 @@ def kubelet_config(place: Place) -> dict[str, object]:
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
         "oomScoreAdj": 0,
-        "containerRuntimeEndpoint": f"unix://{place.link}/{SOCKET}",
+        "containerRuntimeEndpoint": f"unix://{LINK}/{SOCKET}",
         "clusterDomain": "cluster.local",
         "clusterDNS": [DNS],
         "resolvConf": f"{place.run}/resolv.conf",
@@ -113,7 +113,7 @@ def pause_image(program: Path, name: str = PAUSE) -> bytes:
 
 
 def _ctr(place: Place, *words: str, stdin: bytes | None = None) -> bool:
-    command = [place.program("ctr"), "-a", str(place.link / SOCKET), "-n", "k8s.io", *words]
+    command = [place.program("ctr"), "-a", str(LINK / SOCKET), "-n", "k8s.io", *words]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     return done.returncode == 0
 

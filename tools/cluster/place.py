@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]  # the clone
 NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
 NETWORK = Path("/run/netns") / NAME
-LINK = Path("/run") / NAME  # a link to the state folder of the running cluster, whichever LOOP_CACHE it uses
+# A link to the state folder of the running cluster, whichever LOOP_CACHE it uses. Unix sockets are named by
+# this link, because their paths may have at most 108 bytes.
+LINK = Path("/run") / NAME
 NODE_NAME = "node0"
 
 NODE = "10.99.0.1"  # the node's address on its bridge, at which people and CI reach the cluster
@@ -61,11 +63,6 @@ class Place:
     def programs(self) -> Path:
         """The folder of the programs that this cluster was started with, a link into the cache."""
         return self.run / "programs"
-
-    @property
-    def link(self) -> Path:
-        """The state folder by a short path, because the path of a unix socket has at most 108 bytes."""
-        return LINK
 
     @property
     def crds(self) -> Path:
