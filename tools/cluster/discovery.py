@@ -44,10 +44,6 @@ class Mirror(threading.Thread):
                 self._watch(self._list())
             time.sleep(1)
 
-    def things(self) -> list[Thing]:
-        """Return the objects that are currently known, as a copy."""
-        return list(self.known.copy().values())
-
     def _list(self) -> str:
         answer = self.api.get(self.path).raise_for_status().json()
         self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
@@ -62,14 +58,11 @@ class Mirror(threading.Thread):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     return
-                self._take(event["type"], event["object"])
-
-    def _take(self, kind: str, thing: Thing) -> None:
-        if kind == "DELETED":
-            self.known.pop(thing["metadata"]["uid"], None)
-        else:
-            self.known[thing["metadata"]["uid"]] = thing
-        self.changed.set()
+                uid = event["object"]["metadata"]["uid"]
+                self.known.pop(uid, None)
+                if event["type"] != "DELETED":
+                    self.known[uid] = event["object"]
+                self.changed.set()
 
 
 def selects(selector: Thing, labels: dict[str, str]) -> bool:
@@ -80,16 +73,10 @@ def selects(selector: Thing, labels: dict[str, str]) -> bool:
 
 
 def _holds(rule: Thing, labels: dict[str, str]) -> bool:
-    value = labels.get(rule["key"])
-    match rule["operator"]:
-        case "In":
-            return value in rule["values"]
-        case "NotIn":
-            return value not in rule["values"]
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None
+    value, operator = labels.get(rule["key"]), rule["operator"]
+    if operator in ("In", "NotIn"):
+        return (value in rule["values"]) == (operator == "In")
+    return (value is not None) == (operator == "Exists")
 
 
 def targets(monitors: list[Thing], pods: list[Thing]) -> list[Thing]:
@@ -108,7 +95,10 @@ def runs_here(pod: Thing) -> bool:
 def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
     """Yield a target for each port of a pod that a PodMonitor names."""
     spec, labels = monitor["spec"], pod["metadata"].get("labels") or {}
-    if not _looks_at(monitor, pod["metadata"]["namespace"]) or not selects(spec["selector"], labels):
+    chosen = spec.get("namespaceSelector") or {}
+    spaces = chosen.get("matchNames") or [monitor["metadata"]["namespace"]]
+    watched = chosen.get("any") or pod["metadata"]["namespace"] in spaces
+    if not watched or not selects(spec["selector"], labels):
         return
     copied = {_label(name): labels[name] for name in spec.get("podTargetLabels") or [] if name in labels}
     copied |= {f"__meta_kubernetes_pod_label_{_label(name)}": value for name, value in labels.items()}
@@ -119,12 +109,6 @@ def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
                     address = f"{pod['status']['podIP']}:{port['containerPort']}"
                     fixed = _fixed(monitor, endpoint, pod, container["name"])
                     yield {"targets": [address], "labels": copied | fixed}
-
-
-def _looks_at(monitor: Thing, namespace: str) -> bool:
-    chosen = monitor["spec"].get("namespaceSelector") or {}
-    own = [monitor["metadata"]["namespace"]]
-    return bool(chosen.get("any")) or namespace in (chosen.get("matchNames") or own)
 
 
 def _fixed(monitor: Thing, endpoint: Thing, pod: Thing, container: str) -> dict[str, str]:
@@ -205,7 +189,7 @@ def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:
     while changed.wait():
         time.sleep(SETTLE)
         changed.clear()
-        yield [mirror.things() for mirror in mirrors]
+        yield [list(mirror.known.copy().values()) for mirror in mirrors]
 
 
 def follow(place: Place) -> None:

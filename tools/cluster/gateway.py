@@ -12,7 +12,7 @@ from pathlib import Path
 
 import process
 from kube import apply, established, kubectl
-from place import LINK, NODE, ROOT, ClusterError, Place, pinned, write_json
+from place import LINK, NODE, ROOT, Place, output, pinned, write_json
 from process import answers, environment, wait
 
 PLATFORM = ROOT / "kustomize" / "platform"
@@ -40,11 +40,7 @@ def start(place: Place) -> None:
 
 def platform() -> str:
     """Return kustomize/platform as rendered YAML; Argo CD manages it later if an Application names it."""
-    build = [pinned() / "kustomize", "build", PLATFORM]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"kustomize build {PLATFORM}: {done.stderr.strip()}")
-    return done.stdout
+    return output(pinned() / "kustomize", "build", PLATFORM)
 
 
 def _contour(place: Place, config: Path) -> list[str | Path]:

@@ -1,21 +1,16 @@
 """Runs kubectl as the administrator, for the parts that apply objects to the cluster."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from place import ClusterError, Place
+from place import ClusterError, Place, output
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
     """Run kubectl and return its output; ClusterError with kubectl's own message if it fails."""
-    command = [place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout
+    return output(place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
 
 
 def succeeds(place: Place, *args: str) -> bool:

@@ -46,6 +46,14 @@ def cache() -> Path:
     return (Path(base) if base else Path(xdg) / "loop").resolve()
 
 
+def output(*words: str | Path, stdin: str | None = None) -> str:
+    """Run a program and return its output; ClusterError with the program's own message if it fails."""
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"{' '.join(map(str, words))}: {done.stderr.strip()}")
+    return done.stdout
+
+
 def pinned() -> Path:
     """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
     done = subprocess.run([ROOT / "tools" / "programs"], check=True, stdout=subprocess.PIPE, text=True)
