@@ -40,18 +40,9 @@ class Queue:
 
     def add(self, repo: Repository, pull: Record, who: str, *, jump: bool = False) -> dict[str, Any]:
         """Add a pull request to its base branch's queue: at the end, or with `jump` at the front."""
-        entry = self.runner.state.add(
-            "queue",
-            repository=repo.name,
-            number=pull["number"],
-            who=who,
-            jump=jump,
-            state="QUEUED",
-            reason=None,
-            words=None,
-            head_sha=pull["head_sha"],
-            base_ref=pull["base_ref"],
-        )
+        kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
+        new = {"state": "QUEUED", "reason": None, "words": None}
+        entry = self.runner.state.add("queue", repository=repo.name, who=who, jump=jump, **kept, **new)
         with self.runner.hosting.moving:
             triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
         self._wake.set()

@@ -45,24 +45,12 @@ def open_pull(call: Call) -> Response:
     call.repo.borrow(source, sha)
     with call.runner.hosting.moving:
         _check_base(call, base, source.name, head, sha)
-        pull = call.state.add(
-            "pulls",
-            repository=call.repo.name,
-            number=len(call.of("pulls")) + 1,
-            title=title,
-            body=call.prose(),
-            login=call.login,
-            state="open",
-            merged=False,
-            merged_at=None,
-            merged_by=None,
-            closed_at=None,
-            merge_commit_sha=None,
-            head_repository=source.name,
-            head_ref=head,
-            head_sha=sha,
-            base_ref=base,
-        )
+        number = len(call.of("pulls")) + 1
+        text = {"title": title, "body": call.prose(), "login": call.login}
+        sides = {"head_repository": source.name, "head_ref": head, "head_sha": sha, "base_ref": base}
+        ends = dict.fromkeys(("closed_at", "merged_at", "merged_by", "merge_commit_sha"))
+        state = {"state": "open", "merged": False, **ends}
+        pull = call.state.add("pulls", repository=call.repo.name, number=number, **text, **sides, **state)
         triggers.pull_changed(call.runner, call.repo, pull, "opened", call.who)
     return _shown(call, pull, 201)
 

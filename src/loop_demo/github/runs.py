@@ -276,7 +276,10 @@ class Runner:
         flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout", "--rm"]
         flags += self._played(folder / "plan")
         if self.image:
-            flags += ["--network=host", f"--container-options={self._mounts()}"]
+            # Containers see this host's folders at the same paths
+            folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
+            volumes = " ".join(f"--volume={folder}:{folder}" for folder in folders)
+            flags += ["--network=host", f"--container-options={volumes}"]
         return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
 
     @staticmethod
@@ -284,11 +287,6 @@ class Runner:
         """Return act's options that replace GitHub's actions, pinned by commit, with the stand-in's own."""
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
         return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
-
-    def _mounts(self) -> str:
-        """Return the volume options for containers, which see this host's folders at the same paths."""
-        folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
-        return " ".join(f"--volume={folder}:{folder}" for folder in folders)
 
     def _environment(self, run: Record) -> dict[str, str]:
         """Return the environment variables of a run's jobs that differ from act's own values."""
