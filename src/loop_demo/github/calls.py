@@ -45,9 +45,7 @@ class Call:
 
     def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """Return the repository's records of a kind (such as "pulls") whose fields have the given values."""
-        wanted = {"repository": self.repo.name, **fields}
-        with self.state.look() as data:
-            return [r for r in data[kind] if all(r[key] == value for key, value in wanted.items())]
+        return self.state.of(kind, repository=self.repo.name, **fields)
 
     def find(self, kind: str, key: str, name: str) -> dict[str, Any]:
         """Return the record whose `key` equals the path parameter `name`; HTTPException 404 without one."""

@@ -47,8 +47,7 @@ def graphql(call: Call) -> Response:
 def _enqueue(call: Call, given: dict[str, Any]) -> dict[str, Any]:
     from graphql import GraphQLError
 
-    with call.state.look() as data:
-        found = [pull for pull in data["pulls"] if f"PR_{pull['id']}" == given["pullRequestId"]]
+    found = [pull for pull in call.state.of("pulls") if f"PR_{pull['id']}" == given["pullRequestId"]]
     repo = call.runner.hosting.find(found[0]["repository"]) if found else None
     if repo is None:
         raise GraphQLError(f"Could not resolve to a node with the global id of '{given['pullRequestId']}'")

@@ -50,15 +50,14 @@ class Queue:
 
     def waiting(self, repository: str, base: str) -> list[dict[str, Any]]:
         """Return a base branch's unfinished entries in order; the entry that is being checked stays first."""
-        with self.runner.state.look() as data:
-            mine = [e for e in data["queue"] if (e["repository"], e["base_ref"]) == (repository, base)]
+        mine = self.runner.state.of("queue", repository=repository, base_ref=base)
         found = [entry for entry in mine if entry["state"] in WAITING]
         return sorted(found, key=lambda e: (e["state"] == "QUEUED", not e["jump"], e["id"]))
 
     def _watch(self) -> None:
         while not self._stopping:
-            with self.runner.state.look() as data:
-                bases = {(e["repository"], e["base_ref"]) for e in data["queue"] if e["state"] in WAITING}
+            waiting = [entry for entry in self.runner.state.of("queue") if entry["state"] in WAITING]
+            bases = {(entry["repository"], entry["base_ref"]) for entry in waiting}
             for repository, base in bases:
                 entry = self.waiting(repository, base)[0]
                 try:
@@ -73,9 +72,7 @@ class Queue:
     def _step(self, entry: Record) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
         repo = self.runner.hosting.known(entry["repository"])
-        with self.runner.state.look() as data:
-            pulls = [pull for pull in data["pulls"] if pull["repository"] == repo.name]
-        pull = next(pull for pull in pulls if pull["number"] == entry["number"])
+        [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
         if pull["merged"]:
             self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
         elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
@@ -117,8 +114,7 @@ class Queue:
             self._drop_branch(repo, entry)
             self.runner.state.update(entry, state="QUEUED")
             return
-        with self.runner.state.look() as data:
-            runs = [run for run in data["runs"] if run["id"] in entry["runs"]]
+        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
         if runs and all(run["status"] == "completed" for run in runs):
             if any(run["conclusion"] != "success" for run in runs):
                 self._remove(repo, entry, pull, "CI_FAILURE", f"'{self.required}' failed")

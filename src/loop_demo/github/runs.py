@@ -72,23 +72,19 @@ class Runner:
 
     def start(self) -> None:
         """Handle the runs of a previous process: started runs count as failed, queued ones are executed."""
-        with self.state.look() as data:
-            left = [run for run in data["runs"] if run["status"] != "completed"]
-        for run in left:
-            if run["status"] == "in_progress":
-                self._kill(run)
-                self._finish(run, "failure", "\nThe runner was stopped while this ran.\n")
-            else:
-                self._submit(run)
+        # Both are listed first, because the end of a run may queue another one
+        started, queued = (self.state.of("runs", status=status) for status in ("in_progress", "queued"))
+        for run in started:
+            self._finish(run, "failure", "\nThe runner was stopped while this ran.\n")
+        for run in queued:
+            self._submit(run)
 
     def stop(self) -> None:
         """Kill the started runs, which then count as failed. Queued runs stay queued until the next start."""
         self._stopping = True
         self.hooks.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        with self.state.look() as data:
-            running = [run for run in data["runs"] if run["status"] == "in_progress"]
-        for run in running:
+        for run in self.state.of("runs", status="in_progress"):
             self._kill(run)
         self._pool.shutdown(wait=True)
 
@@ -100,8 +96,8 @@ class Runner:
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
         # The state is locked until event.json is written, so that every listed run has its event
-        with self.state.look() as data:
-            number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
+        with self.state.lock:
+            number = 1 + len(self.state.of("runs", path=path, repository=repo.name))
             run = self.state.add(
                 "runs",
                 repository=repo.name,
@@ -128,7 +124,7 @@ class Runner:
 
     def cancel(self, run: Record) -> bool:
         """Cancel a queued or started run; False if it has already ended."""
-        with self.state.look():
+        with self.state.lock:
             if run["status"] == "completed":
                 return False
             waits = run["status"] == "queued"
@@ -156,14 +152,9 @@ class Runner:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
 
-    def settings(self, repository: str) -> dict[str, Any]:
-        """Return what a person has set for a repository (settings.py describes the keys)."""
-        with self.state.look() as data:
-            return dict(data["settings"].get(repository, {}))
-
     def _environments(self, run: Record) -> dict[str, jobs.Environment]:
         """Return the repository's environments, and whether the run's branch may use each."""
-        branch, held = run["ref"].removeprefix("refs/heads/"), self.settings(run["repository"])
+        branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
         return {
             name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
             for name, each in held.get("environments", {}).items()
@@ -177,7 +168,7 @@ class Runner:
             self._pool.submit(self._execute, run)
 
     def _execute(self, run: Record) -> None:
-        with self.state.look():
+        with self.state.lock:
             if run.get("cancelled"):
                 return
             self.state.update(run, status="in_progress", run_started_at=now())

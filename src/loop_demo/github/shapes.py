@@ -193,8 +193,7 @@ def pull(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a single pull request, which events contain too."""
     base = repo.resolve(f"refs/heads/{record['base_ref']}")
     tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
-    with runner.state.look() as data:
-        told = [c for c in data["comments"] if (c["repository"], c["issue"]) == (repo.name, record["number"])]
+    told = runner.state.of("comments", repository=repo.name, issue=record["number"])
     nothing = dict.fromkeys(("additions", "deletions", "changed_files", "commits"), 0)
     return {
         **pull_in_list(runner, repo, record),

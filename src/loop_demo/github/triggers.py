@@ -93,9 +93,7 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
     """Update the open pull requests after a push: their heads move, and contained ones count as merged."""
-    with runner.state.look() as data:
-        open_ = [pull for pull in data["pulls"] if pull["state"] == "open"]
-    for pull in open_:
+    for pull in runner.state.of("pulls", state="open"):
         base, branch = runner.hosting.find(pull["repository"]), ref.removeprefix("refs/heads/")
         if base is None or branch == ref:
             continue
