@@ -100,8 +100,7 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
     routes += [
         Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]) for how, path, call in OWN
     ]
-    graphql = server.own(graphql_api.graphql, "contents")
-    routes += [Route(path, graphql, methods=["POST"]) for path in ("/graphql", "/api/graphql")]
+    routes.append(Route("/graphql", server.own(graphql_api.graphql, "contents"), methods=["POST"]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
     return weather.Closable(app)

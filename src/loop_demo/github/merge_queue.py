@@ -8,7 +8,6 @@ up.
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from loop_demo.github import events, merging, shapes, triggers
 from loop_demo.github.hosting import Repository
@@ -38,35 +37,33 @@ class Queue:
         self._stopping = True
         self._wake.set()
 
-    def add(self, repo: Repository, pull: Record, who: str, *, jump: bool = False) -> dict[str, Any]:
-        """Add a pull request to its base branch's queue: at the end, or with `jump` at the front."""
+    def add(self, repo: Repository, pull: Record, who: str) -> Record:
+        """Add a pull request to the end of its base branch's queue."""
         kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
         new = {"state": "QUEUED", "reason": None, "words": None}
-        entry = self.runner.state.add("queue", repository=repo.name, who=who, jump=jump, **kept, **new)
+        entry = self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new)
         with self.runner.hosting.moving:
             triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
         self._wake.set()
         return entry
 
-    def waiting(self, repository: str, base: str) -> list[dict[str, Any]]:
-        """Return a base branch's unfinished entries in order; the entry that is being checked stays first."""
-        mine = self.runner.state.of("queue", repository=repository, base_ref=base)
-        found = [entry for entry in mine if entry["state"] in WAITING]
-        return sorted(found, key=lambda e: (e["state"] == "QUEUED", not e["jump"], e["id"]))
+    def waiting(self, **of: str) -> list[Record]:
+        """Return the unfinished entries, such as those of a `repository` and `base_ref`, oldest first."""
+        return [entry for entry in self.runner.state.of("queue", **of) if entry["state"] in WAITING]
 
     def _watch(self) -> None:
         while not self._stopping:
-            waiting = [entry for entry in self.runner.state.of("queue") if entry["state"] in WAITING]
-            bases = {(entry["repository"], entry["base_ref"]) for entry in waiting}
-            for repository, base in bases:
-                entry = self.waiting(repository, base)[0]
+            firsts: dict[tuple[str, str], Record] = {}
+            for entry in self.waiting():
+                firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
+            for entry in firsts.values():
                 try:
                     with self.runner.hosting.moving:
                         self._step(entry)
                 except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
                     words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
                     self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words)
-            self._wake.wait(TICK if bases else None)
+            self._wake.wait(TICK if firsts else None)
             self._wake.clear()
 
     def _step(self, entry: Record) -> None:
