@@ -94,7 +94,8 @@ def _edits(call: Call, pull: Record) -> tuple[dict[str, Any], dict[str, Any]]:
         new["title"], changes["title"] = call.text("title"), {"from": pull["title"]}
     if "body" in call.body and call.prose() != pull["body"]:
         new["body"], changes["body"] = call.prose(), {"from": pull["body"] or ""}
-    old, base = pull["base_ref"], call.body.get("base", pull["base_ref"])
+    old: str = pull["base_ref"]
+    base: str = call.body.get("base", old)
     if base != old:
         if pull["state"] == "closed":
             raise HTTPException(422, "Cannot change the base branch of a closed pull request.")
