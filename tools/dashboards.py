@@ -43,12 +43,6 @@ Limit = build.ThresholdsConfig
 Panel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel
 
 
-def main() -> None:
-    """Write both dashboards."""
-    for name, text in dashboards().items():
-        (OUT / f"{name}.json").write_text(text, encoding="utf-8")
-
-
 def dashboards() -> dict[str, str]:
     """Return the JSON of both dashboards by file name."""
     return {"fleet": written(fleet(), PLACE), "model": written(model(), HERE)}
@@ -82,9 +76,8 @@ def fleet_targets() -> Iterator[Panel]:
     yield number("Lowest margin to a metric's target", f"min(model_sla_margin{{{PUSHED}}})", "none", under(0))
     yield number("Highest drift score", f"max(feature_drift_score{{{PUSHED}}})", "none", over(0.3))
     yield number("Lowest data quality", f"min(data_quality_score{{{PUSHED}}})", "percentunit", under(0.985))
-    yield number(
-        "Retrainings for drift, 30 days", f"sum(max by (model) (auto_retrain_in_30_days{{{PUSHED}}}))", "none"
-    )
+    retrained = f"sum({pushed('max', 'auto_retrain_in_30_days')})"
+    yield number("Retrainings for drift, 30 days", retrained, "none")
     yield number("Fewest retrainings left", f"min(auto_retrain_budget_left{{{PUSHED}}})", "none", under(1))
     yield number("Pods", f"sum(model:pods:count{{{PLACE}}})", "none")
     yield number("Longest time since a drift check", f"max({LOOKED})", "s", over(26 * 3600))
@@ -100,14 +93,14 @@ def every_model() -> Panel:
         "Predictions/s": f"sum {by} (model:predictions:rate5m{{{PLACE}}})",
         "p99, s": f"max {by} (model:latency_seconds:p99{{{PLACE}}})",
         "SLA burn, 1 h": f"max {by} (model:sla_burn:1h{{{PLACE}}})",
-        "Accuracy": f"{rows}min by (model) (model_accuracy_score{{{PUSHED}}})",
-        "Drift": f"{rows}max by (model) (feature_drift_score{{{PUSHED}}})",
-        "Data quality": f"{rows}min by (model) (data_quality_score{{{PUSHED}}})",
+        "Accuracy": rows + pushed("min", "model_accuracy_score"),
+        "Drift": rows + pushed("max", "feature_drift_score"),
+        "Data quality": rows + pushed("min", "data_quality_score"),
     }
-    panel = table.Panel().title("Every model").datasource(SOURCE).span(24).height(8)
+    panel, names = table.Panel().title("Every model").datasource(SOURCE).span(24).height(8), {}
     for ref, (name, expr) in zip("ABCDEF", columns.items(), strict=True):
         panel.with_target(query(expr, ref, name).instant().format(PromQueryFormat.TABLE))
-    names = {f"Value #{ref}": name for ref, name in zip("ABCDEF", columns, strict=True)}
+        names[f"Value #{ref}"] = name
     organised = {"excludeByName": {"Time": True}, "renameByName": names}
     panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
     return panel.with_transformation(DataTransformerConfig(id_val="organize", options=organised))
@@ -116,32 +109,19 @@ def every_model() -> Panel:
 def fleet_lines() -> Iterator[Panel]:
     """Yield the panels that show every model over time."""
     where, name = "by (namespace, model)", "{{namespace}}"
-    quantiles = {
-        f"{name} {q}": f"max {where} (model:latency_seconds:{q}{{{PLACE}}})" for q in ("p50", "p95", "p99")
-    }
+    latency = {q: f"max {where} (model:latency_seconds:{q}{{{PLACE}}})" for q in ("p50", "p95", "p99")}
+    quantiles = {f"{name} {q}": expr for q, expr in latency.items()}
     volume = f"sum {where} (model:predictions:rate5m{{{PLACE}}})"
     burn = {f"{name} {window}": f"model:sla_burn:{window}{{{PLACE}}}" for window in ("1h", "6h")}
     gpu = f"avg {where} (model:gpu_utilisation:avg{{{PLACE}}})"
     yield lines("Latency", quantiles, "s")
     yield lines("Prediction volume per model", {name: volume}, "none")
     yield lines("SLA burn (1 is 0.05 % failed)", burn, "none", over(1))
-    yield lines(
-        "Feature distribution shift",
-        {"{{model}}": f"max by (model) (feature_drift_score{{{PUSHED}}})"},
-        "none",
-        over(0.3),
-    )
-    yield lines(
-        "Accuracy over time",
-        {"{{model}}": f"min by (model) (model_accuracy_score{{{PUSHED}}})"},
-        "percentunit",
-    )
-    yield lines(
-        "Margin to a metric's target",
-        {"{{model}} {{metric}}": f"min by (model, metric) (model_sla_margin{{{PUSHED}}})"},
-        "none",
-        under(0),
-    )
+    drift, right = "feature_drift_score", "model_accuracy_score"
+    yield lines("Feature distribution shift", {"{{model}}": pushed("max", drift)}, "none", over(0.3))
+    yield lines("Accuracy over time", {"{{model}}": pushed("min", right)}, "percentunit")
+    margin = {"{{model}} {{metric}}": pushed("min", "model_sla_margin", "model, metric")}
+    yield lines("Margin to a metric's target", margin, "none", under(0))
     yield lines("GPU utilisation per model", {name: gpu}, "percent")
 
 
@@ -184,17 +164,15 @@ def model_serving() -> Iterator[Panel]:
 
 def model_quality() -> Iterator[Panel]:
     """Yield the panels of a model's predictions and of the monitor's findings about it."""
-    moved = f"max by (feature) (feature_drift_score{{{PUSHED}, {MODEL}}})"
-    right = f"max by (version) (model_accuracy_score{{{PUSHED}, {MODEL}}})"
-    live, margin = (
-        f"max by (metric, version) ({name}{{{PUSHED}, {MODEL}}})"
-        for name in ("model_live_metric", "model_sla_margin")
-    )
-    good = f"min by (model) (data_quality_score{{{PUSHED}, {MODEL}}})"
+    moved = pushed("max", "feature_drift_score", "feature", MODEL)
+    right = pushed("max", "model_accuracy_score", "version", MODEL)
+    live = pushed("max", "model_live_metric", "metric, version", MODEL)
+    margin = pushed("max", "model_sla_margin", "metric, version", MODEL)
+    good = pushed("min", "data_quality_score", "model", MODEL)
     lost = f"sum by (track, version) (rate(model_prediction_log_dropped_total{{{HERE}}}[$__rate_interval]))"
-    answers = f"max by (model) (prediction_drift_score{{{PUSHED}, {MODEL}}})"
-    unknown = f"max by (model) (model_labels_missing{{{PUSHED}, {MODEL}}})"
-    asked = f"max by (model) (auto_retrain_total{{{PUSHED}, {MODEL}}})"
+    answers = pushed("max", "prediction_drift_score", "model", MODEL)
+    unknown = pushed("max", "model_labels_missing", "model", MODEL)
+    asked = pushed("max", "auto_retrain_total", "model", MODEL)
     yield scores()
     yield lines("Prediction drift", {"{{model}}": answers}, "none")
     yield lines("Feature distribution shift", {"{{feature}}": moved}, "none", over(0.3))
@@ -214,6 +192,11 @@ def scores() -> Panel:
     return heatmap.Panel().title("Scores").datasource(SOURCE).span(12).height(8).with_target(asked)
 
 
+def pushed(how: str, name: str, by: str = "model", *where: str) -> str:
+    """Return PromQL for a series of the monitor's, aggregated by labels."""
+    return f"{how} by ({by}) ({name}{{{', '.join((PUSHED, *where))}}})"
+
+
 def late(where: str) -> str:
     """Return PromQL for the slowest p99 as a share of its release's target; no value without a target."""
     return f"max(model:latency_seconds:p99{{{where}}} / model:sla_latency_seconds:max)"
@@ -228,7 +211,7 @@ def share(where: str) -> str:
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:
     """Return a panel with one number, which is coloured if it has a limit."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).span(3).height(4)
-    return panel.thresholds(limit or plain()).with_target(query(expr, "A"))
+    return panel.thresholds(limit or steps(Threshold(None, "text"))).with_target(query(expr, "A"))
 
 
 def named(title: str, expr: str) -> Panel:
@@ -261,11 +244,6 @@ def over(limit: float) -> Limit:
 def under(limit: float) -> Limit:
     """Return colours that turn red below `limit`."""
     return steps(Threshold(None, "red"), Threshold(limit, "green"))
-
-
-def plain() -> Limit:
-    """Return the colours of a number without a limit, which is not coloured."""
-    return steps(Threshold(None, "text"))
 
 
 def steps(*thresholds: Threshold) -> Limit:
@@ -328,4 +306,5 @@ def events(where: str) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    for place, text in dashboards().items():
+        (OUT / f"{place}.json").write_text(text, encoding="utf-8")

@@ -31,9 +31,9 @@ pre code {background: none; padding: 0}
 def fence(_: Any, tokens: Any, position: int, *__: Any) -> str:
     """Return the HTML of a fenced block; the page draws a Mermaid block and shows any other as text."""
     token = tokens[position]
-    kind = ' class="mermaid"' if token.info == "mermaid" else ""
     inner = escape(token.content)
-    return f"<pre{kind}>{inner}</pre>" if kind else f"<pre><code>{inner}</code></pre>"
+    drawn = token.info == "mermaid"
+    return f'<pre class="mermaid">{inner}</pre>' if drawn else f"<pre><code>{inner}</code></pre>"
 
 
 def main(report: str, mermaid: str, picture: str) -> None:
@@ -41,22 +41,16 @@ def main(report: str, mermaid: str, picture: str) -> None:
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
     markdown.add_render_rule("fence", fence)
     body = markdown.render(Path(report).read_text(encoding="utf-8"))
-    script = (
-        f'<script src="{Path(mermaid).resolve().as_uri()}"></script><script>mermaid.initialize({{}})</script>'
-    )
+    source = Path(mermaid).resolve().as_uri()
+    script = f'<script src="{source}"></script><script>mermaid.initialize({{}})</script>'
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "report.html"
         head = f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>"
         page.write_text(head + body + script, encoding="utf-8")
-        flags = (
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--virtual-time-budget=20000",
-        )
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+        waits = ("--virtual-time-budget=20000", f"--user-data-dir={scratch}/profile")
         size = ("--window-size=960,6000", f"--screenshot={Path(picture).resolve()}")
-        command = ["chromium", *flags, f"--user-data-dir={scratch}/profile", *size, page.as_uri()]
+        command = ["chromium", *flags, *waits, *size, page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     crop(Path(picture))
 

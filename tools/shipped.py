@@ -18,9 +18,7 @@ class Shipped(BuildHookInterface):
         sys.path.insert(0, str(root / "src"))
         from loop.fork.template import owned
 
-        listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
-        )
-        for path in listed.stdout.split("\0")[:-1]:
+        listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=root, text=True)
+        for path in listed.split("\0")[:-1]:
             if path == "CHANGELOG.md" or (owned(path, vendored=True) and not path.startswith(CODE)):
                 build_data["force_include"][str(root / path)] = f"loop/template/{path}"

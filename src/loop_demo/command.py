@@ -118,9 +118,7 @@ def _wait(hub: "GitHub") -> None:
     from loop.core.errors import Rejected
     from loop_demo import standin
 
-    runs = standin.waited(
-        hub, lambda run: click.echo(f"{run['conclusion']:9} {run['name']}: {run['display_title']}")
-    )
+    runs = standin.waited(hub)
     if failed := [run["id"] for run in runs if run["conclusion"] not in {"success", "cancelled"}]:
         logs = ", ".join(f"build/github/runs/{run}/log.txt" for run in failed)
         raise Rejected("a workflow has failed", fix=f"read {logs}")

@@ -1,7 +1,7 @@
 """The demo's output on the terminal: chapters and steps, each with the time since the demo began."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,7 @@ class Console:
         """Print a command's whole output and keep its colours."""
         self.rich.print(Text.from_ansi(text), soft_wrap=True)
 
-    def metrics(self, found: Mapping[str, Any]) -> None:
+    def metrics(self, found: dict[str, Any]) -> None:
         """Print a table of a model's metrics on its test window."""
         table = Table("metric", "test window")
         for name, value in found.items():
@@ -53,9 +53,7 @@ class Console:
                 table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
         self.rich.print(table)
 
-    def beside_published(
-        self, published: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]
-    ) -> None:
+    def beside_published(self, published: dict[str, dict[str, float]], metrics: dict[str, float]) -> None:
         """Print a table of the metrics that others have published, and of the demo model on the same rows."""
         names = list(dict.fromkeys(name for values in published.values() for name in values))
         table = Table("model", *(name.replace("_", " ") for name in names))

@@ -33,11 +33,10 @@ class Envoy:
         self.route({}, {}, ())
         write_json(self.folder / "lds.json", _listeners(self.folder, self.ports))
         write_json(self.folder / "bootstrap.json", _bootstrap(self.folder, self.ports["admin"]))
-        command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id", "--concurrency", "1"]
+        command = ["envoy", "-c", "bootstrap.json", "--use-dynamic-base-id"]
+        command += ["--concurrency", "1", "--log-level", "warning"]
         with (self.folder / "envoy.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*command, "-l", "warning"], cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
-            )
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         self._wait_ready()
         return self
 
@@ -85,10 +84,7 @@ def _bootstrap(folder: Path, admin: int) -> dict[str, Any]:
 
 
 def _listeners(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
-    """Envoy's listeners.
-
-    The gateway reads its routes from a file; a track's own address leads to that track only.
-    """
+    """Return the listeners: the gateway's routes come from a file, a track's address leads to that track."""
     gateway = {"rds": {"route_config_name": "routes", "config_source": _file(folder, "rds.json")}}
     routes = {"gateway": gateway}
     for track in ports.keys() - {"gateway", "admin"}:
@@ -136,16 +132,14 @@ def _routes(weights: Mapping[str, int], paths: Iterable[str]) -> dict[str, Any]:
     if sum(weights.values()):
         clusters = [weighted(*item) for item in sorted(weights.items())]
         action = {"route": {"weighted_clusters": {"clusters": clusters}}}
-        table = _table(action, [{"path": path} for path in paths])
+        table = _table(action, paths)
     return {"resources": [{"@type": ROUTES, **table}]}
 
 
-def _table(
-    action: Mapping[str, Any], matches: Iterable[Mapping[str, str]] = ({"prefix": "/"},)
-) -> dict[str, Any]:
-    routes = [{"match": match, **action} for match in matches]
+def _table(action: Mapping[str, Any], paths: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a table that takes an action for each of the paths, or without any for every path."""
+    routes = [{"match": {"path": path}, **action} for path in paths] or [{"match": {"prefix": "/"}, **action}]
     host = {"name": "all", "domains": ["*"], "routes": routes}
     # Without this, Envoy would reject a route whose cluster is missing. A track's cluster may be missing for
-    # a
-    # moment while the track starts or stops; Envoy then answers 503.
+    # a moment while the track starts or stops; Envoy then answers 503.
     return {"name": "routes", "virtual_hosts": [host], "validate_clusters": False}

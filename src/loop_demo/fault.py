@@ -34,14 +34,17 @@ application = """
 
 def spoilt(service: str) -> str:
     """Return the text of an asgi.py with the fault added, as a person might have written it."""
-    for old, new in (
-        ("from pathlib import Path\n", IMPORTS),
-        ("application = ", NUMBERED.replace("'''", '"""')),
-        (
-            "app.create(Path(__file__).parent, load)",
-            "numbered(app.create(Path(__file__).parent, load))",
-        ),
-    ):
+    changes = {
+        "from pathlib import Path\n": IMPORTS,
+        "application = ": NUMBERED.replace("'''", '"""'),
+        "app.create(Path(__file__).parent, load)": "numbered(app.create(Path(__file__).parent, load))",
+    }
+    return changed(service, changes)
+
+
+def changed(service: str, changes: dict[str, str]) -> str:
+    """Return the text of an asgi.py with the first of each old text replaced by the new one."""
+    for old, new in changes.items():
         if old not in service:
             raise LoopError(f"asgi.py has no {old!r}, so the demo cannot add its fault there")
         service = service.replace(old, new, 1)

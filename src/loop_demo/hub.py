@@ -6,11 +6,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
-
-import httpx
 
 from loop.core.errors import LoopError
 from loop.core.github import GitHub
@@ -23,10 +21,7 @@ STEP = re.compile(r"^\[[^/\]]+/(.+?) *\] ⭐ Run Main (?!actions/|\./)(.+)$", re
 def launched(
     options: Sequence[str], log: BinaryIO, environment: Mapping[str, str], **process: Any
 ) -> tuple["subprocess.Popen[bytes]", dict[str, Any]]:
-    """Start the stand-in, and return its process and the facts that it prints when it is ready.
-
-    Raises LoopError if it does not start.
-    """
+    """Start the stand-in; return its process and what it prints when ready. LoopError if it fails."""
     started = subprocess.Popen(
         [sys.executable, "-m", "loop_demo.github", *options],
         stdout=subprocess.PIPE,
@@ -77,50 +72,19 @@ class Hub:
         """Return the ids of all runs of a workflow, whatever their state."""
         return {run["id"] for run in self.person.runs(workflow)}
 
-    def finished(
-        self,
-        workflow: str,
-        before: set[int],
-        tell: Callable[[str], None],
-        *,
-        seconds: float,
-        branch: str | None = None,
-    ) -> dict[str, Any]:
-        """Wait for the workflow's run that is not in `before`, and return it.
-
-        `tell` is called with each step that the run reaches. Only runs of `branch` count, where it is given.
-        Raises LoopError after `seconds`.
-        """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for run in self.person.runs(workflow):
-                if run["id"] in before or branch not in {None, run["head_branch"]}:
-                    continue
-                if run["status"] == "completed":
-                    return run
-                tell(self.step(run))
-            time.sleep(0.3)
-        raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=f"see {self.folder}/runs")
+    def log(self, run: Mapping[str, Any]) -> str:
+        """Return the log of a run so far."""
+        log = self.folder / "runs" / str(run["id"]) / "log.txt"
+        return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
     def step(self, run: Mapping[str, Any]) -> str:
         """Return the job and step that a run began last, or an empty text before its first step."""
-        log = self.folder / "runs" / str(run["id"]) / "log.txt"
-        begun = STEP.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+        begun = STEP.findall(self.log(run))
         return ": ".join(begun[-1]) if begun else ""
 
-    def log(self, run: Mapping[str, Any]) -> str:
-        """Return the log of a run."""
-        url = f"{self.person.url}/_log/{REPOSITORY}/{run['id']}"
-        headers = {"Authorization": f"Bearer {self.person.token}"}
-        return httpx.get(url, headers=headers, timeout=30, follow_redirects=True, trust_env=False).text
-
-    def merge(self, number: int, **words: str) -> str:
-        """Squash and merge a pull request, and return the commit.
-
-        `words` may be commit_title and commit_message.
-        """
-        merged = self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash", **words})
-        return str(merged["sha"])
+    def merge(self, number: int) -> None:
+        """Squash and merge a pull request."""
+        self.person.call("PUT", f"/pulls/{number}/merge", json={"merge_method": "squash"})
 
     def report(self, number: int, seconds: float = 120) -> str:
         """Wait until report.yml has posted a pull request's report, and return its text."""

@@ -9,13 +9,16 @@ commit does not render, the last good state keeps serving.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from loop.core.errors import LoopError
 from loop.core.git import Git
 from loop.delivery import render
-from loop.packaging.process import Server, free_port
+from loop.packaging.image import fetch
+from loop.packaging.process import Server
 from loop_demo.envoy import Envoy
+from loop_demo.team import ENVIRONMENT
 
 LOOK = 0.5  # seconds between two fetches of main
 
@@ -47,21 +50,15 @@ class Desired:
 
 
 class Node:
-    """Runs the servers that one model's overlay for `environment` names, until the `with` block ends."""
+    """Runs the servers that the model's overlay for production names, until the `with` block ends."""
 
-    def __init__(  # noqa: PLR0917 - made once, in play.py
-        self,
-        git: Git,
-        model: str,
-        environment: str,
-        envoy: Envoy,
-        start: Callable[[str, int], Server],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.git, self.model, self.environment, self.envoy = git, model, environment, envoy
-        self.start, self.tell = start, tell
+    def __init__(self, url: str, folder: Path, model: str, envoy: Envoy, tell: Callable[[str], None]) -> None:
+        """Take the fork's clone URL, and the folder for the node's own clone and the prediction log."""
+        self.folder, self.model, self.envoy, self.tell = folder, model, envoy, tell
+        Git(folder).run("init", "--quiet", "--bare", "node.git")
+        self.git = Git(folder / "node.git")
+        self.git.run("remote", "add", "origin", url)
         self.servers: dict[str, tuple[str, Server]] = {}  # track: (image, its server)
-        self.ports: dict[str, int] = {}
         self.synced = ""  # the commit of main whose releases are running
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -88,7 +85,7 @@ class Node:
         if commit == self.synced:
             return
         with self.git.worktree(commit) as tree:
-            folder = render.overlay(tree, self.model, self.environment)
+            folder = render.overlay(tree, self.model, ENVIRONMENT)
             desired = Desired.of(render.documents(render.build(folder)))
         self._make_so(desired)
         self.synced = commit
@@ -99,14 +96,18 @@ class Node:
         replaced = [self.servers[t][1] for t, image in running.items() if desired.images.get(t) != image]
         for track, image in desired.images.items():
             if running.get(track) != image:
-                self.ports[track] = free_port()
-                self.servers[track] = (image, self.start(image, self.ports[track]))
+                self.servers[track] = (image, self._started(image))
         for track in running.keys() - desired.images.keys():
             del self.servers[track]
-        ports = {track: self.ports[track] for track in self.servers}
+        ports = {track: server.port for track, (_, server) in self.servers.items()}
         self.envoy.route(ports, desired.weights, desired.paths)
         for server in replaced:
             server.stop()
+
+    def _started(self, image: str) -> Server:
+        """Serve the artifact of an image's digest, verified, in an environment made from its lock."""
+        bento = fetch(self.model, image.partition("@")[2])
+        return Server(bento, log_dir=self.folder / "predictions").__enter__()
 
 
 def _track(name: str) -> str:

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -21,7 +20,6 @@ from loop.core.git import Git
 from loop.core.names import package, public
 from loop.core.project import Project
 from loop.fork.folders import keep
-from loop.packaging.image import fetch
 from loop.packaging.process import Server, free_port
 from loop.runtime import columns
 from loop_demo import story
@@ -80,9 +78,8 @@ def staged(
 ) -> Iterator[Stage]:
     """Start the stand-in for GitHub, a gateway and a node, and make a person's clone with a trained model."""
     with ExitStack() as stack:
-        hub = stack.enter_context(
-            Hub(folder / "github", environment, {"PREDICTION_LOG": f"{folder}/predictions"})
-        )
+        log = {"PREDICTION_LOG": f"{folder}/predictions"}
+        hub = stack.enter_context(Hub(folder / "github", environment, log))
         os.environ.update(environment)
         clone = folder / "clone"
         fork(root, clone, hub, OURS, model)
@@ -96,14 +93,7 @@ def staged(
         world = World(clone, model, folder / "store", **DAYS)
         ports = {name: free_port() for name in ("admin", "gateway", "stable", "canary")}
         envoy = stack.enter_context(Envoy(folder / "envoy", ports))
-        node = Node(
-            Git(scratch(hub, folder)),
-            model,
-            ENVIRONMENT,
-            envoy,
-            starter(model, folder),
-            tell.step,
-        )
+        node = Node(hub.clone_url, folder, model, envoy, tell.step)
         stage = Stage(tell, hub, clone, model, told, envoy, world, published=source is not None)
         stack.enter_context(node)
         yield stage
@@ -153,62 +143,24 @@ def configure(clone: Path, model: str, store: Path, source: Path | None) -> None
     if "cuda" in plain.by_device(project):
         # The demo's production is this machine, which may have no GPU
         changes[f"models.{model}.serve.device"] = "cpu"
+    files: list[Path] = []
     if source:
-        changes[f"models.{model}.split.until"] = f"{last_day(clone, model, source)}T00:00:00"
+        time, files = project.folder.roles.time, [source.resolve()]
+        latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
+        # The test window ends before the file's last day, because that day's rows may be incomplete
+        changes[f"models.{model}.split.until"] = f"{latest.date()}T00:00:00"
+    elif hasattr(demo, "sample"):
+        (clone / "sample").mkdir()
+        files = [path.relative_to(clone) for path in demo.sample(clone / "sample")]
     params.edit(clone, changes)
-    if files := [source.resolve()] if source else sampled(clone, demo):
+    if files:
         loop(clone, {}, "pin", model, *(f"--source={file}" for file in files))
-
-
-def sampled(clone: Path, demo: ModuleType) -> list[Path]:
-    """Write the demo's sample files and return their paths in the clone; none if the model has no sample."""
-    if not hasattr(demo, "sample"):
-        return []
-    folder = clone / "sample"
-    folder.mkdir()
-    return [path.relative_to(clone) for path in demo.sample(folder)]
-
-
-def last_day(root: Path, model: str, source: Path) -> date:
-    """Return the last day in a Parquet file.
-
-    The test window ends before that day, because its rows may be incomplete.
-    """
-    time = Project(root, model).folder.roles.time
-    latest: datetime = pc.max(pq.read_table(source, columns=[time])[time]).as_py()
-    return latest.date()
 
 
 def credentials(hub: Hub) -> dict[str, str]:
     """Environment variables with which a person's or the judge's commands reach the stand-in for GitHub."""
-    return {
-        "LOOP_GITHUB_API_URL": hub.bot.url,
-        "GITHUB_REPOSITORY": hub.bot.repository,
-        "GITHUB_TOKEN": hub.bot.token,
-    }
-
-
-def scratch(hub: Hub, folder: Path) -> Path:
-    """Make the bare clone from which the node reads main, and return its path."""
-    path = folder / "node.git"
-    Git(folder).run("init", "--quiet", "--bare", str(path))
-    Git(path).run("remote", "add", "origin", hub.clone_url)
-    return path
-
-
-def starter(model: str, folder: Path) -> Callable[[str, int], Server]:
-    """Return the function with which the node starts a track's server.
-
-    It verifies the artifact of the image's digest and serves it in an environment made from the artifact's
-    lock.
-    """
-
-    def start(image: str, port: int) -> Server:
-        bento = fetch(model, image.partition("@")[2])
-        server = Server(bento, port, log_dir=folder / "predictions")
-        return server.__enter__()
-
-    return start
+    bot = hub.bot
+    return {"LOOP_GITHUB_API_URL": bot.url, "GITHUB_REPOSITORY": bot.repository, "GITHUB_TOKEN": bot.token}
 
 
 def closing(stage: Stage, folder: Path, tell: Console) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,8 @@ def start(root: Path) -> str:
     """
     own, git = repository.read(root), Git(root)
     if not own.named:
-        raise LoopError(
-            f"{repository.PATH} still names the template", fix="./loop init --name --url --registry"
-        )
+        fix = "./loop init --name --url --registry"
+        raise LoopError(f"{repository.PATH} still names the template", fix=fix)
     stop(root)
     place = folder(root)
     place.mkdir(parents=True, exist_ok=True)
@@ -65,10 +64,7 @@ def start(root: Path) -> str:
 
 
 def stop(root: Path) -> bool:
-    """Stop the stand-in and let Git use the fork's real URL again.
-
-    Return whether the stand-in was running.
-    """
+    """Stop the stand-in and let Git use the fork's real URL again; return whether it was running."""
     path = folder(root) / "standin.json"
     if not path.is_file():
         return False
@@ -83,21 +79,15 @@ def stop(root: Path) -> bool:
 
 
 def hub(root: Path) -> GitHub:
-    """Return a client for the fork at the stand-in, as its owner.
-
-    LoopError if the stand-in is not running.
-    """
+    """Return a client for the fork at the stand-in, as its owner; LoopError if it is not running."""
     path = folder(root) / "standin.json"
     if not path.is_file() or not _serves((facts := read_json(path))["api"]):
         raise LoopError("no stand-in for GitHub is running for this clone", fix=START)
     return GitHub(facts["api"], repository.read(root).slug, facts["token"])
 
 
-def waited(github: GitHub, tell: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """Wait until no workflow runs or is about to start; return the runs that have ended.
-
-    `tell` is called with each run when it ends.
-    """
+def waited(github: GitHub) -> list[dict[str, Any]]:
+    """Wait until no workflow runs or is about to start; print each run that ends, and return them."""
     before = {run["id"] for run in _runs(github) if run["status"] == "completed"}
     ended: dict[int, dict[str, Any]] = {}
     deadline, calm = time.monotonic() + LONGEST, 0
@@ -106,7 +96,7 @@ def waited(github: GitHub, tell: Callable[[dict[str, Any]], None]) -> list[dict[
         for run in reversed(runs):
             if run["status"] == "completed" and run["id"] not in before | ended.keys():
                 ended[run["id"]] = run
-                tell(run)
+                print(f"{run['conclusion']:9} {run['name']}: {run['display_title']}", flush=True)
         calm = calm + 1 if all(run["status"] == "completed" for run in runs) else 0
         if calm > 1:  # two checks in a row, because the end of a run may start another one
             return list(ended.values())

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,6 @@ from loop.core.names import public
 from loop.core.params import TimeSplit
 from loop.core.project import Project
 from loop.monitoring.dispatch import retrainings
-from loop_demo.console import Console
 from loop_demo.envoy import Envoy
 from loop_demo.fault import spoilt
 from loop_demo.team import ENVIRONMENT, Proposal, Team
@@ -55,10 +54,7 @@ def change_a_param(stage: Stage) -> None:
     if stage.published:
         metrics = read_json(Project(stage.clone, stage.model).metrics)
         stage.tell.beside_published(stage.world.folder.demo.PUBLISHED, metrics)
-    before = stage.hub.runs("release.yml")
-    stage.hub.merge(proposal.number)
-    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
-    stage.expect(stage.finished("release.yml", before), "success")
+    stage.merge(proposal)
 
 
 def trained_with(stage: Stage, branch: str, changes: dict[str, Any]) -> Proposal:
@@ -94,38 +90,28 @@ def judged(stage: Stage) -> str:
 
 
 def watch(stage: Stage) -> None:
-    """Run the judge until production has no canary, and print the judge's lines as they come."""
+    """Run the judge until production has no canary, and print its lines as they come."""
     command = ["./loop", "judge", public(stage.model), "--environment", ENVIRONMENT, "--dispatch"]
     tracks = [f"--{track}={stage.envoy.url(track)}" for track in ("stable", "canary")]
-    environment = {**os.environ, **stage.environment}
+    lines = [""]
     with subprocess.Popen(
         [*command, *tracks, "--every", "1", "--deadline", "400"],
         cwd=stage.clone,
-        env=environment,
+        env={**os.environ, **stage.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as judge:
-        lines = [line.rstrip() for line in told(judge, stage.tell)]
+        for line in map(str.rstrip, judge.stdout or ()):
+            if line != lines[-1]:  # a line that repeats the last one is not printed
+                stage.tell.line(f"judge: {line}")
+                lines.append(line)
     if judge.returncode:
         raise LoopError(f"the judge ended with {judge.returncode}: {lines[-5:]}")
 
 
-def told(process: "subprocess.Popen[str]", tell: Console) -> Iterator[str]:
-    """Yield a process's lines and print them as they come.
-
-    A line that repeats the last one is not printed.
-    """
-    before = ""
-    for line in process.stdout or ():
-        if line != before:
-            tell.line(f"judge: {line.rstrip()}")
-        before = line
-        yield line
-
-
 def bad_data(stage: Stage) -> Proposal:
-    """Chapter 3a: open a pull request with rows that validation rejects."""
+    """Open a pull request with rows that validation rejects."""
     folder = stage.clone.parent / "bad"
     folder.mkdir()
     files = stage.world.folder.demo.bad(pq.read_table(Project(stage.clone, stage.model).raw), folder)
@@ -136,31 +122,19 @@ def bad_data(stage: Stage) -> Proposal:
     return stage.propose("bad-data", "Take data from a new source", edit)
 
 
-def bad_candidate(stage: Stage) -> Proposal:
-    """Chapter 3b: open a pull request with a model that has learnt next to nothing."""
-    return trained_with(stage, "worse", stage.world.folder.demo.WORSE)
-
-
 def stopped(stage: Stage) -> None:
-    """Chapter 3: validation rejects bad data, and the gate blocks a bad model.
-
-    CI checks both at the same time.
-    """
-    data, candidate = bad_data(stage), bad_candidate(stage)
+    """Chapter 3: validation rejects bad data, and the gate blocks a model that learnt next to nothing."""
+    data, candidate = bad_data(stage), trained_with(stage, "worse", stage.world.folder.demo.WORSE)
     stage.expect(stage.checked(data), "failure", "validate stopped the data")
-    stage.tell.step(
-        f"#{data.number} is rejected by validation: nothing was trained, and production is unchanged"
-    )
+    unchanged = "nothing was trained, and production is unchanged"
+    stage.tell.step(f"#{data.number} is rejected by validation: {unchanged}")
     stage.expect(stage.checked(candidate), "failure", "block")
     stage.tell.markdown(stage.hub.report(candidate.number))
     stage.tell.step(f"#{candidate.number} is blocked by the gate, and production is unchanged")
 
 
 def drift(stage: Stage) -> None:
-    """Chapter 4: production drifts.
-
-    The workflow drift.yml detects this and dispatches train.yml, which retrains the model.
-    """
+    """Chapter 4: production drifts; drift.yml detects it and dispatches train.yml, which retrains."""
     calm = passed(stage, stage.world.drift_from)
     stage.tell.step(f"{calm}, distributed like the training data")
     if stage.world.roles.time is None:
@@ -235,15 +209,11 @@ def bad_canary(stage: Stage) -> None:
 
     proposal = stage.propose("numbered", "Number predictions as the gateway does", edit)
     stage.expect(stage.checked(proposal), "success")
-    before = stage.hub.runs("release.yml")
-    stage.hub.merge(proposal.number)
-    stage.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
-    stage.expect(stage.finished("release.yml", before), "success")
+    stage.merge(proposal)
     served = stage.state().stable
     key = judged(stage)
     now = stage.state()
     if now.canary or now.stable != served or key not in {barred.key for barred in now.barred}:
         raise LoopError(f"{key} was not rolled back: production is {now}")
-    stage.tell.step(
-        f"rolled back by commit: production serves {served.key if served else None}, {key} is blocked"
-    )
+    before = served.key if served else None
+    stage.tell.step(f"rolled back by commit: production serves {before}, {key} is blocked")

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,7 @@ class Proposal:
 
 @dataclass
 class Team:
-    """The people of a team, who share one clone.
-
-    `environment` is added to the environment of their commands.
-    """
+    """The people of a team, who share one clone; `environment` is what their commands get besides."""
 
     tell: Console
     hub: Hub
@@ -84,14 +82,21 @@ class Team:
     ) -> dict[str, Any]:
         """Wait for the workflow's run that is not in `before`, and return it.
 
-        A terminal shows the run's current step meanwhile.
+        A terminal shows the run's current step meanwhile. Only runs of `branch` count, where it is given.
+        Raises LoopError after `seconds`.
         """
+        deadline = time.monotonic() + seconds
         with self.tell.rich.status(workflow) as line:
-
-            def tell(step: str) -> None:
-                line.update(escape(f"{workflow}  {step}"))
-
-            return self.hub.finished(workflow, before, tell, seconds=seconds, branch=branch)
+            while time.monotonic() < deadline:
+                for run in self.hub.person.runs(workflow):
+                    if run["id"] in before or branch not in {None, run["head_branch"]}:
+                        continue
+                    if run["status"] == "completed":
+                        return run
+                    line.update(escape(f"{workflow}  {self.hub.step(run)}"))
+                time.sleep(0.3)
+        fix = f"see {self.hub.folder}/runs"
+        raise LoopError(f"{workflow} did not end within {seconds:.0f} s", fix=fix)
 
     def expect(self, run: dict[str, Any], conclusion: str, told: str = "") -> None:
         """Print a run's errors. LoopError unless it ended with `conclusion` and its log contains `told`."""
@@ -99,17 +104,22 @@ class Team:
         for error in dict.fromkeys(ERROR.findall(log)):
             self.tell.line(error)
         if run["conclusion"] != conclusion or told not in log:
-            raise LoopError(
-                f"{run['name']} ended in {run['conclusion']}, expected {conclusion} {told!r}\n{log[-3000:]}"
-            )
+            ended = f"{run['name']} ended in {run['conclusion']}"
+            raise LoopError(f"{ended}, expected {conclusion} {told!r}\n{log[-3000:]}")
 
-    def merge_release(self) -> int:
-        """Merge the pull request of a release to production, as a reviewer does, and return its number."""
+    def merge(self, proposal: Proposal) -> None:
+        """Merge a pull request, and wait until release.yml has released the model."""
+        before = self.hub.runs("release.yml")
+        self.hub.merge(proposal.number)
+        self.tell.step(f"#{proposal.number} merged; release.yml builds, rehearses and releases the model")
+        self.expect(self.finished("release.yml", before), "success")
+
+    def merge_release(self) -> None:
+        """Merge the pull request of a release to production, as a reviewer does."""
         pulls = self.hub.person.call("GET", "/pulls", params={"state": "open", "base": "main"})
         release = next(pull for pull in pulls if pull["head"]["ref"].startswith("release/"))
         self.tell.step(f"pull request #{release['number']} by the bot: {release['title']}")
         self.hub.merge(release["number"])
-        return int(release["number"])
 
 
 def loop(root: Path, environment: dict[str, str], *args: str, code: Exit = Exit.OK) -> str:

@@ -38,15 +38,12 @@ class Traffic:
         """The number of answers that were not predictions, lost connections included."""
         return sum(count for (_, status), count in self.answers.items() if status != httpx.codes.OK)
 
-    def _chunk(self) -> list[dict[str, Any]]:
-        """Return the next rows; if there are none before `before`, return some of the latest rows again."""
-        return self.world.take(CHUNK, self.before) or self.world.again(CHUNK)
-
     def _run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
             due = time.monotonic()
             while not self._stop.is_set():
-                for body in self._chunk():
+                # Without new rows before `before`, some of the latest rows are requested again
+                for body in self.world.take(CHUNK, self.before) or self.world.again(CHUNK):
                     due = max(due + self.pause, time.monotonic())
                     if self._stop.wait(due - time.monotonic()):
                         return

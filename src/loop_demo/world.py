@@ -85,9 +85,8 @@ class World:
         return calm, drifted
 
     def _features(self, rows: pa.Table) -> pa.Table:
-        return features.compute(
-            self.folder, rows, self.folder.section("features", self.model_params.features)
-        )
+        section = self.folder.section("features", self.model_params.features)
+        return features.compute(self.folder, rows, section)
 
     def _spread(self, rows: pa.Table, since: datetime, until: datetime) -> NDArray[Any]:
         """Return a time for each row, spread evenly over the span. Rows of one entity get the same time."""

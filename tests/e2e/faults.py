@@ -3,7 +3,6 @@
 Each is asgi.py as a person might change it. A gateway gives a request an id; a rehearsal does not.
 """
 
-from loop.core.errors import LoopError
 from loop_demo import fault
 
 IMPORTS = """\
@@ -67,17 +66,10 @@ def spoilt(application: str, kind: str) -> str:
         return fault.spoilt(application)
     body = {"slow": SLOW, "heavy": HEAVY, "wrong scores": WRONG}[kind]
     imports = f"import time\n{IMPORTS}" if "time." in body else IMPORTS
-    traced = TRACED.replace("{fault}", body)
-    for old, new in (
-        ("from pathlib import Path\n", imports),
-        ("runtime import app", "runtime import app, model"),
-        ("application = ", traced),
-        (
-            "app.create(Path(__file__).parent, load)",
-            "traced(app.create(Path(__file__).parent, scorer))",
-        ),
-    ):
-        if old not in application:
-            raise LoopError(f"the application does not say {old!r}: it can't be spoilt")
-        application = application.replace(old, new, 1)
-    return application
+    changes = {
+        "from pathlib import Path\n": imports,
+        "runtime import app": "runtime import app, model",
+        "application = ": TRACED.replace("{fault}", body),
+        "app.create(Path(__file__).parent, load)": "traced(app.create(Path(__file__).parent, scorer))",
+    }
+    return fault.changed(application, changes)

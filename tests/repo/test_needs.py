@@ -32,9 +32,9 @@ TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
 
 # Calls that start a program, or look for one: by the name of what is called. Programs are its first words.
-STARTS = {"run", "Popen", "check_output", "check_call", "call", "which", "program", "_run", "start"}
+STARTS = {"run", "Popen", "check_output", "check_call", "call", "which", "program", "output", "_run", "start"}
 DEEP = 3  # a name that is assigned a name that is assigned a list
-BY_WORDS = {"which", "program", "_run"}  # these take words where the others take a list
+BY_WORDS = {"which", "program", "output", "_run"}  # these take words where the others take a list
 SHELL = (
     "Makefile",
     "tools/template.mk",

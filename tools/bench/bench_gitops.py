@@ -13,27 +13,24 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
-from ruamel.yaml import YAML
+from shared import ROOT, write_table
 
-from loop.core import params
+from loop.core import edited, params, repository
 from loop.core.names import public
 from loop.core.release_state import State, Track, files
+from loop_demo.hub import launched
 
-ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-gitops"
 PATTERN = public(next(iter(params.read(ROOT))))  # the model of which the benchmark's models are copies
 SMALLEST = 1e-3  # smaller figures are raised to this value before their logarithm is taken
@@ -69,19 +66,12 @@ patches:
 # The scratch repository
 
 
-def image(number: int) -> str:
-    """Return an image name with a made-up digest; no such image exists."""
-    return f"registry.example/bench@sha256:{number:064x}"
-
-
 def released(number: int) -> State:
     """Return a release state in the form that `loop release` writes."""
-    md5, commit = f"{number:032x}", f"{number:040x}"
-    key, names = f"{number:012x}", {"mlflow": "bench/1", "bento": "bench:1"}
-    track = Track(
-        key=key, image=image(number), weight=100, model_md5=md5, data_md5=md5, commit=commit, **names
-    )
-    return State(stable=track)
+    md5, names = f"{number:032x}", {"mlflow": "bench/1", "bento": "bench:1", "commit": f"{number:040x}"}
+    image = f"registry.example/bench@sha256:{number:064x}"  # no such image exists
+    key = f"{number:012x}"
+    return State(stable=Track(key=key, image=image, weight=100, model_md5=md5, data_md5=md5, **names))
 
 
 class Fleet:
@@ -90,11 +80,12 @@ class Fleet:
     def __init__(self, tree: Path, url: str, token: str) -> None:
         self.tree, self.pattern = tree, tree.with_name("pattern")
         self.models, self.releases = 0, 0
-        _export(self.pattern)
-        shutil.copytree(self.pattern, tree)
-        for folder in tree.glob(f"kustomize/**/{PATTERN}"):
-            shutil.rmtree(folder)
-        self._name_itself(url)
+        run(["git", "clone", "--quiet", ROOT, self.pattern])
+        for name in ("argocd", "kustomize"):
+            shutil.copytree(self.pattern / name, tree / name)
+        for name in ("models", "overlays"):
+            shutil.rmtree(tree / "kustomize" / name)
+        repository.write(tree, replace(repository.read(tree), url=url))
         (tree / "kustomize/components/fake").mkdir()
         (tree / "kustomize/components/fake/kustomization.yaml").write_text(ON_FAKE_NODES)
         self._git("init", "--quiet", "--initial-branch=main")
@@ -137,18 +128,14 @@ class Fleet:
             overlay = self.tree / "kustomize/overlays" / environment / name
             _copy(pattern / "overlays" / environment / PATTERN, overlay, name)
             self._write(environment, name)
-            _bring(overlay / "kustomization.yaml", ["../../../components/small", "../../../components/fake"])
+            with edited.rewriting(overlay / "kustomization.yaml") as document:
+                wanted = [f"../../../components/{name}" for name in ("small", "fake")]
+                document["components"] += [one for one in wanted if one not in document["components"]]
 
     def _write(self, environment: str, name: str) -> None:
         self.releases += 1
         for path, text in files(released(self.releases), environment, name).items():
             (self.tree / path).write_text(text)
-
-    def _name_itself(self, url: str) -> None:
-        path, yaml = self.tree / "argocd/repository.yaml", YAML()
-        document = yaml.load(path.read_text())
-        document["data"]["url"] = url
-        yaml.dump(document, path)
 
     def _git(self, *args: str) -> str:
         return run(["git", "-C", self.tree, *args])
@@ -158,27 +145,10 @@ def _name(number: int) -> str:
     return f"model-{number:03}"
 
 
-def _export(tree: Path) -> None:
-    """Copy kustomize/ and argocd/ of HEAD into the scratch repository."""
-    done = subprocess.run(
-        ["git", "archive", "HEAD", "kustomize", "argocd"], cwd=ROOT, check=True, capture_output=True
-    )
-    with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-        archive.extractall(tree, filter="data")
-
-
 def _copy(source: Path, to: Path, name: str) -> None:
     shutil.copytree(source, to)
     for path in (path for path in to.rglob("*") if path.is_file()):
         path.write_text(path.read_text().replace(PATTERN, name))
-
-
-def _bring(path: Path, components: list[str]) -> None:
-    """Add components to a kustomization that lacks them."""
-    yaml = YAML()
-    document = yaml.load(path.read_text())
-    document["components"] += [one for one in components if one not in document["components"]]
-    yaml.dump(document, path)
 
 
 # The cluster under test
@@ -247,10 +217,7 @@ def wait(what: str, ready: Callable[[], bool], seconds: float, every: float = 0.
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait until three checks in a row find Argo CD idle.
-
-    They are 2 s apart because Prometheus scrapes every 2 s.
-    """
+    """Wait until Argo CD is idle in three checks in a row, 2 s apart as Prometheus' scrapes are."""
     quiet = [0]
 
     def calm() -> bool:
@@ -263,15 +230,14 @@ def settle(cluster: Cluster) -> None:
 @contextmanager
 def git_server(facts: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
     """Run the stand-in for GitHub at an address that the cluster reaches; its webhooks go to Argo CD."""
-    hooks = [f"--hook={url}" for url in facts["hooks"]]
     options = [f"--root={root}", f"--host={facts['host']}", f"--repository={REPOSITORY}", "--at-once=0"]
-    secret = [f"--hook-secret={facts['webhook_secret']}", "--with-stdin"]
-    command = [sys.executable, ROOT / "tools" / "github", *options, *hooks, *secret]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            yield json.loads(server.stdout.readline() if server.stdout else "")
-        finally:
-            server.terminate()
+    options += [f"--hook-secret={facts['webhook_secret']}", *(f"--hook={url}" for url in facts["hooks"])]
+    with root.with_name("github.log").open("wb") as log:
+        server, ready = launched([*options, "--with-stdin"], log, {}, stdin=subprocess.PIPE)
+    try:
+        yield ready
+    finally:
+        server.terminate()
 
 
 def follow(cluster: Cluster, fleet: Fleet, url: str, token: str) -> None:
@@ -293,12 +259,8 @@ def volumes(cluster: Cluster, count: int) -> None:
         "hostPath": {"path": "/nonexistent"},
     }
     kind: dict[str, Any] = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": spec}
-    cluster.apply(
-        *(
-            {**kind, "metadata": {"name": f"bench-{i:03}", "labels": {"bench": "gitops"}}}
-            for i in range(count)
-        )
-    )
+    metas = [{"name": f"bench-{i:03}", "labels": {"bench": "gitops"}} for i in range(count)]
+    cluster.apply(*({**kind, "metadata": meta} for meta in metas))
 
 
 # The measurements
@@ -327,16 +289,16 @@ def appear(cluster: Cluster, fleet: Fleet, models: int) -> dict[str, float]:
     fleet.grow(models)
 
     def synced() -> bool:
-        known = [app.get("status", {}) for app in cluster.applications()]
-        good = [s for s in known if s.get("sync", {}).get("status") == "Synced" and _phase(s) == "Succeeded"]
-        return len(good) == wanted
+        return sum(map(has_synced, (app.get("status", {}) for app in cluster.applications()))) == wanted
 
     wait(f"{wanted} Applications are synced", synced, 1800, every=0.5)
     return {"new folders → all synced, s": time.monotonic() - begin}
 
 
-def _phase(status: dict[str, Any]) -> str:
-    return str((status.get("operationState") or {}).get("phase"))
+def has_synced(status: dict[str, Any]) -> bool:
+    """Return whether an Application is synced, and its last sync has succeeded."""
+    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
+    return bool(sync.get("status") == "Synced" and operation.get("phase") == "Succeeded")
 
 
 def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
@@ -346,11 +308,10 @@ def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
         settle(cluster)
         number, environment = turn * fleet.models // commits, ENVIRONMENTS[turn % len(ENVIRONMENTS)]
         name, commit = f"{environment}-{_name(number)}", fleet.release(environment, number)
+        there = lambda at=commit, app=name: synced_at(cluster.application(app), at)  # noqa: E731
         begin = time.monotonic()
         fleet.push()
-        wait(
-            f"{name} is at {commit}", lambda at=commit, app=name: synced_at(cluster.application(app), at), 600
-        )
+        wait(f"{name} is at {commit}", there, 600)
         seconds.append(time.monotonic() - begin)
     settle(cluster)
     used = {name: (after - spent[name]) / commits for name, after in cpu(cluster).items()}
@@ -363,10 +324,9 @@ def deliver(cluster: Cluster, fleet: Fleet, commits: int) -> dict[str, float]:
 
 
 def synced_at(status: dict[str, Any], commit: str) -> bool:
-    """Return whether an Application is synced to a commit and its sync has succeeded."""
-    sync, operation = status.get("sync") or {}, status.get("operationState") or {}
-    done = operation.get("phase") == "Succeeded" and operation.get("syncResult", {}).get("revision") == commit
-    return bool(done and sync.get("status") == "Synced" and sync.get("revision") == commit)
+    """Return whether an Application is synced to a commit, and its sync to that commit has succeeded."""
+    synced_to = (status.get("operationState") or {}).get("syncResult", {}).get("revision")
+    return has_synced(status) and synced_to == status["sync"].get("revision") == commit
 
 
 def cpu(cluster: Cluster) -> dict[str, float]:
@@ -376,30 +336,22 @@ def cpu(cluster: Cluster) -> dict[str, float]:
 
 def memory(cluster: Cluster) -> dict[str, float]:
     """Return the resident memory of each Argo CD program in MB."""
-    return {
-        f"memory: {name}, MB": process.memory_info().rss / 2**20
-        for name, process in cluster.programs().items()
-    }
+    programs = cluster.programs().items()
+    return {f"memory: {name}, MB": process.memory_info().rss / 2**20 for name, process in programs}
 
 
 def measure(cluster: Cluster, fleet: Fleet, models: int, commits: int) -> dict[str, float]:
     """Return all figures of the benchmark for one number of models."""
-    return {
-        **appear(cluster, fleet, models),
-        **deliver(cluster, fleet, commits),
-        **memory(cluster),
-        **render(cluster, fleet),
-    }
+    found = appear(cluster, fleet, models) | deliver(cluster, fleet, commits)
+    return found | memory(cluster) | render(cluster, fleet)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Fit `a · models^b` and return b: 0 means no growth, 1 means growth in proportion to the models."""
     if len(sizes) < 2:  # noqa: PLR2004
         return math.nan
-    fit = statistics.linear_regression(
-        [math.log(n) for n in sizes], [math.log(max(v, SMALLEST)) for v in values]
-    )
-    return fit.slope
+    logs = [math.log(max(value, SMALLEST)) for value in values]
+    return statistics.linear_regression([*map(math.log, sizes)], logs).slope
 
 
 # The report
@@ -410,25 +362,16 @@ def report(results: dict[int, dict[str, float]]) -> None:
     sizes, names = list(results), list(next(iter(results.values())))
     rows = {name: [results[n][name] for n in sizes] for name in names}
     growth = {name: exponent(sizes, values) for name, values in rows.items()}
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "results.json").write_text(json.dumps({"models": results, "growth": growth}, indent=2) + "\n")
-    heads = ["", *(f"{n} model{'s' * (n > 1)}" for n in sizes), "grows with models^"]
+    head = ["", *(f"{n} model{'s' * (n > 1)}" for n in sizes), "grows with models^"]
     lines = [[name, *(f"{value:.2f}" for value in rows[name]), f"{growth[name]:.2f}"] for name in names]
-    bar = ["---", *(["---:"] * (len(heads) - 1))]
-    (OUT / "growth.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in [heads, bar, *lines]))
-    table = Table(*heads)
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
+    write_table(OUT / "growth.md", [head, *lines])
+    (OUT / "results.json").write_text(json.dumps({"models": results, "growth": growth}, indent=2) + "\n")
     plot(sizes, rows)
     print(f"{OUT}/growth.md, growth.png, results.json")
 
 
 def plot(sizes: list[int], rows: dict[str, list[float]]) -> None:
-    """Plot seconds and MB over the number of models, on logarithmic axes.
-
-    A power is a straight line there.
-    """
+    """Plot seconds and MB over the number of models on logarithmic axes, where a power is a line."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, values in rows.items():
@@ -445,9 +388,8 @@ def main() -> None:
     """Run the benchmark for each number of models, then remove everything from the cluster."""
     parser = argparse.ArgumentParser("bench-gitops", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 10, 100], metavar="N")
-    parser.add_argument(
-        "--commits", type=int, default=10, metavar="N", help="commits to measure; the median counts (10)"
-    )
+    commits = "commits to measure; the median counts (10)"
+    parser.add_argument("--commits", type=int, default=10, metavar="N", help=commits)
     options = parser.parse_args()
     sizes, results = sorted(options.models), {}
     with ExitStack() as stack:
@@ -470,24 +412,22 @@ def main() -> None:
 def claim(cluster: Cluster) -> None:
     """Exit if the cluster follows another repository, which would disturb the measurements."""
     urls = "--output=jsonpath={.items[*].spec.generators[*].git.repoURL}"
-    others = [
-        url for url in cluster.kubectl("get", "applicationsets", "-A", urls).split() if REPOSITORY not in url
-    ]
+    known = cluster.kubectl("get", "applicationsets", "-A", urls).split()
+    others = [url for url in known if REPOSITORY not in url]
     if others:
         sys.exit(f"the cluster follows {', '.join(others)}; the benchmark needs a cluster of its own")
 
 
 def remove(cluster: Cluster) -> None:
     """Remove everything that the benchmark put into the cluster."""
-    cluster.kubectl(
-        "delete", "applicationset", "models", "--namespace=argocd", "--ignore-not-found", "--timeout=600s"
-    )
+    there = ("--namespace=argocd", "--ignore-not-found")
+    cluster.kubectl("delete", "applicationset", "models", *there, "--timeout=600s")
     wait("the Applications are gone", lambda: not cluster.applications(), 900, every=1)
     names = cluster.kubectl("get", "namespaces", "--output=name").split()
     if mine := [name for name in names if name.startswith("namespace/model-")]:
         cluster.kubectl("delete", "--timeout=600s", *mine)
     cluster.kubectl("delete", "persistentvolume", "--selector=bench=gitops", "--timeout=300s")
-    cluster.kubectl("delete", "secret", "bench", "--namespace=argocd", "--ignore-not-found")
+    cluster.kubectl("delete", "secret", "bench", *there)
     cluster.nodes(0)
 
 

@@ -10,16 +10,16 @@ builds. The latest table is in docs/performance.md.
 import argparse
 import json
 import os
-import platform
 import resource
+import shlex
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,7 @@ from typing import Any
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Column, Table
+from shared import ROOT, console, machine, write_table
 
 from loop.core import models, params, paths, release_state
 from loop.core.errors import Exit
@@ -38,7 +37,6 @@ from loop.core.github import GitHub
 from loop.core.names import public
 from loop.core.project import Project
 
-ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench-loop"
 PACKAGE = next(iter(params.read(ROOT)))
 MODEL = public(PACKAGE)
@@ -67,8 +65,6 @@ from pathlib import Path
 from loop.core import params
 params.edit(Path(), {f"models.{sys.argv[1]}.{key}": value for key, value in json.loads(sys.argv[2]).items()})
 """
-
-console = Console()
 
 # A measurement: seconds of wall clock and of CPU; for serving, requests per second and CPU ms per request.
 Sample = tuple[float, float]
@@ -104,11 +100,9 @@ class Side:
     def python(self) -> str:
         return f"{self.run('tools/environment').strip()}/bin/python"
 
-    def run(
-        self, *command: str, codes: tuple[int, ...] = (0,), env: dict[str, str | None] | None = None
-    ) -> str:
+    def run(self, *command: str, codes: tuple[int, ...] = (0,), env: Mapping[str, str | None] = {}) -> str:
         """Run a command in the clone and return its output; raise Failed on any other exit code."""
-        wanted = {**self.env, **(env or {})}
+        wanted = {**self.env, **env}
         done = subprocess.run(
             command,
             cwd=self.tree,
@@ -146,37 +140,25 @@ class Case:
 class Command:
     """A command in the clone. It has worked if it printed `said` and wrote the files `makes`."""
 
-    command: tuple[str, ...]
+    command: str  # in which {folder} is the build's folder
     said: str
     makes: tuple[str, ...] = ()  # paths in the clone that the command writes; removed before each run
-    env: tuple[tuple[str, str], ...] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
     codes: tuple[int, ...] = (0,)
 
     def __call__(self, side: Side, _: int) -> Sample:
-        for name in self.makes:
-            path = side.tree / name
+        """Run the command once; return its seconds, and the CPU seconds of its process and children."""
+        for path in (side.tree / made for made in self.makes):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        return timed(side, self.command, self.said, codes=self.codes, env=dict(self.env), makes=self.makes)
-
-
-def timed(
-    side: Side,
-    command: tuple[str, ...],
-    said: str,
-    *,
-    codes: tuple[int, ...] = (0,),
-    env: dict[str, str | None] | None = None,
-    makes: tuple[str, ...] = (),
-) -> Sample:
-    """Run a command once; return its seconds, and the CPU seconds of its process and children."""
-    before, begun = waited_for(), time.perf_counter()
-    output = side.run(*(word.format(folder=side.folder) for word in command), codes=codes, env=env)
-    wall, cpu = time.perf_counter() - begun, waited_for() - before
-    if said not in output:
-        raise Failed(f"{' '.join(command)} did not print {said!r}:\n{output[-2000:]}")
-    if missing := [name for name in makes if not (side.tree / name).exists()]:
-        raise Failed(f"{' '.join(command)} left no {', '.join(missing)}")
-    return wall, cpu
+        words = shlex.split(self.command.format(folder=side.folder))
+        before, begun = waited_for(), time.perf_counter()
+        output = side.run(*words, codes=self.codes, env=self.env)
+        wall, cpu = time.perf_counter() - begun, waited_for() - before
+        if self.said not in output:
+            raise Failed(f"{self.command} did not print {self.said!r}:\n{output[-2000:]}")
+        if missing := [made for made in self.makes if not (side.tree / made).exists()]:
+            raise Failed(f"{self.command} left no {', '.join(missing)}")
+        return wall, cpu
 
 
 def waited_for() -> float:
@@ -191,7 +173,7 @@ def demo_from_nothing(side: Side, _: int) -> Sample:
     shutil.rmtree(fresh, ignore_errors=True)
     env = {"LOOP_CACHE": None, "XDG_CACHE_HOME": str(fresh), "GOMODCACHE": f"{fresh}/modules"}
     try:
-        return timed(side, ("make", "demo"), "mlflow ui", env={**env, "GOFLAGS": "-modcacherw"})
+        return Command("make demo", "mlflow ui", env={**env, "GOFLAGS": "-modcacherw"})(side, 0)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -216,19 +198,20 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
     """Time a pull request at the stand-in for GitHub, from the push to the required check or the report."""
     side.run("git", "switch", "--quiet", "--force-create", "change", "main")
     try:
-        with standin(side) as (process, github, bot):
+        with standin(side) as (pid, github, ready):
+            url = ready["repositories"][REPOSITORY]
+            bot, person = (url.replace("//", f"//x:{ready[key]}@", 1) for key in ("bot_token", "token"))
             side.run("git", "push", "--quiet", bot, "main:main")
             change(side, number)
             side.run("./loop", "repro", MODEL)
             side.commit_all("Change")
-            server, before, begun = psutil.Process(process.pid), spent(process.pid), time.perf_counter()
-            person = bot.replace(bot.partition("x:")[2].partition("@")[0], github.token)
+            before, begun = spent(pid), time.perf_counter()
             side.run("git", "push", "--quiet", "--force", person, "change:change")
             pull = github.pull_request("change", "Change", "why")["number"]
             run = ended(github, "pull_request")
             if reported:
                 ended(github, "workflow_run")
-            wall, cpu = time.perf_counter() - begun, spent(server.pid) - before
+            wall, cpu = time.perf_counter() - begun, spent(pid) - before
             if run["conclusion"] != "success":
                 log = side.folder / "github" / "runs" / str(run["id"]) / "log.txt"
                 raise Failed(f"CI: {run['conclusion']}: {log.read_text()[-3000:] if log.exists() else log}")
@@ -241,18 +224,13 @@ def pull_request(change: Callable[[Side, int], None], reported: bool, side: Side
 
 
 @contextmanager
-def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
-    """Start a build's own stand-in for GitHub; yield its process, a person's client and the bot's Git URL."""
+def standin(side: Side) -> Iterator[tuple[int, GitHub, dict[str, Any]]]:
+    """Start a build's own stand-in for GitHub; yield its pid, a person's client, and what it prints."""
     root = side.folder / "github"
     shutil.rmtree(root, ignore_errors=True)
     older = ["tools/github"] if (side.tree / "tools/github").is_dir() else []
-    command = [
-        side.python,
-        *(older or ["-m", "loop_demo.github"]),
-        f"--root={root}",
-        "--with-stdin",
-        f"--repository={REPOSITORY}",
-    ]
+    command = [side.python, *(older or ["-m", "loop_demo.github"])]
+    command += [f"--root={root}", f"--repository={REPOSITORY}", "--with-stdin"]
     env, pipe = {**side.env, "PYTHONPATH": f"{side.tree}/src"}, subprocess.PIPE
     with (
         (side.folder / "github.log").open("w") as log,
@@ -261,9 +239,8 @@ def standin(side: Side) -> Iterator[tuple[subprocess.Popen[str], GitHub, str]]:
         ) as server,
     ):
         ready = json.loads(server.stdout.readline() if server.stdout else "")
-        bot = f"{ready['url']}/{REPOSITORY}.git".replace("//", f"//x:{ready['bot_token']}@", 1)
         try:
-            yield server, GitHub(ready["url"], REPOSITORY, ready["token"]), bot
+            yield server.pid, GitHub(ready["url"], REPOSITORY, ready["token"]), ready
         finally:
             server.terminate()
 
@@ -309,46 +286,40 @@ def serving(connections: int, side: Side, _: int) -> Sample:
         return got["per_s"], got["cpu_ms"]
 
 
-REGISTERED = f"build/{PACKAGE}/register.json"
+REGISTERED = (f"build/{PACKAGE}/register.json", "mlflow.db", "mlartifacts")
 CASES = (
-    Case("`./loop --help`", "≤ 0.25 s", Command(("./loop", "--help"), "Usage: loop")),
-    Case(
-        "a command's name completed", "", Command(("./loop",), "plain,monitor", env=tuple(COMPLETE.items()))
-    ),
-    Case("`repro`, nothing to do", "≤ 0.6", Command(("./loop", "repro", MODEL), "")),
-    Case("`gate`", "≤ 0.5", Command(("./loop", "gate", MODEL), "promote", (f"build/{PACKAGE}/gate.json",))),
+    Case("`./loop --help`", "≤ 0.25 s", Command("./loop --help", "Usage: loop")),
+    Case("a command's name completed", "", Command("./loop", "plain,monitor", env=COMPLETE)),
+    Case("`repro`, nothing to do", "≤ 0.6", Command(f"./loop repro {MODEL}", "")),
+    Case("`gate`", "≤ 0.5", Command(f"./loop gate {MODEL}", "promote", (f"build/{PACKAGE}/gate.json",))),
     Case(
         "`register`, into a new registry",
         "≤ 0.5",
-        Command(("./loop", "register", MODEL), f"{MODEL}/1", (REGISTERED, "mlflow.db", "mlartifacts")),
+        Command(f"./loop register {MODEL}", f"{MODEL}/1", REGISTERED),
     ),
     Case(
         "`register`, entered before",
         "≤ 0.5",
-        Command(("./loop", "register", MODEL), f"{MODEL}/1", (REGISTERED,)),
+        Command(f"./loop register {MODEL}", f"{MODEL}/1", REGISTERED[:1]),
     ),
-    Case("`status`", "≤ 0.5", Command(("./loop", "status", MODEL), "released: false")),
+    Case("`status`", "≤ 0.5", Command(f"./loop status {MODEL}", "released: false")),
     Case(
         "`monitor`, a week",
         "≤ 0.5",
         Command(
-            ("./loop", "monitor", MODEL, "--log={folder}/log", "--store={folder}/store"),
+            f"./loop monitor {MODEL} --log={{folder}}/log --store={{folder}}/store",
             "drift 0.",
             (f"build/{PACKAGE}/monitor/report.json",),
             codes=(0, int(Exit.DRIFT)),
         ),
     ),
-    Case(
-        "`stage ingest`",
-        "",
-        Command(("./loop", "stage", "ingest", MODEL), "", (f"data/{PACKAGE}/raw.parquet",)),
-    ),
+    Case("`stage ingest`", "", Command(f"./loop stage ingest {MODEL}", "", (f"data/{PACKAGE}/raw.parquet",))),
     Case(
         "`stage evaluate`",
         "",
-        Command(("./loop", "stage", "evaluate", MODEL), "", (f"data/{PACKAGE}/metrics.json",)),
+        Command(f"./loop stage evaluate {MODEL}", "", (f"data/{PACKAGE}/metrics.json",)),
     ),
-    Case("`make test`", "≤ 0.4, CPU ≤ 0.45", Command(("make", "test"), " passed"), "test"),
+    Case("`make test`", "≤ 0.4, CPU ≤ 0.45", Command("make test", " passed"), "test"),
     Case(
         "a feature's pull request → required check",
         "≤ 0.25, < 240 s",
@@ -356,7 +327,7 @@ CASES = (
         "feature",
     ),
     Case("a parameter's pull request → report", "≤ 0.6", partial(pull_request, parameter, True), "parameter"),
-    Case("`make demo`, warm", "≤ 0.5", Command(("make", "demo"), "mlflow ui"), "demo"),
+    Case("`make demo`, warm", "≤ 0.5", Command("make demo", "mlflow ui"), "demo"),
     Case("`make demo`, from nothing", "≤ 0.6", demo_from_nothing, "nothing"),
     *(
         Case(
@@ -391,12 +362,12 @@ def side(name: str, source: str) -> Side:
             f"bench-loop: {source} is neither a commit of {ROOT} nor a folder with one: "
             "name the commit to compare with, as in ARGS=v1.2.0"
         )
-    clone, config = ["git", "clone", "--quiet", "--no-checkout", str(repository)], ("t", "t@example.test")
-    subprocess.run([*clone, str(folder / "clone")], check=True)
+    clone = ["git", "clone", "--quiet", "--no-checkout", repository, folder / "clone"]
+    subprocess.run(clone, check=True)
     made = Side(name, folder, commit)
     made.run("git", "checkout", "--quiet", "-B", "main", commit)
-    for key, value in zip(("user.name", "user.email"), config, strict=True):
-        made.run("git", "config", key, value)
+    made.run("git", "config", "user.name", "t")
+    made.run("git", "config", "user.email", "t@example.test")
     made.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git"))
     made.run("git", "remote", "set-url", "origin", str(folder / "origin.git"))
     link_cache(folder / "cache")
@@ -455,40 +426,32 @@ def production(made: Side) -> None:
 # The comparison
 
 
-def compared(
-    cases: list[Case], sides: tuple[Side, Side], rounds: int, long: int
-) -> dict[str, dict[str, Any]]:
-    """Run every case on both builds in turn. A case that fails has its reason in place of figures."""
-    results: dict[str, dict[str, Any]] = {}
-    for case in cases:
-        count = long if case.extra else rounds
-        samples: dict[str, list[Sample]] = {one.name: [] for one in sides}
-        results[case.name] = {"target": case.target, "samples": samples}
-        try:
-            if not case.extra:
-                for one in sides:
-                    case.measure(one, 0)  # warm up
-            for number in range(count):
-                for one in sides if number % 2 == 0 else sides[::-1]:
-                    console.print(f"[dim]{case.name}: {number + 1} of {count}: {one.name}", end=" ")
-                    samples[one.name].append(case.measure(one, number))
-                    console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
-        except (Failed, subprocess.TimeoutExpired) as error:
-            console.print(f"{one.name}: {error}", style="red", markup=False, highlight=False)
-            results[case.name] = {
-                "target": case.target,
-                "failed": f"{one.name}: {str(error).splitlines()[0]}",
-            }
-    return results
+def compared(case: Case, sides: tuple[Side, Side], rounds: int) -> dict[str, Any]:
+    """Run a case on both builds in turn. If it fails, the result has the reason in place of figures."""
+    samples: dict[str, list[Sample]] = {one.name: [] for one in sides}
+    try:
+        if not case.extra:
+            for one in sides:
+                case.measure(one, 0)  # warm up
+        for number in range(rounds):
+            for one in sides if number % 2 == 0 else sides[::-1]:
+                console.print(f"[dim]{case.name}: {number + 1} of {rounds}: {one.name}", end=" ")
+                samples[one.name].append(case.measure(one, number))
+                console.print("[dim]{:.2f}, CPU {:.2f}".format(*samples[one.name][-1]))
+    except (Failed, subprocess.TimeoutExpired) as error:
+        console.print(f"{one.name}: {error}", style="red", markup=False, highlight=False)
+        return {"target": case.target, "failed": f"{one.name}: {str(error).splitlines()[0]}"}
+    return {"target": case.target, "samples": samples}
 
 
-def ratio(after: list[float], before: list[float]) -> tuple[float, float, float]:
-    """Return the median, least and greatest ratio of the rounds.
+def figures(samples: dict[str, list[Sample]], which: int) -> tuple[float, ...]:
+    """Return the medians before and after, and the median, least and greatest ratio of the rounds.
 
     Ratios are taken within a round, because its two runs are close in time.
     """
+    before, after = ([one[which] for one in samples[key]] for key in ("before", "after"))
     each = [mine / theirs for mine, theirs in zip(after, before, strict=True)]
-    return statistics.median(each), min(each), max(each)
+    return (*map(statistics.median, (before, after, each)), min(each), max(each))
 
 
 HEAD = ("seconds, unless stated", "before", "after", "ratio", "CPU before", "CPU after", "ratio", "target")
@@ -503,10 +466,8 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
             continue
         cells = []
         for which in (0, 1):
-            before, after = ([one[which] for one in found["samples"][key]] for key in ("before", "after"))
-            middle, least, most = ratio(after, before)
-            cells += [f"{statistics.median(before):.3g}", f"{statistics.median(after):.3g}"]
-            cells.append(f"{middle:.2f} ({least:.2f}-{most:.2f})")
+            before, after, ratio, least, most = figures(found["samples"], which)
+            cells += [f"{before:.3g}", f"{after:.3g}", f"{ratio:.2f} ({least:.2f}-{most:.2f})"]
         table.append((name, *cells, found["target"]))
     return table
 
@@ -517,15 +478,9 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
     drawn = Figure((10, 0.8 + 0.34 * len(shown)), layout="constrained")
     both = drawn.subplots(1, 2, sharey=True)
     for axes, which, title in zip(both, (0, 1), ("time", "CPU"), strict=True):
-        ratios = [
-            ratio(*([one[which] for one in samples[key]] for key in ("after", "before")))
-            for samples in shown.values()
-        ]
-        middles = [one[0] for one in ratios]
-        spread = [
-            [middle - least for middle, least, _ in ratios],
-            [most - middle for middle, _, most in ratios],
-        ]
+        ratios = [figures(samples, which)[2:] for samples in shown.values()]
+        middles = [middle for middle, _, _ in ratios]
+        spread = list(zip(*((middle - least, most - middle) for middle, least, most in ratios), strict=True))
         bars = axes.barh(list(shown), middles, xerr=spread, color="#0072b2", ecolor="#444444")
         axes.bar_label(bars, fmt="{:.2f}", padding=3)
         axes.axvline(1, color="#999999", linewidth=1)
@@ -538,22 +493,9 @@ def plot(results: dict[str, dict[str, Any]]) -> Figure:
 
 def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None:
     """Print the result table, and write it as Markdown, JSON and a plot."""
-    head, *rest = lines(results)
-    table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
-    for line in rest:
-        table.add_row(*line)
-    console.print(table)
-    ruled = [head, ("---", *["--:"] * (len(head) - 1)), *rest]
-    (OUT / "loop.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in ruled))
-    facts = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "writes_bytecode": not sys.dont_write_bytecode,
-        "commits": {one.name: one.commit for one in sides},
-    }
+    write_table(OUT / "loop.md", lines(results))
+    commits = {one.name: one.commit for one in sides}
+    facts = {**machine(), "writes_bytecode": not sys.dont_write_bytecode, "commits": commits}
     (OUT / "loop.json").write_text(json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
     plot(results).savefig(OUT / "loop.svg")
     console.print(f"{OUT}: loop.md, loop.json, loop.svg")
@@ -562,22 +504,15 @@ def report(results: dict[str, dict[str, Any]], sides: tuple[Side, Side]) -> None
 def main() -> int:
     """Compare the two builds; return 1 if a case failed."""
     parser = argparse.ArgumentParser("bench-loop", description=__doc__)
-    parser.add_argument(
-        "before",
-        nargs="?",
-        default="origin/main",
-        help="earlier build: commit, or folder for its HEAD (origin/main)",
-    )
-    parser.add_argument(
-        "--after", default="HEAD", help="later build, likewise; only commits are measured (HEAD)"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="of commands (5)")
-    parser.add_argument(
-        "--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT"
-    )
-    parser.add_argument("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
-    parser.add_argument("--only", default="", help="measure only cases whose name contains this")
-    parser.add_argument("--anew", action="store_true", help="measure again what an earlier call has measured")
+    add = parser.add_argument
+    earlier = "earlier build: commit, or folder for its HEAD (origin/main)"
+    add("before", nargs="?", default="origin/main", help=earlier)
+    add("--after", default="HEAD", help="later build, likewise; only commits are measured (HEAD)")
+    add("--rounds", type=int, default=5, help="of commands (5)")
+    add("--with", nargs="+", choices=(*EXTRAS, "all"), default=[], dest="extras", metavar="WHAT")
+    add("--long-rounds", type=int, default=1, help=f"of --with {' '.join(EXTRAS)} (1)")
+    add("--only", default="", help="measure only cases whose name contains this")
+    add("--anew", action="store_true", help="measure again what an earlier call has measured")
     options = parser.parse_args()
     wanted = [*(EXTRAS if "all" in options.extras else options.extras), ""]
     cases = [case for case in CASES if case.extra in wanted and options.only in case.name]
@@ -587,7 +522,8 @@ def main() -> int:
     for one in sides if wanting else ():
         warm(one)
     for case in wanting:
-        results |= compared([case], sides, options.rounds, options.long_rounds)
+        rounds = options.long_rounds if case.extra else options.rounds
+        results[case.name] = compared(case, sides, rounds)
         report({each.name: results[each.name] for each in CASES if each.name in results}, sides)
     return int(any("failed" in found for found in results.values()))
 

@@ -11,16 +11,13 @@ import argparse
 import json
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Column, Table
+from shared import BENCH, ROOT, console, middle, open_loop, write_table, wrk
 
 from loop.core import params
 from loop.core.errors import LoopError
@@ -31,8 +28,6 @@ from loop.packaging import rehearse
 from loop.packaging.process import Server
 from loop.review.image import sizes
 
-ROOT = Path(__file__).resolve().parents[2]
-BENCH = ROOT / "tools" / "bench"
 OUT = ROOT / "build" / "bench-models"
 ROWS = 500  # the number of different requests
 CONSTANT = '''"""A scorer that returns the same score at once, to measure the server without the model."""
@@ -56,7 +51,6 @@ from scorer import load
 
 application = app.create(Path(__file__).parent, load)
 """
-console = Console()
 
 
 class Rival(Server):
@@ -84,28 +78,12 @@ def bodies(model: str, scratch: Path) -> list[Path]:
     return files
 
 
-def open_loop(server: Server, files: list[Path], rate: float, seconds: int) -> dict[str, Any]:
-    """Measure the latency at a given request rate, counted from the time at which each request was due."""
-    command = [sys.executable, BENCH / "open_loop.py", str(server.port), "/predict", str(rate), str(seconds)]
-    done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def wrk(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
-    """Send as many requests as possible over 16 connections.
-
-    Return requests per second and CPU per request.
-    """
-    how = ["-t1", "-c16", f"-d{seconds}s", "--timeout=15s", "-s", BENCH / "wrk.lua"]
-    command = ["wrk", *how, f"{server.url}/predict", "--", "application/json", *files]
-    before = server.cpu_seconds()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    got = json.loads(done.stdout.splitlines()[-1])
+def most(server: Server, files: list[Path], seconds: int) -> dict[str, float]:
+    """Send as many requests as 16 connections can; return requests per second and CPU per request."""
+    got = wrk(server, "/predict", files, 16, seconds)
     if got["failed"]:
         raise LoopError(f"{server.bento}: {got['failed']} requests failed: {server.output()[-500:]}")
-    spent = server.cpu_seconds() - before
-    return {"per_s": got["requests"] / got["seconds"], "cpu_ms": 1e3 * spent / got["requests"]}
+    return {key: got[key] for key in ("per_s", "cpu_ms")}
 
 
 def memory(server: Server) -> float:
@@ -130,8 +108,8 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         log = scratch / "log"
         with Server(bento, log_dir=log) as server:
             ready = server.ready_after
-            wrk(server, files, 1)  # warm up
-            steady = [open_loop(server, files, rate, seconds) for _ in range(rounds)]
+            most(server, files, 1)  # warm up
+            steady = [open_loop(server, "/predict", files, rate, seconds) for _ in range(rounds)]
         constant = scratch / "constant"
         shutil.copytree(bento, constant, symlinks=True)
         (constant / "src" / "scorer.py").write_text(CONSTANT)
@@ -146,25 +124,19 @@ def measured(model: str, *, seconds: int, rounds: int, short: int) -> dict[str, 
         for turn in range(rounds):
             for name in [*servers][:: 1 if turn % 2 else -1]:
                 with servers[name] as server:
-                    wrk(server, files, 1)
-                    runs[name].append(wrk(server, files, short) | {"mb": memory(server)})
+                    most(server, files, 1)
+                    runs[name].append(most(server, files, short) | {"mb": memory(server)})
                     if name == "constant":
-                        alone.append(open_loop(server, files, rate, short))
+                        alone.append(open_loop(server, "/predict", files, rate, short))
     return {
         "target": {"per_s": rate, "p99_ms": target.p99_ms},
-        "steady": middle(steady),
+        "steady": {name: value for name, value in middle(steady).items() if name != "statuses"},
         "constant_p99_ms": middle(alone)["p99_ms"],
         "failed": sum(each["failed"] for each in steady),
         "ready_s": ready,
         "image_mb": sum(sizes(project).values()) / 1e6,
         **{name: middle(each) for name, each in runs.items()},
     }
-
-
-def middle(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the median of each number over the rounds."""
-    numbers = [name for name, value in rounds[0].items() if isinstance(value, int | float)]
-    return {name: statistics.median(one[name] for one in rounds) for name in numbers}
 
 
 HEAD = (
@@ -185,10 +157,7 @@ HEAD = (
 
 
 def line(model: str, of: dict[str, Any]) -> list[str]:
-    """Return a model's row of the table.
-
-    The scorer's share is the share of CPU that is saved when the scorer is replaced by a constant.
-    """
+    """Return a model's row; the scorer's share is the CPU that a constant in its place would save."""
     ours, theirs, constant = of["ours"], of["FastAPI"], of["constant"]
     return [
         public(model),
@@ -221,13 +190,7 @@ def main() -> None:
         console.print(f"[dim]{public(model)}")
         found[model] = measured(model, seconds=given.seconds, rounds=given.rounds, short=given.short)
         (OUT / "models.json").write_text(json.dumps(found, indent=1) + "\n")
-    rows = [line(model, of) for model, of in found.items()]
-    table = Table(HEAD[0], *(Column(name, justify="right") for name in HEAD[1:]))
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    ruled = [HEAD, ["---", *["--:"] * (len(HEAD) - 1)], *rows]
-    (OUT / "models.md").write_text("".join(f"| {' | '.join(row)} |\n" for row in ruled))
+    write_table(OUT / "models.md", [HEAD, *(line(model, of) for model, of in found.items())])
 
 
 if __name__ == "__main__":

@@ -92,17 +92,13 @@ def main() -> None:
         folder, before = Path(scratch) / "made", Path(scratch) / "before"
         console.print(f"writing {asked.lines:,} predictions")
         make(folder, asked.lines)
-        subprocess.run(
-            ["git", "-C", ROOT, "worktree", "add", "-q", "--detach", before, asked.base], check=True
-        )
+        git = ("git", "-C", ROOT, "worktree")
+        subprocess.run([*git, "add", "-q", "--detach", before, asked.base], check=True)
         try:
             table = Table("reading", "CPU s", "peak MB", "logged, in the window, rows, labelled, broken")
             figures = []
-            for name, source in (
-                (f"before, {asked.base}", before),
-                ("now, and converts", ROOT),
-                ("now", ROOT),
-            ):
+            sources = {f"before, {asked.base}": before, "now, and converts": ROOT, "now": ROOT}
+            for name, source in sources.items():
                 figures.append(read(source, folder))
                 cpu, memory, said = figures[-1]
                 table.add_row(name, f"{cpu:.1f}", f"{memory:.0f}", said)
@@ -110,7 +106,7 @@ def main() -> None:
             table.add_row("ratio", f"{later / cpu:.2f}", f"{less / memory:.2f}", "")
             console.print(table)
         finally:
-            subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", before], check=True)
+            subprocess.run([*git, "remove", "--force", before], check=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,8 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
@@ -36,14 +34,12 @@ import psutil
 import xgboost
 import yaml
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Column, Table
+from shared import BENCH, ROOT, console, machine, middle, open_loop, write_table, wrk
 
 from loop.core import params
 from loop.core.names import public
+from loop.packaging.process import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BENCH = ROOT / "tools" / "bench"
 RIVALS = BENCH / "rivals"
 OUT = ROOT / "build" / "bench-serving"
 BIN = Path(sys.executable).parent
@@ -59,8 +55,6 @@ SAVE = """
 import sys, mlflow
 mlflow.pyfunc.save_model(sys.argv[1], python_model=sys.argv[2], pip_requirements=[])
 """
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -181,18 +175,18 @@ def write_bodies(server: Server, folder: Path) -> Asked:
 
 @dataclass
 class Running:
-    """A running server, and the figures measured while it started."""
+    """A running server, and the seconds after which it was ready."""
 
     server: Server
     process: psutil.Popen
     port: int
     output: Path
-    figures: dict[str, float] = field(default_factory=dict)
+    ready_after: float = 0.0
 
     def tree(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
-    def cpu(self) -> float:
+    def cpu_seconds(self) -> float:
         """Return the CPU seconds of all processes of the server so far."""
         return sum(sum(process.cpu_times()[:2]) for process in self.tree())
 
@@ -217,21 +211,17 @@ class Running:
 @contextmanager
 def running(server: Server, scratch: Path) -> Iterator[Running]:
     """Start a server with an empty prediction log, and stop it and its processes when the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    bento, output = scratch / "bento", scratch / "output"
+    port, bento, output = free_port(), scratch / "bento", scratch / "output"
     with tempfile.TemporaryDirectory(dir=scratch) as own, output.open("wb") as file:
         env = environment(bento, Path(own))
         at = {"port": port, "bento": bento, "litserve": litserve()}
         words = [word.format(**at) for word in server.command]
         begun = time.perf_counter()
-        process = psutil.Popen(
-            words, cwd=bento, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = psutil.Popen(words, cwd=bento, env=env, stdout=file, stderr=file, start_new_session=True)
         started = Running(server, process, port, output)
         try:
             started.wait()
-            started.figures["ready_s"] = time.perf_counter() - begun
+            started.ready_after = time.perf_counter() - begun
             yield started
         finally:
             end(process)
@@ -286,33 +276,6 @@ def check(live: Running, asked: Asked, scratch: Path) -> None:
 # The measurements
 
 
-def wrk(live: Running, path: str, bodies: list[Path], connections: int, seconds: int) -> dict[str, float]:
-    """Measure requests per second, latency and CPU per request by wrk, at the highest possible load."""
-    media = "application/x-npy" if bodies[0].name == "npy" else "application/json"
-    url = f"http://127.0.0.1:{live.port}{path}"
-    how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=15s", "-s", str(BENCH / "wrk.lua")]
-    command = ["wrk", *how, url, "--", media, *map(str, bodies)]
-    before = live.cpu()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    spent, got = live.cpu() - before, json.loads(done.stdout.splitlines()[-1])
-    return {
-        "per_s": got["requests"] / got["seconds"],
-        "cpu_ms": 1e3 * spent / max(got["requests"], 1),
-        **{key: got[key] for key in ("p50_ms", "p99_ms", "failed")},
-    }
-
-
-def open_loop(
-    live: Running, bodies: list[Path], rate: int, seconds: int, connections: int = 64
-) -> dict[str, Any]:
-    """Measure the latency at a given request rate, counted from the time at which each request was due."""
-    program = [sys.executable, str(BENCH / "open_loop.py"), f"--connections={connections}"]
-    command = [*program, str(live.port), live.server.one, str(rate), str(seconds), *map(str, bodies)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
 def cells(live: Running, asked: Asked, seconds: int) -> dict[str, dict[str, float]]:
     """Measure a server by wrk: single rows over 1, 16 and 64 connections, and many rows in a request."""
     one, many = live.server.one, live.server.many
@@ -331,21 +294,21 @@ def measure(server: Server, asked: Asked, scratch: Path, seconds: int) -> dict[s
         check(live, asked, scratch)
         idle = live.memory()
         measured = cells(live, asked, seconds)
-        steady = open_loop(live, asked.one, STEADY, 2 * seconds)
+        steady = open_loop(live, server.one, asked.one, STEADY, 2 * seconds)
         resident, together = live.memory()
         memory = {"idle_mb": idle[0], "resident_mb": resident, "together_mb": together}
-        memory["others_percent"] = others
-        return {"figures": {**live.figures, **memory}, "wrk": measured, "open": steady}
+        figures = {"ready_s": live.ready_after, **memory, "others_percent": others}
+        return {"figures": figures, "wrk": measured, "open": steady}
 
 
 def asked_for(asked: Asked, scratch: Path) -> dict[str, Any]:
     """Measure our server at 500 requests/s for a minute, and at 3,500 requests/s while it is scraped."""
     with running(SERVERS[0], scratch) as live:
         wrk(live, live.server.one, asked.one, 16, 1)
-        minute = open_loop(live, asked.one, 500, 60)
+        minute = open_loop(live, live.server.one, asked.one, 500, 60)
         with ThreadPoolExecutor(1) as thread:
             scraped = thread.submit(scrapes, live, 13)
-            sustained = open_loop(live, asked.one, 3500, 15)
+            sustained = open_loop(live, live.server.one, asked.one, 3500, 15)
         return {"500 requests/s": minute, "3500 requests/s": sustained, "scrapes then": scraped.result()}
 
 
@@ -367,45 +330,33 @@ def overload(asked: Asked, scratch: Path) -> dict[str, Any]:
     The load is three times the number of 100-row requests that the server can answer.
     """
     with running(SERVERS[0], scratch) as live:
-        before = open_loop(live, asked.one, STEADY, 5)
-        capacity = wrk(live, live.server.many, [asked.many], 16, 3)["per_s"]
+        single, many = live.server.one, live.server.many
+        before = open_loop(live, single, asked.one, STEADY, 5)
+        load = round(3 * wrk(live, many, [asked.many], 16, 3)["per_s"])
         calm = live.memory()[0]
         with ThreadPoolExecutor(1) as thread:
-            flood = thread.submit(open_loop, live, [asked.many], round(3 * capacity), 30, connections=1000)
+            flood = thread.submit(open_loop, live, many, [asked.many], load, 30, connections=1000)
             memory = [calm]
             while not flood.done():
                 memory.append(live.memory()[0])
                 time.sleep(0.5)
-        after = open_loop(live, asked.one, STEADY, 5)
+        after = open_loop(live, single, asked.one, STEADY, 5)
         mb = {"before": calm, "most": max(memory)}
         return {"before": before, "flood": flood.result(), "the 5 s after": after, "memory_mb": mb}
 
 
-def middle(rounds: list[Any]) -> Any:
-    """Return the median of every number over the rounds."""
-    if isinstance(rounds[0], dict):
-        return {key: middle([one.get(key, 0) for one in rounds]) for key in rounds[0]}
-    return statistics.median(rounds)
-
-
-def machine() -> dict[str, Any]:
+def described() -> dict[str, Any]:
     """Describe the machine and the versions, and how busy the machine is with other work."""
     busy = psutil.cpu_percent(interval=2)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("bentoml", "fastapi", "uvicorn", "mlflow", "xgboost-cpu", "pydantic")
     return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(),
         "cpu": names[0] if names else platform.processor(),
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
         "others_cpu_percent": busy,
         "load": os.getloadavg(),
-        **{
-            name: version(name)
-            for name in ("bentoml", "fastapi", "uvicorn", "mlflow", "xgboost-cpu", "pydantic")
-        },
+        **{name: version(name) for name in packages},
     }
 
 
@@ -444,23 +395,15 @@ def lines(servers: dict[str, Any]) -> list[list[str]]:
     for name, path, times, form in ROWS_OF_TABLE:
         values = [figure(result, path) for result in servers.values()]
         table.append([name, *("-" if value is None else format(value * times, form) for value in values)])
-    failed = [
-        sum(one["failed"] for one in (*result["wrk"].values(), result["open"])) for result in servers.values()
-    ]
+    runs = [(*result["wrk"].values(), result["open"]) for result in servers.values()]
+    failed = [sum(one["failed"] for one in each) for each in runs]
     return [*table, ["failed requests", *(f"{count:.0f}" for count in failed)]]
 
 
 def report(results: dict[str, Any]) -> None:
     """Print the result table, and write it as Markdown, JSON and a plot."""
-    head, *rest = lines(results["servers"])
-    table = Table(head[0], *(Column(name, justify="right") for name in head[1:]))
-    for line in rest:
-        table.add_row(*line)
-    console.print(table)
+    write_table(OUT / "serving.md", lines(results["servers"]))
     console.print_json(json.dumps(results["ours"]))
-    OUT.mkdir(parents=True, exist_ok=True)
-    ruled = [head, ["---", *["--:"] * (len(head) - 1)], *rest]
-    (OUT / "serving.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in ruled))
     (OUT / "serving.json").write_text(json.dumps(results, indent=1) + "\n")
     plot(results["servers"]).savefig(OUT / "serving.svg")
     console.print(f"{OUT}: serving.json, serving.md, serving.svg")
@@ -491,7 +434,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="number of repetitions; the median counts (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as made:
-        scratch, described = Path(made), machine()
+        scratch, facts = Path(made), described()
         write_bento(scratch / "bento")
         write_mlflow(scratch / "mlflow", environment(scratch / "bento", scratch))
         asked = {server: write_bodies(server, scratch / str(at)) for at, server in enumerate(SERVERS)}
@@ -502,7 +445,7 @@ def main() -> None:
                 rounds[server].append(measure(server, asked[server], scratch, options.seconds))
         results = {server.name: middle(rounds[server]) for server in SERVERS}
         ours = {**asked_for(asked[SERVERS[0]], scratch), "overload": overload(asked[SERVERS[0]], scratch)}
-    report({"machine": described, "servers": results, "ours": ours})
+    report({"machine": facts, "servers": results, "ours": ours})
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import argocd
@@ -86,13 +85,11 @@ def lock(seconds: float, busy: str) -> Iterator[None]:
 def check() -> None:
     """Raise ClusterError if this machine cannot run the cluster."""
     if platform.system() != "Linux":
-        raise ClusterError(
-            "the local cluster needs Linux; to use another cluster, set KUBECONFIG (docs/cluster.md)"
-        )
+        other = "to use another cluster, set KUBECONFIG (docs/cluster.md)"
+        raise ClusterError(f"the local cluster needs Linux; {other}")
     if os.geteuid():
-        raise ClusterError(
-            "the local cluster needs root (network namespace, cgroups, mounts): sudo make cluster"
-        )
+        why = "network namespace, cgroups, mounts"
+        raise ClusterError(f"the local cluster needs root ({why}): sudo make cluster")
 
 
 def clean(place: Place) -> None:
@@ -116,33 +113,32 @@ def prepare(place: Place, built: Path) -> None:
     cgroup.enter()
 
 
-def begin() -> None:
-    """Let a thread enter the cluster's network; every thread that starts a part does this first."""
-    network.enter()
-
-
 def start_all(place: Place) -> None:
     """Start the cluster's parts, each as soon as the parts that it needs are ready, and print their times.
 
     Raises:
         ClusterError: a part failed; the parts that were already being started are waited for first.
     """
-    order = TopologicalSorter({name: part.needs for name, part in PARTS.items()})
-    order.prepare()
-    running: dict[Future[None], tuple[str, float]] = {}
-    begun = time.monotonic()
-    with ThreadPoolExecutor(len(PARTS), initializer=begin) as pool, SCREEN.status("starting") as status:
+    begun, futures = time.monotonic(), {}
+
+    def start(name: str) -> None:
+        for need in PARTS[name].needs:
+            futures[need].result()
+        since = time.monotonic()
+        PARTS[name].start(place)
+        now = time.monotonic()
+        SCREEN.print(f"{now - begun:6.1f} s  {name} [dim]({now - since:.1f} s)")
+        left = [name for name, future in futures.items() if not future.done()]
+        status.update(f"starting {', '.join(left)}")
+
+    # Every thread that starts a part enters the cluster's network first
+    threads = ThreadPoolExecutor(len(PARTS), initializer=network.enter)
+    with threads as pool, SCREEN.status("starting") as status:
         pool.submit(network.tune).result()
-        while order.is_active():
-            for name in order.get_ready():
-                running[pool.submit(PARTS[name].start, place)] = (name, time.monotonic())
-            status.update("starting " + ", ".join(name for name, _ in running.values()))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name, since = running.pop(future)
-                future.result()
-                now = time.monotonic()
-                SCREEN.print(f"{now - begun:6.1f} s  {name} [dim]({now - since:.1f} s)")
-                order.done(name)
+        for name in PARTS:  # a part is listed after the parts that it needs
+            futures[name] = pool.submit(start, name)
+        for future in futures.values():
+            future.result()
 
 
 def runs(place: Place) -> bool:
@@ -157,7 +153,17 @@ def runs(place: Place) -> bool:
 
 def facts(place: Place) -> dict[str, object]:
     """Return the addresses and paths with which other programs use the cluster."""
-    return {**place.facts(), "hooks": argocd.hooks()}
+    return {
+        "kubeconfig": str(place.kubeconfig),
+        "gateway": f"http://{places.NODE}:{places.GATEWAY_PORT}",
+        "prometheus": f"http://{prometheus.PROMETHEUS}",
+        "alertmanager": f"http://{prometheus.ALERTMANAGER}",
+        "argocd": f"http://{places.NODE}:{places.ARGOCD_PORT}",
+        "registry": places.REGISTRY,
+        "host": places.HOST,
+        "webhook_secret": place.webhook_secret,
+        "hooks": argocd.hooks(),
+    }
 
 
 def up(_: argparse.Namespace) -> None:
@@ -215,9 +221,8 @@ def nodes(options: argparse.Namespace) -> None:
     place = places.place()
     cgroup.enter()
     network.enter()
-    kwok.scale(
-        place, {pool: int(count) for pool, _, count in (word.partition("=") for word in options.pools)}
-    )
+    pools = dict(word.split("=", 1) for word in options.pools)
+    kwok.scale(place, {pool: int(count) for pool, count in pools.items()})
 
 
 def build(_: argparse.Namespace) -> None:
@@ -258,10 +263,8 @@ def main() -> int:
         print(f"tools/cluster: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "tools/cluster: interrupted; stop the programs that have started with `make cluster-down`",
-            file=sys.stderr,
-        )
+        fix = "stop the programs that have started with `make cluster-down`"
+        print(f"tools/cluster: interrupted; {fix}", file=sys.stderr)
         return 130
     return 0
 

@@ -9,10 +9,9 @@ import secrets
 from functools import partial
 from pathlib import Path
 
-import pinned
 import process
 from kube import apply, established
-from place import ARGOCD_PORT, NODE, Place
+from place import ARGOCD_PORT, LINK, NODE, Place, pinned
 from process import answers, environment, wait
 
 MANIFEST = Path(__file__).with_name("manifests") / "argocd.yaml"
@@ -38,31 +37,17 @@ HEALTH = {
 
 def start(place: Place) -> None:
     """Start Argo CD and wait until all its programs are healthy. The API server must be running."""
-    _begin(place)
-    _wait(place)
-
-
-def _begin(place: Place) -> None:
-    """Apply Argo CD's objects to the cluster and start its programs. The API server must be running."""
     host, port = REDIS.split(":")
-    nothing_kept = ["--save", "", "--appendonly", "no", "--dir", place.folder("redis")]
-    process.start(
-        place, "redis", [place.program("redis-server"), "--bind", host, "--port", port, *nothing_kept]
-    )
+    redis = [place.program("redis-server"), "--bind", host, "--port", port, "--dir", place.folder("redis")]
+    process.start(place, "redis", [*redis, "--save", "", "--appendonly", "no"])
     apply(place, place.crds / "argocd")
     established(place, *(f"{name}.argoproj.io" for name in CRDS))
     apply(place, MANIFEST)
     apply(place, text=_secret(place.webhook_secret))
     env = _environment(place)
     for name, options in _programs(place).items():
-        program = f"argocd-{name}"
-        process.start(
-            place, program, [place.program("argocd"), *options], env | {"ARGOCD_BINARY_NAME": program}
-        )
-
-
-def _wait(place: Place) -> None:
-    """Wait until every program of Argo CD is healthy."""
+        binary = {"ARGOCD_BINARY_NAME": f"argocd-{name}"}
+        process.start(place, f"argocd-{name}", [place.program("argocd"), *options], env | binary)
     for name, url in HEALTH.items():
         wait(place, f"argocd-{name}", partial(answers, url))
 
@@ -77,23 +62,18 @@ def _programs(place: Place) -> dict[str, list[str]]:
     cluster = [f"--kubeconfig={place.kubeconfig}", "--namespace=argocd"]
     cached = f"--redis={REDIS}"
     repo = [f"--repo-server={REPO}", "--repo-server-plaintext"]
-    port = {name: address.rpartition(":")[2] for name, address in METRICS.items()}
-    repo_host, repo_port = REPO.split(":")
+    port = {name: f"--metrics-port={address.rpartition(':')[2]}" for name, address in METRICS.items()}
+    host, repo_port = REPO.split(":")
     return {
         "repo-server": [
-            f"--address={repo_host}",
+            f"--address={host}",
             f"--port={repo_port}",
-            f"--metrics-address={repo_host}",
-            f"--metrics-port={port['repo-server']}",
+            f"--metrics-address={host}",
+            port["repo-server"],
             "--disable-tls",
             cached,
         ],
-        "application-controller": [
-            *cluster,
-            cached,
-            *repo,
-            f"--metrics-port={port['application-controller']}",
-        ],
+        "application-controller": [*cluster, cached, *repo, port["application-controller"]],
         "applicationset-controller": [
             *cluster,
             f"--argocd-repo-server={REPO}",
@@ -108,14 +88,14 @@ def _programs(place: Place) -> dict[str, list[str]]:
             *repo,
             "--address=0.0.0.0",  # the API server also connects to itself on the loopback
             f"--port={ARGOCD_PORT}",
-            f"--metrics-port={port['server']}",
+            port["server"],
             "--insecure",  # serve plain HTTP
         ],
         "notifications": [
             *cluster,
             f"--argocd-repo-server={REPO}",
             "--argocd-repo-server-plaintext",
-            f"--metrics-port={port['notifications']}",
+            port["notifications"],
         ],
     }
 
@@ -125,7 +105,7 @@ def _environment(place: Place) -> dict[str, str]:
 
     Two installations of Argo CD that share the socket for Git passwords would disturb each other.
     """
-    folder = place.link / "argocd"
+    folder = LINK / "argocd"
     for name in ("tls", "ssh", "gpg/source", "gpg/keys", "plugins"):
         place.folder(f"argocd/{name}")
     (place.run / "argocd/ssh/ssh_known_hosts").touch()
@@ -139,10 +119,9 @@ def _environment(place: Place) -> dict[str, str]:
         "ARGOCD_PLUGINSOCKFILEPATH": f"{folder}/plugins",
         "ARGOCD_ASK_PASS_SOCK": f"{folder}/ask-pass.sock",
         # Without EMAIL, Git looks up this host's domain for its reflog. The cluster's network has no DNS, so
-        # each
-        # fetch and checkout would take 6 s if /etc/hosts lacks the host's name.
+        # each fetch and checkout would take 6 s if /etc/hosts lacks the host's name.
         "EMAIL": "argocd@localhost",
-        "PATH": f"{pinned.folder()}:{environment(place)['PATH']}",  # for kustomize
+        "PATH": f"{pinned()}:{environment(place)['PATH']}",  # for kustomize
     }
 
 

@@ -78,10 +78,7 @@ def end(seconds: float = 5) -> None:
 
 
 def remove(seconds: float = 5) -> None:
-    """Remove the empty cgroups, the innermost first.
-
-    Retries, as a cgroup stays busy for a moment after its processes.
-    """
+    """Remove the empty cgroups, the innermost first; each stays busy for a moment after its processes."""
     stop = time.monotonic() + seconds
     for folder in _folders():
         while folder.is_dir():

@@ -2,7 +2,7 @@
 
 import kube
 import process
-from place import API_PORT, NODE, PODS, SERVICES, ClusterError, Place
+from place import API_PORT, NODE, PODS, SERVICES, Place
 
 ETCD = "http://127.0.0.1:2379"
 PEER = "http://127.0.0.1:2380"
@@ -61,10 +61,7 @@ def start_apiserver(place: Place) -> None:
 
 
 def _component(place: Place, user: str) -> list[str]:
-    """Return the options that controller manager and scheduler share.
-
-    Leader election is off, because each runs once.
-    """
+    """Return the options of controller manager and scheduler. Each runs once, so no leader is elected."""
     config = place.pki / f"{user}.kubeconfig"
     names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     flags = [f"--{name}={config}" for name in names]
@@ -76,21 +73,11 @@ def start_controllers(place: Place) -> None:
     pki = place.pki
     manager = [place.program("kube-controller-manager"), *_component(place, "controllers")]
     manager += ["--use-service-account-credentials=true", "--controllers=*"]
-    manager += [
-        f"--service-account-private-key-file={pki}/service-account.key",
-        f"--root-ca-file={pki}/ca.crt",
-    ]
+    manager += [f"--service-account-private-key-file={pki}/service-account.key"]
+    manager += [f"--root-ca-file={pki}/ca.crt"]
     manager += [f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key"]
     manager += ["--allocate-node-cidrs=true", f"--cluster-cidr={PODS}"]
     manager += [f"--service-cluster-ip-range={SERVICES}", "--horizontal-pod-autoscaler-sync-period=5s"]
     process.start(place, "controllers", manager)
     process.start(place, "scheduler", [place.program("kube-scheduler"), *_component(place, "scheduler")])
-    process.wait(place, "controllers", lambda: _there(place, "serviceaccount/default"))
-
-
-def _there(place: Place, what: str) -> bool:
-    try:
-        kube.kubectl(place, "get", what)
-    except ClusterError:
-        return False
-    return True
+    process.wait(place, "controllers", lambda: kube.succeeds(place, "get", "serviceaccount/default"))

@@ -44,10 +44,6 @@ class Mirror(threading.Thread):
                 self._watch(self._list())
             time.sleep(1)
 
-    def things(self) -> list[Thing]:
-        """Return the objects that are currently known, as a copy."""
-        return list(self.known.copy().values())
-
     def _list(self) -> str:
         answer = self.api.get(self.path).raise_for_status().json()
         self.known = {thing["metadata"]["uid"]: thing for thing in answer["items"]}
@@ -62,14 +58,11 @@ class Mirror(threading.Thread):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     return
-                self._take(event["type"], event["object"])
-
-    def _take(self, kind: str, thing: Thing) -> None:
-        if kind == "DELETED":
-            self.known.pop(thing["metadata"]["uid"], None)
-        else:
-            self.known[thing["metadata"]["uid"]] = thing
-        self.changed.set()
+                uid = event["object"]["metadata"]["uid"]
+                self.known.pop(uid, None)
+                if event["type"] != "DELETED":
+                    self.known[uid] = event["object"]
+                self.changed.set()
 
 
 def selects(selector: Thing, labels: dict[str, str]) -> bool:
@@ -80,27 +73,21 @@ def selects(selector: Thing, labels: dict[str, str]) -> bool:
 
 
 def _holds(rule: Thing, labels: dict[str, str]) -> bool:
-    value = labels.get(rule["key"])
-    match rule["operator"]:
-        case "In":
-            return value in rule["values"]
-        case "NotIn":
-            return value not in rule["values"]
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None
+    value, operator = labels.get(rule["key"]), rule["operator"]
+    if operator in ("In", "NotIn"):
+        return (value in rule["values"]) == (operator == "In")
+    return (value is not None) == (operator == "Exists")
 
 
 def targets(monitors: list[Thing], pods: list[Thing]) -> list[Thing]:
     """Return the scrape targets in Prometheus' file format, sorted so that equal targets give equal files."""
-    running = [pod for pod in pods if _scrapable(pod)]
+    running = [pod for pod in pods if runs_here(pod)]
     groups = [group for monitor in monitors for pod in running for group in _groups(monitor, pod)]
     return sorted(groups, key=lambda group: (group["labels"]["job"], group["targets"]))
 
 
-def _scrapable(pod: Thing) -> bool:
-    """Return whether a pod can be scraped: it runs and has an address on this node, which fake pods lack."""
+def runs_here(pod: Thing) -> bool:
+    """Return whether a pod runs and has an address on this node, which fake pods lack."""
     address, phase = pod["status"].get("podIP"), pod["status"].get("phase")
     return phase not in ("Succeeded", "Failed") and bool(address) and ip_address(address) in ip_network(PODS)
 
@@ -108,7 +95,10 @@ def _scrapable(pod: Thing) -> bool:
 def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
     """Yield a target for each port of a pod that a PodMonitor names."""
     spec, labels = monitor["spec"], pod["metadata"].get("labels") or {}
-    if not _looks_at(monitor, pod["metadata"]["namespace"]) or not selects(spec["selector"], labels):
+    chosen = spec.get("namespaceSelector") or {}
+    spaces = chosen.get("matchNames") or [monitor["metadata"]["namespace"]]
+    watched = chosen.get("any") or pod["metadata"]["namespace"] in spaces
+    if not watched or not selects(spec["selector"], labels):
         return
     copied = {_label(name): labels[name] for name in spec.get("podTargetLabels") or [] if name in labels}
     copied |= {f"__meta_kubernetes_pod_label_{_label(name)}": value for name, value in labels.items()}
@@ -116,17 +106,9 @@ def _groups(monitor: Thing, pod: Thing) -> Iterator[Thing]:
         for container in pod["spec"]["containers"]:
             for port in container.get("ports") or []:
                 if port.get("name") == endpoint["port"]:
+                    address = f"{pod['status']['podIP']}:{port['containerPort']}"
                     fixed = _fixed(monitor, endpoint, pod, container["name"])
-                    yield {
-                        "targets": [f"{pod['status']['podIP']}:{port['containerPort']}"],
-                        "labels": copied | fixed,
-                    }
-
-
-def _looks_at(monitor: Thing, namespace: str) -> bool:
-    chosen = monitor["spec"].get("namespaceSelector") or {}
-    own = [monitor["metadata"]["namespace"]]
-    return bool(chosen.get("any")) or namespace in (chosen.get("matchNames") or own)
+                    yield {"targets": [address], "labels": copied | fixed}
 
 
 def _fixed(monitor: Thing, endpoint: Thing, pod: Thing, container: str) -> dict[str, str]:
@@ -149,9 +131,9 @@ def _label(name: str) -> str:
 
 def write_rules(folder: Path, rules: list[Thing]) -> bool:
     """Write a file for each valid PrometheusRule, and return whether any file changed."""
-    wanted = {
-        f"{rule['metadata']['namespace']}-{rule['metadata']['name']}.json": _rules(rule) for rule in rules
-    }
+    metas = [rule["metadata"] for rule in rules]
+    names = [f"{meta['namespace']}-{meta['name']}.json" for meta in metas]
+    wanted = dict(zip(names, map(_rules, rules), strict=True))
     before = _written(folder)
     for name in before.keys() - wanted.keys():
         (folder / name).unlink()
@@ -169,10 +151,7 @@ def _rules(rule: Thing) -> str:
 
 
 def _write_right(path: Path, text: str) -> None:
-    """Write a rule file if promtool accepts it; otherwise print the reason.
-
-    One invalid file would keep Prometheus from loading any rules.
-    """
+    """Write a rule file if promtool accepts it, because one invalid file would stop all rules."""
     aside = path.with_suffix(".new")
     write(aside, text)
     done = subprocess.run(["promtool", "check", "rules", aside], capture_output=True, text=True, check=False)
@@ -199,11 +178,10 @@ def client(place: Place) -> httpx.Client:
     return httpx.Client(base_url=f"https://{NODE}:{API_PORT}", verify=trust, timeout=300, trust_env=False)
 
 
-def follow(place: Place) -> None:
-    """Watch the cluster and rewrite the files after each change, until the process is killed."""
+def changes(place: Place, *paths: str) -> Iterator[list[list[Thing]]]:
+    """Yield the objects at each API path, at first and after each change, until the process is killed."""
     api, changed = client(place), threading.Event()
-    paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
-    pods, monitors, rules = mirrors = [Mirror(api, path, changed) for path in paths]
+    mirrors = [Mirror(api, path, changed) for path in paths]
     for mirror in mirrors:
         mirror.start()
     for mirror in mirrors:
@@ -211,8 +189,15 @@ def follow(place: Place) -> None:
     while changed.wait():
         time.sleep(SETTLE)
         changed.clear()
-        write_json(place.run / "prometheus/targets/pods.json", targets(monitors.things(), pods.things()))
-        if write_rules(place.run / "prometheus/rules", rules.things()):
+        yield [list(mirror.known.copy().values()) for mirror in mirrors]
+
+
+def follow(place: Place) -> None:
+    """Rewrite the files after each change of the cluster."""
+    paths = ("/api/v1/pods", f"{MONITORING}/podmonitors", f"{MONITORING}/prometheusrules")
+    for pods, monitors, rules in changes(place, *paths):
+        write_json(place.run / "prometheus/targets/pods.json", targets(monitors, pods))
+        if write_rules(place.run / "prometheus/rules", rules):
             reload(place)
 
 

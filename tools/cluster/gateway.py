@@ -10,13 +10,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import pinned
 import process
 from kube import apply, established, kubectl
-from place import NODE, ClusterError, Place, write_json
+from place import LINK, NODE, ROOT, Place, output, pinned, write_json
 from process import answers, environment, wait
 
-PLATFORM = pinned.ROOT / "kustomize" / "platform"
+PLATFORM = ROOT / "kustomize" / "platform"
 CRDS = ("gatewayclasses", "gateways", "httproutes", "referencegrants")
 LOOPBACK = "127.0.0.1"
 XDS_PORT = 8201
@@ -25,16 +24,7 @@ STATS = f"{LOOPBACK}:8204"  # address of Envoy's statistics
 
 
 def start(place: Place) -> None:
-    """Start the gateway and wait until it is programmed.
-
-    Prometheus' CRDs must exist, because the platform contains a PrometheusRule.
-    """
-    _begin(place)
-    _wait(place)
-
-
-def _begin(place: Place) -> None:
-    """Apply the gateway's CRDs and the platform, and start Contour and Envoy."""
+    """Start the gateway and wait until it is programmed. Its platform needs Prometheus' CRDs."""
     apply(place, place.crds / "gateway")
     established(place, *(f"{name}.gateway.networking.k8s.io" for name in CRDS))
     apply(place, text=platform())
@@ -42,10 +32,6 @@ def _begin(place: Place) -> None:
     write_json(folder / "contour.json", {"gateway": {"gatewayRef": {"name": "edge", "namespace": "gateway"}}})
     process.start(place, "contour", _contour(place, folder / "contour.json"))
     process.start(place, "envoy", _envoy(place, folder / "envoy.json"))
-
-
-def _wait(place: Place) -> None:
-    """Wait until the gateway is programmed and Envoy has received Contour's configuration."""
     wait(place, "contour", partial(answers, f"http://{HEALTH}/healthz"))
     programmed = "--for=condition=Programmed"
     kubectl(place, "wait", "--namespace=gateway", programmed, "--timeout=60s", "gateway/edge")
@@ -54,11 +40,7 @@ def _wait(place: Place) -> None:
 
 def platform() -> str:
     """Return kustomize/platform as rendered YAML; Argo CD manages it later if an Application names it."""
-    build = [pinned.folder() / "kustomize", "build", PLATFORM]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"kustomize build {PLATFORM}: {done.stderr.strip()}")
-    return done.stdout
+    return output(pinned() / "kustomize", "build", PLATFORM)
 
 
 def _contour(place: Place, config: Path) -> list[str | Path]:
@@ -88,7 +70,7 @@ def _envoy(place: Place, config: Path) -> list[str | Path]:
         f"--xds-address={LOOPBACK}",
         f"--xds-port={XDS_PORT}",
         "--xds-resource-version=v3",
-        f"--admin-address={place.link}/gateway/admin.sock",
+        f"--admin-address={LINK}/gateway/admin.sock",
     ]
     command = [place.program("contour"), "bootstrap", config, *bootstrap]
     subprocess.run(command, check=True, capture_output=True, env=environment(place))

@@ -1,53 +1,45 @@
 """Runs kubectl as the administrator, for the parts that apply objects to the cluster."""
 
 import json
-import subprocess
-import time
 from pathlib import Path
+from typing import Any
 
-from place import ClusterError, Place
+from place import ClusterError, Place, output
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 
 def kubectl(place: Place, *args: str, stdin: str | None = None) -> str:
-    """Run kubectl and return its output.
-
-    Raises:
-        ClusterError: kubectl failed; the message is its own.
-    """
-    command = [place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout
+    """Run kubectl and return its output; ClusterError with kubectl's own message if it fails."""
+    return output(place.program("kubectl"), f"--kubeconfig={place.kubeconfig}", *args, stdin=stdin)
 
 
-def apply(place: Place, *paths: Path, text: str | None = None, seconds: float = 15) -> None:
-    """Apply manifests server-side; retry for `seconds`, as a CRD or namespace may not be ready yet."""
+def succeeds(place: Place, *args: str) -> bool:
+    """Return whether a kubectl command succeeds."""
+    try:
+        kubectl(place, *args)
+    except ClusterError:
+        return False
+    return True
+
+
+def _again(seconds: int, pause: float) -> Any:
+    """Return a decorator that repeats a function for `seconds` while it raises ClusterError."""
+    wrong = retry_if_exception_type(ClusterError)
+    return retry(retry=wrong, stop=stop_after_delay(seconds), wait=wait_fixed(pause), reraise=True)
+
+
+@_again(15, 0.5)
+def apply(place: Place, *paths: Path, text: str | None = None) -> None:
+    """Apply manifests server-side; repeated, as a CRD or namespace may not be ready yet."""
     args = [word for path in paths for word in ("-f", str(path))] + (["-f", "-"] if text else [])
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            kubectl(place, "apply", "--server-side", "--force-conflicts", *args, stdin=text)
-        except ClusterError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+    kubectl(place, "apply", "--server-side", "--force-conflicts", *args, stdin=text)
 
 
-def established(place: Place, *names: str, seconds: int = 30) -> None:
-    """Wait until CRDs are served; retry, because `kubectl wait` fails on a new CRD without any condition."""
-    crds, end = [f"crd/{name}" for name in names], time.monotonic() + seconds
-    while True:
-        try:
-            kubectl(place, "wait", "--for=condition=established", f"--timeout={seconds}s", *crds)
-        except ClusterError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+@_again(30, 0.2)
+def established(place: Place, *names: str) -> None:
+    """Wait until CRDs are served; repeated, because `kubectl wait` fails on a new CRD without conditions."""
+    crds = [f"crd/{name}" for name in names]
+    kubectl(place, "wait", "--for=condition=established", "--timeout=30s", *crds)
 
 
 def apply_objects(place: Place, objects: list[dict[str, object]]) -> None:

@@ -36,9 +36,8 @@ def scale(place: Place, wanted: dict[str, int]) -> None:
     """
     unknown = wanted.keys() - POOLS.keys()
     if unknown:
-        raise ClusterError(
-            f"no pool {', '.join(sorted(unknown))} of fake nodes; the pools are {', '.join(POOLS)}"
-        )
+        names = ", ".join(sorted(unknown))
+        raise ClusterError(f"no pool {names} of fake nodes; the pools are {', '.join(POOLS)}")
     if any(wanted.values()):
         _run(place)
     for pool, count in wanted.items():
@@ -46,9 +45,8 @@ def scale(place: Place, wanted: dict[str, int]) -> None:
         if count:
             nodes = [node(pool, number) for number in range(count)]
             apply(place, text=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
-            kubectl(
-                place, "wait", "--for=condition=Ready", "--timeout=60s", "node", f"--selector=pool={pool}"
-            )
+            ready = ("--for=condition=Ready", "--timeout=60s", f"--selector=pool={pool}")
+            kubectl(place, "wait", "node", *ready)
 
 
 def node(pool: str, number: int) -> dict[str, Any]:
@@ -58,11 +56,7 @@ def node(pool: str, number: int) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {
-            "name": name,
-            "annotations": {FAKE: "fake"},
-            "labels": labels | facts["labels"],
-        },
+        "metadata": {"name": name, "annotations": {FAKE: "fake"}, "labels": labels | facts["labels"]},
         "spec": {"taints": [{"key": FAKE, "value": "fake", "effect": "NoSchedule"}, *facts["taints"]]},
         "status": {"capacity": facts["room"], "allocatable": facts["room"]},
     }
@@ -78,7 +72,7 @@ def _shrink(place: Place, pool: str, count: int) -> None:
 
 def _run(place: Place) -> None:
     with suppress(ClusterError):
-        if process.alive(place, "kwok"):
+        if process.record(place, "kwok").alive:
             return
     stages = [f"--config={path}" for path in sorted((place.crds / "kwok").glob("*.yaml"))]
     options = [

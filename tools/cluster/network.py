@@ -10,7 +10,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from place import HOST, INNER, NAME, NETWORK, NODE, NODE_NAME, ClusterError
+from place import HOST, INNER, NAME, NETWORK, NODE, NODE_NAME, ClusterError, output
 
 VETH = "loop-host"
 SYSCTLS = {
@@ -22,27 +22,21 @@ SYSCTLS = {
 }
 
 
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ClusterError(f"ip {' '.join(words)}: {done.stderr.strip()}")
-
-
 def make() -> None:
     """Create the network namespace, the node's bridge in it, and the veth pair to the host."""
-    _ip("netns", "add", NAME)
+    output("ip", "netns", "add", NAME)
     inside = ("-n", NAME)
-    _ip(*inside, "link", "set", "lo", "up")
-    _ip(*inside, "link", "add", NODE_NAME, "type", "bridge")
-    _ip(*inside, "addr", "add", f"{NODE}/24", "dev", NODE_NAME)
-    _ip(*inside, "link", "set", NODE_NAME, "up")
-    _ip(*inside, "route", "add", "default", "dev", NODE_NAME)
-    _ip("link", "add", VETH, "type", "veth", "peer", "name", "host", "netns", NAME)
-    _ip(*inside, "addr", "add", f"{INNER}/30", "dev", "host")
-    _ip(*inside, "link", "set", "host", "up")
-    _ip("addr", "add", f"{HOST}/30", "dev", VETH)
-    _ip("link", "set", VETH, "up")
-    _ip("route", "add", f"{NODE}/32", "via", INNER)
+    output("ip", *inside, "link", "set", "lo", "up")
+    output("ip", *inside, "link", "add", NODE_NAME, "type", "bridge")
+    output("ip", *inside, "addr", "add", f"{NODE}/24", "dev", NODE_NAME)
+    output("ip", *inside, "link", "set", NODE_NAME, "up")
+    output("ip", *inside, "route", "add", "default", "dev", NODE_NAME)
+    output("ip", "link", "add", VETH, "type", "veth", "peer", "name", "host", "netns", NAME)
+    output("ip", *inside, "addr", "add", f"{INNER}/30", "dev", "host")
+    output("ip", *inside, "link", "set", "host", "up")
+    output("ip", "addr", "add", f"{HOST}/30", "dev", VETH)
+    output("ip", "link", "set", VETH, "up")
+    output("ip", "route", "add", f"{NODE}/32", "via", INNER)
 
 
 def enter() -> None:
@@ -54,10 +48,7 @@ def enter() -> None:
 
 
 def tune() -> None:
-    """Set the kernel's network options for a node.
-
-    Call this inside the namespace, which has its own options.
-    """
+    """Set the kernel's network options for a node; inside the namespace, which has its own options."""
     bridge = Path("/proc/sys/net/bridge")
     if not bridge.is_dir():
         subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)
@@ -71,6 +62,8 @@ def tune() -> None:
 def remove() -> None:
     """Remove the network namespace, and with it the bridge, its nftables rules and the veth pair."""
     with suppress(ClusterError):
-        _ip("link", "del", VETH)  # deleted first, because a namespace outlives its last process for a moment
+        output(
+            "ip", "link", "del", VETH
+        )  # deleted first, because a namespace outlives its last process for a moment
     if NETWORK.exists():
-        _ip("netns", "del", NAME)
+        output("ip", "netns", "del", NAME)

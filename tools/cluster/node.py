@@ -9,7 +9,7 @@ from pathlib import Path
 
 import kube
 import process
-from place import DNS, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
+from place import DNS, LINK, NAME, NODE, NODE_NAME, PODS, REGISTRY, ClusterError, Place, write, write_json
 
 PAUSE = "loop-cluster/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"  # Debian's folder of the CNI plugins
@@ -24,7 +24,7 @@ version = 2
 root = "{run}/containerd"
 state = "{run}/containerd-state"
 [grpc]
-  address = "{place.link}/{SOCKET}"
+  address = "{LINK}/{SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
   disable_apparmor = true
@@ -75,7 +75,7 @@ def kubelet_config(place: Place) -> dict[str, object]:
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
         "oomScoreAdj": 0,
-        "containerRuntimeEndpoint": f"unix://{place.link}/{SOCKET}",
+        "containerRuntimeEndpoint": f"unix://{LINK}/{SOCKET}",
         "clusterDomain": "cluster.local",
         "clusterDNS": [DNS],
         "resolvConf": f"{place.run}/resolv.conf",
@@ -99,10 +99,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def pause_image(program: Path, name: str = PAUSE) -> bytes:
-    """Return an image of one static program in the format of `docker save`.
-
-    The same program gives the same bytes.
-    """
+    """Return an image of one static program as `docker save` writes it; equal programs, equal bytes."""
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
         "architecture": "amd64",
@@ -116,7 +113,7 @@ def pause_image(program: Path, name: str = PAUSE) -> bytes:
 
 
 def _ctr(place: Place, *words: str, stdin: bytes | None = None) -> bool:
-    command = [place.program("ctr"), "-a", str(place.link / SOCKET), "-n", "k8s.io", *words]
+    command = [place.program("ctr"), "-a", str(LINK / SOCKET), "-n", "k8s.io", *words]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     return done.returncode == 0
 
@@ -144,12 +141,8 @@ def start(place: Place) -> None:
     kubelet += [f"--hostname-override={NODE_NAME}", f"--node-ip={NODE}", f"--root-dir={place.run}/kubelet"]
     kubelet += [f"--cert-dir={place.pki}", f"--tls-cert-file={place.pki}/kubelet.crt"]
     process.start(place, "kubelet", [*kubelet, f"--tls-private-key-file={place.pki}/kubelet.key"])
-    proxy = [
-        place.program("kube-proxy"),
-        f"--kubeconfig={place.pki}/proxy.kubeconfig",
-        "--proxy-mode=nftables",
-    ]
-    proxy += [f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
+    proxy = [place.program("kube-proxy"), f"--kubeconfig={place.pki}/proxy.kubeconfig"]
+    proxy += ["--proxy-mode=nftables", f"--hostname-override={NODE_NAME}", f"--cluster-cidr={PODS}"]
     proxy += [f"--nodeport-addresses={NODE}/32", "--conntrack-max-per-core=0"]
     proxy += [f"--conntrack-tcp-timeout-{state}=0s" for state in ("established", "close-wait")]
     process.start(place, "kube-proxy", proxy)

@@ -1,17 +1,18 @@
-"""Names, addresses and folders of the cluster.
-
-They are constants, because a machine has at most one cluster.
-"""
+"""Names, addresses and folders of the cluster: constants, because a machine has at most one cluster."""
 
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]  # the clone
 NAME = "loop-cluster"  # the name of the cluster's network namespace and of its cgroup
 NETWORK = Path("/run/netns") / NAME
-LINK = Path("/run") / NAME  # a link to the state folder of the running cluster, whichever LOOP_CACHE it uses
+# A link to the state folder of the running cluster, whichever LOOP_CACHE it uses. Unix sockets are named by
+# this link, because their paths may have at most 108 bytes.
+LINK = Path("/run") / NAME
 NODE_NAME = "node0"
 
 NODE = "10.99.0.1"  # the node's address on its bridge, at which people and CI reach the cluster
@@ -45,6 +46,20 @@ def cache() -> Path:
     return (Path(base) if base else Path(xdg) / "loop").resolve()
 
 
+def output(*words: str | Path, stdin: str | None = None) -> str:
+    """Run a program and return its output; ClusterError with the program's own message if it fails."""
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"{' '.join(map(str, words))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def pinned() -> Path:
+    """Return the folder of the Go programs that tools/go.mod pins; they are built first if missing."""
+    done = subprocess.run([ROOT / "tools" / "programs"], check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
+
+
 @dataclass(frozen=True)
 class Place:
     """The paths of one cluster. Only the method `folder` creates folders."""
@@ -56,11 +71,6 @@ class Place:
     def programs(self) -> Path:
         """The folder of the programs that this cluster was started with, a link into the cache."""
         return self.run / "programs"
-
-    @property
-    def link(self) -> Path:
-        """The state folder by a short path, because the path of a unix socket has at most 108 bytes."""
-        return LINK
 
     @property
     def crds(self) -> Path:
@@ -112,27 +122,11 @@ class Place:
     def program(self, name: str) -> str:
         """Return a program's path: the one built for the cluster, or else the machine's own."""
         built = self.programs / name
-        found = (
-            str(built)
-            if built.is_file()
-            else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        )
+        own = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        found = str(built) if built.is_file() else own
         if not found:
             raise ClusterError(f"no program {name}: neither in {self.programs} nor in {SYSTEM_PATH}")
         return found
-
-    def facts(self) -> dict[str, str]:
-        """Return the addresses and paths with which other programs use the cluster."""
-        return {
-            "kubeconfig": str(self.kubeconfig),
-            "gateway": f"http://{NODE}:{GATEWAY_PORT}",
-            "prometheus": f"http://{NODE}:{PROMETHEUS_PORT}",
-            "alertmanager": f"http://{NODE}:{ALERTMANAGER_PORT}",
-            "argocd": f"http://{NODE}:{ARGOCD_PORT}",
-            "registry": REGISTRY,
-            "host": HOST,
-            "webhook_secret": self.webhook_secret,
-        }
 
 
 def place() -> Place:

@@ -10,29 +10,27 @@ isolates such a process, only the listed pods reach it.
 
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import discovery
 import process
-from discovery import Mirror, Thing, selects
+from discovery import Thing, runs_here, selects
 from place import NODE, PODS, Place
 from place import place as here
 
 TABLE = "loop_policies"
 HOOKS = ("forward", "input")  # traffic between pods and out of the cluster; traffic from pods to the node
-PATHS = {
-    "policies": "/apis/networking.k8s.io/v1/networkpolicies",
-    "pods": "/api/v1/pods",
-    "namespaces": "/api/v1/namespaces",
-    "slices": "/apis/discovery.k8s.io/v1/endpointslices",
-}
+PATHS = (
+    "/apis/networking.k8s.io/v1/networkpolicies",
+    "/api/v1/pods",
+    "/api/v1/namespaces",
+    "/apis/discovery.k8s.io/v1/endpointslices",
+)
 EVERYBODY = [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
 EVERY_PORT = [{"protocol": "TCP"}, {"protocol": "UDP"}, {"protocol": "SCTP"}]
+DIRECTIONS = (("Egress", "saddr"), ("Ingress", "daddr"))
 Labels = dict[str, dict[str, str]]  # {namespace: its labels}
 Port = tuple[str, str]  # protocol, and number or range in the form that nft uses
 
@@ -48,8 +46,8 @@ class End:
     ports: dict[str, Port]  # {name: port}
     only: bool = False  # whether this end has only `ports`, as a process that shares the node's address
 
-    def port(self, wanted: Thing) -> Iterator[Port]:
-        """Yield the ports of this end that one entry of a policy's `ports` means."""
+    def port(self, wanted: Thing) -> list[Port]:
+        """Return the ports of this end that one entry of a policy's `ports` means."""
         protocol, port = wanted.get("protocol", "TCP").lower(), wanted.get("port")
         if isinstance(port, str):
             found = [self.ports[port]] if port in self.ports else []
@@ -57,19 +55,12 @@ class End:
             found = list(self.ports.values()) if self.only else [(protocol, "0-65535")]
         else:
             found = [(protocol, f"{port}-{wanted['endPort']}" if "endPort" in wanted else str(port))]
-        yield from (one for one in found if one[0] == protocol and self._has(one))
-
-    def _has(self, port: Port) -> bool:
-        return not self.only or port in self.ports.values()
+        return [one for one in found if one[0] == protocol and (not self.only or one in self.ports.values())]
 
 
 def pod_end(pod: Thing, namespaces: Labels) -> End | None:
     """Return a pod as an end of a connection; None if it has no address on this node, like a fake pod."""
-    status = pod.get("status", {})
-    address = status.get("podIP")
-    if status.get("phase") in ("Succeeded", "Failed") or not address:
-        return None
-    if ip_address(address) not in ip_network(PODS):
+    if not runs_here(pod):
         return None
     ports = {
         port["name"]: (port.get("protocol", "TCP").lower(), str(port["containerPort"]))
@@ -79,7 +70,7 @@ def pod_end(pod: Thing, namespaces: Labels) -> End | None:
     }
     meta = pod["metadata"]
     around = namespaces.get(meta["namespace"], {})
-    return End(address, meta["namespace"], around, meta.get("labels", {}), ports)
+    return End(pod["status"]["podIP"], meta["namespace"], around, meta.get("labels", {}), ports)
 
 
 def node_end(part: Thing, namespaces: Labels) -> End | None:
@@ -95,27 +86,23 @@ def node_end(part: Thing, namespaces: Labels) -> End | None:
 def rules(policies: list[Thing], ends: list[End]) -> str:
     """Return the nftables table, with a chain for each direction in which a policy isolates a pod."""
     chains, jumps = [], []
-    for end in sorted((end for end in ends if not end.only), key=lambda end: end.address):
+
+    def add(name: str, lines: list[str], match: str) -> None:
+        chains.append(_chain(name, [*lines, "drop"]))
+        jumps.append(f"ip {match} jump {name}")
+
+    for end in sorted(ends, key=lambda end: (end.only, end.address)):
         mine = [policy["spec"] for policy in policies if _takes(policy, end)]
-        for direction, match in (("Egress", "saddr"), ("Ingress", "daddr")):
+        for direction, match in (("Ingress", "daddr"),) if end.only else DIRECTIONS:
             specs = [spec for spec in mine if direction in _types(spec)]
-            if specs:
-                lines = sorted({line for spec in specs for line in _allow(spec, direction, end, ends)})
+            lines = sorted({line for spec in specs for line in _allow(spec, direction, end, ends)})
+            if specs and end.only:
+                lines.insert(0, f"ip saddr != {PODS} return")
+                for protocol, port in sorted(end.ports.values()):
+                    add(f"ingress_node_{protocol}_{port}", lines, f"daddr {NODE} {protocol} dport {port}")
+            elif specs:
                 name = f"{direction.lower()}_{end.address.replace('.', '_')}"
-                chains.append(_chain(name, [*lines, "drop"]))
-                jumps.append(f"ip {match} {end.address} jump {name}")
-    for end in (end for end in ends if end.only):
-        specs = [
-            policy["spec"]
-            for policy in policies
-            if _takes(policy, end) and "Ingress" in _types(policy["spec"])
-        ]
-        if specs:
-            lines = sorted({line for spec in specs for line in _allow(spec, "Ingress", end, ends)})
-            for protocol, port in sorted(end.ports.values()):
-                name = f"ingress_node_{protocol}_{port}"
-                chains.append(_chain(name, [f"ip saddr != {PODS} return", *lines, "drop"]))
-                jumps.append(f"ip daddr {end.address} {protocol} dport {port} jump {name}")
+                add(name, lines, f"{match} {end.address}")
     chains.append(_chain("edges", ["ct state established,related accept", *jumps]))
     accept = "type filter hook {} priority -5; policy accept;"
     chains += [_chain(hook, [accept.format(hook), "jump edges"]) for hook in HOOKS]
@@ -127,10 +114,8 @@ def _chain(name: str, lines: list[str]) -> str:
 
 
 def _takes(policy: Thing, end: End) -> bool:
-    spec = policy["spec"]
-    return policy["metadata"]["namespace"] == end.namespace and selects(
-        spec.get("podSelector") or {}, end.labels
-    )
+    selector = policy["spec"].get("podSelector") or {}
+    return policy["metadata"]["namespace"] == end.namespace and selects(selector, end.labels)
 
 
 def _types(spec: Thing) -> list[str]:
@@ -181,21 +166,12 @@ def apply(text: str) -> None:
 
 def follow(place: Place) -> None:
     """Update the table after each change of the cluster's policies, until the process is killed."""
-    api, changed = discovery.client(place), threading.Event()
-    mirrors = {name: Mirror(api, path, changed) for name, path in PATHS.items()}
-    for mirror in mirrors.values():
-        mirror.start()
-    for mirror in mirrors.values():
-        mirror.listed.wait()
     before = ""
-    while changed.wait():
-        time.sleep(discovery.SETTLE)
-        changed.clear()
-        known = {name: mirror.things() for name, mirror in mirrors.items()}
-        around = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in known["namespaces"]}
-        found = [pod_end(pod, around) for pod in known["pods"]]
-        found += [node_end(part, around) for part in known["slices"]]
-        text = rules(known["policies"], [end for end in found if end])
+    for policies, pods, namespaces, slices in discovery.changes(place, *PATHS):
+        around = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in namespaces}
+        found = [pod_end(pod, around) for pod in pods]
+        found += [node_end(part, around) for part in slices]
+        text = rules(policies, [end for end in found if end])
         if text != before:
             apply(text)
             before = text

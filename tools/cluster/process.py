@@ -91,11 +91,6 @@ def record(place: Place, name: str) -> Record:
     return Record(**json.loads(path.read_text()))
 
 
-def alive(place: Place, name: str) -> bool:
-    """Return whether a program is running."""
-    return record(place, name).alive
-
-
 def stop(place: Place, name: str, seconds: float = 5) -> None:
     """Stop a program by SIGTERM, and by SIGKILL if it is still running after `seconds`."""
     one = record(place, name)
@@ -133,7 +128,7 @@ def wait(
     """
     end = time.monotonic() + seconds
     while not ready():
-        if not alive(place, name):
+        if not record(place, name).alive:
             raise ClusterError(f"{name} ended before it was {what}:\n{tail(place, name)}")
         if time.monotonic() > end:
             raise ClusterError(f"{name} is not {what} after {seconds:.0f} s:\n{tail(place, name)}")
@@ -141,10 +136,7 @@ def wait(
 
 
 def answers(url: str) -> bool:
-    """Return whether a URL answers with 2xx.
-
-    Callers run in the cluster's network, whose loopback works too.
-    """
+    """Return whether a URL answers with 2xx. Callers run in the cluster's network: loopback works."""
     with suppress(httpx.HTTPError):
         return httpx.get(url, timeout=2, trust_env=False, verify=False).is_success  # noqa: S501
     return False

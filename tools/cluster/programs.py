@@ -142,13 +142,11 @@ def build() -> Path:
     folder = cache() / "cluster" / "programs"
     done = folder / key(MODULES, version)
     if not done.is_dir():
-        SCREEN.print(
-            f"building the cluster's programs with {version}(once; five to ten minutes on two cores)"
-        )
+        once = "once; five to ten minutes on two cores"
+        SCREEN.print(f"building the cluster's programs with {version} ({once})")
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f"{done.name}.", dir=folder, ignore_cleanup_errors=True
-        ) as name:
+        scratch = tempfile.TemporaryDirectory(prefix=f"{done.name}.", dir=folder, ignore_cleanup_errors=True)
+        with scratch as name:
             aside = Path(name) / "programs"
             aside.mkdir()
             _build(program, aside)

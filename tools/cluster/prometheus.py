@@ -7,6 +7,7 @@ relabelings and limits are taken from the repository's own PodMonitors.
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ import argocd
 import gateway
 import process
 from kube import apply, established
-from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, Place, write_json
+from place import ALERTMANAGER_PORT, NODE, PROMETHEUS_PORT, PUSHGATEWAY_PORT, ROOT, Place, write_json
 from process import answers, wait
 from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
-MANIFESTS = HERE.parents[1] / "kustomize"
-SERVING = MANIFESTS / "components" / "monitoring" / "podmonitor.yaml"
-PUSHED = MANIFESTS / "platform" / "monitoring" / "pushgateway.yaml"
+SERVING = ROOT / "kustomize" / "components" / "monitoring" / "podmonitor.yaml"
+PUSHED = ROOT / "kustomize" / "platform" / "monitoring" / "pushgateway.yaml"
 # Keys of a PodMonitor's endpoint that discovery.py handles, or that the local cluster ignores
 ELSEWHERE = ("port", "path", "interval")
 RENAMED = {"relabelings": "relabel_configs", "metric_relabelings": "metric_relabel_configs"}
@@ -31,16 +31,7 @@ PUSHGATEWAY = f"{NODE}:{PUSHGATEWAY_PORT}"
 
 
 def start(place: Place) -> None:
-    """Start Prometheus, Alertmanager, Pushgateway and discovery, and wait until all answer.
-
-    The API server must be running.
-    """
-    _begin(place)
-    _wait(place)
-
-
-def _begin(place: Place) -> None:
-    """Apply the CRDs and the Service, and start Prometheus, Alertmanager, Pushgateway and discovery."""
+    """Start Prometheus, Alertmanager, Pushgateway and discovery, once the API server runs."""
     apply(place, place.crds / "prometheus")
     established(place, *(f"{name}.monitoring.coreos.com" for name in CRDS))
     apply(place, HERE / "manifests" / "prometheus.yaml")
@@ -50,17 +41,36 @@ def _begin(place: Place) -> None:
     write_json(folder / "prometheus.yml", config(folder))
     # The local cluster sends alerts to nobody; they can be read from Alertmanager's API.
     write_json(folder / "alertmanager.yml", {"route": {"receiver": "none"}, "receivers": [{"name": "none"}]})
-    process.start(place, "alertmanager", _alertmanager(place, folder))
-    process.start(place, "pushgateway", _pushgateway(place))
-    process.start(place, "prometheus", _prometheus(place, folder))
+    alertmanager = [
+        place.program("prometheus-alertmanager"),
+        f"--config.file={folder}/alertmanager.yml",
+        f"--storage.path={place.fast}/alertmanager",
+        f"--web.listen-address={ALERTMANAGER}",
+        "--cluster.listen-address=",  # an empty address switches Alertmanager's clustering off
+    ]
+    pushgateway = [
+        place.program("prometheus-pushgateway"),
+        f"--web.listen-address={PUSHGATEWAY}",
+        f"--persistence.file={place.fast}/pushgateway",  # Debian's default file would outlive the cluster
+        "--persistence.interval=10s",
+        "--log.level=warn",
+    ]
+    server = [
+        place.program("prometheus"),
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={place.fast}/prometheus",
+        "--storage.tsdb.retention.time=1d",
+        f"--web.listen-address={PROMETHEUS}",
+        f"--web.external-url=http://{PROMETHEUS}",
+        "--log.level=warn",
+    ]
+    process.start(place, "alertmanager", alertmanager)
+    process.start(place, "pushgateway", pushgateway)
+    process.start(place, "prometheus", server)
     process.start(place, "discovery", [sys.executable, HERE / "discovery.py"])
-
-
-def _wait(place: Place) -> None:
-    """Wait until the three servers answer and discovery has written the first targets."""
-    wait(place, "prometheus", lambda: answers(f"http://{PROMETHEUS}/-/ready"))
-    wait(place, "alertmanager", lambda: answers(f"http://{ALERTMANAGER}/-/ready"))
-    wait(place, "pushgateway", lambda: answers(f"http://{PUSHGATEWAY}/-/ready"))
+    servers = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER, "pushgateway": PUSHGATEWAY}
+    for name, address in servers.items():
+        wait(place, name, partial(answers, f"http://{address}/-/ready"))
     wait(place, "discovery", (place.run / "prometheus/targets/pods.json").is_file)
 
 
@@ -97,43 +107,10 @@ def _snake(value: Any) -> Any:
     if isinstance(value, list):
         return [_snake(each) for each in value]
     if isinstance(value, dict):
-        return {
-            re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): _snake(of) for key, of in value.items()
-        }
+        keys = [re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key) for key in value]
+        return dict(zip(keys, map(_snake, value.values()), strict=True))
     return value
 
 
 def _job(name: str, address: str) -> dict[str, Any]:
     return {"job_name": name, "static_configs": [{"targets": [address]}]}
-
-
-def _prometheus(place: Place, folder: Path) -> list[str | Path]:
-    return [
-        place.program("prometheus"),
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={place.fast}/prometheus",
-        "--storage.tsdb.retention.time=1d",
-        f"--web.listen-address={PROMETHEUS}",
-        f"--web.external-url=http://{PROMETHEUS}",
-        "--log.level=warn",
-    ]
-
-
-def _alertmanager(place: Place, folder: Path) -> list[str | Path]:
-    return [
-        place.program("prometheus-alertmanager"),
-        f"--config.file={folder}/alertmanager.yml",
-        f"--storage.path={place.fast}/alertmanager",
-        f"--web.listen-address={ALERTMANAGER}",
-        "--cluster.listen-address=",  # an empty address switches Alertmanager's clustering off
-    ]
-
-
-def _pushgateway(place: Place) -> list[str | Path]:
-    return [
-        place.program("prometheus-pushgateway"),
-        f"--web.listen-address={PUSHGATEWAY}",
-        f"--persistence.file={place.fast}/pushgateway",  # Debian's default file would outlive the cluster
-        "--persistence.interval=10s",
-        "--log.level=warn",
-    ]

@@ -8,10 +8,7 @@ from place import NODE, REGISTRY, REGISTRY_PORT, Place, write
 
 
 def config(place: Place) -> str:
-    """Return the registry's configuration.
-
-    Images are outside the state folder, so they outlive the cluster.
-    """
+    """Return the registry's configuration. Images are outside the state folder, so they are kept."""
     return f"""\
 version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}

@@ -4,7 +4,7 @@ import os
 
 import kube
 import process
-from place import DNS, NODE, STORAGE_OWNER, ClusterError, Place, write
+from place import DNS, NODE, STORAGE_OWNER, Place, write
 
 METRICS_PORT = 4443
 VOLUMES = 24
@@ -33,10 +33,10 @@ def service(
     """
     fixed = {"clusterIP": address} if address else {}
     meta = {"name": name, "namespace": "kube-system"}
-    outer = [
-        {"name": word, "protocol": kind, "port": port, "targetPort": to} for word, kind, port, to in ports
-    ]
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
+    outer = [
+        {**one, "port": port, "targetPort": to} for one, (_, _, port, to) in zip(inner, ports, strict=True)
+    ]
     # k8s-app is the label of this Service's pods in other clusters, by which NetworkPolicies select them.
     labels = {"kubernetes.io/service-name": name, "k8s-app": name}
     return [
@@ -87,15 +87,8 @@ def start_metrics(place: Place) -> None:
     argv += ["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]
     argv += ["--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s"]
     process.start(place, "metrics-server", argv)
-    process.wait(place, "metrics-server", lambda: _has_metrics(place), seconds=90)
-
-
-def _has_metrics(place: Place) -> bool:
-    try:
-        kube.kubectl(place, "get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
-    except ClusterError:
-        return False
-    return True
+    nodes = ("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes")
+    process.wait(place, "metrics-server", lambda: kube.succeeds(place, *nodes), seconds=90)
 
 
 def volume(name: str, path: str) -> dict[str, object]:
@@ -119,10 +112,7 @@ def start_storage(place: Place, count: int = VOLUMES) -> None:
     storage = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
-        "metadata": {
-            "name": "local",
-            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-        },
+        "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "Immediate",
     }

@@ -155,20 +155,18 @@ def postgresql(settings: Settings) -> Service:
             if user:
                 shutil.chown(aside, "postgres", "postgres")
                 shutil.chown(aside.parent / "password", "postgres")
-            made = ("--username=loop", "--auth=scram-sha-256", f"--pwfile={aside.parent}/password")
-            subprocess.run(
-                (*user, found["initdb"], "--pgdata", str(aside), *made),
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                check=True,
-            )
+            made = (*user, found["initdb"], "--pgdata", str(aside), "--username=loop", "--auth=scram-sha-256")
+            command = (*made, f"--pwfile={aside.parent}/password")
+            subprocess.run(command, stdout=subprocess.DEVNULL, cwd="/", check=True)
     listen = ("-h", "127.0.0.1", "-p", str(port), "-k", "")
     command = (*user, found["postgres"], "-D", str(data), *listen)
     return Service("postgresql", command, folder, lambda: _listens(port))
 
 
-def s3(settings: Settings, programs: str) -> Service:
+def s3(settings: Settings) -> Service:
     """Return the S3 service: Versity's S3 gateway, which stores objects in a folder."""
+    build = (ROOT / "tools/programs", ROOT / "tools/services")
+    programs = subprocess.run(build, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
     folder, port = settings.folder, settings.ports["s3"]
     for name in ("objects", "metadata"):
         (folder / "s3" / name).mkdir(parents=True, exist_ok=True)
@@ -181,8 +179,7 @@ def s3(settings: Settings, programs: str) -> Service:
 def mlflow(settings: Settings) -> Service:
     """Return the MLflow service, which stores runs in PostgreSQL and artifacts in S3."""
     place = f"127.0.0.1:{settings.ports['postgresql']}/postgres"
-    environment = {
-        **settings.environment,
+    environment = settings.environment | {
         "MLFLOW_BACKEND_STORE_URI": f"postgresql://loop:{settings.secret}@{place}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Otherwise MLflow starts eight more processes for GenAI jobs
@@ -196,30 +193,23 @@ def mlflow(settings: Settings) -> Service:
 
 def make_buckets(settings: Settings) -> None:
     """Create the S3 buckets that do not exist."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings.url("s3"),
-        aws_access_key_id=settings.key,
-        aws_secret_access_key=settings.secret,
-        region_name="us-east-1",
-    )
+    session = boto3.Session(settings.key, settings.secret, region_name="us-east-1")
+    client = session.client("s3", endpoint_url=settings.url("s3"))
     try:
         there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
         for name in set(BUCKETS) - there:
             client.create_bucket(Bucket=name)
     except (BotoCoreError, ClientError) as error:
-        raise SystemExit(
-            f"the S3 server cannot create buckets: {error}; see {settings.folder}/s3.log"
-        ) from error
+        log = settings.folder / "s3.log"
+        raise SystemExit(f"the S3 server cannot create buckets: {error}; see {log}") from error
 
 
 def main() -> None:
     """Start the services, print how to use them, and restart any that dies."""
     parser = argparse.ArgumentParser("make services", description=__doc__)
     default = f"/var/tmp/loop-services-{os.getuid()}"  # noqa: S108 - PostgreSQL's user cannot read /root
-    parser.add_argument(
-        "--folder", type=Path, default=Path(default), help=f"folder for the services' data ({default})"
-    )
+    described = f"folder for the services' data ({default})"
+    parser.add_argument("--folder", type=Path, default=Path(default), help=described)
     folder = parser.parse_args().folder.absolute()
     os.umask(0o077)  # some of the files contain secrets
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,15 +220,11 @@ def main() -> None:
         try:
             stack.enter_context(locked(folder, fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SystemExit(
-                f"services run in {folder} already; `. {folder}/env`, or name another --folder"
-            ) from None
+            fix = f"`. {folder}/env`, or name another --folder"
+            raise SystemExit(f"services run in {folder} already; {fix}") from None
         settings = Settings.of(folder)
-        build = subprocess.run(
-            [ROOT / "tools/programs", ROOT / "tools/services"], stdout=subprocess.PIPE, check=True
-        )
         services = []
-        for make in (postgresql, lambda each: s3(each, build.stdout.decode().strip()), mlflow):
+        for make in (postgresql, s3, mlflow):
             service = make(settings)
             console.print(f"starting {service.name}")
             stack.callback(service.stop)
@@ -248,9 +234,8 @@ def main() -> None:
                 make_buckets(settings)
         exported = [f"export {name}={shlex.quote(value)}" for name, value in settings.environment.items()]
         write_text(folder / "env", "\n".join(exported) + "\n")
-        console.print(
-            f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}  buckets: {', '.join(BUCKETS)}"
-        )
+        urls = f"MLflow: {settings.url('mlflow')}  S3: {settings.url('s3')}"
+        console.print(f"{urls}  buckets: {', '.join(BUCKETS)}")
         print(f". {folder}/env", flush=True)
         while True:
             time.sleep(0.2)

@@ -16,12 +16,13 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from loop.core.programs import program
 from loop_demo.github import triggers
-from loop_demo.github.app import build
+from loop_demo.github.app import Server, build
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting
 from loop_demo.github.merge_queue import Queue
@@ -49,100 +50,35 @@ def arguments() -> argparse.Namespace:
     """Parse the command line of the stand-in."""
     parser = argparse.ArgumentParser("python -m loop_demo.github", description=__doc__, epilog=WORDS)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--root", type=Path, required=True, help="folder for repositories, state and logs")
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="address to listen on, also used in URLs (127.0.0.1)",
-    )
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free port (0)")
-    parser.add_argument(
-        "--repository",
-        action="append",
-        metavar="OWNER/NAME",
-        help="created if missing; may be repeated (acme/loop)",
-    )
-    parser.add_argument(
-        "--default-branch",
-        default="main",
-        metavar="NAME",
-        help="default branch of created repositories (main)",
-    )
-    parser.add_argument(
-        "--merge-queue",
-        nargs="?",
-        const="merge",
-        choices=METHODS,
-        help="allow merges only through a merge queue, by this method (merge)",
-    )
-    parser.add_argument(
-        "--required-check",
-        default=REQUIRED,
-        metavar="JOB",
-        help=f"job that must succeed before the queue merges ({REQUIRED})",
-    )
-    parser.add_argument(
-        "--queue-limit",
-        type=float,
-        default=3600,
-        metavar="SECONDS",
-        help="how long the queue waits for that job (3600)",
-    )
-    parser.add_argument(
-        "--weather",
-        type=int,
-        metavar="SEED",
-        help="rate-limit, fail or cut off some REST calls, chosen by this seed",
-    )
-    parser.add_argument(
-        "--weather-rate",
-        type=float,
-        default=0.1,
-        metavar="SHARE",
-        help="share of calls that --weather affects (0.1)",
-    )
-    parser.add_argument(
-        "--no-pulls-by-actions",
-        action="store_true",
-        help="forbid workflows to open pull requests, which is GitHub's default for a new repository",
-    )
-    parser.add_argument("--act", help="path of the act program (default: the act that tools/programs builds)")
-    parser.add_argument(
-        "--at-once",
-        type=int,
-        default=2,
-        help="how many runs may run at the same time; 0 only queues them (2)",
-    )
-    parser.add_argument(
-        "--var", action="append", default=[], metavar="NAME=VALUE", help="a repository variable"
-    )
-    parser.add_argument(
-        "--secret", action="append", default=[], metavar="NAME=VALUE", help="a repository secret"
-    )
-    parser.add_argument(
-        "--hook",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="URL that receives the push event of every push and merge",
-    )
-    parser.add_argument(
-        "--hook-secret", default="", metavar="SECRET", help="key that signs the events sent to --hook"
-    )
-    parser.add_argument(
-        "--image",
-        help="run jobs in containers of this local image instead of on this host (LOOP_CACHE is mounted)",
-    )
-    parser.add_argument(
-        "--mount",
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="a folder of this host to mount in those containers",
-    )
-    parser.add_argument("--keep", action="store_true", help="keep each run's working files for inspection")
-    parser.add_argument("--with-stdin", action="store_true", help="stop when standard input closes")
+    add = parser.add_argument
+    many: dict[str, Any] = {"action": "append", "default": []}
+    add("--root", type=Path, required=True, help="folder for repositories, state and logs")
+    add("--host", default="127.0.0.1", help="address to listen on, also used in URLs (127.0.0.1)")
+    add("--port", type=int, default=0, help="port to listen on; 0 takes a free port (0)")
+    add("--repository", **many, metavar="OWNER/NAME", help="created if missing; may be repeated (acme/loop)")
+    add("--default-branch", default="main", help="default branch of created repositories (main)")
+    queue = "allow merges only through a merge queue, by this method (merge)"
+    add("--merge-queue", nargs="?", const="merge", choices=METHODS, help=queue)
+    required = f"job that must succeed before the queue merges ({REQUIRED})"
+    add("--required-check", default=REQUIRED, metavar="JOB", help=required)
+    limit = "seconds that the queue waits for that job (3600)"
+    add("--queue-limit", type=float, default=3600, help=limit)
+    weather = "rate-limit, fail or cut off some REST calls, chosen by this seed"
+    add("--weather", type=int, metavar="SEED", help=weather)
+    add("--weather-rate", type=float, default=0.1, help="share of calls that --weather affects (0.1)")
+    pulls = "forbid workflows to open pull requests, which is GitHub's default for a new repository"
+    add("--no-pulls-by-actions", action="store_true", help=pulls)
+    add("--act", help="path of the act program (default: the act that tools/programs builds)")
+    at_once = "how many runs may run at the same time; 0 only queues them (2)"
+    add("--at-once", type=int, default=2, help=at_once)
+    add("--var", **many, metavar="NAME=VALUE", help="a repository variable")
+    add("--secret", **many, metavar="NAME=VALUE", help="a repository secret")
+    add("--hook", **many, metavar="URL", help="URL that receives the push event of every push and merge")
+    add("--hook-secret", default="", help="key that signs the events sent to --hook")
+    image = "run jobs in containers of this local image instead of on this host (LOOP_CACHE is mounted)"
+    add("--image", help=image)
+    add("--mount", **many, metavar="FOLDER", help="a folder of this host to mount in those containers")
+    add("--with-stdin", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
 
 
@@ -155,11 +91,6 @@ def tokens(path: Path) -> dict[str, str]:
         write(path, kept)
         path.chmod(0o600)
     return kept
-
-
-def pinned_act() -> str:
-    """Return the path of the act version that this repository pins; build it if it is missing."""
-    return program("act")
 
 
 def stop_with_stdin() -> None:
@@ -193,12 +124,11 @@ def main() -> None:
         hosting=hosting,
         root=root / "runs",
         url=url,
-        act=options.act or pinned_act(),
+        act=options.act or program("act"),
         at_once=options.at_once,
         secrets=options.secret,
         variables=options.var,
         hooks=Hooks(options.hook, options.hook_secret),
-        keep=options.keep,
         image=options.image,
         mounts=options.mount,
         pulls_by_actions=not options.no_pulls_by_actions,
@@ -214,13 +144,8 @@ def main() -> None:
     if options.with_stdin:
         stop_with_stdin()
     queue = Queue(runner, options.merge_queue, options.required_check, options.queue_limit)
-    skies = Weather(options.weather, options.weather_rate)
-    app = build(
-        *(runner, queue, skies),
-        tokens=known,
-        ends=ends,
-        on_ready=lambda: print(json.dumps(ready), flush=True),
-    )
+    server = Server(queue, Weather(options.weather, options.weather_rate), known, ends)
+    app = build(server, lambda: print(json.dumps(ready), flush=True))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listener])
 

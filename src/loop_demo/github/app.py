@@ -17,22 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loop_demo.github import (
-    contract,
-    graphql_api,
-    jobs,
-    notes,
-    pulls,
-    settings,
-    shapes,
-    triggers,
-    weather,
-    workflows,
-)
+from loop_demo.github import contract, graphql_api, notes, pulls, settings, shapes, weather, workflows
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import Repository, backend
+from loop_demo.github.jobs import allows
 from loop_demo.github.merge_queue import Queue
-from loop_demo.github.runs import Runner
+from loop_demo.github.triggers import pushed
 
 # GitHub Enterprise Server serves its API below this path of the host that serves clones
 ENTERPRISE = "/api/v3"
@@ -40,6 +30,7 @@ ANY = ""  # no scope is needed: every token may make the call
 # The header in which GitHub tells a client when its token expires
 ENDS = "github-authentication-token-expiration"
 REPO = "/repos/{owner}/{repo}"
+PLACE = f"{REPO}/environments/{{environment_name}}"
 Handler = Callable[[Call], Response]
 
 
@@ -70,65 +61,46 @@ GITHUBS: list[tuple[str, str, Handler, str]] = [
     ("POST", f"{REPO}/statuses/{{sha}}", notes.add_status, "statuses"),
     ("GET", f"{REPO}/commits/{{ref}}/statuses", notes.statuses, "statuses"),
     ("GET", f"{REPO}/environments", settings.environments, "actions"),
-    (
-        "GET",
-        f"{REPO}/environments/{{environment_name}}/deployment-branch-policies",
-        settings.policies,
-        "actions",
-    ),
-    ("GET", f"{REPO}/environments/{{environment_name}}/secrets", settings.environment_secrets, "secrets"),
+    ("GET", f"{PLACE}/deployment-branch-policies", settings.policies, "actions"),
+    ("GET", f"{PLACE}/secrets", settings.environment_secrets, "secrets"),
     ("GET", f"{REPO}/actions/secrets", settings.secrets, "secrets"),
     ("GET", f"{REPO}/actions/organization-secrets", settings.organization_secrets, "secrets"),
     ("GET", f"{REPO}/rules/branches/{{branch}}", settings.rules, ANY),
 ]
-# Calls that only the stand-in has, in the same columns; GitHub shows these things on web pages or not at all
-OWN: list[tuple[str, str, Handler, str]] = [
-    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule, ANY),
-    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log, ANY),
-    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary, ANY),
-    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content, ANY),
-    ("POST", "/_settings/{owner}/{repo}", settings.change, ANY),
-    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost, ANY),
-    ("GET", "/_queue/{owner}/{repo}", pulls.queue, ANY),
+# Calls that only the stand-in has, for any token; GitHub shows these things on web pages or not at all
+OWN: list[tuple[str, str, Handler]] = [
+    ("POST", "/_schedule/{owner}/{repo}/{workflow_id}", workflows.schedule),
+    ("GET", "/_log/{owner}/{repo}/{run_id}", workflows.log),
+    ("GET", "/_summary/{owner}/{repo}/{run_id}", workflows.summary),
+    ("GET", "/_artifact/{owner}/{repo}/{artifact_id}", workflows.content),
+    ("POST", "/_settings/{owner}/{repo}", settings.change),
+    ("POST", "/_ghost/{owner}/{repo}/{comment_id}", notes.ghost),
+    ("GET", "/_queue/{owner}/{repo}", pulls.queue),
 ]
 NUMBERS = re.compile(r"\{(run_id|comment_id|artifact_id|\w+_number)\}")
 
 
-def build(
-    runner: Runner,
-    queue: Queue,
-    skies: weather.Weather,
-    *,
-    tokens: dict[str, str],
-    ends: datetime,
-    on_ready: Callable[[], None],
-) -> weather.Closable:
-    """Build the web application. Its answers say that `tokens` expire at `ends` (UTC).
-
-    `on_ready` is called when the application can answer.
-    """
+def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
+    """Build the web application. `on_ready` is called when it can answer."""
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        runner.start()
-        queue.start()
+        server.runner.start()
+        server.queue.start()
         on_ready()
         yield
-        queue.stop()
-        runner.stop()
+        server.queue.stop()
+        server.runner.stop()
 
-    server = Server(runner, queue, skies, tokens, ends)
     routes = [
         Route(start + NUMBERS.sub(r"{\1:int}", path), server.endpoint(how, path, call, need), methods=[how])
         for how, path, call, need in GITHUBS
         for start in ("", ENTERPRISE)
     ]
     routes += [
-        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call, need), methods=[how])
-        for how, path, call, need in OWN
+        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]) for how, path, call in OWN
     ]
-    graphql = server.own(graphql_api.graphql, "contents")
-    routes += [Route(path, graphql, methods=["POST"]) for path in ("/graphql", "/api/graphql")]
+    routes.append(Route("/graphql", server.own(graphql_api.graphql, "contents"), methods=["POST"]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})
     return weather.Closable(app)
@@ -166,12 +138,10 @@ def _level(request: Request) -> str:
 
 
 class Server:
-    """Checks who makes a call and whether they may, and sends the answer."""
+    """Checks who makes a call and whether they may, and sends the answer. `tokens` expire at `ends` (UTC)."""
 
-    def __init__(
-        self, runner: Runner, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime
-    ) -> None:
-        self.runner, self.queue, self.weather, self.tokens = runner, queue, skies, tokens
+    def __init__(self, queue: Queue, skies: weather.Weather, tokens: dict[str, str], ends: datetime) -> None:
+        self.runner, self.queue, self.weather, self.tokens = queue.runner, queue, skies, tokens
         self.ends = {ENDS: f"{ends:%Y-%m-%d %H:%M:%S} UTC"}
         self.contract = contract.read()
 
@@ -185,7 +155,7 @@ class Server:
         granted = self.runner.grants.get(token)
         if granted is None and token not in self.tokens:
             raise HTTPException(401, "Bad credentials", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-        if granted is not None and need and not jobs.allows(granted, need, level):
+        if granted is not None and need and not allows(granted, need, level):
             raise HTTPException(403, f"Resource not accessible by integration: needs {need}: {level}")
         who, theirs = self.tokens.get(token, "bot"), request.path_params.get("owner")
         proposes = need == "pull-requests" and request.method == "POST"
@@ -201,7 +171,7 @@ class Server:
             raise HTTPException(404, "Not Found")
         return repo
 
-    def own(self, handler: Handler, need: str) -> Callable[[Request], Any]:
+    def own(self, handler: Handler, need: str = ANY) -> Callable[[Request], Any]:
         """Wrap a handler of a call that GitHub's REST description does not contain."""
 
         async def answer(request: Request) -> Response:
@@ -209,7 +179,7 @@ class Server:
             repo = self.repository(request) if "repo" in request.path_params else None
             body = await _body(request)
             # repo is None only for paths without a repository, whose handlers do not use it.
-            call = Call(self.runner, self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
+            call = Call(self.queue, request, repo=repo, who=who, body=body)  # type: ignore[arg-type]
             return await run_in_threadpool(handler, call)
 
         return answer
@@ -254,16 +224,15 @@ class Server:
             **{name: request.headers[key] for key, name in header.items() if key in request.headers},
         }
         body = await request.body()
-        serve = self._receive if request.url.path.endswith("/git-receive-pack") else self._serve
-        status, headers, content = await run_in_threadpool(serve, repo, environment, body, who)
+        status, headers, content = await run_in_threadpool(self._served, repo, environment, body, who)
         return Response(content, status, headers)
 
-    def _serve(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
-        return backend(self.runner.hosting.root, environment, body)
-
-    def _receive(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
-        with self.runner.hosting.moving:
+    def _served(self, repo: Repository, environment: dict[str, str], body: bytes, who: str) -> Any:
+        root, moving = self.runner.hosting.root, self.runner.hosting.moving
+        if not environment["PATH_INFO"].endswith("/git-receive-pack"):
+            return backend(root, environment, body)
+        with moving:
             before = repo.refs()
-            answer = backend(self.runner.hosting.root, environment, body)
-            triggers.pushed(self.runner, repo, before, repo.refs(), who)
+            answer = backend(root, environment, body)
+            pushed(self.runner, repo, before, repo.refs(), who)
         return answer

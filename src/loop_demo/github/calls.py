@@ -8,7 +8,6 @@ from starlette.requests import Request
 from loop_demo.github import shapes
 from loop_demo.github.hosting import Repository
 from loop_demo.github.merge_queue import Queue
-from loop_demo.github.runs import Runner
 
 MOST = 100  # the most entries on a page; GitHub reduces a larger `per_page` to this number
 LONGEST = 65_536  # GitHub's limit for a comment and for a pull request's description, in characters
@@ -17,10 +16,8 @@ LONGEST = 65_536  # GitHub's limit for a comment and for a pull request's descri
 class Call:
     """The argument of every handler. `queue` is the repository's merge queue."""
 
-    def __init__(
-        self, runner: Runner, queue: Queue, request: Request, *, repo: Repository, who: str, body: Any
-    ) -> None:
-        self.runner, self.state, self.queue = runner, runner.state, queue
+    def __init__(self, queue: Queue, request: Request, *, repo: Repository, who: str, body: Any) -> None:
+        self.queue, self.runner, self.state = queue, queue.runner, queue.runner.state
         self.repo, self.who, self.body = repo, who, dict(body)
         self.path, self.query = request.path_params, request.query_params
 
@@ -37,9 +34,8 @@ class Call:
     def prose(self, key: str = "body") -> str | None:
         """Return a Markdown field of the body; HTTPException 422 if it is longer than GitHub allows."""
         if len(text := self.body.get(key) or "") > LONGEST:
-            raise HTTPException(
-                422, f"Validation Failed: {key} is too long (maximum is {LONGEST} characters)"
-            )
+            most = f"maximum is {LONGEST} characters"
+            raise HTTPException(422, f"Validation Failed: {key} is too long ({most})")
         return text or None
 
     def page(self, found: list[Any]) -> list[Any]:
@@ -49,15 +45,10 @@ class Call:
 
     def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """Return the repository's records of a kind (such as "pulls") whose fields have the given values."""
-        wanted = {"repository": self.repo.name, **fields}
-        with self.state.look() as data:
-            return [r for r in data[kind] if all(r[key] == value for key, value in wanted.items())]
+        return self.state.of(kind, repository=self.repo.name, **fields)
 
     def find(self, kind: str, key: str, name: str) -> dict[str, Any]:
-        """Return the record whose `key` equals the path parameter `name`.
-
-        HTTPException 404 if there is none.
-        """
+        """Return the record whose `key` equals the path parameter `name`; HTTPException 404 without one."""
         found = self.of(kind, **{key: self.path[name]})
         if not found:
             raise HTTPException(404, "Not Found")

@@ -68,7 +68,7 @@ class Operation:
     """Checks the requests and answers of one REST call."""
 
     def __init__(self, described: dict[str, Any], contract: Contract) -> None:
-        self._contract, self._numbers = contract, []
+        self._contract = contract
         properties = described["query"]["properties"]
         self._numbers = [name for name, schema in properties.items() if schema.get("type") == "integer"]
         self._query = contract.checked(described["query"])
@@ -80,11 +80,8 @@ class Operation:
 
     def wrong_request(self, query: dict[str, str], body: dict[str, Any]) -> str:
         """Return why GitHub's description does not allow this request; empty if it is allowed."""
-        typed = {
-            name: int(value) if name in self._numbers and value.isdecimal() else value
-            for name, value in query.items()
-        }
-        if wrong := self._query.wrong(typed):
+        numbers = {name: int(query[name]) for name in self._numbers if query.get(name, "").isdecimal()}
+        if wrong := self._query.wrong(query | numbers):
             return f"query {wrong}"
         if self._body is None:
             return "no body is expected" if body else ""
@@ -95,9 +92,8 @@ class Operation:
         if status in self._answers:
             schema = self._answers[status]
             return schema.wrong(content) if schema else "a body is not expected" if content else ""
-        return (
-            self._contract.error.wrong(content) if status in ERRORS else f"status {status} is not described"
-        )
+        known = status in ERRORS
+        return self._contract.error.wrong(content) if known else f"status {status} is not described"
 
 
 @cache

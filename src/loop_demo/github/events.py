@@ -61,9 +61,8 @@ def starts_on_pull(rule: dict[str, Any], action: str, base: str, paths: list[str
 
 def starts_on_queue(rule: dict[str, Any], base: str) -> bool:
     """Return whether a merge queue's request for checks starts the workflow with this rule."""
-    return "checks_requested" in (rule.get("types") or ["checks_requested"]) and _name_fits(
-        rule, "branches", base
-    )
+    types = rule.get("types") or ["checks_requested"]
+    return "checks_requested" in types and _name_fits(rule, "branches", base)
 
 
 def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:

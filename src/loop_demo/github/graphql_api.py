@@ -11,16 +11,9 @@ from loop_demo.github.calls import Call
 SCHEMA = """
 type Query { id: ID! }
 type Mutation { enqueuePullRequest(input: EnqueuePullRequestInput!): EnqueuePullRequestPayload }
-input EnqueuePullRequestInput {
-  clientMutationId: String
-  expectedHeadOid: GitObjectID
-  jump: Boolean
-  pullRequestId: ID!
-}
-type EnqueuePullRequestPayload { clientMutationId: String mergeQueueEntry: MergeQueueEntry }
-type MergeQueueEntry {
-  enqueuedAt: DateTime! id: ID! jump: Boolean! position: Int! solo: Boolean! state: MergeQueueEntryState!
-}
+input EnqueuePullRequestInput { expectedHeadOid: GitObjectID pullRequestId: ID! }
+type EnqueuePullRequestPayload { mergeQueueEntry: MergeQueueEntry }
+type MergeQueueEntry { enqueuedAt: DateTime! id: ID! position: Int! state: MergeQueueEntryState! }
 enum MergeQueueEntryState { AWAITING_CHECKS LOCKED MERGEABLE QUEUED UNMERGEABLE }
 scalar GitObjectID
 scalar DateTime
@@ -47,13 +40,12 @@ def graphql(call: Call) -> Response:
 def _enqueue(call: Call, given: dict[str, Any]) -> dict[str, Any]:
     from graphql import GraphQLError
 
-    with call.state.look() as data:
-        found = [pull for pull in data["pulls"] if f"PR_{pull['id']}" == given["pullRequestId"]]
+    found = [pull for pull in call.state.of("pulls") if f"PR_{pull['id']}" == given["pullRequestId"]]
     repo = call.runner.hosting.find(found[0]["repository"]) if found else None
     if repo is None:
         raise GraphQLError(f"Could not resolve to a node with the global id of '{given['pullRequestId']}'")
     pull = found[0]
-    waiting = call.queue.waiting(repo.name, pull["base_ref"])
+    waiting = call.queue.waiting(repository=repo.name, base_ref=pull["base_ref"])
     refusals = (
         (call.queue.method is None, "A merge queue is not enabled for the base branch"),
         (pull["state"] != "open", "Pull request is not open"),
@@ -63,15 +55,6 @@ def _enqueue(call: Call, given: dict[str, Any]) -> dict[str, Any]:
     for wrong, words in refusals:
         if wrong:
             raise GraphQLError(words)
-    entry = call.queue.add(repo, pull, call.who, jump=bool(given.get("jump")))
-    return {
-        "clientMutationId": given.get("clientMutationId"),
-        "mergeQueueEntry": {
-            "id": f"MQE_{entry['id']}",
-            "enqueuedAt": entry["created_at"],
-            "jump": entry["jump"],
-            "position": len(waiting) + 1,
-            "solo": False,
-            "state": "QUEUED",
-        },
-    }
+    entry = call.queue.add(repo, pull, call.who)
+    shown = {"id": f"MQE_{entry['id']}", "enqueuedAt": entry["created_at"], "state": "QUEUED"}
+    return {"mergeQueueEntry": {**shown, "position": len(waiting) + 1}}

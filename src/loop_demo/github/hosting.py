@@ -12,8 +12,7 @@ ZERO = "0" * 40
 MOST = 20  # the number of commits that a push event lists at most
 
 # refs/pull and the merge queue's branches may be fetched but not pushed, as at GitHub. Garbage collection is
-# off,
-# because the clones of runs share these repositories' objects.
+# off, because the clones of runs share these repositories' objects.
 CONFIG = """
 [http]
 	receivepack = true
@@ -58,6 +57,13 @@ class Repository:
             raise GitFailed(f"git {' '.join(args)}: {done.stderr.strip() or done.returncode}")
         return done.stdout.removesuffix("\n")
 
+    def ask(self, *args: str) -> str | None:
+        """Run git like `git`, but return None if it fails."""
+        try:
+            return self.git(*args)
+        except GitFailed:
+            return None
+
     def refs(self) -> dict[str, str]:
         """Return the repository's branches and tags as {ref: commit}."""
         lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
@@ -65,12 +71,9 @@ class Repository:
 
     def resolve(self, ref: str) -> str | None:
         """Return the commit of a branch, tag, full ref or SHA; None if the repository has none."""
-        for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
-            try:
-                return self.git("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}")
-            except GitFailed:
-                continue
-        return None
+        names = (f"refs/heads/{ref}", f"refs/tags/{ref}", ref)
+        found = (self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") for name in names)
+        return next(filter(None, found), None)
 
     def borrow(self, other: "Repository", commit: str) -> None:
         """Fetch a commit from another repository: a pull request from a fork needs the fork's commits."""
@@ -100,16 +103,13 @@ class Repository:
     def commits(self, before: str, after: str) -> list[dict[str, object]]:
         """Return a push's commits for its event, oldest first, at most MOST, each with its changed paths."""
         start = self._fork_point(after) if before == ZERO else before
-        reach = [after] if self._is_tree(start) else [f"{start}..{after}"]
+        reach = [after] if self.git("cat-file", "-t", start) == "tree" else [f"{start}..{after}"]
         found = self.git("rev-list", "--reverse", f"--max-count={MOST}", *reach).splitlines()
         return [self.pushed_facts(commit) for commit in found]
 
     def pushed_facts(self, commit: str) -> dict[str, object]:
         """Return a commit as a push event describes it, with its changed paths."""
         return {**self.commit_facts(commit), **self._touched(commit)}
-
-    def _is_tree(self, name: str) -> bool:
-        return self.git("cat-file", "-t", name) == "tree"
 
     def _touched(self, commit: str) -> dict[str, list[str]]:
         """Return the paths that a commit adds, removes and modifies, compared with its first parent."""
@@ -124,10 +124,7 @@ class Repository:
         default, empty = self.resolve(self.default_branch), self.git("hash-object", "-t", "tree", "/dev/null")
         if default is None or default == commit:
             return empty
-        try:
-            return self.git("merge-base", default, commit)
-        except GitFailed:  # the branch shares no history with the default branch
-            return empty
+        return self.ask("merge-base", default, commit) or empty  # empty if they share no history
 
     def commit_facts(self, commit: str) -> dict[str, object]:
         """Return a commit in the form that GitHub's push event uses, without its changed paths."""
@@ -135,10 +132,8 @@ class Repository:
 
     def merged_tree(self, base: str, head: str) -> str | None:
         """Return the tree of `head` merged into `base`; None if they conflict."""
-        try:
-            return self.git("merge-tree", "--write-tree", base, head).splitlines()[0]
-        except GitFailed:
-            return None
+        tree = self.ask("merge-tree", "--write-tree", base, head)
+        return tree.splitlines()[0] if tree else None
 
     def commit(self, tree: str, parents: list[str], message: str, author: str) -> str:
         """Write a commit as GitHub's web interface does: GitHub is the committer, and `author` the author."""
@@ -169,11 +164,7 @@ class Repository:
 
     def contains(self, commit: str, older: str) -> bool:
         """Return whether `older` is `commit` itself or an ancestor of it."""
-        try:
-            self.git("merge-base", "--is-ancestor", older, commit)
-        except GitFailed:
-            return False
-        return True
+        return self.ask("merge-base", "--is-ancestor", older, commit) is not None
 
     def size(self, base: str, head: str) -> dict[str, int]:
         """Count a pull request's commits, changed files and changed lines, under GitHub's names."""
@@ -193,10 +184,6 @@ class Repository:
     def remove(self, ref: str) -> None:
         """Delete a ref of the repository."""
         self.git("update-ref", "-d", ref)
-
-    def name_default_branch(self, name: str) -> None:
-        """Make another branch the default branch, by pointing HEAD at it."""
-        self.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
 
 
 @cache  # caching is safe, because a commit never changes

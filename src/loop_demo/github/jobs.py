@@ -6,7 +6,6 @@ environment variables hold the job's own token and `github.token` reads it from 
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -21,9 +20,7 @@ LEVELS = ("none", "read", "write")
 
 Grants = dict[str, str]  # {scope: read or write}
 SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-DENIED = (
-    "echo '::error::This branch is not allowed to deploy to {} due to environment protection rules.'; exit 1"
-)
+DENIED = "::error::This branch is not allowed to deploy to {} due to environment protection rules."
 
 
 class Invalid(Exception):
@@ -87,13 +84,12 @@ def prepared(
             place = job.pop("environment", None)
             place = place.get("name") if isinstance(place, dict) else place
             if place in environments and not environments[place].allowed:
-                job["steps"] = [{"run": DENIED.format(place)}]
+                job["steps"] = [{"run": f"echo '{DENIED.format(place)}'; exit 1"}]
             names = {secret for secret, where in passed if where == place}
-            job["steps"] = _environments_own(job.get("steps"), names, str(place))
+            job["steps"] = _own(job.get("steps"), names, str(place))
             token = f"ghs_{token_hex(18)}"
             tokens[token] = {scope: _lower(level, most) for scope, level in asked.items() if level != "none"}
             job["env"] = {**(job.get("env") or {}), VARIABLE: token}
-            job["steps"] = _own_token(job.get("steps"))
         on = workflow.get("on")
         # Act passes only declared secrets to a called workflow
         if passed and isinstance(on, dict) and on.get("workflow_call"):
@@ -106,10 +102,7 @@ def prepared(
 
 
 def granted(permissions: Any) -> Grants:
-    """Return the grants of `permissions:`.
-
-    Without it, a job may read the contents, as in a new repository.
-    """
+    """Return the grants of `permissions:`; without it, contents may be read, as in a new repository."""
     if permissions is None:
         return {"contents": "read"}
     if isinstance(permissions, str):
@@ -130,23 +123,14 @@ def _own_name(secret: str, environment: str) -> str:
     return re.sub(r"\W", "_", f"{secret}_OF_{environment}").upper()
 
 
-def _own_token(value: Any) -> Any:
-    return _rewritten(value, lambda text: TOKEN.sub(f"env.{VARIABLE}", text))
-
-
-def _environments_own(value: Any, names: set[str], environment: str) -> Any:
-    """Return steps in which references to an environment's secrets use the names that `lines` gives them."""
+def _own(value: Any, names: set[str], environment: str) -> Any:
+    """Return steps that read the job's own token, and an environment's secrets by the names of `lines`."""
 
     def own(found: re.Match[str]) -> str:
         return f"secrets.{_own_name(found[1], environment)}" if found[1] in names else found[0]
 
-    return _rewritten(value, lambda text: SECRET.sub(own, text))
-
-
-def _rewritten(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a copy of a nested value in which `change` has been applied to every text."""
     if isinstance(value, dict):
-        return {key: _rewritten(inner, change) for key, inner in value.items()}
+        return {key: _own(inner, names, environment) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rewritten(inner, change) for inner in value]
-    return change(value) if isinstance(value, str) else value
+        return [_own(inner, names, environment) for inner in value]
+    return TOKEN.sub(f"env.{VARIABLE}", SECRET.sub(own, value)) if isinstance(value, str) else value

@@ -8,12 +8,11 @@ up.
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from loop_demo.github import events, merging, shapes, triggers
 from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
-from loop_demo.github.state import now
+from loop_demo.github.state import Record, now
 
 TICK = 0.1  # seconds between two checks of the waiting entries
 WAITING = ("QUEUED", "AWAITING_CHECKS")
@@ -38,57 +37,39 @@ class Queue:
         self._stopping = True
         self._wake.set()
 
-    def add(self, repo: Repository, pull: dict[str, Any], who: str, *, jump: bool = False) -> dict[str, Any]:
-        """Add a pull request to its base branch's queue: at the end, or with `jump` at the front."""
-        entry = self.runner.state.add(
-            "queue",
-            repository=repo.name,
-            number=pull["number"],
-            who=who,
-            jump=jump,
-            state="QUEUED",
-            reason=None,
-            words=None,
-            head_sha=pull["head_sha"],
-            base_ref=pull["base_ref"],
-        )
+    def add(self, repo: Repository, pull: Record, who: str) -> Record:
+        """Add a pull request to the end of its base branch's queue."""
+        kept = {key: pull[key] for key in ("number", "head_sha", "base_ref")}
+        new = {"state": "QUEUED", "reason": None, "words": None}
+        entry = self.runner.state.add("queue", repository=repo.name, who=who, **kept, **new)
         with self.runner.hosting.moving:
             triggers.pull_changed(self.runner, repo, pull, "enqueued", who)
         self._wake.set()
         return entry
 
-    def waiting(self, repository: str, base: str) -> list[dict[str, Any]]:
-        """Return a base branch's unfinished entries in order; the entry that is being checked stays first."""
-        with self.runner.state.look() as data:
-            mine = [e for e in data["queue"] if (e["repository"], e["base_ref"]) == (repository, base)]
-        found = [entry for entry in mine if entry["state"] in WAITING]
-        return sorted(found, key=lambda e: (e["state"] == "QUEUED", not e["jump"], e["id"]))
+    def waiting(self, **of: str) -> list[Record]:
+        """Return the unfinished entries, such as those of a `repository` and `base_ref`, oldest first."""
+        return [entry for entry in self.runner.state.of("queue", **of) if entry["state"] in WAITING]
 
     def _watch(self) -> None:
         while not self._stopping:
-            with self.runner.state.look() as data:
-                bases = {(e["repository"], e["base_ref"]) for e in data["queue"] if e["state"] in WAITING}
-            for repository, base in bases:
-                entry = self.waiting(repository, base)[0]
+            firsts: dict[tuple[str, str], Record] = {}
+            for entry in self.waiting():
+                firsts.setdefault((entry["repository"], entry["base_ref"]), entry)
+            for entry in firsts.values():
                 try:
                     with self.runner.hosting.moving:
                         self._step(entry)
                 except Exception as error:  # noqa: BLE001 - the entry leaves the queue, which goes on
-                    words = f"{type(error).__name__}: {error}"
-                    self.runner.state.update(
-                        entry, state="UNMERGEABLE", reason="UNKNOWN_REMOVAL_REASON", words=words
-                    )
-            self._wake.wait(TICK if bases else None)
+                    words, reason = f"{type(error).__name__}: {error}", "UNKNOWN_REMOVAL_REASON"
+                    self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words)
+            self._wake.wait(TICK if firsts else None)
             self._wake.clear()
 
-    def _step(self, entry: dict[str, Any]) -> None:
+    def _step(self, entry: Record) -> None:
         """Handle the first entry of one queue: remove it, begin its checks, or merge it."""
-        repo = self.runner.hosting.find(entry["repository"])
-        if repo is None:
-            raise FileNotFoundError(entry["repository"])
-        with self.runner.state.look() as data:
-            pulls = [pull for pull in data["pulls"] if pull["repository"] == repo.name]
-        pull = next(pull for pull in pulls if pull["number"] == entry["number"])
+        repo = self.runner.hosting.known(entry["repository"])
+        [pull] = self.runner.state.of("pulls", repository=repo.name, number=entry["number"])
         if pull["merged"]:
             self._remove(repo, entry, pull, "ALREADY_MERGED", "it was merged outside the queue")
         elif pull["state"] == "closed" or pull["base_ref"] != entry["base_ref"]:
@@ -100,7 +81,7 @@ class Queue:
         else:
             self._judge(repo, entry, pull)
 
-    def _begin(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
+    def _begin(self, repo: Repository, entry: Record, pull: Record) -> None:
         """Create the branch with the merge, and request its checks by a merge_group event."""
         before, login = repo.refs(), shapes.LOGINS[entry["who"]]
         base = before.get(f"refs/heads/{entry['base_ref']}")
@@ -123,18 +104,14 @@ class Queue:
         ]
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
 
-    def _judge(self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any]) -> None:
-        """Merge the entry if its required check succeeded.
-
-        Remove it if the check failed or ran out of time.
-        """
+    def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:
+        """Merge the entry if its required check succeeded; remove it if that failed or ran out of time."""
         before, ref = repo.refs(), f"refs/heads/{entry['base_ref']}"
         if before.get(ref) != entry["base_sha"]:  # the base has moved, so the merge must be checked again
             self._drop_branch(repo, entry)
             self.runner.state.update(entry, state="QUEUED")
             return
-        with self.runner.state.look() as data:
-            runs = [run for run in data["runs"] if run["id"] in entry["runs"]]
+        runs = [run for run in self.runner.state.of("runs") if run["id"] in entry["runs"]]
         if runs and all(run["status"] == "completed" for run in runs):
             if any(run["conclusion"] != "success" for run in runs):
                 self._remove(repo, entry, pull, "CI_FAILURE", f"'{self.required}' failed")
@@ -149,21 +126,16 @@ class Queue:
             words = f"'{self.required}' did not end within {self.limit:g} s" if runs else missing
             self._remove(repo, entry, pull, "CI_TIMEOUT", words)
 
-    def _remove(
-        self, repo: Repository, entry: dict[str, Any], pull: dict[str, Any], reason: str, words: str
-    ) -> None:
-        """Remove an entry from the queue.
-
-        `reason` is one of GitHub's codes, `words` explains it to people.
-        """
+    def _remove(self, repo: Repository, entry: Record, pull: Record, reason: str, words: str) -> None:
+        """Remove an entry from the queue; `reason` is GitHub's code, `words` explains it to people."""
         self._drop_branch(repo, entry)
         self.runner.state.update(entry, state="UNMERGEABLE", reason=reason, words=words, removed_at=now())
         self._told(repo, pull, entry)
 
-    def _told(self, repo: Repository, pull: dict[str, Any], entry: dict[str, Any]) -> None:
+    def _told(self, repo: Repository, pull: Record, entry: Record) -> None:
         triggers.pull_changed(self.runner, repo, pull, "dequeued", entry["who"], reason=entry["reason"])
 
-    def _drop_branch(self, repo: Repository, entry: dict[str, Any]) -> None:
+    def _drop_branch(self, repo: Repository, entry: Record) -> None:
         before = repo.refs()
         if f"refs/heads/{entry.get('branch')}" in before:
             repo.remove(f"refs/heads/{entry['branch']}")

@@ -3,12 +3,13 @@
 from typing import Any
 
 from loop_demo.github.hosting import Repository
+from loop_demo.github.state import Record
 
 METHODS = ("merge", "squash", "rebase")
 
 
 def write(
-    repo: Repository, pull: dict[str, Any], method: str, *, base: str, login: str, given: dict[str, Any]
+    repo: Repository, pull: Record, method: str, *, base: str, login: str, given: dict[str, Any]
 ) -> str | None:
     """Write a pull request's commits on top of `base` and return the last one; None if they conflict.
 
@@ -26,11 +27,8 @@ def write(
     return repo.commit(tree, parents, message.strip() + "\n", login)
 
 
-def _words(repo: Repository, pull: dict[str, Any], method: str, base: str) -> tuple[str, str]:
-    """Return GitHub's default title and text of a merge.
-
-    A squash of a single commit keeps that commit's message with its trailers.
-    """
+def _words(repo: Repository, pull: Record, method: str, base: str) -> tuple[str, str]:
+    """Return GitHub's default title and text of a merge; a squash of one commit keeps its message."""
     number, title = pull["number"], pull["title"]
     if method == "merge":
         owner = pull["head_repository"].split("/")[0]

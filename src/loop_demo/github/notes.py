@@ -33,10 +33,7 @@ def edit_comment(call: Call) -> Response:
 
 
 def ghost(call: Call) -> Response:
-    """Delete the account that wrote a comment; GitHub then shows `user: null`.
-
-    Only the stand-in has this call.
-    """
+    """Delete the account that wrote a comment: GitHub then shows `user: null`. Only at the stand-in."""
     comment = call.find("comments", "id", "comment_id")
     call.state.update(comment, login=None)
     return JSONResponse(shapes.comment(call.runner, call.repo, comment))

@@ -8,6 +8,7 @@ fields, so that a field which GitHub has renamed is noticed in requests and in a
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,49 +19,28 @@ from typing import Any
 from loop_demo.github import contract
 
 FILE, LICENSE = "package/generated/api.github.com.json", "package/LICENSE"
-REST = ("@octokit/openapi@23.0.2", "octokit-openapi-23.0.2.tgz")
-WEBHOOKS = ("@octokit/openapi-webhooks@12.1.0", "octokit-openapi-webhooks-12.1.0.tgz")
-INTEGRITY = {  # the packages' hashes, which `npm view PACKAGE dist.integrity` prints
-    REST[
-        0
-    ]: "sha512-pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg==",
-    WEBHOOKS[
-        0
-    ]: "sha512-Z5eDsLCUNbx1zHpZb1LNQirADqdMTvWJQ/deahi0ws+tWWnwHXB+Pr4jfmM9OrETS9Y5iW8ZRu1fdbudObhLrg==",
+# npm packages, and their hashes as `npm view PACKAGE dist.integrity` prints them after `sha512-`
+REST = "@octokit/openapi@23.0.2"
+WEBHOOKS = "@octokit/openapi-webhooks@12.1.0"
+SHA512 = {
+    REST: "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg==",
+    WEBHOOKS: "Z5eDsLCUNbx1zHpZb1LNQirADqdMTvWJQ/deahi0ws+tWWnwHXB+Pr4jfmM9OrETS9Y5iW8ZRu1fdbudObhLrg==",
 }
-EVENTS = {
-    "push": "push",
-    "workflow_dispatch": "workflow-dispatch",
-    "merge_group checks_requested": "merge-group-checks-requested",
-    "workflow_run completed": "workflow-run-completed",
-    **{
-        f"pull_request {action}": f"pull-request-{action}"
-        for action in ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
-    },
-}
-KEPT = (
-    "type",
-    "required",
-    "enum",
-    "const",
-    "maxProperties",
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-)
+ACTIONS = ("opened", "synchronize", "reopened", "edited", "closed", "enqueued", "dequeued")
+EVENTS = ("push", "workflow_dispatch", "merge_group checks_requested", "workflow_run completed")
+KEPT = ("type", "required", "enum", "const")
+LIMITS = ("maxProperties", "minItems", "maxItems", "minLength", "maxLength")
 
 
-def published(package: str, file: str) -> dict[str, Any]:
+def published(package: str) -> dict[str, Any]:
     """Download a pinned npm package, check its integrity, and return GitHub's description from it."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            ["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=subprocess.DEVNULL
-        )
-        packed = Path(folder, file)
-        found = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
-        if found != INTEGRITY[package]:
-            sys.exit(f"{package}: integrity is {found}, expected {INTEGRITY[package]}; do not use it")
+        command = ["npm", "pack", "--silent", package]
+        done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+        packed = Path(folder, done.stdout.strip())
+        found = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
+        if found != SHA512[package]:
+            sys.exit(f"{package}: its SHA-512 is {found}, expected {SHA512[package]}; do not use it")
         with tarfile.open(packed) as tar:
             description, terms = tar.extractfile(FILE), tar.extractfile(LICENSE)
             if description is None or terms is None:
@@ -91,7 +71,7 @@ class Described:
                 self.defs[name] = {}
                 self.defs[name] = self.schema(self.follow(node), closed=closed)
             return {"$ref": f"#/$defs/{name}"}
-        made = {key: node[key] for key in KEPT if key in node}
+        made = {key: node[key] for key in (*KEPT, *LIMITS) if key in node}
         if node.get("format") in ("date-time", "uri"):
             made["format"] = node["format"]
         if "properties" in node:
@@ -129,8 +109,8 @@ class Described:
         return self.schema(content["schema"]) if content else None
 
     def event(self, name: str) -> dict[str, Any]:
-        """Return the schema of an event's payload."""
-        request = self.whole["webhooks"][name]["post"]["requestBody"]
+        """Return the schema of the payload of an event, such as "workflow_run completed"."""
+        request = self.whole["webhooks"][re.sub("[ _]", "-", name)]["post"]["requestBody"]
         return self.schema(request["content"]["application/json"]["schema"])
 
 
@@ -148,13 +128,14 @@ def main() -> None:
     from loop_demo.github.app import GITHUBS
 
     defs: dict[str, Any] = {}
-    rest, hooks = Described(published(*REST), "", defs), Described(published(*WEBHOOKS), "webhook:", defs)
+    events = (*EVENTS, *(f"pull_request {action}" for action in ACTIONS))
+    rest, hooks = Described(published(REST), "", defs), Described(published(WEBHOOKS), "webhook:", defs)
     kept = {
-        "from": [REST[0], WEBHOOKS[0]],
+        "from": [REST, WEBHOOKS],
         "license": rest.whole[LICENSE],  # the license of both packages requires that its text goes with them
         "operations": {f"{how} {path}": rest.operation(how, path) for how, path, *_ in GITHUBS},
         "error": rest.schema({"$ref": "#/components/schemas/basic-error"}),
-        "events": {event: hooks.event(name) for event, name in EVENTS.items()},
+        "events": {event: hooks.event(event) for event in events},
         "$defs": defs,
     }
     contract.PATH.write_text(json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n")

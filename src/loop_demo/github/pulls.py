@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from loop_demo.github import merging, shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.hosting import ZERO, GitFailed, Repository
+from loop_demo.github.state import Record
 
 
 def pulls(call: Call) -> Response:
@@ -28,7 +29,7 @@ def pull(call: Call) -> Response:
     return _shown(call, call.find("pulls", "number", "pull_number"))
 
 
-def _shown(call: Call, pull: dict[str, Any], status: int = 200) -> Response:
+def _shown(call: Call, pull: Record, status: int = 200) -> Response:
     return JSONResponse(shapes.pull(call.runner, call.repo, pull), status)
 
 
@@ -44,24 +45,12 @@ def open_pull(call: Call) -> Response:
     call.repo.borrow(source, sha)
     with call.runner.hosting.moving:
         _check_base(call, base, source.name, head, sha)
-        pull = call.state.add(
-            "pulls",
-            repository=call.repo.name,
-            number=len(call.of("pulls")) + 1,
-            title=title,
-            body=call.prose(),
-            login=call.login,
-            state="open",
-            merged=False,
-            merged_at=None,
-            merged_by=None,
-            closed_at=None,
-            merge_commit_sha=None,
-            head_repository=source.name,
-            head_ref=head,
-            head_sha=sha,
-            base_ref=base,
-        )
+        number = len(call.of("pulls")) + 1
+        text = {"title": title, "body": call.prose(), "login": call.login}
+        sides = {"head_repository": source.name, "head_ref": head, "head_sha": sha, "base_ref": base}
+        ends = dict.fromkeys(("closed_at", "merged_at", "merged_by", "merge_commit_sha"))
+        state = {"state": "open", "merged": False, **ends}
+        pull = call.state.add("pulls", repository=call.repo.name, number=number, **text, **sides, **state)
         triggers.pull_changed(call.runner, call.repo, pull, "opened", call.who)
     return _shown(call, pull, 201)
 
@@ -75,10 +64,7 @@ def _source(call: Call, owner: str) -> Repository:
 
 
 def _check_base(call: Call, base: str, source: str, head: str, sha: str) -> None:
-    """Check a pull request's base.
-
-    HTTPException 422 if a pull request from the head into it is not possible.
-    """
+    """Raise HTTPException 422 if a pull request from this head into this base is not possible."""
     base_sha = call.repo.resolve(f"refs/heads/{base}")
     if base_sha is None:
         raise HTTPException(422, "Validation Failed: base is invalid")
@@ -100,7 +86,7 @@ def edit_pull(call: Call) -> Response:
     return _shown(call, pull)
 
 
-def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _edits(call: Call, pull: Record) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields that an edit changes, and the `changes` of GitHub's event for it."""
     new: dict[str, Any] = {}
     changes: dict[str, Any] = {}
@@ -108,7 +94,8 @@ def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
         new["title"], changes["title"] = call.text("title"), {"from": pull["title"]}
     if "body" in call.body and call.prose() != pull["body"]:
         new["body"], changes["body"] = call.prose(), {"from": pull["body"] or ""}
-    old, base = pull["base_ref"], call.body.get("base", pull["base_ref"])
+    old: str = pull["base_ref"]
+    base: str = call.body.get("base", old)
     if base != old:
         if pull["state"] == "closed":
             raise HTTPException(422, "Cannot change the base branch of a closed pull request.")
@@ -118,7 +105,7 @@ def _edits(call: Call, pull: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return new, changes
 
 
-def _close_or_reopen(call: Call, pull: dict[str, Any], state: str) -> None:
+def _close_or_reopen(call: Call, pull: Record, state: str) -> None:
     if state == pull["state"]:
         return
     if state == "closed":
@@ -135,10 +122,7 @@ def _close_or_reopen(call: Call, pull: dict[str, Any], state: str) -> None:
 
 
 def merge(call: Call) -> Response:
-    """Merge a pull request.
-
-    HTTPException 405 if a merge queue is required, because only the queue may merge then.
-    """
+    """Merge a pull request; HTTPException 405 if a merge queue is required, which alone may merge."""
     pull, method = call.find("pulls", "number", "pull_number"), call.body.get("merge_method", "merge")
     if method not in merging.METHODS:
         raise HTTPException(422, f"Validation Failed: merge_method {method}")
@@ -164,8 +148,5 @@ def merge(call: Call) -> Response:
 
 
 def queue(call: Call) -> Response:
-    """Answer with the merge queue's entries, finished ones too, with reasons.
-
-    Only the stand-in has this call.
-    """
+    """Answer with all entries of the merge queue and their reasons. Only the stand-in has this call."""
     return JSONResponse(call.of("queue"))

@@ -3,12 +3,12 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,20 @@ from urllib.parse import urlsplit
 from loop_demo.github import events, jobs
 from loop_demo.github.hooks import Hooks
 from loop_demo.github.hosting import Hosting, Repository
-from loop_demo.github.state import State, now, write
+from loop_demo.github.state import Record, State, now, write
 
 # The labels that `runs-on` may name; all of them mean this host
 LABELS = ("ubuntu-latest", "ubuntu-24.04", "gpu")
 MARK = "STAND_IN_RUN"  # an environment variable of every process of a run, by which they are found and killed
 
-
 # Prefixes of environment variables that must not reach a run, because they describe the process that started
-# the
-# stand-in: its clone, its workflow, its tests.
-FOREIGN: tuple[str, ...] = (
-    "GIT_",
-    "GITHUB_",
-    "RUNNER_",
-    "ACTIONS_",
-    "ACT_",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "PYTEST_",
-)
-# Variables of make, whose arguments belong to the caller's tests and not to a run
-FOREIGN += ("MAKE", "MFLAGS", "ARGS")
+# the stand-in: its clone, its workflow, its tests, and the arguments that make got for them
+FOREIGN = ("GIT_", "GITHUB_", "RUNNER_", "ACTIONS_", "ACT_", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+MAKES = ("MAKE", "MFLAGS", "ARGS")
 OURS = ("LOOP_", "UV_")  # prefixes of variables that a job in a container gets too
-# GitHub's actions and the folders of the stand-in's replacements, which are used whatever commit a workflow
-# pins.
-PLAYED = {
-    "actions/checkout": "checkout",
-    "actions/download-artifact": "artifact",
-    "actions/upload-artifact": "artifact",
-}
+# GitHub's actions and the folders of the stand-in's replacements, whatever commit a workflow pins
+PLAYED = {f"actions/{act}-artifact": "artifact" for act in ("upload", "download")}
+PLAYED["actions/checkout"] = "checkout"
 PLAYS = Path(__file__).resolve().parent / "played"
 USES = re.compile(r"\b(" + "|".join(PLAYED) + r")@([0-9a-f]{40})\b")
 
@@ -76,7 +60,6 @@ class Runner:
     secrets: list[str]
     variables: list[str]
     hooks: Hooks
-    keep: bool = False
     image: str | None = None
     mounts: list[str] = field(default_factory=list)
     pulls_by_actions: bool = True
@@ -89,23 +72,19 @@ class Runner:
 
     def start(self) -> None:
         """Handle the runs of a previous process: started runs count as failed, queued ones are executed."""
-        with self.state.look() as data:
-            left = [run for run in data["runs"] if run["status"] != "completed"]
-        for run in left:
-            if run["status"] == "in_progress":
-                self._kill(run)
-                self._finish(run, "failure", "\nThe runner was stopped while this ran.\n")
-            else:
-                self._submit(run)
+        # Both are listed first, because the end of a run may queue another one
+        started, queued = (self.state.of("runs", status=status) for status in ("in_progress", "queued"))
+        for run in started:
+            self._finish(run, "failure", "\nThe runner was stopped while this ran.\n")
+        for run in queued:
+            self._submit(run)
 
     def stop(self) -> None:
         """Kill the started runs, which then count as failed. Queued runs stay queued until the next start."""
         self._stopping = True
         self.hooks.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        with self.state.look() as data:
-            running = [run for run in data["runs"] if run["status"] == "in_progress"]
-        for run in running:
+        for run in self.state.of("runs", status="in_progress"):
             self._kill(run)
         self._pool.shutdown(wait=True)
 
@@ -117,8 +96,8 @@ class Runner:
         source = pull["head"]["repo"] if pull else event.payload["repository"]
         ref = f"refs/pull/{event.payload['number']}/merge" if event.name == "pull_request" else event.ref
         # The state is locked until event.json is written, so that every listed run has its event
-        with self.state.look() as data:
-            number = 1 + sum(run["path"] == path and run["repository"] == repo.name for run in data["runs"])
+        with self.state.lock:
+            number = 1 + len(self.state.of("runs", path=path, repository=repo.name))
             run = self.state.add(
                 "runs",
                 repository=repo.name,
@@ -143,9 +122,9 @@ class Runner:
         self._submit(run)
         return run
 
-    def cancel(self, run: dict[str, Any]) -> bool:
+    def cancel(self, run: Record) -> bool:
         """Cancel a queued or started run; False if it has already ended."""
-        with self.state.look():
+        with self.state.lock:
             if run["status"] == "completed":
                 return False
             waits = run["status"] == "queued"
@@ -161,40 +140,35 @@ class Runner:
         """The host name of the stand-in, which the artifact servers of its runs use too."""
         return urlsplit(self.url).hostname or "127.0.0.1"
 
-    def summary(self, run: dict[str, Any]) -> Path:
+    def summary(self, run: Record) -> Path:
         """Return the file with a run's step summaries. Steps write to it because act deletes its own file."""
         return self._folder(run).resolve() / "summary.md"
 
-    def log(self, run: dict[str, Any]) -> Path:
+    def log(self, run: Record) -> Path:
         """Return the file with act's output for a run."""
         return self._folder(run) / "log.txt"
 
-    def artifacts(self, run: dict[str, Any]) -> list[Path]:
+    def artifacts(self, run: Record) -> list[Path]:
         """Return the zip files of a run's artifacts; each is named after its artifact."""
         return sorted((self._folder(run) / "artifacts").glob("*/*/*.zip"))
 
-    def settings(self, repository: str) -> dict[str, Any]:
-        """Return what a person has set for a repository (settings.py describes the keys)."""
-        with self.state.look() as data:
-            return dict(data["settings"].get(repository, {}))
-
-    def _environments(self, run: dict[str, Any]) -> dict[str, jobs.Environment]:
+    def _environments(self, run: Record) -> dict[str, jobs.Environment]:
         """Return the repository's environments, and whether the run's branch may use each."""
-        branch, held = run["ref"].removeprefix("refs/heads/"), self.settings(run["repository"])
+        branch, held = run["ref"].removeprefix("refs/heads/"), self.state.settings(run["repository"])
         return {
             name: jobs.Environment(each["branches"] is None or branch in each["branches"], each["secrets"])
             for name, each in held.get("environments", {}).items()
         }
 
-    def _folder(self, run: dict[str, Any]) -> Path:
+    def _folder(self, run: Record) -> Path:
         return self.root / str(run["id"])
 
-    def _submit(self, run: dict[str, Any]) -> None:
+    def _submit(self, run: Record) -> None:
         if self.at_once:
             self._pool.submit(self._execute, run)
 
-    def _execute(self, run: dict[str, Any]) -> None:
-        with self.state.look():
+    def _execute(self, run: Record) -> None:
+        with self.state.lock:
             if run.get("cancelled"):
                 return
             self.state.update(run, status="in_progress", run_started_at=now())
@@ -210,17 +184,15 @@ class Runner:
             for token in tokens:
                 self.grants.pop(token, None)
 
-    def _finish(self, run: dict[str, Any], conclusion: str, words: str = "") -> None:
+    def _finish(self, run: Record, conclusion: str, words: str = "") -> None:
         self._kill(run)  # kill processes that a step has left running
         with self.log(run).open("a") as log:
             log.write(words)
-        if not self.keep:
-            (self._folder(run) / "secrets").unlink(missing_ok=True)
-            # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on
-            # main
-            # downloads them later.
-            for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
-                shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
+        (self._folder(run) / "secrets").unlink(missing_ok=True)
+        # GitHub keeps all artifacts. The stand-in keeps only those of pull requests, because a run on main
+        # downloads them later.
+        for scratch in ("plan", "act", *(["artifacts"] if run["event"] != "pull_request" else [])):
+            shutil.rmtree(self._folder(run) / scratch, ignore_errors=True)
         conclusion = "cancelled" if run.get("cancelled") else conclusion
         self.state.update(run, status="completed", conclusion=conclusion)
         if self._stopping:
@@ -228,34 +200,28 @@ class Runner:
         try:
             self.on_end(run)
         except Exception as error:  # noqa: BLE001 - the run is over all the same, and the server goes on
-            print(
-                f"starting workflows at the end of run {run['id']} failed: {error}",
-                file=sys.stderr,
-                flush=True,
-            )
+            words = f"starting workflows at the end of run {run['id']} failed: {error}"
+            print(words, file=sys.stderr, flush=True)
 
-    def _plan(self, run: dict[str, Any]) -> dict[str, jobs.Grants]:
+    def _plan(self, run: Record) -> dict[str, jobs.Grants]:
         """Write the workflows of the run's commit for act, and return the grants of the jobs' tokens.
 
         Only the workflows are written, because a job's workspace begins empty, as at GitHub;
         `actions/checkout` fills it.
         """
-        repo = self.hosting.find(run["repository"])
-        if repo is None:
-            raise FileNotFoundError(run["repository"])
+        repo = self.hosting.known(run["repository"])
         folder = self._folder(run) / "plan" / ".github" / "workflows"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files, file = repo.workflows(run["commit"]), Path(run["path"]).name
-        ready, tokens = jobs.prepared(
-            files, file, "read" if run["fork"] else "write", self._environments(run)
-        )
+        most = "read" if run["fork"] else "write"
+        ready, tokens = jobs.prepared(files, file, most, self._environments(run))
         for name, text in ready.items():
             (folder / name).write_text(text)
         (self._folder(run) / "artifacts" / str(run["id"])).mkdir(parents=True, exist_ok=True)
         return tokens
 
-    def _act(self, run: dict[str, Any]) -> int:
+    def _act(self, run: Record) -> int:
         """Run a workflow with act, and return act's exit status."""
         (secrets := self._folder(run) / "secrets").touch(mode=0o600)
         for file, settings in {
@@ -277,7 +243,7 @@ class Runner:
                 self._kill(run)
             return process.wait()
 
-    def _command(self, run: dict[str, Any]) -> list[str]:
+    def _command(self, run: Record) -> list[str]:
         folder = self._folder(run)
         options = {
             "directory": f"{folder}/plan",
@@ -301,7 +267,10 @@ class Runner:
         flags = ["--no-recurse", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout", "--rm"]
         flags += self._played(folder / "plan")
         if self.image:
-            flags += ["--network=host", f"--container-options={self._mounts()}"]
+            # Containers see this host's folders at the same paths
+            folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
+            volumes = " ".join(f"--volume={folder}:{folder}" for folder in folders)
+            flags += ["--network=host", f"--container-options={volumes}"]
         return [self.act, run["event"], *(f"--{k}={v}" for k, v in options.items()), *labels, *flags]
 
     @staticmethod
@@ -310,12 +279,7 @@ class Runner:
         found = {match.groups() for path in plan.rglob("*.yml") for match in USES.finditer(path.read_text())}
         return [f"--local-repository={name}@{sha}={PLAYS / PLAYED[name]}" for name, sha in sorted(found)]
 
-    def _mounts(self) -> str:
-        """Return the volume options for containers, which see this host's folders at the same paths."""
-        folders = (self.root.parent, os.environ["LOOP_CACHE"], *self.mounts)
-        return " ".join(f"--volume={folder}:{folder}" for folder in folders)
-
-    def _environment(self, run: dict[str, Any]) -> dict[str, str]:
+    def _environment(self, run: Record) -> dict[str, str]:
         """Return the environment variables of a run's jobs that differ from act's own values."""
         return {
             "GITHUB_REPOSITORY": run["repository"],
@@ -332,30 +296,27 @@ class Runner:
             **{name: value for name, value in os.environ.items() if self.image and name.startswith(OURS)},
         }
 
-    def _host(self, run: dict[str, Any]) -> dict[str, str]:
+    def _host(self, run: Record) -> dict[str, str]:
         """Return the environment for act: the stand-in's own, without its caller's variables (FOREIGN)."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN + MAKES)}
         ours = {"ACT_DISABLE_VERSION_CHECK": "1", "GIT_TERMINAL_PROMPT": "0", MARK: str(self._folder(run))}
         return {**kept, **ours}
 
-    def _kill(self, run: dict[str, Any]) -> None:
+    def _kill(self, run: Record) -> None:
         """Kill every process of a run, found by MARK, because act starts each step in its own session."""
-        while pids := _processes_with(MARK, str(self._folder(run))):
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        import psutil  # imported here, because psutil is needed only when a run ends
+
+        def running() -> list[psutil.Process]:
+            found = psutil.process_iter(["environ"])
+            return [each for each in found if (each.info["environ"] or {}).get(MARK) == folder]
+
+        folder = str(self._folder(run))
+        while left := running():
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def _free_port(host: str) -> int:
     with socket.create_server((host, 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def _processes_with(name: str, value: str) -> list[int]:
-    """Return the ids of running processes whose environment has the variable `name` with this value."""
-    import psutil  # imported here, because psutil is needed only when a run ends
-
-    running = psutil.process_iter(["environ"])
-    return [each.pid for each in running if (each.info["environ"] or {}).get(name) == value]

@@ -23,7 +23,7 @@ def change(call: Call) -> Response:
 
 
 def _environment(call: Call) -> dict[str, Any]:
-    found = call.runner.settings(call.repo.name).get("environments", {}).get(call.path["environment_name"])
+    found = call.state.settings(call.repo.name).get("environments", {}).get(call.path["environment_name"])
     if found is None:
         raise HTTPException(404, "Not Found")
     return dict(found)
@@ -31,7 +31,7 @@ def _environment(call: Call) -> dict[str, Any]:
 
 def environments(call: Call) -> Response:
     """Answer with the repository's environments, and for each whether only some branches may use it."""
-    found = call.runner.settings(call.repo.name).get("environments", {})
+    found = call.state.settings(call.repo.name).get("environments", {})
     shown = [_shown(call, name, limited=each["branches"] is not None) for name, each in found.items()]
     return JSONResponse({"total_count": len(shown), "environments": call.page(shown)})
 
@@ -72,7 +72,7 @@ def secrets(call: Call) -> Response:
 
 def organization_secrets(call: Call) -> Response:
     """Answer with the names of the organization's secrets that the repository may use."""
-    return _named(call, call.runner.settings(call.repo.name).get("organization_secrets", []))
+    return _named(call, call.state.settings(call.repo.name).get("organization_secrets", []))
 
 
 def _named(call: Call, names: list[str]) -> Response:
@@ -82,4 +82,4 @@ def _named(call: Call, names: list[str]) -> Response:
 
 def rules(call: Call) -> Response:
     """Answer with the active rules of a branch."""
-    return JSONResponse(call.page(call.runner.settings(call.repo.name).get("rules", [])))
+    return JSONResponse(call.page(call.state.settings(call.repo.name).get("rules", [])))

@@ -9,78 +9,58 @@ from zlib import crc32
 
 from loop_demo.github.hosting import Repository
 from loop_demo.github.runs import Runner
+from loop_demo.github.state import Record
 
 LOGINS = {"person": "person", "bot": "github-actions[bot]", "stranger": "mallory"}
 BOT_ID = 41898282  # the id of GitHub's bot for Actions, which its e-mail address contains
 BORN = "2026-01-01T00:00:00Z"  # the creation time that every account and repository shows
 
-USER_URLS = (
-    "followers_url followers",
-    "following_url following{/other_user}",
-    "gists_url gists{/gist_id}",
-    "starred_url starred{/owner}{/repo}",
-    "subscriptions_url subscriptions",
-    "organizations_url orgs",
-    "repos_url repos",
-    "events_url events{/privacy}",
-    "received_events_url received_events",
-)
-REPOSITORY_URLS = (
-    "archive_url {archive_format}{/ref}",
-    "assignees_url assignees{/user}",
-    "blobs_url git/blobs{/sha}",
-    "branches_url branches{/branch}",
-    "collaborators_url collaborators{/collaborator}",
-    "comments_url comments{/number}",
-    "commits_url commits{/sha}",
-    "compare_url compare/{base}...{head}",
-    "contents_url contents/{+path}",
-    "contributors_url contributors",
-    "deployments_url deployments",
-    "downloads_url downloads",
-    "events_url events",
-    "forks_url forks",
-    "git_commits_url git/commits{/sha}",
-    "git_refs_url git/refs{/sha}",
-    "git_tags_url git/tags{/sha}",
-    "hooks_url hooks",
-    "issue_comment_url issues/comments{/number}",
-    "issue_events_url issues/events{/number}",
-    "issues_url issues{/number}",
-    "keys_url keys{/key_id}",
-    "labels_url labels{/name}",
-    "languages_url languages",
-    "merges_url merges",
-    "milestones_url milestones{/number}",
-    "notifications_url notifications{?since,all,participating}",
-    "pulls_url pulls{/number}",
-    "releases_url releases{/id}",
-    "stargazers_url stargazers",
-    "statuses_url statuses/{sha}",
-    "subscribers_url subscribers",
-    "subscription_url subscription",
-    "tags_url tags",
-    "teams_url teams",
-    "trees_url git/trees{/sha}",
-)
+# The fields whose names end in _url, and their paths below an account's and a repository's own URL
+USER_URLS = """
+followers followers                       following following{/other_user}
+gists gists{/gist_id}                     starred starred{/owner}{/repo}
+subscriptions subscriptions               organizations orgs
+repos repos                               events events{/privacy}
+received_events received_events
+"""
+REPOSITORY_URLS = """
+archive {archive_format}{/ref}            assignees assignees{/user}
+blobs git/blobs{/sha}                     branches branches{/branch}
+collaborators collaborators{/collaborator}
+comments comments{/number}                commits commits{/sha}
+compare compare/{base}...{head}           contents contents/{+path}
+contributors contributors                 deployments deployments
+downloads downloads                       events events
+forks forks                               git_commits git/commits{/sha}
+git_refs git/refs{/sha}                   git_tags git/tags{/sha}
+hooks hooks                               issue_comment issues/comments{/number}
+issue_events issues/events{/number}       issues issues{/number}
+keys keys{/key_id}                        labels labels{/name}
+languages languages                       merges merges
+milestones milestones{/number}            pulls pulls{/number}
+notifications notifications{?since,all,participating}
+releases releases{/id}                    stargazers stargazers
+statuses statuses/{sha}                   subscribers subscribers
+subscription subscription                 tags tags
+teams teams                               trees git/trees{/sha}
+"""
 
 
 def number(name: str) -> int:
-    """Return an id for the name of an account, repository or workflow.
-
-    The same name always gets the same id.
-    """
+    """Return the id of an account, repository or workflow, which is always the same for a name."""
     return crc32(name.encode())
 
 
-def _urls(base: str, table: tuple[str, ...]) -> dict[str, str]:
-    return {name: f"{base}/{path}" for name, _, path in (line.partition(" ") for line in table)}
+def _urls(base: str, table: str) -> dict[str, str]:
+    words = table.split()
+    return {f"{name}_url": f"{base}/{path}" for name, path in zip(words[::2], words[1::2], strict=True)}
 
 
 def user(runner: Runner, login: str) -> dict[str, Any]:
     """Return GitHub's JSON object for an account."""
     bot = login.endswith("[bot]")
     known = BOT_ID if bot else number(login)
+    name = number(login) if bot else login
     return {
         "login": login,
         "id": known,
@@ -89,9 +69,9 @@ def user(runner: Runner, login: str) -> dict[str, Any]:
         "site_admin": False,
         "gravatar_id": "",
         "avatar_url": f"{runner.url}/avatars/u/{known}",
-        "url": f"{runner.url}/users/{number(login) if bot else login}",
-        "html_url": f"{runner.url}/{number(login) if bot else login}",
-        **_urls(f"{runner.url}/users/{number(login) if bot else login}", USER_URLS),
+        "url": f"{runner.url}/users/{name}",
+        "html_url": f"{runner.url}/{name}",
+        **_urls(f"{runner.url}/users/{name}", USER_URLS),
     }
 
 
@@ -99,15 +79,8 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
     """Return GitHub's JSON object for a repository."""
     owner, _, name = repo.name.partition("/")
     page, known = f"{runner.url}/{repo.name}", number(repo.name)
-    counts: tuple[str, ...] = (
-        "forks",
-        "forks_count",
-        "open_issues",
-        "open_issues_count",
-        "stargazers_count",
-        "watchers",
-    )
-    counts += ("watchers_count", "size")
+    counts = ("forks", "forks_count", "open_issues", "open_issues_count", "stargazers_count", "size")
+    watchers = ("watchers", "watchers_count")
     offered = ("has_issues", "has_projects", "has_wiki", "has_pages", "has_discussions", "has_downloads")
     absent = ("description", "homepage", "language", "license", "mirror_url")
     return {
@@ -120,19 +93,14 @@ def repository(runner: Runner, repo: Repository, *, fork: bool = False) -> dict[
         "visibility": "public",
         "fork": fork,
         "default_branch": repo.default_branch,
-        "html_url": page,
-        "clone_url": f"{page}.git",
-        "git_url": f"{page}.git",
-        "ssh_url": f"{page}.git",
-        "svn_url": page,
+        **dict.fromkeys(("html_url", "svn_url"), page),
+        **dict.fromkeys(("clone_url", "git_url", "ssh_url"), f"{page}.git"),
         "url": f"{runner.url}/repos/{repo.name}",
         "topics": [],
         "archived": False,
         "disabled": False,
-        "created_at": BORN,
-        "updated_at": BORN,
-        "pushed_at": BORN,
-        **dict.fromkeys(counts, 0),
+        **dict.fromkeys(("created_at", "updated_at", "pushed_at"), BORN),
+        **dict.fromkeys(counts + watchers, 0),
         **dict.fromkeys(offered, False),
         **dict.fromkeys(absent),
         **_urls(f"{runner.url}/repos/{repo.name}", REPOSITORY_URLS),
@@ -144,25 +112,16 @@ def pushed_commit(page: str, facts: dict[str, object]) -> dict[str, object]:
     return {**facts, "distinct": True, "url": f"{page}/commit/{facts['id']}"}
 
 
-def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a workflow run. In a fork's run, `head_repository` is the fork."""
     source = runner.hosting.find(record["head_repository"]) or repo
     api, workflow = f"{runner.url}/repos/{repo.name}", number(f"{repo.name}/{record['path']}")
     url = f"{api}/actions/runs/{record['id']}"
-    shown: tuple[str, ...] = (
-        "id",
-        "name",
-        "display_title",
-        "path",
-        "run_number",
-        "event",
-        "status",
-        "conclusion",
-    )
-    shown += ("head_branch", "head_sha", "created_at", "updated_at")
+    shown = ("id", "name", "display_title", "path", "run_number", "event", "status", "conclusion")
+    times = ("head_branch", "head_sha", "created_at", "updated_at")
     actor = user(runner, record["actor"]["login"])
     return {
-        **{key: record[key] for key in shown},
+        **{key: record[key] for key in (*shown, *times)},
         "node_id": f"WFR_{record['id']}",
         "run_attempt": 1,
         "run_started_at": record["run_started_at"] or record["created_at"],
@@ -178,39 +137,24 @@ def run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, A
         "pull_requests": [],
         "html_url": f"{runner.url}/{repo.name}/actions/runs/{record['id']}",
         "url": url,
-        "jobs_url": f"{url}/jobs",
-        "logs_url": f"{url}/logs",
-        "artifacts_url": f"{url}/artifacts",
-        "cancel_url": f"{url}/cancel",
-        "rerun_url": f"{url}/rerun",
+        **_urls(url, "jobs jobs logs logs artifacts artifacts cancel cancel rerun rerun"),
         "previous_attempt_url": None,
         "check_suite_url": f"{api}/check-suites/{record['id']}",
         "workflow_url": f"{api}/actions/workflows/{workflow}",
     }
 
 
-def ended_run(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def ended_run(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return a run for the event workflow_run, in which GitHub shows fewer fields of the repositories."""
     shown = run(runner, repo, record)
-    kept: tuple[str, ...] = (
-        "id",
-        "node_id",
-        "name",
-        "full_name",
-        "owner",
-        "private",
-        "fork",
-        "html_url",
-        "url",
-        "description",
-    )
-    kept += tuple(name for name, *_ in map(str.split, REPOSITORY_URLS))
+    kept = {"id", "node_id", "name", "full_name", "owner", "private", "fork"}
+    kept |= {"html_url", "url", "description", *_urls("", REPOSITORY_URLS)}
     for side in ("repository", "head_repository"):
         shown[side] = {key: value for key, value in shown[side].items() if key in kept}
     return shown
 
 
-def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) -> dict[str, Any]:
+def artifact(runner: Runner, repo: Repository, run: Record, path: Path) -> dict[str, Any]:
     """Return GitHub's JSON object for an artifact of a run, whose zip file is `path`."""
     known, source = number(f"{run['id']}/{path.stem}"), number(run["head_repository"])
     url = f"{runner.url}/repos/{repo.name}/actions/artifacts/{known}"
@@ -229,7 +173,7 @@ def artifact(runner: Runner, repo: Repository, run: dict[str, Any], path: Path) 
     }
 
 
-def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def workflow(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for the workflow of a run, as the event workflow_run has it."""
     known = number(f"{repo.name}/{record['path']}")
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}"
@@ -245,12 +189,11 @@ def workflow(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[s
     }
 
 
-def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def pull(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a single pull request, which events contain too."""
     base = repo.resolve(f"refs/heads/{record['base_ref']}")
     tree = repo.merged_tree(base, record["head_sha"]) if base and record["state"] == "open" else None
-    with runner.state.look() as data:
-        told = [c for c in data["comments"] if (c["repository"], c["issue"]) == (repo.name, record["number"])]
+    told = runner.state.of("comments", repository=repo.name, issue=record["number"])
     nothing = dict.fromkeys(("additions", "deletions", "changed_files", "commits"), 0)
     return {
         **pull_in_list(runner, repo, record),
@@ -266,7 +209,7 @@ def pull(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, 
     }
 
 
-def pull_in_list(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def pull_in_list(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a pull request in a list, which has fewer fields."""
     api, page = f"{runner.url}/repos/{repo.name}", f"{runner.url}/{repo.name}/pull/{record['number']}"
     url, issue = f"{api}/pulls/{record['number']}", f"{api}/issues/{record['number']}"
@@ -310,7 +253,7 @@ def _side(runner: Runner, repo: Repository, ref: str, sha: str, *, fork: bool = 
     return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": shown, "user": user(runner, owner)}
 
 
-def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def comment(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a comment; `user` is null if the author's account was deleted."""
     api, issue = f"{runner.url}/repos/{repo.name}/issues", record["issue"]
     return {
@@ -325,7 +268,7 @@ def comment(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[st
     }
 
 
-def status(runner: Runner, repo: Repository, record: dict[str, Any]) -> dict[str, Any]:
+def status(runner: Runner, repo: Repository, record: Record) -> dict[str, Any]:
     """Return GitHub's JSON object for a commit's status in one context."""
     shown = ("id", "state", "context", "description", "target_url", "created_at", "updated_at")
     creator = user(runner, record["login"])

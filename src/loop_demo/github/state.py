@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+Record = dict[str, Any]  # a pull request, comment, status, run or entry of a merge queue
+
 
 def write(path: Path, value: Any) -> None:
     """Write a JSON file atomically, so that a reader never sees a part of it."""
@@ -26,29 +28,26 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.RLock()
-        empty = {
-            "next_id": 1,
-            "pulls": [],
-            "comments": [],
-            "statuses": [],
-            "runs": [],
-            "queue": [],
-            "settings": {},
-        }
+        self.lock = threading.RLock()
+        empty = {"next_id": 1, "settings": {}}
+        lists: dict[str, Any] = {kind: [] for kind in ("pulls", "comments", "statuses", "runs", "queue")}
         kept = json.loads(path.read_text()) if path.exists() else {}
-        self._data: dict[str, Any] = {**empty, **kept}
+        self._data: dict[str, Any] = {**empty, **lists, **kept}
 
-    @contextmanager
-    def look(self) -> Iterator[dict[str, Any]]:
-        """Yield the data for reading; no other thread changes it inside the block."""
-        with self._lock:
-            yield self._data
+    def of(self, kind: str, **fields: Any) -> list[Record]:
+        """Return the records of a kind (such as "pulls") whose fields have the given values, oldest first."""
+        with self.lock:
+            return [r for r in self._data[kind] if all(r[key] == value for key, value in fields.items())]
+
+    def settings(self, repository: str) -> dict[str, Any]:
+        """Return what a person has set for a repository (settings.py describes the keys)."""
+        with self.lock:
+            return dict(self._data["settings"].get(repository, {}))
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Any]]:
         """Yield the data for changing, and write it to disk when the block ends."""
-        with self._lock:
+        with self.lock:
             yield self._data
             write(self._path, self._data)
 
@@ -61,6 +60,6 @@ class State:
             return record
 
     def update(self, record: dict[str, Any], **fields: Any) -> None:
-        """Change the fields of a record that came from `add` or `look`."""
+        """Change the fields of a record that came from `add` or `of`."""
         with self.change():
             record.update(fields, updated_at=now())

@@ -1,5 +1,6 @@
 """Turns what happens at the stand-in (pushes, pull requests, dispatches, ended runs) into workflow runs."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +8,9 @@ from loop_demo.github import contract, events, shapes
 from loop_demo.github.hosting import ZERO, Repository
 from loop_demo.github.runs import Event, Runner
 from loop_demo.github.shapes import LOGINS
-from loop_demo.github.state import now
+from loop_demo.github.state import Record, now
+
+Fits = Callable[[dict[str, Any]], bool]  # whether an event starts a workflow with this rule
 
 
 def _event(name: str, payload: dict[str, Any], **fields: Any) -> Event:
@@ -18,10 +21,7 @@ def _event(name: str, payload: dict[str, Any], **fields: Any) -> Event:
 
 def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
     """Return the fields that the payload of every event has: the repository and the sender."""
-    return {
-        "repository": shapes.repository(runner, repo),
-        "sender": shapes.user(runner, LOGINS[who]),
-    }
+    return {"repository": shapes.repository(runner, repo), "sender": shapes.user(runner, LOGINS[who])}
 
 
 def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
@@ -42,7 +42,7 @@ def _choose_default_branch(repo: Repository, before: dict[str, str], after: dict
     """Make the first branch of an empty repository its default, unless the configured one was pushed too."""
     had, has = ([ref for ref in refs if ref.startswith("refs/heads/")] for refs in (before, after))
     if not had and has and f"refs/heads/{repo.default_branch}" not in has:
-        repo.name_default_branch(min(has).removeprefix("refs/heads/"))
+        repo.git("symbolic-ref", "HEAD", min(has))
 
 
 def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str, who: str) -> dict[str, Any]:
@@ -72,6 +72,14 @@ def push_event(runner: Runner, repo: Repository, ref: str, *, old: str, new: str
     return payload
 
 
+def _listening(repo: Repository, commit: str, event: str, fits: Fits) -> Iterator[str]:
+    """Yield the workflow files at a commit that listen to an event, with a rule that fits."""
+    for file, text in repo.workflows(commit).items():
+        rule = events.trigger(events.parse(text), event)
+        if rule is not None and fits(rule):
+            yield file
+
+
 def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) -> None:
     ref, commit, head = payload["ref"], payload["after"], payload["head_commit"]
     if head is None or events.SKIP.search(str(head["message"])):
@@ -79,17 +87,13 @@ def _start_on_push(runner: Runner, repo: Repository, payload: dict[str, Any]) ->
     paths = repo.changed(payload["before"], commit)
     title = str(head["message"]).partition("\n")[0]
     event = Event("push", payload, commit=commit, head=commit, ref=ref, title=title)
-    for file, text in repo.workflows(commit).items():
-        rule = events.trigger(events.parse(text), event.name)
-        if rule is not None and events.starts_on_push(rule, ref, paths):
-            runner.enqueue(repo, file, event)
+    for file in _listening(repo, commit, "push", lambda rule: events.starts_on_push(rule, ref, paths)):
+        runner.enqueue(repo, file, event)
 
 
 def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> None:
     """Update the open pull requests after a push: their heads move, and contained ones count as merged."""
-    with runner.state.look() as data:
-        open_ = [pull for pull in data["pulls"] if pull["state"] == "open"]
-    for pull in open_:
+    for pull in runner.state.of("pulls", state="open"):
         base, branch = runner.hosting.find(pull["repository"]), ref.removeprefix("refs/heads/")
         if base is None or branch == ref:
             continue
@@ -111,14 +115,14 @@ def _follow(runner: Runner, repo: Repository, ref: str, new: str, who: str) -> N
                 _try_merge(repo, pull)
 
 
-def closed(runner: Runner, repo: Repository, pull: dict[str, Any], who: str) -> None:
+def closed(runner: Runner, repo: Repository, pull: Record, who: str) -> None:
     """Close a pull request, and start the workflows that listen to that."""
     runner.state.update(pull, state="closed", closed_at=now())
     pull_changed(runner, repo, pull, "closed", who)
 
 
 def merged(
-    runner: Runner, repo: Repository, pull: dict[str, Any], sha: str, *, before: dict[str, str], who: str
+    runner: Runner, repo: Repository, pull: Record, sha: str, *, before: dict[str, str], who: str
 ) -> None:
     """Close a merged pull request, and start the workflows that listen to the push to its base."""
     _mark_merged(runner, pull, sha, who)
@@ -127,15 +131,12 @@ def merged(
     pull_changed(runner, repo, pull, "closed", who)
 
 
-def _mark_merged(runner: Runner, pull: dict[str, Any], sha: str, who: str) -> None:
+def _mark_merged(runner: Runner, pull: Record, sha: str, who: str) -> None:
     runner.state.update(pull, merged=True, merged_by=LOGINS[who], merge_commit_sha=sha, merged_at=now())
 
 
-def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
-    """Update refs/pull/N/head and merge, and return the merge commit.
-
-    Returns None if head and base conflict or the base no longer exists.
-    """
+def _try_merge(repo: Repository, pull: Record) -> str | None:
+    """Update refs/pull/N/head and merge; return the merge commit, None on conflict or without a base."""
     number, head, base = pull["number"], pull["head_sha"], repo.resolve(f"refs/heads/{pull['base_ref']}")
     repo.move(f"refs/pull/{number}/head", head)
     tree = repo.merged_tree(base, head) if base else None
@@ -146,9 +147,7 @@ def _try_merge(repo: Repository, pull: dict[str, Any]) -> str | None:
     return merge
 
 
-def pull_changed(
-    runner: Runner, repo: Repository, pull: dict[str, Any], action: str, who: str, **told: Any
-) -> None:
+def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, who: str, **told: Any) -> None:
     """Start the workflows that listen to pull requests, at the merge commit of head and base, as GitHub does.
 
     `told` holds further fields of the event's payload, such as `changes` of an edit.
@@ -165,20 +164,19 @@ def pull_changed(
         return
     if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
         return
-    event = _event(
-        "pull_request", payload, commit=merge, head=head, ref=pull["head_ref"], title=pull["title"]
-    )
+    title, ref = pull["title"], pull["head_ref"]
+    event = _event("pull_request", payload, commit=merge, head=head, ref=ref, title=title)
     base = repo.resolve(f"{merge}^1") or ZERO
     paths = repo.changed_since_fork(base, head)
-    for file, text in repo.workflows(merge).items():
-        rule = events.trigger(events.parse(text), event.name)
-        if rule is not None and events.starts_on_pull(rule, action, pull["base_ref"], paths):
-            runner.enqueue(repo, file, event)
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_pull(rule, action, pull["base_ref"], paths)
+
+    for file in _listening(repo, merge, event.name, fits):
+        runner.enqueue(repo, file, event)
 
 
-def checks_requested(
-    runner: Runner, repo: Repository, entry: dict[str, Any], who: str
-) -> list[dict[str, Any]]:
+def checks_requested(runner: Runner, repo: Repository, entry: Record, who: str) -> list[dict[str, Any]]:
     """Start the workflows that listen to a merge queue's request for checks, and return their runs."""
     head, base, ref = entry["queue_sha"], entry["base_sha"], f"refs/heads/{entry['branch']}"
     payload = {
@@ -194,12 +192,11 @@ def checks_requested(
     }
     title = str(repo.commit_facts(head)["message"]).partition("\n")[0]
     event = _event("merge_group", payload, commit=head, head=head, ref=ref, title=title)
-    return [
-        runner.enqueue(repo, file, event)
-        for file, text in repo.workflows(head).items()
-        if (rule := events.trigger(events.parse(text), event.name)) is not None
-        and events.starts_on_queue(rule, entry["base_ref"])
-    ]
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_queue(rule, entry["base_ref"])
+
+    return [runner.enqueue(repo, file, event) for file in _listening(repo, head, event.name, fits)]
 
 
 def dispatched(
@@ -246,18 +243,17 @@ def scheduled(runner: Runner, repo: Repository, file: str) -> dict[str, Any]:
     return runner.enqueue(repo, file, event)
 
 
-def completed(runner: Runner, run: dict[str, Any]) -> None:
+def completed(runner: Runner, run: Record) -> None:
     """Start the workflows that listen to a run's end, from the default branch and with its rights."""
     repo = runner.hosting.find(run["repository"])
     commit = repo.resolve(repo.default_branch) if repo else None
     if repo is None or commit is None:
         return
-    waiting = [
-        file
-        for file, text in repo.workflows(commit).items()
-        if (rule := events.trigger(events.parse(text), "workflow_run")) is not None
-        and events.starts_on_run(rule, run["name"], run["head_branch"])
-    ]
+
+    def fits(rule: dict[str, Any]) -> bool:
+        return events.starts_on_run(rule, run["name"], run["head_branch"])
+
+    waiting = list(_listening(repo, commit, "workflow_run", fits))
     if not waiting:
         return
     payload = {

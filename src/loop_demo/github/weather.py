@@ -50,10 +50,7 @@ class Weather:
 
 
 def instead(kind: str | None) -> Response | None:
-    """Return the response for a call that fails without being performed.
-
-    None if the call is to be performed.
-    """
+    """Return the response of a call that fails without being performed; None if it is to be performed."""
     if kind in ("429", "403"):
         return JSONResponse({"message": LIMITED}, int(kind), {"retry-after": "1"})
     if kind == "502":

@@ -1,7 +1,6 @@
 """Handlers of GitHub's calls about workflows and their runs."""
 
 from pathlib import Path
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -9,6 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from loop_demo.github import shapes, triggers
 from loop_demo.github.calls import Call
 from loop_demo.github.events import Unprocessable
+from loop_demo.github.state import Record
 
 # The most bytes of a summary; GitHub's runner drops a larger one completely, and the step goes on
 SUMMARY = 1024 * 1024
@@ -38,13 +38,12 @@ def dispatch(call: Call) -> Response:
 
 def runs(call: Call) -> Response:
     """Answer with the runs of the repository or of one workflow, newest first."""
-    with call.state.look() as data:
-        found = [run for run in reversed(data["runs"]) if _asked_for(call, run)]
+    found = [run for run in reversed(call.of("runs")) if _asked_for(call, run)]
     shown = [shapes.run(call.runner, call.repo, run) for run in call.page(found)]
     return JSONResponse({"total_count": len(found), "workflow_runs": shown})
 
 
-def _asked_for(call: Call, run: dict[str, Any]) -> bool:
+def _asked_for(call: Call, run: Record) -> bool:
     file, query = call.path.get("workflow_id"), call.query
     fits = {
         "status": query.get("status") in (run["status"], run["conclusion"]),
@@ -55,8 +54,7 @@ def _asked_for(call: Call, run: dict[str, Any]) -> bool:
         "created": _created(run["created_at"], query.get("created", "")),
     }
     known = (run["path"].rpartition("/")[2], str(shapes.number(f"{call.repo.name}/{run['path']}")))
-    mine = run["repository"] == call.repo.name and (file is None or file in known)
-    return mine and all(fits[key] for key in fits if key in query)
+    return (file is None or file in known) and all(fits[key] for key in fits if key in query)
 
 
 def _created(time: str, asked: str) -> bool:
@@ -127,10 +125,7 @@ def log(call: Call) -> Response:
 
 
 def summary(call: Call) -> Response:
-    """Answer with a run's summary.
-
-    All steps of a run write one file here, so GitHub's limit for a step's summary applies to the whole run.
-    """
+    """Answer with a run's summary, to which GitHub's limit for one step applies, as all steps write it."""
     path = call.runner.summary(call.find("runs", "id", "run_id"))
     size = path.stat().st_size if path.exists() else 0
     return PlainTextResponse(DROPPED.format(SUMMARY // 1024, size // 1024)) if size > SUMMARY else _text(path)

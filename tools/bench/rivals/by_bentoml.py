@@ -6,11 +6,7 @@ import bentoml
 from scored import Model
 
 
-@bentoml.service(
-    workers=1,
-    traffic={"timeout": 10},
-    logging={"access": {"enabled": False}},
-)
+@bentoml.service(workers=1, traffic={"timeout": 10}, logging={"access": {"enabled": False}})
 class Stock:
     """Scores rows, one or many in a request."""
 
@@ -21,12 +17,7 @@ class Stock:
     def predict(self, features: list[float], id: int | str | None = None) -> dict[str, Any]:  # noqa: A002
         """Score the row of a request."""
         scores, classes = self.model.predict([features], [id])
-        return {
-            "model_version": self.model.release.key,
-            "score": scores[0],
-            "class": classes[0],
-            "id": id,
-        }
+        return {"model_version": self.model.release.key, "score": scores[0], "class": classes[0], "id": id}
 
     @bentoml.api
     def many(self, features: list[list[float]]) -> dict[str, Any]:

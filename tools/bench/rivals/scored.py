@@ -6,8 +6,6 @@ its thread, so that no compared server is slow because of its logging.
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +35,13 @@ class Model:
         self._score = Histogram("model_prediction_score", "…", OF, buckets=SCORE).labels(**of)
         total = Counter("model_prediction_total", "…", [*OF, "class"])
         self._total = {label: total.labels(*of.values(), label) for label in self.meta.classes}
-        progress = Gauge("model_requests_in_progress", "…", OF)
-        self._progress = progress.labels(**of)
+        self._progress = Gauge("model_requests_in_progress", "…", OF).labels(**of)
         self._dropped = Counter("model_prediction_log_dropped_total", "…", OF).labels(**of)
         self._log = PredictionLog(Path(os.environ["PREDICTION_LOG_DIR"]), self.release, self._dropped.inc)
 
     def predict(self, rows: Any, ids: list[Any] | None = None) -> tuple[list[float], list[int]]:
         """Return the scores and classes of rows of shape (n, f), and count and log them."""
-        with self._progressing(), self._latency.time():
+        with self._progress.track_inprogress(), self._latency.time():
             values = np.asarray(rows, np.float32)
             scores = self._booster.inplace_predict(values).tolist()
             classes = [int(score >= self.meta.threshold) for score in scores]
@@ -53,9 +50,3 @@ class Model:
                 self._total[label].inc()
             self._log.write(Scored(time.time(), ids or [None] * len(scores), values, scores, classes))
         return scores, classes
-
-    @contextmanager
-    def _progressing(self) -> Iterator[None]:
-        self._progress.inc()
-        yield
-        self._progress.dec()
