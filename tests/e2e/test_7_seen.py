@@ -2,16 +2,16 @@
 
 from time import time
 
-import asked
-import panels
+import dashboard_queries
+import dashboard_pictures
 from scene import Scene
 
 
 def test_every_panel_has_data(scene: Scene) -> None:
     """Every panel of both dashboards has data, except the GPU's; both are drawn in build/e2e."""
     minutes = (time() - scene.begun) / 60
-    answers = asked.answers(scene.cluster.facts.prometheus, minutes)
-    for picture in panels.draw(answers, scene.folder):
+    answers = dashboard_queries.answers(scene.cluster.facts.prometheus, minutes)
+    for picture in dashboard_pictures.draw(answers, scene.folder):
         scene.console.step(f"drawn: {picture}")
     scene.console.line(str(answers))
     scene.figures.record("dashboard queries with data", len(answers.series) - len(answers.excepted), "")
