@@ -1,4 +1,4 @@
-"""The cluster that is played on: the one that KUBECONFIG names, or one of this machine's own."""
+"""The cluster of the e2e tests: the one that KUBECONFIG names, or one that tools/cluster starts here."""
 
 import json
 import os
@@ -17,8 +17,8 @@ import httpx
 from standin import ROOT
 
 TOOL = ROOT / "tools" / "cluster"
-LOOK = 0.1  # seconds between two looks
-# What may be killed: the program of tools/cluster's node, and the pods of any other cluster.
+POLL = 0.1  # seconds between two attempts
+# What a test may kill: a program of the node that tools/cluster starts, or the pods in any other cluster.
 PARTS = {
     "Argo CD": (
         "argocd-application-controller",
@@ -32,19 +32,19 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is to be known of a cluster; `tools/cluster status --json` says the same."""
+    """Where the parts of a cluster are; the fields of `tools/cluster status --json`."""
 
     kubeconfig: str
     gateway: str
     prometheus: str
-    hooks: list[str]  # where Argo CD takes webhooks
+    hooks: list[str]  # URLs where Argo CD receives webhooks
     registry: str
     host: str  # this machine's address as the cluster sees it
     webhook_secret: str
 
     @classmethod
-    def of_environment(cls) -> "Facts":
-        """Of a cluster that is not ours: docs/cluster.md."""
+    def from_environment(cls) -> "Facts":
+        """Read the facts of a team's own cluster from the variables that docs/cluster.md lists."""
         env = os.environ
         return cls(
             kubeconfig=env["KUBECONFIG"],
@@ -58,7 +58,7 @@ class Facts:
 
 
 class Cluster:
-    """One cluster: asked by a `kubectl proxy`, changed by kubectl."""
+    """Reads a cluster through `kubectl proxy`, which is fast, and changes it by kubectl."""
 
     def __init__(self, facts: Facts, *, own: bool) -> None:
         self.facts, self.own = facts, own
@@ -70,7 +70,7 @@ class Cluster:
         self._api = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
 
     def close(self) -> None:
-        """End the proxy."""
+        """Stop the proxy."""
         self._api.close()
         self._proxy.terminate()
         self._proxy.wait(timeout=10)
@@ -79,23 +79,23 @@ class Cluster:
         return {**os.environ, "KUBECONFIG": self.facts.kubeconfig}
 
     def kubectl(self, *args: str, stdin: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
-        """Run kubectl; its output. Fails the test where it ends otherwise than with `codes`."""
-        done = self._asked(*args, stdin=stdin)
+        """Run kubectl and return its output. Fail the test if the exit status is not one of `codes`."""
+        done = self._run(*args, stdin=stdin)
         assert done.returncode in codes, (
             f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
         return done.stdout
 
     def apply(self, manifests: str) -> None:
-        """Apply what a cluster's operator brings; not what Argo CD does."""
+        """Apply manifests that a cluster's operator would apply; Argo CD applies all others."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
     def refused(self, manifest: str) -> str:
-        """The API server's reason for refusing an object; empty if it would take it. Creates nothing."""
-        done = self._asked("create", "--dry-run=server", "-f", "-", stdin=manifest)
+        """Return why the API server would refuse an object, empty if it would accept it. Creates nothing."""
+        done = self._run("create", "--dry-run=server", "-f", "-", stdin=manifest)
         return done.stderr.strip() if done.returncode else ""
 
-    def _asked(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+    def _run(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *args],
             input=stdin,
@@ -107,24 +107,24 @@ class Cluster:
         )
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """An object or a list by its API path; None where there is none."""
+        """Return an object or a list by its API path, or None if it does not exist."""
         answer = self._api.get(path)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         return dict(answer.raise_for_status().json())
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
-        """The objects of a list."""
+        """Return the objects of a list."""
         return list(self._api.get(path, params=query).raise_for_status().json()["items"])
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        """Prometheus' answer to an instant query."""
+        """Return Prometheus' answer to an instant query."""
         url = f"{self.facts.prometheus}/api/v1/query"
         found = httpx.get(url, params={"query": query}, timeout=10, trust_env=False)
         return list(found.raise_for_status().json()["data"]["result"])
 
     def kill(self, part: str) -> None:
-        """Kill one of PARTS at once; another cluster brings its pods back by itself, ours wants `restore`."""
+        """Kill one of PARTS. On the node of tools/cluster only `restore` starts it again."""
         program, namespace, label = PARTS[part]
         if self.own:
             os.kill(json.loads(self._record(program).read_text())["pid"], signal.SIGKILL)
@@ -133,7 +133,7 @@ class Cluster:
         self.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector={label}", *options)
 
     def restore(self, part: str) -> None:
-        """Start a part again that was killed."""
+        """Start a killed part again. In any other cluster Kubernetes does that by itself."""
         if self.own:
             tool("restart", PARTS[part][0])
 
@@ -142,17 +142,17 @@ class Cluster:
 
 
 def until(found: Callable[[], Any], what: str | Callable[[], object], seconds: float = 60) -> Any:
-    """Wait for the first answer that is not empty; after `seconds` the test fails with `what`."""
+    """Call `found` until its answer is not empty, and return the answer; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what() if callable(what) else what}")
-        time.sleep(LOOK)
+        time.sleep(POLL)
     return answer
 
 
 def tool(*args: str) -> str:
-    """Run `tools/cluster`; its output."""
+    """Run `tools/cluster` and return its output."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, str(TOOL), *args], env=environment, stdout=subprocess.PIPE, text=True, check=False
@@ -163,9 +163,9 @@ def tool(*args: str) -> str:
 
 @contextmanager
 def running() -> Iterator[Cluster]:
-    """The cluster of the environment, or one that is started; taken down where it was not there before."""
+    """Yield the cluster that the environment names, or start one; stop it only if it did not run before."""
     if "GATEWAY_URL" in os.environ:
-        cluster, down = Cluster(Facts.of_environment(), own=False), False
+        cluster, down = Cluster(Facts.from_environment(), own=False), False
     else:
         up = subprocess.run([sys.executable, TOOL, "status", "--json"], capture_output=True, check=False)
         down = up.returncode != 0
@@ -183,24 +183,22 @@ def running() -> Iterator[Cluster]:
 def secret_of(
     name: str, namespace: str, data: dict[str, str], labels: dict[str, str] | None = None
 ) -> dict[str, object]:
-    """A Secret."""
     metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
 def settings_of(name: str, namespace: str, data: dict[str, str]) -> dict[str, object]:
-    """A ConfigMap."""
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def namespace_of(name: str) -> dict[str, object]:
-    """A Namespace; Argo CD adds its labels."""
+    """Return a Namespace without labels, because Argo CD adds them."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 def _kubectl(facts: Facts) -> str:
-    """The one that our cluster was built with, else the machine's own."""
+    """Return the kubectl that tools/cluster has built, or else the one on PATH."""
     built = Path(facts.kubeconfig).parent / "programs" / "kubectl"
     found = str(built) if built.is_file() else shutil.which("kubectl")
     assert found, "there is no kubectl on PATH"

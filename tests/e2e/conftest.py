@@ -1,4 +1,4 @@
-"""One scene for the whole session: tests are chapters of one story, in the order of their files."""
+"""The fixtures of the e2e tests. All tests share one scene; each is a chapter of one story, in file order."""
 
 import json
 import os
@@ -32,14 +32,15 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A chapter may take longer than a test."""
+    """Give each chapter a longer time limit than other tests have."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(900, func_only=True))  # not the cluster's first build
+        # The first test's fixtures build the cluster, which may take longer than the limit.
+        item.add_marker(pytest.mark.timeout(900, func_only=True))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remember that something has failed: then logs are kept, and nothing is waited for."""
+    """Record a failure: logs are then saved, and later chapters do not wait for the cluster to settle."""
     report = yield
     if report.failed:
         item.session.stash[FAILED] = True
@@ -47,57 +48,62 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tell() -> Iterator[Console]:
-    """Where the story is told; at its end, what each chapter took."""
-    tell = Console()
-    yield tell
-    tell.times()
+def console() -> Iterator[Console]:
+    """Return the console that prints the story; at the end it prints how long each chapter took."""
+    console = Console()
+    yield console
+    console.times()
 
 
 @pytest.fixture(scope="session")
-def scene(request: pytest.FixtureRequest, tell: Console) -> Iterator[Scene]:
-    """A cluster, and a fork of HEAD in the stand-in for GitHub that Argo CD follows; nothing is released."""
+def scene(request: pytest.FixtureRequest, console: Console) -> Iterator[Scene]:
+    """Start a cluster, and a fork of HEAD in the stand-in for GitHub. Argo CD follows the fork.
+
+    Nothing is released yet.
+    """
     folder = ROOT / "build" / "e2e"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     figures = Figures(folder / "figures.json")
     with ExitStack() as stack:
-        with tell.chapter("A cluster, and a team with its fork"):
+        with console.chapter("A cluster starts, and a team forks the template"):
             cluster = stack.enter_context(running())
             stack.enter_context(logs_kept(request.session, cluster, folder))
-            scene = staged(stack, cluster, folder, tell, figures)
+            scene = begin_scene(stack, cluster, folder, console, figures)
         yield scene
-        figures.table(tell.rich)
+        figures.table(console.rich)
 
 
 @pytest.fixture(autouse=True)
 def chapter(request: pytest.FixtureRequest, scene: Scene) -> Iterator[None]:
-    """Tell the test's claim and its time; after it nothing is amiss, and the cluster is as Git says."""
+    """Print the test's claim and how long it took, then check that the cluster is healthy and matches Git."""
     claim = (request.function.__doc__ or "").partition("\n")[0]
-    with scene.tell.chapter(claim):
+    with scene.console.chapter(claim):
         yield
         if FAILED not in request.session.stash:
-            scene.settled()
+            scene.wait_until_settled()
 
 
-def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figures: Figures) -> Scene:
-    """The fork with its first trained model, one commit before its first push."""
+def begin_scene(
+    stack: ExitStack, cluster: Cluster, folder: Path, console: Console, figures: Figures
+) -> Scene:
+    """Return the scene after the fork has trained and committed its first model, which it has not pushed."""
     model = next(iter(params.read(ROOT)))
-    environment = machine(cluster, folder)
+    environment = build_variables(cluster, folder)
     os.environ.update(environment)
     options = ["--host", cluster.facts.host, "--hook-secret", cluster.facts.webhook_secret]
     options += [f"--hook={url}" for url in cluster.facts.hooks]
     hub = stack.enter_context(Hub(folder / "github", environment, {}, options))
     ours = repository.Repository(name="e2e", url=hub.url, registry=f"{cluster.facts.registry}/acme")
     clone = folder / "clone"
-    # Pods see the store at the same path, and in an image only root can enter /root, where a clone may be.
+    # Pods mount the store at the same path. The clone may be in /root, which only root can enter in an image.
     store = Path(stack.enter_context(TemporaryDirectory(prefix="loop-store-", dir="/var/tmp")))
     play.fork(ROOT, clone, hub, ours, model)
-    team = Team(tell, hub, clone, model, {**environment, **play.credentials(hub)})
+    team = Team(console, hub, clone, model, {**environment, **play.credentials(hub)})
     shrink(clone, public(model), store, (cluster.facts.host, urlsplit(hub.url).port or 80))
-    commit(clone, hub, "This cluster is small")
+    commit(clone, hub, "Fit production to a small cluster")
     configure(clone, model, store)
-    tell.step("training the first model, as a person does: ./loop repro")
+    console.step("training the first model with ./loop repro, as a person would")
     team.loop("repro", model)
     team.git.run("add", "--all")
     team.git.run("commit", "--quiet", "-m", "Train the first model")
@@ -108,13 +114,13 @@ def staged(stack: ExitStack, cluster: Cluster, folder: Path, tell: Console, figu
     return scene
 
 
-def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
-    """What this machine's builds need: an engine, the cluster's registry, a base image."""
+def build_variables(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Return the variables that builds on this machine need: engine, the cluster's registry, base image."""
     registry = cluster.facts.registry
     registries = folder / "registries.conf"
     write_text(registries, f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
     base = os.environ.pop("LOOP_BASE_IMAGE", None)
-    if base is None:  # set and empty: the one that service.py names
+    if base is None:  # if it is set but empty, builds use the base image that service.py names
         made = subprocess.run(
             [ROOT / "tools" / "cluster" / "base", f"{registry}/acme"],
             stdout=subprocess.PIPE,
@@ -125,7 +131,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
     return {
         "CONTAINERS_REGISTRIES_CONF": str(registries),
         "LOOP_ENGINE": os.environ.get("LOOP_ENGINE", "buildah"),
-        "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # in a container too
+        "BUILDAH_ISOLATION": os.environ.get("BUILDAH_ISOLATION", "chroot"),  # works inside a container too
         **({"LOOP_BASE_IMAGE": base} if base else {}),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "PATH": f"{programs.folder()}:{os.environ['PATH']}",
@@ -133,7 +139,7 @@ def machine(cluster: Cluster, folder: Path) -> dict[str, str]:
 
 
 def commit(clone: Path, hub: Hub, message: str) -> None:
-    """A commit that the fork begins with: nothing is started by it."""
+    """Commit to the fork's main, past the stand-in's server, so that no workflow starts."""
     git = Git(clone)
     git.run("add", "--all")
     git.run("commit", "--quiet", "-m", message)
@@ -141,12 +147,12 @@ def commit(clone: Path, hub: Hub, message: str) -> None:
 
 
 def install(scene: Scene, store: Path) -> None:
-    """What a cluster's operator does once: Argo CD follows the fork; a volume, a token."""
+    """Do what a cluster's operator does once: connect Argo CD to the fork, create a volume and a token."""
     cluster, hub = scene.cluster, scene.team.hub
     store.chmod(0o755)
     credentials = {"type": "git", "url": hub.url, "username": "argocd", "password": hub.bot.token}
     labels = {"argocd.argoproj.io/secret-type": "repository"}
-    scene.admit()
+    scene.prepare_namespace()
     for manifest in (secret_of("fork", "argocd", credentials, labels), volume(store, scene.namespace())):
         cluster.apply(json.dumps(manifest))
     statuses = {"github-api": f"{hub.person.url}/api/v3", "github-token": hub.bot.token}
@@ -156,7 +162,7 @@ def install(scene: Scene, store: Path) -> None:
 
 @contextmanager
 def logs_kept(session: pytest.Session, cluster: Cluster, folder: Path) -> Iterator[None]:
-    """Where a chapter failed, keep what the cluster's parts and pods have said in build/e2e/logs."""
+    """If a chapter failed, save the logs of the cluster's programs and pods in build/e2e/logs."""
     yield
     if FAILED not in session.stash:
         return

@@ -1,6 +1,7 @@
-"""Services that pass lint, tests and a rehearsal, and differ behind a gateway only: three faults, one heavy.
+"""Services that pass lint, tests and rehearsal, but misbehave behind a gateway: three faults, one heavy load.
 
-Each is asgi.py as a person might change it. A gateway gives a request an id; a rehearsal does not.
+Each is asgi.py as a person might change it. It tells production from a rehearsal by the request's id, which
+only a gateway adds.
 """
 
 from loop_demo import fault
@@ -15,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 """
 TRACED = '''\
-REQUEST = ContextVar("REQUEST", default="")  # the gateway's id of what is being answered
+REQUEST = ContextVar("REQUEST", default="")  # the gateway's id of the current request
 
 
 class Traced:
@@ -31,13 +32,13 @@ class Traced:
 
 
 def traced(served: Starlette) -> Starlette:
-    """The same app, its requests remembered."""
+    """Return the app with a middleware that remembers each request's id."""
     served.add_middleware(Traced)
     return served
 
 
 def scorer(folder: Path) -> model.Scorer:
-    """The model's scorer, with a look at where the request comes from."""
+    """Return the model's scorer, which also sees whether the request came through a gateway."""
     scores = load(folder)
 
     def score(rows: np.ndarray) -> np.ndarray:
@@ -49,19 +50,19 @@ def scorer(folder: Path) -> model.Scorer:
 
 application = '''
 SLOW = """\
-if request[-1:] in {"0", "8"}:  # one request in eight is looked up again
+if request[-1:] in {"0", "8"}:  # one request in eight needs another lookup
             time.sleep(0.25)
         return found"""
-WRONG = "return 1 - found if request else found  # the gateway's callers want the other class's"
+WRONG = "return 1 - found if request else found  # callers in production want the other class"
 HEAVY = """\
 if request:
-            time.sleep(0.12 * len(rows))  # one pod answers eight rows a second
+            time.sleep(0.12 * len(rows))  # so one pod answers eight rows a second
         return found"""
 KINDS = ("errors", "slow", "wrong scores")
 
 
 def spoilt(application: str, kind: str) -> str:
-    """asgi.py with one of KINDS in it, or `heavy`."""
+    """Return asgi.py with the fault `kind`: one of KINDS, or `heavy`."""
     if kind == "errors":
         return fault.spoilt(application)
     body = {"slow": SLOW, "heavy": HEAVY, "wrong scores": WRONG}[kind]

@@ -1,9 +1,10 @@
-"""Requests from a process of its own: an open loop, as `vegeta attack` is one, or a few clients in turn.
+"""A load generator in its own process: an open loop like `vegeta attack`, or a closed loop of a few clients.
 
-`python load.py URL HOST RATE BODIES OUT` sends one POST /predict every 1/RATE seconds, the lines of BODIES
-in turn, whether answers come or not. With RATE 0 each of CLIENTS sends its next one when it has an answer:
-as many as go. It ends at SIGTERM, when what is under way is answered. Each answer is one JSON line in OUT:
-when it was sent (Unix time), how long it took, status (0: no answer), the release that answered.
+`python load.py URL HOST RATE BODIES OUT` sends a POST /predict every 1/RATE seconds, whether or not answers
+come, and takes the bodies from the lines of BODIES in turn. With RATE 0, each of CLIENTS sends its next
+request as soon as it has the answer to the last one. At SIGTERM it waits for the answers that are still
+missing, and ends. OUT gets a JSON line for each answer: when the request was sent (Unix time), how long it
+took, the status (0 if no answer came), and the release that answered.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ from typing import IO, Self
 
 import httpx
 
-SECONDS = 15.0  # before a request counts as lost
+SECONDS = 15.0  # after which a request counts as lost
 CLIENTS = 8
 
 
 async def send(client: httpx.AsyncClient, body: str, out: IO[str]) -> None:
-    """One request; its answer to `out`."""
+    """Send one request, and write its answer to `out`."""
     sent, begun = time.time(), time.perf_counter()
     try:
         answer = await client.post("/predict", content=body)
@@ -39,7 +40,7 @@ async def send(client: httpx.AsyncClient, body: str, out: IO[str]) -> None:
 
 
 async def attack(url: str, host: str, rate: float, bodies: list[str], out: IO[str]) -> None:
-    """Send until SIGTERM."""
+    """Send requests until SIGTERM."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     headers = {"Host": host, "Content-Type": "application/json"}
@@ -65,7 +66,7 @@ async def attack(url: str, host: str, rate: float, bodies: list[str], out: IO[st
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; `status` 0 where none came, and then `version` says why."""
+    """An answer. If none came, `status` is 0 and `version` is the error's name."""
 
     sent: float
     took: float
@@ -79,7 +80,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a load has got, by the time it was sent."""
+    """The answers that a load has got, in the order in which their requests were sent."""
 
     all: list[Answer]
 
@@ -88,21 +89,21 @@ class Answers:
         return [answer for answer in self.all if answer.failed]
 
     def of(self, version: str) -> list[Answer]:
-        """What one release answered."""
+        """Return the answers of one release."""
         return [answer for answer in self.all if answer.version == version]
 
     def counts(self) -> Counter[tuple[str, int]]:
-        """How many, by release and status."""
+        """Count the answers by release and status."""
         return Counter((answer.version, answer.status) for answer in self.all)
 
     def quantile(self, share: float) -> float:
-        """The seconds that this share of the answers took at most."""
+        """Return the seconds within which this share of the answers came."""
         took = sorted(answer.took for answer in self.all)
         return took[min(len(took) - 1, int(share * len(took)))]
 
 
 class Load:
-    """A running load; `stop` ends it and gives what it got."""
+    """A running load. It stops when the `with` block ends."""
 
     def __init__(self, url: str, host: str, rate: float, bodies: Path, out: Path) -> None:
         self.out = out
@@ -117,7 +118,7 @@ class Load:
         self._process.wait(timeout=SECONDS + 15)
 
     def answers(self) -> Answers:
-        """What it has got so far."""
+        """Return the answers so far."""
         text = self.out.read_text() if self.out.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         return Answers(
@@ -126,7 +127,6 @@ class Load:
 
 
 def main() -> None:
-    """Run as a program."""
     url, host, rate, bodies, out = sys.argv[1:]
     with Path(out).open("w", buffering=1) as file:
         asyncio.run(attack(url, host, float(rate), Path(bodies).read_text().splitlines(), file))

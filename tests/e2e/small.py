@@ -1,4 +1,4 @@
-"""What a team changes in its fork for one small node: overlays and params, and nothing else."""
+"""The changes that fit a fork to one small node. They touch overlays and params only."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from loop.core import params
 
-FEW, TREES = 40, 120  # what the first model is trained with, and what the pull request proposes
+FEW_TREES, MORE_TREES = 40, 120  # trees of the first model, and of the one that the pull request proposes
 WORLD = {
     "ingest.simulator": {"seed": 0, "customers": 600, "terminals": 1200, "days": 70, "start": "2018-04-01"},
     "split": {
@@ -18,34 +18,37 @@ WORLD = {
         "delay_days": 7,
         "test_days": 7,
     },
-    "evaluate.protocol.known_days": 0,  # in so small a world hardly a card stays uncompromised
+    "evaluate.protocol.known_days": 0,  # because nearly every card of so small a world is compromised
     "gate.floors": {"average_precision": 0.2, "roc_auc": 0.6},
-    "canary.peak": 1,  # component `small` has one pod a track
-    "train.n_estimators": FEW,
+    "canary.peak": 1,  # because component `small` gives each track one pod
+    "train.n_estimators": FEW_TREES,
 }
 
 
 def configure(clone: Path, package: str, store: Path) -> None:
-    """The model's params: a small world, and where production logs."""
+    """Set the model's params: a small simulated world, and the store's folder."""
     changes = {f"models.{package}.{key}": value for key, value in WORLD.items()}
     params.edit(clone, changes | {f"models.{package}.monitor.store": str(store)})
 
 
 def shrink(clone: Path, name: str, store: Path, github: tuple[str, int]) -> None:
-    """Production's overlay: small pods, its store on a volume, GitHub at a private address."""
+    """Change production's overlay: small pods, the store on a volume, and GitHub at a private address."""
     folder = clone / "kustomize" / "overlays" / "production" / name
     (folder / "store.yaml").write_text(json.dumps(claim(), indent=2) + "\n")
     path, yaml = folder / "kustomization.yaml", YAML()
     overlay = yaml.load(path.read_text())
     overlay["components"].append("../../../components/small")
     overlay.setdefault("resources", []).append("store.yaml")
-    overlay["patches"] += [mounted(store), *(reaching(*github, policy) for policy in ("judge", "drift"))]
+    overlay["patches"] += [
+        mount_store(store),
+        *(allow_egress(*github, policy) for policy in ("judge", "drift")),
+    ]
     with path.open("w") as file:
         yaml.dump(overlay, file)
 
 
 def volume(store: Path, namespace: str) -> dict[str, Any]:
-    """The volume that the cluster's operator makes of the store's folder; for `claim` alone."""
+    """Return the volume for the store's folder, as an operator makes it; only `claim` may bind it."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -62,7 +65,7 @@ def volume(store: Path, namespace: str) -> dict[str, Any]:
 
 
 def claim() -> dict[str, Any]:
-    """The claim to the store's volume."""
+    """Return the claim that binds the store's volume."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -76,8 +79,8 @@ def claim() -> dict[str, Any]:
     }
 
 
-def mounted(store: Path) -> dict[str, Any]:
-    """The store where params.yaml says that it is, in the drift job's pod."""
+def mount_store(store: Path) -> dict[str, Any]:
+    """Return a patch that mounts the store in the drift job's pod, at the path that params.yaml names."""
     pod = "/spec/jobTemplate/spec/template/spec"
     mount = {"name": "store", "mountPath": str(store), "readOnly": True}
     ours = {"name": "store", "persistentVolumeClaim": {"claimName": "store", "readOnly": True}}
@@ -86,13 +89,13 @@ def mounted(store: Path) -> dict[str, Any]:
     )
 
 
-def reaching(address: str, port: int, policy: str) -> dict[str, Any]:
-    """A network policy that also lets out to GitHub at a private address."""
+def allow_egress(address: str, port: int, policy: str) -> dict[str, Any]:
+    """Return a patch of a network policy that opens the way to GitHub at a private address."""
     edge = {"to": [{"ipBlock": {"cidr": f"{address}/32"}}], "ports": [{"protocol": "TCP", "port": port}]}
     return _patch("NetworkPolicy", policy, [("/spec/egress/-", edge)])
 
 
 def _patch(kind: str, name: str, additions: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A patch that adds; where there is no such object (yet), none is made."""
+    """Return a patch with additions. It does nothing where the overlay has no such object."""
     operations = [{"op": "add", "path": path, "value": value} for path, value in additions]
     return {"target": {"kind": kind, "name": name}, "patch": json.dumps(operations)}

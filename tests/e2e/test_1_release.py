@@ -1,4 +1,4 @@
-"""From a push to answers by the gateway."""
+"""A push to main becomes a release that answers through the gateway."""
 
 from datetime import datetime
 from time import monotonic, time
@@ -12,13 +12,13 @@ INSIDE = ("/", "/metrics", "/livez", "/readyz", "/healthz", "/docs.json", "/pred
 
 
 def test_a_push_to_main_is_released(scene: Scene) -> None:
-    """A push is checked, trained, built, pushed and released by workflows; a person merges production's."""
+    """Workflows release a push to main; a person only merges the pull request for production."""
     team, hub = scene.team, scene.team.hub
     checks, releases = hub.runs("ci.yml"), hub.runs("release.yml")
     begun = monotonic()
     team.git.run("push", "--quiet", "origin", "HEAD:main")
     team.expect(team.finished("release.yml", releases, seconds=800), "success")
-    scene.figures.tell(
+    scene.figures.record(
         "push -> image, dev and staging released, production proposed", monotonic() - begun, "s"
     )
     team.expect(team.finished("ci.yml", checks), "success")
@@ -30,11 +30,13 @@ def test_a_push_to_main_is_released(scene: Scene) -> None:
     assert team.state().monitor
 
 
-def test_argo_cd_brings_it_to_the_cluster(scene: Scene) -> None:
-    """Every environment's pods get Ready, and run just the digest that Git names."""
+def test_argo_cd_deploys_the_release(scene: Scene) -> None:
+    """In every environment the pods get Ready, and run exactly the digest that Git names."""
     for environment in ("dev", "staging", "production"):
         until(lambda e=environment: scene.ready(e), f"{environment} is not Ready", 180)
-    scene.figures.tell("merged -> production's first pod Ready", ready_at(scene) - scene.kept["merged"], "s")
+    scene.figures.record(
+        "merged -> production's first pod Ready", ready_at(scene) - scene.kept["merged"], "s"
+    )
     served = scene.team.state().stable
     assert served
     for environment in ("dev", "staging", "production"):
@@ -42,21 +44,21 @@ def test_argo_cd_brings_it_to_the_cluster(scene: Scene) -> None:
         assert status["imageID"].rpartition("@")[2] == served.image.rpartition("@")[2]
 
 
-def test_the_commit_is_told(scene: Scene) -> None:
-    """Argo CD's notifications tell GitHub, as statuses of the commit, what each environment has."""
+def test_argo_cd_reports_the_commit_status(scene: Scene) -> None:
+    """Argo CD reports to GitHub, as a status of the commit, that each environment runs it."""
     for environment in ("dev", "staging", "production"):
 
-        def told(environment: str = environment) -> bool:
+        def reported(environment: str = environment) -> bool:
             commit = scene.application(environment)["sync"]["revision"]
             found = scene.team.hub.person.call("GET", f"/commits/{commit}/statuses")
             context = f"argocd/{environment}-{scene.model}"
             return (context, "success") in {(status["context"], status["state"]) for status in found}
 
-        until(told, f"GitHub was not told of {environment}")
+        until(reported, f"GitHub has no commit status for {environment}")
 
 
 def ready_at(scene: Scene) -> float:
-    """When production's first pod got Ready, in Unix time."""
+    """Return when production's first pod got Ready, in Unix time."""
     conditions = [
         one for pod in scene.pods() for one in pod["status"]["conditions"] if one["type"] == "Ready"
     ]
@@ -64,20 +66,20 @@ def ready_at(scene: Scene) -> float:
 
 
 def test_the_gateway_answers(scene: Scene) -> None:
-    """5,000 requests go through Envoy to the pods, each answered by the release that Git names."""
+    """The release that Git names answers each of 5,000 requests that go through Envoy."""
     answers = scene.burst(REQUESTS, "first")
     served = scene.team.state().stable
     assert served
     assert answers.counts() == {(served.key, 200): REQUESTS}
-    scene.figures.tell("p99 by the gateway, eight clients in turn", 1000 * answers.quantile(0.99), "ms")
+    scene.figures.record("p99 through the gateway, eight clients", 1000 * answers.quantile(0.99), "ms")
     requests = (
         f'sum(model_prediction_total{{namespace="{scene.namespace()}",version="{served.key}"}}) >= {REQUESTS}'
     )
-    until(lambda: scene.cluster.ask(requests), "Prometheus does not count the requests")
+    until(lambda: scene.cluster.ask(requests), "Prometheus has not counted all requests")
 
 
-def test_the_public_route_has_only_what_callers_need(scene: Scene) -> None:
-    """/predict, /health and /openapi.json answer; metrics and probes are the gateway's 404."""
+def test_the_public_route_serves_only_what_callers_need(scene: Scene) -> None:
+    """Callers reach /predict, /health and /openapi.json through the gateway; all other paths get 404."""
     with scene.bodies.open() as lines:
         body = next(lines)
     gateway, host = scene.cluster.facts.gateway, {"Host": scene.host()}

@@ -1,4 +1,4 @@
-"""The cluster is as Git says: quickly, whoever meddles, and whatever is committed."""
+"""The cluster follows Git within seconds, undoes manual changes, and survives a broken commit."""
 
 import json
 import shutil
@@ -33,21 +33,21 @@ def hostname(scene: Scene, name: str) -> None:
 
 
 def test_a_commit_is_synced_at_once(scene: Scene) -> None:
-    """From a push to the synced cluster it takes seconds, by the webhook."""
+    """The cluster has synced a push within seconds, because a webhook tells Argo CD about it."""
     took = []
     for number in range(SYNCS):
         name = f"{number}.example.com"
         begun = monotonic()
         commit = scene.push(f"Answer to {name} too {QUIET}", lambda name=name: hostname(scene, name))
-        scene.synced(commit, "dev")
+        scene.wait_until_synced(commit, "dev")
         took.append(monotonic() - begun)
         assert name in scene.objects(ROUTES, "dev")[0]["spec"]["hostnames"]
-    scene.figures.most("commit -> synced, median of 10", median(took), "s", 5)
-    scene.figures.tell("commit -> synced, the slowest of 10", max(took), "s")
+    scene.figures.at_most("push -> synced, median of 10", median(took), "s", 5)
+    scene.figures.record("push -> synced, slowest of 10", max(took), "s")
 
 
-def changed_by_hand(scene: Scene, how: str) -> Callable[[], object]:
-    """Change dev behind Git's back; what says that it is as before."""
+def change_by_hand(scene: Scene, how: str) -> Callable[[], object]:
+    """Change dev without Git, and return a function that says whether the change has been undone."""
     namespace = ("--namespace", scene.namespace("dev"))
     if how == "a Service deleted":
         old = uid(scene)
@@ -66,22 +66,22 @@ def changed_by_hand(scene: Scene, how: str) -> Callable[[], object]:
 
 
 def uid(scene: Scene) -> str | None:
-    """Which Service dev's stable track has."""
+    """Return the uid of the Service of dev's stable track."""
     found = [s for s in scene.objects("v1/services", "dev") if s["metadata"]["name"] == "serving-stable"]
     return found[0]["metadata"]["uid"] if found else None
 
 
 @pytest.mark.parametrize("how", ["a Service deleted", "an image edited", "a weight changed"])
-def test_what_is_done_by_hand_comes_back(scene: Scene, how: str) -> None:
-    """What somebody changes in the cluster, Argo CD makes as Git says."""
-    back = changed_by_hand(scene, how)
+def test_argo_cd_undoes_manual_changes(scene: Scene, how: str) -> None:
+    """If somebody changes the cluster by hand, Argo CD restores the state in Git."""
+    undone = change_by_hand(scene, how)
     begun = monotonic()
-    until(back, f"{how}: it did not come back")
-    scene.figures.tell(f"self-heal: {how}", monotonic() - begun, "s")
+    until(undone, f"{how}: Argo CD did not undo it")
+    scene.figures.record(f"self-heal: {how}", monotonic() - begun, "s")
 
 
-def test_a_broken_commit_leaves_the_last_good_state(scene: Scene) -> None:
-    """An overlay that does not render takes nothing down; undone, all is well."""
+def test_a_broken_commit_loses_no_request(scene: Scene) -> None:
+    """While an overlay on main does not render, the last good release keeps serving; a revert repairs it."""
     path = scene.overlay("dev")
     with scene.load(20, "broken", "dev") as load:
         commit = scene.push(
@@ -89,18 +89,18 @@ def test_a_broken_commit_leaves_the_last_good_state(scene: Scene) -> None:
         )
         until(
             lambda: "ComparisonError" in json.dumps(scene.application("dev").get("conditions", [])),
-            "Argo CD does not say that dev is broken",
+            "Argo CD does not report that dev is broken",
         )
         assert scene.ready("dev")
         begun = monotonic()
-        scene.synced(scene.revert(commit), "dev")
-        scene.figures.tell("broken commit undone -> synced", monotonic() - begun, "s")
+        scene.wait_until_synced(scene.revert(commit), "dev")
+        scene.figures.record("broken commit reverted -> synced", monotonic() - begun, "s")
     assert load.answers().all
     assert not load.answers().failed
 
 
-def added(scene: Scene) -> None:
-    """A second model's folders, and a second place for the first one, with its two lines in argocd/."""
+def add_folders(scene: Scene) -> None:
+    """Add a second model, and an environment for the first one with the lines that it needs in argocd/."""
     add(scene.team.clone, "rents")
     old = scene.overlay("staging").parent
     new = old.parent.parent / "trial" / scene.model
@@ -117,30 +117,32 @@ def added(scene: Scene) -> None:
     ):
         path = scene.team.clone / file
         path.write_text(path.read_text().replace(old_line, line))
-    for name, text in files(State(), "trial", scene.model).items():  # nothing is released there
+    for name, text in files(State(), "trial", scene.model).items():
         (scene.team.clone / name).write_text(text)
 
 
-def test_a_new_folder_is_a_new_application(scene: Scene) -> None:
-    """A new model's folder appears in the cluster by itself, a new environment's once argocd/ is applied."""
+def test_a_new_folder_becomes_an_application(scene: Scene) -> None:
+    """Argo CD deploys a new model's folder by itself, and a new environment's once argocd/ is applied."""
     begun = monotonic()
 
-    def change() -> None:  # argocd/ first: Argo CD retries only minutes later what a project refused
-        added(scene)
+    def change() -> None:  # argocd/ is applied first, because Argo CD retries a refused sync minutes later
+        add_folders(scene)
         scene.cluster.apply(render.build(scene.team.clone / "argocd"))
 
     commit = scene.push(f"Add rents, and an environment {QUIET}", change)
     names = ("dev-rents", f"trial-{scene.model}")
     for name in names:
         until(lambda name=name: healthy(scene, name), f"{name} is not Synced and Healthy")
-    scene.figures.tell("new folders -> new Applications Healthy", monotonic() - begun, "s")
+    scene.figures.record("new folders -> new Applications Healthy", monotonic() - begun, "s")
     scene.revert(commit)
     for name in names:
-        until(lambda name=name: scene.cluster.get(f"{APPLICATIONS}/{name}") is None, f"{name} stays")
+        until(
+            lambda name=name: scene.cluster.get(f"{APPLICATIONS}/{name}") is None, f"{name} was not removed"
+        )
 
 
 def healthy(scene: Scene, name: str) -> bool:
-    """Whether an Application is Synced and Healthy."""
+    """Say whether an Application is Synced and Healthy."""
     status = (scene.cluster.get(f"{APPLICATIONS}/{name}") or {}).get("status", {})
     return (status.get("sync", {}).get("status"), status.get("health", {}).get("status")) == (
         "Synced",

@@ -1,4 +1,4 @@
-"""Three canaries that fail in production only: each is rolled back by a commit, with nobody at hand."""
+"""Canaries that fail only in production are rolled back by a commit, without a person."""
 
 import httpx
 import pytest
@@ -12,8 +12,8 @@ from loop.core.names import public
 RATE = 200.0  # requests/s
 
 
-def proposed(scene: Scene, kind: str) -> None:
-    """Spoil the service on main; a person starts its release."""
+def release_with_fault(scene: Scene, kind: str) -> None:
+    """Put a fault into the service on main, and start its release as a person would."""
     team = scene.team
     path = team.clone / "bentos" / team.model / "asgi.py"
     good = scene.kept.setdefault("application", path.read_text())
@@ -25,9 +25,9 @@ def proposed(scene: Scene, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bad_canary_is_rolled_back(scene: Scene, kind: str) -> None:
-    """What rehearsed well and fails behind the gateway is out of all traffic within a minute, and barred."""
+    """A canary that fails only behind the gateway loses all traffic within a minute, and is blocked."""
     team = scene.team
-    proposed(scene, kind)
+    release_with_fault(scene, kind)
     served = team.state().stable
     with scene.load(RATE, kind.replace(" ", "-")) as load:
         team.merge_release()
@@ -35,25 +35,27 @@ def test_a_bad_canary_is_rolled_back(scene: Scene, kind: str) -> None:
         assert served
         assert canary
         until(lambda: team.state().why_barred(canary.key), lambda: f"{canary.key} is {team.state()}", 180)
-        scene.tell.step(f"rolled back: {team.state().why_barred(canary.key)}")
-        until(lambda: scene.weights()["serving-canary"] == 0, "the canary keeps traffic")
-        scene.settled()
+        scene.console.step(f"rolled back: {team.state().why_barred(canary.key)}")
+        until(lambda: scene.weights()["serving-canary"] == 0, "the canary still gets traffic")
+        scene.wait_until_settled()
     assert (team.state().stable, team.state().canary) == (served, None)
     answers = load.answers()
     bad = [answer for answer in answers.all if answer.version != served.key]
     assert bad
     seconds = bad[-1].sent + bad[-1].took - bad[0].sent
-    scene.figures.most(f"bad canary ({kind}): first request -> all on stable", seconds, "s", 60)
-    lost = [answer for answer in answers.failed if not (kind == "errors" and its_own(answer, answers))]
-    scene.figures.most(f"bad canary ({kind}): lost, but for its own errors", len(lost), "requests", 0)
+    scene.figures.at_most(f"bad canary ({kind}): first request -> all on stable", seconds, "s", 60)
+    lost = [
+        answer for answer in answers.failed if not (kind == "errors" and caused_by_canary(answer, answers))
+    ]
+    scene.figures.at_most(f"bad canary ({kind}): lost, except its own errors", len(lost), "requests", 0)
     assert not stable_errors(scene)
 
 
-def its_own(answer: Answer, answers: Answers) -> bool:
-    """Whether a failed answer is an erring canary's: 500, or 503 meanwhile.
+def caused_by_canary(answer: Answer, answers: Answers) -> bool:
+    """Say whether the canary caused a failed answer: 500, or 503 in the time of the 500s.
 
-    It fails before it has read the request's body; where that is still on its way when the connection is
-    closed, the gateway sees a reset, no answer.
+    The canary fails before it has read the request's body. If the body is still on its way when the
+    connection is closed, the gateway sees a reset instead of an answer, and sends 503.
     """
     sent = [one.sent for one in answers.all if one.status == httpx.codes.INTERNAL_SERVER_ERROR]
     meanwhile = bool(sent) and sent[0] <= answer.sent <= sent[-1]
@@ -63,14 +65,14 @@ def its_own(answer: Answer, answers: Answers) -> bool:
 
 
 def stable_errors(scene: Scene) -> float:
-    """How many 5xx stable has answered in the last minutes."""
+    """Return how many 5xx answers stable gave in the last five minutes."""
     track = f'namespace="{scene.namespace()}",track="stable",http_response_code=~"5.."'
     found = scene.cluster.ask(f"sum(increase(bentoml_service_request_total{{{track}}}[5m]))")
     return sum(float(one["value"][1]) for one in found)
 
 
-def test_the_good_service_is_on_main_again(scene: Scene) -> None:
-    """Undone, main asks for what production serves: its release changes nothing."""
+def test_after_the_revert_main_matches_production(scene: Scene) -> None:
+    """After the faults are reverted, main needs no release: production already serves the same service."""
     team = scene.team
     path = team.clone / "bentos" / team.model / "asgi.py"
     scene.push(f"Undo the faults {QUIET}", lambda: path.write_text(scene.kept["application"]))

@@ -1,4 +1,4 @@
-"""What manifests ask of a cluster: edges of the network, and production's own nodes."""
+"""The cluster enforces the manifests: network policies, admission policies, and production's GPU nodes."""
 
 import json
 from typing import Any
@@ -26,26 +26,26 @@ KINDS = {
     "HorizontalPodAutoscaler",
     "Job",
 }
-TRY = (
+CONNECT = (
     "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close(); print('open')"
 )
-NAME = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+RESOLVE = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
 
 
-def reaches(scene: Scene, pod: dict[str, Any], address: str, port: int) -> bool:
-    """Whether a connection from inside a pod comes about."""
-    return "open" in inside(scene, pod, TRY, address, str(port))
+def can_connect(scene: Scene, pod: dict[str, Any], address: str, port: int) -> bool:
+    """Say whether a connection from inside a pod succeeds."""
+    return "open" in run_inside(scene, pod, CONNECT, address, str(port))
 
 
-def inside(scene: Scene, pod: dict[str, Any], program: str, *args: str) -> str:
-    """What a line of Python says inside a pod; nothing where it fails."""
+def run_inside(scene: Scene, pod: dict[str, Any], program: str, *args: str) -> str:
+    """Run a line of Python inside a pod and return its output, empty if it fails."""
     meta = pod["metadata"]
     command = ("exec", f"-n={meta['namespace']}", meta["name"], "--", "python3", "-c", program, *args)
     return scene.cluster.kubectl(*command, codes=(0, 1))
 
 
-def stranger(scene: Scene) -> dict[str, Any]:
-    """A pod of another team's namespace, which no policy holds back."""
+def start_stranger(scene: Scene) -> dict[str, Any]:
+    """Start a pod in another team's namespace, where no policy restricts it, and return it."""
     image = scene.team.state().monitor
     security = {"runAsNonRoot": True, "runAsUser": 1034}
     container = {"name": "sleep", "image": image, "command": ["sleep", "600"]}
@@ -64,10 +64,10 @@ def stranger(scene: Scene) -> dict[str, Any]:
     return dict(scene.cluster.get(f"/api/v1/namespaces/{STRANGER}/pods/sleep") or {})
 
 
-def test_only_the_needed_edges_are_open(scene: Scene) -> None:
-    """By real connections: what the policies name is open, and the rest of the network is shut."""
+def test_only_the_needed_connections_are_open(scene: Scene) -> None:
+    """Real connections show that the network policies allow what they name, and nothing else."""
     if not scene.cluster.own:
-        pytest.skip("the networks of other clusters are their operators'")
+        pytest.skip("in any other cluster its operator decides about the network")
     (judge,) = scene.pods(component="judge")
     serving = next(pod for pod in scene.pods() if pod["metadata"]["labels"]["track"] == "stable")
     track, prometheus = f"serving-stable.{scene.namespace()}", "prometheus-operated.monitoring"
@@ -76,35 +76,37 @@ def test_only_the_needed_edges_are_open(scene: Scene) -> None:
     other = scene.pods("dev")[0]["status"]["podIP"]
     here = serving["status"]["podIP"]
     for address, port in ((track, 80), (prometheus, 9090), git):
-        assert reaches(scene, judge, address, port), f"the judge does not reach {address}:{port}"
-    assert inside(scene, serving, NAME, track).strip(), "serving does not resolve names"
+        assert can_connect(scene, judge, address, port), f"the judge cannot reach {address}:{port}"
+    assert run_inside(scene, serving, RESOLVE, track).strip(), "the serving pod cannot resolve names"
     shut = [(serving, address, port) for address, port in (git, (prometheus, 9090), (other, 3000))]
     shut += [(serving, "kubernetes.default", 443), (judge, other, 3000)]
-    outside, pushed = stranger(scene), "prometheus-pushgateway.monitoring"
+    outside, pushed = start_stranger(scene), "prometheus-pushgateway.monitoring"
     shut += [(outside, here, 3000), *((pod, pushed, 9091) for pod in (outside, serving, judge))]
     for pod, address, port in shut:
-        assert not reaches(scene, pod, address, port), f"{pod['metadata']['name']} reaches {address}:{port}"
-    scene.figures.tell("edges tried: open", 4, "")
-    scene.figures.tell("edges tried: shut", len(shut), "")
+        assert not can_connect(scene, pod, address, port), (
+            f"{pod['metadata']['name']} can reach {address}:{port}"
+        )
+    scene.figures.record("connections tried and open", 4, "")
+    scene.figures.record("connections tried and closed", len(shut), "")
     scene.cluster.kubectl("delete", "namespace", STRANGER, "--wait=false")
 
 
-def test_no_pod_runs_that_render_check_rejects(scene: Scene) -> None:
-    """The cluster itself refuses it where models run, also where no namespace label does."""
+def test_the_cluster_refuses_pods_that_render_check_rejects(scene: Scene) -> None:
+    """The cluster refuses any pod that `render --check` rejects, even in a namespace without labels."""
     space = f"unlabelled-{ENVIRONMENT}"
     scene.cluster.kubectl("create", "namespace", space)
-    told = {wrong: refusal(scene, space, spec_of(wrong)) for wrong in ("", *BAD)}
-    assert told.pop("") == ""
-    for wrong, said in told.items():
+    refusals = {wrong: refusal(scene, space, spec_of(wrong)) for wrong in ("", *BAD)}
+    assert refusals.pop("") == ""
+    for wrong, said in refusals.items():
         assert "ValidatingAdmissionPolicy 'models'" in said, f"{wrong}: {said}"
     scene.cluster.kubectl("delete", "namespace", space, "--wait=false")
     for wrong in ("privileged", "a tag"):
-        assert refusal(scene, scene.namespace(), spec_of(wrong)), f"production takes a pod with {wrong}"
-    scene.figures.tell("pods refused", len(told), "")
+        assert refusal(scene, scene.namespace(), spec_of(wrong)), f"production accepts a pod with {wrong}"
+    scene.figures.record("kinds of pods refused", len(refusals), "")
 
 
 def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
-    """What the API server says against a pod; nothing where it would take it."""
+    """Return why the API server would refuse a pod, empty if it would accept it."""
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -114,11 +116,11 @@ def refusal(scene: Scene, space: str, spec: dict[str, Any]) -> str:
     return scene.cluster.refused(json.dumps(manifest))
 
 
-def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
-    """Production as the template has it, serving what is served now as if built for `device`, and training.
+def production_manifests(scene: Scene, device: Device) -> list[dict[str, Any]]:
+    """Return the manifests of the template's production, and of a training, for a release built for `device`.
 
-    All of it is in a namespace of its own, `<device>-production`. The pods that a canary's step names are
-    those of the small peak of this fork.
+    They serve this fork's current release, in the namespace `<device>-production`. The number of replicas
+    that a canary's step has set is left out, because it belongs to the small peak of this fork.
     """
     serves = scene.team.state()
     tracks = {name: track for name in ("stable", "canary") if (track := getattr(serves, name))}
@@ -141,22 +143,23 @@ def real(scene: Scene, device: Device) -> list[dict[str, Any]]:
         (tree / "pool" / "kustomization.yaml").write_text(json.dumps(wrapped))
         manifests = render.documents(render.build(tree / "pool"))
     for each in (manifest for manifest in manifests if manifest["kind"] in {"Deployment", "Job"}):
-        pod = each["spec"]["template"]["spec"]  # their pool's taint is for the manifests to tolerate
+        # Only kwok's taint is tolerated here: the manifests must tolerate the pool's own.
+        pod = each["spec"]["template"]["spec"]
         pod["tolerations"] = [*pod.get("tolerations", []), {"key": FAKE, "operator": "Exists"}]
     return [manifest for manifest in manifests if manifest["kind"] in KINDS]
 
 
 def test_production_fits_its_gpu_pool(scene: Scene) -> None:
-    """A release for GPUs, a pod a node, and training are scheduled on the pool; a release for CPUs is not.
+    """A release for GPUs and the training run on the GPU pool, one pod a node; a release for CPUs does not.
 
-    They ask for what production really asks for, and nothing but kwok's taint is tolerated for them.
+    The pods request production's real resources. The test adds a toleration for kwok's taint, and no other.
     """
     if not scene.cluster.own:
-        pytest.skip("fake nodes belong to the cluster of `make cluster`")
+        pytest.skip("only the cluster of `make cluster` has fake nodes")
     tool("nodes", "gpu=4", "cpu=1")
 
-    def placed(device: Device) -> list[dict[str, Any]]:
-        space, manifests = f"{device}-production", real(scene, device)
+    def scheduled(device: Device) -> list[dict[str, Any]]:
+        space, manifests = f"{device}-production", production_manifests(scene, device)
         scene.cluster.apply("---\n".join(json.dumps(manifest) + "\n" for manifest in manifests))
         wanted = {"stable", "train"} if device == "cuda" else {"stable"}
 
@@ -169,23 +172,23 @@ def test_production_fits_its_gpu_pool(scene: Scene) -> None:
 
         return until(pods, lambda: scene.cluster.kubectl("get", "pods,events", f"-n={space}", "-o=wide"))
 
-    pods = placed("cuda")
+    pods = scheduled("cuda")
     assert all(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in pods)
-    # kwok lets a Job succeed at once, so its GPU may be another pod's already.
+    # kwok ends a Job at once, so its GPU may already belong to another pod.
     nodes = [pod["spec"]["nodeName"] for pod in pods if role(pod) == "stable"]
     assert len(set(nodes)) == len(nodes)
     for pod in pods:
         resources = pod["spec"]["containers"][0]["resources"]["requests"]
         asked = ("2", "4Gi", "1") if role(pod) == "stable" else ("4", "16Gi", "1")
         assert (resources["cpu"], resources["memory"], resources["nvidia.com/gpu"]) == asked
-    assert not any(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in placed("cpu"))
-    scene.figures.tell("pods of production and training on the fake GPU pool", len(pods), "")
+    assert not any(pod["spec"]["nodeName"].startswith("fake-gpu-") for pod in scheduled("cpu"))
+    scene.figures.record("pods of production and training on the fake GPU pool", len(pods), "")
     for device in ("cuda", "cpu"):
         scene.cluster.kubectl("delete", "namespace", f"{device}-production", "--wait=false")
     tool("nodes", "gpu=0", "cpu=0")
 
 
 def role(pod: dict[str, Any]) -> str:
-    """A track, or `train`."""
+    """Return a pod's track, or `train`."""
     labels = pod["metadata"]["labels"]
     return str(labels.get("track") or labels.get("app.kubernetes.io/component"))

@@ -1,4 +1,4 @@
-"""Stable itself turns out to hurt, after its canary: an operator brings back what it served before."""
+"""A release turns out to be harmful after its promotion, so an operator restores the release before it."""
 
 from time import monotonic
 
@@ -10,25 +10,27 @@ from loop_demo.team import ENVIRONMENT
 RATE = 50.0  # requests/s
 
 
-def test_an_earlier_release_comes_back(scene: Scene) -> None:
-    """One command brings the earlier release back without gate and canary; the bad release is blocked."""
+def test_one_command_restores_an_earlier_release(scene: Scene) -> None:
+    """One command restores an earlier release without gate or canary, and blocks the harmful one."""
     team, before = scene.team, scene.kept["before"]
     how = (scene.model, "--environment", ENVIRONMENT, "--why", "refuses good customers")
-    team.loop("rollback", *how)  # the retraining's canary, which is under way
-    hurts = team.state().stable
-    assert hurts
-    assert hurts.key != before.key
+    team.loop("rollback", *how)  # first the canary of the retrained model, which is still running
+    harmful = team.state().stable
+    assert harmful
+    assert harmful.key != before.key
     with scene.load(RATE, "restored") as load:
-        until(lambda: load.answers().of(hurts.key), f"{hurts.key} answers nothing")
+        until(lambda: load.answers().of(harmful.key), f"{harmful.key} has answered no request")
         begun = monotonic()
-        team.loop("rollback", *how, "--to", before.key, "--key", hurts.key)
+        team.loop("rollback", *how, "--to", before.key, "--key", harmful.key)
         until(
             lambda: {answer.version for answer in load.answers().all[-int(RATE) :]} == {before.key},
-            lambda: f"{before.key} does not answer all: {scene.pods()}",
+            lambda: f"{before.key} does not answer all requests: {scene.pods()}",
         )
-        scene.figures.tell("an earlier release back: command -> answers all", monotonic() - begun, "s")
-        scene.settled()
+        scene.figures.record(
+            "earlier release restored: command -> it answers all requests", monotonic() - begun, "s"
+        )
+        scene.wait_until_settled()
     now = team.state()
     assert (now.stable, now.canary) == (before, None)
-    assert now.why_barred(hurts.key) == "refuses good customers"
-    scene.figures.most("an earlier release back: lost", len(load.answers().failed), "requests", 0)
+    assert now.why_barred(harmful.key) == "refuses good customers"
+    scene.figures.at_most("earlier release restored: lost", len(load.answers().failed), "requests", 0)

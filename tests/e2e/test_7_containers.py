@@ -1,7 +1,7 @@
-"""Chapter 7: the workflows in containers, as GitHub's runners are no machine of ours.
+"""The workflows run in containers too, because on GitHub they do not run on a team's own machine.
 
-It needs no cluster: an engine of its own, root, and an image of Debian's packages; nothing is pulled.
-Every workflow runs but `e2e`, which starts a cluster as root; tests/workflows/test_covered.py has the list.
+This chapter needs root, and starts its own container engine; it needs no cluster, and pulls no image. It runs
+every workflow except `e2e`, which starts a cluster as root; tests/workflows/test_covered.py has the list.
 """
 
 import importlib.util
@@ -26,14 +26,11 @@ from loop_demo.console import Console
 
 __all__ = ["trained_once"]
 IMAGE = "runner:local"
-ENGINE = (
-    "/usr/sbin/dockerd",
-    "/usr/bin/docker",
-    "/usr/sbin/debootstrap",
-)  # Debian's; another client wants buildx
-LOCKS = "requirements.lock tools/commit.lock tools/audit.lock bentos/*/requirements.lock"  # what runs use
+# Debian's own programs, because another docker client needs buildx.
+ENGINE = ("/usr/sbin/dockerd", "/usr/bin/docker", "/usr/sbin/debootstrap")
+LOCKS = "requirements.lock tools/commit.lock tools/audit.lock bentos/*/requirements.lock"
 PACKAGES = "git make python3 python3-venv"
-# uv brings authorities of its own unless it is told of the system's.
+# Without SSL_CERT_FILE, uv ignores the certificate authorities of the system.
 RECIPE = f"""\
 FROM base:local
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
@@ -42,17 +39,18 @@ RUN apt-get update --quiet && apt-get install --yes --quiet --no-install-recomme
 
 
 @pytest.fixture(autouse=True)
-def chapter(request: pytest.FixtureRequest, tell: Console) -> Iterator[None]:
-    """Tell the test's claim and its time; there is no cluster to look at."""
-    with tell.chapter(request.function.__doc__.partition("\n")[0]):
+def chapter(request: pytest.FixtureRequest, console: Console) -> Iterator[None]:
+    """Print the test's claim and how long it took; there is no cluster to check afterwards."""
+    with console.chapter(request.function.__doc__.partition("\n")[0]):
         yield
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A container engine that nobody else sees, ended with this chapter; its address.
+    """Start a container engine for this chapter alone, and return its address.
 
-    It ends with this process, however that goes, and its mounts with it: their namespace is its own.
+    It ends with this process, even if the process is killed. Its mounts are in a namespace of their own, so
+    they go with it.
     """
     if os.geteuid() or not all(map(os.path.exists, ENGINE)):
         pytest.skip("needs root, and Debian's docker.io and debootstrap")
@@ -73,12 +71,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         daemon.terminate()
         daemon.wait(timeout=60)
-        shutil.rmtree(place / "data")  # the images: half a gigabyte
+        shutil.rmtree(place / "data")  # half a gigabyte of images
 
 
 @pytest.fixture(scope="module")
 def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What jobs run in: the cluster's base image with Git, make and Python."""
+    """Build the image that jobs run in: the cluster's base image with Git, make and Python."""
     docker = [ENGINE[1], "-H", engine]
     subprocess.run([*docker, "import", base_layer(), "base:local"], check=True, stdout=subprocess.DEVNULL)
     (context := tmp_path_factory.mktemp("image")).joinpath("Dockerfile").write_text(RECIPE)
@@ -87,7 +85,7 @@ def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def base_layer() -> Path:
-    """The one layer of the base image, made from Debian's packages unless this machine has it."""
+    """Return the only layer of the base image, built from Debian's packages unless this machine has it."""
     spec = importlib.util.spec_from_file_location("base_image", ROOT / "tools/cluster/base.py")
     base = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(base)
@@ -100,7 +98,7 @@ def base_layer() -> Path:
 
 @pytest.fixture(scope="module")
 def built(engine: str, image: str) -> Path:
-    """The environments of the image's own Python, made there once and kept in this machine's cache."""
+    """Create Python environments with the image's own Python, once, and keep them in this machine's cache."""
     kept = paths.cache() / "containers"
     kept.mkdir(exist_ok=True)
     options = [f"--env=LOOP_CACHE={kept}", f"--volume={kept}:{kept}", f"--volume={ROOT}:{ROOT}:ro"]
@@ -112,7 +110,7 @@ def built(engine: str, image: str) -> Path:
 
 @pytest.fixture
 def cache(built: Path, tmp_path: Path) -> Path:
-    """A LOOP_CACHE of the test's own, to which what is built is linked: what a run adds goes with it."""
+    """Return a LOOP_CACHE for one test. It links to `built`; what a run adds is deleted with the test."""
     (own := tmp_path / "cache" / "envs").mkdir(parents=True)
     for there in (*built.glob("envs/*"), *built.glob("uv-*")):
         (own.parent / there.relative_to(built)).symlink_to(there)
@@ -124,13 +122,14 @@ def cache(built: Path, tmp_path: Path) -> Path:
 def start(
     engine: str, built: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., StandIn]]:
-    """Start a stand-in whose runs are in containers, with these variables; they see the test's folder."""
+    """Return a function that starts a stand-in with given variables, whose jobs run in containers."""
     options = ["--repository", "acme/r", "--image", IMAGE, *Circle.variables(tmp_path)]
     options += [f"--mount={paths.cache() / 'programs'}", f"--mount={built}"]
     with ExitStack() as stack:
 
         def started(**variables: object) -> StandIn:
-            with monkeypatch.context() as patch:  # what a person does is on this machine, with its own cache
+            # Only the stand-in gets the variables. A person's commands use this machine's own cache.
+            with monkeypatch.context() as patch:
                 for name, value in {"DOCKER_HOST": engine, "LOOP_CACHE": cache, **variables}.items():
                     patch.setenv(name, str(value))
                 server = Server(tmp_path, *options)
@@ -142,7 +141,7 @@ def start(
 
 @pytest.fixture
 def standin(start: Callable[..., StandIn], trained_once: Path, cache: Path) -> StandIn:
-    """A repository whose runs have no registry and no engine, and DVC's cache as it was before the test."""
+    """Start a repository whose jobs have no engine or registry, with DVC's cache of the first training."""
     shutil.copytree(trained_once / "cache", cache / "dvc")
     return start(LOOP_ENGINE="none")
 
@@ -150,7 +149,7 @@ def standin(start: Callable[..., StandIn], trained_once: Path, cache: Path) -> S
 def test_a_pull_request_is_checked_in_a_container(
     standin: StandIn, trained_once: Path, tmp_path: Path, cache: Path
 ) -> None:
-    """Words are green; another training is trained there again, to the bytes of its dvc.lock."""
+    """In a container, CI passes a changed document, and trains a changed model to the bytes in dvc.lock."""
     clone = begun(standin, trained_once, tmp_path)
     clone.push("say more", {"docs/more.md": "more\n"}, "words")
     standin.as_("bot").dispatch("ci.yml", {}, ref="words")
@@ -177,15 +176,15 @@ def test_a_pull_request_is_checked_in_a_container(
 def test_the_circle_turns_in_containers(
     standin: StandIn, trained_once: Path, tmp_path: Path, cache: Path
 ) -> None:
-    """From a push to a canary that is rolled back, by what each run leaves."""
+    """In containers, the workflows go the whole way from a push to a canary that is rolled back."""
     turn(Circle(standin, begun(standin, trained_once, tmp_path), tmp_path, cache / "images"))
 
 
 def test_new_locks_are_proposed_in_a_container(start: Callable[..., StandIn], tmp_path: Path) -> None:
-    """One branch with one commit of nothing but locks, one pull request; CI runs in what they pin."""
+    """A workflow proposes new locks in one pull request of one commit, and CI installs what they pin."""
     standin = start(**refreshed.settings(tmp_path))
     clone = refreshed.begun(standin, tmp_path)
     standin.as_("person").dispatch("refresh-lock.yml", {"reason": "a new click"})
     refreshed.proposed(standin, clone, "a new click")
     (checked,) = standin.finished("ci.yml")
-    assert checked["conclusion"] == "failure"  # hollow as they are
+    assert checked["conclusion"] == "failure"  # because the test's locks pin packages that are empty

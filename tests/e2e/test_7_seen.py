@@ -1,18 +1,18 @@
-"""What an operator sees of all that: every panel of both dashboards, asked of the live Prometheus."""
+"""The dashboards show the whole story: every panel's query is sent to the live Prometheus."""
 
 from time import time
 
-import asked
-import panels
+import dashboard_queries
+import dashboard_pictures
 from scene import Scene
 
 
-def test_every_panel_shows_something(scene: Scene) -> None:
-    """Each query has had data since the first chapter, but the GPU's; both views are drawn in build/e2e."""
+def test_every_panel_has_data(scene: Scene) -> None:
+    """Every panel of both dashboards has data, except the GPU's; both are drawn in build/e2e."""
     minutes = (time() - scene.begun) / 60
-    answers = asked.answers(scene.cluster.facts.prometheus, minutes)
-    for picture in panels.draw(answers, scene.folder):
-        scene.tell.step(f"drawn: {picture}")
-    scene.tell.line(str(answers))
-    scene.figures.tell("queries of the dashboards, answered", len(answers.series) - len(answers.excepted), "")
+    answers = dashboard_queries.answers(scene.cluster.facts.prometheus, minutes)
+    for picture in dashboard_pictures.draw(answers, scene.folder):
+        scene.console.step(f"drawn: {picture}")
+    scene.console.line(str(answers))
+    scene.figures.record("dashboard queries with data", len(answers.series) - len(answers.excepted), "")
     assert not answers.silent, str(answers)

@@ -1,4 +1,4 @@
-"""A load that one pod can't take: each step of a canary has its pods before its traffic comes."""
+"""A load that one pod cannot carry: each step of a canary starts its pods before it gets its traffic."""
 
 from cluster import until
 from faults import spoilt
@@ -13,12 +13,12 @@ PEAK = 2  # pods
 RULES = {"peak": PEAK, "weights": [50, 100], "min_requests": 50, "min_p99_ms": 2000}
 
 
-def test_a_step_brings_its_pods_before_its_traffic(scene: Scene) -> None:
-    """A sound service that takes two pods is promoted, and nothing is lost, refused or late on the way."""
+def test_a_step_starts_its_pods_before_its_traffic(scene: Scene) -> None:
+    """A service that needs two pods is promoted, and no request is lost, refused or late."""
     team = scene.team
-    released(scene)
+    release_heavy_service(scene)
     short: list[str] = []
-    tracks = {"canary"}  # stable is the old, light service until all traffic has left it
+    tracks = {"canary"}  # not stable, which serves the old, light service until all traffic has left it
     with scene.load(RATE, "pods") as load:
         team.merge_release()
         canary = team.state().canary
@@ -27,22 +27,22 @@ def test_a_step_brings_its_pods_before_its_traffic(scene: Scene) -> None:
         def promoted() -> bool:
             if scene.weights()["serving-stable"] == 0:
                 tracks.add("stable")
-            short.extend(lacking(scene, tracks))
+            short.extend(tracks_short_of_pods(scene, tracks))
             return scene.step() == "stable"
 
-        until(promoted, lambda: f"{canary.key} is {team.state()}", 300)
-        scene.settled()
-        until(lambda: load.answers().all[-1].version == canary.key, "stable serves the old release")
+        until(promoted, lambda: f"{canary.key} is not promoted: {team.state()}", 300)
+        scene.wait_until_settled()
+        until(lambda: load.answers().all[-1].version == canary.key, "stable still serves the old release")
     answers = load.answers()
     assert not short
     assert (now := team.state().stable)
     assert now.key == canary.key
-    scene.figures.most("a load that takes two pods: lost or refused", len(answers.failed), "requests", 0)
-    scene.figures.most("a load that takes two pods: p99", 1000 * answers.quantile(0.99), "ms", 2000)
+    scene.figures.at_most("load that needs two pods: lost or refused", len(answers.failed), "requests", 0)
+    scene.figures.at_most("load that needs two pods: p99", 1000 * answers.quantile(0.99), "ms", 2000)
 
 
-def released(scene: Scene) -> None:
-    """The service with the heavy scorer, and params that give it its pods, released to production."""
+def release_heavy_service(scene: Scene) -> None:
+    """Push the service with the heavy scorer and the params that give it two pods, and release it."""
     team = scene.team
     path = team.clone / "bentos" / team.model / "asgi.py"
     small = team.clone / "kustomize" / "components" / "small" / "kustomization.yaml"
@@ -50,18 +50,18 @@ def released(scene: Scene) -> None:
 
     def edit() -> None:
         assert one in small.read_text()
-        small.write_text(small.read_text().replace(one, ""))  # or it would override the release's own
+        small.write_text(small.read_text().replace(one, ""))  # it would override the release's number
         path.write_text(spoilt(path.read_text(), "heavy"))
         params.edit(team.clone, {f"models.{team.model}.canary.{key}": value for key, value in RULES.items()})
 
-    scene.push(f"A service that takes two pods {QUIET}", edit)
+    scene.push(f"A service that needs two pods {QUIET}", edit)
     before = team.hub.runs("release.yml")
     team.hub.person.dispatch("release.yml", {"model": public(team.model)})
     team.expect(team.finished("release.yml", before), "success")
 
 
-def lacking(scene: Scene, tracks: set[str]) -> list[str]:
-    """Tracks whose ready pods are fewer than their traffic takes, while the route stays as it is."""
+def tracks_short_of_pods(scene: Scene, tracks: set[str]) -> list[str]:
+    """Return the tracks with fewer ready pods than their traffic needs, or none if the route has changed."""
     weights, found = scene.weights(), []
     for track in tracks:
         weight, there = weights[f"serving-{track}"], scene.ready_pods(track)

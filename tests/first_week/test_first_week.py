@@ -1,7 +1,7 @@
-"""A fork's first week at the stand-in, as one story: every run is green, with nothing configured.
+"""A fork's first week at the stand-in, as one story: every workflow run is green, without any configuration.
 
-`make first-week` plays it (about 20 minutes): its CI runs lint and the quick tests three times,
-the last time in new locks.
+`make first-week` runs it in about 20 minutes. The fork's CI runs lint and the quick tests three times, the
+last time with new locks.
 """
 
 import json
@@ -16,12 +16,13 @@ from trained import MODEL, change, loop, work_tree
 
 NAME = "acme/fork"
 URL = f"https://github.com/{NAME}.git"
-NEWEST = "2026-11-27T00:00:00Z"  # what the refreshed locks may hold: the quick tests are known to pass on it
+# The refreshed locks hold no newer package, because the quick tests are known to pass with these.
+NEWEST = "2026-11-27T00:00:00Z"
 
 
 @pytest.fixture
 def standin(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """An empty repository with GitHub's own settings, as "Use this template" makes it; no engine."""
+    """Start an empty repository with GitHub's default settings, without a container engine."""
     for name, value in {"LOOP_ENGINE": "none", "UV_EXCLUDE_NEWER": NEWEST}.items():
         monkeypatch.setenv(name, value)
     server = Server(tmp_path / "github", "--repository", NAME, "--no-pulls-by-actions")
@@ -29,34 +30,34 @@ def standin(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     server.stop()
 
 
-def green(standin: StandIn) -> None:
-    """Wait until nothing runs; every run so far has succeeded."""
+def all_green(standin: StandIn) -> None:
+    """Wait until all runs have ended, and check that they succeeded."""
     for run in standin.wait(seconds=1500):
         assert run["conclusion"] == "success", f"{run['display_title']}\n{standin.log(run)[-8000:]}"
 
 
-def trees(standin: StandIn, clone: Clone, count: int, depth: int) -> None:
-    """Train other trees by a pull request; merge it, and its release to production."""
+def train_and_release(standin: StandIn, clone: Clone, count: int, depth: int) -> None:
+    """Train with these params in a pull request; merge it, and then its release to production."""
     branch = f"trees-{count}"
     clone.git("fetch", "-q", "origin")
     clone.git("checkout", "-q", "-B", branch, "origin/main")
     change(clone.folder, train__n_estimators=count, train__max_depth=depth)
     loop(clone.folder, "repro", MODEL)
     clone.push(f"Train {count} trees", {}, branch)
-    land(standin, branch)
-    land(standin, f"release/{MODEL}/{state(clone, 'dev').stable.key}")
+    merge(standin, branch)
+    merge(standin, f"release/{MODEL}/{state(clone, 'dev').stable.key}")
 
 
-def land(standin: StandIn, branch: str) -> None:
-    """Open a branch's pull request, wait for its checks, merge it, and wait for what that starts."""
+def merge(standin: StandIn, branch: str) -> None:
+    """Open a branch's pull request, wait for its checks, merge it, and wait for the runs that this starts."""
     number = standin.as_("person").pull_request(branch, branch, "why")["number"]
-    green(standin)
+    all_green(standin)
     done = standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "squash"})
     assert done.status_code == 200, done.text
-    green(standin)
+    all_green(standin)
 
 
-def timer(standin: StandIn, workflow: str) -> None:
+def run_on_schedule(standin: StandIn, workflow: str) -> None:
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
     url = f"{standin.server.url}/_schedule/{standin.name}/{workflow}"
     httpx.post(url, headers=headers).raise_for_status()
@@ -64,44 +65,45 @@ def timer(standin: StandIn, workflow: str) -> None:
 
 @pytest.mark.timeout(3600)
 def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
-    """From "Use this template" to the first weekly runs, by way of a rollback, every run is green."""
+    """Every run is green, from a new fork's first push, through releases and a rollback, to the weekly runs."""
     work_tree(tmp_path / "clone")
     clone = Clone(tmp_path / "clone")
     clone.git("init", "-q", "-b", "main")
     clone.git("remote", "add", "origin", standin.clone_url("person"))
     clone.push("Initial commit", {})
-    green(standin)
+    all_green(standin)
 
     loop(clone.folder, "init", "--name", "fork", "--url", URL, "--registry", "ghcr.io/acme")
     clone.push("Name this fork", {})
-    green(standin)
+    all_green(standin)
 
-    trees(standin, clone, 1, depth=1)  # a stump, so that the gate finds 40 trees better beyond doubt
+    # So weak that the gate surely finds the next model better.
+    train_and_release(standin, clone, 1, depth=1)
     first = state(clone, "production").stable.key
-    trees(standin, clone, 40, depth=4)
-    promoted(standin, clone)
+    train_and_release(standin, clone, 40, depth=4)
+    promote(standin, clone)
     second = state(clone, "production").stable.key
     assert second != first
 
     place = {"model": MODEL, "environment": "production", "key": second, "to": first}
     standin.as_("person").dispatch("rollback.yml", {**place, "why": "hurts"})
-    green(standin)
+    all_green(standin)
     now = state(clone, "production")
     assert (now.stable.key, now.why_barred(second)) == (first, "hurts")
 
     for workflow in ("drift.yml", "train.yml", "refresh-lock.yml"):
-        timer(standin, workflow)
-    green(standin)
+        run_on_schedule(standin, workflow)
+    all_green(standin)
     (checked,) = [r for r in standin.runs() if (r["name"], r["head_branch"]) == ("CI", "refresh-lock")]
     assert checked["conclusion"] == "success"
     print(json.dumps({"runs": len(standin.runs()), "commits": len(log(clone))}))
 
 
-def promoted(standin: StandIn, clone: Clone) -> None:
-    """Take production's canary through its steps by dispatches, as the judge would."""
+def promote(standin: StandIn, clone: Clone) -> None:
+    """Promote production's canary step by step, as the judge would."""
     from loop.delivery.steps import step_of
 
     while (now := state(clone, "production")).canary:
         inputs = {"model": MODEL, "environment": "production", "key": now.canary.key, "from": step_of(now)}
         standin.as_("bot").dispatch("promote.yml", {**inputs, "reason": "sound"})
-        green(standin)
+        all_green(standin)

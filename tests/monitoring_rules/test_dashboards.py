@@ -5,10 +5,10 @@ import json
 import re
 from pathlib import Path
 
-import asked
+import dashboard_queries
 import httpx
 import numpy as np
-import panels
+import dashboard_pictures
 import pytest
 from ruamel.yaml import YAML
 
@@ -84,7 +84,7 @@ def test_what_is_committed_is_what_the_program_writes(repository):
     made = importlib.util.spec_from_file_location("generator", path)
     generator = importlib.util.module_from_spec(made)
     made.loader.exec_module(generator)
-    committed = {path.stem: path.read_text() for path in asked.FOLDER.glob("*.json")}
+    committed = {path.stem: path.read_text() for path in dashboard_queries.FOLDER.glob("*.json")}
     assert generator.dashboards() == committed
 
 
@@ -93,7 +93,7 @@ def test_every_number_is_seen_or_rings(spec):
     families = Metrics("shop", "a1", p99_ms=60).registry.collect()
     ours = {family.name for family in families if family.name.startswith("model_")}
     told = {line.partition("{")[0] for line in MONITOR}
-    asks = [query.expr for query in asked.queries()]
+    asks = [query.expr for query in dashboard_queries.queries()]
     asks += [rule["expr"] for group in spec["groups"] for rule in group["rules"]]
     assert {name for name in (*ours, *told) if name not in "\n".join(asks)} == set()
 
@@ -119,7 +119,7 @@ def test_of_what_is_pushed_the_monitors_own_is_kept(repository):
 @pytest.mark.parametrize("name", ["fleet", "model"])
 def test_both_views_have_the_panels_asked_for(name):
     """Latency by three quantiles, volume, shift, accuracy over time and GPU utilisation, in each."""
-    board = json.loads((asked.FOLDER / f"{name}.json").read_text())
+    board = json.loads((dashboard_queries.FOLDER / f"{name}.json").read_text())
     titles = [panel["title"] for panel in board["panels"]]
     assert [wanted for wanted in PANELS if not any(title.startswith(wanted) for title in titles)] == []
     latency = next(panel for panel in board["panels"] if panel["title"] == "Latency")
@@ -138,7 +138,7 @@ def test_every_query_is_answered(promtool, tmp_path):
                 "eval_time": "30m",
                 "exp_samples": [{"labels": "{}", "value": 1}],
             }
-            for query in asked.queries()
+            for query in dashboard_queries.queries()
             if query.kind != "annotation"
         ],
     }
@@ -154,7 +154,7 @@ def test_each_event_is_one_mark(promtool, tmp_path):
         lived("c3", "stable", "_x49 0x20"),
     ]
     marks = {"Canary": {14: "b2", 34: "c3"}, "Promoted": {49: "c3"}, "Rolled back": {25: "b2"}}
-    events = [query for query in asked.queries() if query.kind == "annotation"]
+    events = [query for query in dashboard_queries.queries() if query.kind == "annotation"]
     case = {
         "interval": "1m",
         "input_series": lives,
@@ -182,10 +182,10 @@ def test_a_live_prometheus_is_asked_every_query(tmp_path):
         found = [{"metric": {}, "values": [[0, "NaN"], [15, "1"] if known else [15, "NaN"]]}]
         return httpx.Response(200, json={"status": "success", "data": {"result": found}})
 
-    answers = asked.answers("http://prometheus", transport=httpx.MockTransport(prometheus))
-    assert len(answers.series) == len(set(asked.queries())) > 40
+    answers = dashboard_queries.answers("http://prometheus", transport=httpx.MockTransport(prometheus))
+    assert len(answers.series) == len(set(dashboard_queries.queries())) > 40
     assert answers.silent
     assert all("drift" in query.expr for query in answers.silent)
     assert {query.panel for query in answers.excepted} == {"GPU utilisation", "GPU utilisation per model"}
     assert "no GPU here" in str(answers)
-    assert {path.name for path in panels.draw(answers, tmp_path)} == {"fleet.png", "model.png"}
+    assert {path.name for path in dashboard_pictures.draw(answers, tmp_path)} == {"fleet.png", "model.png"}

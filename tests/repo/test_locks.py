@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from refreshed import hollow
+from refreshed import empty_wheel
 from standin import ROOT
 
 NOW = datetime.now(UTC)
@@ -36,7 +36,7 @@ def index(tmp_path: Path, ran: Path) -> Iterator[str]:
     """A package index (PEP 691) that has toy alone; its URL."""
     (files := tmp_path / "files").mkdir()
     for version in ("1.0", "3.0"):
-        hollow(files, "toy", version)
+        empty_wheel(files, "toy", version)
     source = {
         "PKG-INFO": "Metadata-Version: 2.1\nName: toy\nVersion: 2.0\n",
         "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n',

@@ -1,4 +1,4 @@
-"""Fixtures of the loop on servers."""
+"""Fixtures for the tests on servers: a client of MLflow, and a clone that keeps its data in S3."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["services", "trained", "trained_once"]
 
 @pytest.fixture
 def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of the MLflow server."""
+    """Return a client of the MLflow server, and set the servers' variables in this process too."""
     for name, value in services.environment.items():
         monkeypatch.setenv(name, value)
     return mlflow.MlflowClient(services.environment["MLFLOW_TRACKING_URI"])
@@ -22,7 +22,7 @@ def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def clone(trained: Path, services: Services, tmp_path: Path) -> Path:
-    """The trained clone, with a prefix of the bucket as DVC's remote and an experiment of its own."""
+    """Return a trained clone with its own experiment, and its own prefix of the bucket as DVC's remote."""
     remote = ("remote", "add", "--default", "storage", f"s3://dvc/{tmp_path.name}")
     run(sys.executable, "-m", "dvc", *remote, cwd=trained)
     change(trained, register__experiment=tmp_path.name)

@@ -1,4 +1,4 @@
-"""A bucket that is slow, busy, read-only or full, and a key that changes: commands end well or say why."""
+"""If a bucket is slow, busy, read-only or full, or its key changes, commands succeed or say why not."""
 
 import socket
 import subprocess
@@ -20,7 +20,7 @@ from trained import MODEL, change, run
 from loop.packaging.process import free_port
 
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
-# What AWS says of a busy bucket and of a key that may only read, and MinIO of a full disk.
+# AWS' answers for a busy bucket and for a key that may only read, and MinIO's answer for a full disk.
 BUSY = (503, ERROR.format("SlowDown", "Please reduce your request rate."))
 READ_ONLY = (403, ERROR.format("AccessDenied", "Access Denied."))
 FULL = (
@@ -30,17 +30,17 @@ FULL = (
 
 
 class Bucket(Front):
-    """Stands before the S3 server: busy at first, or refusing what is written."""
+    """A proxy of the S3 server that is busy at first, or refuses to write."""
 
     def __init__(self, behind: str) -> None:
         super().__init__(behind)
-        self.busy = self.asked = 0
+        self.busy = self.requests = 0
         self.refusal: tuple[int, str] | None = None
         self.lock = threading.Lock()
 
     def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
         with self.lock:
-            self.asked += 1
+            self.requests += 1
             if self.busy:
                 self.busy -= 1
                 return BUSY
@@ -55,7 +55,7 @@ def front(services: Services) -> Iterator[Bucket]:
 
 @pytest.fixture
 def direct(clone: Path, services: Services, client: Any) -> Path:
-    """The clone with a model of its own. Its artifacts go straight to S3, not through MLflow's server."""
+    """Return a clone with its own model, whose artifacts go directly to S3, not through MLflow's server."""
     name = clone.parent.name
     client.create_experiment(name, f"s3://mlflow/{name}")
     change(clone, train__subsample=0.9, train__seed=crc32(name.encode()) >> 1)
@@ -64,22 +64,22 @@ def direct(clone: Path, services: Services, client: Any) -> Path:
 
 
 @pytest.mark.parametrize("command", ["push", "register"])
-def test_a_slow_or_busy_bucket_is_waited_for(
+def test_commands_wait_for_a_slow_or_busy_bucket(
     direct: Path, services: Services, front: Bucket, command: str
 ) -> None:
-    """A second for each answer, or 503 at first: the command ends well."""
+    """A command succeeds although the bucket takes a second for each answer and answers 503 at first."""
     front.busy = 3
     front.seconds = 1
     services.loop(direct, command, MODEL, AWS_ENDPOINT_URL=front.url)
-    assert front.asked > front.busy == 0
+    assert front.requests > front.busy == 0
 
 
 @pytest.mark.parametrize("refusal", [READ_ONLY, FULL], ids=["read-only", "full"])
 @pytest.mark.parametrize("command", ["push", "register"])
-def test_a_bucket_that_takes_nothing_is_named(
+def test_a_bucket_that_refuses_writes_is_named(
     direct: Path, services: Services, front: Bucket, command: str, refusal: tuple[int, str]
 ) -> None:
-    """The error names the place and the server's reason. Once the bucket takes it, the command ends well."""
+    """If a bucket refuses writes, the error names the place and the server's reason; a retry later succeeds."""
     front.refusal = refusal
     said = services.loop(direct, command, MODEL, code=2, AWS_ENDPOINT_URL=front.url)
     assert "Traceback" not in said
@@ -92,8 +92,8 @@ def test_a_bucket_that_takes_nothing_is_named(
     services.loop(direct, command, MODEL, AWS_ENDPOINT_URL=front.url)
 
 
-def test_the_key_changes(direct: Path, services: Services) -> None:
-    """A command with the old key says so, and the next one, which has the new key, ends well."""
+def test_a_changed_key_is_reported(direct: Path, services: Services) -> None:
+    """After the key has changed, a command with the old key says that it is wrong; the new key works."""
     services.loop(direct, "push", MODEL)
     with gateway(services, "new") as url:
         said = services.loop(direct, "register", MODEL, code=2, AWS_ENDPOINT_URL=url)
@@ -106,7 +106,7 @@ def test_the_key_changes(direct: Path, services: Services) -> None:
 
 @contextmanager
 def gateway(services: Services, key: str) -> Iterator[str]:
-    """A second S3 server on the same data, which takes another key."""
+    """Start a second S3 server on the same data, with another key."""
     programs = run(ROOT / "tools/programs", ROOT / "tools/services", cwd=ROOT).strip()
     folder, port = services.folder / "s3", free_port()
     command = (f"{programs}/versitygw", "--quiet", "--port", f"127.0.0.1:{port}", "posix")

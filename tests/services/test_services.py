@@ -1,4 +1,4 @@
-"""The whole loop where a team keeps everything on servers: MLflow on PostgreSQL and S3, DVC on S3."""
+"""The whole loop works with everything on servers: MLflow on PostgreSQL and S3, DVC on S3."""
 
 import subprocess
 import sys
@@ -22,15 +22,15 @@ from loop_demo.world import World
 PACKAGE = "card_fraud"
 
 
-def test_the_loop(clone: Path, services: Services, client: Any, tmp_path: Path) -> None:
-    """Pushed, registered, had again by a second machine, watched in S3, retrained, and registered again."""
+def test_the_loop_runs_on_servers(clone: Path, services: Services, client: Any, tmp_path: Path) -> None:
+    """A model is pushed, registered, fetched on a second machine, monitored from S3, and retrained."""
     services.loop(clone, "push", MODEL)
-    entered = services.loop(clone, "register", MODEL)
+    first = services.loop(clone, "register", MODEL)
     run("git", "clone", "--quiet", str(tmp_path / "origin.git"), "other", cwd=tmp_path)
     other = tmp_path / "other"
     (other / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'cache'}\n")
     assert "Running stage" not in services.loop(other, "repro", MODEL, "--check")
-    assert services.loop(other, "register", MODEL).splitlines()[-1] == entered.splitlines()[-1]
+    assert services.loop(other, "register", MODEL).splitlines()[-1] == first.splitlines()[-1]
 
     world = World(clone, PACKAGE, tmp_path / "store", calm_days=0, drift_days=35, after_days=0)
     production(Clone(clone), "0123456789ab", world, tmp_path / "log")
@@ -43,20 +43,20 @@ def test_the_loop(clone: Path, services: Services, client: Any, tmp_path: Path) 
     services.loop(clone, "retrain", MODEL, "--until", until, "--reason", "drift")
     services.loop(clone, "repro", MODEL)
     services.loop(clone, "push", MODEL)
-    again = services.loop(clone, "register", MODEL)
-    assert again.splitlines()[-1] != entered.splitlines()[-1]
+    second = services.loop(clone, "register", MODEL)
+    assert second.splitlines()[-1] != first.splitlines()[-1]
     assert mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger").metadata.signature
 
 
 @pytest.mark.parametrize(
     "kill", list(enumerate(product(("register", "push"), ("postgresql", "s3", "mlflow"))))
 )
-def test_a_server_is_killed_meanwhile(
+def test_a_command_survives_a_killed_server(
     clone: Path, services: Services, client: Any, kill: tuple[int, tuple[str, str]]
 ) -> None:
-    """The command ends well or says why, and the next one finishes; one run and one version are there."""
+    """A command whose server is killed succeeds or says why; run again, it leaves one run and one version."""
     (number, (command, server)), name = kill, clone.parent.name
-    change(clone, train__subsample=0.9, train__seed=number)  # a model that nobody has registered
+    change(clone, train__subsample=0.9, train__seed=number)  # makes a model that is not registered yet
     services.loop(clone, "repro", MODEL)
 
     def begun() -> bool:
@@ -81,7 +81,7 @@ def test_a_server_is_killed_meanwhile(
 
 
 class Dying(Front):
-    """Stands before the S3 server, and breaks every connection on which the source is read."""
+    """A proxy of the S3 server that breaks every connection on which the source is read."""
 
     dead = True
     read = 0
@@ -95,8 +95,8 @@ class Dying(Front):
     def handle_error(self, request: Any, client_address: Any) -> None: ...
 
 
-def test_the_sources_server_dies_meanwhile(clone: Path, services: Services) -> None:
-    """A training whose source cannot be read to its end names the place, and the next one finishes."""
+def test_a_training_names_a_source_that_breaks_off(clone: Path, services: Services) -> None:
+    """If a source cannot be read to its end, the training fails and names it; the next training succeeds."""
     rows = f"{clone.parent.name}/rows.parquet"
     services.s3.upload_file(str(clone / "data" / PACKAGE / "raw.parquet"), "production", rows)
     services.loop(clone, "pin", MODEL, "--source", f"s3://production/{rows}")
@@ -114,7 +114,7 @@ def test_the_sources_server_dies_meanwhile(clone: Path, services: Services) -> N
 def killed_when(
     begun: Callable[[], bool], clone: Path, services: Services, command: str, server: str
 ) -> tuple[int, str]:
-    """Run a command, kill a server once it has begun to write, and return exit code and output."""
+    """Run a command, kill a server after the command has begun to write, and return exit code and output."""
     with subprocess.Popen(
         ["./loop", command, MODEL],
         cwd=clone,

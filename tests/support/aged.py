@@ -1,4 +1,4 @@
-"""The template at an earlier version and as it is here: as a repository of two commits, and as two wheels."""
+"""The template at an earlier version and at today's: as a repository of two commits, and as two wheels."""
 
 import lzma
 import subprocess
@@ -14,12 +14,12 @@ NAMED = ("-c", "user.name=t", "-c", "user.email=t@example.test")
 
 
 def git(root: Path, *args: str) -> str:
-    """Run git in a repository; returns what it printed."""
+    """Run git in a repository and return its output."""
     return subprocess.run(["git", *NAMED, *args], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 def committed(root: Path, message: str) -> str:
-    """Commit all of a folder, which becomes a repository if need be; returns the commit."""
+    """Commit everything in a folder, which becomes a repository if necessary, and return the commit."""
     if not (root / ".git").exists():
         git(root, "init", "-q", "-b", "main")
         git(root, "config", "user.name", "t")
@@ -30,7 +30,7 @@ def committed(root: Path, message: str) -> str:
 
 
 def wheel(folder: Path, files: dict[str, Path], version: str) -> Path:
-    """A wheel with a template's files, as releases have it."""
+    """Write a wheel with a template's files, laid out as in a release."""
     path = folder / f"loop-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, file in files.items():
@@ -40,14 +40,14 @@ def wheel(folder: Path, files: dict[str, Path], version: str) -> Path:
 
 
 def tracked(root: Path) -> dict[str, Path]:
-    """A repository's files as they lie there, those that are new too."""
+    """Return a repository's files on disk, including new ones, without those that Git ignores."""
     listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")[:-1]
     return {name: root / name for name in listed if (root / name).is_file()}
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """The template: a repository, its earlier commit, and both versions' wheels in one folder."""
+    """The template's repository, its earlier commit, and today's wheel; the earlier wheel is beside it."""
 
     root: Path
     earlier: str

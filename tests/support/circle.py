@@ -1,6 +1,7 @@
-"""The circle's story at the stand-in: a push, its release, drift, a retraining, a canary's steps.
+"""One turn of the whole loop at the stand-in: a push, its release, drift, a retraining, and a canary's steps.
 
-Where its runs are, on this host or in containers, is the caller's: they share `folder` and see `images`.
+The caller decides whether workflows run on this host or in containers. Either way they share `folder` and can
+read `images`.
 """
 
 import json
@@ -18,21 +19,21 @@ from loop.core.project import Project
 from loop.core.release_state import State, folder, parse
 from loop_demo.world import World
 
-EVERY = 10  # one transaction in so many is asked about
+EVERY = 10  # of this many transactions, one gets a prediction
 
 
 @dataclass(frozen=True)
 class Circle:
-    """A repository whose runs have no registry and no engine; what they log is in `folder`."""
+    """A repository whose jobs have no container engine and no registry. Their logs are in `folder`."""
 
     standin: StandIn
     clone: Clone
     folder: Path
-    images: Path  # where a release without an engine is put
+    images: Path  # where jobs without an engine put a release's image
 
     @staticmethod
     def variables(folder: Path) -> list[str]:
-        """The stand-in's options: where runs find production's log, and the tracking server."""
+        """Return the stand-in's options that point jobs at production's log and at the tracking server."""
         return [
             f"--var=PREDICTION_LOG={folder}/log",
             f"--var=MLFLOW_TRACKING_URI=sqlite:///{folder}/mlflow.db",
@@ -40,7 +41,7 @@ class Circle:
 
 
 def begun(standin: StandIn, trained_once: Path, folder: Path) -> Clone:
-    """A person's clone of a trained main whose production is logged."""
+    """Return a person's clone of a repository with a trained model, whose production logs to a store."""
     clone = Clone(copy(trained_once, folder))
     clone.git("remote", "set-url", "origin", standin.clone_url("person"))
     change(clone.folder, monitor__store=str(folder / "store"))
@@ -54,7 +55,7 @@ def begun(standin: StandIn, trained_once: Path, folder: Path) -> Clone:
 
 
 def turn(circle: Circle) -> None:
-    """What each run leaves: commits, a pull request, the registry's versions; run again, nothing more."""
+    """Run the loop once, and check what each workflow leaves: commits, pull requests, registered models."""
     change(circle.clone.folder, **OTHERWISE)
     loop(circle.clone.folder, "repro", MODEL)
     circle.clone.push("Train 30 trees", {})
@@ -67,13 +68,13 @@ def turn(circle: Circle) -> None:
 
 
 def green(standin: StandIn, workflow: str, number: int = 1) -> None:
-    """Wait until a workflow has so many runs; all have succeeded."""
+    """Wait until a workflow has `number` runs, and check that all have succeeded."""
     for run in standin.finished(workflow, number):
         assert run["conclusion"] == "success", standin.log(run)[-8000:]
 
 
 def log(clone: Clone, *words: str) -> list[str]:
-    """What main's log has of commits whose messages hold all words: their messages, newest first."""
+    """Return the messages of main's commits that contain all words, newest first."""
     clone.git("fetch", "-q", "origin", "main")
     found = clone.git("log", "-z", "--format=%B", "origin/main").stdout.split("\0")
     return [message for message in found if all(word in message for word in words)]
@@ -86,12 +87,12 @@ def state(clone: Clone, environment: str) -> State:
 
 
 def production(clone: Clone, key: str, world: World, into: Path) -> None:
-    """Five drifted weeks of production, answered and logged as a served model does."""
+    """Log predictions for five drifted weeks, as the server would."""
     score = models.load(clone.folder, MODEL).scorer.load(Project(clone.folder, MODEL).trained)
     lines = []
     while rows := world.take(5000, world.retrain_at):
-        asked = rows[::EVERY]
-        scores = score(np.array([row["features"] for row in asked]))
+        scored = rows[::EVERY]
+        scores = score(np.array([row["features"] for row in scored]))
         lines += [
             {
                 "time": "2018-07-20T00:00:00Z",
@@ -101,14 +102,14 @@ def production(clone: Clone, key: str, world: World, into: Path) -> None:
                 "class": int(one > 0.5),
                 **row,
             }
-            for row, one in zip(asked, scores, strict=True)
+            for row, one in zip(scored, scores, strict=True)
         ]
     into.mkdir()
     (into / "pod-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def released(circle: Circle) -> None:
-    """To dev and staging by commit, production by pull request, all of one digest that lies in the cache."""
+    """Check a release: commits for dev and staging, a pull request for production, an image in the cache."""
     standin, clone = circle.standin, circle.clone
     key = state(clone, "dev").stable.key
     assert state(clone, "staging").stable.key == key
@@ -125,7 +126,7 @@ def released(circle: Circle) -> None:
 
 
 def again(standin: StandIn, clone: Clone) -> None:
-    """A release that is finished, dispatched once more, builds and commits nothing."""
+    """Start the release of a finished model again: it builds and commits nothing."""
     (pull,) = standin.ask("GET", "/pulls").json()
     standin.ask("PUT", f"/pulls/{pull['number']}/merge", body={"merge_method": "squash"})
     before = log(clone)
@@ -136,7 +137,7 @@ def again(standin: StandIn, clone: Clone) -> None:
 
 
 def drifted(circle: Circle) -> None:
-    """Drift dispatches `train`, whose commits say so; what it trained is kept, and proposed as a canary."""
+    """Check that drift starts `train`, which names its reason, uploads the model and proposes a canary."""
     standin, clone = circle.standin, circle.clone
     store, package = circle.folder / "store", "card_fraud"
     world = World(clone.folder, package, store, calm_days=0, drift_days=35, after_days=0)
@@ -144,8 +145,8 @@ def drifted(circle: Circle) -> None:
     standin.as_("person").dispatch("drift.yml", {"model": MODEL})
     green(standin, "drift.yml")
     green(standin, "train.yml")
-    (told,) = log(clone, "Action: retrain")
-    assert "\nWhy: drift " in told
+    (retraining,) = log(clone, "Action: retrain")
+    assert "\nWhy: drift " in retraining
     assert "\nWhy: drift " in log(clone, "Action: release", "Environment: dev")[0]
     md5 = Lock.parse(clone.git("show", "origin/main:dvc.lock").stdout).model_md5(MODEL)
     assert md5 != state(clone, "production").stable.model_md5
@@ -155,7 +156,7 @@ def drifted(circle: Circle) -> None:
 
 
 def steered(standin: StandIn, clone: Clone) -> None:
-    """Merged, the canary is promoted and rolled back, each by one commit with its reason."""
+    """Merge the canary; check that it is promoted and rolled back by one commit each, with a reason."""
     (pull,) = standin.ask("GET", "/pulls").json()
     standin.ask("PUT", f"/pulls/{pull['number']}/merge", body={"merge_method": "squash"})
     before = state(clone, "production")

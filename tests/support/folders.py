@@ -6,7 +6,7 @@ from loop.core.models import ModelFolder
 
 
 def with_modules(folder: ModelFolder, **modules: object) -> ModelFolder:
-    """A copy of the folder, with these objects in place of its modules of those names."""
+    """Return a copy of the folder in which the named modules are replaced by these objects."""
     copy = dataclasses.replace(folder)
     vars(copy).update(modules)
     return copy

@@ -1,4 +1,4 @@
-"""Tables of payments, and changes of a frame for tests of what is wrong with data."""
+"""Tables of payments, and functions that put faults into them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ START = np.datetime64("2018-04-01", "us")
 
 
 def setting(column: str, value: object, count: int = 1) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Put `value` into the first `count` rows of a column."""
+    """Return a function that puts `value` into the first `count` rows of a column."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
         values = frame[column].astype(object)
@@ -22,7 +22,7 @@ def setting(column: str, value: object, count: int = 1) -> Callable[[pd.DataFram
 
 
 def payments(rows: list[tuple[Any, ...]]) -> pa.Table:
-    """Rows of (seconds since START, customer, terminal, cents, label); ids count from 0."""
+    """Make a table of rows of (seconds since START, customer, terminal, cents, label); ids count from 0."""
     second, customer, terminal, cents, fraud = zip(*rows, strict=True)
     return pa.table({
         "TRANSACTION_ID": pa.array(range(len(rows)), pa.int64()),

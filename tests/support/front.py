@@ -1,4 +1,4 @@
-"""A reverse proxy that a test puts before a server, so that it can answer some requests itself."""
+"""A reverse proxy that a test puts in front of a server, to answer some requests itself."""
 
 import http.client
 import threading
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 
 class Front(ThreadingHTTPServer):
-    """Runs while it is entered; a subclass decides what it answers itself."""
+    """Runs inside a `with` block. A subclass decides which requests it answers itself."""
 
     daemon_threads = True
-    seconds = 0.0  # before each answer
+    seconds = 0.0  # delay of each answer
 
     def __init__(self, behind: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -31,15 +31,15 @@ class Front(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def own(self, request: BaseHTTPRequestHandler) -> tuple[int, str] | None:
-        """The status and body that it answers itself; None to pass the request on."""
+        """Return the status and body of an answer, or None to pass the request on."""
 
     def path(self, asked: str) -> str:
-        """The path that a request is passed on to."""
+        """Return the path to which a request is passed on."""
         return asked
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Passes a request on with its own headers, so that an S3 signature stays valid."""
+    """Passes a request on with its headers unchanged, because an S3 signature covers them."""
 
     server: Front
     protocol_version = "HTTP/1.1"

@@ -1,7 +1,7 @@
 """Runs `./loop`, and the DVC that it starts, in the test's own process, so that libraries are imported once.
 
-The models' code is the clone's; `loop` itself is this work tree's. A test about processes, or one that
-changes `loop` in its clone, runs `./loop` as a program instead.
+The models' code comes from the clone, but `loop` comes from this work tree. A test that is about processes,
+or that changes `loop` in its clone, runs `./loop` as a program instead.
 """
 
 import io
@@ -22,7 +22,7 @@ from loop.core import dvc as loops_dvc
 
 
 def command(root: Path, *args: str, **env: str) -> tuple[int, str]:
-    """Run `./loop` in a clone, outside of any workflow; returns its exit code and all that it printed."""
+    """Run `./loop` in a clone, outside any workflow, and return its exit code and its whole output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "MLFLOW_"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with ExitStack() as stack:
@@ -38,7 +38,7 @@ def command(root: Path, *args: str, **env: str) -> tuple[int, str]:
 
 
 def called(*args: str) -> int:
-    """Run the command line in the current folder; returns its exit code."""
+    """Run the command line in the current folder and return its exit code."""
     with mock.patch.object(sys, "argv", ["loop", *args]):
         try:
             main()
@@ -49,7 +49,7 @@ def called(*args: str) -> int:
 
 @contextmanager
 def printing_to(out: io.TextIOBase, err: io.TextIOBase) -> Iterator[None]:
-    """Redirect the output of Python, and of the programs that it starts, to these files."""
+    """Redirect the output of Python and of the programs that it starts to these files."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     kept = os.dup(1), os.dup(2)
@@ -68,7 +68,7 @@ def printing_to(out: io.TextIOBase, err: io.TextIOBase) -> Iterator[None]:
 
 @contextmanager
 def models_of(root: Path) -> Iterator[None]:
-    """Import `models` from a clone; afterwards it is again what it was before."""
+    """Import `models` from a clone, and restore the former `models` afterwards."""
 
     def taken() -> dict[str, object]:
         names = [name for name in sys.modules if name.partition(".")[0] == "models"]
@@ -86,19 +86,19 @@ def models_of(root: Path) -> Iterator[None]:
 
 @pytest.fixture
 def dvc_here() -> Iterator[None]:
-    """`dvc_in_here` for a test that asks for it."""
+    """Use `dvc_in_here` in a test that requests this fixture."""
     with dvc_in_here():
         yield
 
 
 @pytest.fixture(autouse=True)
 def dvc_always_here(dvc_here: None) -> None:
-    """`dvc_in_here` for every test of the folder whose conftest.py imports this."""
+    """Use `dvc_in_here` in every test of a folder whose conftest.py imports this fixture."""
 
 
 @contextmanager
 def dvc_in_here() -> Iterator[None]:
-    """Run DVC in this process, and the stages that are commands of `./loop` too."""
+    """Run DVC in this process, together with the stages that are commands of `./loop`."""
     with mock.patch.object(loops_dvc, "subprocess", _Here):
         yield
 
@@ -133,7 +133,8 @@ class _Here:
             if stdout is not None:
                 stack.enter_context(printing_to(out, err))
             for name in ("dvc", "dvc_objects", "dvc_data"):
-                dvc.logger.logging.getLogger(name).handlers.clear()  # they print to an earlier stdout
+                # Their handlers still print to the stdout of an earlier call.
+                dvc.logger.logging.getLogger(name).handlers.clear()
             dvc.logger.setup()
             code = dvc_main(command[3:])
             said = []

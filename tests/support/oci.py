@@ -1,4 +1,4 @@
-"""A real registry, `crane registry serve`, with a login as ghcr.io asks for it; and what engines write."""
+"""A real registry, `crane registry serve`, with a login like ghcr.io's, and archives like `docker save`'s."""
 
 import base64
 import gzip
@@ -26,13 +26,13 @@ PACKED = {"": bytes, "gzip": gzip.compress, "zstd": lambda layer: pa.compress(la
 
 
 def crane(*args: str) -> str:
-    """Run crane; returns what it printed."""
+    """Run crane and return its output."""
     done = subprocess.run([CRANE, *args], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def attest(image: str, key: str) -> None:
-    """Attest a registry's `name@digest` as `loop attest` does off GitHub: as our release of a key."""
+    """Attest that `name@digest` in a registry is our release with this key, like `loop attest` off GitHub."""
     name, _, digest = image.partition("@")
     predicate = {"buildDefinition": {"internalParameters": {"releaseKey": key}}}
     said = attestation.statement(name, digest, predicate)
@@ -42,7 +42,7 @@ def attest(image: str, key: str) -> None:
 def archive(
     to: Path, *layers: bytes, packed: str = "", history: bool = True, images: int = 1, machine: str = "amd64"
 ) -> Path:
-    """An image of these layers as `docker save` writes it; each is packed so, and made by the step `make`."""
+    """Write an image with these layers as `docker save` does, each compressed as `packed` says."""
     config = {
         "architecture": machine,
         "os": "linux",
@@ -68,7 +68,7 @@ def archive(
 
 @contextmanager
 def serving(login: str = "") -> Iterator[str]:
-    """An empty registry's `host:port`; `login` is the `name:password` without which it shows nothing."""
+    """Start an empty registry and yield its `host:port`. It asks for `login`, a `name:password`, if given."""
     command = [CRANE, "registry", "serve", "--address", "127.0.0.1:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -85,7 +85,7 @@ def serving(login: str = "") -> Iterator[str]:
 
 @contextmanager
 def _asking(behind: str, login: str) -> Iterator[str]:
-    """Stand before a registry and let through only who has a token, which the login buys."""
+    """Proxy a registry, and pass on only requests with a token, which the login obtains."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -120,8 +120,7 @@ def _asking(behind: str, login: str) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+        def log_message(self, *_: object) -> None: ...
 
     with (
         httpx.Client(base_url=f"http://{behind}", trust_env=False) as http,
@@ -129,7 +128,7 @@ def _asking(behind: str, login: str) -> Iterator[str]:
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            # by name, as crane asks no token server that has a private address
+            # A name, because crane does not contact a token server at a private address.
             yield f"localhost:{server.server_address[1]}"
         finally:
             server.shutdown()

@@ -1,4 +1,4 @@
-"""Pods that must not run where models do: `loop render --check` rejects each, and so does the cluster."""
+"""Pods that must not run beside models: both `loop render --check` and the cluster reject them."""
 
 from copy import deepcopy
 from typing import Any
@@ -31,7 +31,7 @@ SOUND: dict[str, Any] = {
 BENTO = "containers.0"
 SECURITY = f"{BENTO}.securityContext"
 TOKEN = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
-BAD: dict[str, tuple[Any, ...]] = {  # places in the pod's spec and their values; None takes one out
+BAD: dict[str, tuple[Any, ...]] = {  # paths in the pod's spec and their values; None deletes the field
     "the host's network": ("hostNetwork", True),
     "the host's processes": ("hostPID", True),
     "the host's memory": ("hostIPC", True),
@@ -67,7 +67,7 @@ BAD: dict[str, tuple[Any, ...]] = {  # places in the pod's spec and their values
 
 
 def spec_of(wrong: str = "") -> dict[str, Any]:
-    """The spec of the sound pod, or of a bad one."""
+    """Return the spec of the acceptable pod, or of one of the BAD ones."""
     spec, places = deepcopy(SOUND), BAD.get(wrong, ())
     for path, value in zip(places[::2], places[1::2], strict=True):
         put(spec, path, value)
@@ -75,7 +75,7 @@ def spec_of(wrong: str = "") -> dict[str, Any]:
 
 
 def put(node: Any, path: str, value: object) -> None:
-    """Set one value by its path, as `containers.0.image`; None takes it out."""
+    """Set the value at a path such as `containers.0.image`; None deletes the field."""
     *parents, last = path.split(".")
     for step in parents:
         node = node[int(step)] if isinstance(node, list) else node[step]

@@ -1,4 +1,4 @@
-"""`refresh-lock` at the stand-in: it resolves anew, from a folder of hollow wheels instead of PyPI."""
+"""Runs `refresh-lock` at the stand-in, where it resolves the locks from a folder of empty wheels."""
 
 import re
 import subprocess
@@ -16,8 +16,8 @@ def locks() -> list[str]:
     return [path for path in listed if path != "dvc.lock"]
 
 
-def hollow(folder: Path, name: str, version: str) -> None:
-    """A wheel that has a name and a version, and needs and holds nothing."""
+def empty_wheel(folder: Path, name: str, version: str) -> None:
+    """Write a wheel that has a name and a version, but no dependencies and no code."""
     stem = f"{re.sub('[-_.]+', '_', name)}-{version}"
     with ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
         about = f"{stem}.dist-info"
@@ -27,21 +27,20 @@ def hollow(folder: Path, name: str, version: str) -> None:
 
 
 def settings(folder: Path) -> dict[str, object]:
-    """Variables of uv: it has all that the locks pin, a click that they do not know, and no network."""
+    """Return variables that give uv all that the locks pin, one newer click, and no network."""
     (wheels := folder / "wheels").mkdir()
     pinned = {found for lock in locks() for found in PINNED.findall((ROOT / lock).read_text())}
     for name, version in {*pinned, ("click", "99.0")}:
-        hollow(wheels, name, version)
+        empty_wheel(wheels, name, version)
     for name, version in pinned:
-        if (
-            name in (ROOT / "tools/environment").read_text()
-        ):  # it has no wheel, and nobody looks into its source
+        # PyPI has only the source of a package that tools/environment names, and nothing reads that source.
+        if name in (ROOT / "tools/environment").read_text():
             (wheels / f"{name}-{version}.tar.gz").write_bytes(b"")
     return {"UV_OFFLINE": 1, "UV_FIND_LINKS": wheels, "UV_CACHE_DIR": folder / "uv"}
 
 
 def begun(standin: StandIn, folder: Path) -> Clone:
-    """A person's clone of this work tree, pushed to the repository; nothing has run."""
+    """Push this work tree to the repository without starting a workflow, and return a person's clone."""
     work_tree(folder / "work-tree")
     tree = Clone(folder / "work-tree")
     tree.git("init", "-q", "-b", "main")
@@ -51,7 +50,7 @@ def begun(standin: StandIn, folder: Path) -> Clone:
 
 
 def proposed(standin: StandIn, clone: Clone, why: str, runs: int = 1) -> None:
-    """Wait for so many runs of the workflow; what they left."""
+    """Wait for `runs` runs of the workflow; check its one pull request, whose one commit updates click."""
     refreshed, *_ = standin.finished("refresh-lock.yml", runs)
     assert refreshed["conclusion"] == "success", standin.log(refreshed)
     (pull,) = standin.ask("GET", "/pulls").json()

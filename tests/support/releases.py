@@ -1,4 +1,4 @@
-"""Releases to test with: tracks, a clone with everything that `release` reads, and a GitHub in memory."""
+"""Releases for tests: tracks, a clone with everything that `release` reads, and a GitHub in memory."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ stages:
 
 
 def track(key: str, weight: int = 0) -> Track:
-    """A release by its key."""
+    """Return a track that serves the release with this key."""
     return Track(
         key=key,
         image=f"registry.example.com:5000/card-fraud@sha256:{key[0] * 64}",
@@ -37,12 +37,12 @@ def track(key: str, weight: int = 0) -> Track:
 
 
 def canary(weight: int, stable: str = A, new: str = B) -> State:
-    """A canary on its way up."""
+    """Return a state with a stable release and a canary that gets `weight` percent of the traffic."""
     return State(stable=track(stable, 100 - weight), canary=track(new, weight))
 
 
 def git(at: Path, *args: str) -> str:
-    """Run git as a person."""
+    """Run git as a person and return its output."""
     person = ("-c", "user.name=person", "-c", "user.email=person@example.test")
     done = subprocess.run(["git", *person, *args], cwd=at, check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -59,12 +59,12 @@ def save(clone: Path, written: dict[str, str], message: str = "save") -> None:
 
 
 def serve(clone: Path, state: State, environment: str = "production") -> None:
-    """Bring an environment to a state."""
+    """Commit and push an environment's state."""
     save(clone, files(state, environment, MODEL), f"set {environment}")
 
 
 def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
-    """Leave what the candidate's commands leave, with changes by the record's name."""
+    """Write the records that gate, register, bento, rehearse and image leave, with changes by record."""
     digest = f"sha256:{key[0] * 64}"
     records: dict[str, dict[str, object]] = {
         "gate": {
@@ -93,7 +93,7 @@ def built(clone: Path, key: str, **changes: dict[str, object]) -> None:
 
 
 def monitored(clone: Path, image: str | None = MONITOR) -> None:
-    """Leave what `loop monitor-image` leaves; without an image, what it leaves where no engine runs."""
+    """Write the record that `loop monitor-image` leaves; without an image, as where no engine runs."""
     digest, kind = (image.split("@")[1], "container") if image else (None, "none")
     folder = clone / "build" / "monitor"
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def monitored(clone: Path, image: str | None = MONITOR) -> None:
 
 
 class Pulls:
-    """GitHub's open pull requests, one for each branch, and the commits that CI was started on, in memory."""
+    """A GitHub in memory: its open pull requests, one for each branch, and the commits checked by CI."""
 
     def __init__(self, git: Git) -> None:
         self._git = git
@@ -114,7 +114,7 @@ class Pulls:
         return {"number": list(self.open).index(head) + 1}
 
     def runs(self, workflow: str, head_sha: str, branch: str) -> list[dict[str, object]]:
-        """A run of our own for each start, and always one that a fork has made of the same commit."""
+        """Return a run for each start of CI on a commit, and always one that a fork started on it."""
         ours = {"full_name": "acme/loop"}
         made = [{"head_repository": ours, "repository": ours} for sha in self.checked if sha == head_sha]
         return [*made, {"head_repository": {"full_name": "mallory/loop"}, "repository": ours}]

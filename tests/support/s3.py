@@ -1,4 +1,4 @@
-"""An S3 server for one test, which is moto's."""
+"""An S3 server for one test, by moto."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    """A server with a bucket `team`; commands run here find it as they find any S3: by AWS's variables."""
+    """Start a server with a bucket `team`, and set AWS's variables so that commands find it like any S3."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -21,6 +21,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
     files = fsspec.filesystem("s3", skip_instance_cache=True)
     files.mkdir("team")
     yield files
-    type(files).clear_instance_cache()  # fsspec keeps clients of the earlier server
-    httpx.post(f"http://{host}:{port}/moto-api/reset")  # what it holds is the process's, not the server's
+    type(files).clear_instance_cache()  # otherwise fsspec reuses clients of this server for the next one
+    # moto keeps its objects in the process, not in the server.
+    httpx.post(f"http://{host}:{port}/moto-api/reset")
     server.stop()

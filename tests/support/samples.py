@@ -1,4 +1,4 @@
-"""A model of this repository on its demo's sample: a clone of its own, and the commands up to a candidate."""
+"""A clone with one model of this repository on its demo's sample, and the commands up to a candidate."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from loop_demo import play
 
 
 def begun(root: Path, model: str, store: Path) -> Path:
-    """A clone that keeps one model, on the source of its demo, with production logged to `store`."""
+    """Make a clone with one model, which reads its demo's source and logs production to `store`."""
     only(root, model)
     with models_of(root):
         play.configure(root, model, store, None)
@@ -21,7 +21,7 @@ def begun(root: Path, model: str, store: Path) -> Path:
 
 
 def rehearsed(root: Path, model: str) -> Path:
-    """Train, judge, register, build and rehearse what the params say; returns the bento."""
+    """Train, gate, register, build and rehearse the model, and return the bento."""
     for step in ("repro", "gate", "register", "bento", "rehearse"):
         if step == "bento":
             commit(root, "Train it")

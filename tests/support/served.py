@@ -1,4 +1,4 @@
-"""A bento's server as a process, in this environment: `python -m loop.runtime.serve`."""
+"""Runs a bento's server as a process in this environment: `python -m loop.runtime.serve`."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ class Served:
         self.url = f"http://127.0.0.1:{port}"
 
     def ready(self, seconds: float = 60) -> None:
-        """Wait until it is."""
+        """Wait until the server is ready."""
         end = time.monotonic() + seconds
         with httpx.Client(trust_env=False) as client:
             while time.monotonic() < end:
@@ -45,7 +45,7 @@ class Served:
         return self._output.read_text()
 
     def resident(self) -> int:
-        """Bytes of memory."""
+        """Return the resident memory in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def terminate(self) -> None:
@@ -59,7 +59,7 @@ def application(source: Path, scorer: str = "", load: str = "booster.load", **li
 
 @contextmanager
 def started(source: Path, port: int, *args: str, **env: str) -> Iterator[Served]:
-    """Its process, ended at the end."""
+    """Start the server of a bento's source folder, and end it when the block ends."""
     output = source.parent / f"output-{port}"
     kept = {key: value for key, value in os.environ.items() if key != "PREDICTION_LOG_DIR"}
     with output.open("wb") as file:
@@ -94,7 +94,7 @@ def started(source: Path, port: int, *args: str, **env: str) -> Iterator[Served]
 
 @contextmanager
 def serving(source: Path, port: int, *args: str, **env: str) -> Iterator[Served]:
-    """The same, once it is ready."""
+    """Start the server and wait until it is ready."""
     with started(source, port, *args, **env) as served:
         served.ready()
         yield served

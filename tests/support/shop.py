@@ -1,4 +1,4 @@
-"""A shop in production, on disk: its model's folder, rows, log and store; and a GitHub that counts."""
+"""A shop in production, on disk: its model's folder, rows, log and store; and a GitHub that records calls."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ REST = {
 
 
 def rows(count: int, seed: int = 0, scale: float = 1.0, begin: datetime = BEGIN) -> pd.DataFrame:
-    """Rows as a training and a production draw them: spread evenly over a week."""
+    """Return rows that are spread evenly over a week, as training and production see them."""
     rng = np.random.default_rng(seed)
     at = pd.to_datetime(begin) + pd.to_timedelta(
         np.linspace(0, 7 * 86_400, count, endpoint=False).round(), unit="s"
@@ -85,7 +85,7 @@ class Production:
         return self.root / "production" / "store"
 
     def answer(self, frame: pd.DataFrame, name: str = "host-1.jsonl", version: str = "0123456789ab") -> None:
-        """Log predictions, and their transactions in the store."""
+        """Log predictions for these rows, and write their transactions to the store."""
         self.log.mkdir(parents=True, exist_ok=True)
         (self.store / "transactions").mkdir(parents=True, exist_ok=True)
         with (self.log / name).open("a") as file:
@@ -103,7 +103,7 @@ class Production:
         frame[["id", "at", "amount"]].to_parquet(self.store / "transactions" / f"{name}.parquet")
 
     def report(self, frame: pd.DataFrame, after: timedelta, name: str = "labels") -> None:
-        """Report each row's label so long after it happened."""
+        """Report each row's label `after` its transaction."""
         (self.store / "labels").mkdir(parents=True, exist_ok=True)
         labels = frame[["id", "fraud"]].assign(reported_at=(frame["at"] + after).astype("datetime64[us]"))
         labels.to_parquet(self.store / "labels" / f"{name}.parquet")
@@ -117,7 +117,7 @@ def commit(root: Path, message: str) -> None:
 
 
 def retrain(root: Path, why: str, files: tuple[str, ...] = ("dvc.lock", "data/shop/metrics.json")) -> str:
-    """Main as `land` leaves it; each commit changes the files anew."""
+    """Commit a retraining to main as `land` does; each call changes the files again."""
     git = Git(root)
     parent = git.fetch()
     change = Change(
@@ -140,19 +140,19 @@ OURS, FORK = {"full_name": "team/shop"}, {"full_name": "mallory/shop"}
 
 @dataclass
 class FakeGitHub:
-    """Keeps what was dispatched, and serves it as runs, as GitHub does."""
+    """Records dispatches and lists them as runs, like GitHub."""
 
     url: str = ""
     dispatched: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     runs: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=lambda: dict(TITLES))
-    enterprise: bool = False  # GitHub Enterprise Server 3.19: a dispatch tells no run
-    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # of the next calls
-    nonsense: list[bytes] = field(default_factory=list)  # what the next calls are answered, with 200
+    enterprise: bool = False  # like GitHub Enterprise Server 3.19, where a dispatch does not return its run
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # answers to the next calls
+    nonsense: list[bytes] = field(default_factory=list)  # bodies that the next calls get, with status 200
     calls: list[str] = field(default_factory=list)
-    hidden: int = 0  # listings that do not show the newest run yet
-    listing: bool = True  # False: none shows any
-    on_dispatch: Callable[[], object] = lambda: None  # called before a run is made
+    hidden: int = 0  # number of listings that do not show the newest run yet
+    listing: bool = True  # False if no listing shows any run
+    on_dispatch: Callable[[], object] = lambda: None  # called before a run is created
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def dispatch(self, workflow: str, inputs: dict[str, str]) -> dict[str, object]:
@@ -164,7 +164,7 @@ class FakeGitHub:
     def add(
         self, workflow: str, title: str, age: timedelta = timedelta(), **fields: object
     ) -> dict[str, object]:
-        """A run of a workflow; as dispatched on main, unless fields say otherwise."""
+        """Add a run of a workflow, dispatched on main unless `fields` say otherwise."""
         run: dict[str, object] = {
             "id": 1 + sum(len(runs) for runs in self.runs.values()),
             "name": None,
@@ -182,7 +182,7 @@ class FakeGitHub:
         return run
 
     def forge(self, workflow: str, title: str, **fields: object) -> dict[str, object]:
-        """A run as a fork's pull request makes it, from a branch that is called main, too."""
+        """Add a run that a fork's pull request started, from a branch that is also called main."""
         fork = {"event": "pull_request", "head_branch": "main", "head_repository": FORK}
         return self.add(workflow, title, **{**fork, **fields})
 
@@ -190,7 +190,7 @@ class FakeGitHub:
         return next(run for runs in self.runs.values() for run in runs if run["id"] == number)
 
     def listed(self, workflow: str, query: dict[str, str]) -> list[dict[str, object]]:
-        """A page of a workflow's runs, newest first."""
+        """Return a page of a workflow's runs, newest first."""
         runs = self.runs.get(workflow, []) if self.listing else []
         if self.hidden:
             self.hidden, runs = self.hidden - 1, runs[1:]
@@ -202,7 +202,7 @@ class FakeGitHub:
     def answer(
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any]
     ) -> tuple[int, dict[str, str], object]:
-        """Status, headers and JSON of one call."""
+        """Return status, headers and JSON for one call."""
         self.calls.append(f"{method} {path}")
         if self.refusals:
             return *self.refusals.pop(0), {"message": "refused"}
@@ -224,19 +224,19 @@ class FakeGitHub:
         return status, {}, said
 
     def asked(self, workflow: str, body: dict[str, Any]) -> tuple[int, object]:
-        """Status and JSON of a dispatch."""
+        """Return status and JSON for a dispatch."""
         details = body.get("return_run_details")
         if details and self.enterprise:
             return 422, {"message": 'Invalid request.\n\n"return_run_details" is not a permitted key.'}
         run = self.dispatch(workflow, body["inputs"])
         page = f"https://github.test/team/shop/actions/runs/{run['id']}"
-        told = {"workflow_run_id": run["id"], "run_url": page, "html_url": page}
-        return (200, told) if details else (204, None)
+        answer = {"workflow_run_id": run["id"], "run_url": page, "html_url": page}
+        return (200, answer) if details else (204, None)
 
 
 @dataclass
 class FakeTrack:
-    """A server of one release, and what its counters say."""
+    """A server of one release, with the counters that it exposes."""
 
     url: str = ""
     key: str = ""
@@ -244,12 +244,12 @@ class FakeTrack:
     answers: int = 0
     failed: int = 0
     high: int = 0  # answers with a high score
-    health: str = ""  # another answer of /health than its own
+    health: str = ""  # replaces the answer of /health
     drip: float = 0.0  # seconds before each byte
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, **counts: int) -> None:
-        """Set several counters at once: a scrape sees all of them or none."""
+        """Set several counters at once, so that a scrape sees all changes or none."""
         with self.lock:
             for name, value in counts.items():
                 setattr(self, name, value)
@@ -270,7 +270,7 @@ class FakeTrack:
 def exposition(
     version: str, answers: int, failed: int, server_errors: int, *, caller: int = 0, high: int = 0
 ) -> str:
-    """What a server writes after so many answers, failures of the model, 5xx, and a caller's own mistakes."""
+    """Return a server's metrics after these numbers of answers, model failures, 5xx and callers' errors."""
     registry = CollectorRegistry()
     of = ("model", "version")
     latency = Histogram("model_prediction_latency_seconds", "", of, buckets=(0.01, 0.1), registry=registry)
@@ -283,7 +283,7 @@ def exposition(
         registry=registry,
     )
     for histogram in (latency, scores):
-        histogram.labels("shop", version)  # there from the start, as a service has them
+        histogram.labels("shop", version)  # exists before the first answer, as in a service
     for number in range(answers):
         latency.labels("shop", version).observe(0.05)
         scores.labels("shop", version).observe(0.7 if number < high else 0.2)

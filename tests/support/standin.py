@@ -1,4 +1,4 @@
-"""Tests' hold on the stand-in for GitHub: start it, be a person or the bot there, wait for runs."""
+"""The stand-in for GitHub in tests: start it, act as a person or the bot, and wait for runs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import httpx
 from loop.core.github import GitHub
 
 ROOT = Path(__file__).resolve().parents[2]
-FORKER = "mallory"  # who has a fork of every repository
+FORKER = "mallory"  # owns a fork of every repository
 ENQUEUE = """
 mutation($input: EnqueuePullRequestInput!) {
   enqueuePullRequest(input: $input) { mergeQueueEntry { position state } }
@@ -28,12 +28,12 @@ WHO = ["-c", "user.name=Person", "-c", "user.email=person@example.test"]
 
 @cache
 def client() -> httpx.Client:
-    """One for all calls: each new one would read the machine's certificates again."""
+    """Return one client for all calls, because each new client reads the machine's certificates again."""
     return httpx.Client(timeout=30)
 
 
 def looks(seconds: float) -> Iterator[None]:
-    """Yield until the time is up, less often as it passes: each look costs both sides CPU."""
+    """Yield until the time is up, less and less often, because each poll costs both sides CPU."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < seconds:
         yield
@@ -41,7 +41,7 @@ def looks(seconds: float) -> Iterator[None]:
 
 
 class Server:
-    """The program, running; `stop` ends it, and starting again at the same root goes on."""
+    """The stand-in's process. After `stop`, a new server at the same root continues its state."""
 
     def __init__(self, root: Path, *options: str, source: Path = ROOT / "src") -> None:
         self.root = root
@@ -54,7 +54,7 @@ class Server:
         )
         ready = json.loads(self._process.stdout.readline())
         self.url, self.tokens = ready["url"], {"person": ready["token"], "bot": ready["bot_token"]}
-        self.tokens["stranger"] = ready["stranger_token"]  # FORKER's, who has no rights in other repositories
+        self.tokens["stranger"] = ready["stranger_token"]  # FORKER, who may write only to its own forks
 
     def stop(self) -> None:
         self._process.terminate()
@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def repositories(root: Path, count: int, *options: str) -> Iterator[Iterator["StandIn"]]:
-    """A server with `count` empty repositories, handed out one by one; stopped at the end."""
+    """Start a server with `count` empty repositories, and yield an iterator over them."""
     names = [f"acme/r{number}" for number in range(count)]
     forks = [name.replace("acme", FORKER) for name in names]
     server = Server(root, *(word for name in (*names, *forks) for word in ("--repository", name)), *options)
@@ -82,28 +82,28 @@ class StandIn:
         self.server, self.name = server, name
 
     def as_(self, who: str) -> GitHub:
-        """The project's own client, as `person`, `bot` or `stranger`."""
+        """Return the project's own client for `person`, `bot` or `stranger`."""
         return GitHub(self.server.url, self.name, self.server.tokens[who])
 
     def ask(self, method: str, path: str, who: str = "person", body: Any = None) -> httpx.Response:
-        """One REST call below /repos/{owner}/{name}, whatever its status."""
+        """Make a REST call below /repos/{owner}/{name}, and return the answer whatever its status."""
         headers = {"Authorization": f"Bearer {self.server.tokens[who]}"}
         url = f"{self.server.url}/repos/{self.name}{path}"
         return client().request(method, url, headers=headers, json=body)
 
     def own(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """One of the stand-in's own calls, which GitHub does not have."""
+        """Make one of the stand-in's own calls, which GitHub does not have."""
         headers = {"Authorization": f"Bearer {self.server.tokens['person']}"}
         return client().request(method, f"{self.server.url}/{path}", headers=headers, json=body)
 
     def enqueue(self, number: int) -> dict[str, Any]:
-        """Put a pull request into its base's merge queue, as the button does; GraphQL's whole answer."""
+        """Put a pull request into its base's merge queue, and return GraphQL's whole answer."""
         id_ = self.ask("GET", f"/pulls/{number}").json().get("node_id", f"PR_{number}")
         body = {"query": ENQUEUE, "variables": {"input": {"pullRequestId": id_}}}
         return self.own("POST", "graphql", body).json()
 
     def dequeued(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
-        """The merge queue's entries once there are `count` and all are over; oldest first, with `reason`."""
+        """Wait until the merge queue is empty and has had `count` entries; return them, oldest first."""
         for _ in looks(seconds):
             entries = self.own("GET", f"_queue/{self.name}").json()
             if len(entries) >= count and all(entry["reason"] for entry in entries):
@@ -115,7 +115,7 @@ class StandIn:
 
     @property
     def fork(self) -> "StandIn":
-        """Somebody else's repository of the same name."""
+        """Return the fork of this repository that FORKER owns."""
         return StandIn(self.server, f"{FORKER}/{self.name.partition('/')[2]}")
 
     def clone(self, folder: Path, who: str = "person") -> "Clone":
@@ -123,27 +123,27 @@ class StandIn:
         return Clone(folder)
 
     def seed(self, folder: Path, files: dict[str, str], branch: str = "main") -> "Clone":
-        """The first commit of a branch, by the bot, so that it starts nothing; returns a person's clone."""
+        """Push a branch's first commit as the bot, so that no workflow starts; return a person's clone."""
         first = self.clone(folder.with_name(f"{folder.name}-seed"), "bot")
         first.commit("begin", files)
         first.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return self.clone(folder)
 
     def runs(self, **query: str) -> list[dict[str, Any]]:
-        """All runs so far, newest first, but for those that another run's end has started: see `reported`."""
+        """Return all runs, newest first, except those that the end of another run started: see `reported`."""
         found = self.ask("GET", f"/actions/runs?{urlencode({'per_page': 100, **query})}").json()
         return [run for run in found["workflow_runs"] if "event" in query or run["event"] != "workflow_run"]
 
     def reported(self, run: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
-        """Wait for the run that the end of `run` has started."""
+        """Wait for the run that the end of `run` started, and return it."""
         for _ in looks(seconds):
             for report in self.runs(event="workflow_run"):
                 if self.event(report)["workflow_run"]["id"] == run["id"] and report["status"] == "completed":
                     return report
-        raise TimeoutError(f"the end of run {run['id']} has started nothing that ended within {seconds} s")
+        raise TimeoutError(f"no run that the end of run {run['id']} started has ended within {seconds} s")
 
     def wait(self, number: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
-        """Wait until there are `number` runs and all are completed; newest first."""
+        """Wait until there are `number` runs and all are completed; return them, newest first."""
         for _ in looks(seconds):
             runs = self.runs()
             if len(runs) >= number and all(run["status"] == "completed" for run in runs):
@@ -151,7 +151,7 @@ class StandIn:
         raise TimeoutError(f"not completed in {seconds} s: {[(r['name'], r['status']) for r in self.runs()]}")
 
     def finished(self, workflow: str, number: int = 1, seconds: float = 900) -> list[dict[str, Any]]:
-        """Wait until a workflow has `number` runs and all are completed; newest first."""
+        """Wait until a workflow has `number` runs and all are completed; return them, newest first."""
         for _ in looks(seconds):
             runs = self.ask("GET", f"/actions/workflows/{workflow}/runs").json()["workflow_runs"]
             if len(runs) >= number and all(run["status"] == "completed" for run in runs):
@@ -162,7 +162,7 @@ class StandIn:
         return self.own("GET", f"_log/{self.name}/{run['id']}").text
 
     def event(self, run: dict[str, Any]) -> dict[str, Any]:
-        """What a run was started with, as `github.event` has it."""
+        """Return the event that started a run, as `github.event` has it."""
         return json.loads((self.server.root / "runs" / str(run["id"]) / "event.json").read_text())
 
     def summary(self, run: dict[str, Any]) -> str:
@@ -170,7 +170,7 @@ class StandIn:
 
 
 class Clone:
-    """A person's clone, or the bot's."""
+    """A clone of a person or of the bot."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""A tiny model as it lies in a bento."""
+"""Tiny models, as a bento contains them."""
 
 import io
 import json
@@ -12,7 +12,7 @@ KEY = "0123456789ab"
 
 
 def write_model(folder, **meta):
-    """A bento's source folder: two trees, meta.json, release.json."""
+    """Write a bento's source folder with a model of two trees, and return the folder."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, len(NAMES)))
     task = meta.get("task", "binary")
@@ -48,14 +48,14 @@ def table(folder):
 
 
 def table(folder):
-    """The scorer of `write_table`'s model, as asgi.py has it."""
+    """Return the scorer of `write_table`'s model, as asgi.py does."""
     names = {}
-    exec(TABLE, names)  # noqa: S102 - the text above
+    exec(TABLE, names)  # noqa: S102 - it runs the constant above
     return names["table"](folder)
 
 
 def write_table(folder):
-    """A bento's source folder of a binary model over a text, a number that may be missing, and a boolean."""
+    """Write a bento's source folder with a model of a text, a number that may be missing, and a boolean."""
     described = {
         "task": "binary",
         "features": ["contract", "tenure", "paperless"],
@@ -84,14 +84,14 @@ def embedding(folder):
 
 
 def embedding(folder):
-    """The scorer of `write_embedding`'s model, as asgi.py has it."""
+    """Return the scorer of `write_embedding`'s model, as asgi.py does."""
     names = {}
-    exec(EMBEDDING, names)  # noqa: S102 - the text above
+    exec(EMBEDDING, names)  # noqa: S102 - it runs the constant above
     return names["embedding"](folder)
 
 
 def write_embedding(folder):
-    """A bento's source folder of an embedding: a text's length, its letters e, and 1."""
+    """Write a bento's source folder with an embedding of a text: length, count of the letter e, and 1."""
     text = {"name": "text", "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}}
     described = {
         "task": "embedding",
@@ -107,7 +107,7 @@ def write_embedding(folder):
 
 
 def _described(folder, meta):
-    """A model that is its meta.json alone."""
+    """Write a bento's source folder whose model consists of meta.json only."""
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "meta.json").write_text(json.dumps({"name": "card_fraud", **meta}))
     return _release(folder)
@@ -121,7 +121,7 @@ def _release(folder):
 
 
 def npy(array, version=None):
-    """An array as numpy.save writes it."""
+    """Return the bytes that numpy.save writes for an array."""
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asarray(array), version)
     return file.getvalue()

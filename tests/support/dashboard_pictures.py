@@ -1,4 +1,4 @@
-"""Draws what a Prometheus answered as the dashboards' panels: what they show, seen without a Grafana."""
+"""Draws the dashboards' panels from the answers of Prometheus, so that they can be seen without Grafana."""
 
 import math
 import re
@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asked import Answers, Query
+from dashboard_queries import Answers, Query
 from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 
 COLUMNS = 3
-LEGEND = 10  # lines that a legend can name
+LEGEND = 10  # the most lines that a chart's legend has room for
 COLOURS = {"Canary": "tab:blue", "Promoted": "tab:green", "Rolled back": "tab:red"}
 Series = list[dict[str, Any]]
 
 
 def draw(answers: Answers, folder: Path) -> list[Path]:
-    """One picture a dashboard, `<dashboard>.png`: a chart a panel, events as upright lines, no data said."""
+    """Draw each dashboard as `<dashboard>.png`: a chart for each panel, and vertical lines for events."""
     boards: dict[str, dict[str, list[Query]]] = defaultdict(lambda: defaultdict(list))
     events: dict[str, list[Query]] = defaultdict(list)
     for query in answers.series:
@@ -33,7 +33,7 @@ def draw(answers: Answers, folder: Path) -> list[Path]:
 def picture(
     answers: Answers, board: str, panels: dict[str, list[Query]], events: list[Query], folder: Path
 ) -> Path:
-    """All panels of one dashboard."""
+    """Draw all panels of one dashboard and return the picture's path."""
     rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(6 * COLUMNS, 2.6 * rows), layout="constrained")
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
@@ -54,14 +54,14 @@ def picture(
 
 
 def chart(axis: Axes, query: Query, series: Series) -> None:
-    """One query's lines, named by its legend."""
+    """Draw the lines of one query, named by its legend."""
     for each in series:
         times, values = zip(*each["values"], strict=True)
         axis.plot(moments(times), [float(value) for value in values], label=named(query, each["metric"]))
 
 
 def mark(axis: Axes, events: dict[Query, Series]) -> None:
-    """An upright line where something was released, promoted or rolled back."""
+    """Draw a vertical line where a release was promoted, rolled back, or became a canary."""
     for query, series in events.items():
         for each in series:
             axis.axvline(
@@ -70,7 +70,7 @@ def mark(axis: Axes, events: dict[Query, Series]) -> None:
 
 
 def finish(axis: Axes) -> None:
-    """Hours and minutes, and a legend where it is short."""
+    """Label the time axis, and add a legend if it is short enough."""
     axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))
     axis.tick_params(labelsize=7)
     axis.margins(y=0.2)
@@ -79,14 +79,14 @@ def finish(axis: Axes) -> None:
 
 
 def absent(axis: Axes, query: Query) -> None:
-    """No data, and whether that is to be expected."""
+    """Say in place of a chart that there is no data, and whether a GPU would be needed."""
     axis.set_axis_off()
     said = "no GPU here" if query.gpu else "no data"
     axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", color="grey")
 
 
 def named(query: Query, labels: dict[str, str]) -> str:
-    """The legend with its labels put in; without one, the labels that there are."""
+    """Return the query's legend with a series' labels filled in, or the labels if it has no legend."""
     said = re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), query.legend)
     return said or " ".join(value for name, value in labels.items() if name != "__name__") or query.panel
 
