@@ -1,9 +1,9 @@
-"""`make bench-fleet`: measures all models at once through the gateway of the cluster that `make cluster` started.
+"""`make bench-fleet`: measures all models at once, through the gateway of the cluster of `make cluster`.
 
 In a scratch clone, each trained model is packed, rehearsed, pushed to the cluster's registry and released to
-dev, as CI would do it, and its overlay is applied. Then one open loop per model sends requests to the gateway.
-Together they send `--rate` requests per second, in the proportions of `sla.requests_per_second`. The load
-generators run on the same cores. `./loop repro` must have trained the models.
+dev, as CI would do it, and its overlay is applied. Then one open loop per model sends requests to the
+gateway. Together they send `--rate` requests per second, in the proportions of `sla.requests_per_second`. The
+load generators run on the same cores. `./loop repro` must have trained the models.
 """
 
 import argparse
@@ -143,18 +143,16 @@ def line(name: str, of: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    """Release every model, measure them together, and print and write the table; return 1 if one is too slow."""
+    """Release and measure every model; return 1 if too many requests failed or were slow."""
     parser = argparse.ArgumentParser("bench-fleet", description=__doc__)
     parser.add_argument("--rate", type=float, default=3500, help="requests per second of all models (3500)")
     parser.add_argument("--seconds", type=int, default=60, help="seconds of the measurement (60)")
     given = parser.parse_args()
-    wanted = {model: Project(ROOT, model).params.sla.requests_per_second for model in params.read(ROOT)}
+    models = {model: Project(ROOT, model).params.sla.requests_per_second or 0 for model in params.read(ROOT)}
     lock = Lock.of(ROOT)
-    models = {model: rate for model, rate in wanted.items() if rate and lock.records(model)}
-    if left := wanted.keys() - models.keys():
-        raise LoopError(
-            f"{', '.join(sorted(left))}: not trained, or sla.requests_per_second is not set", fix="./loop repro"
-        )
+    if left := [model for model, rate in models.items() if not (rate and lock.records(model))]:
+        said = f"{', '.join(map(public, left))}: not trained, or sla.requests_per_second is not set"
+        raise LoopError(said, fix="./loop repro, or set it in params.yaml")
     rates = {model: rate * given.rate / sum(models.values()) for model, rate in models.items()}
     facts = json.loads(run(sys.executable, CLUSTER, "status", "--json"))
     OUT.mkdir(parents=True, exist_ok=True)
