@@ -277,12 +277,12 @@ class Finding(Result):
 
     state: Literal["ok", "default", "bad"]
     """`default` means that it works, and that there is something larger to move to."""
+    what: str
+    """The thing that was examined."""
     found: str
     """The answer."""
     fix: str = ""
     """The command or the edit that fixes it, or that moves to something larger; may be empty."""
-    what: str = ""
-    """The thing that was examined."""
 
 
 @dataclass(frozen=True)
