@@ -1,9 +1,10 @@
 """What is read from a track's /metrics."""
 
+import httpx
 import pytest
 from shop import exposition
 
-from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Counted, Sample, Unread, series
+from loop.monitoring.sample import FAILED, HTTP, LATENCY, SCORE, Counted, Sample, Scrape, Unread, series
 
 pytestmark = pytest.mark.sample
 Row = tuple[str, dict[str, str], float]
@@ -79,6 +80,16 @@ def test_a_restart() -> None:
     """What was answered before it counts, and what has been answered since."""
     found = parse(*(exposition("a1", answers, 1, 0) for answers in (10, 30, 7)))
     assert (found.requests, found.failed, found.latency.total, found.scores.total) == (38, 1, 37, 37)
+
+
+def test_counting_begins_with_the_first_page_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was answered by then is the base, also if a page before it was none."""
+    pages = iter(["<html>", *(exposition("a1", answers, 1, 0) for answers in (10, 30))])
+    monkeypatch.setattr("loop.monitoring.sample.fetch", lambda *_: httpx.Response(200, text=next(pages)))
+    track = Scrape("http://canary.test")
+    with pytest.raises(Unread):
+        track.sample("a1", 0)
+    assert [track.sample("a1", 0).requests for _ in range(2)] == [0, 20]
 
 
 OURS = {"version": "a1"}

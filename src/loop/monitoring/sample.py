@@ -17,12 +17,11 @@ SCORE = "model_prediction_score"
 FAILED = "model_prediction_failed"
 HTTP = "bentoml_service_request"  # BentoML's counter; it includes requests that failed before the model
 SERIES = (f"{LATENCY}_bucket", f"{SCORE}_bucket", f"{FAILED}_total", f"{HTTP}_total")
+VERSIONS = ("version", "service_version")  # labels that name the release; the second one is BentoML's
 REASONS = {"model": "failed", "overload": "refused"}  # values of label `reason`; others are callers' mistakes
 HIGHEST = 1e15  # largest value of a counter that is accepted
 TIMEOUT, PAGE = 10.0, 2_000_000  # limits of a metrics page in seconds and bytes, as in the PodMonitor
 LINE = 4096  # longest line of a metrics page, because the parser's time grows with the square of its length
-
-VERSIONS = ("version", "service_version")  # labels that name the release; the second one is BentoML's
 Labels = tuple[tuple[str, str], ...]  # a series' labels and name, sorted
 
 
@@ -195,10 +194,11 @@ class Scrape:
             raise Unread(f"metrics cannot be read: {error}") from error
         if not answer.is_success:
             raise Unread(f"metrics cannot be read: {self.url}/metrics answers {answer.status_code}")
+        found = series(answer.text)  # before the count begins, because it begins with a page that can be read
         self._pages += 1
         if (self._counted.version, self._counted.asked) != (version, since):
             self._counted = Counted(version, since, -inf if self.from_start else self._pages)
-        for labels, value in series(answer.text):
+        for labels, value in found:
             self._counted.add(labels, [(self._pages, value)])
         return self._counted.sample()
 
