@@ -187,23 +187,22 @@ def render(model: str | None, environment: str | None, check: bool, base: str | 
     if not model and check and not environment:
         for overlay, count in _checked(root, base).items():
             click.echo(f"{overlay}: {count} {keep}")
-        return
-    if not model or not environment or base:
+    elif not model or not environment or base:
         raise LoopError(
             "render needs MODEL and --environment, or --check, with which --base may be given",
             fix="./loop render --check, or ./loop render MODEL --environment ENVIRONMENT",
         )
-        return
-    one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
-    if check:
+    elif check:
+        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
         click.echo(f"{one}: {len(overlays.check_one(root, one))} {keep}")
-        return
-    manifests = render.build(root / str(one))
-    if kserve:
+    elif kserve:
         from loop.delivery.kserve import inference_service, text
 
-        manifests = text(inference_service(render.documents(manifests), one.state(root)))
-    click.echo(manifests, nl=False)
+        one = overlays.Overlay(environment, render.overlay(root, model, environment).name)
+        objects = render.documents(render.build(root / str(one)))
+        click.echo(text(inference_service(objects, one.state(root))), nl=False)
+    else:
+        click.echo(render.build(render.overlay(root, model, environment)), nl=False)
 
 
 def _checked(root: Path, base: str | None) -> dict[str, int]:

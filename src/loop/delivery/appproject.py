@@ -28,16 +28,15 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
     overlay or no admission policy would check its pods. Raises LoopError if a file of `argocd/` cannot be
     read.
     """
-    with named(PROJECT):
-        project = spec(root, PROJECT, "AppProject")
+    with spec(root, PROJECT, "AppProject") as project:
         whole, inner = (
             {(each["group"], each["kind"]) for each in project[f"{scope}ResourceWhitelist"]}
             for scope in ("cluster", "namespace")
         )
         destinations = [fnmatchcase(namespace, each["namespace"]) for each in project["destinations"]]
-    with named(ADMISSION):
-        conditions = spec(root, ADMISSION, "ValidatingAdmissionPolicy")["matchConditions"]
-        patterns = (found[1] for each in conditions if (found := MATCHES.fullmatch(each["expression"])))
+    with spec(root, ADMISSION, "ValidatingAdmissionPolicy") as admission:
+        expressions = [MATCHES.fullmatch(each["expression"]) for each in admission["matchConditions"]]
+        patterns = (found[1] for found in expressions if found)
         admitted = [re.search(pattern, namespace) for pattern in patterns]
     for manifest in manifests:
         kind, metadata = manifest["kind"], manifest["metadata"]
@@ -57,15 +56,6 @@ def breaches(root: Path, manifests: list[Manifest], namespace: str) -> Iterator[
         yield f"{PROJECT}: project models has no destination {namespace}: {FIX}"
     if not any(admitted):
         yield f"{ADMISSION}: the admission policy does not match namespace {namespace}: {FIX}"
-
-
-@contextmanager
-def named(path: str) -> Iterator[None]:
-    """Turn an error from a missing or malformed value into a LoopError that names the file."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-        raise LoopError(f"{path}: a value is missing or malformed: {error!r}", fix=TEMPLATE) from error
 
 
 def _strange(manifests: list[Manifest], namespace: str) -> Iterator[str]:
@@ -94,13 +84,18 @@ def _lax(namespace: Manifest) -> Iterator[str]:
         yield f"Namespace {name}: label {ENFORCE}-version is {version}, must be v1.34 or newer"
 
 
-def spec(root: Path, path: str, kind: str) -> dict[str, Any]:
-    """Return the spec of the object named `models` in a file. Raises LoopError if there is no such object."""
+@contextmanager
+def spec(root: Path, path: str, kind: str) -> Iterator[dict[str, Any]]:
+    """Yield the spec of the object named `models` in a file.
+
+    Raises LoopError, naming the file, if there is no such object or the block finds a malformed value in it.
+    """
     documents = edited.yamls(edited.read(root / path, path, TEMPLATE), path, TEMPLATE)
     try:
         (found,) = (
             each["spec"] for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, "models")
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise LoopError(f"{path}: no {kind} named models: {error}", fix=TEMPLATE) from error
-    return dict(found)
+        yield dict(found)
+    except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
+        what = f"{path}: no {kind} named models, or a value in it is missing or malformed: {error!r}"
+        raise LoopError(what, fix=TEMPLATE) from error

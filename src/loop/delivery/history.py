@@ -11,9 +11,9 @@ TRAILERS = ("Action", "Step", "Release-Key", "Digest", "Why")
 FIELD, RECORD = "\x1f", "\x1e"
 
 
-def history(git: Git, place: Place) -> list[Entry]:
-    """Return every change of a model in an environment on origin's main, newest first."""
-    return changes(git, place, git.fetch())
+def history(git: Git, place: Place, branch: str = "main") -> list[Entry]:
+    """Return every change of a model in an environment on origin's branch, newest first."""
+    return changes(git, place, git.fetch(branch))
 
 
 def changes(git: Git, place: Place, commit: str) -> list[Entry]:

@@ -20,7 +20,7 @@ from loop.core.errors import LoopError, Rejected
 from loop.core.project import Project
 from loop.core.release_state import SERVER, State, Track, files
 from loop.delivery import render
-from loop.delivery.appproject import named, spec
+from loop.delivery.appproject import spec
 from loop.delivery.release import REVIEWED
 from loop.delivery.workloads import OPTIONS, Manifest, of, sync_options
 
@@ -158,9 +158,9 @@ def _unwatched(tree: Path, overlay: Overlay, watched: list[str]) -> Iterator[str
 
 def _annotation(root: Path) -> str:
     """Return the annotation that lists, for every overlay, the folders that Argo CD watches."""
-    with named(APPLICATIONS):
-        template = spec(root, APPLICATIONS, "ApplicationSet")["template"]
-        return str(template["metadata"].get("annotations", {}).get(WATCHED, "/kustomize"))
+    with spec(root, APPLICATIONS, "ApplicationSet") as applications:
+        annotations = applications["template"]["metadata"].get("annotations", {})
+        return str(annotations.get(WATCHED, "/kustomize"))
 
 
 def _watched(annotation: str, overlay: Overlay) -> list[str]:

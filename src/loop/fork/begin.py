@@ -1,6 +1,7 @@
 """Sets up a team's fork for `loop init`: lists the changes that the given values need, and applies them."""
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -85,7 +86,8 @@ def apply(root: Path, given: Given) -> None:
     if (models := given["models"]) is not None:
         folders.keep(root, models.split(","))
     if (environments := given["environments"]) is not None:
-        folders.keep_environments(root, environments.split(","))
+        for environment in folders.leaving(root, environments.split(",")):
+            shutil.rmtree(root / plain.OVERLAYS / environment)
     if (remote := _remote(root, given)) is not None:
         dvc(root, "remote", "add", "--default", "--force", "--quiet", STORE, remote, quiet=True)
 
@@ -97,4 +99,5 @@ def _named(given: Given) -> dict[str, str]:
 
 def _remote(root: Path, given: Given) -> str | None:
     """Return the given DVC remote if it is not the default one already."""
-    return None if given["remote"] == default_remote(root, local=False) else given["remote"]
+    remote = given["remote"]
+    return None if remote is None or remote == default_remote(root, local=False) else remote

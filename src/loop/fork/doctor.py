@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from loop.candidate.tracking import Tracking
 from loop.core import edited, models, params, paths, plain, programs, release_state, repository
@@ -31,6 +31,10 @@ REVIEW = {  # parameters that main's rule `pull_request` needs: their names in G
     "require_code_owner_review": "require review from code owners",
 }
 PROTECTION = "see docs/protection.md"
+
+
+# The answers of a check, to which `_checked` adds what was examined.
+_ok, _default, _bad = partial(Finding, "ok", ""), partial(Finding, "default", ""), partial(Finding, "bad", "")
 
 
 def examine(root: Path, *, cache: bool = False) -> list[Finding]:
@@ -58,22 +62,17 @@ def _checked(root: Path, what: str, check: Callable[[Path], Finding]) -> Finding
         return replace(check(root), what=what)
     except Exception as error:  # noqa: BLE001
         known = error if isinstance(error, LoopError) else models.failure(root, error)
-        return _bad(known or LoopError(f"{type(error).__name__}: {one_line(error)}"), what)
+        return _failed(known or LoopError(f"{type(error).__name__}: {one_line(error)}"), what)
 
 
-def _found(state: Literal["ok", "default", "bad"], found: str, fix: str = "", what: str = "") -> Finding:
-    """Return a finding; `_checked` fills in what was examined."""
-    return Finding(state, what, found, fix)
-
-
-def _bad(error: LoopError, what: str = "") -> Finding:
-    return _found("bad", str(error.args[0]), error.fix, what)
+def _failed(error: LoopError, what: str = "") -> Finding:
+    return Finding("bad", what, str(error.args[0]), error.fix)
 
 
 def _outputs(root: Path) -> Finding:
     """Check that Git does not track outputs of stages, which DVC tracks."""
     error = paths.tracked(Git(root).run("ls-files", "-z", "--", "data").split("\0"))
-    return _bad(error) if error else _found("ok", "Git tracks no output of a stage")
+    return _failed(error) if error else _ok("Git tracks no output of a stage")
 
 
 def _cache(root: Path) -> Iterator[Finding]:
@@ -82,34 +81,34 @@ def _cache(root: Path) -> Iterator[Finding]:
     try:
         bad = sweep(root)
     except LoopError as error:
-        yield _bad(error, what)
+        yield _failed(error, what)
         return
     for each in bad:
         fix = "nothing to do: no stage in this clone uses it"
         if each.path:
             fix = f"./loop repro {public(each.path.split('/')[1])} fetches or recreates it"
-        yield _found("bad", str(each), fix, what)
+        yield Finding("bad", what, str(each), fix)
     if not bad:
-        yield _found("ok", "the hash of every object matches its name", what=what)
+        yield Finding("ok", what, "the hash of every object matches its name")
 
 
 def _programs(_root: Path) -> Finding:
     programs.folder()
-    return _found("ok", "act, kustomize, kubeconform, actionlint and crane are built")
+    return _ok("act, kustomize, kubeconform, actionlint and crane are built")
 
 
 def _engine(_root: Path) -> Finding:
     if found := engine():
-        return _found("ok", f"{found} runs")
+        return _ok(f"{found} runs")
     advice = "start docker, podman or buildah for container images"
-    return _found("default", "none, so bentos are built as OCI artifacts on disk", advice)
+    return _default("none, so bentos are built as OCI artifacts on disk", advice)
 
 
 def _name(root: Path) -> Finding:
     here = repository.read(root)
     if repository.TEMPLATE in here.url:
-        return _found("default", f"{here.name}, {here.url}", "./loop init --name --url --registry")
-    return _found("ok", f"{here.name}, {here.url}, images at {here.registry}")
+        return _default(f"{here.name}, {here.url}", "./loop init --name --url --registry")
+    return _ok(f"{here.name}, {here.url}, images at {here.registry}")
 
 
 def _top(root: Path) -> Finding:
@@ -120,19 +119,19 @@ def _top(root: Path) -> Finding:
     if folder := Git(root).run("rev-parse", "--show-prefix"):
         found = f"the folder {folder} of a larger repository, where GitHub runs no workflow"
         split = f"git subtree split --prefix={folder.rstrip('/')} -b {FOLLOWED}-alone"
-        return _found("bad", found, f"move it into its own repository: {split}")
-    return _found("ok", "this folder")
+        return _bad(found, f"move it into its own repository: {split}")
+    return _ok("this folder")
 
 
 def _origin(root: Path) -> Finding:
     if not Git(root).run("remote"):
-        return _found("default", "none", "git remote add origin URL, because releases are pushed to origin")
+        return _default("none", "git remote add origin URL, because releases are pushed to origin")
     url, here = Git(root).run("remote", "get-url", "origin"), repository.read(root)
     shown, other = masked(url), repository.URL.fullmatch(url)
     if here.named and other and other["path"] != here.slug:
         found = f"{shown}, but {repository.PATH} names {here.url}, which Argo CD deploys"
-        return _found("bad", found, "./loop init --url URL, or git remote set-url origin URL")
-    return _found("ok", shown)
+        return _bad(found, "./loop init --url URL, or git remote set-url origin URL")
+    return _ok(shown)
 
 
 def _branch(root: Path) -> Finding:
@@ -141,19 +140,19 @@ def _branch(root: Path) -> Finding:
         said = Git(root, seconds=10).run("ls-remote", "--symref", "origin", "HEAD")
     except GitError:
         advice = "to see the reason: git ls-remote origin"
-        return _found("default", "unknown, because origin did not answer", advice)
+        return _default("unknown, because origin did not answer", advice)
     named = re.match(r"ref: refs/heads/(\S+)\s", said)
     if named is None:
-        return _found("default", "origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}")
+        return _default("origin has none, because it is empty", f"git push origin HEAD:{FOLLOWED}")
     if named[1] == FOLLOWED:
-        return _found("ok", FOLLOWED)
+        return _ok(FOLLOWED)
     rename = (
         "rename it on GitHub: Settings → General → Default branch, or gh api -X POST "
         f"'repos/{{owner}}/{{repo}}/branches/{named[1]}/rename' -f new_name={FOLLOWED}; then here: git fetch "
         f"origin && git branch -m {named[1]} {FOLLOWED} && git branch -u origin/{FOLLOWED} {FOLLOWED}"
     )
     found = f"{named[1]}, but the workflows and Argo CD use {FOLLOWED}, so nothing runs"
-    return _found("bad", found, rename)
+    return _bad(found, rename)
 
 
 def _remote(root: Path) -> Finding:
@@ -161,17 +160,17 @@ def _remote(root: Path) -> Finding:
     if not found:
         advice = "dvc remote add --default storage s3://bucket/prefix; do not run `dvc gc` before that"
         none = "none: all clones on this machine share one cache, and there is no other copy"
-        return _found("default", none, advice)
+        return _default(none, advice)
     if not dvc(root, "config", "core.remote", quiet=True).strip():
         fix = f"dvc remote default {found.split()[0]}"
-        return _found("bad", f"{found}, but no remote is the default", fix)
-    return _found("ok", found)
+        return _bad(f"{found}, but no remote is the default", fix)
+    return _ok(found)
 
 
 def _tracking(root: Path) -> Finding:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        return _found("default", "SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…")
-    return _found("ok", f"{masked(Tracking.connect(root, attempts=1).uri)} answers")
+        return _default("SQLite in this clone (mlflow.db)", "export MLFLOW_TRACKING_URI=https://…")
+    return _ok(f"{masked(Tracking.connect(root, attempts=1).uri)} answers")
 
 
 def _secrets(root: Path) -> Finding:
@@ -189,16 +188,16 @@ def _secrets(root: Path) -> Finding:
         return _unknown(error)
     if loose := loose & WRITERS:
         found = f"{', '.join(sorted(loose))} can be read by a workflow on any branch"
-        return _found("bad", found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
+        return _bad(found, f"move them into the environment {ENVIRONMENT}: {PROTECTION}")
     for name, branches in wide.items():
         if branches != [FOLLOWED]:
             found = f"the environment {name}, which has {', '.join(sorted(held[name]))}, can be used from "
             found += ", ".join(branches) or "any branch"
-            return _found("bad", found, f"limit it to {FOLLOWED}: {PROTECTION}")
+            return _bad(found, f"limit it to {FOLLOWED}: {PROTECTION}")
     if wide:
-        return _found("ok", f"in {', '.join(wide)}, which only {FOLLOWED} can use")
+        return _ok(f"in {', '.join(wide)}, which only {FOLLOWED} can use")
     fix = f"create the environment {ENVIRONMENT} before the first secret: {PROTECTION}"
-    return _found("default", "none", fix)
+    return _default("none", fix)
 
 
 def _branches(github: GitHub, environment: dict[str, Any]) -> list[str]:
@@ -220,10 +219,10 @@ def _review(root: Path) -> Finding:
         return _unknown(error)
     given = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if not given:
-        return _found("default", f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
+        return _default(f"no ruleset requires pull requests for {FOLLOWED}", PROTECTION)
     if lacking := [said for key, said in REVIEW.items() if not any(each.get(key) for each in given)]:
-        return _found("bad", f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
-    return _found("ok", "code owners must approve the latest push")
+        return _bad(f"the ruleset does not: {'; '.join(lacking)}", PROTECTION)
+    return _ok("code owners must approve the latest push")
 
 
 def _github(root: Path) -> GitHub:
@@ -242,7 +241,7 @@ def _named(github: GitHub, path: str, *nothing: int) -> set[str]:
 
 def _unknown(error: LoopError) -> Finding:
     fix = "as an administrator of the repository: export GITHUB_TOKEN=$(gh auth token)"
-    return _found("default", f"not checked: {error.args[0]}", fix)
+    return _default(f"not checked: {error.args[0]}", fix)
 
 
 def models_of(root: Path) -> list[Finding]:
@@ -250,7 +249,7 @@ def models_of(root: Path) -> list[Finding]:
     try:
         names = list(params.read(root))
     except LoopError as error:
-        return [_bad(error, plain.FILE)]
+        return [_failed(error, plain.FILE)]
     known = [_checked(root, f"model {public(name)}", partial(_model, name=name)) for name in names]
     return [*known, *_unnamed(root, set(names))]
 
@@ -265,7 +264,7 @@ def _unnamed(root: Path, names: set[str]) -> Iterator[Finding]:
             if path.is_dir() and path.name != "__pycache__" and path.name.replace("-", "_") not in names:
                 where = str(path.relative_to(root))
                 fix = f"add a section for it under `models:`, or git rm -r {where}"
-                yield _found("bad", f"{plain.FILE} has no model {path.name}", fix, where)
+                yield Finding("bad", where, f"{plain.FILE} has no model {path.name}", fix)
 
 
 def _model(root: Path, name: str) -> Finding:
@@ -277,24 +276,24 @@ def _model(root: Path, name: str) -> Finding:
     if params.pinned_here(root, settings.ingest):
         source.check(settings.ingest, name, root)
     if why := params.unshared(project):
-        return _found("bad", why, params.SHARE)
+        return _bad(why, params.SHARE)
     locks = [plain.serving_lock(name, device) for device in plain.by_device(project)]
     shared = f"kustomize/models/{project.public}/{KUSTOMIZATION}"
     wanted = (f"bentos/{name}/asgi.py", f"bentos/{name}/service.py", *locks, shared)
     if missing := [path for path in wanted if not (root / path).is_file()]:
-        return _found("bad", f"{', '.join(missing)} missing", "see docs/fork.md")
+        return _bad(f"{', '.join(missing)} missing", "see docs/fork.md")
     overlays = sorted((root / plain.OVERLAYS).glob(f"*/{project.public}"))
     if not overlays:
-        return _found("bad", "it has no overlay in kustomize/overlays", "see docs/fork.md")
+        return _bad("it has no overlay in kustomize/overlays", "see docs/fork.md")
     for overlay in overlays:
         release_state.read(root, overlay.parent.name, name)
     if strange := list(_strangers(project, overlays)):
-        return _found("bad", "; ".join(strange), "see docs/fork.md")
+        return _bad("; ".join(strange), "see docs/fork.md")
     found = f"complete; overlays: {', '.join(overlay.parent.name for overlay in overlays)}"
     if not settings.gate.floors:
         found += "; gate.floors is empty, so its first release needs to reach no metric"
-        return _found("default", found, f"set models.{name}.gate.floors in {plain.FILE}")
-    return _found("ok", found)
+        return _default(found, f"set models.{name}.gate.floors in {plain.FILE}")
+    return _ok(found)
 
 
 def _strangers(project: Project, overlays: list[Path]) -> Iterator[str]:

@@ -115,7 +115,7 @@ def keep(root: Path, models: list[str]) -> None:
 
 
 def leaving(root: Path, environments: list[str]) -> list[str]:
-    """Return the environments that are not in `environments`, and that `keep_environments` would delete.
+    """Return the environments that are not in `environments`, and whose overlays `loop init` would delete.
 
     Raises LoopError if one of `environments` does not exist, if `production` is not among them, or if an
     environment to be deleted serves a model.
@@ -134,15 +134,6 @@ def leaving(root: Path, environments: list[str]) -> list[str]:
         for folder in sorted((root / OVERLAYS / environment).iterdir()):
             _refuse_served(root, environment, package(folder.name))
     return dropped
-
-
-def keep_environments(root: Path, environments: list[str]) -> None:
-    """Delete the overlays of all environments except `environments`.
-
-    Raises LoopError in the same cases as `leaving`.
-    """
-    for environment in leaving(root, environments):
-        shutil.rmtree(root / OVERLAYS / environment)
 
 
 def _refuse_served(root: Path, environment: str, model: str) -> None:
