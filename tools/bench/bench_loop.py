@@ -344,11 +344,7 @@ EXTRAS = tuple(dict.fromkeys(case.extra for case in CASES if case.extra))
 
 
 def side(name: str, source: str) -> Side:
-    """Clone a folder's HEAD, or a commit of this repository, and give it a cache of its own.
-
-    Raises:
-        SystemExit: there is no such commit or folder.
-    """
+    """Clone a folder's HEAD or a commit of this repository, with its own cache; SystemExit if it is missing."""
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

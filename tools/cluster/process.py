@@ -119,11 +119,7 @@ def tail(place: Place, name: str) -> str:
 
 
 def wait(place: Place, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until `ready()` is true, checking ten times a second.
-
-    Raises:
-        ClusterError: the program `name` ended, or `seconds` have passed; with the last lines of its log.
-    """
+    """Wait until `ready()`; ClusterError with the end of its log if `name` ends, or after `seconds`."""
     end = time.monotonic() + seconds
     while not ready():
         if not record(place, name).alive:

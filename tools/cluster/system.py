@@ -23,13 +23,7 @@ COREFILE = """\
 
 
 def service(name: str, ports: list[Port], address: str | None = None) -> list[dict[str, object]]:
-    """Return the objects of a Service in kube-system whose only endpoint is a process on the node.
-
-    Args:
-        name: the Service's name.
-        ports: the Service's ports.
-        address: the Service's fixed cluster address, if it needs one.
-    """
+    """Return a Service in kube-system, maybe at a fixed address, and its endpoint, a process on the node."""
     fixed = {"clusterIP": address} if address else {}
     meta = {"name": name, "namespace": "kube-system"}
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
