@@ -14,21 +14,11 @@ from grafana_foundation_sdk.builders import common as style
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import BigValueTextMode, GraphThresholdsStyleMode
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
-    DataSourceRef,
-    DataTransformerConfig,
-    Threshold,
-    ThresholdsMode,
-    VariableRefresh,
-    VariableSort,
-)
+from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 OUT = Path(__file__).resolve().parent.parent / "kustomize" / "platform" / "monitoring" / "dashboards"
-SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
+SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="$datasource")
 PLACE = 'namespace=~"$namespace"'  # selects all models of the chosen namespaces
 
 # Selects one model; the monitor's series have no namespace, as it watches production
@@ -102,8 +92,8 @@ def every_model() -> Panel:
         panel.with_target(query(expr, ref, name).instant().format(PromQueryFormat.TABLE))
         names[f"Value #{ref}"] = name
     organised = {"excludeByName": {"Time": True}, "renameByName": names}
-    panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
-    return panel.with_transformation(DataTransformerConfig(id_val="organize", options=organised))
+    panel.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
+    return panel.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organised))
 
 
 def fleet_lines() -> Iterator[Panel]:
@@ -211,12 +201,12 @@ def share(where: str) -> str:
 def number(title: str, expr: str, unit: str, limit: Limit | None = None) -> Panel:
     """Return a panel with one number, which is coloured if it has a limit."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).span(3).height(4)
-    return panel.thresholds(limit or steps(Threshold(None, "text"))).with_target(query(expr, "A"))
+    return panel.thresholds(limit or steps(dashboard.Threshold(None, "text"))).with_target(query(expr, "A"))
 
 
 def named(title: str, expr: str) -> Panel:
     """Return a panel with the names of the versions that a query finds."""
-    panel = number(title, expr, "none").text_mode(BigValueTextMode.NAME).no_value("none")
+    panel = number(title, expr, "none").text_mode(common.BigValueTextMode.NAME).no_value("none")
     return panel.targets([query(expr, "A", "{{version}}").instant()])
 
 
@@ -224,7 +214,7 @@ def lines(title: str, exprs: dict[str, str], unit: str, limit: Limit | None = No
     """Return a panel with a line for each query, {legend: query}, and the limit as a dashed line."""
     panel = timeseries.Panel().title(title).datasource(SOURCE).unit(unit).span(12).height(8)
     if limit:
-        drawn = style.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+        drawn = style.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         panel.thresholds(limit).thresholds_style(drawn)
     for ref, (legend, expr) in zip("ABCDE", exprs.items(), strict=False):
         panel.with_target(query(expr, ref, legend))
@@ -238,32 +228,41 @@ def query(expr: str, ref: str, legend: str = "") -> prometheus.Dataquery:
 
 def over(limit: float) -> Limit:
     """Return colours that turn red at `limit` and above."""
-    return steps(Threshold(None, "green"), Threshold(limit, "red"))
+    return steps(dashboard.Threshold(None, "green"), dashboard.Threshold(limit, "red"))
 
 
 def under(limit: float) -> Limit:
     """Return colours that turn red below `limit`."""
-    return steps(Threshold(None, "red"), Threshold(limit, "green"))
+    return steps(dashboard.Threshold(None, "red"), dashboard.Threshold(limit, "green"))
 
 
-def steps(*thresholds: Threshold) -> Limit:
+def steps(*thresholds: dashboard.Threshold) -> Limit:
     """Return colours that change at absolute values."""
-    return build.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(list(thresholds))
+    return build.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(list(thresholds))
 
 
 def base(title: str, uid: str) -> build.Dashboard:
     """Return an empty dashboard with a choice of Prometheus and a link to the other dashboard."""
-    others = build.DashboardLink("Models").type(DashboardLinkType.DASHBOARDS).tags(["models"]).keep_time(True)
+    others = (
+        build.DashboardLink("Models")
+        .type(dashboard.DashboardLinkType.DASHBOARDS)
+        .tags(["models"])
+        .keep_time(True)
+    )
     board = build.Dashboard(title).uid(uid).tags(["models"]).link(others).readonly()
-    board.time("now-24h", "now").refresh("1m").tooltip(DashboardCursorSync.CROSSHAIR).timezone("browser")
+    board.time("now-24h", "now").refresh("1m").tooltip(dashboard.DashboardCursorSync.CROSSHAIR).timezone(
+        "browser"
+    )
     return board.with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
 
 
 def choice(label: str, series: str, *, several: bool = True) -> build.QueryVariable:
     """Return a dashboard variable with the values that a label has in the given series."""
     variable = build.QueryVariable(label).label(label.capitalize()).datasource(SOURCE)
-    variable.query(f"label_values({series}, {label})").refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-    return variable.sort(VariableSort.ALPHABETICAL_ASC).multi(several).include_all(several)
+    variable.query(f"label_values({series}, {label})").refresh(
+        dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED
+    )
+    return variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC).multi(several).include_all(several)
 
 
 def written(board: build.Dashboard, where: str) -> str:

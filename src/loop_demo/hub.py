@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -35,19 +36,14 @@ def launched(
     return started, ready
 
 
+@dataclass
 class Hub:
     """A running stand-in for GitHub. `person` calls its API as a person does, `bot` as a workflow does."""
 
-    def __init__(
-        self,
-        folder: Path,
-        environment: Mapping[str, str],
-        variables: Mapping[str, str],
-        options: Sequence[str] = (),
-    ) -> None:
-        """Take the runs' `environment`, the repository's `variables` and the stand-in's own `options`."""
-        self.folder, self.environment = folder, environment
-        self.variables, self.options = variables, options
+    folder: Path
+    environment: Mapping[str, str]  # of the runs
+    variables: Mapping[str, str]  # of the repository
+    options: Sequence[str] = ()  # of the stand-in
 
     def __enter__(self) -> Self:
         options = ["--root", str(self.folder), "--with-stdin", "--repository", REPOSITORY, *self.options]

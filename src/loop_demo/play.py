@@ -32,9 +32,7 @@ from loop_demo.team import ENVIRONMENT, loop
 from loop_demo.world import World
 
 DAYS = {"calm_days": 14, "drift_days": 35, "after_days": 14}
-OURS = repository.Repository(
-    name="demo", url=f"https://github.com/{REPOSITORY}.git", registry="registry.test/demo"
-)
+OURS = repository.Repository("demo", f"https://github.com/{REPOSITORY}.git", "registry.test/demo")
 CHAPTERS = {
     "1 A pull request changes a parameter": story.change_a_param,
     "2 Its release goes through a canary": story.canary,

@@ -10,18 +10,20 @@ import httpx
 
 from loop_demo.world import World
 
-CHUNK = 64  # the number of rows that are taken from the simulated production at a time
+CHUNK = 64  # the number of rows of live traffic that are taken from the simulated production at a time
+BATCH = 100  # the number of rows in a request while past days are replayed
+CLIENTS = 4  # the number of clients that send live traffic
 
 
 class Traffic:
     """Sends single-row requests at a steady rate in the background; counts answers by track and status."""
 
-    def __init__(self, world: World, url: str, *, rate: float, before: datetime, clients: int = 4) -> None:
+    def __init__(self, world: World, url: str, *, rate: float, before: datetime) -> None:
         self.world, self.url, self.before = world, url, before
-        self.pause = clients / rate  # seconds between two requests of one client
+        self.pause = CLIENTS / rate  # seconds between two requests of one client
         self.answers: Counter[tuple[str, int]] = Counter()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -50,9 +52,7 @@ class Traffic:
                     self.answers[_ask(client, body)] += 1
 
 
-def replay(
-    world: World, url: str, before: datetime, every: int, *, batch: int = 100, host: str | None = None
-) -> int:
+def replay(world: World, url: str, before: datetime, every: int, *, host: str | None = None) -> int:
     """Let production run on until `before`. All rows are logged; one in `every` is scored, in batches.
 
     `host` is the Host header, needed where the gateway routes by host name. Returns the number of scored
@@ -61,7 +61,7 @@ def replay(
     scored = 0
     headers = {"Host": host} if host else {}
     with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
-        while rows := world.take(batch * every, before):
+        while rows := world.take(BATCH * every, before):
             some = rows[::every]
             body = {name: [row[name] for row in some] for name in rows[0]}
             client.post("/predict", json=body).raise_for_status()

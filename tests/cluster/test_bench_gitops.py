@@ -1,6 +1,7 @@
 """The figures of `make bench-gitops`."""
 
 import math
+from pathlib import Path
 
 import bench_gitops
 from hypothesis import given
@@ -23,3 +24,16 @@ def test_synced_is_at_that_commit_and_done() -> None:
     assert not bench_gitops.synced_at(done, "newer")
     assert not bench_gitops.synced_at({**done, "operationState": {"phase": "Running"}}, "new")
     assert not bench_gitops.synced_at({}, "new")
+
+
+def test_argo_cd_can_follow_a_repository_with_the_benchmarks_models_only(tmp_path: Path) -> None:
+    """The stand-in for GitHub serves the scratch repository, which has none of the template's own models."""
+    facts = {"host": "127.0.0.1", "webhook_secret": "secret", "hooks": []}
+    with bench_gitops.git_server(facts, tmp_path / "github") as server:
+        url, token = server["repositories"][bench_gitops.REPOSITORY], server["token"]
+        fleet = bench_gitops.Fleet(tmp_path / "tree", url, token)
+        commit = fleet.grow(2)
+        served = bench_gitops.run(["git", "ls-remote", url.replace("://", f"://bench:{token}@"), "main"])
+    assert served.startswith(commit)
+    overlays = {str(path.relative_to(fleet.tree)) for path in fleet.tree.glob("kustomize/overlays/*/*")}
+    assert overlays == {*fleet.overlays()}

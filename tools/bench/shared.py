@@ -1,4 +1,4 @@
-"""What the benchmarks share: the load generators, medians, facts about the machine, and tables."""
+"""Load generators, medians, facts about the machine and tables, which the benchmarks share."""
 
 import json
 import platform

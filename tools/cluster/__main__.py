@@ -114,11 +114,7 @@ def prepare(place: Place, built: Path) -> None:
 
 
 def start_all(place: Place) -> None:
-    """Start the cluster's parts, each as soon as the parts that it needs are ready, and print their times.
-
-    Raises:
-        ClusterError: a part failed; the parts that were already being started are waited for first.
-    """
+    """Start each part once those that it needs are ready; if one fails, the others are waited for first."""
     begun, futures = time.monotonic(), {}
 
     def start(name: str) -> None:

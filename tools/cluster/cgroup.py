@@ -61,11 +61,7 @@ def processes() -> set[int]:
 
 
 def end(seconds: float = 5) -> None:
-    """End every process of the cluster by SIGTERM, and by SIGKILL after `seconds`.
-
-    Raises:
-        ClusterError: some processes are still running ten seconds later.
-    """
+    """End every process by SIGTERM, after `seconds` by SIGKILL; ClusterError if some run ten more seconds."""
     for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
         stop = time.monotonic() + patience
         while (left := processes()) and time.monotonic() < stop:

@@ -59,8 +59,9 @@ class Mirror(threading.Thread):
                 if event["type"] == "ERROR":
                     return
                 uid = event["object"]["metadata"]["uid"]
-                self.known.pop(uid, None)
-                if event["type"] != "DELETED":
+                if event["type"] == "DELETED":
+                    self.known.pop(uid, None)
+                else:
                     self.known[uid] = event["object"]
                 self.changed.set()
 
@@ -131,9 +132,11 @@ def _label(name: str) -> str:
 
 def write_rules(folder: Path, rules: list[Thing]) -> bool:
     """Write a file for each valid PrometheusRule, and return whether any file changed."""
-    metas = [rule["metadata"] for rule in rules]
-    names = [f"{meta['namespace']}-{meta['name']}.json" for meta in metas]
-    wanted = dict(zip(names, map(_rules, rules), strict=True))
+    wanted = {}
+    for rule in rules:
+        meta, groups = rule["metadata"], rule["spec"].get("groups") or []
+        text = json.dumps({"groups": groups}, sort_keys=True)
+        wanted[f"{meta['namespace']}-{meta['name']}.json"] = text
     before = _written(folder)
     for name in before.keys() - wanted.keys():
         (folder / name).unlink()
@@ -144,10 +147,6 @@ def write_rules(folder: Path, rules: list[Thing]) -> bool:
 
 def _written(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.glob("*.json")}
-
-
-def _rules(rule: Thing) -> str:
-    return json.dumps({"groups": rule["spec"].get("groups") or []}, sort_keys=True)
 
 
 def _write_right(path: Path, text: str) -> None:

@@ -29,11 +29,7 @@ POOLS: dict[str, dict[str, Any]] = {  # labels and taints are those of NVIDIA A1
 
 
 def scale(place: Place, wanted: dict[str, int]) -> None:
-    """Add or remove fake nodes so that each named pool has the given number.
-
-    Raises:
-        ClusterError: there is no such pool, or kwok is not running.
-    """
+    """Give each named pool its number of fake nodes; ClusterError without such a pool, or without kwok."""
     unknown = wanted.keys() - POOLS.keys()
     if unknown:
         names = ", ".join(sorted(unknown))

@@ -98,7 +98,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
     return buffer.getvalue()
 
 
-def pause_image(program: Path, name: str = PAUSE) -> bytes:
+def pause_image(program: Path) -> bytes:
     """Return an image of one static program as `docker save` writes it; equal programs, equal bytes."""
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
@@ -107,7 +107,7 @@ def pause_image(program: Path, name: str = PAUSE) -> bytes:
         "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]
     files = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
     return _tar({"layer.tar": (layer, 0o644), **{name: (data, 0o644) for name, data in files.items()}})
 

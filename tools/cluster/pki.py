@@ -22,13 +22,14 @@ USERS = {
     "kubelet": (f"system:node:{NODE_NAME}", "system:nodes"),
     "proxy": ("system:kube-proxy", None),
 }
+Key = ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True)
 class Authority:
     """A certificate authority, which signs certificates."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: Key
     certificate: x509.Certificate
 
 
@@ -37,9 +38,7 @@ def _name(common: str, group: str | None = None) -> x509.Name:
     return x509.Name(parts + ([x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []))
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -52,7 +51,7 @@ def _builder(
     )
 
 
-def _save(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def _save(folder: Path, name: str, key: Key, certificate: x509.Certificate) -> None:
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     write(folder / f"{name}.key", private.decode())

@@ -91,15 +91,15 @@ def record(place: Place, name: str) -> Record:
     return Record(**json.loads(path.read_text()))
 
 
-def stop(place: Place, name: str, seconds: float = 5) -> None:
-    """Stop a program by SIGTERM, and by SIGKILL if it is still running after `seconds`."""
+def stop(place: Place, name: str) -> None:
+    """Stop a program by SIGTERM, and by SIGKILL if it is still running five seconds later."""
     one = record(place, name)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if not one.alive:
             return
         with suppress(ProcessLookupError):
             os.kill(one.pid, sign)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 5
         while one.alive and time.monotonic() < end:
             time.sleep(0.05)
 
@@ -111,27 +111,21 @@ def restart(place: Place, name: str) -> None:
     start(place, name, list(one.argv), one.env)
 
 
-def tail(place: Place, name: str, lines: int = 15) -> str:
+def tail(place: Place, name: str) -> str:
     """Return the last lines of a program's log."""
     path = place.log(name)
     text = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    return "\n".join(f"  {name}: {line[:300]}" for line in text[-lines:])
+    return "\n".join(f"  {name}: {line[:300]}" for line in text[-15:])
 
 
-def wait(
-    place: Place, name: str, ready: Callable[[], bool], seconds: float = 60, what: str = "ready"
-) -> None:
-    """Wait until `ready()` is true, checking ten times a second.
-
-    Raises:
-        ClusterError: the program `name` ended, or `seconds` have passed; with the last lines of its log.
-    """
+def wait(place: Place, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until `ready()`; ClusterError with the end of its log if `name` ends, or after `seconds`."""
     end = time.monotonic() + seconds
     while not ready():
         if not record(place, name).alive:
-            raise ClusterError(f"{name} ended before it was {what}:\n{tail(place, name)}")
+            raise ClusterError(f"{name} ended before it was ready:\n{tail(place, name)}")
         if time.monotonic() > end:
-            raise ClusterError(f"{name} is not {what} after {seconds:.0f} s:\n{tail(place, name)}")
+            raise ClusterError(f"{name} is not ready after {seconds:.0f} s:\n{tail(place, name)}")
         time.sleep(0.1)
 
 

@@ -156,10 +156,6 @@ def build() -> Path:
 
 
 def install() -> None:
-    """Install the Debian packages that a cluster needs, which tools/needs lists.
-
-    Raises:
-        ClusterError: some packages are missing; tools/needs has printed their names.
-    """
+    """Install the Debian packages of tools/needs; ClusterError if some are missing, which it has named."""
     if subprocess.run([HERE.parent / "needs", "cluster"], check=False).returncode:
         raise ClusterError("this machine lacks the programs that are named above")

@@ -9,6 +9,7 @@ from place import DNS, NODE, STORAGE_OWNER, Place, write
 METRICS_PORT = 4443
 VOLUMES = 24
 
+Port = tuple[str, str, int, int]  # name, protocol, the Service's port, the process's port
 COREFILE = """\
 .:53 {
   errors
@@ -21,16 +22,8 @@ COREFILE = """\
 """
 
 
-def service(
-    name: str, ports: list[tuple[str, str, int, int]], address: str | None = None
-) -> list[dict[str, object]]:
-    """Return the objects of a Service in kube-system whose only endpoint is a process on the node.
-
-    Args:
-        name: the Service's name.
-        ports: rows of name, protocol, the Service's port, the process's port.
-        address: the Service's fixed cluster address, if it needs one.
-    """
+def service(name: str, ports: list[Port], address: str | None = None) -> list[dict[str, object]]:
+    """Return a Service in kube-system, maybe at a fixed address, and its endpoint, a process on the node."""
     fixed = {"clusterIP": address} if address else {}
     meta = {"name": name, "namespace": "kube-system"}
     inner = [{"name": word, "protocol": kind, "port": to} for word, kind, _, to in ports]
@@ -79,11 +72,8 @@ def start_metrics(place: Place) -> None:
     kube.apply_objects(place, [*service("metrics-server", [("https", "TCP", 443, METRICS_PORT)]), api])
     names = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     argv = [place.program("metrics-server"), *(f"--{name}={place.kubeconfig}" for name in names)]
-    argv += [
-        f"--bind-address={NODE}",
-        f"--secure-port={METRICS_PORT}",
-        f"--cert-dir={place.folder('metrics')}",
-    ]
+    argv += [f"--bind-address={NODE}", f"--secure-port={METRICS_PORT}"]
+    argv += [f"--cert-dir={place.folder('metrics')}"]
     argv += ["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]
     argv += ["--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s"]
     process.start(place, "metrics-server", argv)

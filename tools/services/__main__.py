@@ -80,11 +80,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the service and wait until it answers.
-
-        Raises:
-            SystemExit: the service ended, or did not answer in time; the message names its log.
-        """
+        """Start the service and wait until it answers; SystemExit names its log if it does not."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 # The kernel kills the service when this process ends, even if this process is killed.

@@ -97,9 +97,8 @@ def build(server: "Server", on_ready: Callable[[], None]) -> weather.Closable:
         for how, path, call, need in GITHUBS
         for start in ("", ENTERPRISE)
     ]
-    routes += [
-        Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]) for how, path, call in OWN
-    ]
+    for how, path, call in OWN:
+        routes.append(Route(NUMBERS.sub(r"{\1:int}", path), server.own(call), methods=[how]))
     routes.append(Route("/graphql", server.own(graphql_api.graphql, "contents"), methods=["POST"]))
     git = Route("/{owner}/{repo}/{path:path}", server.git, methods=["GET", "POST"])
     app = Starlette(routes=[*routes, git], lifespan=life, exception_handlers={HTTPException: _message})

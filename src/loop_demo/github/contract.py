@@ -73,10 +73,8 @@ class Operation:
         self._numbers = [name for name, schema in properties.items() if schema.get("type") == "integer"]
         self._query = contract.checked(described["query"])
         self._body = contract.checked(described["body"]) if described["body"] else None
-        self._answers = {
-            int(status): contract.checked(schema) if schema else None
-            for status, schema in described["answers"].items()
-        }
+        answers = described["answers"].items()
+        self._answers = {int(code): contract.checked(schema) if schema else None for code, schema in answers}
 
     def wrong_request(self, query: dict[str, str], body: dict[str, Any]) -> str:
         """Return why GitHub's description does not allow this request; empty if it is allowed."""

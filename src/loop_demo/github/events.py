@@ -69,11 +69,8 @@ def starts_on_run(rule: dict[str, Any], name: str, branch: str) -> bool:
     """Return whether the end of a run of the workflow `name` starts the workflow with this rule."""
     named = rule.get("workflows") or []
     types = rule.get("types") or ["completed"]
-    return (
-        name in ([named] if isinstance(named, str) else named)
-        and "completed" in types
-        and _name_fits(rule, "branches", branch)
-    )
+    listens = name in ([named] if isinstance(named, str) else named)
+    return listens and "completed" in types and _name_fits(rule, "branches", branch)
 
 
 def job_names(workflow: dict[str, Any]) -> set[str]:

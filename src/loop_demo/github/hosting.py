@@ -25,6 +25,7 @@ CONFIG = """
 [gc]
 	auto = 0
 """
+Refs = dict[str, str]  # {branch or tag: commit}
 
 
 class GitFailed(Exception):
@@ -64,8 +65,8 @@ class Repository:
         except GitFailed:
             return None
 
-    def refs(self) -> dict[str, str]:
-        """Return the repository's branches and tags as {ref: commit}."""
+    def refs(self) -> Refs:
+        """Return the repository's branches and tags."""
         lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
         return dict(line.split() for line in lines.splitlines())
 
@@ -84,11 +85,8 @@ class Repository:
         """Return the workflow files at a commit as {file name: text}."""
         folder = ".github/workflows/"
         paths = self.git("ls-tree", "--name-only", commit, folder).splitlines()
-        return {
-            path.removeprefix(folder): self.git("show", f"{commit}:{path}")
-            for path in paths
-            if path.endswith((".yml", ".yaml"))
-        }
+        files = [path for path in paths if path.endswith((".yml", ".yaml"))]
+        return {path.removeprefix(folder): self.git("show", f"{commit}:{path}") for path in files}
 
     def changed(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two commits. `before` is ZERO for a new branch."""
@@ -147,15 +145,13 @@ class Repository:
 
     def rebased(self, base: str, head: str, committer: str) -> str | None:
         """Rebase the commits of `head` that `base` lacks onto `base`; None if they conflict."""
-        who = {"NAME": committer, "EMAIL": f"{committer}@users.noreply.github.com"}
+        email = f"{committer}@users.noreply.github.com"
+        env = {"GIT_COMMITTER_NAME": committer, "GIT_COMMITTER_EMAIL": email}
         with tempfile.TemporaryDirectory() as folder:
             self.git("worktree", "add", "-q", "--detach", folder, head)
             try:
                 there = replace(self, path=Path(folder))
-                there.git(
-                    *("rebase", "-q", "--force-rebase", base),
-                    env={f"GIT_COMMITTER_{key}": value for key, value in who.items()},
-                )
+                there.git("rebase", "-q", "--force-rebase", base, env=env)
                 return there.git("rev-parse", "HEAD")
             except GitFailed:
                 return None

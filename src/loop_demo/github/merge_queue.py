@@ -8,6 +8,7 @@ up.
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from loop_demo.github import events, merging, shapes, triggers
 from loop_demo.github.hosting import Repository
@@ -97,11 +98,8 @@ class Queue:
         triggers.pushed(self.runner, repo, before, repo.refs(), entry["who"])
         started = triggers.checks_requested(self.runner, repo, entry, entry["who"])
         files = repo.workflows(sha)
-        deciding = [
-            run["id"]
-            for run in started
-            if self.required in events.job_names(events.parse(files[run["path"].rpartition("/")[2]]))
-        ]
+        jobs = {run["id"]: events.job_names(events.parse(files[Path(run["path"]).name])) for run in started}
+        deciding = [run for run, names in jobs.items() if self.required in names]
         self.runner.state.update(entry, state="AWAITING_CHECKS", runs=deciding, since=time.time())
 
     def _judge(self, repo: Repository, entry: Record, pull: Record) -> None:

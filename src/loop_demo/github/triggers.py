@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from loop_demo.github import contract, events, shapes
-from loop_demo.github.hosting import ZERO, Repository
+from loop_demo.github.hosting import ZERO, Refs, Repository
 from loop_demo.github.runs import Event, Runner
 from loop_demo.github.shapes import LOGINS
 from loop_demo.github.state import Record, now
@@ -24,7 +24,7 @@ def facts(runner: Runner, repo: Repository, who: str) -> dict[str, Any]:
     return {"repository": shapes.repository(runner, repo), "sender": shapes.user(runner, LOGINS[who])}
 
 
-def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict[str, str], who: str) -> None:
+def pushed(runner: Runner, repo: Repository, before: Refs, after: Refs, who: str) -> None:
     """Handle moved refs: start the workflows that listen to pushes, and update the pull requests."""
     _choose_default_branch(repo, before, after)
     for ref in sorted(set(before) | set(after)):
@@ -38,7 +38,7 @@ def pushed(runner: Runner, repo: Repository, before: dict[str, str], after: dict
         _follow(runner, repo, ref, new, who)
 
 
-def _choose_default_branch(repo: Repository, before: dict[str, str], after: dict[str, str]) -> None:
+def _choose_default_branch(repo: Repository, before: Refs, after: Refs) -> None:
     """Make the first branch of an empty repository its default, unless the configured one was pushed too."""
     had, has = ([ref for ref in refs if ref.startswith("refs/heads/")] for refs in (before, after))
     if not had and has and f"refs/heads/{repo.default_branch}" not in has:
@@ -121,9 +121,7 @@ def closed(runner: Runner, repo: Repository, pull: Record, who: str) -> None:
     pull_changed(runner, repo, pull, "closed", who)
 
 
-def merged(
-    runner: Runner, repo: Repository, pull: Record, sha: str, *, before: dict[str, str], who: str
-) -> None:
+def merged(runner: Runner, repo: Repository, pull: Record, sha: str, *, before: Refs, who: str) -> None:
     """Close a merged pull request, and start the workflows that listen to the push to its base."""
     _mark_merged(runner, pull, sha, who)
     runner.state.update(pull, state="closed", closed_at=now())
@@ -153,13 +151,8 @@ def pull_changed(runner: Runner, repo: Repository, pull: Record, action: str, wh
     `told` holds further fields of the event's payload, such as `changes` of an edit.
     """
     merge, head = _try_merge(repo, pull), pull["head_sha"]
-    payload = {
-        "action": action,
-        "number": pull["number"],
-        "pull_request": shapes.pull(runner, repo, pull),
-        **told,
-        **facts(runner, repo, who),
-    }
+    payload = {"action": action, "number": pull["number"], **told, **facts(runner, repo, who)}
+    payload["pull_request"] = shapes.pull(runner, repo, pull)
     if merge is None:  # GitHub starts no workflow for a pull request with conflicts
         return
     if who == "bot" or events.SKIP.search(str(repo.commit_facts(head)["message"])):
@@ -218,12 +211,8 @@ def dispatched(
     if rule is None:
         raise events.Unprocessable("Workflow does not have 'workflow_dispatch' trigger")
     full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
-    payload = {
-        "inputs": events.dispatch_inputs(rule, given),
-        "ref": full,
-        "workflow": f".github/workflows/{file}",
-        **facts(runner, repo, who),
-    }
+    payload = {"ref": full, "workflow": f".github/workflows/{file}", **facts(runner, repo, who)}
+    payload["inputs"] = events.dispatch_inputs(rule, given)
     title = str(workflow.get("name", file))
     event = _event("workflow_dispatch", payload, commit=commit, head=commit, ref=full, title=title)
     return runner.enqueue(repo, file, event)

@@ -18,11 +18,8 @@ class Scorer(litserve.LitAPI):
         rows = asked["features"]
         many = isinstance(rows[0], list)
         scores, classes = self.model.predict(rows if many else [rows], None if many else [asked.get("id")])
-        return {
-            "model_version": self.model.release.key,
-            "score": scores if many else scores[0],
-            "class": classes if many else classes[0],
-        }
+        found = {"score": scores, "class": classes} if many else {"score": scores[0], "class": classes[0]}
+        return {"model_version": self.model.release.key, **found}
 
 
 if __name__ == "__main__":
