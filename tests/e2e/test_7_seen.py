@@ -2,8 +2,8 @@
 
 from time import time
 
-import dashboard_queries
 import dashboard_pictures
+import dashboard_queries
 from scene import Scene
 
 

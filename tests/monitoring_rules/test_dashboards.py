@@ -5,10 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import dashboard_pictures
 import dashboard_queries
 import httpx
 import numpy as np
-import dashboard_pictures
 import pytest
 from ruamel.yaml import YAML
 
