@@ -83,7 +83,7 @@ def wrapped(answer: Any, record: dict[str, Any]) -> Any:
 
 
 def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone) -> None:
-    """In any kind of answer a renamed field is noticed: it is unknown to GitHub, or a required one is missing."""
+    """A renamed field in an answer of any kind is noticed: it is unknown, or a required one is missing."""
     sha, described = clone.git("rev-parse", "HEAD").stdout.strip(), contract.read()
     for how, path, ours, body in calls(sha):
         answer = standin.ask(how, ours, body=body)
