@@ -170,8 +170,8 @@ def running() -> Iterator[Cluster]:
         up = subprocess.run([sys.executable, TOOL, "status", "--json"], capture_output=True, check=False)
         down = up.returncode != 0
         tool("up")
-        told = json.loads(tool("status", "--json"))
-        cluster = Cluster(Facts(**{name: told[name] for name in Facts.__dataclass_fields__}), own=True)
+        facts = json.loads(tool("status", "--json"))
+        cluster = Cluster(Facts(**{name: facts[name] for name in Facts.__dataclass_fields__}), own=True)
     try:
         yield cluster
     finally:
