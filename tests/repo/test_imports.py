@@ -76,7 +76,7 @@ def test_commands_import_little(trained: Path) -> None:  # noqa: F811
         f"history {MODEL} --environment dev": (380, TRAINING | {"pyarrow", "numpy"}),
         f"repro {MODEL}": (540, TRAINING | {"pyarrow", "numpy"}),
         f"gate {MODEL}": (750, TRAINING | {"pandas", "scipy"}),
-        f"comment {MODEL}": (1300, TRAINING),  # it imports DVC to hash outputs
+        f"comment {MODEL}": (1300, TRAINING),  # it hashes outputs like DVC
         f"stage ingest {MODEL}": (1150, TRAINING),
         f"stage evaluate {MODEL}": (1900, TRAINING - {"sklearn", "xgboost"}),
         monitor: (1800, TRAINING),

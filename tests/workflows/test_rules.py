@@ -181,11 +181,8 @@ def test_only_main_gets_secrets_that_can_write(job: dict[str, Any]) -> None:
     if "uses" in job:
         assert job["secrets"] == {name: f"${{{{ secrets.{name} }}}}" for name in job["secrets"]}
     elif SECRETS.search(str(job)):
-        named = job["environment"]["name"]
-        assert named in (
-            ENVIRONMENT,
-            "production",
-        )  # this one where people approve each step: docs/protection.md
+        # It is `production` if people approve each step: docs/protection.md.
+        assert job["environment"]["name"] in (ENVIRONMENT, "production")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
