@@ -1,4 +1,4 @@
-"""The base image is what lies in its folder, whenever and wherever it is written."""
+"""The base image depends only on the files in its folder, not on the time or place of its making."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.sample
 
 @pytest.fixture
 def root(tmp_path):
-    """A file system with a folder, a hard link and a symbolic link."""
+    """Make a file system with a folder, a hard link and a symbolic link."""
     folder = tmp_path / "root" / "etc"
     folder.mkdir(parents=True)
     (folder / "a").write_text("a")
@@ -27,8 +27,8 @@ def written(root, out):
     return (out / "manifest.json").read_bytes()
 
 
-def test_equal_files_are_an_equal_digest(root, tmp_path):
-    """Neither the time nor the place of the making is in it; another file is another image."""
+def test_equal_files_give_an_equal_digest(root, tmp_path):
+    """Equal files give the same image at any time and place, and other files give another image."""
     first = written(root, tmp_path / "1")
     copy = tmp_path / "copy"
     shutil.copytree(root, copy, symlinks=True, copy_function=shutil.copyfile)
@@ -39,16 +39,16 @@ def test_equal_files_are_an_equal_digest(root, tmp_path):
     assert written(copy, tmp_path / "3") != first
 
 
-def test_what_is_written_is_an_image(root, tmp_path):
-    """A registry takes it, and each of its digests, packed and unpacked, is what a puller will find."""
+def test_a_registry_accepts_the_image(root, tmp_path):
+    """A registry accepts the image, and its digests match its layers, compressed and uncompressed."""
     digest = base._digest(written(root, tmp_path / "out"))
     with serving() as host:
         assert base.push(tmp_path / "out", f"{host}/team") == f"{host}/team/base@{digest}"
         crane("validate", "--remote", f"{host}/team/base@{digest}")
 
 
-def test_what_the_registry_has_is_not_pushed_again(root, tmp_path):
-    """The name is given by the digest that is served; the layers need not be here any more."""
+def test_an_image_is_not_pushed_twice(root, tmp_path):
+    """An image that the registry already has is not pushed again, so its layers need not exist any more."""
     out = tmp_path / "out"
     written(root, out)
     with serving() as host:

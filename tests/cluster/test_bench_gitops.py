@@ -1,4 +1,4 @@
-"""The figures of `make bench-gitops`."""
+"""`make bench-gitops` computes its figures correctly."""
 
 import math
 from pathlib import Path
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 @given(st.floats(0.01, 100), st.floats(-2, 2))
 def test_growth_of_a_power_is_its_exponent(scale: float, power: float) -> None:
-    """Of values that grow with a power of the number of models, the growth is that power."""
+    """If values grow with a power of the number of models, the growth is that power."""
     values = [scale * n**power for n in (1, 10, 100)]
     if min(values) > bench_gitops.SMALLEST:
         assert math.isclose(bench_gitops.exponent([1, 10, 100], values), power, abs_tol=1e-6)
 
 
-def test_synced_is_at_that_commit_and_done() -> None:
-    """An Application counts as synced when it compares equal at a commit and its sync to it has succeeded."""
+def test_synced_means_that_the_sync_to_a_commit_has_succeeded() -> None:
+    """An Application counts as synced if it is Synced at a commit and its sync to it has succeeded."""
     operation = {"phase": "Succeeded", "syncResult": {"revision": "new"}}
     done = {"sync": {"status": "Synced", "revision": "new"}, "operationState": operation}
     assert bench_gitops.synced_at(done, "new")

@@ -1,4 +1,4 @@
-"""The table of `make bench-loop`."""
+"""`make bench-loop` measures fairly, and counts only commands that have done their work."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pytest
 from bench_loop import Case, Failed, Sample, Side, compared, lines
 
 
-def test_each_round_is_compared_with_itself_and_what_fails_has_no_figure(tmp_path: Path) -> None:
-    """The sides run in turn; a machine that slows down between rounds changes no ratio."""
+def test_each_round_is_compared_with_itself(tmp_path: Path) -> None:
+    """The sides run in turn, so a machine that slows down changes no ratio; a failure has no figure."""
     sides = tuple(Side(name, tmp_path, "") for name in ("before", "after"))
     order = []
 
@@ -32,8 +32,8 @@ def test_each_round_is_compared_with_itself_and_what_fails_has_no_figure(tmp_pat
     assert table[2] == ("`status`", "failed: after: it said no", *[""] * 5, "≤ 0.5")
 
 
-def test_a_run_that_died_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured of the same two commits is taken; of others, or where it failed, nothing is."""
+def test_an_interrupted_benchmark_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted benchmark reuses measurements of the same two commits, and of no others."""
     monkeypatch.setattr(bench_loop, "OUT", tmp_path)
     sides = tuple(Side(name, tmp_path, name[0] * 40) for name in ("before", "after"))
     assert bench_loop.measured(sides) == {}
@@ -53,7 +53,7 @@ def test_a_run_that_died_is_continued(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_command_that_has_not_done_its_work_is_not_timed(tmp_path: Path, script: str, why: str) -> None:
-    """A command counts only if it did its work now; files from an earlier run do not count."""
+    """A command counts only if it has just done its work; files of an earlier run do not count."""
     side = Side("after", tmp_path, "")
     side.tree.mkdir()
     whole = bench_loop.Command("sh -c 'echo done; touch out'", "done", ("out",))

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a cluster."""
+"""Prometheus gets the cluster's targets and rules as the Prometheus operator would give them."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MONITOR = {
 
 
 def pod(**changes: Any) -> dict[str, Any]:
-    """A serving pod; `changes` in namespace, component, address, phase."""
+    """Return a serving pod with changes of namespace, component, address or phase."""
     labels = {"app.kubernetes.io/component": changes.get("component", "serving"), "track": "canary"}
     ports = [{"name": "http", "containerPort": 3000}, {"name": "other", "containerPort": 1}]
     return {
@@ -31,7 +31,7 @@ def pod(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_target_has_the_operators_labels() -> None:
+def test_a_target_has_the_operators_labels() -> None:
     """A pod's target has the labels that the Prometheus operator would give it, and no others."""
     assert discovery.targets([MONITOR], [pod()]) == [
         {
@@ -65,8 +65,8 @@ def test_target_has_the_operators_labels() -> None:
     ],
     ids=["namespace", "labels", "no address", "fake node", "ended"],
 )
-def test_others_are_no_targets(other: dict[str, Any]) -> None:
-    """Pods of other namespaces and labels, without an answer to expect, are not scraped."""
+def test_other_pods_are_not_scraped(other: dict[str, Any]) -> None:
+    """Pods of other namespaces or labels, and pods that cannot answer, are not scraped."""
     assert discovery.targets([MONITOR], [other]) == []
 
 
@@ -80,8 +80,8 @@ def test_others_are_no_targets(other: dict[str, Any]) -> None:
         ("DoesNotExist", None, False),
     ],
 )
-def test_expressions_select(operator: str, values: list[str] | None, taken: bool) -> None:
-    """Each operator of a label selector means what Kubernetes says."""
+def test_selectors_work_as_in_kubernetes(operator: str, values: list[str] | None, taken: bool) -> None:
+    """Each operator of a label selector selects the same pods as in Kubernetes."""
     rule = {"key": "track", "operator": operator, "values": values}
     assert discovery.selects({"matchExpressions": [rule]}, {"track": "canary"}) is taken
 
@@ -91,8 +91,8 @@ def rule(name: str, expression: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "monitoring"}, "spec": {"groups": groups}}
 
 
-def test_a_wrong_rule_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules that promtool rejects are left out, others written, and only a change is called one."""
+def test_a_wrong_rule_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules that promtool rejects are left out, the others are written, and only changes are reported."""
     promtool = tmp_path / "promtool"
     promtool.write_text('#!/bin/sh\n! grep -q wrong "$3"\n')
     promtool.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Fake nodes."""
+"""kwok's fake nodes look like the nodes that production needs, and get no other pods."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from place import ClusterError, Place
 
 @pytest.mark.parametrize("pool", kwok.POOLS)
 def test_fake_nodes_are_tainted(pool: str) -> None:
-    """No pod lands on a fake node of any pool without tolerating it by name."""
+    """A pod runs on a fake node only if it tolerates kwok's taint."""
     taints = kwok.node(pool, 0)["spec"]["taints"]
     assert {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"} in taints
 
 
-def test_a_gpu_node_is_what_the_gpu_component_asks_for() -> None:
-    """A node of the GPU pool has the label, the taint and the GPU that the overlays name."""
+def test_a_fake_gpu_node_fits_the_gpu_component() -> None:
+    """A fake node of the GPU pool has the label, the taint and the GPU that the overlays name."""
     node = kwok.node("gpu", 1)
     assert node["metadata"]["labels"]["accelerator"] == "nvidia-a100"
     assert node["status"]["allocatable"]["nvidia.com/gpu"] == "1"
@@ -23,6 +23,6 @@ def test_a_gpu_node_is_what_the_gpu_component_asks_for() -> None:
 
 
 def test_an_unknown_pool_is_refused(tmp_path: Path) -> None:
-    """A pool that is not there is named, and nothing is started."""
+    """An unknown pool is named in the error, and nothing is started."""
     with pytest.raises(ClusterError, match="no pool tpu"):
         kwok.scale(Place(run=tmp_path, registry=tmp_path), {"tpu": 1})

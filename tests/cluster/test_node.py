@@ -1,6 +1,6 @@
-"""What the node's programs are given. That they run on it, the end-to-end tests show.
+"""The node gives its programs the right configuration. The end-to-end tests show that they run with it.
 
-By hand: `make cluster`, then the walk through docs/cluster.md; `make cluster-down` leaves nothing.
+To try it by hand: `make cluster`, then follow docs/cluster.md; `make cluster-down` removes everything.
 """
 
 import importlib.util
@@ -37,16 +37,16 @@ def main() -> ModuleType:
     return module
 
 
-def test_containerd_keeps_to_the_state_folder_and_its_socket_to_a_short_name(tmp_path: Path) -> None:
-    """Its configuration is TOML; a unix socket's name holds at most 108 bytes, wherever the cache lies."""
+def test_containerds_socket_has_a_short_name(tmp_path: Path) -> None:
+    """The state of containerd is in the node's folder, but its socket has a short path, under 108 bytes."""
     far = tmp_path / ("deep/" * 30)
     config = tomllib.loads(node.containerd_config(Place(run=far, registry=far)))
     assert config["root"].startswith(str(far))
     assert len(config["grpc"]["address"]) < 108
 
 
-def test_the_pause_image_holds_the_layer_that_it_names(tmp_path: Path) -> None:
-    """The configuration's diff id is the layer's hash, and the same program gives the same image."""
+def test_the_pause_image_contains_the_layer_that_it_names(tmp_path: Path) -> None:
+    """The pause image's diff id is the hash of its layer, and the same program gives the same image."""
     program = tmp_path / "pause"
     program.write_bytes(b"program")
     image = node.pause_image(program)
@@ -57,7 +57,7 @@ def test_the_pause_image_holds_the_layer_that_it_names(tmp_path: Path) -> None:
 
 
 def test_every_certificate_is_signed_by_its_authority(tmp_path: Path) -> None:
-    """The API server's for the cluster's CA, the front proxy's for its own: neither stands for the other."""
+    """The cluster's CA signs the API server's and the users' certificates; the front proxy has its own CA."""
     place = Place(run=tmp_path, registry=tmp_path)
     pki.start(place)
 
@@ -78,8 +78,8 @@ def test_both_generations_of_cgroups_are_found() -> None:
     assert [kind for kind, _ in cgroup.mounts(TABLE)] == ["cgroup", "cgroup2"]
 
 
-def test_a_cgroup_that_goes_away_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The kubelet removes its pods' cgroups while `down` looks for processes; the rest is found."""
+def test_a_vanishing_cgroup_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`down` finds all processes even while the kubelet removes its pods' cgroups."""
     monkeypatch.setattr(cgroup, "_here", lambda: [("cgroup", tmp_path)])
     kept, pod = (tmp_path / cgroup.NAME / name for name in ("node", "pod/container/process"))
     kept.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_a_cgroup_that_goes_away_stops_nothing(monkeypatch: pytest.MonkeyPatch, 
     finally:
         over.set()
         kubelet.join()
-    kept.joinpath("cgroup.procs").unlink()  # a cgroup's own files go with it
+    kept.joinpath("cgroup.procs").unlink()  # the kernel removes a real cgroup's files with the cgroup
     cgroup.remove()
     assert not (tmp_path / cgroup.NAME).exists()
 
@@ -110,17 +110,17 @@ def test_every_part_needs_only_parts_that_are_listed_before_it(main: ModuleType)
         assert {*part.needs} <= {*names[:place]}
 
 
-def test_without_root_it_says_so_and_stops(main: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cluster_needs_root(main: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without root the command says so and stops before it starts or creates anything."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):
         main.check()
 
 
-def test_two_at_once_one_waits_no_longer_than_told(
+def test_a_second_up_waits_only_for_a_limited_time(
     main: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The second of two `up` waits no longer than given, and then says what the first is doing."""
+    """The second of two `up` waits only as long as allowed, and then says what the first is doing."""
     monkeypatch.setattr(main, "LOCK", tmp_path / "lock")
     with main.lock(0, "busy"), pytest.raises(ClusterError, match="busy"), main.lock(0, "busy"):
         pass

@@ -1,4 +1,4 @@
-"""Records of processes: whose pid is whose."""
+"""A record of a started program recognizes its process, and its errors help to find the fault."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from process import BOOT, Record, record, started_at, wait
 
 @pytest.fixture
 def mine() -> Record:
-    """A record of this very process."""
+    """Return a record of this process."""
     return Record(
         "tests", os.getpid(), started_at(os.getpid()) or 0, BOOT.read_text().strip(), ["pytest"], {}
     )
@@ -23,15 +23,15 @@ def place(tmp_path: Path) -> Place:
     return Place(run=tmp_path / "run", registry=tmp_path / "registry")
 
 
-def test_a_record_knows_its_process_from_a_later_one_of_the_same_pid(mine: Record) -> None:
-    """Pid alone is not enough: start time and boot must be the same."""
+def test_a_record_does_not_match_a_later_process_with_its_pid(mine: Record) -> None:
+    """A process matches its record only if the start time and the boot are the same, not just the pid."""
     assert mine.alive
     assert not replace(mine, started=mine.started + 1).alive
     assert not replace(mine, boot="another").alive
 
 
-def test_a_zombie_does_not_run(mine: Record) -> None:
-    """A process that ended and was not waited for is gone."""
+def test_a_zombie_does_not_count_as_running(mine: Record) -> None:
+    """A process that has ended, but whose parent has not waited for it yet, does not count as running."""
     child = subprocess.Popen(["true"], stdout=subprocess.PIPE)
     child.stdout.read()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -39,8 +39,8 @@ def test_a_zombie_does_not_run(mine: Record) -> None:
     child.wait()
 
 
-def test_waiting_for_a_program_that_ended_tells_its_last_words(place: Place, mine: Record) -> None:
-    """The error carries the end of the log."""
+def test_the_error_of_an_ended_program_has_the_end_of_its_log(place: Place, mine: Record) -> None:
+    """If a program ends before it is ready, the error contains the end of its log."""
     write_json(place.records / "etcd.json", vars(replace(mine, name="etcd", started=0)))
     place.folder("logs")
     place.log("etcd").write_text("first\nbind: address already in use\n")
@@ -48,7 +48,7 @@ def test_waiting_for_a_program_that_ended_tells_its_last_words(place: Place, min
         wait(place, "etcd", lambda: False)
 
 
-def test_an_unknown_program_is_told_with_those_that_are_known(place: Place, mine: Record) -> None:
+def test_the_error_of_an_unknown_program_lists_the_known_ones(place: Place, mine: Record) -> None:
     """The error for an unknown program lists the known ones, so that a typing error is easy to fix."""
     write_json(place.records / "etcd.json", vars(replace(mine, name="etcd")))
     with pytest.raises(ClusterError, match="no program ectd was started; started: etcd"):

@@ -1,4 +1,4 @@
-"""What names a build, and what the go.mod files must say for it."""
+"""A build's key depends on all of its inputs, and go.mod pins the versions that programs report."""
 
 from pathlib import Path
 
@@ -7,10 +7,8 @@ import pytest
 from programs import ARGOCD, CONTOUR, KEPT, KUBERNETES, MODULES, key
 
 
-def test_a_build_has_another_name_when_anything_that_it_is_made_of_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file, Go's version, a flag: each changes the key; nothing else does."""
+def test_a_builds_key_changes_with_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed file, version of Go or flag changes the key of a build; nothing else does."""
     module = tmp_path / "kubernetes"
     module.mkdir()
     (module / "go.mod").write_text("module a")
@@ -32,11 +30,11 @@ def test_a_build_has_another_name_when_anything_that_it_is_made_of_changes(
         ("github.com/projectcontour/contour", CONTOUR),
     ],
 )
-def test_the_versions_that_programs_tell_are_those_that_go_mod_pins(module: str, version: str) -> None:
-    """A bump of go.mod alone would make a program lie about itself."""
+def test_programs_report_the_versions_that_go_mod_pins(module: str, version: str) -> None:
+    """A program reports the version that go.mod pins, so an update must change both."""
     assert f"\t{module} {version}\n" in (MODULES / "kubernetes" / "go.mod").read_text()
 
 
-def test_every_manifest_that_is_kept_comes_from_a_pinned_module() -> None:
-    """Each module of KEPT stands in the go.mod of its folder."""
+def test_every_kept_manifest_comes_from_a_pinned_module() -> None:
+    """The go.mod of its folder pins each module from which manifests are kept."""
     assert all(f"{module} v" in (MODULES / folder / "go.mod").read_text() for _, folder, module, _ in KEPT)

@@ -1,4 +1,4 @@
-"""Whom Prometheus believes: a real one, configured as the node's, scrapes pods that lie."""
+"""Prometheus does not believe labels that pods set falsely; a real one is configured like the node's."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ model_accuracy_score{{job="other",instance="",model="shop",version="a1"}} 1
 
 @contextmanager
 def serving(page: str) -> Iterator[str]:
-    """The address of a server that answers everything with a page of metrics."""
+    """Start a server that answers every request with a page of metrics, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -59,7 +59,7 @@ def serving(page: str) -> Iterator[str]:
 
 
 def pod(name: str, **labels: str) -> dict[str, Any]:
-    """A serving pod of the model `other` in its dev."""
+    """Return a serving pod of the model `other` in dev."""
     own = {"app.kubernetes.io/component": "serving", "app.kubernetes.io/name": "other", **labels}
     return {
         "metadata": {"name": name, "namespace": "other-dev", "labels": own},
@@ -69,7 +69,7 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 
 def targets(pods: dict[str, tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
-    """What discovery makes of the committed PodMonitor and these pods, each at its own address here."""
+    """Return the targets for the committed PodMonitor and these pods, at the addresses of servers here."""
     monitor = YAML(typ="safe").load(prometheus.SERVING)
     monitor["metadata"]["namespace"] = "other-dev"
     found = discovery.targets([monitor], [each for each, _ in pods.values()])
@@ -78,9 +78,9 @@ def targets(pods: dict[str, tuple[dict[str, Any], str]]) -> list[dict[str, Any]]
 
 @pytest.fixture(params=["honoured", "overridden"])
 def asked(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], list[dict[str, str]]]]:
-    """A query's answer, once Prometheus has scraped pods that lie and a Pushgateway that others pushed to.
+    """Return a function that queries a Prometheus, which has scraped lying pods and a Pushgateway.
 
-    One Prometheus heeds honorLabels and the relabelings of its targets, the other does not.
+    One Prometheus applies honorLabels and the relabelings of its targets, the other does not.
     """
     with ExitStack() as stack:
         pages = {"liar": LIES, "flood": FLOOD, "long": LONG, "trackless": LIES}
@@ -124,8 +124,8 @@ def asked(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH (Debian: prometheus)")
-def test_labels_are_kubernetes_own(asked: Callable[[str], list[dict[str, str]]]) -> None:
-    """A pod of dev that says it is production's canary is dev's; a flood and long labels are not taken."""
+def test_a_pod_cannot_forge_its_labels(asked: Callable[[str], list[dict[str, str]]]) -> None:
+    """A pod of dev that claims to be production's canary stays dev's; too many or too long series fail."""
     mine = {
         "namespace": "other-dev",
         "pod": "liar",

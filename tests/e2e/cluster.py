@@ -80,7 +80,7 @@ class Cluster:
 
     def kubectl(self, *args: str, stdin: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
         """Run kubectl and return its output. Fail the test if the exit status is not one of `codes`."""
-        done = self._run(*args, stdin=stdin)
+        done = self._invoke(*args, stdin=stdin)
         assert done.returncode in codes, (
             f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
@@ -92,10 +92,10 @@ class Cluster:
 
     def refused(self, manifest: str) -> str:
         """Return why the API server would refuse an object, empty if it would accept it. Creates nothing."""
-        done = self._run("create", "--dry-run=server", "-f", "-", stdin=manifest)
+        done = self._invoke("create", "--dry-run=server", "-f", "-", stdin=manifest)
         return done.stderr.strip() if done.returncode else ""
 
-    def _run(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+    def _invoke(self, *args: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *args],
             input=stdin,
@@ -170,8 +170,8 @@ def running() -> Iterator[Cluster]:
         up = subprocess.run([sys.executable, TOOL, "status", "--json"], capture_output=True, check=False)
         down = up.returncode != 0
         tool("up")
-        told = json.loads(tool("status", "--json"))
-        cluster = Cluster(Facts(**{name: told[name] for name in Facts.__dataclass_fields__}), own=True)
+        facts = json.loads(tool("status", "--json"))
+        cluster = Cluster(Facts(**{name: facts[name] for name in Facts.__dataclass_fields__}), own=True)
     try:
         yield cluster
     finally:

@@ -79,7 +79,7 @@ def test_the_gateway_answers(scene: Scene) -> None:
 
 
 def test_the_public_route_serves_only_what_callers_need(scene: Scene) -> None:
-    """Callers reach /predict, /health and /openapi.json through the gateway; all other paths get 404."""
+    """Callers reach /predict, /health and /openapi.json through the gateway; metrics and probes get 404."""
     with scene.bodies.open() as lines:
         body = next(lines)
     gateway, host = scene.cluster.facts.gateway, {"Host": scene.host()}

@@ -65,7 +65,7 @@ def run_on_schedule(standin: StandIn, workflow: str) -> None:
 
 @pytest.mark.timeout(3600)
 def test_the_first_week(standin: StandIn, tmp_path: Path) -> None:
-    """Every run is green, from a new fork's first push, through releases and a rollback, to the weekly runs."""
+    """Every run of a new fork is green: first push, releases, a rollback, and the weekly workflows."""
     work_tree(tmp_path / "clone")
     clone = Clone(tmp_path / "clone")
     clone.git("init", "-q", "-b", "main")

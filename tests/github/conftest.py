@@ -1,4 +1,4 @@
-"""The stand-in without act: runs are queued and never start, so what an event starts can be counted."""
+"""Stand-ins without act: runs stay queued, so tests can count the runs that an event starts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn
 
 @pytest.fixture
 def standin(empty: Iterator[StandIn]) -> StandIn:
-    """An empty repository of its own."""
+    """Return an empty repository for one test."""
     return next(empty)
 
 

@@ -1,4 +1,4 @@
-"""Runs at the stand-in: what a dispatch answers, whose a run is, and how one is cancelled."""
+"""Runs at the stand-in: how a dispatch is answered, where a run comes from, and how a run is cancelled."""
 
 import time
 from pathlib import Path
@@ -28,19 +28,19 @@ def dispatch(standin: StandIn, **body: Any) -> Any:
 
 
 @pytest.mark.usefixtures("clone")
-def test_a_dispatch_that_asks_for_details_is_answered_with_its_run(standin: StandIn) -> None:
-    """The run's id and two URLs come with 200; who does not ask gets 204 and nothing."""
-    told = dispatch(standin)
-    run = standin.ask("GET", f"/actions/runs/{told['workflow_run_id']}").json()
-    assert (told["run_url"], told["html_url"]) == (run["url"], run["html_url"])
+def test_a_dispatch_returns_its_run_on_request(standin: StandIn) -> None:
+    """A dispatch that asks for details gets 200 with the run's id and URLs; others get 204 without a body."""
+    details = dispatch(standin)
+    run = standin.ask("GET", f"/actions/runs/{details['workflow_run_id']}").json()
+    assert (details["run_url"], details["html_url"]) == (run["url"], run["html_url"])
     assert (run["event"], run["head_branch"]) == ("workflow_dispatch", "main")
     silent = standin.ask("POST", DISPATCH, body={"ref": "main"})
     assert (silent.status_code, silent.content) == (204, b"")
 
 
 @pytest.mark.usefixtures("clone")
-def test_a_dispatch_takes_25_inputs(standin: StandIn) -> None:
-    """One more is refused, whether it is sent or declared."""
+def test_a_dispatch_takes_at_most_25_inputs(standin: StandIn) -> None:
+    """A dispatch may have 25 inputs; a 26th is refused, whether it is sent or declared."""
     dispatch(standin, inputs={f"i{number}": "x" for number in range(25)})
     body = {"ref": "main", "inputs": {f"i{number}": "x" for number in range(26)}}
     for file in ("hand.yml", "wide.yml"):
@@ -49,7 +49,7 @@ def test_a_dispatch_takes_25_inputs(standin: StandIn) -> None:
 
 
 def test_a_stranger_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: Clone) -> None:
-    """A fork's pull request starts a run of our workflow, under our title: event and origin tell it."""
+    """A fork's pull request can start a run of our workflow with our title, but event and origin differ."""
     ours = dispatch(standin)["workflow_run_id"]
     clone.git("remote", "add", "fork", standin.fork.clone_url("stranger"))
     clone.commit("forge", {PATH: FORGED})
@@ -70,8 +70,8 @@ def test_a_stranger_can_forge_a_run_but_not_its_origin(standin: StandIn, clone: 
     assert found["id"] == ours
 
 
-def test_a_stranger_changes_nothing_of_ours(standin: StandIn, clone: Clone) -> None:
-    """Who has no rights may propose and comment; they cannot dispatch, cancel, merge, edit or push."""
+def test_a_stranger_may_only_comment(standin: StandIn, clone: Clone) -> None:
+    """A person without rights may comment, but cannot dispatch, cancel, merge, edit, set a status or push."""
     clone.push("change", {"a": "2\n"}, "topic")
     body = {"head": "topic", "base": "main", "title": "Change"}
     assert standin.ask("POST", "/pulls", body=body).status_code == 201
@@ -89,8 +89,8 @@ def test_a_stranger_changes_nothing_of_ours(standin: StandIn, clone: Clone) -> N
 
 
 @pytest.mark.usefixtures("clone")
-def test_runs_are_listed_by_when_they_were_made(standin: StandIn) -> None:
-    """`created` takes a range, whatever GitHub's schema calls it."""
+def test_runs_can_be_filtered_by_their_time(standin: StandIn) -> None:
+    """`created` accepts a range of times, although GitHub's schema describes a single time."""
     dispatch(standin)
     counts = [
         len(standin.runs(created=since)) for since in (">=2026-01-01", ">=2999-01-01T00:00:00Z", "2025-01-01")
@@ -100,15 +100,15 @@ def test_runs_are_listed_by_when_they_were_made(standin: StandIn) -> None:
 
 @pytest.mark.usefixtures("clone")
 def test_a_queued_run_is_cancelled_once(standin: StandIn) -> None:
-    """It ends as cancelled; what is over cannot be cancelled again."""
+    """A cancelled run ends as cancelled, and cannot be cancelled again."""
     cancel = f"/actions/runs/{dispatch(standin)['workflow_run_id']}/cancel"
     assert [standin.ask("POST", cancel).status_code for _ in range(2)] == [202, 409]
     (run,) = standin.runs()
     assert (run["status"], run["conclusion"]) == ("completed", "cancelled")
 
 
-def test_a_running_run_is_killed_when_it_is_cancelled(tmp_path: Path) -> None:
-    """It ends at once, as cancelled and not as failed, whatever it was doing."""
+def test_cancelling_a_run_kills_its_job(tmp_path: Path) -> None:
+    """A running run that is cancelled ends at once, as cancelled and not as failed."""
     act = tmp_path / "act"
     act.write_text("#!/bin/sh\necho begun\nexec sleep 300\n")
     act.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The default branch at the stand-in has any name."""
+"""At the stand-in, the default branch may have any name."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ DISPATCH = "/actions/workflows/hand.yml/dispatches"
 
 
 def test_the_first_branch_of_an_empty_repository_becomes_its_default(standin: StandIn, folder: Path) -> None:
-    """Clones check it out, and the API names it; a second branch changes nothing."""
+    """The first branch becomes the default of clones and of the API; a second branch does not change it."""
     first = standin.clone(folder)
     first.push("begin", {"a": "1\n"}, "master")
     first.push("more", {"a": "2\n"}, "main")
@@ -23,8 +23,8 @@ def test_the_first_branch_of_an_empty_repository_becomes_its_default(standin: St
     assert again.git("branch", "--show-current").stdout.strip() == "master"
 
 
-def test_the_configured_default_is_kept_when_it_comes_with_others(standin: StandIn, folder: Path) -> None:
-    """A push of several branches to an empty repository, as of a mirror, leaves main the default."""
+def test_the_configured_default_is_kept_if_it_is_pushed(standin: StandIn, folder: Path) -> None:
+    """If several branches are pushed to an empty repository, as for a mirror, main stays the default."""
     clone = standin.clone(folder)
     clone.commit("begin", {"a": "1\n"})
     clone.git("push", "-q", "origin", "HEAD:a-branch", "HEAD:main")
@@ -32,7 +32,7 @@ def test_the_configured_default_is_kept_when_it_comes_with_others(standin: Stand
 
 
 def test_dispatches_and_timers_use_the_default_branch(standin: StandIn, folder: Path) -> None:
-    """A workflow that only another branch has cannot be dispatched; a timer runs on the default one."""
+    """A workflow that only another branch contains cannot be dispatched; schedules run the default branch."""
     clone = standin.clone(folder)
     clone.push("begin", {"a": "1\n"}, "master")
     clone.push("hand", {PATH: HAND}, "main")
@@ -44,8 +44,8 @@ def test_dispatches_and_timers_use_the_default_branch(standin: StandIn, folder: 
 
 
 @pytest.mark.timeout(60)
-def test_a_server_has_a_default_branch_of_its_own(tmp_path: Path) -> None:
-    """`--default-branch` names it before anything is pushed."""
+def test_an_option_sets_the_default_branch(tmp_path: Path) -> None:
+    """`--default-branch` names the default branch before anything is pushed."""
     server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", "--default-branch", "trunk")
     assert StandIn(server, "acme/loop").ask("GET", "").json()["default_branch"] == "trunk"
     server.stop()

@@ -1,4 +1,4 @@
-"""`./loop github`: the stand-in for a clone whose owner has no account."""
+"""`./loop github` starts a stand-in for a clone whose owner has no account at GitHub."""
 
 import subprocess
 
@@ -15,7 +15,7 @@ def git(root, *args):
 
 @pytest.fixture
 def fork(tmp_path, cache):
-    """A clone of the template that has no remote."""
+    """Return a clone of the template without a remote."""
     root = tmp_path / "shop"
     work_tree(root)
     git(root, "init", "-q", "-b", "main")
@@ -26,9 +26,10 @@ def fork(tmp_path, cache):
 
 
 def test_git_reaches_the_stand_in_by_the_forks_own_url(fork):
-    """It has this clone's main, which started no workflow, and keeps what was pushed for its next start.
+    """While the stand-in runs, Git finds it at the fork's own URL, with this clone's main.
 
-    Stopped, it leaves Git as it was. Without a name or a running stand-in the errors say what to type.
+    It keeps pushed commits for its next start. When it stops, Git's settings are as before. If the fork has
+    no name yet, or no stand-in runs, the errors say which command to run.
     """
     assert "./loop init" in loop(fork, "github", "start", code=2)
     loop(fork, "init", "--name", "shop", "--url", URL, "--registry", "ghcr.io/acme")

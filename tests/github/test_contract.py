@@ -1,4 +1,4 @@
-"""What the stand-in takes and answers is as GitHub describes it, and a slip on either side is noticed."""
+"""Requests to the stand-in and its answers match GitHub's description, and a mistake in either is noticed."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from loop_demo.github import app, contract
 
 STANDIN = ROOT / "src/loop_demo/github"
 REPO = "/repos/{owner}/{repo}"
-LARGEST = 400_000  # bytes of GitHub's description that are kept here
+LARGEST = 400_000  # bytes of the part of GitHub's description that is committed
 WORK = "on: {push: , workflow_dispatch: {inputs: {model: {default: ''}}}}\njobs: {a: {runs-on: gpu}}\n"
 PROPOSAL = {"head": "topic", "base": "main", "title": "Change", "body": "why"}
 STATUS = {"state": "success", "context": "ci", "description": "well", "target_url": "https://ci.test/1"}
@@ -27,7 +27,7 @@ def clone(standin: StandIn, folder: Path) -> Clone:
 
 
 def test_every_route_is_githubs_or_marked_as_our_own() -> None:
-    """What is kept of the description is what the routes need; our own calls cannot be taken for GitHub's."""
+    """The committed description has exactly the routes that are GitHub's; our own paths begin with /_."""
     githubs, own = ([f"{route[0]} {route[1]}" for route in table] for table in (app.GITHUBS, app.OWN))
     described = json.loads((STANDIN / "openapi.json").read_text())
     assert sorted(githubs) == sorted(described["operations"])
@@ -36,7 +36,7 @@ def test_every_route_is_githubs_or_marked_as_our_own() -> None:
 
 
 def calls(sha: str) -> list[tuple[str, str, str, dict[str, Any] | None]]:
-    """Each kind of answer once: method, GitHub's path, ours, body."""
+    """Return a call for each kind of answer: method, GitHub's path, our path, body."""
     return [
         (
             "POST",
@@ -64,26 +64,26 @@ def calls(sha: str) -> list[tuple[str, str, str, dict[str, Any] | None]]:
 
 
 def renamed(record: Any, key: str) -> Any:
-    """A copy with one field called otherwise."""
+    """Return a copy with one field renamed."""
     return {(f"{name}_" if name == key else name): value for name, value in record.items()}
 
 
 def records(answer: Any) -> dict[str, Any]:
-    """The record of an answer: itself, or the first of its list."""
+    """Return the record of an answer: the answer itself, or the first item of its list."""
     while isinstance(answer, list):
         answer = answer[0]
     return answer["workflow_runs"][0] if "workflow_runs" in answer else answer
 
 
 def wrapped(answer: Any, record: dict[str, Any]) -> Any:
-    """The answer with another record in it."""
+    """Return the answer with its record replaced."""
     if isinstance(answer, list):
         return [record]
     return {**answer, "workflow_runs": [record]} if "workflow_runs" in answer else record
 
 
 def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone) -> None:
-    """Whichever field it is, of every kind of answer: GitHub describes no such field, or misses one."""
+    """A renamed field in an answer of any kind is noticed: it is unknown, or a required one is missing."""
     sha, described = clone.git("rev-parse", "HEAD").stdout.strip(), contract.read()
     for how, path, ours, body in calls(sha):
         answer = standin.ask(how, ours, body=body)
@@ -96,7 +96,7 @@ def test_a_renamed_field_of_an_answer_is_noticed(standin: StandIn, clone: Clone)
 
 
 def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone) -> None:
-    """Bodies and queries: GitHub itself would ignore an unknown field, and the caller would not know."""
+    """An unknown field of a body or a query is refused, whereas GitHub would ignore it silently."""
     sha = clone.git("rev-parse", "HEAD").stdout.strip()
     for how, _, ours, body in calls(sha):
         for key in body or {}:
@@ -107,8 +107,8 @@ def test_a_renamed_field_of_a_request_is_refused(standin: StandIn, clone: Clone)
     assert standin.ask("GET", "/actions/runs?per_page=many").status_code == 422
 
 
-def test_the_stand_in_fails_where_it_is_wrong(tmp_path: Path) -> None:
-    """A field renamed in it fails the call that answers with it, and the push whose event has it."""
+def test_the_stand_in_reports_its_own_mistakes(tmp_path: Path) -> None:
+    """If the stand-in's code misnames a field, the call fails whose answer has it, and so does the push."""
     package = tmp_path / "src" / "loop_demo"
     shutil.copytree(STANDIN.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for file, field in (("app.py", "network_count"), ("triggers.py", "head_commit")):

@@ -1,4 +1,4 @@
-"""GitHub's filters, as its documentation's cheat sheet has them."""
+"""The filters of GitHub's events work as in the cheat sheet of its documentation."""
 
 import pytest
 
@@ -29,8 +29,10 @@ pytestmark = pytest.mark.sample
         ),
     ],
 )
-def test_patterns(patterns: list[str], yes: list[str], no: list[str]) -> None:
-    """A pattern selects the names that GitHub says it does, and later patterns win."""
+def test_patterns_select_the_same_names_as_at_github(
+    patterns: list[str], yes: list[str], no: list[str]
+) -> None:
+    """A pattern selects the names that GitHub documents, and later patterns win."""
     assert [events.selects(patterns, name) for name in yes + no] == [True] * len(yes) + [False] * len(no)
 
 
@@ -48,13 +50,15 @@ def test_patterns(patterns: list[str], yes: list[str], no: list[str]) -> None:
         ({"paths-ignore": ["docs/**"]}, "refs/heads/main", ["docs/a", "src/a"], True),
     ],
 )
-def test_push_rule(rule: dict[str, list[str]], ref: str, paths: list[str], starts: bool) -> None:
-    """Branches, tags and paths decide together whether a push starts a workflow."""
+def test_branches_tags_and_paths_decide_together(
+    rule: dict[str, list[str]], ref: str, paths: list[str], starts: bool
+) -> None:
+    """A push starts a workflow only if its branch or tag and its paths all match."""
     assert events.starts_on_push(rule, ref, paths) is starts
 
 
 @pytest.mark.parametrize("on", ["push", ["push", "pull_request"], {"push": None}])
-def test_trigger_spellings(on: object) -> None:
+def test_triggers_have_three_spellings(on: object) -> None:
     """`on:` may be a word, a list or a mapping."""
     assert events.trigger({"on": on}, "push") == {}
     assert events.trigger({"on": on}, "schedule") is None

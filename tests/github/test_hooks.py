@@ -1,4 +1,4 @@
-"""What the stand-in tells webhooks, and where else its API answers."""
+"""The stand-in's webhooks, and the second path of its API."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ SECRET = "between the two of us"
 
 
 class Listener:
-    """Takes webhooks: (headers, body) each."""
+    """A server that receives webhooks."""
 
     def __init__(self) -> None:
         got: Queue[tuple[dict[str, str], bytes]] = Queue()
@@ -31,15 +31,14 @@ class Listener:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
+            def log_message(self, *args: object) -> None: ...
 
         self.got, self._server = got, HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/api/webhook"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def next(self) -> dict[str, Any]:
-        """The next event, its signature checked as GitHub's documentation says."""
+        """Return the next event, after checking its signature as GitHub's documentation describes."""
         headers, body = self.got.get(timeout=30)
         wanted = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
         assert headers["X-Hub-Signature-256"] == f"sha256={wanted}"
@@ -54,7 +53,7 @@ def listener() -> Listener:
 
 @pytest.fixture
 def hooked(tmp_path: Path, listener: Listener) -> Iterator[StandIn]:
-    """A server on another of this machine's addresses, whose first hook is down."""
+    """Start a stand-in on another address of this machine, with two hooks, of which the first is down."""
     options = ["--hook", "http://127.0.0.1:9/", "--hook", listener.url, "--hook-secret", SECRET]
     server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", "--host", "127.0.0.2", *options)
     yield StandIn(server, "acme/loop")
@@ -63,33 +62,33 @@ def hooked(tmp_path: Path, listener: Listener) -> Iterator[StandIn]:
 
 @pytest.fixture
 def clone(hooked: StandIn, folder: Path, listener: Listener) -> Clone:
-    """A person's clone of a repository whose first push has been told."""
+    """Return a person's clone of a repository whose first push the listener has received."""
     made = hooked.seed(folder, {"a": "1\n"})
     assert listener.next()["created"]
     return made
 
 
-def test_push(hooked: StandIn, clone: Clone, listener: Listener) -> None:
-    """A push of two commits is told with both, their paths, and URLs that name the server's address."""
+def test_a_webhook_reports_each_commit_of_a_push(hooked: StandIn, clone: Clone, listener: Listener) -> None:
+    """The event of a push has its commits with their paths, and URLs with the server's address."""
     before = clone.git("rev-parse", "HEAD").stdout.strip()
     clone.commit("add b", {"b c": "1\n"})
     clone.git("rm", "-q", "a")
     after = clone.push("drop a, change b", {"b c": "2\n"})
-    told = listener.next()
-    assert (told["ref"], told["before"], told["after"]) == ("refs/heads/main", before, after)
-    paths = [(c["added"], c["modified"], c["removed"]) for c in told["commits"]]
+    event = listener.next()
+    assert (event["ref"], event["before"], event["after"]) == ("refs/heads/main", before, after)
+    paths = [(c["added"], c["modified"], c["removed"]) for c in event["commits"]]
     assert paths == [(["b c"], [], []), ([], ["b c"], ["a"])]
     assert hooked.server.url.startswith("http://127.0.0.2:")
-    assert told["repository"]["clone_url"] == f"{hooked.server.url}/acme/loop.git"
-    assert told["repository"]["html_url"] == f"{hooked.server.url}/acme/loop"
-    times = [told["repository"][key] for key in ("created_at", "pushed_at", "updated_at")]
-    assert [type(each) for each in times] == [int, int, str]  # Argo CD drops an event with any others
+    assert event["repository"]["clone_url"] == f"{hooked.server.url}/acme/loop.git"
+    assert event["repository"]["html_url"] == f"{hooked.server.url}/acme/loop"
+    times = [event["repository"][key] for key in ("created_at", "pushed_at", "updated_at")]
+    assert [type(each) for each in times] == [int, int, str]  # Argo CD drops events with other types
 
 
-def test_the_bots_push_and_a_merge_are_told_too(
+def test_a_webhook_reports_pushes_that_start_no_workflow(
     hooked: StandIn, clone: Clone, listener: Listener, tmp_path: Path
 ) -> None:
-    """A webhook hears of everybody, unlike workflows; of a branch's end as well."""
+    """A webhook reports the bot's pushes, merges and deleted branches too, unlike workflows."""
     hooked.clone(tmp_path / "bot", "bot").push("propose", {"a": "2\n"}, "topic")
     assert listener.next()["sender"]["type"] == "Bot"
     number = hooked.as_("bot").pull_request("topic", "Propose", "why")["number"]
@@ -101,7 +100,7 @@ def test_the_bots_push_and_a_merge_are_told_too(
     assert (gone["deleted"], gone["commits"], gone["head_commit"]) == (True, [], None)
 
 
-def test_api_below_the_host(hooked: StandIn, clone: Clone) -> None:
-    """The API answers below /api/v3 too, as GitHub Enterprise Server's does."""
+def test_the_api_also_answers_below_api_v3(hooked: StandIn, clone: Clone) -> None:
+    """The API also answers below /api/v3, like that of GitHub Enterprise Server."""
     person = GitHub(f"{hooked.server.url}/api/v3", hooked.name, hooked.server.tokens["person"])
     assert person.call("GET", "/pulls") == []

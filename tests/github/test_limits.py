@@ -1,4 +1,4 @@
-"""GitHub's size limits, deleted accounts and bad days, at the stand-in."""
+"""The stand-in has GitHub's size limits, deleted accounts and outages."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ def propose(standin: StandIn, body: str = "why") -> httpx.Response:
 
 
 @pytest.mark.usefixtures("clone")
-def test_prose_has_a_longest(standin: StandIn) -> None:
-    """Descriptions and comments may have 65,536 characters, new or edited; one more is refused."""
+def test_long_descriptions_and_comments_are_refused(standin: StandIn) -> None:
+    """Descriptions and comments, new or edited, may have 65,536 characters; one more is refused."""
     fits, long = "ä" * LONGEST, "x" * (LONGEST + 1)
     assert [propose(standin, body).status_code for body in (long, fits)] == [422, 201]
     assert standin.ask("PATCH", "/pulls/1", body={"body": long}).status_code == 422
@@ -39,7 +39,7 @@ def test_prose_has_a_longest(standin: StandIn) -> None:
 
 @pytest.mark.usefixtures("clone")
 def test_a_deleted_account_leaves_its_comment(standin: StandIn) -> None:
-    """The comment of a deleted account stays, with `user: null`."""
+    """The comment of a deleted account remains, with `user: null`."""
     propose(standin)
     comment = standin.ask("POST", "/issues/1/comments", body={"body": "mine"}).json()
     assert comment["user"]["login"] == "person"
@@ -60,8 +60,8 @@ def test_a_summary_over_1_mib_is_dropped(standin: StandIn, clone: Clone) -> None
     assert "upload aborted, supports content up to a size of 1024k" in standin.summary(run)
 
 
-def test_weather_is_bad_by_a_seed() -> None:
-    """The same seed brings the same, never three times in a row; without one nothing happens."""
+def test_the_weather_depends_on_its_seed() -> None:
+    """The same seed gives the same faults, at most two in a row; without a seed there are none."""
     first, second, none = (
         [skies.draw() for _ in range(400)]
         for skies in (weather.Weather(*how) for how in ((7, 0.5), (7, 0.5), (None, 1)))
@@ -72,8 +72,8 @@ def test_weather_is_bad_by_a_seed() -> None:
     assert set(none) == {None}
 
 
-def test_bad_weather_does_what_it_says(tmp_path: Path) -> None:
-    """Limits come with `retry-after`; a call whose answer is lost was performed all the same."""
+def test_bad_weather_causes_the_drawn_faults(tmp_path: Path) -> None:
+    """Each call gets the fault that was drawn for it; a call whose answer is lost may still take effect."""
     options = ("--at-once", "0", "--act", "false", "--weather", "7", "--weather-rate", "0.5")
     server = Server(tmp_path / "root", *options)
     sha = StandIn(server, "acme/loop").seed(tmp_path / "clone", {}).git("rev-parse", "HEAD").stdout.strip()
@@ -87,8 +87,8 @@ def test_bad_weather_does_what_it_says(tmp_path: Path) -> None:
                 seen.append(f"{answer.status_code} {answer.headers.get('retry-after', '')}".strip())
             except httpx.RemoteProtocolError:
                 seen.append("dropped")
-        looks = (client.get(f"/commits/{sha}/statuses", params={"per_page": 100}) for _ in expected)
-        made = next(look for look in looks if look.status_code == 200).json()
+        answers = (client.get(f"/commits/{sha}/statuses", params={"per_page": 100}) for _ in expected)
+        made = next(answer for answer in answers if answer.status_code == 200).json()
     server.stop()
     shown = {None: "201", "429": "429 1", "403": "403 1", "502": "502"}
     assert seen == [shown.get(kind, "dropped") for kind in expected]

@@ -1,4 +1,4 @@
-"""Pull requests at the stand-in: their refs, how they merge, and what their changes start."""
+"""Pull requests at the stand-in: their refs, how they are merged, and the runs that their changes start."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ jobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}
 
 @pytest.fixture
 def clone(standin: StandIn, folder: Path) -> Clone:
-    """A person's clone, with a branch `topic` of two commits and a branch `old` where main began."""
+    """Return a person's clone with a branch `topic` of two commits, and `old` at main's first commit."""
     clone = standin.seed(folder, {".github/workflows/pull.yml": ON_PULL, "a": "1\n"})
     clone.git("push", "-q", "origin", "HEAD:old")
     clone.push("one\n\nStep: 1", {"b": "1\n"}, "topic")
@@ -38,12 +38,12 @@ def edit(standin: StandIn, number: int, **body: Any) -> int:
 
 
 def actions(standin: StandIn) -> list[dict[str, Any]]:
-    """The events that started runs, oldest first."""
+    """Return the events that started runs, oldest first."""
     return [standin.event(run) for run in reversed(standin.runs())]
 
 
-def test_refs_of_a_pull_request_can_be_fetched_and_not_pushed(standin: StandIn, clone: Clone) -> None:
-    """refs/pull/N/head is the proposed commit, merge its merge into the base as that is now."""
+def test_refs_of_a_pull_request_can_be_fetched_but_not_pushed(standin: StandIn, clone: Clone) -> None:
+    """refs/pull/N/head is the proposed commit, and refs/pull/N/merge its merge into today's base."""
     number = propose(standin)
     head = clone.git("rev-parse", "HEAD").stdout.strip()
     clone.git("checkout", "-q", "origin/old")
@@ -57,7 +57,7 @@ def test_refs_of_a_pull_request_can_be_fetched_and_not_pushed(standin: StandIn, 
 
 
 def test_rebase_keeps_each_commit(standin: StandIn, clone: Clone) -> None:
-    """The commits come again on top of the base, with their authors and messages and new names."""
+    """A rebase puts each commit on top of the base, with its author and message, under a new hash."""
     number = propose(standin)
     clone.git("checkout", "-q", "origin/old")
     base = clone.push("meanwhile", {"d": "1\n"})
@@ -79,7 +79,7 @@ def test_rebase_refuses_a_conflict(standin: StandIn, clone: Clone) -> None:
 
 
 def test_retargeting_fires_edited(standin: StandIn, clone: Clone) -> None:
-    """No check ran on the old base; the event says which base it was."""
+    """A new base starts the workflows that the old base did not, with an event that names the old base."""
     number = propose(standin, base="old")
     old = clone.git("rev-parse", "origin/old").stdout.strip()
     assert actions(standin) == []
@@ -91,18 +91,18 @@ def test_retargeting_fires_edited(standin: StandIn, clone: Clone) -> None:
 
 
 def test_each_change_fires_once(standin: StandIn, clone: Clone) -> None:
-    """Words fire `edited` with what they were, closing and reopening theirs; nothing new, nothing."""
+    """A new title, closing and reopening fire one event each; a request that changes nothing fires none."""
     number = propose(standin)
     same = {"title": "New", "body": "why"}
     assert [edit(standin, number, **same) for _ in range(2)] == [200, 200]
     assert [edit(standin, number, state=state) for state in ("closed", "closed", "open")] == [200] * 3
-    told = actions(standin)
-    assert [event["action"] for event in told] == ["opened", "edited", "closed", "reopened"]
-    assert told[1]["changes"] == {"title": {"from": "Propose"}}
+    events = actions(standin)
+    assert [event["action"] for event in events] == ["opened", "edited", "closed", "reopened"]
+    assert events[1]["changes"] == {"title": {"from": "Propose"}}
 
 
 def test_a_merge_fires_closed(standin: StandIn, clone: Clone) -> None:
-    """The event says that it was merged; it can be neither reopened nor retargeted."""
+    """A merge fires `closed` with `merged`; afterwards the pull request cannot be reopened or retargeted."""
     number = propose(standin)
     standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "squash"})
     closed = actions(standin)[-1]
@@ -111,15 +111,15 @@ def test_a_merge_fires_closed(standin: StandIn, clone: Clone) -> None:
 
 
 def test_a_push_that_contains_a_pull_request_merges_it(standin: StandIn, clone: Clone) -> None:
-    """As at GitHub, whoever pushes a branch's commits to its base has merged it."""
+    """If somebody pushes a branch's commits to its base, its pull request counts as merged, as at GitHub."""
     number = propose(standin)
     sha = clone.push("mine too", {"e": "1\n"})
     pull = standin.ask("GET", f"/pulls/{number}").json()
     assert (pull["merged"], pull["merge_commit_sha"]) == (True, sha)
 
 
-def test_an_unrelated_history_is_no_error(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """A branch with an unrelated history may be pushed, also over main."""
+def test_an_unrelated_history_may_be_pushed(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """A branch with an unrelated history may be pushed, even over main."""
     other = Clone(tmp_path / "other")
     subprocess.run(["git", "init", "-q", other.folder], check=True)
     other.git("remote", "add", "origin", standin.clone_url("person"))
@@ -130,7 +130,7 @@ def test_an_unrelated_history_is_no_error(standin: StandIn, clone: Clone, tmp_pa
 
 
 def test_workflows_may_not_propose_until_a_person_allows_it(tmp_path: Path) -> None:
-    """As in a new repository: a workflow's proposal is refused, and our client names the branch instead."""
+    """As in a new repository at GitHub, a workflow's pull request is refused until a person allows it."""
     server = Server(tmp_path / "root", "--at-once", "0", "--act", "false", "--no-pulls-by-actions")
     standin = StandIn(server, "acme/loop")
     standin.seed(tmp_path / "clone", {"a": "1\n"}).push("one", {"b": "1\n"}, "topic")

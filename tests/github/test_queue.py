@@ -1,4 +1,4 @@
-"""The merge queue at the stand-in: nothing reaches the base but what its check passed as it will be."""
+"""The merge queue at the stand-in: the base gets only commits that the required check has passed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ done
 
 @pytest.fixture(scope="module")
 def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn]]:
-    """A server that requires a queue; in place of act, a program that fails where a step is `exit 1`."""
+    """Start a server that requires the queue. In place of act it runs a program that fails at `exit 1`."""
     root = tmp_path_factory.mktemp("queue")
     act = root / "act"
     act.write_text(ACT)
@@ -48,8 +48,8 @@ def propose(standin: StandIn, clone: Clone, branch: str, files: dict[str, str]) 
     return standin.ask("POST", "/pulls", body={"head": branch, "base": "main", "title": branch}).json()
 
 
-def test_what_passes_becomes_the_base(standin: StandIn, folder: Path) -> None:
-    """Two pull requests are merged one on top of the other, each as it was checked; pushes follow."""
+def test_the_base_becomes_the_checked_commit(standin: StandIn, folder: Path) -> None:
+    """The queue merges two pull requests one on top of the other, as checked, and each merge is a push."""
     clone = begin(standin, folder)
     pulls = [propose(standin, clone, name, {name: "1\n"}) for name in ("x", "y")]
     entry = standin.enqueue(pulls[0]["number"])["data"]["enqueuePullRequest"]["mergeQueueEntry"]
@@ -71,8 +71,8 @@ def test_what_passes_becomes_the_base(standin: StandIn, folder: Path) -> None:
     assert not groups[1]["head_repository"]["fork"]
 
 
-def test_what_fails_is_taken_out(standin: StandIn, folder: Path) -> None:
-    """The base stays, the pull request stays open, and the queue says why."""
+def test_a_failed_check_removes_a_pull_request(standin: StandIn, folder: Path) -> None:
+    """If the check fails, the pull request leaves the queue with a reason, stays open, and the base stays."""
     clone = begin(standin, folder)
     bad = (QUEUE % CHECK).replace("true", "exit 1")
     pull = propose(standin, clone, "x", {".github/workflows/queue.yml": bad})
@@ -83,8 +83,8 @@ def test_what_fails_is_taken_out(standin: StandIn, folder: Path) -> None:
     assert clone.git("ls-remote", "origin", "main").stdout.split()[0] == pull["base"]["sha"]
 
 
-def test_a_check_that_nobody_reports_is_given_up(standin: StandIn, folder: Path) -> None:
-    """A workflow on merge_group without the required job is no answer: the queue waits in vain."""
+def test_a_missing_check_times_out(standin: StandIn, folder: Path) -> None:
+    """If no workflow on merge_group has the required job, the pull request times out in the queue."""
     clone = begin(standin, folder, "Another job")
     standin.enqueue(propose(standin, clone, "x", {"x": "1\n"})["number"])
     (entry,) = standin.dequeued()
@@ -92,7 +92,7 @@ def test_a_check_that_nobody_reports_is_given_up(standin: StandIn, folder: Path)
     assert entry["words"] == f"no workflow with a job '{CHECK}' listens to merge_group"
 
 
-def test_what_conflicts_is_taken_out(standin: StandIn, folder: Path) -> None:
+def test_a_conflict_removes_a_pull_request(standin: StandIn, folder: Path) -> None:
     """A pull request with a conflict leaves the queue without being checked."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"a": "2\n"})
@@ -103,7 +103,7 @@ def test_what_conflicts_is_taken_out(standin: StandIn, folder: Path) -> None:
 
 
 def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
-    """A merge at once is refused, and a push to its branches; so are unknown pull requests and fields."""
+    """Direct merges, pushes to the queue's branches, unknown pull requests and unknown fields are refused."""
     clone = begin(standin, folder)
     pull = propose(standin, clone, "x", {"x": "1\n"})
     answer = standin.ask("PUT", f"/pulls/{pull['number']}/merge")
@@ -115,7 +115,7 @@ def test_only_the_queue_merges(standin: StandIn, folder: Path) -> None:
     assert "'place'" in standin.own("POST", "graphql", wrong).json()["errors"][0]["message"]
 
 
-def test_where_no_queue_is_required_there_is_none(empty: Iterator[StandIn], folder: Path) -> None:
+def test_a_repository_without_a_queue_refuses_to_enqueue(empty: Iterator[StandIn], folder: Path) -> None:
     """Without a merge queue, enqueueing is refused with GitHub's message."""
     standin = next(empty)
     pull = propose(standin, begin(standin, folder), "x", {"x": "1\n"})

@@ -1,4 +1,4 @@
-"""The stand-in answers as GitHub does, and starts what GitHub would start."""
+"""The stand-in answers like GitHub, and starts the workflows that GitHub would start."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ FILES = {
 
 @pytest.fixture
 def clone(standin: StandIn, folder: Path) -> Clone:
-    """A person's clone of a repository with three workflows, none of which has run."""
+    """Return a person's clone of a repository with three workflows, which have not run yet."""
     return standin.seed(folder, FILES)
 
 
@@ -55,7 +55,7 @@ def open_pull(standin: StandIn, clone: Clone, text: str = "2\n", branch: str = "
 
 @pytest.mark.usefixtures("clone")
 def test_a_listed_run_has_its_event(standin: StandIn) -> None:
-    """No run is listed before its event is written: 40 runs begin while another thread lists the newest."""
+    """A run is listed only after its event is written: one thread starts 40 runs while another lists them."""
     github = standin.as_("person")
     with ThreadPoolExecutor(1) as pool:
         begun = pool.submit(lambda: [github.dispatch("hand.yml", {"model": str(n)}) for n in range(40)])
@@ -66,16 +66,16 @@ def test_a_listed_run_has_its_event(standin: StandIn) -> None:
     assert len(standin.runs()) == 40
 
 
-def test_the_end_of_a_token_is_told(standin: StandIn, clone: Clone) -> None:
-    """With each answer, as GitHub writes it: the monitor reads it there."""
+def test_every_answer_says_when_the_token_expires(standin: StandIn, clone: Clone) -> None:
+    """Every answer has a header with the token's expiry date, in GitHub's format, which the monitor reads."""
     ends = token_ends(standin.as_("bot"))
     assert ends is not None
     assert 29 <= (ends - datetime.now(UTC)).days <= 30
     assert standin.ask("GET", "").json()["full_name"] == standin.name
 
 
-def test_push(standin: StandIn, clone: Clone) -> None:
-    """A person's push to main starts what listens there, at that commit."""
+def test_a_push_starts_workflows(standin: StandIn, clone: Clone) -> None:
+    """A person's push to main starts the workflows with that trigger, at the pushed commit."""
     sha = clone.push("change", {"a": "2\n"})
     (run,) = standin.runs()
     assert (run["name"], run["event"], run["status"], run["head_sha"]) == ("Push", "push", "queued", sha)
@@ -91,16 +91,16 @@ def test_push(standin: StandIn, clone: Clone) -> None:
     ],
     ids=["ignored paths", "another branch", "skip ci"],
 )
-def test_push_that_starts_nothing(
+def test_filters_and_skip_ci_stop_a_push(
     standin: StandIn, clone: Clone, message: str, files: dict[str, str], branch: str
 ) -> None:
-    """Only ignored paths, another branch, or a message that says so: nothing starts."""
+    """A push to another branch, of ignored paths only, or with [skip ci] starts no workflow."""
     clone.push(message, files, branch)
     assert started(standin) == []
 
 
-def test_bot(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """What the workflows' own token pushes or opens starts nothing; what it dispatches does."""
+def test_the_bot_starts_workflows_only_by_dispatch(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """Pushes and pull requests with a workflow's own token start no workflow, but its dispatches do."""
     bot = standin.clone(tmp_path / "bot", "bot")
     bot.push("change", {"a": "2\n"})
     bot.push("more", {"a": "3\n"}, "proposal")
@@ -110,8 +110,8 @@ def test_bot(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     assert started(standin) == [("By hand", "workflow_dispatch")]
 
 
-def test_dispatch_titles_the_run(standin: StandIn, clone: Clone) -> None:
-    """A dispatch answers 204, and `run-name` shows its inputs."""
+def test_a_dispatch_titles_its_run(standin: StandIn, clone: Clone) -> None:
+    """A dispatch is answered with 204, and the run's title is `run-name` with the inputs filled in."""
     body = {"ref": "main", "inputs": {"model": "m", "reason": "drift of a > 0.3"}}
     assert standin.ask("POST", "/actions/workflows/hand.yml/dispatches", body=body).status_code == 204
     standin.as_("person").dispatch("hand.yml", {"model": "m"})
@@ -141,14 +141,14 @@ def test_dispatch_titles_the_run(standin: StandIn, clone: Clone) -> None:
     ],
 )
 @pytest.mark.usefixtures("clone")
-def test_dispatch_refused(standin: StandIn, file: str, body: object, status: int) -> None:
+def test_a_wrong_dispatch_is_refused(standin: StandIn, file: str, body: object, status: int) -> None:
     """A dispatch that does not fit its workflow is refused with GitHub's status."""
     assert standin.ask("POST", f"/actions/workflows/{file}/dispatches", body=body).status_code == status
     assert started(standin) == []
 
 
-def test_schedule(standin: StandIn, clone: Clone) -> None:
-    """The stand-in's own hook starts a workflow as its timer would, and only one that has a timer."""
+def test_a_schedule_can_be_triggered(standin: StandIn, clone: Clone) -> None:
+    """The stand-in's own path starts a workflow like its schedule would, but only if it has a schedule."""
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
     hook = f"{standin.server.url}/_schedule/{standin.name}"
     assert httpx.post(f"{hook}/hand.yml", headers=headers).status_code == 201
@@ -156,8 +156,8 @@ def test_schedule(standin: StandIn, clone: Clone) -> None:
     assert started(standin) == [("By hand", "schedule")]
 
 
-def test_pull_request(standin: StandIn, clone: Clone) -> None:
-    """Opening a pull request, and each push to it, starts what listens."""
+def test_a_pull_request_starts_workflows(standin: StandIn, clone: Clone) -> None:
+    """A new pull request, and each push to it, starts the workflows with that trigger."""
     number = open_pull(standin, clone)
     sha = clone.push("more", {"a": "3\n"}, "topic")
     assert started(standin) == [("Pull", "pull_request")] * 2
@@ -166,8 +166,8 @@ def test_pull_request(standin: StandIn, clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("method", ["merge", "squash"])
-def test_merge(standin: StandIn, clone: Clone, method: str) -> None:
-    """Merging moves main and starts what listens to pushes there."""
+def test_a_merge_is_a_push_to_main(standin: StandIn, clone: Clone, method: str) -> None:
+    """A merge moves main, and starts the workflows that a push to main starts."""
     number = open_pull(standin, clone)
     answer = standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": method})
     clone.git("fetch", "-q")
@@ -180,18 +180,18 @@ def test_merge(standin: StandIn, clone: Clone, method: str) -> None:
     assert started(standin)[-1] == ("Push", "push")
 
 
-def test_squash_of_one_commit_keeps_its_message(standin: StandIn, clone: Clone) -> None:
-    """As on GitHub: so a release's trailers come through a squashed pull request."""
+def test_a_squash_of_one_commit_keeps_its_message(standin: StandIn, clone: Clone) -> None:
+    """If a pull request has one commit, a squash keeps its message, and so a release's trailers."""
     clone.push("release\n\nAction: release\nStep: canary-0", {"a": "2\n"}, "release/a")
     number = standin.as_("bot").pull_request("release/a", "Another title", "a table")["number"]
     standin.ask("PUT", f"/pulls/{number}/merge", body={"merge_method": "squash"})
     clone.git("fetch", "-q")
-    told = clone.git("log", "-1", "--format=%B", "origin/main").stdout.strip()
-    assert told == f"release (#{number})\n\nAction: release\nStep: canary-0"
+    message = clone.git("log", "-1", "--format=%B", "origin/main").stdout.strip()
+    assert message == f"release (#{number})\n\nAction: release\nStep: canary-0"
 
 
-def test_merge_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """A head that moved is 409; a conflict, or a second merge, 405; main stays."""
+def test_a_wrong_merge_is_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """A merge is refused with 409 if the head has moved, and with 405 at a conflict; main stays."""
     number = open_pull(standin, clone)
     merge = f"/pulls/{number}/merge"
     assert standin.ask("PUT", merge, body={"sha": "0" * 40}).status_code == 409
@@ -202,8 +202,8 @@ def test_merge_refused(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
     assert other.git("ls-remote", "origin", "main").stdout.split()[0] == sha
 
 
-def test_pull_request_from_a_fork(standin: StandIn, clone: Clone) -> None:
-    """It names whose branch it is, is followed there, and is not taken for one's own branch of that name."""
+def test_a_pull_request_may_come_from_a_fork(standin: StandIn, clone: Clone) -> None:
+    """A fork's pull request names the fork, follows its branch, and differs from our branch of that name."""
     clone.git("remote", "add", "fork", standin.fork.clone_url("person"))
     for text in ("2\n", "3\n"):
         sha = clone.commit("change a", {"a": text})
@@ -219,8 +219,8 @@ def test_pull_request_from_a_fork(standin: StandIn, clone: Clone) -> None:
     assert standin.ask("GET", "/pulls?head=acme:topic").json() == []
 
 
-def test_pull_request_refused(standin: StandIn, clone: Clone) -> None:
-    """A second one for the same branch, one of nothing, one of no branch: 422."""
+def test_a_wrong_pull_request_is_refused(standin: StandIn, clone: Clone) -> None:
+    """A pull request for the same branch again, without commits, or of a missing branch gets 422."""
     open_pull(standin, clone)
     clone.git("push", "-q", "origin", "origin/main:refs/heads/same")
     for head in ("topic", "same", "nowhere"):
@@ -228,10 +228,10 @@ def test_pull_request_refused(standin: StandIn, clone: Clone) -> None:
         assert standin.ask("POST", "/pulls", body=body).status_code == 422
 
 
-def test_client(standin: StandIn, clone: Clone) -> None:
-    """The project's own client: asking twice leaves one pull request and one comment, brought up to date.
+def test_our_client_updates_instead_of_repeating(standin: StandIn, clone: Clone) -> None:
+    """If our client opens a pull request or comments twice, it updates the first one.
 
-    The comment is found behind a page of others, and a person's with the same mark stays as it is.
+    It finds its comment even on the second page, and leaves a person's comment with the same mark unchanged.
     """
     clone.push("change a", {"a": "2\n"}, "topic")
     bot = standin.as_("bot")
@@ -249,8 +249,8 @@ def test_client(standin: StandIn, clone: Clone) -> None:
     assert comment["user"]["login"] == "github-actions[bot]"
 
 
-def test_status(standin: StandIn, clone: Clone) -> None:
-    """A commit's statuses come back newest first; an unknown state is 422."""
+def test_statuses_are_listed_newest_first(standin: StandIn, clone: Clone) -> None:
+    """A commit's statuses are listed newest first, and an unknown state gets 422."""
     sha = clone.git("rev-parse", "HEAD").stdout.strip()
     for state, status in (("pending", 201), ("success", 201), ("fine", 422)):
         assert standin.ask("POST", f"/statuses/{sha}", body={"state": state}).status_code == status
@@ -258,8 +258,8 @@ def test_status(standin: StandIn, clone: Clone) -> None:
     assert [status["state"] for status in found] == ["success", "pending"]
 
 
-def test_no_token(standin: StandIn, tmp_path: Path) -> None:
-    """Without a known token nothing is served, by REST or by Git."""
+def test_nothing_is_served_without_a_token(standin: StandIn, tmp_path: Path) -> None:
+    """Without a known token, neither REST nor Git serves anything."""
     assert httpx.get(f"{standin.server.url}/repos/{standin.name}/pulls").status_code == 401
     url = standin.clone_url("person").replace(standin.server.tokens["person"], "wrong")
     git = ["git", "-c", "credential.helper=", "clone", url, tmp_path / "x"]
@@ -268,15 +268,15 @@ def test_no_token(standin: StandIn, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_not_found(standin: StandIn, clone: Clone) -> None:
-    """What is not there is 404, a path out of the repositories' folder too."""
+def test_missing_things_are_not_found(standin: StandIn, clone: Clone) -> None:
+    """A missing pull request or repository gets 404, and no path leads out of the repositories' folder."""
     assert standin.ask("GET", "/pulls/99").status_code == 404
     assert StandIn(standin.server, "acme/none").ask("GET", "/pulls").status_code == 404
     assert StandIn(standin.server, "..%2F../etc").ask("GET", "/pulls").status_code in (401, 404)
 
 
-def test_race(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """The second of two pushes from one parent is refused, in words that the project knows as a race."""
+def test_a_late_push_is_reported_as_a_race(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """The second of two pushes from one parent is refused, and our client recognizes the race."""
     other = standin.clone(tmp_path / "other")
     clone.push("mine", {"a": "2\n"})
     late = other.commit("theirs", {"a": "3\n"})
@@ -284,8 +284,8 @@ def test_race(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
         Git(other.folder).push(late, "main")
 
 
-def test_restart(tmp_path: Path) -> None:
-    """Tokens, pull requests and queued runs survive a kill."""
+def test_state_survives_a_kill(tmp_path: Path) -> None:
+    """Tokens, pull requests and queued runs survive when the stand-in is killed and starts again."""
     server = Server(tmp_path / "root", "--at-once", "0")
     standin = StandIn(server, "acme/loop")
     number = open_pull(standin, standin.seed(tmp_path / "clone", FILES))
@@ -297,8 +297,8 @@ def test_restart(tmp_path: Path) -> None:
     again.server.stop()
 
 
-def test_a_run_knows_nothing_of_who_started_the_server(tmp_path: Path, monkeypatch) -> None:
-    """Neither another workflow's variables, nor the tests' options that somebody gave to make."""
+def test_a_run_does_not_inherit_the_servers_variables(tmp_path: Path, monkeypatch) -> None:
+    """A run gets neither another workflow's variables nor the options that somebody gave to make."""
     for name in ("GITHUB_REF", "GIT_DIR_OF_OTHERS", "MAKEFLAGS", "ARGS"):
         monkeypatch.setenv(name, "theirs")
     monkeypatch.setenv("OTHER", "kept")
@@ -309,6 +309,6 @@ def test_a_run_knows_nothing_of_who_started_the_server(tmp_path: Path, monkeypat
         standin = next(each)
         standin.seed(tmp_path / "clone", FILES).push("change", {"a": "2\n"})
         (run,) = standin.wait()
-        told = standin.log(run)
-    assert "OTHER=kept" in told
-    assert "theirs" not in told
+        log = standin.log(run)
+    assert "OTHER=kept" in log
+    assert "theirs" not in log

@@ -1,4 +1,4 @@
-"""A stranger's pull request at the stand-in: its runs stop neither the judge nor the monitor."""
+"""A stranger's pull request can forge runs, but they stop neither the judge nor the monitor."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,16 +32,18 @@ jobs: {{a: {{runs-on: ubuntu-latest}}}}
 
 
 class Reader:
-    """Metrics of a canary that nothing is wrong with."""
+    """Reads the metrics of a good canary."""
 
     def unlike(self, version: str, pods: int = 1) -> None: ...
 
 
-def test_forged_runs(standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pull request gives each workflow the title that is looked for, and starts it from a branch `main`.
+def test_forged_runs_do_not_stop_judge_or_monitor(
+    standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork's runs with the titles of judge and monitor do not keep them from dispatching their own.
 
-    The judge promotes and the monitor retrains all the same; each then knows the run that is its own. One
-    that was cancelled stands against nothing.
+    The fork starts its runs from a branch `main`. Judge and monitor then recognize the run that they have
+    dispatched, and a cancelled run does not prevent another dispatch.
     """
     path = ".github/workflows"
     seeded = {f"{path}/{file}": (ROOT / path / file).read_text() for file in TITLES}
@@ -77,6 +79,6 @@ def test_forged_runs(standin: StandIn, folder: Path, monkeypatch: pytest.MonkeyP
     for each in (watching, judge()):
         assert f"run {promoting['id']} is queued" in each.look().line
     assert monitor()["why"] == f"run {promoting['id'] + 1} is queued"
-    for _ in range(2):  # the second finds it cancelled
+    for _ in range(2):  # the second call finds the run cancelled already
         bot.cancel(promoting["id"] + 1)
     assert monitor()["dispatched"]

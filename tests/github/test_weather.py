@@ -1,4 +1,4 @@
-"""The project's client on a bad day of the stand-in's: half of all calls are limited, fail or are cut off."""
+"""Our client works even when half of all calls to GitHub are rate limited, fail or are cut off."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ jobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}
 """
 
 
-def test_nothing_is_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pull request, one comment with the last words, and a run for each dispatch that was answered.
+def test_an_outage_duplicates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an outage there is still one pull request, one comment with the last text, and one run per dispatch.
 
-    A dispatch that was not answered may have made its run, and is not sent again.
+    A dispatch without an answer may have started its run, so it is not sent again.
     """
     for method in (GitHub.answer, GitHub.comment, GitHub.pull_request):
         monkeypatch.setattr(method.retry, "sleep", lambda _: None)

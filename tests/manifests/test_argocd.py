@@ -1,4 +1,4 @@
-"""What a cluster's Argo CD is told: where this repository is, and how little it may do."""
+"""The manifests of argocd/: Argo CD finds this repository and may deploy only what it needs to."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SHARED = ("base", "tracks/*", "components/*")
 
 
 def rendered(repository: Path, folder: str) -> dict[tuple[str, str], dict]:
-    """A folder's objects by kind and name, checked by policy and schema."""
+    """Render and check a folder, and return its objects by kind and name."""
     manifests = render.build(repository / folder)
     render.check(repository, manifests, folder)
     return {(each["kind"], each["metadata"]["name"]): each for each in render.documents(manifests)}
@@ -32,7 +32,7 @@ def objects(repository):
 
 
 def allowed(project: dict) -> set[tuple[str, str]]:
-    """Group and kind of what a project may apply."""
+    """Return the groups and kinds that a project may deploy."""
     lists = [*project["spec"]["clusterResourceWhitelist"], *project["spec"]["namespaceResourceWhitelist"]]
     return {(each["group"], each["kind"]) for each in lists}
 
@@ -42,15 +42,15 @@ def group_and_kind(manifest: dict) -> tuple[str, str]:
     return group, manifest["kind"]
 
 
-def test_the_url_stands_in_one_place(repository):
-    """No other file that a machine reads repeats it: a fork changes one."""
+def test_the_url_is_in_one_file(repository):
+    """Only one file that a machine reads contains the repository's URL, so a fork changes one file."""
     command = ["git", "grep", "-lF", own.read(repository).url, "--", ":!*.md"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [own.PATH]
 
 
 def test_another_url_reaches_everything(repository, tmp_path):
-    """Projects, Applications, generator follow repository.yaml; that file itself is not applied."""
+    """Projects, Applications and generator take the URL from repository.yaml, which is not applied itself."""
     shutil.copytree(repository / "argocd", tmp_path / "argocd")
     path, url = tmp_path / own.PATH, "https://git.example.com/fork.git"
     path.write_text(path.read_text().replace(own.read(repository).url, url))
@@ -67,7 +67,7 @@ def test_another_url_reaches_everything(repository, tmp_path):
 
 @pytest.mark.contract
 def test_every_overlay_is_an_application(repository, objects):
-    """The generator's pattern and the name's and namespace's templates fit the folders there are."""
+    """The generator makes an Application of every overlay, in the namespace <model>-<environment>."""
     spec = objects["ApplicationSet", "models"]["spec"]
     (pattern,) = [each["path"] for each in spec["generators"][0]["git"]["directories"]]
     overlays = {path.parent for path in repository.glob("kustomize/overlays/*/*/kustomization.yaml")}
@@ -78,7 +78,7 @@ def test_every_overlay_is_an_application(repository, objects):
 
 
 def test_the_models_project_allows_what_they_render_and_no_more(repository, objects):
-    """Each kind of base and components stands in the project, and no other."""
+    """The models' project allows exactly the kinds that base, tracks and components contain."""
     files = [file for folder in SHARED for file in repository.glob(f"kustomize/{folder}/*.yaml")]
     documents = [each for file in files for each in YAML(typ="safe").load_all(file)]
     kinds = {group_and_kind(each) for each in documents if each["kind"] not in {"Kustomization", "Component"}}
@@ -95,15 +95,15 @@ def test_the_platforms_project_allows_what_it_renders_and_no_more(repository, ob
     assert {each["metadata"].get("namespace") for each in platform.values()} == {None, *namespaces}
 
 
-def test_the_project_ends_where_the_environments_do(repository, objects):
-    """Argo CD may write to namespaces of these environments and to no other."""
+def test_the_models_project_has_the_environments_namespaces_only(repository, objects):
+    """Argo CD may deploy models to the namespaces of the environments, and to no other."""
     found = {each["namespace"] for each in objects["AppProject", "models"]["spec"]["destinations"]}
     environments = [path.name for path in (repository / "kustomize/overlays").iterdir()]
     assert found == {f"*-{environment}" for environment in environments}
     assert "namespace" not in objects["ValidatingAdmissionPolicy", "models"]["metadata"]
 
 
-FOREIGN = {  # what an overlay must not render: what is changed in one of its objects, and what is said of it
+FOREIGN = {  # what an overlay must not render: a change of one of its objects, and part of the message
     "another namespace": (
         ("Deployment", "metadata", "namespace", "kube-system"),
         "is in namespace kube-system, must be in card-fraud-dev",
@@ -117,7 +117,7 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
         ("Namespace", "metadata", "labels", {appproject.ENFORCE: "privileged"}),
         "is privileged, must be restricted",
     ),
-    "a namespace that is lax as long ago": (
+    "a namespace with an old standard": (
         (
             "Namespace",
             "metadata",
@@ -140,7 +140,7 @@ FOREIGN = {  # what an overlay must not render: what is changed in one of its ob
 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_an_overlay_renders_nothing_foreign(template, what):
-    """Only the kinds that its project allows, in its own namespace."""
+    """An overlay may render only kinds that its project allows, and only in its own namespace."""
     (kind, *path, last, value), said = FOREIGN[what]
     manifests = render.documents(render.build(template / "kustomize/overlays/dev/card-fraud"))
     assert not list(appproject.breaches(template, manifests, "card-fraud-dev"))
@@ -168,15 +168,15 @@ def test_an_overlay_renders_nothing_foreign(template, what):
 
 
 @pytest.mark.parametrize("name", [".argocd-source.yaml", ".argocd-source-dev-any.yaml"])
-def test_what_is_checked_is_what_argocd_applies(repository, tmp_path, name):
-    """No file changes a folder's manifests behind kustomize's back."""
+def test_files_that_only_argocd_reads_are_rejected(repository, tmp_path, name):
+    """A file with which Argo CD would render other manifests than the checked ones is rejected."""
     (tmp_path / name).write_text("kustomize: {patches: []}")
     with pytest.raises(LoopError, match=f"{name}: with this file Argo CD renders other manifests"):
         render.build(tmp_path)
 
 
-def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
-    """What kustomize fetches from elsewhere may have changed when Argo CD fetches it: git and HTTP."""
+def test_an_overlay_refers_only_to_files_in_the_clone(repository, tmp_path):
+    """A resource from another repository or a web server is rejected, as it could change after the check."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "kustomization.yaml").write_text("resources: [claim.yaml]")
@@ -202,21 +202,21 @@ def test_all_of_an_overlay_lies_in_the_clone(repository, tmp_path):
     ],
     ids=["no name", "no spec", "no pod"],
 )
-def test_an_odd_manifest_is_rejected_in_words(repository, manifest):
-    """The policies, too, end in a sentence."""
+def test_a_malformed_manifest_is_rejected_with_a_message(repository, manifest):
+    """A manifest without a field that policies read is rejected with a message instead of a traceback."""
     with pytest.raises(Rejected, match="a field is missing or malformed"):
         render.check(repository, json.dumps(manifest), "any", "card-fraud-dev")
 
 
 def test_an_unknown_environment_is_a_breach(repository):
-    """A new environment's overlay says which two files must know it."""
+    """For the overlay of a new environment, the check names the two files that must list it."""
     said = list(appproject.breaches(repository, [], "churn-trial"))
     assert [each.partition(":")[0] for each in said] == [appproject.PROJECT, appproject.ADMISSION]
     assert not list(appproject.breaches(repository, [], "churn-dev"))
 
 
-def test_argocd_gives_up_on_no_commit(objects):
-    """Argo CD retries until the commit is applied, and sends the failure notification after five retries."""
+def test_argocd_never_gives_up_on_a_commit(objects):
+    """Argo CD retries until a commit is applied, and reports a failure after five retries."""
     template = objects["ApplicationSet", "models"]["spec"]["template"]
     for spec in (template["spec"], objects["Application", "platform"]["spec"]):
         retry = spec["syncPolicy"]["retry"]
@@ -227,8 +227,8 @@ def test_argocd_gives_up_on_no_commit(objects):
     assert any("retryCount >= 5" in each["when"] for each in conditions)
 
 
-def test_what_is_sent_to_github_is_whole(objects):
-    """Each trigger sends a template that exists, each template is JSON for the service that exists."""
+def test_the_notifications_to_github_are_complete(objects):
+    """Each trigger sends an existing template, which is valid JSON for an existing service."""
     data = objects["ConfigMap", "argocd-notifications-cm"]["data"]
     sections = {name: YAML(typ="safe").load(text) for name, text in data.items()}
     (subscription,) = sections["subscriptions"]

@@ -1,4 +1,4 @@
-"""What Argo CD will apply, for every overlay and in every state a release can be in."""
+"""The manifests that Argo CD applies, for every overlay and every state of a release."""
 
 import json
 import os
@@ -28,11 +28,11 @@ OVERLAYS = sorted(
 )
 PRODUCTION = Path("kustomize/overlays/production/card-fraud")
 DIGEST = f"sha256:{'e' * 64}"
-RULES, ONE = params.Canary(), params.Canary(peak=1)  # of production, and of component `small`
+RULES, ONE = params.Canary(), params.Canary(peak=1)  # for production, and with component `small`
 
 
 def life(rules: params.Canary = RULES) -> dict[str, State]:
-    """A state of each kind, by its step; those of production have what watches them."""
+    """Return a state for each step of a release. Most have an image for judge and monitor."""
     states = [State(), State(stable=track(A, 100))]
     states.append(released(states[-1], track(B), canary=True, monitor=MONITOR, rules=rules))
     while states[-1].canary:
@@ -43,13 +43,13 @@ def life(rules: params.Canary = RULES) -> dict[str, State]:
 
 @pytest.fixture
 def tree(tmp_path, template):
-    """The tests' own model's kustomize tree to set states in, with the pinned programs and the schemas."""
+    """Copy the manifests of the tests' own model, so that a test can change their state."""
     return copied(template, tmp_path)
 
 
 @pytest.fixture
 def ours(tmp_path, repository):
-    """The same of this repository's models, whichever they are."""
+    """Copy the manifests of this repository's models, whichever they are."""
     return copied(repository, tmp_path)
 
 
@@ -60,7 +60,7 @@ def copied(root: Path, to: Path) -> Path:
 
 
 def rendered(tree: Path, overlay: Path, state: State, peak: int = 0) -> list[dict]:
-    """An overlay's objects in a state, checked by policy and schema; with `peak`, by a canary's pods too."""
+    """Render and check an overlay in a state and return its objects; `peak` checks the pods' number too."""
     environment, model = overlay.parts[-2:]
     for path, text in files(state, environment, model).items():
         (tree / path).write_text(text)
@@ -75,7 +75,7 @@ def of(kind: str, objects: list[dict]) -> list[dict]:
 
 
 def serving(objects: list[dict]) -> dict[str, dict]:
-    """The Deployments of the tracks, by name."""
+    """Return the Deployments of the tracks by name."""
     every = {each["metadata"]["name"]: each for each in of("Deployment", objects)}
     return {name: each for name, each in every.items() if name.startswith("serving-")}
 
@@ -89,7 +89,7 @@ def container(pod: dict, kind: str = "containers") -> dict:
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 @pytest.mark.parametrize("step", life())
 def test_every_overlay_renders_in_every_state(ours, overlay, step):
-    """Whatever its models need, a fork's overlays hold when a release, a canary or a rollback comes."""
+    """Every overlay renders correctly in every state: unreleased, stable, each canary step, rolled back."""
     component = ours / "kustomize/models" / overlay.name / "kustomization.yaml"
     texts = [path.read_text() for path in (ours / overlay / "kustomization.yaml", component)]
     small = any("components/small" in text for text in texts)
@@ -97,13 +97,13 @@ def test_every_overlay_renders_in_every_state(ours, overlay, step):
 
 
 @pytest.mark.parametrize("step", life())
-def test_production_has_the_pods_that_each_state_takes(tree, step):
-    """As many as canary.peak says, where nothing makes it small."""
+def test_production_has_the_pods_that_each_state_needs(tree, step):
+    """In each state, production has as many pods as its share of canary.peak."""
     renders(tree, PRODUCTION, step, RULES)
 
 
 def renders(tree: Path, overlay: Path, step: str, rules: params.Canary) -> None:
-    """It keeps to policy and schema, with the tracks, images, weights and pods that the state names."""
+    """Check that an overlay renders with the tracks, images, weights and pods of a state."""
     state = life(rules)[step]
     tracks = {name: found for name in ("stable", "canary") if (found := getattr(state, name))}
     objects = rendered(tree, overlay, state, rules.peak)
@@ -132,14 +132,14 @@ def renders(tree: Path, overlay: Path, step: str, rules: params.Canary) -> None:
     least = replicas(objects)
     assert all(least[f"serving-{name}"] == track.replicas for name, track in tracks.items() if track.replicas)
     assert all(each["spec"]["maxReplicas"] >= rules.peak for each in of("HorizontalPodAutoscaler", objects))
-    if state.canary and step != "unwatched":  # which an older version wrote
+    if state.canary and step != "unwatched":  # an older version's state, without a number of pods
         assert 100 * least["serving-canary"] >= rules.peak * state.canary.weight
         assert least["serving-stable"] >= rules.peak or step == "canary-0"
 
 
 @pytest.mark.parametrize("step", life())
-def test_what_watches_is_there_when_it_can_work(tree, step):
-    """The judge beside a canary, drift beside stable, by digest; neither without an image."""
+def test_judge_and_drift_job_run_only_when_they_can_work(tree, step):
+    """The judge runs beside a canary, the drift job beside stable, and neither without an image."""
     state = life()[step]
     objects = rendered(tree, PRODUCTION, state)
     deployments = {each["metadata"]["name"]: each for each in of("Deployment", objects)}
@@ -156,8 +156,8 @@ def test_what_watches_is_there_when_it_can_work(tree, step):
     assert {"judge", "drift"} & names == {*(["drift"] if jobs else []), *deployments} - set(serving(objects))
 
 
-def test_the_networks_edges_are_just_these(tree):
-    """Three tiers: the gateway and what monitors call models; nobody else does, and models call nobody."""
+def test_only_these_connections_are_allowed(tree):
+    """Only the gateway, the monitoring and the judge may call models, and models may call only DNS."""
     internet = "0.0.0.0/0 except 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16"
     tracks = ("serving-stable", "serving-canary")
     expected = {
@@ -174,7 +174,7 @@ def test_the_networks_edges_are_just_these(tree):
 
 
 def pod_of(name: str, namespace: str, **labels: str) -> dict:
-    """A Deployment of one pod that declares no port."""
+    """Return a Deployment with one container that declares no port."""
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "any"}]}}
     return {
         "kind": "Deployment",
@@ -183,8 +183,8 @@ def pod_of(name: str, namespace: str, **labels: str) -> dict:
     }
 
 
-def test_only_the_monitor_pushes(tree):
-    """Production's drift job reaches the Pushgateway, and Prometheus; no other pod of the cluster does."""
+def test_only_the_drift_job_may_push(tree):
+    """Only production's drift job and Prometheus can reach the Pushgateway, no other pod of the cluster."""
     name, component = "app.kubernetes.io/name", "app.kubernetes.io/component"
     objects = [
         *rendered(tree, PRODUCTION, life()["canary-10"]),
@@ -203,7 +203,7 @@ def test_only_the_monitor_pushes(tree):
 @pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_the_log_outlives_a_canary(ours, overlay):
-    """Both tracks write to one claim, which is there before them and after them."""
+    """Both tracks write to one volume claim, which exists before, during and after a canary."""
     objects = rendered(ours, overlay, life()["canary-10"])
     claims = {
         volume["persistentVolumeClaim"]["claimName"]
@@ -219,8 +219,8 @@ def test_the_log_outlives_a_canary(ours, overlay):
 
 @pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
-def test_a_track_is_alone(ours, overlay):
-    """Selectors of one track never match the other's pods, and each autoscaler has its own Deployment."""
+def test_a_track_selects_only_its_own_pods(ours, overlay):
+    """Selectors of one track never match the other's pods, and each autoscaler scales its own Deployment."""
     objects = rendered(ours, overlay, life()["canary-10"])
     for kind in (of("Service", objects), serving(objects).values()):
         tracks = []
@@ -235,7 +235,7 @@ def test_a_track_is_alone(ours, overlay):
 @pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_everything_is_in_the_overlays_own_namespace(ours, overlay):
-    """It brings its Namespace, under restricted pod security, by the name that Argo CD expects."""
+    """An overlay's objects are in its own namespace, which it creates with restricted pod security."""
     environment, model = overlay.parts[-2:]
     objects = rendered(ours, overlay, life()["canary-10"])
     (namespace,) = of("Namespace", objects)
@@ -248,8 +248,8 @@ def test_everything_is_in_the_overlays_own_namespace(ours, overlay):
     assert {each["app.kubernetes.io/name"] for each in labels} == {model}
 
 
-def test_a_model_has_what_it_asked_for_in_production(tree):
-    """Two to ten replicas of ten requests in progress, on the GPU pool, within its resources."""
+def test_production_has_the_resources_that_the_model_requests(tree):
+    """In production a model has its resources, on the GPU pool, and two to ten replicas of ten requests."""
     objects = rendered(tree, PRODUCTION, State(stable=on_gpu(track(A, 100))))
     (deployment,), (scaler,) = serving(objects).values(), of("HorizontalPodAutoscaler", objects)
     pod = deployment["spec"]["template"]["spec"]
@@ -269,8 +269,8 @@ def on_gpu(release: Track) -> Track:
     return release.model_copy(update={"device": "cuda"})
 
 
-def test_only_a_release_that_was_built_for_a_gpu_asks_for_one(tree):
-    """Beside a stable release on the CPU, a canary on GPUs is the only one on their pool."""
+def test_only_a_release_for_gpus_requests_one(tree):
+    """If stable is built for CPUs and the canary for GPUs, only the canary runs on the GPU pool."""
     objects = rendered(tree, PRODUCTION, State(stable=track(A, 90), canary=on_gpu(track(B, 10))))
     pods = {name: each["spec"]["template"]["spec"] for name, each in serving(objects).items()}
     limits = {name: container(pod)["resources"]["limits"] for name, pod in pods.items()}
@@ -285,7 +285,7 @@ def test_only_a_release_that_was_built_for_a_gpu_asks_for_one(tree):
 
 @pytest.mark.parametrize("without", ["no component gpu", "component small"])
 def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
-    """An overlay that would run it on the CPU is named before Argo CD sees it."""
+    """`render --check` rejects an overlay that would run a release for GPUs on a CPU."""
     path, gpu = tree / PRODUCTION / "kustomization.yaml", "  - ../../../components/gpu\n"
     instead = "" if without == "no component gpu" else f"{gpu}  - ../../../components/small\n"
     path.write_text(path.read_text().replace(gpu, instead))
@@ -296,7 +296,7 @@ def test_a_gpu_release_without_a_gpu_is_rejected(tree, without):
 @pytest.mark.contract
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
 def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
-    """An environment's own `serve.device`, and in no other one."""
+    """A model's pods are on the GPU pool exactly in the environments whose `serve.device` is cuda."""
     device = plain.device(Project(ROOT, overlay.name), overlay.parts[-2])
     release = track(A, 100) if device == "cpu" else on_gpu(track(A, 100))
     (deployment,) = serving(rendered(ours, overlay, State(stable=release))).values()
@@ -306,7 +306,7 @@ def test_pods_are_on_the_gpu_pool_where_params_say_so(ours, overlay):
 
 
 def with_training(tree: Path, repository: str, commit: str) -> dict:
-    """The Job of production's overlay once it lists component `train`, as docs/real-cluster.md says."""
+    """Add component `train` to production's overlay, as in docs/real-cluster.md, and return its Job."""
     path = tree / PRODUCTION / "kustomization.yaml"
     overlay = YAML(typ="safe").load(path)
     overlay["components"].insert(0, "../../../components/train")
@@ -323,7 +323,7 @@ def with_training(tree: Path, repository: str, commit: str) -> dict:
 
 
 def test_training_is_a_job_on_the_gpu_pool(tree):
-    """It keeps to every policy and its schema: one GPU, no rights, an image by digest, and no way in."""
+    """Training is a Job that passes every policy, has one GPU, and names its image by digest."""
     pod = with_training(tree, "https://git.example.com/team/loop.git", "c" * 40)["spec"]["template"]["spec"]
     assert container(pod)["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert pod["nodeSelector"] == {"accelerator": "nvidia-a100"}
@@ -331,7 +331,7 @@ def test_training_is_a_job_on_the_gpu_pool(tree):
 
 
 def test_a_training_job_ends_its_log_with_the_change_for_git(tree, tmp_path):
-    """Its own script trains the commit that it names, pushes, and prints a patch that `git apply` takes."""
+    """The training job trains the requested commit, pushes the data, and prints a patch for `git apply`."""
     origin = tmp_path / "origin"
     origin.mkdir()
     git(origin, "init", "--quiet")
@@ -360,10 +360,10 @@ def test_a_training_job_ends_its_log_with_the_change_for_git(tree, tmp_path):
     assert (origin / "metrics.json").read_text() == "{}\n"
 
 
-def test_a_canary_costs_one_pod_more(tree):
-    """Its autoscaler begins with one replica; stable keeps its own, and has them again after the canary.
+def test_a_canary_needs_one_more_pod(tree):
+    """A canary begins with one replica, while stable keeps its own during and after the canary.
 
-    So it does beside a canary with traffic, where the peak takes one pod.
+    If the peak is one pod, that is still so when the canary has traffic.
     """
     least = {step: replicas(rendered(tree, PRODUCTION, life()[step])) for step in ("canary-0", "stable")}
     assert least == {"canary-0": {"serving-stable": 2, "serving-canary": 1}, "stable": {"serving-stable": 2}}
@@ -371,7 +371,7 @@ def test_a_canary_costs_one_pod_more(tree):
 
 
 def replicas(objects: list[dict]) -> dict[str, int]:
-    """Each autoscaler's fewest."""
+    """Return each autoscaler's minimum of replicas."""
     return {
         each["metadata"]["name"]: each["spec"]["minReplicas"]
         for each in of("HorizontalPodAutoscaler", objects)
@@ -389,7 +389,7 @@ def replicas(objects: list[dict]) -> dict[str, int]:
     ],
 )
 def test_a_patch_that_takes_a_canarys_pods_away_is_rejected(tree, patched, said):
-    """A model's folder or an overlay may set replicas, but not so that a step has too few."""
+    """A patch of replicas that leaves a step of a canary with too few pods is rejected."""
     path, yaml = tree / PRODUCTION / "kustomization.yaml", YAML()
     overlay = yaml.load(path.read_text())
     operation = [{"op": "replace", "path": f"/spec/{patched}", "value": 3}]
@@ -400,7 +400,7 @@ def test_a_patch_that_takes_a_canarys_pods_away_is_rejected(tree, patched, said)
 
 
 def test_small_makes_production_fit_a_node_of_two_cores(tree):
-    """By one line stable, canary and judge together ask for a quarter of a core."""
+    """With component `small`, stable, canary and judge together request a quarter of a core and no GPU."""
     path = tree / PRODUCTION / "kustomization.yaml"
     path.write_text(
         path.read_text().replace("components/gpu", "components/gpu\n  - ../../../components/small")
@@ -414,8 +414,8 @@ def test_small_makes_production_fit_a_node_of_two_cores(tree):
     assert metrics == {"Resource"}
 
 
-def test_a_new_model_is_two_folders(tree):
-    """Copied under another name it renders, and nothing shared changed."""
+def test_a_new_model_needs_only_two_folders(tree):
+    """A model's two folders, copied under another name, render without a change of shared files."""
     for folder in ("models", "overlays/dev"):
         theirs = tree / "kustomize" / folder / "digits"
         shutil.copytree(tree / "kustomize" / folder / "card-fraud", theirs)
@@ -426,7 +426,7 @@ def test_a_new_model_is_two_folders(tree):
 
 
 def test_an_unknown_key_is_rejected_by_schema(tree):
-    """A typing error in a manifest stops here, not in the cluster."""
+    """A typing error in a manifest is found by `render --check`, before it reaches the cluster."""
     overlay = tree / "kustomize/overlays/dev/card-fraud"
     base = tree / "kustomize/base/deployment.yaml"
     base.write_text(base.read_text().replace("preStop:", "prestop:"))
@@ -435,8 +435,8 @@ def test_an_unknown_key_is_rejected_by_schema(tree):
 
 
 def kserve(tree: Path, state: State) -> dict:
-    """What `loop render --kserve` prints of a state."""
-    for name in ("params.yaml", "dvc.yaml"):  # by which the command knows a clone
+    """Return the output of `loop render --kserve` for a state."""
+    for name in ("params.yaml", "dvc.yaml"):  # the command recognizes a clone by these files
         (tree / name).touch()
     environment, model = PRODUCTION.parts[-2:]
     for path, text in files(state, environment, model).items():
@@ -445,11 +445,11 @@ def kserve(tree: Path, state: State) -> dict:
 
 
 @pytest.mark.parametrize("step", [step for step, state in life().items() if state.stable])
-def test_a_release_is_an_inference_service(tree, step):
-    """It fits the schema of KServe's CRD, and runs the release's image by digest.
+def test_a_release_can_be_an_inference_service(tree, step):
+    """A release renders as a valid InferenceService of KServe, which runs its image by digest.
 
-    A canary has its weight as canaryTrafficPercent. After the hand-over, when both tracks are one release,
-    there is no percentage: KServe would take 0 for a rollback.
+    A canary's weight is canaryTrafficPercent. After the hand-over, when both tracks have the same release,
+    there is no percentage, because KServe would read 0 as a rollback.
     """
     state = life()[step]
     service = kserve(tree, state)
@@ -462,7 +462,7 @@ def test_a_release_is_an_inference_service(tree, step):
     assert predictor.get("canaryTrafficPercent") == (state.canary.weight if split else None)
 
 
-def test_nothing_released_is_said(tree):
-    """An overlay that serves nothing gives no InferenceService, and the error says so."""
+def test_an_inference_service_needs_a_release(tree):
+    """For an overlay that serves nothing, `render --kserve` fails and says so."""
     with pytest.raises(AssertionError, match="nothing is released"):
         kserve(tree, State())

@@ -1,4 +1,4 @@
-"""Every policy has a manifest that it rejects."""
+"""Every policy of `render --check` rejects the manifests that it is for, and no others."""
 
 import re
 from copy import deepcopy
@@ -181,14 +181,14 @@ FAULTS = [
     ("pods_pose_as_none", "PodMonitor.spec.podTargetLabels", ["track", "namespace"]),
     ("pods_pose_as_none", "PodMonitor.spec.namespaceSelector", {"any": True}),
 ]
-TO_ALL = {  # what makes a NetworkPolicy's edge open to all
+TO_ALL = {  # rules with which a NetworkPolicy allows too much
     "from anywhere": {"ingress": [{"ports": [{"port": "http"}]}]},
     "from every namespace": {"ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": "http"}]}]},
     "at any port": {"ingress": [{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]},
     "to anywhere": {"egress": [{"ports": [{"port": 443}]}]},
     "to everything": {"egress": [{}]},
-    "to everything, of a side that is not said": {"policyTypes": [], "egress": [{}]},
-    "to everything, by a label of the cluster's": {
+    "to everything, without policyTypes": {"policyTypes": [], "egress": [{}]},
+    "to everything, selected by a label that the cluster sets": {
         "podSelector": {"matchExpressions": [{"key": "pod-template-hash", "operator": "Exists"}]},
         "egress": [{}],
     },
@@ -219,20 +219,20 @@ TO_ALL = {  # what makes a NetworkPolicy's edge open to all
 
 
 def changed(path: str, value: object) -> list[dict]:
-    """The sound manifests with one value set; None takes it out."""
+    """Return the valid manifests with one value changed; None deletes it."""
     objects = deepcopy(SOUND)
     put(objects, path, value)
     return [{"kind": kind, **body} for kind, body in objects.items()]
 
 
-def test_sound_manifests_break_no_policy():
-    """What the faults below are made from passes."""
+def test_valid_manifests_pass_every_policy():
+    """The manifests to which the other tests add faults pass every policy."""
     assert breaches(changed("Service.spec", {})) == []
 
 
 @pytest.mark.parametrize(("policy", "path", "value"), FAULTS)
-def test_a_policy_rejects(policy, path, value):
-    """One fault breaks its policy, which names the object, and no other."""
+def test_a_policy_rejects_its_faults(policy, path, value):
+    """A manifest with one fault breaks only the policy for it, whose message names the object."""
     manifests = changed(path, value)
     broken = {each.__name__: list(each(manifests)) for each in POLICIES}
     assert [name for name, said in broken.items() if said] == [policy]
@@ -241,24 +241,24 @@ def test_a_policy_rejects(policy, path, value):
 
 @pytest.mark.parametrize("wrong", BAD)
 def test_a_pod_that_must_not_run_is_rejected(wrong):
-    """Each is named with its workload; argocd/admission.yaml rejects the same ones (tests/e2e)."""
+    """Each bad pod is rejected and named with its workload; tests/e2e shows that the cluster refuses it."""
     manifests = changed(POD, spec_of(wrong))
     said = [*restricted(manifests), *digest_only(manifests)]
     assert said
     assert all(each.startswith("Deployment serving") for each in said)
 
 
-OUT = {  # ways out of a namespace that lead to more than they seem to
+OUT = {  # address ranges that a rule of egress must not allow
     "to the node's metadata": ("0.0.0.0/0", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], 443),
     "to every private network": ("::/0", [], 443),
-    "to half of them": ("128.0.0.0/1", [], 443),
+    "to half of all addresses": ("128.0.0.0/1", [], 443),
     "to any DNS server": ("192.0.2.0/24", [], 53),
 }
 
 
 @pytest.mark.parametrize("way", OUT)
-def test_a_way_out_is_no_wider_than_it_says(way):
-    """The internet is not the private networks, and no DNS server but the cluster's is asked."""
+def test_egress_to_private_networks_and_other_dns_is_rejected(way):
+    """A rule for the internet must exclude private networks, and port 53 only leads to the cluster's DNS."""
     cidr, left_out, port = OUT[way]
     peer = {"ipBlock": {"cidr": cidr, "except": left_out}}
     rule = {"to": [peer], "ports": [{"protocol": "UDP", "port": port}]}
@@ -273,8 +273,8 @@ def test_a_way_out_is_no_wider_than_it_says(way):
 
 
 @pytest.mark.parametrize("fault", TO_ALL)
-def test_an_edge_to_all_is_rejected(fault):
-    """A second policy that allows too much, beside the one that denies."""
+def test_a_network_policy_that_allows_too_much_is_rejected(fault):
+    """A NetworkPolicy that allows too much is rejected, even beside one that denies everything."""
     policy = {
         "kind": "NetworkPolicy",
         "metadata": {"name": "wide", "namespace": "model-dev"},
@@ -286,6 +286,6 @@ def test_an_edge_to_all_is_rejected(fault):
 
 
 def test_every_policy_is_tested():
-    """A new policy comes with a manifest that it rejects."""
+    """Every policy has a manifest here that it rejects."""
     tested = {policy for policy, _, _ in FAULTS} | {"segmented", "resolved_by_the_cluster"}
     assert {policy.__name__ for policy in POLICIES} == tested

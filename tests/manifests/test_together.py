@@ -1,4 +1,4 @@
-"""`render --check` of all overlays: what two must not share, and what the cluster lets nobody change."""
+"""`render --check` of all overlays finds shared host names, wrong labels, and changes of immutable fields."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SHARED = Path("kustomize/models/card-fraud/kustomization.yaml")
 
 @pytest.fixture
 def tree(tmp_path, template):
-    """The kustomize tree and its params: dev serves a release, staging none, and production is not there."""
+    """Copy manifests and params: dev serves a release, staging serves none, and production does not exist."""
     root = tmp_path / "tree"
     for folder in ("kustomize", "argocd"):
         shutil.copytree(template / folder, root / folder)
@@ -35,14 +35,14 @@ def tree(tmp_path, template):
 
 
 def put(tree: Path, path: Path, old: str, new: str) -> None:
-    """Change one thing in a file."""
+    """Replace a text in a file, and check that the file contains it."""
     text = (tree / path).read_text()
     assert old in text
     (tree / path).write_text(text.replace(old, new))
 
 
 def said(tree: Path, before: Path | None = None) -> list[str]:
-    """What is wrong, a line each."""
+    """Check all overlays, which must fail, and return the lines of the message."""
     with pytest.raises(Rejected) as rejected:
         overlays.check(tree, before)
     return str(rejected.value).splitlines()
@@ -50,27 +50,27 @@ def said(tree: Path, before: Path | None = None) -> list[str]:
 
 @pytest.fixture
 def before(tree, tmp_path):
-    """The same tree, before it is changed."""
+    """Copy the tree before a test changes it."""
     return shutil.copytree(tree, tmp_path / "before", symlinks=True)
 
 
-def test_sound_overlays_pass(tree, before, template):
-    """Each by itself and all together, compared with what was there before; a new one, too."""
+def test_valid_overlays_pass(tree, before, template):
+    """Valid overlays pass, including a new one that the tree before did not have."""
     shutil.copytree(template / PRODUCTION, tree / PRODUCTION)
     for path, text in files(State(), "production", MODEL).items():
         (tree / path).write_text(text)
     assert list(overlays.check(tree, before)) == list(map(str, sorted((DEV, PRODUCTION, STAGING))))
 
 
-def test_two_overlays_answer_to_two_hosts(tree):
-    """The gateway accepts both and gives the older one all calls. It is found before the first release."""
+def test_two_overlays_must_not_share_a_host_name(tree):
+    """Two overlays with one host name are rejected, because the older one would get all requests."""
     put(tree, STAGING / "kustomization.yaml", "[card-fraud.staging.", "[card-fraud.dev.")
     (line,) = said(tree)
     assert line.startswith(f"{DEV} and {STAGING} both use host name card-fraud.dev.example.com, ")
 
 
-def test_a_first_release_breaks_nothing(tree):
-    """The machine commits it, so no pull request would show that the overlay breaks with a release."""
+def test_an_overlay_is_checked_with_its_first_release(tree):
+    """An overlay is also checked with its first release, because no pull request shows that commit."""
     operation = json.dumps([{"op": "add", "path": "/spec/replicas", "value": 3}])
     replicas = f"patches:\n  - target: {{kind: Deployment}}\n    patch: '{operation}'\n"
     put(tree, STAGING / "kustomization.yaml", "patches:\n", replicas)
@@ -78,8 +78,8 @@ def test_a_first_release_breaks_nothing(tree):
     assert first == f"{STAGING}, once it serves a release:"
 
 
-def test_labels_are_the_overlays_own(tree):
-    """By a copied label a judge would move another model's canary, and alerts would name the wrong one."""
+def test_copied_labels_are_rejected(tree):
+    """Labels of another overlay are rejected, because judge and alerts would act on the wrong model."""
     put(tree, SHARED, "name: card-fraud", "name: churn")
     put(tree, DEV / "kustomization.yaml", "environment: dev", "environment: staging")
     lines = said(tree)
@@ -87,8 +87,8 @@ def test_labels_are_the_overlays_own(tree):
     assert any("say churn-staging, must say card-fraud-staging" in line for line in lines)
 
 
-def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):
-    """A folder that two models share is outside the folders that Argo CD watches for an overlay."""
+def test_an_overlay_needs_only_folders_that_argocd_watches(tree):
+    """An overlay that needs a folder that Argo CD does not watch is rejected, until the folder is listed."""
     common = tree / "kustomize" / "models" / "common"
     common.mkdir()
     (common / "kustomization.yaml").write_text("kind: Component\nlabels: [{pairs: {team: risk}}]\n")
@@ -100,8 +100,11 @@ def test_argocd_sees_a_change_of_whatever_an_overlay_needs(tree):
     assert overlays.check(tree)
 
 
-def test_what_the_cluster_would_not_change_is_rejected(tree, before):
-    """One refused object fails every sync of its Application, even a rollback's. Only dev has objects yet."""
+def test_changes_that_kubernetes_refuses_are_rejected(tree, before):
+    """A change that Kubernetes refuses is rejected, because it would fail every sync, even a rollback's.
+
+    Only dev has such objects yet, so only dev is named.
+    """
     put(tree, CLAIM, "spec:", "spec:\n  storageClassName: nfs")
     put(tree, CLAIM, "ReadWriteMany", "ReadWriteOnce")
     put(tree, CLAIM, "storage: 1Gi", "storage: 900Mi")
@@ -118,10 +121,10 @@ def test_what_the_cluster_would_not_change_is_rejected(tree, before):
     }
 
 
-def test_what_the_cluster_can_change_passes(tree, before):
-    """A claim may grow, and a Deployment's selector may change if annotations have Argo CD replace it."""
+def test_changes_that_kubernetes_accepts_pass(tree, before):
+    """A claim may grow, and a Deployment's selector may change if its annotations let Argo CD replace it."""
     put(tree, CLAIM, "storage: 1Gi", "storage: 1.5Gi")
-    anew = f"kind: Deployment\nmetadata:\n  annotations:\n    {overlays.OPTIONS}: Force=true,Replace=true"
-    put(tree, Path("kustomize/base/deployment.yaml"), "kind: Deployment\nmetadata:", anew)
+    replaced = f"kind: Deployment\nmetadata:\n  annotations:\n    {overlays.OPTIONS}: Force=true,Replace=true"
+    put(tree, Path("kustomize/base/deployment.yaml"), "kind: Deployment\nmetadata:", replaced)
     put(tree, STABLE, "track: stable", "track: stable\n      team: risk")
     assert overlays.check(tree, before)

@@ -1,4 +1,4 @@
-"""promtool, and the rules as it reads them."""
+"""promtool, and the rules in the form that it reads."""
 
 import shutil
 import subprocess
@@ -15,24 +15,24 @@ Promtool = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def spec(repository: Path) -> dict[str, Any]:
-    """What the PrometheusRule says: its groups."""
+    """Return the spec of the PrometheusRule."""
     path = repository / "kustomize" / "platform" / "monitoring" / "rules.yaml"
     return YAML(typ="safe").load(path)["spec"]
 
 
 @pytest.fixture(scope="session")
 def program() -> str:
-    """Promtool's path; without one these tests are skipped, and a warning says so."""
+    """Return promtool's path. Without promtool these tests are skipped, with a warning."""
     if found := shutil.which("promtool"):
         return found
     why = "promtool is missing: apt-get install prometheus"
-    warnings.warn(f"no alert is tested: {why}", stacklevel=1)
+    warnings.warn(f"the alerts are not tested: {why}", stacklevel=1)
     pytest.skip(why)
 
 
 @pytest.fixture
 def promtool(program: str, spec: dict[str, Any], tmp_path: Path) -> Promtool:
-    """Runs promtool where rules.yaml holds the rules; what it says is the error."""
+    """Return a function that runs promtool in a folder with rules.yaml, and fails with its output."""
     YAML(typ="safe").dump(spec, tmp_path / "rules.yaml")
 
     def run(*arguments: str | Path) -> str:

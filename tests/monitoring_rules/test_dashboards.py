@@ -1,4 +1,4 @@
-"""Dashboards whose every query is answered by what serving, the monitor and the rules export."""
+"""Every query of the dashboards has data from the metrics that serving, the monitor and the rules export."""
 
 import importlib.util
 import json
@@ -49,12 +49,12 @@ def series(name: str, **labels: str) -> str:
 
 
 def scraped(track: str) -> dict[str, str]:
-    """What the PodMonitor adds."""
+    """Return the labels that the PodMonitor adds."""
     return {"namespace": "shop-production", "pod": f"{track}-0", "track": track}
 
 
 def served(version: str, track: str) -> list[str]:
-    """The series of a pod that has answered, by the names of what is packed into the bento."""
+    """Return the series of a pod that has answered, named by the runtime's own code."""
     metrics = Metrics("shop", version, p99_ms=60)
     metrics.predicted(np.array([0.2, 0.7]), np.array([0, 1]))
     metrics.took(0.02)
@@ -65,7 +65,7 @@ def served(version: str, track: str) -> list[str]:
 
 
 def written(folder: Path, case: dict) -> str:
-    """A file for promtool with one case."""
+    """Write a file for promtool with one test, and return its name."""
     order = ["serving", "failed", "alerts"]
     tests = {"rule_files": ["rules.yaml"], "group_eval_order": order, "evaluation_interval": "1m"}
     YAML(typ="safe").dump({**tests, "tests": [case]}, folder / "tests.yaml")
@@ -73,13 +73,13 @@ def written(folder: Path, case: dict) -> str:
 
 
 def lived(version: str, track: str, values: str) -> dict[str, str]:
-    """A pod's series, as long as it was there."""
+    """Return a pod's series, whose values say when the pod existed."""
     name = series(COUNT, model="shop", version=version, **scraped(track))
     return {"series": name, "values": values}
 
 
-def test_what_is_committed_is_what_the_program_writes(repository):
-    """Nobody has changed a dashboard by hand, or the program without running it."""
+def test_the_committed_dashboards_are_what_the_program_writes(repository):
+    """The committed dashboards are the output of tools/dashboards.py, and are not edited by hand."""
     path = repository / "tools" / "dashboards.py"
     made = importlib.util.spec_from_file_location("generator", path)
     generator = importlib.util.module_from_spec(made)
@@ -88,18 +88,18 @@ def test_what_is_committed_is_what_the_program_writes(repository):
     assert generator.dashboards() == committed
 
 
-def test_every_number_is_seen_or_rings(spec):
-    """What serving and the monitor export is in a panel, or in a rule."""
+def test_every_metric_is_in_a_panel_or_a_rule(spec):
+    """Every metric that serving or the monitor exports is used in a panel or a rule."""
     families = Metrics("shop", "a1", p99_ms=60).registry.collect()
     ours = {family.name for family in families if family.name.startswith("model_")}
-    told = {line.partition("{")[0] for line in MONITOR}
-    asks = [query.expr for query in dashboard_queries.queries()]
-    asks += [rule["expr"] for group in spec["groups"] for rule in group["rules"]]
-    assert {name for name in (*ours, *told) if name not in "\n".join(asks)} == set()
+    pushed = {line.partition("{")[0] for line in MONITOR}
+    queries = [query.expr for query in dashboard_queries.queries()]
+    queries += [rule["expr"] for group in spec["groups"] for rule in group["rules"]]
+    assert {name for name in (*ours, *pushed) if name not in "\n".join(queries)} == set()
 
 
-def test_of_what_is_pushed_the_monitors_own_is_kept(repository):
-    """Each series of its, by job and name, and no other of these jobs or names."""
+def test_only_the_monitors_own_series_are_scraped_from_the_pushgateway(repository):
+    """From the Pushgateway, Prometheus keeps the monitor's series by job and name, and no others."""
     path = repository / "kustomize" / "platform" / "monitoring" / "pushgateway.yaml"
     (endpoint,) = next(iter(YAML(typ="safe").load_all(path)))["spec"]["podMetricsEndpoints"]
     rules = {
@@ -117,8 +117,8 @@ def test_of_what_is_pushed_the_monitors_own_is_kept(repository):
 
 
 @pytest.mark.parametrize("name", ["fleet", "model"])
-def test_both_views_have_the_panels_asked_for(name):
-    """Latency by three quantiles, volume, shift, accuracy over time and GPU utilisation, in each."""
+def test_both_dashboards_have_the_required_panels(name):
+    """Both dashboards show latency in three quantiles, volume, shift, accuracy and GPU utilisation."""
     board = json.loads((dashboard_queries.FOLDER / f"{name}.json").read_text())
     titles = [panel["title"] for panel in board["panels"]]
     assert [wanted for wanted in PANELS if not any(title.startswith(wanted) for title in titles)] == []
@@ -126,8 +126,8 @@ def test_both_views_have_the_panels_asked_for(name):
     assert [each["legendFormat"][-3:] for each in latency["targets"]][:3] == ["p50", "p95", "p99"]
 
 
-def test_every_query_is_answered(promtool, tmp_path):
-    """Of a model with two tracks, a monitor and a GPU, each panel of both views shows something."""
+def test_every_query_has_data(promtool, tmp_path):
+    """For a model with two tracks, a monitor and a GPU, every panel of both dashboards has data."""
     lines = [*served("a1", "stable"), *served("b2", "canary"), *MONITOR, GPU]
     case = {
         "interval": "15s",
@@ -145,8 +145,8 @@ def test_every_query_is_answered(promtool, tmp_path):
     promtool("test", "rules", written(tmp_path, case))
 
 
-def test_each_event_is_one_mark(promtool, tmp_path):
-    """Two canaries, the first rolled back, the second promoted; a restart of stable is no event."""
+def test_each_event_has_one_mark(promtool, tmp_path):
+    """Each start, promotion or rollback of a canary has one mark, but a restart of stable has none."""
     lives = [
         lived("a1", "stable", "0x10 stale _x2 0x36 stale"),
         lived("b2", "canary", "_x14 0x10 stale"),
@@ -173,12 +173,12 @@ def test_each_event_is_one_mark(promtool, tmp_path):
     promtool("test", "rules", written(tmp_path, case))
 
 
-def test_a_live_prometheus_is_asked_every_query(tmp_path):
-    """What it has no data for is named; what wants a GPU is excepted, and that is said; the rest is drawn."""
+def test_queries_without_data_are_named(tmp_path):
+    """Queries for which a live Prometheus has no data are named, GPU queries apart; the rest are drawn."""
 
     def prometheus(request: httpx.Request) -> httpx.Response:
-        asked = httpx.QueryParams(request.content.decode())["query"]
-        known = "drift" not in asked and "gpu" not in asked
+        query = httpx.QueryParams(request.content.decode())["query"]
+        known = "drift" not in query and "gpu" not in query
         found = [{"metric": {}, "values": [[0, "NaN"], [15, "1"] if known else [15, "NaN"]]}]
         return httpx.Response(200, json={"status": "success", "data": {"result": found}})
 
@@ -187,5 +187,5 @@ def test_a_live_prometheus_is_asked_every_query(tmp_path):
     assert answers.silent
     assert all("drift" in query.expr for query in answers.silent)
     assert {query.panel for query in answers.excepted} == {"GPU utilisation", "GPU utilisation per model"}
-    assert "no GPU here" in str(answers)
+    assert "this machine has no GPU" in str(answers)
     assert {path.name for path in dashboard_pictures.draw(answers, tmp_path)} == {"fleet.png", "model.png"}

@@ -1,4 +1,4 @@
-"""Rules that parse, alerts that ring when they should and only then, and a page for each."""
+"""The rules parse, the alerts fire when they should and only then, and each alert has a page."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 HERE = Path(__file__).parent
 FILES = sorted(path.name for path in HERE.glob("*.yaml"))
-RENAMED = {  # what programs say of themselves, and how a Prometheus that overrides honorLabels stores it
+RENAMED = {  # labels that programs set, and how a Prometheus that overrides honorLabels stores them
     'job="monitor"': 'exported_job="monitor", job="monitoring/pushgateway"',
     'endpoint="/predict"': 'exported_endpoint="/predict", endpoint="http"',
     "created{namespace=": 'created{namespace="monitoring", exported_namespace=',
@@ -20,15 +20,15 @@ def alerts(spec):
 
 
 def test_the_rules_parse(promtool):
-    """Promtool finds no error and no rule twice."""
+    """The rules have no error and no duplicate, according to promtool."""
     assert "rules found" in promtool("check", "rules", "rules.yaml")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("honoured", [True, False])
 @pytest.mark.parametrize("name", FILES)
-def test_the_rules_do_what_their_tests_say(promtool, tmp_path, name, honoured):
-    """Each file's series lead to the alerts and numbers that it expects, honorLabels heeded or not."""
+def test_the_rules_pass_promtools_tests(promtool, tmp_path, name, honoured):
+    """Each file's series lead to the alerts and numbers that it expects, with and without honorLabels."""
     text = (HERE / name).read_text()
     for own, renamed in () if honoured else RENAMED.items():
         text = text.replace(own, renamed)
@@ -38,7 +38,7 @@ def test_the_rules_do_what_their_tests_say(promtool, tmp_path, name, honoured):
 
 @pytest.mark.sample
 def test_every_alert_is_tested_to_fire_and_to_be_silent(alerts):
-    """A new alert comes with both tests."""
+    """Every alert has a test in which it fires and one in which it is silent."""
     cases = [
         case
         for name in FILES
@@ -52,8 +52,8 @@ def test_every_alert_is_tested_to_fire_and_to_be_silent(alerts):
 
 @pytest.mark.docs
 @pytest.mark.sample
-def test_every_alert_says_how_grave_it_is_what_it_saw_and_what_to_do(repository, alerts):
-    """One label, a summary with values, and a page that exists and speaks of the alert."""
+def test_every_alert_has_severity_summary_and_runbook(repository, alerts):
+    """Every alert has a severity, a summary with values, and a runbook that exists and mentions the alert."""
     for alert in alerts:
         assert alert["labels"].keys() == {"severity"}
         assert alert["labels"]["severity"] in {"critical", "warning"}

@@ -1,4 +1,4 @@
-"""What .gitattributes does to files when a team merges, and where Git writes CRLF."""
+"""With .gitattributes, merges within a team keep both sides, and Git never changes line ends."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ BEGUN = "models:\n  # 1\n  # 2\n  # 3\n  # 4\n  # 5\n  # 6\n"
 
 @pytest.fixture
 def clone(tmp_path, repository, monkeypatch):
-    """A fork after `./loop init`, of somebody who has set the driver that Git's own book has."""
+    """Make a fork after `./loop init`, for a person who has set the merge driver `ours` of the Git book."""
     (tmp_path / "settings").write_text(
         '[user]\nname = t\nemail = t@example.test\n[merge "ours"]\ndriver = true\n[core]\nautocrlf = true\n'
     )
@@ -42,8 +42,8 @@ def commit(clone: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["merge", "rebase"])
-def test_within_a_team_both_changes_are_kept(clone, how):
-    """A driver that keeps one side would take back a colleague's floor; a rebase would drop the branch."""
+def test_a_merge_within_a_team_keeps_both_changes(clone, how):
+    """A merge or rebase keeps both changes of params.yaml, even if a person's driver would keep one side."""
     git(clone, "checkout", "-q", "-b", "feature")
     commit(clone, BEGUN.replace("# 1", "max_depth: 5"))
     git(clone, "checkout", "-q", "main")
@@ -55,7 +55,7 @@ def test_within_a_team_both_changes_are_kept(clone, how):
 
 @pytest.mark.parametrize("content", [b"#!/bin/sh\nset -eu\n", b"id,label\r\n1,0\r\n"])
 def test_git_changes_no_bytes(clone, content):
-    """`sh` cannot run a script with CRLF; and what DVC and release keys hash is the same everywhere."""
+    """Git checks out the committed bytes even with autocrlf, so scripts run and hashes agree everywhere."""
     (clone / "file").write_bytes(content)
     git(clone, "add", "file")
     (clone / "file").unlink()

@@ -1,4 +1,4 @@
-"""What `make audit` finds by itself, without other programs."""
+"""`make audit` itself finds credentials in URLs."""
 
 import importlib.util
 import subprocess
@@ -11,7 +11,7 @@ TYPED = "s3cret"
 
 @pytest.fixture(scope="module")
 def audit(repository: Path):
-    """tools/audit.py, which is a program and in no package."""
+    """Load tools/audit.py, which is a program outside any package."""
     spec = importlib.util.spec_from_file_location("audit", repository / "tools/audit.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -30,8 +30,8 @@ def audit(repository: Path):
         ("https://github.com:443/zoo/birds@v1 # mail@zoo.test", "passed"),
     ],
 )
-def test_credentials_in_urls(audit, tmp_path: Path, text: str, verdict: str):
-    """A tracked URL with a password fails, by file and line and masked; templates and examples pass."""
+def test_a_password_in_a_url_is_found(audit, tmp_path: Path, text: str, verdict: str):
+    """A tracked URL with a password fails the audit, which names file and line but not the password."""
     (tmp_path / "a.yaml").write_text(f"# first line\n{text}\n")
     (tmp_path / "b.bin").write_bytes(f"\0https://x:{TYPED}@github.com".encode())
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
@@ -47,5 +47,5 @@ def test_credentials_in_urls(audit, tmp_path: Path, text: str, verdict: str):
 @pytest.mark.contract
 @pytest.mark.params
 def test_no_tracked_url_holds_a_credential(audit, repository: Path):
-    """This repository keeps to it, tests and documents too."""
+    """No tracked file of this repository, tests and documents included, has a URL with a password."""
     assert audit.credentials(repository) == ("passed", "nothing found")

@@ -1,4 +1,4 @@
-"""The command line as people and scripts use it: help, exit codes, JSON, completion, links to the docs."""
+"""The command line that people and scripts rely on: help, exit codes, JSON, completion, links to the docs."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ from loop.cli.printing import Printing
 from loop.core.errors import Exit
 from loop.core.project import Project
 
-# A script reads these names. They may become more, but none may go or be called otherwise.
+# Scripts read these names. New ones may be added, but none may be removed or renamed.
 FIELDS = {
     "status": "model environment key released blocked due",
     "gate": "verdict reasons challenger.metrics challenger.model_md5 champion.key champion.metrics "
@@ -42,7 +42,7 @@ FIELDS = {
 
 
 def command(name: str) -> click.Command:
-    """A command of the command line; of a group's commands, the name has two words."""
+    """Return a command by its name, which has two words for a group's command."""
     found: click.Command | None = cli
     for word in name.split():
         assert isinstance(found, click.Group)
@@ -58,7 +58,7 @@ NAMES += [f"{name} {inner}" for name, group in GROUPS.items() for inner in group
 
 @pytest.mark.parametrize("name", [*NAMES, *GROUPS])
 def test_help_says_what_a_command_does(name: str, monkeypatch: pytest.MonkeyPatch, capsys):
-    """Its first sentence says it, as the list shows; each option has a text; 80 columns hold it."""
+    """A help text fits 80 columns, its first sentence fits the list of commands, each option has a text."""
     monkeypatch.setenv("COLUMNS", "80")
     found = command(name)
     first = (found.help or "").split("\n")[0]
@@ -72,7 +72,7 @@ def test_help_says_what_a_command_does(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 def run(*args: str) -> int:
-    """Run the command line in this process; its exit code."""
+    """Run the command line in this process and return its exit code."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sys.argv", list(args))
         with pytest.raises(SystemExit) as end:
@@ -81,7 +81,7 @@ def run(*args: str) -> int:
 
 
 def test_help_lists_the_exit_codes(capsys):
-    """Each with its sentence; and no code ever changes its meaning, because workflows branch on them."""
+    """The help lists every exit code with its meaning, which never changes, because workflows rely on it."""
     run("loop", "--help")
     printed = " ".join(capsys.readouterr().out.split())
     assert all(f"{int(code)} {code.meaning}" in printed for code in Exit)
@@ -99,7 +99,7 @@ def test_help_lists_the_exit_codes(capsys):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"version", "completion"}])
 def test_a_command_outside_of_a_clone_ends_with_bad_input(name: str, tmp_path: Path):
-    """And with a message in place of a traceback; a misspelled option ends with the same code."""
+    """Outside a clone, and with a misspelled option, a command ends with BAD_INPUT and a message."""
     words = name.split()
     for each in (each for each in command(name).params if each.required):
         value = each.type.choices[0] if isinstance(each.type, click.Choice) else "churn"
@@ -110,8 +110,8 @@ def test_a_command_outside_of_a_clone_ends_with_bad_input(name: str, tmp_path: P
     assert here.command(tmp_path, *words, "--misspelled")[0] == Exit.BAD_INPUT
 
 
-def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch):
-    """Its exit code is what a shell gives after Ctrl-C."""
+def test_an_interrupted_command_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch):
+    """After Ctrl-C a command ends with the exit code that shells expect."""
 
     def interrupted(*_args: object) -> None:
         raise KeyboardInterrupt
@@ -121,7 +121,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_exit_codes_are_named(repository: Path):
-    """No code of ours ends with a bare number: the table in loop.core.errors has every code."""
+    """Our code never exits with a bare number: loop.core.errors names every exit code."""
     bare = []
     for path in sorted((repository / "src" / "loop").rglob("*.py")):
         for call in (each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Call)):
@@ -132,8 +132,8 @@ def test_exit_codes_are_named(repository: Path):
     assert bare == []
 
 
-def test_workflows_accept_the_codes_that_they_mean(repository: Path):
-    """A step goes on where another commit came first, or where the monitor finds drift; else it fails."""
+def test_workflows_accept_only_the_expected_exit_codes(repository: Path):
+    """A step goes on after SUPERSEDED, if another commit came first, and after the monitor's DRIFT only."""
     accepted = {
         (command, int(code))
         for workflow in sorted((repository / ".github" / "workflows").glob("*.yml"))
@@ -144,7 +144,7 @@ def test_workflows_accept_the_codes_that_they_mean(repository: Path):
 
 
 def leaves(kind: object, at: str = "") -> Iterator[str]:
-    """The dotted names of a result's fields."""
+    """Yield the dotted names of a result's fields."""
     inner = [
         each
         for each in (kind, *get_args(kind), *get_args((get_args(kind) or [None])[-1]))
@@ -159,7 +159,7 @@ def leaves(kind: object, at: str = "") -> Iterator[str]:
 
 
 def test_json_has_the_same_fields_in_every_version():
-    """And its schema, which has them too, describes each one that is not a result itself."""
+    """A command's JSON keeps its fields, and its schema describes each one that is not a result itself."""
     printing = {name: found for name in NAMES if isinstance(found := command(name), Printing)}
     assert {name: " ".join(leaves(found.result)) for name, found in printing.items()} == FIELDS
     for found in printing.values():
@@ -172,7 +172,7 @@ def test_json_has_the_same_fields_in_every_version():
 
 
 def test_the_schema_of_a_result_is_printed(capsys):
-    """Without a clone, and without the command's arguments."""
+    """--json-schema prints the schema of a command's result, without a clone and without arguments."""
     assert run("loop", "monitor", "--json-schema") == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Monitor"
 
@@ -180,7 +180,7 @@ def test_the_schema_of_a_result_is_printed(capsys):
 @pytest.mark.slow
 @pytest.mark.usefixtures("dvc_here")
 def test_json_is_all_that_is_printed(trained: Path):  # noqa: F811
-    """And exit codes are those of the table for people."""
+    """With --json, stdout has only JSON, and the exit code is the same as without it."""
     release(trained)
     words = {
         "status": [MODEL],
@@ -209,7 +209,7 @@ def test_json_is_all_that_is_printed(trained: Path):  # noqa: F811
 
 
 def logged(root: Path) -> Path:
-    """A prediction log with one prediction and one broken line."""
+    """Write a prediction log with one prediction and one broken line."""
     folder = root / "build" / "log"
     folder.mkdir(parents=True)
     row = pq.read_table(Project(root, MODEL).reference).drop_columns(["TX_FRAUD", "score"]).slice(0, 1)
@@ -250,9 +250,9 @@ SHELLS = {
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("typed", TYPED)
 def test_a_shell_completes(shell: str, typed: str, template: Path, repository: Path):
-    """Commands, models, environments and options, by the path of `loop` as it was typed."""
+    """A shell completes commands, models, environments and options of `./loop`."""
     if not (program := shutil.which(shell)):
-        pytest.skip(f"there is no {shell} here")
+        pytest.skip(f"{shell} is not installed")
     assert (template / "loop").exists() or shutil.copy(repository / "loop", template / "loop")
     words = typed.split(" ")
     script = SHELLS[shell].format(
@@ -265,16 +265,16 @@ def test_a_shell_completes(shell: str, typed: str, template: Path, repository: P
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_a_shell_takes_the_script_for_it(shell: str):
-    """Its own parser finds no fault."""
+def test_a_shell_accepts_its_completion_script(shell: str):
+    """Each shell's own parser accepts the completion script for that shell."""
     if not (program := shutil.which(shell)):
-        pytest.skip(f"there is no {shell} here")
+        pytest.skip(f"{shell} is not installed")
     done = subprocess.run([program, "-n"], input=SCRIPTS[shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def pages(folder: Path) -> set[str]:
-    """The pages of the docs that code names, as `docs/page.md` or `docs/page.md#heading`."""
+    """Return the pages of the docs that code names, as `docs/page.md` or `docs/page.md#heading`."""
     form = re.compile(r"docs/[\w/-]+\.md(#[\w-]+)?")
     trees = (ast.parse(path.read_text()) for path in folder.rglob("*.py"))
     texts = (each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant))
@@ -283,7 +283,7 @@ def pages(folder: Path) -> set[str]:
 
 @pytest.mark.docs
 def test_an_error_leads_to_a_page_that_exists(repository: Path):
-    """And to a heading of it, as GitHub names it in a link."""
+    """Every page of the docs that an error names exists, and so does the heading in its link."""
     named = pages(repository / "src" / "loop")
     assert len(named) >= 10
     for name in named:
@@ -295,7 +295,7 @@ def test_an_error_leads_to_a_page_that_exists(repository: Path):
 
 
 def test_an_error_says_where_to_read_on(tmp_path: Path, template: Path):
-    """In the fork's own repository once `init` has named it, else in this clone."""
+    """An error links to the docs in the fork's repository, or in the clone until `init` names the fork."""
     clone = tmp_path / "clone"
     shutil.copytree(template, clone, ignore=shutil.ignore_patterns("data", "build", ".git"))
     page = "docs/runbooks/production.md#bring-an-older-release-back"

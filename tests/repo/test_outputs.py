@@ -1,4 +1,4 @@
-"""What the stages have made is read only as dvc.lock records it, and stays out of Git."""
+"""Commands read the stages' outputs only if they match dvc.lock, and Git ignores them."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from loop.core import dvc
 from loop.core.project import Project
 
 OUTPUTS = ("raw", "validation", "features", "trained", "reference", "scores", "metrics", "plots")
-# What else a command needs to come as far as the outputs. Others get MODEL, or nothing.
+# The arguments, besides MODEL, without which a command would fail before it reads the outputs.
 WORDS = {
     "score": ("--raw", "r.parquet", "--ids", "i.parquet", "--out", "o.parquet"),
     "monitor": ("--environment", "production", "--log", "build/log", "--out", "build/monitor"),
@@ -32,25 +32,25 @@ WORDS = {
     "retrain": ("--until", "2018-06-01", "--reason", "r", "--store", "s"),
 }
 ALONE = ("repro", "init", "doctor", "monitor-image", "propose-locks", "post-reports", "models")
-# These make the outputs, or bring them: DVC and `check` at the end of a run see to it that they fit.
+# These write the outputs or fetch them, so DVC, or `check` at the end of a run, compares them.
 MAKE = {"stage", "repro", "train", "demo"}
-SAYS_SO = {"report"}  # it shows each on the page
+SAYS_SO = {"report"}  # does not fail, but shows each difference on its page
 READERS = {"gate", "register", "score", "rehearse", "bento", "comment", "monitor", "land", "bundle", "report"}
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The outputs that code has asked for since."""
-    asked: set[str] = set()
+    """Return the set of outputs whose paths have been read since."""
+    used: set[str] = set()
     for name in OUTPUTS:
         place = getattr(Project, name).func
 
         def ask(self: Project, name: str = name, place: object = place) -> Path:
-            asked.add(name)
+            used.add(name)
             return place(self)  # type: ignore[operator]
 
         monkeypatch.setattr(Project, name, property(ask))
-    return asked
+    return used
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_every_command_that_reads_outputs_compares_them_with_dvc_lock(
     cache: Path,
     read: set[str],
 ) -> None:
-    """In a tree whose dvc.lock is another commit's, each one ends in 4 and says `dvc checkout`."""
+    """If outputs differ from dvc.lock, a command that reads them ends with 4 and suggests `dvc checkout`."""
     lock = trained / "dvc.lock"
     text = re.sub(r"(?m)^(    - path: data/.*\n +hash: md5\n +md5: )\w", r"\g<1>z", lock.read_text())
     assert text != lock.read_text()
@@ -86,7 +86,7 @@ def test_every_command_that_reads_outputs_compares_them_with_dvc_lock(
 @pytest.mark.slow
 @pytest.mark.usefixtures("dvc_here")
 def test_a_gate_in_a_stale_tree_says_what_to_do(trained: Path) -> None:  # noqa: F811
-    """After `git checkout` alone it judges nothing; after what it says to do, it judges the right model."""
+    """After `git checkout` alone the gate fails, and the command in its message makes it work again."""
     change(trained, **OTHERWISE)
     loop(trained, "repro", MODEL)
     commit(trained, "Train otherwise")
@@ -97,8 +97,8 @@ def test_a_gate_in_a_stale_tree_says_what_to_do(trained: Path) -> None:  # noqa:
     assert "promote" in loop(trained, "gate", MODEL)
 
 
-def test_git_keeps_out_what_dvc_keeps(repository: Path, tmp_path: Path) -> None:
-    """From the start, also where no `repro` has ended well: DVC's own .gitignore would come too late."""
+def test_git_ignores_what_dvc_stores(repository: Path, tmp_path: Path) -> None:
+    """.gitignore lists DVC's outputs from the start, because DVC itself adds them only after a `repro`."""
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     (tmp_path / ".gitignore").write_bytes((repository / ".gitignore").read_bytes())
     stages = YAML(typ="safe").load(repository / "dvc.yaml")["stages"].values()

@@ -1,4 +1,4 @@
-"""What runs without a cluster keeps to what macOS has too: its shell, its make, its programs."""
+"""Everything that runs without a cluster also runs on macOS, with its shell, its make and its programs."""
 
 import re
 import subprocess
@@ -8,31 +8,32 @@ from pathlib import Path
 
 import pytest
 
-# The shell of the launcher, of `make` and of the workflows, which `make demo` runs on this machine.
+# Shell code of the launcher, of `make` and of the workflows, which `make demo` runs on a person's machine.
 FILES = (
     "loop", "Makefile", "tools/*.mk", "src/loop/fork/lean/Makefile", ".ci/run", "tools/environment",
     "tools/programs", "tools/needs", "tools/wheels", ".github/actions/*/action.yml",
     ".github/actions/setup/setup", ".github/workflows/*.yml",
     "src/loop_demo/github/played/**/*.yml", "src/loop_demo/github/played/**/*.sh",
 )  # fmt: skip
-ON_GITHUB_ALONE = {".github/workflows/refresh-lock.yml", ".github/workflows/upgrade.yml"}  # no demo runs them
-# By what is wrong with it. macOS has bash 3.2, GNU make 3.81, and BSD's programs.
+# The demo does not run these.
+ON_GITHUB_ALONE = {".github/workflows/refresh-lock.yml", ".github/workflows/upgrade.yml"}
+# macOS has bash 3.2, GNU make 3.81, and BSD's programs.
 BANNED = {
-    "an option of GNU's alone": (
+    "an option that only GNU's program has": (
         r"\bsed (-\w+ )*-(i|r)\b|\bgrep (-\w+ )*-\w*P|\breadlink (-\w )*-f|\bdate (-\w )*(-d|--date)"
         r"|\bmv (-\w )*-T|\bxargs (-\w+ )*-(r|d)\b|\bcp .*--(reflink|parents)|\bmktemp .*(-p|--\w)"
         r"|\bstat (-\w )*-c|\bsort .*-V|\bhead .*-n ?-|\bfind .*-printf|\becho -e|\bwc .*--|\bln .*-\w*T"
         r"|\bdu .*-b|\btar .*--(sort|mtime)"
     ),
-    "an expression of GNU's alone": r"\b(grep|sed) [^|;]*\\[bwdsS<>+?|]",
+    "an expression that only GNU's program has": r"\b(grep|sed) [^|;]*\\[bwdsS<>+?|]",
     "a program that macOS lacks": (
         r"(^|[\s;|&(])(nproc|flock|timeout|setsid|tac|realpath|sha256sum|md5sum|ldd|apt-get)(\s|$)"
     ),
-    "Linux's files": r"(?<!\w)/(proc|sys|dev/shm)/",
+    "a path that only Linux has": r"(?<!\w)/(proc|sys|dev/shm)/",
     "bash 4": r"\b(mapfile|readarray|coproc)\b|\b(declare|local) -[An]|\$\{\w+(,|\^)|&>>|\|&|\bwait -n",
     "make 4": r"^\w+ *(!|::)=|\$\((file|let|guile) |^\.ONESHELL|&:",
 }
-KNOWN = {  # where a line is for another system, or looks for the program first
+KNOWN = {  # files with a line for another system, or one that first checks whether the program is there
     "tools/environment": "sha256sum",
     "tools/programs": "sha256sum",
     "tools/needs": "apt-get",
@@ -40,7 +41,7 @@ KNOWN = {  # where a line is for another system, or looks for the program first
 
 
 def test_shell_is_portable(repository: Path):
-    """No line of these files needs GNU's programs, a newer bash, a newer make, or Linux."""
+    """No line of shell needs GNU's programs, a newer bash or make, or Linux."""
     files = {path for pattern in FILES for path in repository.glob(pattern) if path.is_file()}
     assert len(files) > 25
     found = []
@@ -61,13 +62,13 @@ LINES = (
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_the_list_finds(line: str):
-    """Each kind of line that it is for."""
+def test_each_kind_of_fault_is_found(line: str):
+    """The list of banned expressions finds a line of each kind."""
     assert any(re.search(form, line) for form in BANNED.values())
 
 
-def test_what_only_linux_has_is_locked_for_linux(repository: Path):
-    """XGBoost for CPUs alone has no wheel for macOS, so the locks name another one there."""
+def test_a_package_without_a_macos_wheel_is_replaced_there(repository: Path):
+    """xgboost-cpu has no wheel for macOS, so the locks name xgboost for other systems than Linux."""
     wanted = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
     markers = {each.partition(";")[2].strip() for each in wanted if each.startswith("xgboost")}
     assert markers == {"sys_platform == 'linux'", "sys_platform != 'linux'"}
@@ -77,15 +78,15 @@ def test_what_only_linux_has_is_locked_for_linux(repository: Path):
 
 
 def test_a_rehearsals_server_starts_without_prctl(monkeypatch: pytest.MonkeyPatch):
-    """A server is started without prctl, which would end it with its parent, where the system has none."""
+    """A rehearsal starts its server even on a system without prctl, which would end it with its parent."""
     from loop.packaging import process
 
     monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
     assert process._dying_with_parent() is None
 
 
-def test_a_server_starts_where_no_limit_can_be_set(repository: Path, tmp_path: Path):
-    """MacOS names no limit for open files, and lets nobody set that."""
+def test_a_server_starts_if_no_limit_can_be_set(repository: Path, tmp_path: Path):
+    """A server starts even if the limit of open files cannot be raised, as on macOS."""
     code = """
 import resource, sys
 from loop.runtime import serve

@@ -1,4 +1,4 @@
-"""What the repository promises about itself."""
+"""The repository keeps its own promises: help, locks, links, and an engine that knows no model."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sample
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_says_what_it_does(name):
-    """Each name of the command line leads to a command with a help text."""
+    """Every name of the command line leads to a command with a help text."""
     command = cli.get_command(None, name)
     assert command is not None
     assert command.help
@@ -38,7 +38,7 @@ def test_a_teams_own_code_may_be_plain(repository, place):
 
 @pytest.mark.contract
 def test_every_locked_package_is_hashed(repository):
-    """No lock has a package without a hash: an install checks all of them."""
+    """Every package in every lock has a hash, which an install checks."""
     for lock in [
         *repository.glob("*.lock"),
         *repository.glob("bentos/*/*.lock"),
@@ -56,10 +56,10 @@ def test_every_locked_package_is_hashed(repository):
 
 
 @pytest.mark.contract
-def test_an_images_versions_are_the_repositorys(repository):
-    """What serves and watches is what was tested: each package has the version of the repository's lock.
+def test_images_have_the_tested_versions(repository):
+    """Images contain the versions that were tested: those of the repository's lock.
 
-    What that lacks has the version of the model's own lock, where that has it.
+    If that lacks a package, the image has the version of the model's own lock.
     """
     plain = [*repository.glob("bentos/*/requirements.lock"), *repository.glob("images/*/requirements.lock")]
     cuda = [*repository.glob("bentos/*/requirements-cuda.lock")]
@@ -72,7 +72,7 @@ def test_an_images_versions_are_the_repositorys(repository):
 
 
 def pinned(lock):
-    """{package: version} of a lock, without those that a marker restricts to another Python."""
+    """Return {package: version} of a lock, without packages that a marker restricts to another Python."""
     return dict(re.findall(r"(?m)^([^\s=]+)==([^\s;]+) \\$", lock.read_text()))
 
 
@@ -83,7 +83,7 @@ def pages(repository):
 
 @pytest.mark.docs
 def test_every_path_that_a_document_names_exists(pages):
-    """Every path to which README and docs link exists."""
+    """Every path exists to which README.md, CONTRIBUTING.md or a page of docs links."""
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -91,7 +91,7 @@ def test_every_path_that_a_document_names_exists(pages):
 
 @pytest.mark.docs
 def test_every_test_that_a_document_names_exists(pages, repository):
-    """SECURITY.md names the test that holds each promise."""
+    """Every test exists that a document names, as SECURITY.md does for each promise."""
     for page in [*pages, repository / "SECURITY.md"]:
         for path in re.findall(r"`(tests/[a-z0-9_/]+(?:\.py)?)`", page.read_text()):
             assert (repository / path).exists(), f"{page.name} names {path}"
@@ -99,7 +99,7 @@ def test_every_test_that_a_document_names_exists(pages, repository):
 
 @pytest.mark.docs
 def test_every_row_of_a_document_is_in_a_table(pages):
-    """No table of a document is interrupted by a blank line, after which rows are shown as plain text."""
+    """No blank line interrupts a document's table, because the rows after it would be shown as plain text."""
     markdown = MarkdownIt("commonmark").enable("table")
     for page in pages:
         for token in markdown.parse(page.read_text()):
@@ -111,7 +111,7 @@ SHARED += tuple(f"kustomize/{name}" for name in ("base", "components", "platform
 
 
 def test_nothing_shared_is_about_one_model(repository, template):
-    """No file of the machinery has a name, a column, a feature or a metric of the template's models."""
+    """No shared file has a name, a column, a feature or a metric of the template's models."""
     words = {"fraud_detector", "fraud-detector", "FraudDetector", "card_precision_at_100"}
     for name in params.read(template):
         folder = models.load(template, name)
@@ -119,10 +119,9 @@ def test_nothing_shared_is_about_one_model(repository, template):
         words |= {name, public(name), name.title().replace("_", "")}
         words |= {*folder.schema.COLUMNS, *folder.features.FEATURES}
         words |= {metric.name for metric in evaluate.own(folder, section.evaluate).metrics}
-    telling = sorted(
-        word for word in words if "_" in word or "-" in word
-    )  # others are anybody's, such as `id`
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, telling))})\b")
+    # A single word, such as `id`, may occur for any other reason.
+    specific = sorted(word for word in words if "_" in word or "-" in word)
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, specific))})\b")
     found = [
         f"{path.relative_to(repository)}: {match[0]}"
         for place in SHARED

@@ -1,4 +1,4 @@
-"""`make docs`: the documentation as a site, with a reference of the code."""
+"""`make docs` builds the documentation as a site, with a reference of params, commands and metrics."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.docs
 
 
 class Page(HTMLParser):
-    """What a browser fetches for a page by itself."""
+    """The addresses that a browser fetches by itself when it shows a page."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly: a broken link, or a page without a place in the navigation, fails it."""
+    """Build the site strictly: a broken link, or a page outside the navigation, fails the build."""
 
     def build(folder: Path) -> None:
         command = ["make", "docs", f"SITE={folder}", "ARGS="]
@@ -49,12 +49,12 @@ def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(page: Path) -> str:
-    """A page's text, with one space between words."""
+    """Return a page's text, with one space between words."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8"))).split())
 
 
 def test_a_browser_fetches_nothing_from_elsewhere(site: Path) -> None:
-    """Scripts, styles and pictures lie in the site, so it works without a network."""
+    """The site contains its scripts, styles and pictures, so it works without a network."""
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     for page in pages:
@@ -66,7 +66,7 @@ def test_a_browser_fetches_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_markdown_is_rendered(site: Path) -> None:
-    """No table, list or fence is shown as text: MkDocs wants a blank line before them."""
+    """No table, list or code block is shown as plain text, as it would be without a blank line before it."""
     for page in site.rglob("*.html"):
         assert "<p><div" not in page.read_text(encoding="utf-8"), page
         text = re.sub(r"<(pre|code)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -77,7 +77,7 @@ def test_markdown_is_rendered(site: Path) -> None:
 
 
 def keys(kind: type) -> Iterator[str]:
-    """Each key of a section of params.yaml, and of the sections in it."""
+    """Yield each key of a section of params.yaml, and of the sections inside it."""
     for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
         yield field.alias or name
         for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
@@ -85,8 +85,8 @@ def keys(kind: type) -> Iterator[str]:
                 yield from keys(part)
 
 
-def test_the_reference_has_everything(site: Path, repository: Path) -> None:
-    """Each key of params.yaml, command, exit code, alert with its runbook, and metric that a rule reads."""
+def test_the_reference_is_complete(site: Path, repository: Path) -> None:
+    """The reference has all keys of params.yaml, commands, exit codes, alerts and metrics of rules."""
     params = words(site / "reference/params.html")
     assert [key for key in keys(Model) if not re.search(rf"\b{key}\b", params)] == []
     source = (site.parent / "docs-source/pages/reference/params.md").read_text(encoding="utf-8")
@@ -113,8 +113,8 @@ def test_the_reference_has_everything(site: Path, repository: Path) -> None:
     ] == []
 
 
-def test_the_picture_of_the_packages_is_the_import_rule(repository: Path, tmp_path: Path) -> None:
-    """docs/packages.svg shows the layers of pyproject.toml; docs/site/packages.py draws it again."""
+def test_the_picture_of_the_packages_shows_the_import_rule(repository: Path, tmp_path: Path) -> None:
+    """docs/packages.svg is what docs/site/packages.py draws from the layers in pyproject.toml."""
     script = repository / "docs/site/packages.py"
     subprocess.run([sys.executable, script, tmp_path / "drawn.svg"], check=True)
     assert (tmp_path / "drawn.svg").read_text() == (repository / "docs/packages.svg").read_text()
@@ -123,7 +123,7 @@ def test_the_picture_of_the_packages_is_the_import_rule(repository: Path, tmp_pa
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 def test_the_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
-    """From file://, Chromium finds pages, reports no error, and asks for nothing from elsewhere."""
+    """The search finds pages even from file://, and Chromium reports no error."""
     page, said = opened(f"{(site / 'index.html').as_uri()}?q=deadline_hours", tmp_path)
     found = re.findall(r'class="md-search-result__link"[^>]*href="([^"?#]*)', page)
     found += re.findall(r'href="([^"?#]*)[^"]*" class="md-search-result__link"', page)
@@ -134,14 +134,14 @@ def test_the_search_works_without_a_server(site: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 def test_the_keyboard_reaches_long_lines(site: Path, tmp_path: Path) -> None:
-    """Code that scrolls can be focused, also where there is no mouse. No page is broken below a folder."""
+    """The keyboard can focus a code block that scrolls; no 404.html is built, whose links would be broken."""
     page, _ = opened((site / "docs/cluster.html").as_uri(), tmp_path)
     assert re.search(r'<code[^>]* tabindex="0"', page)
     assert not (site / "404.html").exists()
 
 
 def opened(address: str, tmp_path: Path) -> tuple[str, str]:
-    """The page that Chromium has made of an address, and what it said about it."""
+    """Open an address in Chromium; return the page as it has rendered it, and what it logged."""
     flags = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
     flags += ("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""dvc.yaml's dependencies are those that the code has: what is not listed, a change of it trains nothing."""
+"""dvc.yaml lists the real dependencies of each stage; a change of anything else trains nothing again."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from loop.pipeline import fingerprints
 
 PARTS = r"\bfolder\.(schema|source|expectations|features|estimator|scorer|roles|task|classes)\b"
 
-OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # whose they are
+OF = {"roles": "schema", "task": "schema", "classes": "schema"}  # the module that defines each of these
 
 
 @pytest.mark.parametrize("stage", fingerprints.STAGES)
@@ -38,7 +38,7 @@ def test_a_stage_depends_on_what_it_reads(repository, stage):
     ],
 )
 def test_a_change_of_the_engine_reaches_only_the_stages_that_run_it(repository, tmp_path, changed, stages):
-    """A change of an indirect import, or of a template of a page, is part of a stage's fingerprint too."""
+    """A changed module or page template changes the fingerprints of the stages that use it, and no others."""
     shutil.copytree(
         repository / "src/loop", tmp_path / "src/loop", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -76,8 +76,8 @@ end""", 7  # a comment
         ("self)", "self, x=1)", False),
     ],
 )
-def test_only_what_a_module_does_is_in_its_fingerprint(tmp_path, old, new, same):
-    """A comment, a docstring or an empty line trains nothing again; a number or a text does."""
+def test_comments_are_not_part_of_a_fingerprint(tmp_path, old, new, same):
+    """A changed comment, docstring or empty line trains nothing again, but a changed number or text does."""
     module = tmp_path / "src/loop/pipeline/ingest.py"
     module.parent.mkdir(parents=True)
     module.write_text(BEFORE)
@@ -88,7 +88,7 @@ def test_only_what_a_module_does_is_in_its_fingerprint(tmp_path, old, new, same)
 
 
 def test_every_python_gives_the_same_fingerprint(tmp_path):
-    """The digest was taken with Python 3.11, 3.12 and 3.13."""
+    """A fingerprint is the same in every Python; 3.11, 3.12 and 3.13 gave this digest."""
     module = tmp_path / "src/loop/pipeline/ingest.py"
     module.parent.mkdir(parents=True)
     module.write_text(BEFORE)

@@ -79,7 +79,7 @@ def test_commands_wait_for_a_slow_or_busy_bucket(
 def test_a_bucket_that_refuses_writes_is_named(
     direct: Path, services: Services, front: Bucket, command: str, refusal: tuple[int, str]
 ) -> None:
-    """If a bucket refuses writes, the error names the place and the server's reason; a retry later succeeds."""
+    """If a bucket refuses writes, the error names it and the server's reason; a later retry succeeds."""
     front.refusal = refusal
     said = services.loop(direct, command, MODEL, code=2, AWS_ENDPOINT_URL=front.url)
     assert "Traceback" not in said

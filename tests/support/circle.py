@@ -24,7 +24,7 @@ EVERY = 10  # of this many transactions, one gets a prediction
 
 @dataclass(frozen=True)
 class Circle:
-    """A repository whose jobs have no container engine and no registry. Their logs are in `folder`."""
+    """A repository whose jobs have no container engine or registry; `folder` has their logs and MLflow."""
 
     standin: StandIn
     clone: Clone

@@ -13,7 +13,7 @@ from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 
 COLUMNS = 3
-LEGEND = 10  # the most lines that a chart's legend has room for
+LEGEND = 10  # the most entries of a chart's legend
 COLOURS = {"Canary": "tab:blue", "Promoted": "tab:green", "Rolled back": "tab:red"}
 Series = list[dict[str, Any]]
 

@@ -73,7 +73,7 @@ def chosen(expr: str) -> str:
 
 
 def answers(prometheus: str, minutes: float = 60.0, transport: httpx.BaseTransport | None = None) -> Answers:
-    """Send every query to a Prometheus (its URL), over so many minutes that they include an ended canary."""
+    """Send every query to a Prometheus (its URL) for the last `minutes`, so that an ended canary has data."""
     now = time.time()
     asked = {"start": now - 60 * minutes, "end": now, "step": 15}
     with httpx.Client(base_url=prometheus, timeout=60, transport=transport, trust_env=False) as client:

@@ -36,7 +36,7 @@ BAD: dict[str, tuple[Any, ...]] = {  # paths in the pod's spec and their values;
     "the host's processes": ("hostPID", True),
     "the host's memory": ("hostIPC", True),
     "a token": ("automountServiceAccountToken", None),
-    "a token asked for": ("automountServiceAccountToken", True),
+    "a token requested": ("automountServiceAccountToken", True),
     "a token in a volume": ("volumes", [{"name": "token", "projected": TOKEN}]),
     "a folder of the host": ("volumes", [{"name": "host", "hostPath": {"path": "/"}}]),
     "a share": ("volumes", [{"name": "share", "nfs": {"server": "192.0.2.1", "path": "/"}}]),
@@ -49,8 +49,8 @@ BAD: dict[str, tuple[Any, ...]] = {  # paths in the pod's spec and their values;
     "may gain privileges": (f"{SECURITY}.allowPrivilegeEscalation", None),
     "root": (f"{SECURITY}.runAsUser", 0),
     "root for all": ("securityContext.runAsUser", 0),
-    "nobody's number": ("securityContext.runAsUser", None),
-    "perhaps root": ("securityContext.runAsNonRoot", None),
+    "no user id": ("securityContext.runAsUser", None),
+    "root not excluded": ("securityContext.runAsNonRoot", None),
     "a writable root": (f"{SECURITY}.readOnlyRootFilesystem", None),
     "capabilities kept": (f"{SECURITY}.capabilities", {"drop": ["NET_RAW"]}),
     "a capability added": (f"{SECURITY}.capabilities.add", ["NET_BIND_SERVICE"]),
@@ -62,7 +62,7 @@ BAD: dict[str, tuple[Any, ...]] = {  # paths in the pod's spec and their values;
     "a hook elsewhere": (f"{BENTO}.lifecycle.preStop", {"httpGet": {"host": "192.0.2.1", "port": 80}}),
     "a tag": (f"{BENTO}.image", "registry.example.com/model:v1"),
     "a tag with a digest": (f"{BENTO}.image", "registry.example.com/model:v1@sha256:" + "a" * 64),
-    "unfit before it starts": ("initContainers", [{"name": "init", "image": CONTAINER["image"]}]),
+    "an unrestricted init container": ("initContainers", [{"name": "init", "image": CONTAINER["image"]}]),
 }
 
 

@@ -1,4 +1,4 @@
-"""The stand-in with act: one server of this worker's own, and an empty repository for each test."""
+"""A stand-in with act: each worker has its own server, and each test an empty repository."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[StandIn
 
 @pytest.fixture
 def standin(empty: Iterator[StandIn]) -> StandIn:
-    """An empty repository of its own; what is pushed there runs under act."""
+    """Return an empty repository for one test, whose workflows run under act."""
     return next(empty)
 
 

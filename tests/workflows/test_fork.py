@@ -1,4 +1,4 @@
-"""A fork of the template is green before anything is configured."""
+"""A fork's CI is green before anything is configured."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ URL = f"https://github.com/{NAME}.git"
 
 @pytest.fixture
 def forked(tmp_path: Path):
-    """The template's main in a new remote under another name, and a person's clone of it."""
+    """Put the template's main into a new repository with another name, and clone it as a person."""
     server = Server(tmp_path / "github", "--repository", NAME)
     standin = StandIn(server, NAME)
     template = Clone(tmp_path / "template")
@@ -27,16 +27,16 @@ def forked(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)  # lint, on a machine that may be busy with others
-def test_a_fork_is_green_with_no_secret(forked):
-    """`loop init` names the fork in one place; its push passes lint and tests, and nothing was configured.
+@pytest.mark.timeout(1500)  # lint takes long if the machine is busy
+def test_a_fork_is_green_without_a_secret(forked):
+    """`loop init` changes one file, and the push passes lint and tests although nothing is configured.
 
-    Its CI runs the sample of the tests: all of them would include this one.
+    CI runs only the sample of the tests, because the whole suite includes this test.
     """
     standin, clone = forked
     before = subprocess.check_output(["git", "grep", "-l", "your-team/loop"], cwd=clone.folder, text=True)
     command = ["./loop", "init", "--name", "fork", "--url", URL, "--registry", "ghcr.io/acme"]
-    for _ in range(2):  # again, it changes nothing more
+    for _ in range(2):  # the second time changes nothing more
         subprocess.run(command, cwd=clone.folder, check=True, capture_output=True)
         changed = clone.git("diff", "--name-only").stdout.split()
         assert changed == ["argocd/repository.yaml"]

@@ -1,4 +1,4 @@
-"""CI's last job, which branch protection requires: nothing skips it into green."""
+"""CI's last job, which branch protection requires, is green only if all other jobs did their work."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def verdict(job: dict[str, Any], **facts: str) -> bool:
 
 
 def test_it_always_runs_after_all_others(jobs: dict[str, Any], done: dict[str, Any]) -> None:
-    """It needs every other job and runs whatever became of them."""
+    """The last job needs every other job, and runs whether they succeed, fail or are skipped."""
     assert done["if"] == "always()"
     assert {*done["needs"], "done"} == set(jobs)
 
@@ -60,22 +60,22 @@ def test_it_always_runs_after_all_others(jobs: dict[str, Any], done: dict[str, A
         ("success  skipped  skipped  skipped pull_request", False),
     ],
 )
-def test_verdict(done: dict[str, Any], facts: str, green: bool) -> None:
-    """Green only when each job succeeded, or was skipped because there was nothing for it to do."""
+def test_only_a_justified_skip_is_green(done: dict[str, Any], facts: str, green: bool) -> None:
+    """The last job is green only if each job succeeded, or was skipped because it had nothing to do."""
     names = ("CHANGED", "TESTS", "TEST", "MODELS", "EVALUATE", "MANIFESTS", "DEPLOYED", "EVENT")
     assert verdict(done, **dict(zip(names, facts.split(" "), strict=True)), WORDS="false") is green
 
 
-def test_words_do_not_pass_the_required_check(done: dict[str, Any]) -> None:
-    """An edited title reports under a name that nobody requires: it is no verdict on the commit."""
+def test_an_edited_title_does_not_pass_the_required_check(done: dict[str, Any]) -> None:
+    """After an edited title the job has another name, so that it does not count as the required check."""
     words = "github.event.action == 'edited' && !github.event.changes.base"
     assert done["steps"][0]["env"]["WORDS"] == f"${{{{ {words} }}}}"
     otherwise = "'Only words were edited' || 'Everything required has passed'"
     assert done["name"] == f"${{{{ {words} && {otherwise} }}}}"
 
 
-def test_manifests_are_checked_beside_every_model(jobs: dict[str, Any]) -> None:
-    """Changed manifests are checked at every event and beside every model; only the report is not."""
+def test_changed_manifests_are_always_checked(jobs: dict[str, Any]) -> None:
+    """Changed manifests are always checked; they are reported separately only if no model has changed."""
     job = jobs["deployed"]
     assert job["if"] == "needs.changed.outputs.manifests == 'true'"
     steps = {step["run"]: step.get("if") for step in job["steps"] if "run" in step}

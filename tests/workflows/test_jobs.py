@@ -1,4 +1,4 @@
-"""What a job gets from GitHub: an empty workspace, the commits it asks for, its own token, artifacts."""
+"""A job gets from the stand-in what it gets from GitHub: an empty workspace, commits, a token, artifacts."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def job(*steps: str, may: str = "contents: read", name: str = "job", more: str =
 
 
 def ran(standin: StandIn, folder: Path, jobs: str) -> tuple[str, str]:
-    """The conclusion and the log of one run, on the third commit of main."""
+    """Run the jobs on main's third commit, and return the run's conclusion and log."""
     clone = standin.seed(folder, workflow(jobs))
     clone.commit("second", {"a": "2\n"})
     clone.push("third", {"a": "3\n"})
@@ -32,8 +32,10 @@ def ran(standin: StandIn, folder: Path, jobs: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("depth", "commits"), [("", 1), ("with: {fetch-depth: 2}", 2), ("with: {fetch-depth: 0}", 3)]
 )
-def test_history(standin: StandIn, folder: Path, depth: str, commits: int) -> None:
-    """A checkout has one commit, unless fetch-depth asks for more; 0 is all."""
+def test_fetch_depth_sets_the_number_of_commits(
+    standin: StandIn, folder: Path, depth: str, commits: int
+) -> None:
+    """A checkout has one commit, unless fetch-depth asks for more; 0 means all."""
     steps = [
         f"{{uses: {CHECKOUT}{', ' + depth if depth else ''}}}",
         "run: echo has $(git rev-list --count HEAD)",
@@ -43,14 +45,14 @@ def test_history(standin: StandIn, folder: Path, depth: str, commits: int) -> No
     assert f"has {commits}\n" in log
 
 
-def test_workspace_is_empty(standin: StandIn, folder: Path) -> None:
-    """Without a checkout a job has no file of the repository."""
+def test_a_workspace_begins_empty(standin: StandIn, folder: Path) -> None:
+    """Without a checkout, a job has no file of the repository."""
     conclusion, log = ran(standin, folder, job('run: "[ -z \\"$(ls -A)\\" ]"'))
     assert conclusion == "success", log
 
 
-def test_credentials_do_not_persist(standin: StandIn, folder: Path) -> None:
-    """With persist-credentials false later steps cannot reach the repository."""
+def test_credentials_need_not_persist(standin: StandIn, folder: Path) -> None:
+    """After a checkout with persist-credentials false, later steps cannot reach the repository."""
     steps = [
         f"{{uses: {CHECKOUT}, with: {{persist-credentials: false}}}}",
         'run: "! git fetch -q origin main"',
@@ -59,8 +61,8 @@ def test_credentials_do_not_persist(standin: StandIn, folder: Path) -> None:
     assert conclusion == "success", log
 
 
-def test_ref(standin: StandIn, folder: Path) -> None:
-    """A job may check out a branch, as its tip is now, or a whole SHA; a short SHA is no ref."""
+def test_a_checkout_takes_a_branch_but_no_short_sha(standin: StandIn, folder: Path) -> None:
+    """A job may check out a branch, but a short SHA is refused as an unknown branch."""
     short = f"{{uses: {CHECKOUT}, with: {{ref: abcdef1}}, continue-on-error: true}}"
     steps = [f"{{uses: {CHECKOUT}, with: {{ref: main}}}}", "run: echo on $(git branch --show-current)", short]
     conclusion, log = ran(standin, folder, job(*steps))
@@ -70,7 +72,7 @@ def test_ref(standin: StandIn, folder: Path) -> None:
 
 
 def test_each_job_has_its_own_token(standin: StandIn, folder: Path) -> None:
-    """A job that only reads may not push, though another job of its run may."""
+    """A job without write permission cannot push, even if another job of its run can."""
     push = "run: git push -q origin HEAD:refs/heads/$GITHUB_JOB"
     reads = job(f"uses: {CHECKOUT}", push, name="reads")
     writes = job(f"uses: {CHECKOUT}", push, name="writes", may="contents: write")
@@ -94,8 +96,10 @@ def test_a_called_workflow_gets_no_more_than_its_caller_grants(standin: StandIn,
 
 
 @pytest.mark.parametrize(("level", "small"), [("", True), (", compression-level: 0", False)])
-def test_compression_of_an_artifact(standin: StandIn, folder: Path, level: str, *, small: bool) -> None:
-    """An upload is compressed unless it asks for level 0, as for what is compressed already."""
+def test_an_artifact_is_compressed_unless_it_declines(
+    standin: StandIn, folder: Path, level: str, *, small: bool
+) -> None:
+    """An artifact is compressed, unless its upload sets compression-level to 0."""
     makes = job(
         "run: head -c 9000 /dev/zero >out", f"{{uses: {UPLOAD}, with: {{name: made, path: out{level}}}}}"
     )
@@ -105,8 +109,8 @@ def test_compression_of_an_artifact(standin: StandIn, folder: Path, level: str, 
     assert (int(size) < 1000) is small
 
 
-def test_artifacts(standin: StandIn, folder: Path) -> None:
-    """What one job uploads another downloads; `overwrite` takes a name again; what is not there is missed."""
+def test_artifacts_pass_between_jobs(standin: StandIn, folder: Path) -> None:
+    """A job can download another job's artifact; only `overwrite` replaces one; a missing one is an error."""
     upload = f"{{uses: {UPLOAD}, with: {{name: made, path: out}}}}"
     makes = job(
         "run: mkdir -p out/deep && echo apples > out/deep/a",

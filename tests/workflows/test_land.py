@@ -1,4 +1,4 @@
-"""A retraining's commit: onto main as it is now, once, and not when main has changed under it."""
+"""A retraining is committed once, onto today's main, unless main has changed the pipeline meanwhile."""
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
@@ -41,8 +41,8 @@ def retrain(clone: Clone) -> None:
         (clone.folder / path).write_text(text)
 
 
-def test_land(clone: Clone) -> None:
-    """The four files go onto main as the bot's commit, over what else came meanwhile, with its trailers."""
+def test_a_retraining_lands_on_todays_main(clone: Clone) -> None:
+    """The bot commits the retraining's four files, with trailers, on top of main's other new commits."""
     retrain(clone)
     (clone.folder / "data/m/logged.json").write_text("{}\n")
     begin = clone.git("rev-parse", "HEAD").stdout.strip()
@@ -53,22 +53,22 @@ def test_land(clone: Clone) -> None:
     assert clone.git("show", f"{commit}:dvc.lock").stdout == trained(2)["dvc.lock"]
     assert clone.git("show", f"{commit}:kustomize/x").stdout == "1\n"
     assert clone.git("show", f"{commit}:data/m/logged.json").stdout == "{}\n"
-    told = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
-    assert told.splitlines()[0] == "github-actions[bot]"
+    message = clone.git("log", "-1", "--format=%an%n%B", commit).stdout
+    assert message.splitlines()[0] == "github-actions[bot]"
     for trailer in ("Action: retrain", "Model: m", "Model-MD5: m2", "Data-MD5: d2", "Why: drift of amount"):
-        assert trailer in told
+        assert trailer in message
     assert clone.git("rev-parse", "HEAD").stdout.strip() == begin
 
 
-def test_again(clone: Clone) -> None:
+def test_landing_twice_makes_one_commit(clone: Clone) -> None:
     """Landing the same training again makes no second commit."""
     retrain(clone)
     assert land(Project(clone.folder, "m"), "weekly")
     assert land(Project(clone.folder, "m"), "weekly") is None
 
 
-def test_superseded(clone: Clone) -> None:
-    """Where main has changed what the pipeline reads, nothing is committed."""
+def test_a_changed_pipeline_supersedes_a_retraining(clone: Clone) -> None:
+    """If main has changed a file that the pipeline reads, the retraining is not committed."""
     other = Clone(clone.folder.parent / "other")
     clone.git("clone", "-q", clone.git("remote", "get-url", "origin").stdout.strip(), str(other.folder))
     sha = other.push("theirs", {"src/models/m/features.py": "x = 1\n"})
@@ -79,8 +79,8 @@ def test_superseded(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_two_at_once(clone: Clone, same: bool) -> None:
-    """Two trainings of one model at once leave one commit: no `concurrency:` group is needed for that."""
+def test_two_retrainings_at_once_make_one_commit(clone: Clone, same: bool) -> None:
+    """Two trainings of one model at the same time leave one commit, even without a `concurrency:` group."""
     begin = clone.git("rev-parse", "HEAD").stdout.strip()
     machines = [Clone(clone.folder.parent / f"machine-{number}") for number in range(2)]
     for number, machine in enumerate(machines):
@@ -102,7 +102,7 @@ def test_two_at_once(clone: Clone, same: bool) -> None:
     assert ended == {made[0], None if same else "Superseded"}
 
 
-def test_untrained(clone: Clone) -> None:
-    """Without a trained model's files there is nothing to commit, and the error names them."""
+def test_missing_files_are_named(clone: Clone) -> None:
+    """If the trained model's files are missing, nothing is committed, and the error names them."""
     with pytest.raises(LoopError, match=r"data/other/metrics\.json"):
         land(Project(clone.folder, "other"), "weekly")

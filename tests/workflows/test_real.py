@@ -1,4 +1,4 @@
-"""The repository's own workflows under act, where no training is needed: what starts, skips, rejects."""
+"""The repository's own workflows under act, as far as they need no training."""
 
 from pathlib import Path
 
@@ -15,28 +15,28 @@ from loop.core.release_state import folder as folder_of
 from loop.core.repository import Repository
 
 pytestmark = pytest.mark.slow
-# A change whose CI takes seconds: no test belongs to it, and its manifests are checked.
+# CI of this change takes seconds, because it runs no test and checks only the manifests.
 RELEASED = files(State(stable=track("0123456789ab", 100)), "staging", MODEL)
-NOBODYS = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has named none
+UNNAMED = f"ghcr.io/{repository.TEMPLATE}"  # the registry of a fork that has not named its own
 
 
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This work tree in a repository of one commit. Tests push from it and never write to it."""
+    """Put this work tree into a repository of one commit. Tests push from it and never write to it."""
 
     def make(folder: Path) -> None:
         work_tree(folder)
         begun = Clone(folder)
         begun.git("init", "-q", "-b", "main")
         begun.commit("begin", {})
-        begun.git("gc", "--quiet")  # so each push compresses nothing again
+        begun.git("gc", "--quiet")  # otherwise each push would compress the files again
 
     return once(tmp_path_factory, "work-tree", make)
 
 
 @pytest.fixture
 def clone(standin: StandIn, folder: Path, seed: Path) -> Clone:
-    """A person's clone of this work tree, pushed to a repository of its own; nothing has run."""
+    """Push this work tree to a new repository without starting a workflow, and return a person's clone."""
     Clone(seed).git("push", "-q", standin.clone_url("bot"), "HEAD:main")
     return standin.clone(folder)
 
@@ -45,8 +45,8 @@ def lines(standin: StandIn, run: dict[str, object], *words: str) -> list[str]:
     return [line for line in standin.log(run).splitlines() if all(word in line for word in words)]
 
 
-def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
-    """A pull request that changes only words has the tests of words and no evaluation."""
+def test_a_change_of_documents_runs_only_their_tests(standin: StandIn, clone: Clone) -> None:
+    """For a pull request that changes only documents, CI runs the tests of documents and no evaluation."""
     clone.push("say more", {"docs/more.md": "more\n"}, "words")
     standin.as_("person").pull_request("words", "Say more", "why")
     (run,) = standin.wait(seconds=300)
@@ -56,8 +56,8 @@ def test_ci_of_words(standin: StandIn, clone: Clone) -> None:
     assert not lines(standin, run, "Evaluate")
 
 
-def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) -> None:
-    """CI runs on the group, and its required check lets the pull request into main; a push would not."""
+def test_a_merge_queue_checks_the_commit_that_main_gets(clone: Clone, tmp_path: Path) -> None:
+    """In a merge queue CI runs on the merge group, and main gets exactly the commit that passed."""
     server = Server(tmp_path / "queue", "--repository", "acme/r", "--merge-queue", "squash")
     queued = StandIn(server, "acme/r")
     clone.git("push", "-q", queued.clone_url("bot"), "HEAD:main")
@@ -74,10 +74,10 @@ def test_a_merge_queue_checks_what_will_be_main(clone: Clone, tmp_path: Path) ->
     server.stop()
 
 
-def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
-    """A pull request of no model and no code is reported too: what it does to the cluster, in one comment.
+def test_a_change_of_manifests_is_reported(standin: StandIn, clone: Clone) -> None:
+    """A pull request that changes only manifests gets one comment with the changes in the cluster.
 
-    By dispatch its branch is compared with main as well.
+    If CI is dispatched on its branch, that is compared with main too.
     """
     clone.push("release", RELEASED, "release")
     number = standin.as_("person").pull_request("release", "Release", "why")["number"]
@@ -94,8 +94,8 @@ def test_ci_of_what_is_deployed(standin: StandIn, clone: Clone) -> None:
     assert "s after the push" in comment["body"]
 
 
-def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
-    """A commit in the machine's name that touches what people own is red, through the required check too."""
+def test_the_bot_may_not_change_peoples_files(standin: StandIn, clone: Clone) -> None:
+    """A commit in the bot's name that changes a file of people fails CI and its required check."""
     (clone.folder / "docs/more.md").write_text("more\n")
     clone.git("add", "-A")
     bot = ["-c", f"user.name={BOT['GIT_AUTHOR_NAME']}", "-c", f"user.email={BOT['GIT_AUTHOR_EMAIL']}"]
@@ -109,7 +109,7 @@ def test_ci_of_a_machine_that_oversteps(standin: StandIn, clone: Clone) -> None:
 
 
 def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> None:
-    """Each run ends in its one commit, which has its reason, or as superseded; the rollback is not undone."""
+    """Of promotions and a rollback at once, each makes one commit or is superseded; the rollback wins."""
     new = "0123456789ab"
     begun = State(stable=track("abcdefabcdef", 90), canary=track(new, 10))
     clone.commit("canary", files(begun, "production", MODEL))
@@ -121,12 +121,12 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     found = standin.wait(3, seconds=300)
     assert [run["conclusion"] for run in found] == ["success"] * 3
     clone.git("fetch", "-q")
-    told = clone.git("log", "--format=%B", "HEAD..origin/main").stdout
-    assert told.count("Action: promote") <= 1
-    assert told.count("Why: sound") == told.count("Action: promote")
-    assert told.count("Why: errors") == told.count("Action: rollback") == 1
+    messages = clone.git("log", "--format=%B", "HEAD..origin/main").stdout
+    assert messages.count("Action: promote") <= 1
+    assert messages.count("Why: sound") == messages.count("Action: promote")
+    assert messages.count("Why: errors") == messages.count("Action: rollback") == 1
     summaries = [standin.summary(run) for run in found]
-    assert sum("Superseded" in text for text in summaries) == 2 - told.count("Action: promote")
+    assert sum("Superseded" in text for text in summaries) == 2 - messages.count("Action: promote")
     assert clone.git("rev-list", "--merges", "HEAD..origin/main").stdout == ""
     path = f"{folder_of('production', MODEL)}/release.yaml"
     now = parse(clone.git("show", f"origin/main:{path}").stdout, path)
@@ -134,8 +134,8 @@ def test_promotions_and_a_rollback_at_once(standin: StandIn, clone: Clone) -> No
     assert now.why_barred(new) == "errors"
 
 
-def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
-    """By dispatch, with its reason, past gate and canary; twice is once."""
+def test_a_dispatch_restores_an_earlier_release(standin: StandIn, clone: Clone) -> None:
+    """A dispatch restores an earlier release without gate or canary; a second dispatch changes nothing."""
     for key in ("abcdefabcdef", "0123456789ab"):
         clone.commit(f"serve {key}", files(State(stable=track(key, 100)), "production", MODEL))
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
@@ -153,8 +153,8 @@ def test_an_earlier_release_comes_back(standin: StandIn, clone: Clone) -> None:
 
 
 @pytest.mark.usefixtures("clone")
-def test_promote_too_late(standin: StandIn) -> None:
-    """A promotion of a canary that is not there changes nothing, says so, and is no failure."""
+def test_a_late_promotion_is_superseded(standin: StandIn) -> None:
+    """A promotion of a canary that no longer exists changes nothing and says so, but does not fail."""
     inputs = {"model": MODEL, "key": "0123456789ab", "from": "canary-10"}
     standin.as_("bot").dispatch("promote.yml", inputs)
     (run,) = standin.wait(seconds=300)
@@ -163,8 +163,8 @@ def test_promote_too_late(standin: StandIn) -> None:
     assert "Superseded" in standin.summary(run)
 
 
-def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """Neither a release of an unmerged commit nor one dispatched on its branch runs any of its code."""
+def test_unmerged_code_is_never_released(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """A release or training of a commit that main has not merged fails before it runs the commit's code."""
     there = tmp_path / "pwned"
     models = (clone.folder / "src/loop/cli/pipeline.py").read_text()
     evil = f"import pathlib\npathlib.Path({str(there)!r}).touch()\n{models.replace('from __future__', '#')}"
@@ -177,13 +177,14 @@ def test_what_main_has_not_merged_never_runs(standin: StandIn, clone: Clone, tmp
     found = standin.wait(5, seconds=300)
     assert [run["conclusion"] for run in found] == ["failure"] * 5
     assert not there.exists()
-    logs = "".join(standin.log(run) for run in found)  # act may lose what a step says as it ends, not its end
+    # The steps' results, because act may lose the last lines of a step's output.
+    logs = "".join(standin.log(run) for run in found)
     assert logs.count("Failure - Main Resolve the commit, which main must have merged") == 3, logs
     assert logs.count("Failure - Main Refuse any branch but main") == 2, logs
 
 
-def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
-    """Names of branches, titles and inputs that a shell would run are run by none."""
+def test_no_shell_runs_the_texts_of_an_event(standin: StandIn, clone: Clone, tmp_path: Path) -> None:
+    """No workflow runs shell code in the name of a branch, a title, a description or an input."""
     there = tmp_path / "pwned"
     spoilt = f"$(touch${{IFS}}{there});`touch${{IFS}}{there}`"
     branch = f"a$(touch${{IFS}}{there})"
@@ -200,7 +201,7 @@ def test_what_an_event_carries_stays_data(standin: StandIn, clone: Clone, tmp_pa
 
 
 def test_a_merge_in_conflict_starts_nothing(standin: StandIn, clone: Clone) -> None:
-    """A pull request that main has overtaken is tested by nobody until its conflict is gone."""
+    """A pull request with a conflict starts no workflow until the conflict is resolved."""
     begin = clone.git("rev-parse", "HEAD").stdout.strip()
     clone.push("ours", {"docs/more.md": "ours\n"}, "words")
     clone.git("checkout", "-q", begin)
@@ -213,8 +214,8 @@ def test_a_merge_in_conflict_starts_nothing(standin: StandIn, clone: Clone) -> N
 
 @pytest.mark.usefixtures("clone")
 @pytest.mark.parametrize("workflow", ["train.yml", "drift.yml"])
-def test_timers_of_a_fresh_fork(standin: StandIn, workflow: str) -> None:
-    """Where production is not logged, the weekly training and the daily look at drift are green."""
+def test_schedules_of_a_fresh_fork_are_green(standin: StandIn, workflow: str) -> None:
+    """If production does not log yet, the weekly training and the daily monitor are green."""
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}
     httpx.post(f"{standin.server.url}/_schedule/{standin.name}/{workflow}", headers=headers)
     (run,) = standin.wait(seconds=300)
@@ -222,9 +223,9 @@ def test_timers_of_a_fresh_fork(standin: StandIn, workflow: str) -> None:
     assert len(lines(standin, run, "Job succeeded")) == 1
 
 
-def test_release_of_a_fork_that_never_trained(standin: StandIn, clone: Clone) -> None:
-    """Without dvc.lock nothing is trained or released; that is green, and says how to begin."""
-    repository.write(clone.folder, Repository(name="r", url="https://github.com/o/r.git", registry=NOBODYS))
+def test_a_fork_that_never_trained_releases_nothing(standin: StandIn, clone: Clone) -> None:
+    """Without dvc.lock, a release trains and releases nothing, is green, and says how to begin."""
+    repository.write(clone.folder, Repository(name="r", url="https://github.com/o/r.git", registry=UNNAMED))
     clone.git("rm", "-q", "--ignore-unmatch", "dvc.lock")
     commit = clone.commit("begin", {})
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")
@@ -236,8 +237,8 @@ def test_release_of_a_fork_that_never_trained(standin: StandIn, clone: Clone) ->
 
 
 @pytest.mark.usefixtures("clone")
-def test_unknown_model(standin: StandIn) -> None:
-    """A dispatch for a model that params.yaml has not is red, and names those that it has."""
+def test_an_unknown_model_is_named(standin: StandIn) -> None:
+    """A dispatch for a model that is not in params.yaml fails and says so."""
     standin.as_("person").dispatch("train.yml", {"model": "nobody"})
     (run,) = standin.wait(seconds=300)
     assert run["conclusion"] == "failure"

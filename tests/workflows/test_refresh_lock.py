@@ -1,4 +1,4 @@
-"""`refresh-lock` under act: `make lock` resolves anew, from a folder of hollow wheels instead of PyPI."""
+"""`refresh-lock` under act, where `make lock` resolves from a folder of empty wheels instead of PyPI."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ from loop.core import paths
 
 @pytest.fixture
 def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A fork whose runs resolve from hollow wheels, one at a time, and leave nothing in the real cache."""
+    """Start a fork that runs one job at a time, resolves from empty wheels, and has its own cache."""
     subprocess.run([ROOT / "tools/environment", ROOT / "tools/commit.lock"], check=True, capture_output=True)
     real, own = paths.cache(), tmp_path / "cache"
     (own / "envs").mkdir(parents=True)
@@ -33,7 +33,7 @@ def clone(standin: StandIn, tmp_path: Path) -> Clone:
 
 @pytest.mark.slow
 def test_new_locks_are_proposed(standin: StandIn, clone: Clone) -> None:
-    """By hand and by the timer: one branch with one commit of nothing but locks, one pull request, and CI."""
+    """A dispatch and a schedule both propose new locks in one pull request of one commit, which CI checks."""
     standin.as_("person").dispatch("refresh-lock.yml", {"reason": "a new click"})
     proposed(standin, clone, "a new click")
     headers = {"Authorization": f"Bearer {standin.server.tokens['person']}"}

@@ -1,4 +1,4 @@
-"""A pull request that trains otherwise, from push to report, by the repository's own workflow under act."""
+"""CI evaluates a pull request that changes a model, and reports on it, under act."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ __all__ = ["trained_once"]
 
 @pytest.fixture
 def standin(trained_once: Path, tmp_path: Path, cache: Path):
-    """A repository whose main is trained, with DVC's cache warm, as CI restores it."""
+    """Start a repository with a trained model, and with DVC's cache as CI restores it."""
     (cache / "dvc").symlink_to(trained_once / "cache")
     server = Server(tmp_path / "github", "--repository", "acme/r", "--repository", "mallory/r")
     yield StandIn(server, "acme/r")
@@ -19,12 +19,12 @@ def standin(trained_once: Path, tmp_path: Path, cache: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a check of a model, on a machine that may be busy
-def test_from_push_to_report(standin: StandIn, trained_once: Path, tmp_path: Path) -> None:
-    """One comment; the same in the summary; it says how long it took.
+@pytest.mark.timeout(900)  # an evaluation takes long if the machine is busy
+def test_a_forks_pull_request_gets_a_report(standin: StandIn, trained_once: Path, tmp_path: Path) -> None:
+    """A fork's pull request gets one comment with the gate's verdict and the time since the push.
 
-    The pull request is a fork's, whose runs may write nothing. test_runs.py shows that the next push
-    keeps the comment up to date.
+    The fork's own run may not write, so a second workflow posts the comment. That the next push updates the
+    comment is tested in test_runs.py.
     """
     clone = Clone(copy(trained_once, tmp_path))
     clone.git("push", "-q", standin.clone_url("bot"), "HEAD:main")

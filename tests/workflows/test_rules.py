@@ -1,4 +1,4 @@
-"""The rules that every workflow keeps, held here because no linter knows them."""
+"""Rules for every workflow that no linter checks."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ CHECKOUT = "actions/checkout@"
 READS_HISTORY = {"changed", "comment", "gate", "guard", "history", "judge", "merged", "monitor", "register"}
 READS_HISTORY |= {"monitor-release", "propose-upgrade", "release", "report", "rollback", "upgrade"}
 MERGED = "git merge-base --is-ancestor HEAD refs/remotes/origin/main"
-# Packages run in these.
+# Commands that run code of third-party packages.
 UNTRUSTED = {"stage", "repro", "train", "gate", "bento", "rehearse", "image", "test", "test-marked", "lock"}
 SECRETS = re.compile(rf"secrets\.({'|'.join(WRITERS)})\b")
 WRITES = {"actions", "attestations", "contents", "id-token", "packages"}
@@ -33,7 +33,7 @@ PIN = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<sha>[0-9a-f]{40}) # v\d+\.\d+\
 
 @cache
 def read(path: Path) -> dict[str, Any]:
-    """A workflow, or an action. Tests read it and never write to it."""
+    """Return a workflow or an action. It is shared, so tests must not change it."""
     return YAML(typ="safe").load(path)
 
 
@@ -60,8 +60,8 @@ def loop_commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflow(path: Path) -> None:
-    """A workflow introduces itself, grants nothing at its top, and says what may run beside it."""
+def test_a_workflow_has_its_three_headers(path: Path) -> None:
+    """A workflow begins with a comment, grants no permission to all jobs, and has a `concurrency:`."""
     assert path.read_text().startswith("# ")
     workflow = read(path)
     assert workflow["permissions"] == {}
@@ -69,8 +69,8 @@ def test_workflow(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_no_request_is_lost_to_another(path: Path) -> None:
-    """GitHub replaces the waiting run of a group, so runs in a group must have the same inputs."""
+def test_only_equal_runs_share_a_concurrency_group(path: Path) -> None:
+    """Runs of one concurrency group have the same inputs, because GitHub drops the run that waits there."""
     workflow = read(path)
     group = workflow["concurrency"]["group"]
     starts = [event or {} for event in (workflow.get("on") or workflow[True]).values()]
@@ -80,40 +80,40 @@ def test_no_request_is_lost_to_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_job(job: dict[str, Any]) -> None:
-    """A job has a name, says what it may do, and ends in time."""
+def test_a_job_has_name_permissions_and_timeout(job: dict[str, Any]) -> None:
+    """Every job has a name, its own permissions, and a timeout of at most six hours."""
     assert re.match(r"[A-Z]|\$\{\{", job["name"])
     assert "permissions" in job
     assert "uses" in job or job["timeout-minutes"] <= 360
 
 
 def checkouts(job: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """A job's checkouts: their place among its steps, and what they are given."""
+    """Return a job's checkouts: their place among its steps, and their inputs."""
     steps = enumerate(job.get("steps", []))
     return [(n, step.get("with") or {}) for n, step in steps if step.get("uses", "").startswith(CHECKOUT)]
 
 
 def commands(job: dict[str, Any]) -> set[str]:
-    """The commands of ./loop and the targets of make that a job's steps call."""
+    """Return the commands of ./loop and the targets of make that a job's steps call."""
     text = "\n".join(step.get("run", "") for step in job.get("steps", []))
     return {*re.findall(r"(?:\./loop|python -m loop|make) ([a-z-]+)", text)}
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_who_can_write_trains_nothing(job: dict[str, Any]) -> None:
+def test_a_job_that_can_write_trains_nothing(job: dict[str, Any]) -> None:
     """A job that may write to the repository runs nothing that trains, builds or tests."""
     if WRITES & {scope for scope, level in (job["permissions"] or {}).items() if level == "write"}:
         assert not commands(job) & UNTRUSTED
 
 
 def given(job: dict[str, Any], action: str) -> list[dict[str, Any]]:
-    """What a job's uses of one of our actions are given."""
+    """Return the inputs of each use of one of our actions in a job."""
     steps = [step for step in job.get("steps", []) if step.get("uses") == f"./.github/actions/{action}"]
     return [step.get("with") or {} for step in steps]
 
 
 def only_on_main(path: Path) -> bool:
-    """Whether a workflow runs on main alone: its first job refuses the others, or only such ones call it."""
+    """Say whether a workflow runs on main only: its first job checks that, or only such workflows call it."""
     workflow, name = read(path), f"./.github/workflows/{path.name}"
     first = next(job for job in workflow["jobs"].values() if "needs" not in job)
     if first.get("steps", [{}])[0].get("if") == "github.ref != 'refs/heads/main'":
@@ -124,9 +124,9 @@ def only_on_main(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_caches_are_separated_by_trust(path: Path) -> None:
-    """A job that can write, or that resolves versions that nobody has merged, has no cache.
+    """A job that can write, or that resolves versions that are not merged, uses no cache.
 
-    What a release is made of comes from a cache that only main's own jobs have filled.
+    A release uses only a cache that main's own jobs have filled.
     """
     main = only_on_main(path)
     for name, job in read(path)["jobs"].items():
@@ -141,8 +141,8 @@ def test_caches_are_separated_by_trust(path: Path) -> None:
 
 
 @pytest.mark.parametrize("trust", ["main", "checks"])
-def test_no_cache_is_filled_by_whom_its_readers_do_not_trust(trust: str) -> None:
-    """All read what main has filled, and main reads nothing else. No key that signs and no bento is kept."""
+def test_main_reads_no_cache_of_a_pull_request(trust: str) -> None:
+    """Every job may read main's cache, and main's jobs read no other; no signing key or bento is cached."""
     (step,) = read(FOLDER / "actions/cache/action.yml")["runs"]["steps"]
     filled = {name: str(text).replace("${{ inputs.trust }}", trust) for name, text in step["with"].items()}
     prefix = f"loop-${{{{ runner.os }}}}-{trust}-"
@@ -154,7 +154,7 @@ def test_no_cache_is_filled_by_whom_its_readers_do_not_trust(trust: str) -> None
 
 
 def test_every_verification_names_the_signer() -> None:
-    """The workflow file that signs, on main, by its whole identity; and the branch of its run."""
+    """Each verification of an image requires the full identity of the workflow that signs on main."""
     release, signed = read(FOLDER / "workflows/release-model.yml"), "release-model.yml@refs/heads/main"
     assert given(release["jobs"]["publish"], "attest")
     assert release["jobs"]["build"]["steps"][0]["if"] == "github.ref != 'refs/heads/main'"
@@ -172,7 +172,7 @@ def test_every_verification_names_the_signer() -> None:
 
 
 def test_the_registry_is_named_by_the_checkout_that_logs_in() -> None:
-    """The registry's name comes from the checkout of the job that logs in, not from the building job."""
+    """The registry's name comes from the checkout of the job that logs in, not from the job that builds."""
     publish = read(FOLDER / "workflows/release-model.yml")["jobs"]["publish"]
     (login,) = given(publish, "login")
     assert login["registry"] == "${{ steps.bundle.outputs.registry }}"
@@ -180,20 +180,17 @@ def test_the_registry_is_named_by_the_checkout_that_logs_in() -> None:
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_secrets_that_write_are_mains_alone(job: dict[str, Any]) -> None:
-    """A job that uses one names the environment which only main may use; a caller passes it on by name."""
+def test_only_main_gets_secrets_that_can_write(job: dict[str, Any]) -> None:
+    """A job that uses a secret with write access runs in an environment that only main may use."""
     if "uses" in job:
         assert job["secrets"] == {name: f"${{{{ secrets.{name} }}}}" for name in job["secrets"]}
     elif SECRETS.search(str(job)):
-        named = job["environment"]["name"]
-        assert named in (
-            ENVIRONMENT,
-            "production",
-        )  # this one where people approve each step: docs/protection.md
+        # It is `production` if people approve each step: docs/protection.md.
+        assert job["environment"]["name"] in (ENVIRONMENT, "production")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
+def test_a_pull_requests_workflow_cannot_write(path: Path) -> None:
     """A workflow that a pull request starts may write nothing and gets no secret with write access."""
     workflow = read(path)
     if "pull_request" in workflow["on"]:
@@ -204,10 +201,10 @@ def test_what_a_pull_request_starts_writes_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None:
-    """After a checkout of some `ref`, the next step refuses what main has not merged.
+def test_a_requested_commit_must_be_merged(job: dict[str, Any]) -> None:
+    """After a checkout of a requested `ref`, the next step refuses a commit that main has not merged.
 
-    It names main's ref in full: for `origin/main` git would take a tag of that name, which anybody may push.
+    It writes main's ref in full, because `origin/main` could also be a tag, which anybody may push.
     """
     for place, given in checkouts(job):
         if "ref" in given:
@@ -216,8 +213,8 @@ def test_a_commit_that_was_asked_for_is_one_of_main(job: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_dispatched_on_main_only(path: Path) -> None:
-    """A workflow that takes inputs and can write refuses every branch but main before it checks out."""
+def test_a_dispatch_that_can_write_runs_on_main_only(path: Path) -> None:
+    """A workflow that takes inputs and can write refuses every branch but main in its first step."""
     workflow = read(path)
     writes = [job for job in workflow["jobs"].values() if "write" in (job["permissions"] or {}).values()]
     if not writes or not (workflow["on"].get("workflow_dispatch") or {}).get("inputs"):
@@ -229,15 +226,15 @@ def test_dispatched_on_main_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_who_reads_history_has_it(job: dict[str, Any]) -> None:
-    """A job whose commands read Git's history checks all of it out."""
+def test_a_job_that_reads_history_fetches_it(job: dict[str, Any]) -> None:
+    """A job whose commands read Git's history checks out the whole history."""
     if commands(job) & READS_HISTORY:
         assert all(given.get("fetch-depth") == 0 for _, given in checkouts(job))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_lines(path: Path) -> None:
-    """Every remote action is pinned by commit with its version beside; every grant has its reason."""
+def test_actions_are_pinned_and_grants_have_reasons(path: Path) -> None:
+    """Every remote action is pinned by commit, with its version in a comment; every grant has a reason."""
     for line in path.read_text().splitlines():
         if "uses:" in line and "uses: ./" not in line:
             assert PIN.search(line), line
@@ -247,13 +244,13 @@ def test_lines(path: Path) -> None:
 
 @pytest.mark.parametrize("job", jobs())
 def test_a_job_can_be_run_again(job: dict[str, Any]) -> None:
-    """An upload takes the place of an earlier attempt's; GitHub refuses a name that the run has already."""
+    """An upload replaces that of an earlier attempt, because GitHub refuses a second artifact of a name."""
     uploads = [step for step in job.get("steps", []) if "/upload-artifact@" in step.get("uses", "")]
     assert all(step["with"].get("overwrite") is True for step in uploads)
 
 
-def test_one_version_of_each_action() -> None:
-    """An action has one commit everywhere."""
+def test_each_action_has_one_version() -> None:
+    """Every use of an action pins the same commit."""
     found = {
         found.groups() for p in FILES for line in p.read_text().splitlines() if (found := PIN.search(line))
     }
@@ -261,13 +258,13 @@ def test_one_version_of_each_action() -> None:
 
 
 @pytest.mark.parametrize("script", scripts())
-def test_scripts_hold_no_expression(script: str) -> None:
-    """What an event carries reaches a script by its environment, never by being written into it."""
+def test_scripts_contain_no_expression(script: str) -> None:
+    """Values reach a script by environment variables, never by an expression, which could inject code."""
     assert "${{" not in script
 
 
-def test_a_step_writes_the_outputs_that_it_names() -> None:
-    """A variable is stripped of line breaks, or what dispatched the run could name outputs of its own."""
+def test_no_input_can_add_an_output() -> None:
+    """A step strips line breaks from a variable in its outputs, because they would begin another output."""
     lines = [line for script in scripts() for line in script.splitlines() if "$GITHUB_OUTPUT" in line]
     taken = [line for line in lines if re.search(r"\$\{?(?!GITHUB_OUTPUT)[A-Z_]+", line)]
     assert taken
@@ -275,8 +272,8 @@ def test_a_step_writes_the_outputs_that_it_names() -> None:
 
 
 @pytest.mark.parametrize("words", loop_commands(), ids=" ".join)
-def test_commands_exist(words: list[str]) -> None:
-    """Every command that a workflow names exists, with every option it is given."""
+def test_commands_in_workflows_exist(words: list[str]) -> None:
+    """Every command that a workflow calls exists, with all of its options."""
     assert words[0] in COMMANDS
     command = cli.get_command(None, words[0])
     known = {option for parameter in command.params for option in parameter.opts}

@@ -1,4 +1,4 @@
-"""Workflows run under act as they would on GitHub: what starts them, what they see, what they may do."""
+"""Workflows run under act as on GitHub, with the same triggers, context and permissions."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ CHECKOUT = "actions/checkout@df4cb1c069e1874edd31b4311f1884172cec0e10"
 
 
 def workflow(on: str, *steps: str, may: str = "contents: read") -> dict[str, str]:
-    """One workflow file with one job of these steps and this permission."""
+    """Return the files of a workflow with one job, which has these steps and permissions."""
     listed = "".join(f"      - {step}\n" for step in (f"uses: {CHECKOUT}", *steps))
     granted = may if ":" not in may else f"{{{may}}}"
     jobs = f"jobs:\n  job:\n    runs-on: ubuntu-latest\n    permissions: {granted}\n    steps:\n{listed}"
@@ -26,8 +26,10 @@ def workflow(on: str, *steps: str, may: str = "contents: read") -> dict[str, str
 
 
 @pytest.mark.parametrize(("command", "conclusion"), [("cat a", "success"), ("cat a nowhere", "failure")])
-def test_push(standin: StandIn, folder: Path, command: str, conclusion: str) -> None:
-    """A run's conclusion is its commands', and its log has what they printed, at the commit pushed."""
+def test_a_run_has_the_conclusion_of_its_commands(
+    standin: StandIn, folder: Path, command: str, conclusion: str
+) -> None:
+    """A run on the pushed commit succeeds or fails with its commands, and logs their output."""
     clone = standin.seed(folder, workflow("{push: {branches: [main]}}", f"run: {command}"))
     clone.push("change", {"a": "apples and pears\n"})
     (run,) = standin.wait()
@@ -36,7 +38,7 @@ def test_push(standin: StandIn, folder: Path, command: str, conclusion: str) -> 
 
 
 def test_inputs_are_data(standin: StandIn, folder: Path) -> None:
-    """A dispatch's inputs reach a step as they were sent, whatever a shell would make of them."""
+    """A dispatch's inputs reach a step unchanged, even if they contain shell code."""
     on = "{workflow_dispatch: {inputs: {why: {required: true}, device: {default: cpu}}}}"
     env = '{WHY: "${{ inputs.why }}", DEVICE: "${{ inputs.device }}"}'
     steps = [f'{{run: \'printf "got <%s> <%s>\\n" "$WHY" "$DEVICE"\', env: {env}}}']
@@ -47,8 +49,8 @@ def test_inputs_are_data(standin: StandIn, folder: Path) -> None:
     assert f"got <{why}> <cpu>" in standin.log(run)
 
 
-def test_pull_request(standin: StandIn, folder: Path) -> None:
-    """A pull request's run sees the merge with main, knows its number, and may comment."""
+def test_a_pull_requests_run_sees_the_merge(standin: StandIn, folder: Path) -> None:
+    """A pull request's run checks out the merge with main, knows its number, and may comment."""
     comment = (
         'run: python3 post.py issues/$NUMBER/comments "$(cat a b | xargs)"\n'
         f"        env: {{{TOKEN}, NUMBER: '${{{{ github.event.number }}}}'}}"
@@ -66,7 +68,7 @@ def test_pull_request(standin: StandIn, folder: Path) -> None:
     assert (posted["body"], posted["user"]["login"]) == ("left right", "github-actions[bot]")
 
 
-def test_bot_pushes(standin: StandIn, folder: Path) -> None:
+def test_a_workflows_push_starts_no_workflow(standin: StandIn, folder: Path) -> None:
     """A workflow may push with its own token, and that push starts no workflow."""
     git = "git -c user.name=b -c user.email=b@example.test"
     steps = [f"run: echo from CI > c && git add c && {git} commit -qm CI && git push -q origin HEAD:main"]
@@ -79,8 +81,8 @@ def test_bot_pushes(standin: StandIn, folder: Path) -> None:
     assert len(standin.runs()) == 1
 
 
-def test_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> None:
-    """A workflow that asks for no write may neither push nor dispatch, whatever its steps try."""
+def test_a_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> None:
+    """A workflow without write permission can neither push nor dispatch."""
     dispatch = f'run: "! python3 post.py actions/workflows/tiny.yml/dispatches no"\n        env: {{{TOKEN}}}'
     clone = standin.seed(folder, workflow("push", 'run: "! git push origin HEAD:refs/heads/mine"', dispatch))
     clone.push("change", {"a": "1\n"})
@@ -89,8 +91,8 @@ def test_token_writes_only_what_is_granted(standin: StandIn, folder: Path) -> No
     assert standin.log(run).count(" 403") == 2, standin.log(run)
 
 
-def test_fork(standin: StandIn, folder: Path) -> None:
-    """A run of a fork's pull request sees no secret and writes nothing, whatever it asks for."""
+def test_a_forks_run_gets_no_secret_and_cannot_write(standin: StandIn, folder: Path) -> None:
+    """A run of a fork's pull request gets no secret and cannot write, whatever permissions it requests."""
     comment = (
         'run: "cat a && [ -z \\"$KEY\\" ] && ! python3 post.py issues/1/comments pwned"\n'
         f"        env: {{{TOKEN}, KEY: '${{{{ secrets.KEY }}}}'}}"
@@ -107,8 +109,8 @@ def test_fork(standin: StandIn, folder: Path) -> None:
     assert standin.ask("GET", "/issues/1/comments").json() == []
 
 
-def test_context(standin: StandIn, folder: Path) -> None:
-    """A step sees the repository, the commit, the actor and the variables; its log hides the token."""
+def test_a_step_has_its_context(standin: StandIn, folder: Path) -> None:
+    """A step knows the repository, the commit, the actor and the variables; its log hides the token."""
     shown = "$GITHUB_REPOSITORY $GITHUB_SHA $GITHUB_ACTOR ${{ vars.COLOUR }} ${{ github.token }}"
     clone = standin.seed(folder, workflow("push", f'run: echo "saw {shown}"'))
     sha = clone.push("change", {"a": "1\n"})
@@ -116,8 +118,8 @@ def test_context(standin: StandIn, folder: Path) -> None:
     assert f"saw {standin.name} {sha} person blue ***" in standin.log(run)
 
 
-def test_at_most_two_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> None:
-    """A third run waits until one of two has ended."""
+def test_at_most_two_runs_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> None:
+    """Two runs may run at once; a third one waits until one of them has ended."""
     gate, seen = tmp_path / "gate", tmp_path / "seen"
     seen.mkdir()
     wait = f"run: touch {seen}/$GITHUB_RUN_ID; until [ -e {gate} ]; do sleep 0.05; done"
@@ -132,8 +134,8 @@ def test_at_most_two_at_once(standin: StandIn, folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_interrupted(tmp_path: Path, end: str) -> None:
-    """Stopped or killed in the middle of a run: after a restart its processes are gone, and it has failed."""
+def test_an_interrupted_run_has_failed(tmp_path: Path, end: str) -> None:
+    """If the stand-in stops or is killed during a run, the run has failed and its processes have ended."""
     pid = tmp_path / "pid"
     server = Server(tmp_path / "root")
     standin = StandIn(server, "acme/loop")
@@ -182,8 +184,8 @@ jobs:
 
 
 @pytest.mark.parametrize("branch", ["main", "topic"])
-def test_an_environments_secrets(standin: StandIn, folder: Path, branch: str) -> None:
-    """Main's jobs that name it have them, called ones too; on another branch such a job fails."""
+def test_an_environments_secrets_belong_to_its_branch(standin: StandIn, folder: Path, branch: str) -> None:
+    """Main's jobs, called ones too, get the secrets of main's environment; on other branches they fail."""
     held = {"main-only": {"branches": ["main"], "secrets": {"PUSH_KEY": "a-key"}}}
     standin.own("POST", f"_settings/{standin.name}", {"environments": held})
     files = {".github/workflows/secrets.yml": SECRETS, ".github/workflows/called.yml": CALLED}
@@ -199,10 +201,10 @@ def test_an_environments_secrets(standin: StandIn, folder: Path, branch: str) ->
     assert "a-key" not in log
 
 
-def test_a_report_on_a_forks_pull_request(standin: StandIn, folder: Path) -> None:
-    """Its run writes nothing, and what it leaves becomes one comment a report, by main's own workflow.
+def test_a_forks_reports_become_comments(standin: StandIn, folder: Path) -> None:
+    """Main's workflow posts each report that a fork's run has uploaded as one comment, without its mentions.
 
-    The next push keeps the comments up to date.
+    The next push updates the comments.
     """
     hostile = (
         "run: mkdir -p a b; echo '@acme/admins [x](https://evil.test)' > a/report.md; echo fine > b/report.md"

@@ -1,4 +1,4 @@
-"""What every job begins with tells the steps that follow where things are."""
+"""The action `setup`, with which every job begins, sets PATH and variables for the steps after it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.sample
 
 
 def setup(folder: Path, variables: str = "{}", stores: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the action's script; what it tells lies in `folder`."""
+    """Run the action's script, which writes PATH and the variables to files in `folder`."""
     places = {name: str(folder / name) for name in ("GITHUB_PATH", "GITHUB_ENV")}
     given = {"LOCK": "", "PROGRAMS": "false", "VARIABLES": variables, "STORES": stores}
     environment, script = {**os.environ, **given, **places}, ROOT / ".github/actions/setup/setup"
@@ -20,53 +20,53 @@ def setup(folder: Path, variables: str = "{}", stores: str = "") -> subprocess.C
 
 
 @pytest.mark.parametrize("variables", [{}, {"MLFLOW_TRACKING_URI": "http://a=b", "NOTE": "two\nlines"}])
-def test_setup(tmp_path: Path, variables: dict[str, str]) -> None:
-    """Environment and clone come onto PATH; variables and the stores' secrets into the environment."""
+def test_later_steps_get_programs_and_variables(tmp_path: Path, variables: dict[str, str]) -> None:
+    """Later steps get the environment and the clone on PATH, and the variables and the stores' secrets."""
     done = setup(tmp_path, json.dumps(variables), "AWS_SECRET_ACCESS_KEY=a/b=c\n\nAWS_REGION=eu\n")
     assert done.returncode == 0, done.stderr
     first, second = (tmp_path / "GITHUB_PATH").read_text().splitlines()
     assert Path(first, "python").exists()
     assert Path(second) == ROOT
-    told = (tmp_path / "GITHUB_ENV").read_text()
-    assert f"PYTHONPATH={ROOT}/src\n" in told
+    written = (tmp_path / "GITHUB_ENV").read_text()
+    assert f"PYTHONPATH={ROOT}/src\n" in written
     assert done.stdout == "::add-mask::a/b=c\n::add-mask::eu\n"
     for name, value in {**variables, "AWS_SECRET_ACCESS_KEY": "a/b=c", "AWS_REGION": "eu"}.items():
-        end = told.split(f"{name}<<")[1].split("\n")[0]
-        assert f"{name}<<{end}\n{value}\n{end}\n" in told
+        end = written.split(f"{name}<<")[1].split("\n")[0]
+        assert f"{name}<<{end}\n{value}\n{end}\n" in written
 
 
 @pytest.mark.parametrize("secret", ["a%25b", "a%0Ab", "100%", "a%0D%0A::set-output name=x::y"])
-def test_a_mask_hides_the_very_value(tmp_path: Path, secret: str) -> None:
-    """GitHub decodes what a command says, so what stands for a sign in the value stays as it is."""
+def test_a_mask_hides_the_exact_value(tmp_path: Path, secret: str) -> None:
+    """A secret is escaped in the mask command, because GitHub decodes escapes there."""
     done = setup(tmp_path, stores=f"KEY={secret}")
-    [said] = done.stdout.splitlines()
-    assert unescaped(said.removeprefix("::add-mask::")) == secret
+    [line] = done.stdout.splitlines()
+    assert unescaped(line.removeprefix("::add-mask::")) == secret
 
 
 @pytest.mark.parametrize("value", ['"a/b="', "'a/b='", "a/b="])
-def test_quotes_around_a_secret_are_no_part_of_it(tmp_path: Path, value: str) -> None:
-    """Pasted from a .env file, they would make a key that no store knows."""
+def test_quotes_around_a_secret_are_removed(tmp_path: Path, value: str) -> None:
+    """Quotes around a value, as in a .env file, are not part of the secret."""
     assert setup(tmp_path, stores=f"KEY={value}").stdout == "::add-mask::a/b=\n"
     assert "\na/b=\n" in (tmp_path / "GITHUB_ENV").read_text()
 
 
 @pytest.mark.parametrize("name", ["PATH", "NODE_OPTIONS", "PYTHONPATH", "LD_PRELOAD", "BASH_ENV"])
-def test_an_organizations_variable_cannot_steer_a_step(tmp_path: Path, name: str) -> None:
-    """One set for other repositories comes too; as PATH it would hide every program from the later steps."""
+def test_dangerous_variables_are_not_passed_on(tmp_path: Path, name: str) -> None:
+    """A variable of the organization that would change how steps run, such as PATH, is not passed on."""
     done = setup(tmp_path, json.dumps({name: "/nowhere", "NOTE": "passed"}))
-    told = (tmp_path / "GITHUB_ENV").read_text()
-    assert f"{name}<<" not in told
-    assert "NOTE<<" in told
+    written = (tmp_path / "GITHUB_ENV").read_text()
+    assert f"{name}<<" not in written
+    assert "NOTE<<" in written
     assert f"{name} is not passed on" in done.stderr
 
 
 def unescaped(data: str) -> str:
-    """What GitHub's runner makes of a command's data."""
+    """Decode a command's data like GitHub's runner."""
     return data.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
 
 
-def test_a_secret_that_is_no_line(tmp_path: Path) -> None:
-    """What is no NAME=value ends the job with the line's number, and is shown to nobody."""
+def test_a_malformed_secret_is_not_printed(tmp_path: Path) -> None:
+    """A line of STORES that is not NAME=value ends the job with the line's number, and is not printed."""
     done = setup(tmp_path, stores="AWS_REGION=eu\ns3cr3t")
     assert done.returncode == 1
     assert done.stderr == "secret STORES: line 2 is not of the form NAME=value\n"
