@@ -60,7 +60,7 @@ def image(model: str) -> None:
     from loop.core import actions, paths
     from loop.packaging import bento, image
     from loop.packaging.engine import engine
-    from loop.packaging.layout import Layer, table
+    from loop.packaging.layout import table
 
     program = engine() if _named() else None
     if not program:
@@ -68,7 +68,7 @@ def image(model: str) -> None:
     project = Project(paths.root(), model)
     made = image.make(project, bento.built(project), program)
     actions.output(image=made["image"], digest=made["digest"], kind=made["kind"])
-    if layers := [Layer(**layer) for layer in made.get("layers", [])]:
+    if layers := made.get("layers"):
         click.echo(table(layers))
     click.echo(f"{made['kind']}: {made['image']}")
 
