@@ -142,7 +142,7 @@ def serve(model: str, digest: str | None, key: str | None, port: int, log_dir: P
         path = bento.built(Project(paths.root(), model)).path
     with Server(path, port, log_dir=log_dir) as server:
         click.echo(f"{server.url}/predict, ready after {server.ready_after:.1f} s; Ctrl-C ends it")
-        server.wait()
+        server.process.wait()
         click.echo(server.output())
 
 
