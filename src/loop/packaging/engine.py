@@ -13,10 +13,7 @@ SETTINGS = {"BUILDAH_LAYERS": "true"}
 
 
 def engine() -> str | None:
-    """Return the first of docker, podman and buildah that works; None if none does.
-
-    LOOP_ENGINE names one, or `none`. Raises LoopError if that engine does not work.
-    """
+    """Return the engine to use, or None. Raises LoopError if LOOP_ENGINE names one that does not work."""
     asked = os.environ.get("LOOP_ENGINE")
     if asked == "none":
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from loop.core import edited, plain, repository
 from loop.core.dvc import Lock
 from loop.core.errors import LoopError
-from loop.core.files import plain_files
+from loop.core.files import plain_files, sha256
 from loop.core.paths import library
 from loop.core.project import Project
 
@@ -39,8 +39,7 @@ def release_key(project: Project, lock: Lock | None = None, *, device: plain.Dev
     for name, path in sources(project, device):
         if name == LOCK:
             edited.merged(edited.read(path, str(path), "make lock"), str(path), "make lock")
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{name}\0{content}\0".encode())
+        digest.update(f"{name}\0{sha256(path)}\0".encode())
     return digest.hexdigest()[:12]
 
 
