@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -76,15 +77,11 @@ class Side:
         self.seconds, self.cpu = [], 0.0
 
     def report(self) -> dict[str, Any]:
-        shown = ("key", "requests", "failed", "p50_ms", "p99_ms", "per_second", "score_shift", "errors")
-        return {name: getattr(self, name) for name in shown}
+        return {name: value for name, value in vars(self).items() if name not in ("seconds", "cpu")}
 
 
 def rehearse(project: Project) -> dict[str, Any]:
-    """Replay held-out rows against candidate and champion, and compare them.
-
-    Writes rehearse.json and returns its content. Raises Rejected if the candidate must not be released.
-    """
+    """Compare candidate and champion on held-out rows. Writes rehearse.json; raises Rejected."""
     spec = project.params
     limits, share = spec.rehearse, (spec.sla.requests_per_second or 0) / spec.canary.peak
     rows = held_out(project, limits.requests)
@@ -100,14 +97,18 @@ def rehearse(project: Project) -> dict[str, Any]:
     if other and len(sides) == 1:
         note = f"champion {other.key} does not start on this machine"
     if device != candidate.device:
-        note += (
-            f"; this machine has no GPU, so the release for CPUs of the same model and code, {played.key},"
-        )
-        note += " was rehearsed in place of the candidate"
-    result = {"passed": not reasons, "reasons": reasons, "candidate": None, "champion": None, "note": note}
+        release = f"the release for CPUs of the same model and code, {played.key}"
+        note += f"; this machine has no GPU, so {release}, was rehearsed in place of the candidate"
+    result: dict[str, Any] = {
+        "passed": not reasons,
+        "reasons": reasons,
+        "candidate": None,
+        "champion": None,
+        "note": note,
+    }
     result |= {name: side.report() for name, side in zip(("candidate", "champion"), sides, strict=False)}
     if sides:
-        result["candidate"] = sides[0].report() | {"key": candidate.key, "device": device}
+        result["candidate"] |= {"key": candidate.key, "device": device}
     write_json(project.build / "rehearse.json", result)
     if reasons:
         raise Rejected(f"{project.model} {candidate.key} failed its rehearsal:\n  " + "\n  ".join(reasons))
@@ -120,10 +121,7 @@ def here(device: plain.Device) -> plain.Device:
 
 
 def held_out(project: Project, count: int) -> list[Row]:
-    """Return up to `count` evenly spread rows of scores.parquet, with features and the pipeline's scores.
-
-    Raises LoopError if the rows of scores.parquet and features.parquet do not match.
-    """
+    """Return `count` spread rows of scores.parquet, or all. Raises LoopError if features are missing."""
     key = project.folder.roles.id
     check(project, project.trained.name, project.features.name, project.scores.name)
     meta = read_json(project.trained / "meta.json")
@@ -142,19 +140,13 @@ def held_out(project: Project, count: int) -> list[Row]:
     joined = table.take(place).drop_columns(key)
     found, body = [], columns.key(inputs)
     alone, in_order = body != "features", columns.by_place(inputs)
-    as_json = {each.name: each.json for each in inputs} if len(inputs) == len(names) else {}
     for row, given in zip(joined.to_pylist(), every.to_pylist(), strict=True):
-        named = {name: as_json.get(name, _number)(row[name]) for name in names}
+        named = {name: inputs[0].json(row[name]) for name in names}
         row_itself = named[names[0]] if alone else named
         features = list(named.values()) if in_order and not alone else row_itself
         scores = given["embedding"] if vectors else [given[name] for name in answers]
         found.append(Row(given[key], features, scores, row_itself, body))
     return found
-
-
-def _number(value: float | None) -> float | None:
-    """Return a number feature as JSON, in which NaN is null."""
-    return None if value is None or np.isnan(value) else value
 
 
 def _spread(available: int, count: int) -> list[int]:
@@ -203,17 +195,14 @@ def _built_again(project: Project, stable: Track, missing: str) -> tuple[Bento |
 def play(
     candidate: Bento, other: Bento | None, rows: list[Row], limits: params.Rehearse, share: float = 0.0
 ) -> list[Side]:
-    """Serve candidate and champion at the same time, and send both the same requests.
-
-    Raises LoopError if the candidate does not start. A champion that does not start is left out.
-    """
+    """Send both servers the same requests. Raises LoopError if the candidate does not start."""
     with ExitStack() as stack:
         played = [(*_serve(stack, candidate), Side(candidate.key))]
         if other:
-            with suppress(LoopError):
+            with suppress(LoopError):  # a champion that does not start is left out
                 played.append((*_serve(stack, other), Side(other.key)))
         for _, client, _ in played:
-            for body, _ in list(_singles(rows))[:WARM_UP]:
+            for body, _ in islice(_singles(rows), WARM_UP):
                 _send(client, body)
         sides = [side for *_, side in played]
         for _ in range(ROUNDS):
@@ -265,10 +254,9 @@ def _ask(client: httpx.Client, side: Side, body: dict[str, Any], expected: list[
     side.requests += 1
     if not isinstance(body["id"], list):
         side.seconds.append(taken)
-    if not error and (answer.get("id") != body["id"] or answer.get("model_version") != side.key):
-        error = (
-            f"the answer to id {body['id']} has id {answer.get('id')}, version {answer.get('model_version')}"
-        )
+    said, version = answer.get("id"), answer.get("model_version")
+    if not error and (said, version) != (body["id"], side.key):
+        error = f"the answer to id {body['id']} has id {said}, version {version}"
     if error:
         side.failed += 1
         side.errors = [*side.errors, one_line(error)][:5]
@@ -289,18 +277,13 @@ def _send(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], s
         answer = response.json()
     except (ValueError, RecursionError) as error:
         return {}, f"the answer is not JSON: {error}"
-    return (
-        (answer, "")
-        if isinstance(answer, dict)
-        else ({}, f"the answer is not an object: {response.text[:200]}")
-    )
+    if not isinstance(answer, dict):
+        return {}, f"the answer is not an object: {response.text[:200]}"
+    return answer, ""
 
 
 def shift(served: Any, expected: list[Row]) -> float:
-    """Return the largest difference between served scores and the pipeline's, relative for scores over 1.
-
-    Infinite if the served scores are NaN, not numbers, or of another count.
-    """
+    """Return how far served scores are from the pipeline's, relative over 1; infinite if not scores."""
     wanted = np.array([row.score for row in expected], dtype=np.float64)
     try:
         apart = np.reshape(np.asarray(served, dtype=np.float64), wanted.shape) - wanted
@@ -351,11 +334,7 @@ def table(result: dict[str, Any]) -> str:
         "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in ("candidate", "champion"):
-        if side := result[name]:
-            cells = [side["requests"], side["failed"], *(f"{side[k]:.2f}" for k in ("p50_ms", "p99_ms"))]
-            cells.append(f"{side['per_second']:.0f}")
-            lines.append(
-                f"| {name} | {side['key']} | {' | '.join(map(str, cells))} | {side['score_shift']:.2g} |"
-            )
+    row = "| {} | {key} | {requests} | {failed} | {p50_ms:.2f} | {p99_ms:.2f} | "
+    row += "{per_second:.0f} | {score_shift:.2g} |"
+    lines += [row.format(name, **result[name]) for name in ("candidate", "champion") if result[name]]
     return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"])
