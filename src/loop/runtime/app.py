@@ -29,7 +29,6 @@ from loop.runtime.predictor import Answer, Encode, Predictor
 from loop.runtime.rows import LONGEST_ID, BadRequest, Rows, decoded
 
 LARGE, ENCODED, OVERLOAD = 413, 415, 429
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 BODY_SECONDS = 10.0  # time limit in seconds from a request's headers to the end of its body
 # Time limit in seconds for reading and discarding a refused body, once before its response and once after it.
 UNREAD_SECONDS = 5.0
@@ -38,7 +37,6 @@ HELD = 64 * 1024 * 1024
 LARGEST = HELD  # largest value of max_bytes that asgi.py may set
 MOST = 1_000_000  # largest value of max_rows and max_waiting that asgi.py may set
 
-Headers = list[tuple[bytes, bytes]]
 # type of the functions that decode a request's body with its headers
 Read = Callable[[bytes, dict[bytes, bytes]], tuple[Rows, Encode]]
 logger = logging.getLogger(__name__)
@@ -222,7 +220,7 @@ class App(Starlette):
             return True
         return False
 
-    def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> Headers:
+    def headers(self, answer: Answer, request_id: bytes, *, closes: bool) -> list[tuple[bytes, bytes]]:
         """Return a response's headers, with the caller's X-Request-ID or a new one."""
         headers = [
             (b"content-type", b"application/json" if answer.json is None else b"application/octet-stream"),
@@ -256,7 +254,8 @@ class App(Starlette):
         return _json({"status": "ok", "model_version": release.key, "engine": release.engine})
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(self.predictor.metrics.page(), media_type=METRICS)
+        page = self.predictor.metrics.page()
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _document(self, _: Request) -> Response:
         return _json(openapi.document(self.predictor.model, self.predictor.decoder.max_rows, self.max_bytes))
@@ -290,9 +289,8 @@ class Gone(Exception):
 create = App  # the name by which asgi.py calls it
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(_: Request, error: Any) -> Response:
     """Answer an unknown path or method with JSON, like every other error."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette passes only HTTPException here
     return _json({"error": error.detail, "field": ""}, error.status_code, error.headers)
 
 
@@ -306,8 +304,7 @@ async def _failed(request: Request, _: Exception) -> Response:
 def _part(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise Gone
-    part: bytes = message.get("body", b"")
-    return part
+    return bytes(message.get("body", b""))
 
 
 def endpoint(path: str) -> str:

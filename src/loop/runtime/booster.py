@@ -20,11 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Scorer:
-    """Return the scorer of `folder`/model.ubj.
+    """Return the scorer of `folder`/model.ubj, which uses SCORER_DEVICE for more than FEW rows.
 
-    A prediction uses SCORER_THREADS threads, 1 by default. More than FEW rows are scored on SCORER_DEVICE.
-    Raises ValueError if that is a GPU and XGBoost finds none, because XGBoost would use the CPU without an
-    error.
+    Raises ValueError if that is a GPU and XGBoost finds none, because XGBoost itself would use the CPU then.
     """
     import xgboost
 

@@ -52,11 +52,7 @@ class Histogram:
 
 
 class Metrics:
-    """The metrics of one model version.
-
-    Most series are exported only after their first count. Counters that alerts use are exported as 0 from the
-    start; otherwise rate() misses the first increment.
-    """
+    """The metrics of one model version."""
 
     def __init__(
         self,
@@ -87,6 +83,7 @@ class Metrics:
         self._total = [total.labels(**of, **{"class": str(label)}) for label in classes]
         text = "Requests without a prediction, by reason: the server causes `model` and `overload`, callers"
         self._failed = counter("model_prediction_failed", f"{text} cause {', '.join(CALLERS)}.", "reason")
+        # Alerts use these counters, so they are exported as 0; otherwise rate() misses the first increment.
         for reason in OURS:
             self._failed.labels(**of, reason=reason)
         text = (
@@ -102,12 +99,9 @@ class Metrics:
             "Lines that the prediction log lost: never written, or deleted early because the disk was full."
         )
         self.dropped = counter("model_prediction_log_dropped", text).labels(**of).inc
-        self._http = Counter(
-            "bentoml_service_request",
-            "Responses, with the metric name and labels of BentoML.",
-            ["service_name", "service_version", "endpoint", "http_response_code"],
-            registry=self.registry,
-        )
+        labels = ["service_name", "service_version", "endpoint", "http_response_code"]
+        text = "Responses, with the metric name and labels of BentoML."
+        self._http = Counter("bentoml_service_request", text, labels, registry=self.registry)
         self._service = (model.replace("-", "_"), version)
         self._answers: dict[tuple[str, int], Counter] = {}
 

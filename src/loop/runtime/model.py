@@ -77,11 +77,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, load: Callable[[Path], Scorer]) -> "Model":
-        """Load the model in `folder` and score its example.
-
-        Raises ValueError if the model cannot score it, or if a file was changed after the image was built,
-        OSError if a file is missing.
-        """
+        """Load a model and score its example. Raises ValueError or OSError if a file or a score is wrong."""
         release = msgspec.json.decode((folder / "release.json").read_bytes(), type=Release)
         # before XGBoost loads its file, because it allocates unlimited memory for a truncated one
         for name, packed in release.files.items():

@@ -178,7 +178,7 @@ def _row(meta: Meta) -> dict[str, Any]:
         named = {name: {"anyOf": [value, {"type": "boolean"}]} for name, value in values.items()}
     else:
         named = values = {each.name: _value(each, missing=each.name in meta.missing) for each in meta.inputs}
-    positions = [*values.values()]
+    positions: list[dict[str, Any]] = [*values.values()]
     if columns.key(meta.inputs) != "features":
         return positions[0]
     by_name = _object(named, (name for name in meta.features if name not in meta.missing))

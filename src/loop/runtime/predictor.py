@@ -33,15 +33,11 @@ encode = msgspec.json.Encoder().encode
 
 
 class Answer(NamedTuple):
-    """A response's status and body.
-
-    The body is JSON, or `json` bytes of JSON followed by binary tensors. `unread`: the request's body was not
-    read to its end.
-    """
+    """A response's status and body: JSON, or `json` bytes of JSON followed by binary tensors."""
 
     status: int
     body: bytes
-    unread: bool = False
+    unread: bool = False  # the request's body was not read to its end
     json: int | None = None
 
 

@@ -38,10 +38,7 @@ T = TypeVar("T")
 
 
 class BadRequest(Exception):
-    """A mistake of the caller, answered with a 4xx status.
-
-    `field` is the wrong field, `reason` a label of the metric, `unread`: the body was not read to its end.
-    """
+    """A mistake of the caller, answered with a 4xx; `reason` is its label in the metrics."""
 
     def __init__(
         self, error: str, field: str = "", status: int = 422, reason: str = "features", unread: bool = False
@@ -60,10 +57,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def decoded(body: bytes, coding: bytes, most: int) -> bytes:
-    """Return the body without its Content-Encoding, which may be one gzip member or identity.
-
-    Raises BadRequest if the encoding is another or broken, or the result has more than `most` bytes.
-    """
+    """Return a body, which may be one gzip member, as at most `most` plain bytes, or raise BadRequest."""
     if (name := coding.strip().lower()) in (b"", b"identity"):
         return body
     if name not in (b"gzip", b"x-gzip"):
@@ -316,13 +310,16 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def _ids(given: Any, rows: int, *, many: bool) -> list[Id]:
     if many and not (isinstance(given, list) and len(given) == rows):
         raise BadRequest(f"should be a list of {rows}, one for each row", "id", reason="id")
-    ids = given if many else [given]
-    for position, value in enumerate(ids):
+    return check_ids(given, "id[{}]") if many else check_ids([given], "id")
+
+
+def check_ids(ids: list[Any], place: str) -> list[Id]:
+    """Return the ids, or raise BadRequest for the first that is not an id; `place` is its field."""
+    for number, value in enumerate(ids):
         if not fits(value):
-            place = f"id[{position}]" if many else "id"
             error = f"should be a string of at most {LONGEST_ID} characters or a 64-bit integer"
-            raise BadRequest(error, place, reason="id")
-    return list(ids)
+            raise BadRequest(error, place.format(number), reason="id")
+    return ids
 
 
 def fits(value: Any) -> bool:

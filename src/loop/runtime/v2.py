@@ -16,7 +16,7 @@ from loop.runtime.columns import Input
 from loop.runtime.log import Scored
 from loop.runtime.model import Model
 from loop.runtime.predictor import Answer, Encode
-from loop.runtime.rows import BadRequest, Decoder, Id, Rows, check_count, decode, fits
+from loop.runtime.rows import BadRequest, Decoder, Rows, check_count, check_ids, decode, fits
 
 HEADER = b"inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data"]
@@ -136,7 +136,8 @@ def _tensor(given: Given, of: Input | None, raw: bytes | None, field: str, decod
     if len(values) != prod(given.shape):
         raise BadRequest(f"has {len(values)} values, but its shape is {given.shape}", f"{field}.data")
     if of is None:
-        return _ids(values.tolist() if isinstance(values, np.ndarray) else values, field)
+        ids = values.tolist() if isinstance(values, np.ndarray) else values
+        return check_ids(ids, f"{field}.data[{{}}]")
     if raw is None:
         _check_values(values, of, gaps=bool(decoder.missing), field=field)
     if of.datatype == "FP32":
@@ -233,14 +234,6 @@ def _texts(raw: bytes, field: str, *, text: bool) -> list[Any]:
             raise BadRequest(f"element {len(found)} is not UTF-8", f"{field}.data") from None
         start = end
     return found
-
-
-def _ids(values: list[Any], field: str) -> list[Id]:
-    for place, value in enumerate(values):
-        if not fits(value):
-            said = "should be an id: a string of at most 128 characters, or a 64-bit integer"
-            raise BadRequest(said, f"{field}.data[{place}]", reason="id")
-    return values
 
 
 def _rows(tensors: dict[str, Any], decoder: Decoder) -> tuple[Any, int]:
