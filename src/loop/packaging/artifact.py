@@ -119,7 +119,6 @@ def _checked(layout: Path, digest: str) -> Path:
     if not path.is_file():
         raise LoopError(f"{layout} has no {digest}", fix="run ./loop image MODEL at the same commit")
     if (found := sha256(path)) != digest.removeprefix("sha256:"):
-        raise LoopError(
-            f"{path} was changed: its content is sha256:{found}", fix=f"rm {path}; ./loop image MODEL"
-        )
+        fix = f"rm {path}; ./loop image MODEL"
+        raise LoopError(f"{path} was changed: its content is sha256:{found}", fix=fix)
     return path

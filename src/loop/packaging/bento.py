@@ -47,11 +47,8 @@ def path_of(model: str, key: str, home: Path | None = None) -> Path:
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Return the environment variables for BentoML's commands and for a bento's server.
-
-    They set BentoML's home folder and disable its analytics. Variables that could make Python import this
-    process's modules are removed.
-    """
+    """Return the environment variables for BentoML's commands and for a bento's server."""
+    # the first two could make Python import this process's modules
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "PROMETHEUS_MULTIPROC_DIR")
     kept = {key: value for key, value in os.environ.items() if key not in ours}
     set_ = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -60,10 +57,9 @@ def settings(home: Path) -> dict[str, str]:
 
 
 def build(project: Project, device: plain.Device | None = None) -> Bento:
-    """Build the bento of the work tree's release key, and record it in bento.json.
+    """Build the work tree's bento for a device, by default dev's, and record it in bento.json.
 
-    `device` defaults to dev's device. Raises Rejected if an output that the bento contains differs from
-    dvc.lock, LoopError if BentoML fails.
+    Raises Rejected if an output that the bento contains differs from dvc.lock, LoopError if BentoML fails.
     """
     bento = stored(project, device or plain.device(project))
     write_json(project.build / "bento.json", asdict(bento) | {"model_md5": project.model_md5})
@@ -106,11 +102,8 @@ def checked(path: Path, model: str) -> Path:
 
 
 def fault(path: Path) -> str:
-    """Return what differs in a stored bento from what this machine built; empty if nothing does.
-
-    Others may be able to write to the store, if it comes from a shared cache. The key that signs the record
-    of a bento never leaves this machine.
-    """
+    """Return what differs in a stored bento from what this machine built; empty if nothing does."""
+    # Others may write to a store that is a shared cache, but the key that signs never leaves this machine.
     if not (path / "bento.yaml").is_file():
         return "there is no bento"
     try:
@@ -156,20 +149,15 @@ def _build(project: Project, key: str, device: plain.Device, into: Path) -> None
         made = path_of(project.model, key, home)
         if not made.is_dir():
             names = [path.name for path in (home / "bentos").iterdir()]
-            raise LoopError(
-                f"bentos/{project.package}/service.py: BentoML built {names}, should be {project.package!r}",
-                fix=f"name its service {project.package!r}",
-            )
+            wrong = f"BentoML built {names}, should be {project.package!r}"
+            fix = f"name its service {project.package!r}"
+            raise LoopError(f"bentos/{project.package}/service.py: {wrong}", fix=fix)
         _same_bytes(made)
         shutil.copytree(made, into)
 
 
 def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu") -> None:
-    """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json.
-
-    The file reference.parquet is included if it is the one that dvc.lock records, because the monitor reads
-    it from the image.
-    """
+    """Fill the build context with service, lock file, `loop.runtime`, model/ and release.json."""
     trained = project.trained
     model_files = {
         path.relative_to(trained).as_posix(): path
@@ -177,7 +165,7 @@ def stage(project: Project, key: str, context: Path, device: plain.Device = "cpu
     }
     packed = dict(sources(project, device)) | {f"model/{name}": path for name, path in model_files.items()}
     for reference in plain_files(project.root, project.reference.relative_to(project.root).as_posix()):
-        if _recorded(project, reference):
+        if _recorded(project, reference):  # the monitor reads it from the image
             packed[reference.name] = reference
     for name, source in packed.items():
         target = context / name

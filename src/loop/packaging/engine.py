@@ -8,8 +8,6 @@ from pathlib import Path
 from loop.core.errors import LoopError
 
 ENGINES = ("docker", "podman", "buildah")
-# buildah caches layers only if this is set; otherwise each build starts from scratch.
-SETTINGS = {"BUILDAH_LAYERS": "true"}
 
 
 def engine() -> str | None:
@@ -21,9 +19,8 @@ def engine() -> str | None:
         raise LoopError(f"LOOP_ENGINE is {asked!r}", fix=f"set it to one of {', '.join(ENGINES)}, none")
     found = next((name for name in ([asked] if asked else ENGINES) if _runs(name)), None)
     if asked and not found:
-        raise LoopError(
-            f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix="start it, or set LOOP_ENGINE=none"
-        )
+        fix = "start it, or set LOOP_ENGINE=none"
+        raise LoopError(f"LOOP_ENGINE is {asked}, but `{asked} info` fails", fix=fix)
     return found
 
 
@@ -44,7 +41,8 @@ def save(program: str, tag: str, to: Path) -> None:
 
 def run(command: list[str], fix: str, env: Mapping[str, str] = os.environ) -> str:
     """Run a command and return its output. Raises LoopError with the end of its output if it fails."""
-    done = subprocess.run(command, env={**SETTINGS, **env}, capture_output=True, text=True, check=False)
+    env = {"BUILDAH_LAYERS": "true", **env}  # without it, buildah caches no layers
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-3000:]
         raise LoopError(f"{' '.join(command)} failed:\n{said}", fix=fix)

@@ -102,10 +102,9 @@ def container(root: Path, name: str, key: str, program: str, build: Callable[[st
 def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
     """Push the image that `container` built as `name:key`, and return its record.
 
-    It can be run again safely. If the registry has an attested image with this key, that image is kept and
-    recorded instead. An image without an attestation is replaced, because Git will name the digest that was
-    built here. Raises LoopError if the registry does not serve the pushed digest, because nodes could not
-    pull it.
+    It can be run again safely. An attested image with this key is kept and recorded instead. One without an
+    attestation is replaced, because Git will name the digest that was built here. Raises LoopError if the
+    registry does not serve the pushed digest, because nodes could not pull it.
     """
     folder, made = _folder(root, name), name.rpartition("/")[2]
     path, image = folder / "image.json", folder / "image"
@@ -124,10 +123,9 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
             raise LoopError(f"{path} names {record['image']}, but {image} is {name}@{found}", fix=fix)
         registry.push(image, key)
         if registry.digest(digest) != digest:
-            raise LoopError(
-                f"{name}:{key}: {digest} was pushed, but the registry does not serve it",
-                fix=f"check whether {registry.host} changes pushed images; then push again",
-            )
+            fix = f"check whether {registry.host} changes pushed images; then push again"
+            wrong = f"{name}:{key}: {digest} was pushed, but the registry does not serve it"
+            raise LoopError(wrong, fix=fix)
         record |= {"pushed": True, "attested": False}
     write_json(path, record)
     return record
@@ -136,20 +134,14 @@ def pushed(root: Path, name: str, key: str) -> dict[str, Any]:
 def small(record: dict[str, Any], device: Device = "cpu") -> None:
     """Raise Rejected if an image is larger than MOST bytes uncompressed."""
     if (size := sum(layer["unpacked"] for layer in record["layers"])) > MOST[device]:
-        raise Rejected(
-            f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}:\n"
-            f"{layout.table(record['layers'])}",
-            fix="remove packages from bentos/<model>/requirements.in that serving does not need",
-            docs="docs/images.md#serving",
-        )
+        wrong = f"{record['image']} is {size / 1e6:.0f} MB uncompressed, may be {MOST[device] / 1e6:.0f}"
+        fix = "remove packages from bentos/<model>/requirements.in that serving does not need"
+        raise Rejected(f"{wrong}:\n{layout.table(record['layers'])}", fix=fix, docs="docs/images.md#serving")
 
 
 def _runs_on_the_nodes(image: str, built: str) -> None:
-    """Raise LoopError if an image is not built for LOOP_PLATFORM, the platform of the cluster's nodes.
-
-    If LOOP_PLATFORM is not set, print a warning for a platform other than USUAL. An engine builds for its own
-    machine, and the nodes often have another processor than a laptop.
-    """
+    """Raise LoopError if an image is not for LOOP_PLATFORM; without that, warn if it is not for USUAL."""
+    # an engine builds for its own machine, and nodes often have another processor than a laptop
     wanted = os.environ.get("LOOP_PLATFORM")
     fix = f"set LOOP_BUILD_OPTIONS=platform={wanted or USUAL} to build for these nodes"
     if wanted and built != wanted:

@@ -22,11 +22,7 @@ LOADED = ("src", "params.yaml", "dvc.yaml", repository.PATH)
 
 
 def make(root: Path, program: str | None) -> dict[str, Any]:
-    """Build the image unless the container registry has an attested image with the same key.
-
-    Returns the record that it writes to image.json. `program` is the container engine. Without
-    an engine no image is built, and the record has the kind `none` and the image null.
-    """
+    """Build the image by an engine unless the registry has an attested one. Writes and returns image.json."""
     key = image_key(root)
     record: dict[str, Any] = {"kind": "none", "image": None, "digest": None}
     if program:

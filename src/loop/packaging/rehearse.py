@@ -129,14 +129,15 @@ def held_out(project: Project, count: int) -> list[Row]:
     scored = pq.read_table(project.scores)
     vectors = "embedding" in scored.column_names
     answers = ["embedding"] if vectors else split.score_columns(scored)
-    every = scored.select([key, *answers]).take(_spread(scored.num_rows, count)).sort_by(key)
+    if (last := scored.num_rows - 1) < 0:
+        raise LoopError("scores.parquet has no rows, so there is nothing to replay")
+    spread = np.unique(np.linspace(0, last, min(last + 1, count)).astype(int))
+    every = scored.select([key, *answers]).take(spread).sort_by(key)
     table = pq.read_table(project.features, columns=[key, *names])
     place = pc.index_in(every[key].combine_chunks(), value_set=table[key].combine_chunks())
     if place.null_count or len(pc.unique(table[key])) != table.num_rows:
-        raise LoopError(
-            f"{project.scores} contains ids that {project.features} lacks or repeats",
-            fix=f"./loop repro {project.model}",
-        )
+        wrong = f"{project.scores} contains ids that {project.features} lacks or repeats"
+        raise LoopError(wrong, fix=f"./loop repro {project.model}")
     joined = table.take(place).drop_columns(key)
     found, body = [], columns.key(inputs)
     alone, in_order = body != "features", columns.by_place(inputs)
@@ -149,19 +150,11 @@ def held_out(project: Project, count: int) -> list[Row]:
     return found
 
 
-def _spread(available: int, count: int) -> list[int]:
-    if not available:
-        raise LoopError("scores.parquet has no rows, so there is nothing to replay")
-    chosen = np.linspace(0, available - 1, min(available, count)).astype(int)
-    return [int(i) for i in np.unique(chosen)]
-
-
 def champion(project: Project) -> tuple[Bento | None, str]:
     """Return the bento of production's stable release, and a note on where it comes from.
 
-    It is taken from the store or the artifact on disk, or built again from its commit. If there is no
-    champion, or its bento is not available, it is None and the note says why. Then only the candidate is
-    rehearsed; the gate has already compared the models.
+    It is taken from the store or the artifact on disk, or built again from its commit. If it is None, the
+    note says why, and only the candidate is rehearsed; the gate has already compared the models.
     """
     stable = find(project)
     if stable is None:
@@ -297,44 +290,33 @@ def judge(sides: list[Side], limits: params.Rehearse, share: float = 0.0) -> lis
     """Return the reasons why the candidate, the first side, must not be released; empty if it may be.
 
     `share` is how many requests per second each pod must answer at peak load. A pod has one core. Requests
-    that arrive together need less CPU each, so a pod answers at least as many as one core of this machine
-    does.
+    that arrive together need less CPU each, so a pod answers at least as many as a core of this machine does.
     """
     candidate, reasons = sides[0], []
     if candidate.failed > limits.max_failed * candidate.requests:
-        reasons.append(
-            f"{candidate.failed} of {candidate.requests} requests failed; "
-            f"rehearse.max_failed is {limits.max_failed}. First: {candidate.errors[0]}"
-        )
+        said = f"{candidate.failed} of {candidate.requests} requests failed; rehearse.max_failed is"
+        reasons.append(f"{said} {limits.max_failed}. First: {candidate.errors[0]}")
     if candidate.p99_ms > limits.max_p99_ms:
         reasons.append(f"p99 is {candidate.p99_ms:.1f} ms; rehearse.max_p99_ms is {limits.max_p99_ms}")
     if candidate.per_second < share:
-        reasons.append(
-            f"answers {candidate.per_second:.0f} requests per second of CPU; sla.requests_per_second needs"
-            f" {share:.0f} from each of the canary.peak pods"
-        )
+        said = f"answers {candidate.per_second:.0f} requests per second of CPU; sla.requests_per_second needs"
+        reasons.append(f"{said} {share:.0f} from each of the canary.peak pods")
     # a champion with failures is not compared, because errors are answered quickly
     comparable = [side for side in sides[1:] if not side.failed]
     if comparable and candidate.p99_ms > limits.max_p99_ratio * comparable[0].p99_ms:
-        reasons.append(
-            f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}; "
-            f"rehearse.max_p99_ratio is {limits.max_p99_ratio}"
-        )
+        said = f"p99 is {candidate.p99_ms:.1f} ms, the champion's {comparable[0].p99_ms:.1f}"
+        reasons.append(f"{said}; rehearse.max_p99_ratio is {limits.max_p99_ratio}")
     if candidate.score_shift > limits.max_score_shift:
-        reasons.append(
-            f"a served score differs by {candidate.score_shift:.3g} from the pipeline's; "
-            f"rehearse.max_score_shift is {limits.max_score_shift}"
-        )
+        said = f"a served score differs by {candidate.score_shift:.3g} from the pipeline's"
+        reasons.append(f"{said}; rehearse.max_score_shift is {limits.max_score_shift}")
     return reasons
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the content of rehearse.json as a Markdown table."""
-    lines = [
-        "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = "| | key | requests | failed | p50 ms | p99 ms | requests/s per core | score shift |"
     row = "| {} | {key} | {requests} | {failed} | {p50_ms:.2f} | {p99_ms:.2f} | "
     row += "{per_second:.0f} | {score_shift:.2g} |"
-    lines += [row.format(name, **result[name]) for name in ("candidate", "champion") if result[name]]
-    return "\n".join([*lines, "", f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"])
+    lines = [row.format(name, **result[name]) for name in ("candidate", "champion") if result[name]]
+    verdict = f"{'passed' if result['passed'] else 'rejected'}; {inert(result['note'])}"
+    return "\n".join([head, "|---" * 8 + "|", *lines, "", verdict])
